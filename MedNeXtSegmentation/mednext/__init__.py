@@ -1,0 +1,40 @@
+"""MedNeXt segmentation of CT and MR volumes: the engine behind the 3D Slicer extension.
+
+    from mednext import load_bundle, read_channels, segment
+    segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Resolved on first use: importing mednext must not import torch.
+_EXPORTS = {
+    "Geometry": "geometry",
+    "Roi": "geometry",
+    "Volume": "volume",
+    "read_volume": "volume",
+    "read_channels": "volume",
+    "combine_channels": "volume",
+    "Bundle": "bundle",
+    "load_bundle": "bundle",
+    "Progress": "pipeline",
+    "segment": "pipeline",
+    "Segmentation": "segmentation",
+    "write_segmentation": "export",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,119 @@
+"""Every failure that a user can cause or meet, as one tree of exceptions.
+
+A message is a sentence or two: what was wrong, with the value, and what to do about it.
+The command line turns each class into an exit code, the Slicer module into an explained message.
+"""
+
+from __future__ import annotations
+
+
+class MedNeXtError(Exception):
+    """Root of all errors raised on purpose by this package."""
+
+    exit_code = 2
+
+
+class InputError(MedNeXtError):
+    """The images that were given cannot be segmented as they are."""
+
+
+class UnreadableImageError(InputError):
+    """A file is missing, empty, truncated, or not an image."""
+
+
+class UnsupportedImageError(InputError):
+    """An image was read, but its dimensions, voxel type, values or spacing make no sense here."""
+
+
+class ChannelError(InputError):
+    """Too few, too many or wrong input channels for the model."""
+
+
+class GeometryError(InputError):
+    """Positions in space do not fit: no overlap, a degenerate direction, a region outside the image."""
+
+
+class OptionError(MedNeXtError):
+    """An option of a command or a function has a value that is not allowed."""
+
+
+class OutputError(MedNeXtError):
+    """A result could not be written: permission, a full disk, an unknown format."""
+
+
+class BundleError(MedNeXtError):
+    """A model bundle is not what it claims to be."""
+
+
+class BundleFormatError(BundleError):
+    """`model.json` is missing, unreadable, of an unknown version, or violates the schema."""
+
+
+class BundleIntegrityError(BundleError):
+    """A weights file is missing, changed, or does not fit the network that `model.json` describes."""
+
+
+class UnsafePathError(BundleError):
+    """A path in a bundle or an archive leads out of its folder."""
+
+
+class CheckpointError(MedNeXtError):
+    """A foreign checkpoint cannot be imported."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A checkpoint asks the unpickler for something that is not on the whitelist."""
+
+
+class IncompatibleCheckpointError(CheckpointError):
+    """A checkpoint was read, but its weights do not fit a MedNeXt network."""
+
+
+class UpKernError(CheckpointError):
+    """UpKern cannot initialise this network from that one."""
+
+
+class CatalogError(MedNeXtError):
+    """The catalog of tasks and models is unreadable or violates its schema."""
+
+
+class UnknownModelError(MedNeXtError):
+    """No task, model or bundle goes by this name."""
+
+
+class WeightsUnavailableError(UnknownModelError):
+    """The task is known, but nobody has published weights for it."""
+
+
+class DownloadError(MedNeXtError):
+    """A download failed for good, after retries and mirrors."""
+
+
+class DownloadIntegrityError(DownloadError):
+    """What was downloaded is not what the catalog promised (size or SHA-256)."""
+
+
+class DiskSpaceError(MedNeXtError):
+    """Not enough free space for a download or a result."""
+
+
+class DeviceError(MedNeXtError):
+    """The device that was asked for is not available."""
+
+
+class OutOfMemoryError(DeviceError):
+    """The device or the machine ran out of memory."""
+
+
+class NumericalError(MedNeXtError):
+    """The network answered with NaN or infinite values."""
+
+
+class MissingPackageError(MedNeXtError):
+    """An optional package is needed for this and is not installed."""
+
+
+class Cancelled(MedNeXtError):  # noqa: N818 - not a fault: the user asked for it
+    """The user cancelled the run."""
+
+    exit_code = 130

@@ -1,0 +1,426 @@
+"""MedNeXt: a U-shaped network of inverted-bottleneck ConvNeXt blocks, in two or three dimensions.
+
+After Roy et al., "MedNeXt: Transformer-driven Scaling of ConvNets for Medical Image Segmentation",
+MICCAI 2023 (arXiv 2303.09975). Parameter names, shapes and numbers equal the reference implementation
+(MIC-DKFZ/MedNeXt), so its checkpoints fit once their `dummy_tensor` is dropped.
+
+This is the plain formulation that every faster one is measured against and checked with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .errors import OptionError, UpKernError
+
+Resampling = Literal["residual", "bottleneck", "standard"]
+
+STEM_CHANNELS = 32
+SIDE_DIVISOR = 16  # four halvings: every side of a patch must be divisible by it
+
+_CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Expansion ratios and block counts of the nine stages: encoder 0-3, bottleneck, decoder 3-0."""
+
+    expansion: tuple[int, ...]
+    blocks: tuple[int, ...]
+
+
+VARIANTS: dict[str, Variant] = {
+    "S": Variant((2, 2, 2, 2, 2, 2, 2, 2, 2), (2, 2, 2, 2, 2, 2, 2, 2, 2)),
+    "B": Variant((2, 3, 4, 4, 4, 4, 4, 3, 2), (2, 2, 2, 2, 2, 2, 2, 2, 2)),
+    "M": Variant((2, 3, 4, 4, 4, 4, 4, 3, 2), (3, 4, 4, 4, 4, 4, 4, 4, 3)),
+    "L": Variant((3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3)),
+}
+
+
+class GlobalResponseNorm(nn.Module):
+    """Scale each channel by its L2 norm over space, relative to the mean over channels (ConvNeXt V2).
+
+    The parameters live in the block as `grn_gamma` and `grn_beta`, as the reference names them.
+    """
+
+    @staticmethod
+    def apply(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """Normalise `x` of shape `(N, C, ...)`."""
+        norm = torch.linalg.vector_norm(x, dim=tuple(range(2, x.ndim)), keepdim=True)
+        relative = norm / (norm.mean(dim=1, keepdim=True) + 1e-6)
+        return gamma * (x * relative) + beta + x
+
+
+class MedNeXtBlock(nn.Module):
+    """Depthwise convolution, channelwise norm, expansion, GELU, compression, and the input added.
+
+    Args:
+        in_channels: channels that come in.
+        out_channels: channels that go out; must equal `in_channels` for a residual block.
+        expansion: width of the hidden layer as a multiple of `in_channels`.
+        kernel_size: side of the depthwise kernel.
+        dimensions: 2 or 3.
+        residual: add the input to the output.
+        grn: global response normalisation after the GELU.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        kernel_size: int,
+        dimensions: int = 3,
+        residual: bool = True,
+        grn: bool = False,
+    ) -> None:
+        super().__init__()
+        convolution = _CONVOLUTION[dimensions]
+        hidden = expansion * in_channels
+        self.residual = residual
+        self.conv1 = self._depthwise(in_channels, kernel_size, dimensions)
+        self.norm = nn.GroupNorm(in_channels, in_channels)
+        self.conv2 = convolution(in_channels, hidden, 1)
+        self.act = nn.GELU()
+        self.conv3 = convolution(hidden, out_channels, 1)
+        self.grn = grn
+        if grn:
+            shape = (1, hidden) + (1,) * dimensions
+            self.grn_beta = nn.Parameter(torch.zeros(shape))
+            self.grn_gamma = nn.Parameter(torch.zeros(shape))
+
+    @staticmethod
+    def _depthwise(channels: int, kernel_size: int, dimensions: int) -> nn.Module:
+        return _CONVOLUTION[dimensions](
+            channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
+        )
+
+    def transform(self, x: Tensor) -> Tensor:
+        """The block without its residual path."""
+        x = self.act(self.conv2(self.norm(self.conv1(x))))
+        if self.grn:
+            x = GlobalResponseNorm.apply(x, self.grn_gamma, self.grn_beta)
+        return self.conv3(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, Z, Y, X)`."""
+        return x + self.transform(x) if self.residual else self.transform(x)
+
+
+class DownBlock(MedNeXtBlock):
+    """A block whose depthwise convolution has stride 2; the residual path is a strided 1x1x1 convolution."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        kernel_size: int,
+        dimensions: int = 3,
+        residual: bool = True,
+        grn: bool = False,
+    ) -> None:
+        super().__init__(in_channels, out_channels, expansion, kernel_size, dimensions, residual, grn)
+        if residual:
+            self.res_conv = _CONVOLUTION[dimensions](in_channels, out_channels, 1, stride=2)
+
+    @staticmethod
+    def _depthwise(channels: int, kernel_size: int, dimensions: int) -> nn.Module:
+        return _CONVOLUTION[dimensions](
+            channels, channels, kernel_size, stride=2, padding=kernel_size // 2, groups=channels
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, Z/2, Y/2, X/2)`."""
+        y = self.transform(x)
+        return y + self.res_conv(x) if self.residual else y
+
+
+class UpBlock(MedNeXtBlock):
+    """A block whose depthwise convolution is transposed with stride 2.
+
+    Everything runs on 2n-1 voxels per axis; one zero plane on the left of each axis completes 2n.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        kernel_size: int,
+        dimensions: int = 3,
+        residual: bool = True,
+        grn: bool = False,
+    ) -> None:
+        super().__init__(in_channels, out_channels, expansion, kernel_size, dimensions, residual, grn)
+        if residual:
+            self.res_conv = _TRANSPOSED[dimensions](in_channels, out_channels, 1, stride=2)
+
+    @staticmethod
+    def _depthwise(channels: int, kernel_size: int, dimensions: int) -> nn.Module:
+        return _TRANSPOSED[dimensions](
+            channels, channels, kernel_size, stride=2, padding=kernel_size // 2, groups=channels
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, 2Z, 2Y, 2X)`."""
+        y = self.transform(x)
+        if self.residual:
+            y = y + self.res_conv(x)
+        return F.pad(y, (1, 0) * (x.ndim - 2))
+
+
+class OutBlock(nn.Module):
+    """A segmentation head: a 1x1x1 transposed convolution, as the reference has it."""
+
+    def __init__(self, in_channels: int, num_classes: int, dimensions: int = 3) -> None:
+        super().__init__()
+        self.conv_out = _TRANSPOSED[dimensions](in_channels, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features `(N, C, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`."""
+        return self.conv_out(x)
+
+
+def _down(
+    c_in: int, c_out: int, expansion: int, kernel: int, dims: int, mode: Resampling, grn: bool
+) -> nn.Module:
+    if mode == "standard":
+        return _CONVOLUTION[dims](c_in, c_out, 3, stride=2, padding=1)
+    return DownBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn)
+
+
+def _up(
+    c_in: int, c_out: int, expansion: int, kernel: int, dims: int, mode: Resampling, grn: bool
+) -> nn.Module:
+    if mode == "standard":
+        return _TRANSPOSED[dims](c_in, c_out, 2, stride=2)
+    return UpBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn)
+
+
+class MedNeXt(nn.Module):
+    """The whole network: stem, four encoder stages, bottleneck, four decoder stages, heads.
+
+    Use `MedNeXt.variant("S", ...)` for the paper's sizes.
+
+    Args:
+        in_channels: image channels.
+        num_classes: output channels, background included.
+        expansion: expansion ratio of each of the nine stages.
+        blocks: number of blocks in each of the nine stages.
+        kernel_size: 3, 5 or 7.
+        deep_supervision: return logits at five scales instead of one.
+        dimensions: 2 or 3.
+        channels: width of the first stage; it doubles with each halving.
+        residual: residual paths within the stages (the paper's ablation switches them off).
+        resampling: "residual" inverted bottlenecks, the same without residuals ("bottleneck"), or
+            "standard" strided and transposed convolutions (the paper's ablation).
+        grn: global response normalisation in every block but the first down block (the reference's quirk).
+        checkpointing: recompute whole blocks in the backward pass instead of keeping their activations.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        expansion: tuple[int, ...],
+        blocks: tuple[int, ...],
+        kernel_size: int = 3,
+        deep_supervision: bool = False,
+        dimensions: int = 3,
+        channels: int = STEM_CHANNELS,
+        residual: bool = True,
+        resampling: Resampling = "residual",
+        grn: bool = False,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        _check(in_channels, num_classes, expansion, blocks, kernel_size, dimensions, resampling)
+        self.deep_supervision = deep_supervision
+        self.checkpointing = checkpointing
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.dimensions = dimensions
+        widths = [channels * 2**level for level in range(5)]
+
+        def stage(index: int, width: int) -> nn.Sequential:
+            return nn.Sequential(
+                *(
+                    MedNeXtBlock(width, width, expansion[index], kernel_size, dimensions, residual, grn)
+                    for _ in range(blocks[index])
+                )
+            )
+
+        self.stem = _CONVOLUTION[dimensions](in_channels, channels, 1)
+        for level in range(4):
+            self.add_module(f"enc_block_{level}", stage(level, widths[level]))
+            down = _down(
+                widths[level],
+                widths[level + 1],
+                expansion[level + 1],
+                kernel_size,
+                dimensions,
+                resampling,
+                grn and level > 0,
+            )
+            self.add_module(f"down_{level}", down)
+        self.bottleneck = stage(4, widths[4])
+        for level in (3, 2, 1, 0):
+            index = 8 - level
+            up = _up(
+                widths[level + 1], widths[level], expansion[index], kernel_size, dimensions, resampling, grn
+            )
+            self.add_module(f"up_{level}", up)
+            self.add_module(f"dec_block_{level}", stage(index, widths[level]))
+        for level in range(5 if deep_supervision else 1):
+            self.add_module(f"out_{level}", OutBlock(widths[level], num_classes, dimensions))
+
+    @classmethod
+    def variant(
+        cls,
+        name: str,
+        in_channels: int,
+        num_classes: int,
+        kernel_size: int = 3,
+        deep_supervision: bool = False,
+        dimensions: int = 3,
+        residual: bool = True,
+        resampling: Resampling = "residual",
+        grn: bool = False,
+        checkpointing: bool = False,
+    ) -> MedNeXt:
+        """One of the paper's sizes, "S", "B", "M" or "L".
+
+        Raises:
+            OptionError: an unknown name or a value outside of its range.
+        """
+        if name not in VARIANTS:
+            raise OptionError(f"There is no MedNeXt variant {name!r}: choose one of {', '.join(VARIANTS)}.")
+        size = VARIANTS[name]
+        return cls(
+            in_channels=in_channels,
+            num_classes=num_classes,
+            expansion=size.expansion,
+            blocks=size.blocks,
+            kernel_size=kernel_size,
+            deep_supervision=deep_supervision,
+            dimensions=dimensions,
+            residual=residual,
+            resampling=resampling,
+            grn=grn,
+            checkpointing=checkpointing,
+        )
+
+    def _run(self, name: str, x: Tensor) -> Tensor:
+        part = self.get_submodule(name)
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return part(x)
+        for block in part if isinstance(part, nn.Sequential) else (part,):
+            x = checkpoint(block, x, use_reentrant=False)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Logits of `x`.
+
+        Args:
+            x: `(N, in_channels, Z, Y, X)`, every side divisible by 16.
+
+        Returns:
+            `(N, num_classes, Z, Y, X)`; with deep supervision a list of five, at scales 1, 1/2, 1/4, 1/8, 1/16.
+
+        Raises:
+            OptionError: a side is not divisible by 16.
+        """
+        if any(side % SIDE_DIVISOR for side in x.shape[2:]):
+            raise OptionError(
+                f"MedNeXt needs sides divisible by {SIDE_DIVISOR}, but got {tuple(x.shape[2:])}: pad the patch."
+            )
+        x = self.stem(x)
+        skips = []
+        for level in range(4):
+            x = self._run(f"enc_block_{level}", x)
+            skips.append(x)
+            x = self._run(f"down_{level}", x)
+        x = self._run("bottleneck", x)
+        heads = [self._run("out_4", x)] if self.deep_supervision else []
+        for level in (3, 2, 1, 0):
+            x = skips.pop() + self._run(f"up_{level}", x)
+            x = self._run(f"dec_block_{level}", x)
+            if level == 0 or self.deep_supervision:
+                heads.append(self._run(f"out_{level}", x))
+        return heads[::-1] if self.deep_supervision else heads[0]
+
+
+def _check(
+    in_channels: int,
+    num_classes: int,
+    expansion: tuple[int, ...],
+    blocks: tuple[int, ...],
+    kernel_size: int,
+    dimensions: int,
+    resampling: str,
+) -> None:
+    if in_channels < 1 or num_classes < 1:
+        raise OptionError(
+            f"MedNeXt needs at least one channel and one class, not {in_channels} and {num_classes}."
+        )
+    if len(expansion) != 9 or len(blocks) != 9:
+        raise OptionError(
+            f"MedNeXt has nine stages, but got {len(expansion)} expansion ratios and {len(blocks)} block counts."
+        )
+    if kernel_size not in (3, 5, 7):
+        raise OptionError(f"The kernel size must be 3, 5 or 7, not {kernel_size}.")
+    if dimensions not in (2, 3):
+        raise OptionError(f"MedNeXt comes in 2 or 3 dimensions, not {dimensions}.")
+    if resampling not in ("residual", "bottleneck", "standard"):
+        raise OptionError(f"Resampling is 'residual', 'bottleneck' or 'standard', not {resampling!r}.")
+
+
+def upkern(target: nn.Module, source: Mapping[str, Tensor]) -> None:
+    """Initialise a large-kernel network in place from a trained small-kernel one (paper, section 2.4).
+
+    Every parameter of equal shape is copied; depthwise kernels are resized trilinearly (bilinearly in 2D),
+    without rescaling their magnitude, as the reference does.
+
+    Args:
+        target: the large-kernel network.
+        source: state dict of the small-kernel network.
+
+    Raises:
+        UpKernError: a parameter is missing, or differs in more than its kernel's size
+            (another number of classes, channels, or another variant).
+    """
+    state = target.state_dict()
+    missing = sorted(set(state) - set(source))
+    surplus = sorted(set(source) - set(state) - {"dummy_tensor"})
+    if missing or surplus:
+        raise UpKernError(
+            f"UpKern needs two networks of one variant: the small one lacks {missing[:3]} and has {surplus[:3]} "
+            "too many. Train the small-kernel network with the same variant and the same heads."
+        )
+    state.update({name: _upkern_parameter(name, value, source[name]) for name, value in state.items()})
+    target.load_state_dict(state)
+
+
+def _upkern_parameter(name: str, large: Tensor, small: Tensor) -> Tensor:
+    if large.shape == small.shape:
+        return small
+    is_kernel = name.endswith("conv1.weight") and large.shape[:2] == small.shape[:2]
+    if not is_kernel:
+        raise UpKernError(
+            f"UpKern cannot make {name} of shape {tuple(large.shape)} from {tuple(small.shape)}: only depthwise "
+            "kernels may differ. The number of classes and channels must be the same in both networks."
+        )
+    mode = "trilinear" if large.ndim == 5 else "bilinear"
+    return F.interpolate(small, size=large.shape[2:], mode=mode, align_corners=False)
