@@ -48,18 +48,14 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-class GlobalResponseNorm(nn.Module):
-    """Scale each channel by its L2 norm over space, relative to the mean over channels (ConvNeXt V2).
+def global_response_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    """Scale each channel of `x`, `(N, C, ...)`, by its L2 norm over space relative to the mean over channels.
 
-    The parameters live in the block as `grn_gamma` and `grn_beta`, as the reference names them.
+    After ConvNeXt V2; `gamma` and `beta` start at zero, so that an untrained norm is the identity.
     """
-
-    @staticmethod
-    def apply(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        """Normalise `x` of shape `(N, C, ...)`."""
-        norm = torch.linalg.vector_norm(x, dim=tuple(range(2, x.ndim)), keepdim=True)
-        relative = norm / (norm.mean(dim=1, keepdim=True) + 1e-6)
-        return gamma * (x * relative) + beta + x
+    norm = torch.linalg.vector_norm(x, dim=tuple(range(2, x.ndim)), keepdim=True)
+    relative = norm / (norm.mean(dim=1, keepdim=True) + 1e-6)
+    return gamma * (x * relative) + beta + x
 
 
 class MedNeXtBlock(nn.Module):
@@ -110,7 +106,7 @@ class MedNeXtBlock(nn.Module):
         """The block without its residual path."""
         x = self.act(self.conv2(self.norm(self.conv1(x))))
         if self.grn:
-            x = GlobalResponseNorm.apply(x, self.grn_gamma, self.grn_beta)
+            x = global_response_norm(x, self.grn_gamma, self.grn_beta)
         return self.conv3(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -337,14 +333,15 @@ class MedNeXt(nn.Module):
             x: `(N, in_channels, Z, Y, X)`, every side divisible by 16.
 
         Returns:
-            `(N, num_classes, Z, Y, X)`; with deep supervision a list of five, at scales 1, 1/2, 1/4, 1/8, 1/16.
+            `(N, num_classes, Z, Y, X)`; with deep supervision a list of five,
+            at scales 1, 1/2, 1/4, 1/8, 1/16.
 
         Raises:
             OptionError: a side is not divisible by 16.
         """
         if any(side % SIDE_DIVISOR for side in x.shape[2:]):
             raise OptionError(
-                f"MedNeXt needs sides divisible by {SIDE_DIVISOR}, but got {tuple(x.shape[2:])}: pad the patch."
+                f"MedNeXt needs sides divisible by {SIDE_DIVISOR}, not {tuple(x.shape[2:])}: pad the patch."
             )
         x = self.stem(x)
         skips = []
@@ -377,7 +374,7 @@ def _check(
         )
     if len(expansion) != 9 or len(blocks) != 9:
         raise OptionError(
-            f"MedNeXt has nine stages, but got {len(expansion)} expansion ratios and {len(blocks)} block counts."
+            f"MedNeXt has nine stages, not {len(expansion)} expansion ratios and {len(blocks)} block counts."
         )
     if kernel_size not in (3, 5, 7):
         raise OptionError(f"The kernel size must be 3, 5 or 7, not {kernel_size}.")
@@ -406,8 +403,8 @@ def upkern(target: nn.Module, source: Mapping[str, Tensor]) -> None:
     surplus = sorted(set(source) - set(state) - {"dummy_tensor"})
     if missing or surplus:
         raise UpKernError(
-            f"UpKern needs two networks of one variant: the small one lacks {missing[:3]} and has {surplus[:3]} "
-            "too many. Train the small-kernel network with the same variant and the same heads."
+            f"UpKern needs two networks of one variant: the small one lacks {missing[:3]} and has "
+            f"{surplus[:3]} too many. Train the small-kernel network with the same variant and the same heads."
         )
     state.update({name: _upkern_parameter(name, value, source[name]) for name, value in state.items()})
     target.load_state_dict(state)
@@ -419,8 +416,8 @@ def _upkern_parameter(name: str, large: Tensor, small: Tensor) -> Tensor:
     is_kernel = name.endswith("conv1.weight") and large.shape[:2] == small.shape[:2]
     if not is_kernel:
         raise UpKernError(
-            f"UpKern cannot make {name} of shape {tuple(large.shape)} from {tuple(small.shape)}: only depthwise "
-            "kernels may differ. The number of classes and channels must be the same in both networks."
+            f"UpKern cannot make {name} of shape {tuple(large.shape)} from {tuple(small.shape)}: only "
+            "depthwise kernels may differ. The number of classes and channels must be the same in both networks."
         )
     mode = "trilinear" if large.ndim == 5 else "bilinear"
     return F.interpolate(small, size=large.shape[2:], mode=mode, align_corners=False)
