@@ -1,0 +1,125 @@
+"""Labels: the value in the labelmap, the name, the colour and the coded meaning of each structure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .fields import Fields
+
+# Slicer looks a coded segment up in the terminology and the anatomic list of these names.
+TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
+ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
+
+MAX_LABEL = 65535  # labelmaps are at most 16 bits wide
+
+_CODE_FORM = r"[^~^]+"  # these two characters separate the parts of Slicer's entry
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept.
+
+    Attributes:
+        value: code in its scheme, such as "78961009".
+        scheme: coding scheme designator of DICOM; "SCT" is SNOMED CT.
+        meaning: the concept in words, such as "Spleen".
+    """
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Terminology:
+    """What a segment is, in the terms of DICOM segmentations.
+
+    Attributes:
+        category: such as Anatomical Structure.
+        type: such as Kidney.
+        type_modifier: such as Right.
+        region: anatomic region in which a lesion lies.
+        region_modifier: such as Left, of the region.
+    """
+
+    category: Code
+    type: Code
+    type_modifier: Code | None = None
+    region: Code | None = None
+    region_modifier: Code | None = None
+
+    def entry(self) -> str:
+        """The string that Slicer stores as a segment's terminology entry (`SerializeTerminologyEntry`)."""
+        codes = (self.category, self.type, self.type_modifier, self.region, self.region_modifier)
+        category, kind, modifier, region, region_modifier = (
+            f"{code.scheme}^{code.value}^{code.meaning}" if code else "^^" for code in codes
+        )
+        parts = (TERMINOLOGY_CONTEXT, category, kind, modifier, ANATOMIC_CONTEXT, region, region_modifier)
+        return "~".join(parts)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One structure that a model finds.
+
+    Attributes:
+        value: voxel value in the labelmap; the background is 0 and is not a label.
+        name: name of the segment.
+        color: red, green and blue, 0 to 255.
+        terminology: coded meaning, where one is known.
+        region: for models of overlapping regions, the label values that this label's output channel covers.
+    """
+
+    value: int
+    name: str
+    color: tuple[int, int, int]
+    terminology: Terminology | None = None
+    region: tuple[int, ...] = ()
+
+    @classmethod
+    def read(cls, fields: Fields) -> Label:
+        """A label as `model.json` and `catalog.json` write it."""
+        red, green, blue = fields.integers("color", 0, 255, length=3)
+        label = cls(
+            value=fields.integer("value", 1, MAX_LABEL),
+            name=fields.text("name"),
+            color=(red, green, blue),
+            terminology=_read_terminology(fields.fields("terminology"))
+            if fields.has("terminology")
+            else None,
+            region=fields.integers("region", 1, MAX_LABEL, default=()),
+        )
+        fields.finish()
+        return label
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that `read` takes."""
+        data: dict[str, Any] = {"value": self.value, "name": self.name, "color": list(self.color)}
+        if self.terminology:
+            codes = vars(self.terminology).items()
+            data["terminology"] = {role: dict(vars(code)) for role, code in codes if code}
+        if self.region:
+            data["region"] = list(self.region)
+        return data
+
+
+def _read_terminology(fields: Fields) -> Terminology:
+    optional = ("type_modifier", "region", "region_modifier")
+    terminology = Terminology(
+        category=_read_code(fields.fields("category")),
+        type=_read_code(fields.fields("type")),
+        **{role: _read_code(fields.fields(role)) for role in optional if fields.has(role)},
+    )
+    fields.finish()
+    return terminology
+
+
+def _read_code(fields: Fields) -> Code:
+    code = Code(
+        value=fields.text("value", pattern=_CODE_FORM),
+        scheme=fields.text("scheme", pattern=_CODE_FORM),
+        meaning=fields.text("meaning", pattern=_CODE_FORM),
+    )
+    fields.finish()
+    return code
