@@ -7,7 +7,6 @@ names and shapes are those of the network that it describes.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .atomic import replacing_folder
 from .errors import BundleIntegrityError, OptionError, OutputError, UnknownModelError
+from .fields import json_text
 from .model import MODEL_FILE, Channel, Fold, Model, NetworkSpec, read_model
 from .model_checks import check_model
 from .paths import inside
@@ -151,7 +151,7 @@ def write_bundle(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(folder) as temporary:
         folds = tuple(_write_fold(temporary, index, weights[index], half) for index in sorted(weights))
-        text = json.dumps(replace(model, folds=folds).to_json(), indent=2, ensure_ascii=False)
+        text = json_text(replace(model, folds=folds).to_json())
         (temporary / MODEL_FILE).write_text(text + "\n", encoding="utf-8")
         written = Bundle(temporary, read_model(temporary))
         for fold in folds:

@@ -1,4 +1,4 @@
-"""Typed reading of JSON files that people and strangers write: `model.json` and `catalog.json`.
+"""Typed reading of JSON files that people and strangers write, `model.json` and `catalog.json`.
 
 Slicer's Python has no `jsonschema`, so the checks are made by hand; every error names the file, the field
 and the bad value. Unknown fields are refused: a misspelt option must not be ignored in silence.
@@ -160,6 +160,20 @@ def read_json(path: Path, error: type[MedNeXtError]) -> Any:
         return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not valid JSON: {cause}. Repair it, or get the file again.") from cause
+
+
+def json_text(value: Any, indent: str = "") -> str:
+    """JSON for people: lists and objects that fit on a line stay on one."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if len(indent) + len(line) <= 100 or not isinstance(value, dict | list | tuple):
+        return line
+    inner = indent + "  "
+    if isinstance(value, dict):
+        items = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {json_text(v, inner)}" for key, v in value.items()
+        ]
+        return "{\n" + ",\n".join(items) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(inner + json_text(item, inner) for item in value) + f"\n{indent}]"
 
 
 def _no_constant(name: str) -> float:
