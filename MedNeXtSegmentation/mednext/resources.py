@@ -30,5 +30,5 @@ def resources_folder() -> Path:
 
 
 def shipped_models_folder() -> Path:
-    """Folder of the catalog, its schemas and the default model. It is part of the program: never written to."""
+    """Folder of the catalog, its schemas and the default model; part of the program, never written to."""
     return resources_folder() / "Models"

@@ -1,7 +1,7 @@
 """The models on this computer: where they live, which there are, how they come and go.
 
-A model is a bundle folder (see `bundle.py`). The default one ships with the program and is read-only; the others
-live in one folder of the user's, one sub-folder per model, named like the model.
+A model is a bundle folder (see `bundle.py`). The default one ships with the program and is read-only; the
+others live in one folder of the user's, one sub-folder per model, named like the model.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def check_name(name: str) -> str:
     Raises:
         OptionError: it is not.
     """
-    if _NAME.fullmatch(name) and name.split(".")[0].lower() not in _DEVICES:
+    if _NAME.fullmatch(name) and name.split(".", maxsplit=1)[0].lower() not in _DEVICES:
         return name
     raise OptionError(
-        f"{name!r} cannot be the name of a model. Use 1 to 64 letters, digits, dots, hyphens and underscores, "
-        "starting with a letter or a digit."
+        f"{name!r} cannot be the name of a model. Use 1 to 64 letters, digits, dots, hyphens and "
+        "underscores, starting with a letter or a digit."
     )
 
 

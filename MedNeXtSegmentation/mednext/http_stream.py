@@ -1,0 +1,130 @@
+"""One HTTP request, read by a thread of its own, so that its caller can walk away at any moment.
+
+A blocking read cannot be interrupted, and name look-up and connecting cannot either. The caller therefore
+only ever waits on a queue, asks ten times a second whether the user has cancelled, and leaves a stalled
+thread behind to die of its own timeout.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+
+import requests
+import urllib3
+
+from . import __version__
+from .cancellation import POLL_S, check_cancelled
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 64 * 1024
+_END = None
+
+
+class HttpStream:
+    """A running GET request: first its head, then its body.
+
+    ```python
+    with HttpStream("https://example.org/model.zip", connect_s=10, read_s=30) as stream:
+        stream.response.status_code
+        for chunk in stream.chunks(): ...
+    ```
+
+    Proxies and certificates come from the environment, as `requests` defines it (`HTTPS_PROXY`, `NO_PROXY`,
+    `REQUESTS_CA_BUNDLE`).
+
+    Raises:
+        requests.RequestException: no connection, or it broke or stalled; from the constructor or `chunks`.
+        Cancelled: `cancelled` answered True while waiting.
+    """
+
+    response: requests.Response
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        connect_s: float,
+        read_s: float,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        # `identity`: byte ranges and SHA-256 are about the file, not about a compressed transfer of it.
+        self._headers = {
+            "User-Agent": f"mednext/{__version__}",
+            "Accept-Encoding": "identity",
+            **(headers or {}),
+        }
+        self._url = url
+        self._timeout = (connect_s, read_s)
+        self._cancelled = cancelled
+        self._abandoned = threading.Event()
+        self._queue: queue.Queue[requests.Response | bytes | Exception | None] = queue.Queue(maxsize=16)
+        threading.Thread(target=self._read, name=f"GET {url}", daemon=True).start()
+        try:
+            head = self._next()
+        except BaseException:
+            self.close()
+            raise
+        if not isinstance(head, requests.Response):
+            raise requests.ConnectionError("the request ended without an answer")
+        self.response = head
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, piece by piece. A connection that closes early may look like the end: count the bytes."""
+        while (chunk := self._next()) is not _END:
+            assert isinstance(chunk, bytes)
+            yield chunk
+
+    def close(self) -> None:
+        """Tell the thread that nobody reads any more."""
+        self._abandoned.set()
+
+    def __enter__(self) -> HttpStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _next(self) -> requests.Response | bytes | None:
+        while True:
+            check_cancelled(self._cancelled)
+            try:
+                item = self._queue.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            if isinstance(item, Exception):
+                raise item
+            return item
+
+    def _read(self) -> None:
+        try:
+            with requests.get(
+                self._url, headers=self._headers, timeout=self._timeout, stream=True
+            ) as response:
+                self._put(response)
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    self._put(chunk)
+                    if self._abandoned.is_set():
+                        return
+        except requests.RequestException as error:
+            self._put(error)
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            # iter_content lets a few of urllib3's and of the socket's own errors through
+            self._put(requests.ConnectionError(error))
+        finally:
+            self._put(_END)
+
+    def _put(self, item: requests.Response | bytes | Exception | None) -> None:
+        while not self._abandoned.is_set():
+            try:
+                self._queue.put(item, timeout=POLL_S)
+            except queue.Full:
+                continue
+            return
