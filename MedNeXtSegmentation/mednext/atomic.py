@@ -17,7 +17,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give an empty temporary file beside `path`, with its suffixes; it becomes `path` when the block ends well.
+    """Give an empty temporary file beside `path`, same suffixes; it becomes `path` when the block ends well.
 
     When the block raises, the temporary file is removed and `path` is as it was. Permission and existence are
     found out on entry, before hours of work.
@@ -73,7 +73,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _beside(path: Path) -> Path:
-    """A new hidden name in the same folder (a rename works only inside one file system), same format suffix."""
+    """A new hidden name in the same folder, as a rename needs one file system, with the format's suffix."""
     return path.parent / f".mednext-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}"
 
 
@@ -84,9 +84,11 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise DiskSpaceError(f"The disk is full: {path} was not written. Free some space and try again.") from error
+            raise DiskSpaceError(f"The disk is full: {path} was not written. Free some space.") from error
         if not path.parent.is_dir():
             raise OutputError(f"The folder {path.parent} does not exist: make it first.") from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EISDIR}:
-            raise OutputError(f"{path} cannot be written ({error.strerror}): choose another place.") from error
+            raise OutputError(
+                f"{path} cannot be written ({error.strerror}): choose another place."
+            ) from error
         raise

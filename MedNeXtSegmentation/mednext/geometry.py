@@ -1,0 +1,285 @@
+"""Where the voxels of a volume lie in the patient: grids, orientation codes, regions of interest.
+
+Conventions are ITK's: indices are (i, j, k) = (x, y, z), positions are in mm, axes are LPS. Arrays are stored
+the other way round, `(Z, Y, X)`. Slicer's RAS appears where a name says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import GeometryError, OptionError, UnsupportedImageError
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+Box = tuple[slice, slice, slice]
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+ORTHONORMAL_TOLERANCE = (
+    1e-3  # NIfTI keeps float32 quaternions, DICOM six decimals; a sheared grid is far beyond
+)
+_RAS_LETTERS = ("LR", "PA", "IS")  # towards negative, towards positive, along the three axes of RAS
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A regular grid in space.
+
+    `size` in voxels and `spacing` in mm along i, j, k; `origin` is the centre of voxel (0, 0, 0) in mm, LPS;
+    `direction` is a row-major 3x3 matrix whose columns are the unit vectors of i, j, k in LPS.
+
+    Raises `GeometryError` for a degenerate or sheared direction, `UnsupportedImageError` for an impossible
+    size or spacing.
+    """
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", tuple(int(n) for n in self.size))
+        for name in ("spacing", "origin", "direction"):
+            object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
+        if len(self.size) != 3 or min(self.size) < 1:
+            raise UnsupportedImageError(
+                f"A volume needs three axes with voxels on each, not the size {self.size}."
+            )
+        if len(self.spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in self.spacing):
+            raise UnsupportedImageError(
+                f"The spacing {_numbers(self.spacing)} mm is impossible: correct it in the image's header."
+            )
+        if len(self.origin) != 3 or not np.isfinite(self.origin).all():
+            raise GeometryError(
+                f"The origin {_numbers(self.origin)} is no position: correct the image's header."
+            )
+        _check_direction(self.direction)
+
+    @classmethod
+    def from_image(cls, image: sitk.Image) -> Geometry:
+        """The grid of a three-dimensional SimpleITK image."""
+        if image.GetDimension() != 3:
+            raise UnsupportedImageError(
+                f"A volume has three dimensions; this image has {image.GetDimension()}."
+            )
+        return cls(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+    @classmethod
+    def from_ijk_to_ras(cls, matrix: Any, size: Sequence[int]) -> Geometry:
+        """The grid of a Slicer volume: its 4x4 IJK to RAS matrix and its dimensions (i, j, k)."""
+        affine = np.asarray(matrix, dtype=float)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError(f"An IJK to RAS matrix has 4x4 finite numbers; got {affine.tolist()}.")
+        affine = LPS_TO_RAS @ affine
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        if spacing.min() == 0:
+            raise UnsupportedImageError(
+                f"The spacing {_numbers(spacing)} mm is impossible: correct the volume's matrix."
+            )
+        direction = tuple((affine[:3, :3] / spacing).ravel())
+        return cls(_triple(size), _triple(spacing), _triple(affine[:3, 3]), direction)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The shape `(Z, Y, X)` of an array on this grid."""
+        return (self.size[2], self.size[1], self.size[0])
+
+    @property
+    def affine(self) -> np.ndarray:
+        """The 4x4 matrix from indices (i, j, k, 1) to mm in LPS."""
+        affine = np.eye(4)
+        affine[:3, :3] = np.reshape(self.direction, (3, 3)) * self.spacing
+        affine[:3, 3] = self.origin
+        return affine
+
+    @property
+    def ijk_to_ras(self) -> np.ndarray:
+        """The 4x4 matrix from indices (i, j, k, 1) to mm in RAS."""
+        return LPS_TO_RAS @ self.affine
+
+    @property
+    def orientation(self) -> str:
+        """Where the axes i, j, k point, as nibabel names it: "RAS" when i runs to the Right, and so on.
+
+        An oblique axis has the name of the patient axis that it is closest to.
+        """
+        return orientation_code(self.direction)
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """The volume of a voxel in mL."""
+        return float(np.prod(self.spacing)) / 1000
+
+    @property
+    def corners_ras(self) -> np.ndarray:
+        """The centres of the eight corner voxels in mm RAS, `(8, 3)`."""
+        indices = np.array(list(itertools.product(*((0, n - 1) for n in self.size))), dtype=float)
+        return indices @ self.ijk_to_ras[:3, :3].T + self.ijk_to_ras[:3, 3]
+
+    def reoriented(self, code: str) -> Geometry:
+        """The same voxels in space with axes that point as `code` says; only swapped and reversed."""
+        axes, flips = _moves(self, code)
+        direction = np.reshape(self.direction, (3, 3))
+        origin = np.array(self.origin)
+        for axis, flip in zip(axes, flips, strict=True):
+            if flip:
+                origin += direction[:, axis] * self.spacing[axis] * (self.size[axis] - 1)
+        signs = np.where(flips, -1.0, 1.0)
+        return Geometry(
+            _triple([self.size[axis] for axis in axes]),
+            _triple([self.spacing[axis] for axis in axes]),
+            _triple(origin),
+            tuple((direction[:, axes] * signs).ravel()),
+        )
+
+    def cropped(self, box: Box) -> Geometry:
+        """The grid of `array[box]` for an array `(Z, Y, X)` on this grid."""
+        bounds = [s.indices(n) for s, n in zip(box, self.shape, strict=True)]
+        if any(step != 1 or stop <= start for start, stop, step in bounds):
+            raise GeometryError(f"The box {box} holds no voxels of an array of shape {self.shape}.")
+        first = np.array([start for start, _, _ in reversed(bounds)] + [1.0])
+        size = _triple([stop - start for start, stop, _ in reversed(bounds)])
+        return replace(self, size=size, origin=_triple((self.affine @ first)[:3]))
+
+    def close_to(self, other: Geometry, tolerance: float = 0.01) -> bool:
+        """Whether both grids have the same voxels: none further apart than `tolerance` of a voxel's side."""
+        if self.size != other.size:
+            return False
+        distances = np.linalg.norm(self.corners_ras - other.corners_ras, axis=1)
+        return float(distances.max()) <= tolerance * min(self.spacing + other.spacing)
+
+
+@dataclass(frozen=True)
+class Roi:
+    """A box along the patient's axes, `lower` and `upper` corner in mm RAS, that limits the work."""
+
+    lower: tuple[float, float, float]
+    upper: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        corners = (*self.lower, *self.upper)
+        if len(corners) != 6 or not np.isfinite(corners).all():
+            raise OptionError(f"A region needs two corners of three finite numbers in mm; got {self}.")
+        if not all(low < high for low, high in zip(self.lower, self.upper, strict=True)):
+            raise OptionError(
+                f"The region's lower corner {_numbers(self.lower)} must be below its upper corner "
+                f"{_numbers(self.upper)} on every axis."
+            )
+
+    def box_in(self, geometry: Geometry) -> Box:
+        """The smallest box of an array `(Z, Y, X)` on `geometry` with every voxel that the region touches.
+
+        On an oblique grid that is more than the region. Raises `GeometryError` when they do not meet.
+        """
+        ras_to_ijk = np.linalg.inv(geometry.ijk_to_ras)
+        corners = np.array(list(itertools.product(*zip(self.lower, self.upper, strict=True))))
+        indices = corners @ ras_to_ijk[:3, :3].T + ras_to_ijk[:3, 3]
+        # A voxel covers half a voxel around its index; a region that ends on its face does not touch it.
+        low = np.floor(indices.min(axis=0) + 0.5 + 1e-6).astype(int).clip(min=0)
+        high = np.ceil(indices.max(axis=0) + 0.5 - 1e-6).astype(int).clip(max=geometry.size)
+        if (low >= high).any():
+            image = geometry.corners_ras
+            raise GeometryError(
+                f"The region from {_numbers(self.lower)} to {_numbers(self.upper)} mm RAS is outside "
+                f"the image ({_numbers(image.min(axis=0))} to {_numbers(image.max(axis=0))}): move the "
+                "region."
+            )
+        i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        return (k, j, i)
+
+
+def reorient_array(array: np.ndarray, geometry: Geometry, code: str) -> tuple[np.ndarray, Geometry]:
+    """Transpose and flip `array` `(..., Z, Y, X)` so that its axes point as `code` says: a view.
+
+        canonical, grid = reorient_array(array, geometry, "RAS")
+        back, _ = reorient_array(canonical, grid, geometry.orientation)
+
+    Raises `GeometryError` when the array is not on `geometry`.
+    """
+    if array.shape[-3:] != geometry.shape:
+        raise GeometryError(f"An array of shape {array.shape} is not on a grid of shape {geometry.shape}.")
+    axes, flips = _moves(geometry, code)
+    leading = array.ndim - 3
+    # Array axis of index axis n is 2 - n; the new array's axes come in the order k, j, i.
+    order = [*range(leading), *(leading + 2 - axis for axis in reversed(axes))]
+    steps = [slice(None, None, -1) if flip else slice(None) for flip in reversed(flips)]
+    return array.transpose(order)[(..., *steps)], geometry.reoriented(code)
+
+
+def orientation_code(direction: Any) -> str:
+    """The "RAS"-like code of a 3x3 matrix (or nine numbers) whose columns are the axes in LPS."""
+    return "".join(_RAS_LETTERS[world][int(sign > 0)] for world, sign in _closest_axes(direction))
+
+
+def _moves(geometry: Geometry, code: str) -> tuple[list[int], list[bool]]:
+    """For each axis of the wanted orientation: the present axis that it is, and whether it runs backwards."""
+    wanted = _parse_orientation(code)
+    present = {world: (axis, sign) for axis, (world, sign) in enumerate(_closest_axes(geometry.direction))}
+    axes = [present[world][0] for world, _ in wanted]
+    flips = [present[world][1] != sign for world, sign in wanted]
+    return axes, flips
+
+
+def _parse_orientation(code: str) -> list[tuple[int, int]]:
+    """For each letter the axis of RAS (0, 1, 2) and the sign along it."""
+    found = [
+        (w, 1 if c == pair[1] else -1)
+        for c in code.upper()
+        for w, pair in enumerate(_RAS_LETTERS)
+        if c in pair
+    ]
+    if len(code) != 3 or sorted(world for world, _ in found) != [0, 1, 2]:
+        raise OptionError(
+            f'"{code}" is no orientation: give one letter each of L or R, P or A, I or S, as in "RAS".'
+        )
+    return found
+
+
+def _closest_axes(direction: Any) -> list[tuple[int, int]]:
+    """For each index axis the axis of RAS that it is closest to, and its sign along it.
+
+    Of the six assignments the one with the largest sum of cosines wins. A tie (an angle of exactly 45
+    degrees) is broken by the directions in space alone, so that the choice does not depend on how the axes
+    are stored.
+    """
+    ras = LPS_TO_RAS[:3, :3] @ np.reshape(direction, (3, 3))
+
+    def key(order: tuple[int, ...]) -> tuple[float, ...]:
+        columns = ras[:, order]
+        columns = columns * np.where(np.diag(columns) < 0, -1.0, 1.0)
+        return (round(float(np.trace(columns)), 6), *np.round(columns, 6).ravel())
+
+    best = max(itertools.permutations(range(3)), key=key)  # best[world] is the index axis
+    return [(best.index(axis), 1 if ras[best.index(axis), axis] >= 0 else -1) for axis in range(3)]
+
+
+def _check_direction(direction: tuple[float, ...]) -> None:
+    if len(direction) != 9 or not np.isfinite(direction).all():
+        raise GeometryError(
+            f"A direction has nine finite numbers; got {_numbers(direction)}: correct the header."
+        )
+    matrix = np.reshape(direction, (3, 3))
+    error = float(np.abs(matrix.T @ matrix - np.eye(3)).max())
+    if error > ORTHONORMAL_TOLERANCE:
+        raise GeometryError(
+            f"The image's axes are not perpendicular unit vectors (off by {error:.3g}: a sheared or "
+            "degenerate "
+            "grid, perhaps of a tilted gantry): resample it onto a regular grid, in Slicer with Resample "
+            "Scalar "
+            "Volume."
+        )
+
+
+def _triple(values: Any) -> tuple[Any, Any, Any]:
+    i, j, k = (x.item() if isinstance(x, np.generic) else x for x in values)
+    return (i, j, k)
+
+
+def _numbers(values: Any) -> str:
+    return "(" + ", ".join(f"{float(x):.6g}" for x in values) + ")"

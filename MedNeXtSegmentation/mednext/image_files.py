@@ -1,0 +1,154 @@
+"""Read and write one image file through SimpleITK: NIfTI, NRRD, MetaImage, DICOM multi-frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .atomic import replacing
+from .errors import GeometryError, InputError, OutputError, UnreadableImageError, UnsupportedImageError
+from .geometry import Geometry
+from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
+from .nifti_header import check_nifti
+
+WRITABLE = (
+    ".nii.gz",
+    ".nii",
+    ".nrrd",
+    ".mha",
+)  # one file each: a pair of files cannot be replaced in one step
+
+_COMPLEX = {sitk.sitkComplexFloat32, sitk.sitkComplexFloat64}
+_GZIP_LEVEL = 4
+
+
+def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
+    """The voxels `(Z, Y, X)` float32 and the grid of one file.
+
+    Raises `UnreadableImageError` when the file is missing, empty, truncated or no image,
+    `UnsupportedImageError` when it is not one scalar volume, `GeometryError` when its place in space is
+    unclear.
+    """
+    if not path.is_file():
+        raise UnreadableImageError(f"{path} does not exist: check the name.")
+    if path.stat().st_size == 0:
+        raise UnreadableImageError(f"{path} is empty (0 bytes): copy it again.")
+    try:
+        if path.name.lower().endswith(NIFTI_SUFFIXES):
+            check_nifti(path)
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        _check_header(reader, path)
+        image = reader.Execute()
+    except PermissionError as error:
+        raise UnreadableImageError(f"{path} may not be read: ask for permission.") from error
+    except RuntimeError as error:
+        raise _explained(path, str(error)) from error
+    return to_float32(sitk.GetArrayViewFromImage(image), path), grid_of(image, path)
+
+
+def write_image(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
+    """Write `array` `(Z, Y, X)` in the format of the suffix, compressed; read it back; then rename it.
+
+    Raises `OutputError` for an unknown format or a place that cannot be written, `DiskSpaceError` for a full
+    disk, `GeometryError` for an array that is not on the grid. Nothing is left behind then.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(WRITABLE):
+        raise OutputError(f"{path} has no known image suffix: use one of {', '.join(WRITABLE)}.")
+    image = to_image(array, geometry)
+    with replacing(path) as temporary:
+        write_verified(image, temporary, path)
+
+
+def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
+    """The SimpleITK image of `array` `(Z, Y, X)`; bool becomes uint8, float16 float32."""
+    if array.shape != geometry.shape:
+        raise GeometryError(f"An array of shape {array.shape} is not on a grid of shape {geometry.shape}.")
+    widened = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}.get(array.dtype, array.dtype)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=widened), isVector=False)
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
+
+
+def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
+    """Write `image` to `temporary` and read it back; the messages name `path`, which it will become."""
+    try:
+        sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=_GZIP_LEVEL)
+        written = sitk.ReadImage(str(temporary))
+    except RuntimeError as error:
+        raise OutputError(
+            f"{path} could not be written ({reason(error)}): check the disk's free space."
+        ) from error
+    # ITK's writers do not all notice a full disk, and NIfTI rounds: only reading back tells.
+    if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
+        raise OutputError(f"{path} was not written completely: check the disk's free space.")
+    if not Geometry.from_image(written).close_to(Geometry.from_image(image)):
+        raise OutputError(f"{path} cannot keep this image's place in space: use .nrrd.")
+
+
+def grid_of(image: sitk.Image, path: Path) -> Geometry:
+    """The grid of an image; errors name the file."""
+    try:
+        return Geometry.from_image(image)
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def to_float32(array: np.ndarray, path: Path) -> np.ndarray:
+    """A float32 copy; refused where that would turn a number into infinity."""
+    largest = np.finfo(np.float32).max
+    if array.dtype == np.float64:
+        finite = np.abs(array, where=np.isfinite(array), out=np.zeros(array.shape))
+        if finite.max() > largest:
+            raise UnsupportedImageError(
+                f"{path} has the voxel value {finite.max():.3g}, no intensity: rescale it."
+            )
+    return array.astype(np.float32)
+
+
+def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Refuse everything but one scalar volume, before its voxels are read."""
+    size, spacing = reader.GetSize(), reader.GetSpacing()
+    if reader.GetPixelIDValue() in _COMPLEX:
+        raise UnsupportedImageError(f"{path} has complex voxels: export its magnitude.")
+    if reader.GetDimension() > 3:
+        raise UnsupportedImageError(f"{path} is a series of {size[3]} volumes: extract one of them first.")
+    if reader.GetNumberOfComponents() > 1:
+        raise UnsupportedImageError(
+            f"{path} has {reader.GetNumberOfComponents()} values per voxel (colour or vectors): export a "
+            "scalar image."
+        )
+    if reader.GetDimension() < 3 or min(size) < 2:
+        raise UnsupportedImageError(
+            f"{path} is a flat image of {' x '.join(map(str, size))} voxels: give a volume (for DICOM, the "
+            "folder)."
+        )
+    if not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise UnsupportedImageError(f"{path} has the impossible spacing {spacing} mm: correct its header.")
+    if path.suffix.lower() in {".nrrd", ".nhdr"} and "NRRD_space" not in reader.GetMetaDataKeys():
+        raise GeometryError(
+            f'{path} does not say where left and right are (no "space" field): convert it anew.'
+        )
+
+
+def _explained(path: Path, message: str) -> InputError:
+    if "orthonormal" in message:
+        return GeometryError(
+            f"{path} is on a sheared grid, its axes are not perpendicular: resample it onto a regular grid "
+            "first."
+        )
+    return UnreadableImageError(
+        f"{path} is truncated, damaged or no image ({reason(message)}): copy it again."
+    )
+
+
+def reason(error: object) -> str:
+    """The last line of one of ITK's long messages, without its machine-dependent part."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("sitk::ERROR: ").rstrip(".")

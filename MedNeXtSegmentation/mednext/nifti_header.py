@@ -1,0 +1,159 @@
+"""What ITK does not say about a NIfTI file: a spacing of 0, a missing orientation, a truncated body.
+
+ITK replaces a spacing of 0, guesses left and right when the header is silent, and fills the missing part of a
+truncated file with whatever is in memory. So the header and the length are checked before ITK reads the file.
+Source: nifti1.h and nifti2.h of the NIfTI Data Format Working Group.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from .errors import GeometryError, UnreadableImageError, UnsupportedImageError
+from .geometry import LPS_TO_RAS, orientation_code
+
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
+
+_CHUNK = 1 << 22
+_SCALE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """The fields of a NIfTI-1 or NIfTI-2 header that say where the voxels are, in space and in the file.
+
+    `dim` and `pixdim` have eight numbers, of which the first of `dim` counts the dimensions; `bits` is per
+    voxel, `data_start` in bytes; `quaternion` is (b, c, d); `sform` is 3x4, from index to mm in RAS.
+    """
+
+    dim: tuple[int, ...]
+    pixdim: tuple[float, ...]
+    bits: int
+    data_start: int
+    qform_code: int
+    sform_code: int
+    quaternion: tuple[float, ...]
+    sform: np.ndarray
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """The spacing in mm along the axes of space that there are."""
+        return self.pixdim[1 : 1 + min(3, self.dim[0])]
+
+    @property
+    def qform_direction(self) -> np.ndarray:
+        """The 3x3 directions of the axes in RAS, columns, by the quaternion."""
+        b, c, d = self.quaternion
+        a = math.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
+        rotation = np.array(
+            [
+                [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+                [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+                [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+            ]
+        )
+        return rotation * (1, 1, -1 if self.pixdim[0] < 0 else 1)
+
+
+def check_nifti(path: Path) -> None:
+    """Refuse a NIfTI file that ITK would read as something else than what it says.
+
+    Raises `UnreadableImageError` for a truncated or damaged file, `UnsupportedImageError` for a spacing that
+    cannot be, `GeometryError` when left and right are unknown.
+    """
+    try:
+        with _opened(path) as file:
+            header = _parse(file.read(540), path)
+            _check_spacing(header, path)
+            _check_orientation(header, path)
+            if path.name.lower().endswith((".nii", ".nii.gz")):  # the others keep header and voxels apart
+                _check_length(file, header, path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UnreadableImageError(f"{path} is damaged ({error}): copy it again.") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
+
+
+def _parse(block: bytes, path: Path) -> NiftiHeader:
+    """The header in the first 540 bytes of a file, of either version and byte order."""
+    for order in "<>":
+        if len(block) >= 348 and block[344:347] in (b"n+1", b"ni1"):
+            layout = ("8h", 40), ("8f", 76), ("h", 72), ("f", 108), ("2h", 252), ("18f", 256)
+        elif len(block) >= 540 and block[4:7] in (b"n+2", b"ni2"):
+            layout = ("8q", 16), ("8d", 104), ("h", 14), ("q", 168), ("2i", 344), ("18d", 352)
+        else:
+            break
+        dim, pixdim, (bits,), (start,), codes, numbers = (
+            struct.unpack_from(order + form, block, at) for form, at in layout
+        )
+        if 1 <= dim[0] <= 7:  # the standard's own test of the byte order
+            sform = np.reshape(numbers[6:], (3, 4))
+            return NiftiHeader(dim, pixdim, bits, int(start), codes[0], codes[1], numbers[:3], sform)
+    raise UnreadableImageError(
+        f"{path} has no NIfTI header, or an Analyze header, which does not say where left is: convert it "
+        "anew."
+    )
+
+
+def _check_spacing(header: NiftiHeader, path: Path) -> None:
+    if not all(math.isfinite(s) and s > 0 for s in header.spacing):
+        raise UnsupportedImageError(
+            f"{path} has the impossible spacing {header.spacing} mm: correct its header."
+        )
+
+
+def _check_orientation(header: NiftiHeader, path: Path) -> None:
+    """Left and right must be said, and not in two contradicting ways."""
+    if header.dim[0] < 3:
+        return
+    if header.qform_code <= 0 and header.sform_code <= 0:
+        raise GeometryError(
+            f"{path} does not say where left and right are (qform_code and sform_code are 0): convert it "
+            "anew, or "
+            "set the codes, for example with fslorient, once you are sure of the sides."
+        )
+    if header.sform_code <= 0:
+        return
+    scales = np.linalg.norm(header.sform[:, :3], axis=0)
+    if not np.isfinite(scales).all() or scales.min() == 0:
+        raise GeometryError(f"{path} has a degenerate sform, {header.sform.tolist()}: correct its header.")
+    if header.qform_code > 0:
+        # An sform to an atlas may scale, and ITK then follows the qform; but it may not swap the sides.
+        ways = [
+            orientation_code(LPS_TO_RAS[:3, :3] @ m) for m in (header.qform_direction, header.sform[:, :3])
+        ]
+        if ways[0] != ways[1]:
+            raise GeometryError(
+                f"{path} contradicts itself: its axes are {ways[0]} by qform and {ways[1]} by sform. Set "
+                "both to "
+                "the right one, for example with fslorient."
+            )
+    elif not np.allclose(scales, header.spacing, rtol=_SCALE_TOLERANCE):
+        raise GeometryError(
+            f"{path} contradicts itself: its spacing is {header.spacing} mm by pixdim and {tuple(scales)} "
+            "mm by "
+            "sform. Correct its header."
+        )
+
+
+def _check_length(file: BinaryIO, header: NiftiHeader, path: Path) -> None:
+    """Read to the end, which checks gzip's checksum too."""
+    file.seek(0)
+    length = 0
+    while chunk := file.read(_CHUNK):
+        length += len(chunk)
+    expected = header.data_start + math.prod(header.dim[1 : 1 + header.dim[0]]) * header.bits // 8
+    if length < expected:
+        raise UnreadableImageError(f"{path} is truncated: {length} of {expected} bytes. Copy it again.")

@@ -1,0 +1,46 @@
+"""What a run gives back: labels on the source grid, what they mean, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .errors import GeometryError
+from .geometry import Geometry
+from .labels import Label
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A labelmap with the meaning of its values.
+
+    `labelmap` is `(Z, Y, X)`, uint8 or uint16, on the grid of the image that was segmented; 0 is background.
+    `labels` names every value that may occur, also those that were not found. `provenance` says how it was
+    made (model, version, SHA-256 of the folds, options, time, software). `uncertainty` is `(Z, Y, X)` float32
+    in [0, 1], or None.
+
+    Raises `GeometryError` when an array is not on the grid.
+    """
+
+    labelmap: np.ndarray
+    geometry: Geometry
+    labels: tuple[Label, ...]
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    uncertainty: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name, array in (("labelmap", self.labelmap), ("uncertainty", self.uncertainty)):
+            if array is not None and array.shape != self.geometry.shape:
+                raise GeometryError(
+                    f"The {name} of shape {array.shape} is not on the grid of shape {self.geometry.shape}."
+                )
+
+    def volumes_ml(self) -> dict[str, float]:
+        """The volume of each label in mL, in the order of the labels; 0.0 for one that was not found."""
+        length = np.iinfo(self.labelmap.dtype).max + 1
+        # Plane by plane: bincount makes eight bytes of every voxel that it is given.
+        counts = np.sum([np.bincount(plane.ravel(), minlength=length) for plane in self.labelmap], axis=0)
+        ml = self.geometry.voxel_volume_ml
+        return {label.name: float(counts[label.value]) * ml for label in self.labels}

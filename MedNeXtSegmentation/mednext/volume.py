@@ -1,0 +1,179 @@
+"""Volumes: one or several channels on one grid, read from files and checked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .dicom_series import read_series
+from .errors import ChannelError, GeometryError, UnsupportedImageError
+from .geometry import Geometry
+from .image_files import read_image, to_image, write_image
+
+__all__ = ["Volume", "check_volume", "combine_channels", "read_channels", "read_volume", "write_image"]
+
+MIN_SPACING_MM = 0.01
+MAX_SPACING_MM = 100.0
+MIN_OVERLAP = 0.25
+FULL_OVERLAP = 0.95
+
+# CT and MR have hundreds of values; a label image has a handful, or many in large even patches.
+FEWEST_INTENSITIES = 8
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """`array` `(C, Z, Y, X)` float32 on `geometry`; `names` has one name per channel, for messages.
+
+    Raises `GeometryError` when the array is not on the grid.
+    """
+
+    array: np.ndarray
+    geometry: Geometry
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.array.ndim != 4 or self.array.shape[1:] != self.geometry.shape:
+            raise GeometryError(
+                f"An array (C, Z, Y, X) of shape {self.array.shape} is not on a grid of shape "
+                f"{self.geometry.shape}."
+            )
+
+    def name(self, channel: int) -> str:
+        """How messages call this channel."""
+        return self.names[channel] if channel < len(self.names) else f"channel {channel + 1}"
+
+
+def read_volume(path: str | Path) -> Volume:
+    """One channel from a file (NIfTI, NRRD, MetaImage, multi-frame DICOM) or a folder with one DICOM series.
+
+    A folder with several series is refused with their list; `folder#SeriesInstanceUID` picks one.
+    Raises the errors of `read_image`, `read_series` and `check_volume`.
+    """
+    path = Path(path)
+    folder, _, series = str(path).rpartition("#")
+    if path.is_dir():
+        array, geometry = read_series(path)
+    elif folder and Path(folder).is_dir():
+        array, geometry = read_series(Path(folder), series)
+    else:
+        array, geometry = read_image(path)
+    volume = Volume(array[np.newaxis], geometry, (path.name,))
+    check_volume(volume)
+    return volume
+
+
+def read_channels(paths: Sequence[str | Path]) -> Volume:
+    """Several files or folders, one channel each, on the grid of the first."""
+    return combine_channels([read_volume(path) for path in paths])
+
+
+def combine_channels(volumes: Sequence[Volume]) -> Volume:
+    """All channels on the grid of the first volume.
+
+    A channel on the same grid is taken as it is; any other is resampled linearly, whatever its orientation
+    and spacing. Where a channel does not reach, it gets its own minimum, which is air or background in CT and
+    MR.
+
+    Raises `ChannelError` when there is no volume, `GeometryError` when a channel covers less than a quarter
+    of the first one's volume.
+    """
+    if not volumes:
+        raise ChannelError("No image was given: give one image for each channel of the model.")
+    first = volumes[0]
+    arrays = [first.array]
+    for volume in volumes[1:]:
+        if volume.geometry.close_to(first.geometry):
+            arrays.append(volume.array)
+        else:
+            _check_overlap(volume, first)
+            arrays.append(_resampled(volume, first.geometry))
+    names = tuple(v.name(c) for v in volumes for c in range(len(v.array)))
+    array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return Volume(array, first.geometry, names)
+
+
+def check_volume(volume: Volume) -> None:
+    """Refuse what has the form of a volume but cannot be an image to segment.
+
+    Raises `UnsupportedImageError` for NaN or infinite voxels, a constant image, an axis with one voxel, a
+    spacing outside 0.01 to 100 mm, and for a label image: whole numbers, of which fewer than eight differ.
+    """
+    spacing, size = volume.geometry.spacing, volume.geometry.size
+    if not all(MIN_SPACING_MM <= s <= MAX_SPACING_MM for s in spacing):
+        raise UnsupportedImageError(
+            f"{volume.name(0)} has the spacing {spacing} mm, outside {MIN_SPACING_MM} to {MAX_SPACING_MM:g} "
+            "mm: "
+            "correct its header."
+        )
+    if min(size) < 2:
+        raise UnsupportedImageError(f"{volume.name(0)} is a flat image of {size} voxels: give a volume.")
+    if not len(volume.array):
+        raise UnsupportedImageError("The volume has no channel: give at least one image.")
+    for channel, array in enumerate(volume.array):
+        _check_voxels(array, volume.name(channel))
+
+
+def _check_voxels(array: np.ndarray, name: str) -> None:
+    low, high = float(array.min()), float(array.max())  # NaN if there is one
+    if not np.isfinite([low, high]).all():
+        count = array.size - int(np.count_nonzero(np.isfinite(array)))
+        raise UnsupportedImageError(f"{name} has {count} NaN or infinite voxels: replace them by background.")
+    if low == high:
+        raise UnsupportedImageError(f"{name} has the value {low:g} everywhere: give an image with contrast.")
+    values = _few_values(array)
+    if values is not None:
+        shown = ", ".join(f"{v:g}" for v in values)
+        raise UnsupportedImageError(
+            f"{name} looks like a label image, its only values are {shown}: give the image itself."
+        )
+
+
+def _few_values(array: np.ndarray) -> np.ndarray | None:
+    """The values, when all are whole numbers and fewer than `FEWEST_INTENSITIES` differ."""
+    found = np.empty(0, dtype=array.dtype)
+    for plane in array:  # most images are through after one plane
+        found = np.union1d(found, plane)
+        if len(found) >= FEWEST_INTENSITIES:
+            return None
+    return found if (found == np.round(found)).all() else None
+
+
+def _check_overlap(volume: Volume, reference: Volume) -> None:
+    overlap = _overlap(volume.geometry, reference.geometry)
+    name = f"{volume.name(0)} covers {overlap:.0%} of {reference.name(0)}"
+    if overlap < MIN_OVERLAP:
+        raise GeometryError(
+            f"{name}, less than {MIN_OVERLAP:.0%}: give images of the same examination, registered to each "
+            "other."
+        )
+    if overlap < FULL_OVERLAP:
+        _log.warning("%s; the rest is taken as background.", name)
+
+
+def _overlap(geometry: Geometry, reference: Geometry) -> float:
+    """The fraction of the reference inside the other grid, on a lattice of at most 32 points per axis."""
+    axes = [np.linspace(0, n - 1, min(n, 32)) for n in reference.size]
+    points = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones([len(a) for a in axes])], axis=-1)
+    indices = points @ (np.linalg.inv(geometry.affine) @ reference.affine).T
+    inside = (indices[..., :3] >= -0.5) & (indices[..., :3] <= np.array(geometry.size) - 0.5)
+    return float(inside.all(axis=-1).mean())
+
+
+def _resampled(volume: Volume, geometry: Geometry) -> np.ndarray:
+    """The channels `(C, Z, Y, X)` on another grid, linearly."""
+    reference = to_image(np.zeros(geometry.shape, dtype=np.uint8), geometry)
+    channels = []
+    for array in volume.array:
+        background = float(array.min())
+        image = to_image(array, volume.geometry)
+        moved = sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, background)
+        channels.append(sitk.GetArrayFromImage(moved))
+    return np.stack(channels)
