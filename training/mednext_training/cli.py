@@ -1,0 +1,103 @@
+"""`mednext-train`: convert, plan, train, export, evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mednext.errors import MedNeXtError
+
+from .datasets import HIPPOCAMPUS, convert_hippocampus
+from .planning import CONFIGURATION, PLANS_NAME, plan_and_preprocess
+from .workspace import Workspace
+
+# glibc maps and unmaps every activation otherwise, which costs more than the computation.
+ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    convert_hippocampus(arguments.source, arguments.workspace.raw)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    plan_and_preprocess(arguments.workspace, HIPPOCAMPUS, arguments.patch, arguments.batch_size)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    _tune_allocator()
+    arguments.workspace.activate()
+    import torch
+
+    from .trainer import TRAINERS, train
+
+    folder = arguments.workspace.preprocessed / HIPPOCAMPUS.folder_name
+    plans = json.loads((folder / f"{PLANS_NAME}.json").read_text(encoding="utf-8"))
+    dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    plans["continue_training"] = True
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    trainer = TRAINERS[arguments.variant, arguments.kernel](
+        plans, CONFIGURATION, arguments.fold, dataset, torch.device(device)
+    )
+    trainer.num_epochs = arguments.epochs
+    trainer.num_iterations_per_epoch = arguments.iterations
+    trainer.num_val_iterations_per_epoch = arguments.validation_iterations
+    train(trainer, arguments.stop_after)
+
+
+def _tune_allocator() -> None:
+    """Start this process again with glibc's allocator tuned: it reads its settings at start only."""
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        environment = os.environ | {"GLIBC_TUNABLES": ALLOCATOR, "OMP_WAIT_POLICY": "PASSIVE"}
+        os.execve(sys.executable, [sys.executable, "-m", "mednext_training.cli", *sys.argv[1:]], environment)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mednext-train", description=__doc__)
+    parser.add_argument(
+        "--workspace",
+        type=lambda text: Workspace(Path(text).resolve()),
+        default=Workspace(Path("training_runs").resolve()),
+        help="folder for raw data, preprocessed data and results (default: training_runs)",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    convert = commands.add_parser("convert", help="bring the hippocampus data into nnU-Net's layout")
+    convert.add_argument("source", type=Path, help="folder with images and labels")
+    convert.set_defaults(run=_convert)
+
+    plan = commands.add_parser("plan", help="plan and preprocess at 1 mm")
+    plan.add_argument("--patch", type=int, nargs=3, default=(48, 64, 48), metavar=("Z", "Y", "X"))
+    plan.add_argument("--batch-size", type=int, default=2)
+    plan.set_defaults(run=_plan)
+
+    training = commands.add_parser("train", help="train one fold, or resume it")
+    training.add_argument("--variant", choices="SBML", default="S")
+    training.add_argument("--kernel", type=int, choices=(3, 5), default=3)
+    training.add_argument("--fold", type=int, default=0)
+    training.add_argument("--epochs", type=int, default=1000)
+    training.add_argument("--iterations", type=int, default=250, help="steps in an epoch")
+    training.add_argument("--validation-iterations", type=int, default=50)
+    training.add_argument("--stop-after", type=float, metavar="SECONDS", help="stop at the epoch's end after")
+    training.set_defaults(run=_train)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, or the error's own."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except MedNeXtError as error:
+        sys.stderr.write(f"mednext-train: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

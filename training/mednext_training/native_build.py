@@ -1,0 +1,49 @@
+"""Compile the native training kernels once with the machine's C++ compiler, and load them by `ctypes`."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).parent / "native" / "channels_last.cpp"
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-pthread")
+
+
+@cache
+def native_library() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where there is no compiler or it fails (one line in the log says why)."""
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        logger.warning("No C++ compiler found: training runs on torch's own, slower layers.")
+        return None
+    digest = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode() + _processor()).hexdigest()[:16]
+    cache_folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mednext"
+    library = cache_folder / f"channels_last_{digest}.so"
+    if not library.exists():
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_folder) as scratch:
+            built = Path(scratch) / library.name
+            command = [compiler, *FLAGS, "-o", str(built), str(SOURCE)]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode:
+                logger.warning("%s failed, training runs on torch's own layers:\n%s", compiler, result.stderr)
+                return None
+            built.replace(library)
+    return ctypes.CDLL(str(library))
+
+
+def _processor() -> bytes:
+    """What -march=native depends on: a home folder may be shared by machines with other processors."""
+    information = Path("/proc/cpuinfo")
+    if not information.exists():
+        return os.uname().machine.encode()
+    return next((line for line in information.read_bytes().splitlines() if line.startswith(b"flags")), b"")
