@@ -2,7 +2,7 @@
 
 torch's backward of a depthwise 3D convolution takes most of a training step on a CPU. Here activations lie as
 `(N, Z, Y, X, C)`, depthwise convolution and norm run in `native/channels_last.cpp`, and the 1x1x1
-convolutions are matrix products over voxels. Parameters stay where they are, so checkpoints know nothing of it.
+convolutions are matrix products over voxels. Parameters stay where they are: checkpoints know nothing of it.
 """
 
 from __future__ import annotations

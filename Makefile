@@ -1,0 +1,47 @@
+# Every target does its own set-up; a second run starts in seconds.
+
+VENV    := .venv
+PYTHON  := $(VENV)/bin/python
+STAMP   := $(VENV)/.installed
+BASE    ?= python3
+DEBIAN  := libegl1 libosmesa6 libgl1 libxrender1
+IMAGE   ?=
+OUTPUT  ?= demo/output
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make the virtual environment .venv with everything pinned
+
+$(STAMP): pyproject.toml constraints.txt
+	sh .ci/debian-packages $(DEBIAN)
+	$(BASE) -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation -e '.[test,training]'
+	@touch $@
+
+demo: $(STAMP) ## segment a head with the default model: make demo [IMAGE=head.nii.gz]
+	$(PYTHON) demo/run_demo.py --output $(OUTPUT) $(if $(IMAGE),--image "$(IMAGE)")
+
+test: $(STAMP) ## run the tests
+	$(PYTHON) -m pytest
+
+lint: $(STAMP) ## check style and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+format: $(STAMP) ## rewrite the code in the project's style
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+bench: $(STAMP) ## measure against MONAI and nnU-Net in one run
+	$(PYTHON) -m benchmarks
+
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo/output
