@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from .errors import GeometryError, UnreadableImageError, UnsupportedImageError
 from .geometry import Geometry
-from .image_files import grid_of, read_image, reason, to_float32
+from .image_files import grid_of, read_image, reason
 
 # Positions are often written with one or two decimals only; beside a missing slice they are off by half a
 # gap.
@@ -48,15 +48,16 @@ def read_series(folder: Path, series: str | None = None) -> tuple[np.ndarray, Ge
     files = _stacked([_read_slice(file) for file in files], folder)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(files)
+    reader.SetOutputPixelType(
+        sitk.sitkFloat32
+    )  # else the first slice's type rounds the others' rescaled values
     try:
         image = reader.Execute()
     except RuntimeError as error:
         raise UnreadableImageError(
             f"{folder} has a damaged DICOM file ({reason(error)}): copy it again."
         ) from error
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise UnsupportedImageError(f"{folder} has colour images: choose a series of CT or MR.")
-    return to_float32(sitk.GetArrayViewFromImage(image), folder), grid_of(image, folder)
+    return sitk.GetArrayFromImage(image), grid_of(image, folder)
 
 
 def series_files(folder: Path, series: str | None = None) -> list[str]:
@@ -109,6 +110,8 @@ def _read_slice(file: str) -> _Slice:
         raise UnreadableImageError(
             f"{file} is a damaged DICOM file ({reason(error)}): copy it again."
         ) from error
+    if reader.GetNumberOfComponents() > 1:
+        raise UnsupportedImageError(f"{file} is a colour image: choose a series of CT or MR.")
     direction = np.reshape(reader.GetDirection(), (3, 3))
     return _Slice(file, np.array(reader.GetOrigin()), direction, reader.GetSize(), reader.GetSpacing()[:2])
 

@@ -21,6 +21,8 @@ WRITABLE = (
 )  # one file each: a pair of files cannot be replaced in one step
 
 _COMPLEX = {sitk.sitkComplexFloat32, sitk.sitkComplexFloat64}
+# ITK takes any other space for LPS.
+_PATIENT_SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior"}
 _GZIP_LEVEL = 4
 
 
@@ -35,16 +37,14 @@ def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
         raise UnreadableImageError(f"{path} does not exist: check the name.")
     if path.stat().st_size == 0:
         raise UnreadableImageError(f"{path} is empty (0 bytes): copy it again.")
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        check_nifti(path)
     try:
-        if path.name.lower().endswith(NIFTI_SUFFIXES):
-            check_nifti(path)
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
         _check_header(reader, path)
         image = reader.Execute()
-    except PermissionError as error:
-        raise UnreadableImageError(f"{path} may not be read: ask for permission.") from error
     except RuntimeError as error:
         raise _explained(path, str(error)) from error
     return to_float32(sitk.GetArrayViewFromImage(image), path), grid_of(image, path)
@@ -117,6 +117,11 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
     size, spacing = reader.GetSize(), reader.GetSpacing()
     if reader.GetPixelIDValue() in _COMPLEX:
         raise UnsupportedImageError(f"{path} has complex voxels: export its magnitude.")
+    if reader.GetDimension() < 3 or min(size) < 2:
+        raise UnsupportedImageError(
+            f"{path} is a flat image of {' x '.join(map(str, size))} voxels: give a volume (for DICOM, the "
+            "folder)."
+        )
     if reader.GetDimension() > 3:
         raise UnsupportedImageError(f"{path} is a series of {size[3]} volumes: extract one of them first.")
     if reader.GetNumberOfComponents() > 1:
@@ -124,17 +129,14 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
             f"{path} has {reader.GetNumberOfComponents()} values per voxel (colour or vectors): export a "
             "scalar image."
         )
-    if reader.GetDimension() < 3 or min(size) < 2:
-        raise UnsupportedImageError(
-            f"{path} is a flat image of {' x '.join(map(str, size))} voxels: give a volume (for DICOM, the "
-            "folder)."
-        )
     if not all(np.isfinite(s) and s > 0 for s in spacing):
         raise UnsupportedImageError(f"{path} has the impossible spacing {spacing} mm: correct its header.")
-    if path.suffix.lower() in {".nrrd", ".nhdr"} and "NRRD_space" not in reader.GetMetaDataKeys():
-        raise GeometryError(
-            f'{path} does not say where left and right are (no "space" field): convert it anew.'
-        )
+    if path.suffix.lower() in {".nrrd", ".nhdr"}:
+        space = reader.GetMetaData("NRRD_space") if reader.HasMetaDataKey("NRRD_space") else ""
+        if space not in _PATIENT_SPACES:
+            raise GeometryError(
+                f'{path} does not say where left and right are (its "space" is "{space}"): convert it anew.'
+            )
 
 
 def _explained(path: Path, message: str) -> InputError:
