@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,3 +18,13 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set MEDNEXT_DATA to run this test")
     return folder
+
+
+@pytest.fixture
+def scene() -> Any:
+    """Slicer's scene, empty; Slicer is started when the first test asks for it."""
+    import slicer_standin
+
+    scene = slicer_standin.start().scene
+    scene.Clear(0)
+    return scene
