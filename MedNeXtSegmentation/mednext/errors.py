@@ -105,6 +105,10 @@ class OutOfMemoryError(DeviceError):
     """The device or the machine ran out of memory."""
 
 
+class EngineProcessError(MedNeXtError):
+    """The engine's own process could not be started, or ended without an answer."""
+
+
 class NumericalError(MedNeXtError):
     """The network answered with NaN or infinite values."""
 

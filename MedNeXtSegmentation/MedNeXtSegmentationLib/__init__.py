@@ -1,0 +1,1 @@
+"""The Slicer side of MedNeXtSegmentation: between MRML nodes and the engine `mednext`."""

@@ -1,0 +1,34 @@
+"""From a markups ROI to the engine's region of interest."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import slicer
+import vtk
+from mednext.errors import GeometryError
+from mednext.geometry import Roi
+
+
+def roi_from_node(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode) -> Roi:
+    """The smallest box along the axes of the volume's own space that holds the ROI as the scene shows it.
+
+    Raises `GeometryError` when a non-linear transform lies between the two, or the ROI has no extent.
+    """
+    if min(roi.GetSize()) <= 0:
+        raise GeometryError(f'The region "{roi.GetName()}" has no extent: draw its box first.')
+    roi_to_volume = vtk.vtkMatrix4x4()
+    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        roi.GetParentTransformNode(), volume.GetParentTransformNode(), roi_to_volume
+    ):
+        raise GeometryError(
+            f'There is a non-linear transform between "{volume.GetName()}" and the region "{roi.GetName()}": '
+            "draw the region under the same transform."
+        )
+    vtk.vtkMatrix4x4.Multiply4x4(roi_to_volume, roi.GetObjectToNodeMatrix(), roi_to_volume)
+    half = np.array(roi.GetSize()) / 2
+    corners = np.array([(*(sign * half), 1.0) for sign in itertools.product((-1, 1), repeat=3)])
+    positions = (corners @ slicer.util.arrayFromVTKMatrix(roi_to_volume).T)[:, :3]
+    lower, upper = positions.min(axis=0).tolist(), positions.max(axis=0).tolist()
+    return Roi(tuple(lower), tuple(upper))
