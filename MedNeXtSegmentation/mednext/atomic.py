@@ -31,7 +31,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if path.is_dir():
         raise OutputError(f"{path} is a folder: give the name of a file to write.")
     temporary = _beside(path)
-    with _explained(path):
+    with explaining(path):
         try:
             # Not tempfile: its files are private (0600), and the result would stay so.
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -55,7 +55,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file: give the name of a folder to write.")
     temporary, aside = _beside(path), _beside(path)
-    with _explained(path):
+    with explaining(path):
         try:
             temporary.mkdir()
             yield temporary
@@ -78,7 +78,7 @@ def _beside(path: Path) -> Path:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explaining(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals about this place into sentences; others pass."""
     try:
         yield
