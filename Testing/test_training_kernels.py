@@ -1,0 +1,100 @@
+"""The native channels-last kernels give the numbers and gradients of torch's own layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mednext.network import MedNeXt
+from mednext_training import native_build
+from mednext_training.channels_last import use_native_kernels
+from torch import Tensor
+
+SIDES = (16, 32, 16)
+
+
+def small_network(**options: object) -> MedNeXt:
+    torch.manual_seed(0)
+    arguments: dict = {"expansion": (2,) * 9, "blocks": (1,) * 9, "channels": 8, "deep_supervision": True}
+    return MedNeXt(in_channels=2, num_classes=3, **(arguments | options))
+
+
+def outputs_and_gradients(network: MedNeXt, image: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+    outputs = network(image)
+    loss = torch.stack(
+        [(head * torch.linspace(0, 1, head.numel()).view(head.shape)).mean() for head in outputs]
+    )
+    network.zero_grad()
+    loss.sum().backward()
+    return outputs, {name: parameter.grad for name, parameter in network.named_parameters()}
+
+
+@pytest.fixture
+def needs_compiler() -> None:
+    if native_build.native_library() is None:
+        pytest.skip("no C++ compiler on this machine")
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3},
+        {"kernel_size": 5, "grn": True},
+        {"kernel_size": 7, "channels": 5},
+        {"residual": False, "resampling": "bottleneck"},
+        {"resampling": "standard"},
+    ],
+    ids=lambda options: "-".join(str(value) for value in options.values()),
+)
+def test_native_kernels_give_the_same_logits_and_gradients(options: dict) -> None:
+    image = torch.randn(2, 2, *SIDES, generator=torch.Generator().manual_seed(1))
+    plain, native = small_network(**options), small_network(**options)
+    assert use_native_kernels(native)
+
+    expected, expected_gradients = outputs_and_gradients(plain, image)
+    found, gradients = outputs_and_gradients(native, image)
+
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4)
+    for name, gradient in expected_gradients.items():
+        # the norm cancels the bias of the depthwise convolution: its gradient is rounding noise
+        scale = 1.0 if name.endswith("conv1.bias") else float(gradient.abs().max())
+        assert float((gradients[name] - gradient).abs().max()) <= 1e-4 * scale, name
+
+
+@pytest.mark.usefixtures("needs_compiler")
+def test_native_kernels_leave_names_and_values_of_the_weights_alone() -> None:
+    plain, native = small_network(), small_network()
+    use_native_kernels(native)
+    assert list(native.state_dict()) == list(plain.state_dict())
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(native.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_two_dimensional_networks_stay_on_torch() -> None:
+    network = small_network(dimensions=2)
+    assert not use_native_kernels(network)
+    assert network(torch.zeros(1, 2, 32, 16))[0].shape == (1, 3, 32, 16)
+
+
+def test_without_a_compiler_the_network_stays_on_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    native_build.native_library.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    try:
+        assert not use_native_kernels(small_network())
+    finally:
+        native_build.native_library.cache_clear()
+
+
+def test_a_compiler_that_fails_is_logged_and_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    native_build.native_library.cache_clear()
+    monkeypatch.setenv("CXX", "false")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        assert not use_native_kernels(small_network())
+    finally:
+        native_build.native_library.cache_clear()
+    assert "false failed" in caplog.text

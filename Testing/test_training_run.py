@@ -1,0 +1,163 @@
+"""From raw images to trained weights on nnU-Net, on synthetic cases that take seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from mednext.errors import GeometryError, OptionError, UnreadableImageError
+from mednext_training import cli
+from mednext_training.datasets import HIPPOCAMPUS, convert_hippocampus
+from mednext_training.evaluation import CaseResult, dice, markdown_table, mean_dice, validation_cases
+from mednext_training.trainer import TRAINERS, nnUNetTrainerMedNeXt, train
+from mednext_training.workspace import Workspace
+
+CASES = 6
+
+
+def write_case(folder: Path, name: str, seed: int, shift_labels: float = 0.0) -> None:
+    """A noisy volume with two bright boxes, and its labels."""
+    labels = np.zeros((20, 22, 18), np.uint8)
+    labels[6:12, 4:12, 5:12] = 1
+    labels[6:12, 12:18, 5:12] = 2
+    noise = np.random.default_rng(seed).normal(0, 5, labels.shape)
+    image = (100 + 60.0 * labels + noise).astype(np.float32)
+    for kind, array in (("images", image), ("labels", labels)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        file = sitk.GetImageFromArray(array)
+        if kind == "labels":
+            file.SetOrigin((shift_labels, 0.0, 0.0))
+        sitk.WriteImage(file, str(folder / kind / f"{name}.nii.gz"))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A converted, planned and preprocessed data set."""
+    folder = tmp_path_factory.mktemp("training")
+    for index in range(CASES):
+        write_case(folder / "source", f"case_{index}", index)
+    root = ["--workspace", str(folder / "runs")]
+    assert cli.main([*root, "convert", str(folder / "source")]) == 0
+    assert cli.main([*root, "plan", "--patch", "16", "16", "16"]) == 0
+    return Workspace(folder / "runs")
+
+
+@pytest.fixture
+def make_trainer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    workspace.activate()
+    folder = workspace.preprocessed / HIPPOCAMPUS.folder_name
+
+    def make(epochs: int) -> nnUNetTrainerMedNeXt:
+        plans = json.loads((folder / "MedNeXtPlans.json").read_text(encoding="utf-8"))
+        dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        plans["continue_training"] = True
+        trainer = TRAINERS["S", 3](plans, "3d_1mm", 0, dataset, torch.device("cpu"))
+        trainer.num_epochs = epochs
+        trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 2, 1
+        return trainer
+
+    return make
+
+
+def test_conversion_names_channels_labels_and_cases_as_nnunet_wants_them(workspace: Workspace) -> None:
+    folder = workspace.raw / "Dataset004_Hippocampus"
+    description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    assert description["labels"] == {"background": 0, "anterior": 1, "posterior": 2}
+    assert description["numTraining"] == CASES
+    assert len(list((folder / "imagesTr").glob("case_*_0000.nii.gz"))) == CASES
+
+
+def test_labels_on_another_grid_than_their_image_are_refused(tmp_path: Path) -> None:
+    write_case(tmp_path / "source", "case_0", 0, shift_labels=1.0)
+    with pytest.raises(GeometryError, match="differ in geometry"):
+        convert_hippocampus(tmp_path / "source", tmp_path / "raw")
+
+
+def test_an_image_without_labels_is_refused(tmp_path: Path) -> None:
+    write_case(tmp_path / "source", "case_0", 0)
+    (tmp_path / "source" / "labels" / "case_0.nii.gz").unlink()
+    with pytest.raises(UnreadableImageError, match=r"case_0\.nii\.gz has no labels"):
+        convert_hippocampus(tmp_path / "source", tmp_path / "raw")
+
+
+def test_a_folder_without_images_is_an_explained_error(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["--workspace", str(tmp_path / "runs"), "convert", str(tmp_path)]) == 2
+    assert "has no folder images or imagesTr" in capsys.readouterr().err
+
+
+def test_a_patch_that_the_network_cannot_halve_four_times_is_refused(tmp_path: Path) -> None:
+    assert cli.main(["--workspace", str(tmp_path), "plan", "--patch", "40", "56", "40"]) == 2
+
+
+def test_a_killed_training_resumes_from_its_last_epoch(make_trainer) -> None:
+    first = make_trainer(epochs=2)
+    assert not train(first, stop_after_s=0.0)
+    assert first.current_epoch == 1
+    weights = {name: value.clone() for name, value in first.network.state_dict().items()}
+
+    second = make_trainer(epochs=2)
+    second.load_checkpoint(str(Path(second.output_folder) / "checkpoint_latest.pth"))
+    assert second.current_epoch == 1
+    for name, value in second.network.state_dict().items():
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=0)
+
+    third = make_trainer(epochs=2)
+    assert train(third)
+    assert (Path(third.output_folder) / "checkpoint_final.pth").is_file()
+    assert not list(Path(third.output_folder).glob("*.part"))
+
+
+def test_the_recipe_is_that_of_the_reference(make_trainer) -> None:
+    trainer = make_trainer(epochs=1)
+    trainer.initialize()
+    group = trainer.optimizer.param_groups[0]
+    assert isinstance(trainer.optimizer, torch.optim.AdamW)
+    assert (group["lr"], group["eps"], group["weight_decay"]) == (1e-3, 1e-4, 3e-5)
+    assert trainer.loss.weight_factors == pytest.approx([16 / 31, 8 / 31, 4 / 31, 2 / 31, 1 / 31])
+    assert trainer._get_deep_supervision_scales()[4] == [0.0625] * 3
+
+
+def test_a_checkpoint_that_would_run_code_is_not_resumed(make_trainer, tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "attacked"),)
+
+    torch.save({"network_weights": Attack()}, tmp_path / "checkpoint.pth")
+    with pytest.raises(Exception, match="Weights only load failed"):
+        make_trainer(epochs=1).load_checkpoint(str(tmp_path / "checkpoint.pth"))
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_the_larger_variants_recompute_their_blocks() -> None:
+    assert [TRAINERS[variant, 5].checkpointing for variant in "SBML"] == [False, False, True, True]
+    assert TRAINERS["L", 5].__name__ == "nnUNetTrainerMedNeXt_L_k5"
+
+
+def test_a_fold_that_does_not_exist_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="does not exist: train first"):
+        validation_cases(Workspace(tmp_path), HIPPOCAMPUS, 0)
+
+
+def test_dice_counts_voxels_of_one_label() -> None:
+    truth, result = np.array([0, 1, 1, 2, 2, 2]), np.array([0, 1, 2, 2, 2, 0])
+    assert dice(truth, result, 1) == pytest.approx(2 * 1 / 3)
+    assert dice(truth, result, 2) == pytest.approx(2 * 2 / 6)
+    assert np.isnan(dice(truth, result, 3))
+
+
+def test_the_table_has_a_line_per_case_and_the_mean() -> None:
+    results = [
+        CaseResult("a", {"anterior": 0.5, "posterior": float("nan")}, 1.0),
+        CaseResult("b", {"anterior": 1.0, "posterior": 0.8}, 1.0),
+    ]
+    assert mean_dice(results) == pytest.approx({"anterior": 0.75, "posterior": 0.8, "mean": 0.775})
+    lines = markdown_table(results).splitlines()
+    assert lines[2] == "| a | 0.5000 | – | 0.5000 |"
+    assert lines[-1] == "| **mean of 2 cases** | 0.7500 | 0.8000 | 0.7750 |"
