@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from .errors import GeometryError, UnreadableImageError, UnsupportedImageError
 from .geometry import Geometry
-from .image_files import grid_of, read_image, reason
+from .image_files import read_image, reason
 
 # Positions are often written with one or two decimals only; beside a missing slice they are off by half a
 # gap.
@@ -23,87 +23,105 @@ _NO_IMAGES = {"SEG", "RTSTRUCT", "RTDOSE", "SR", "PR", "KO"}
 
 
 @dataclass(frozen=True)
+class Series:
+    """The files of a series, one slice each, in the order of k, and the grid that they make."""
+
+    files: tuple[Path, ...]
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
 class _Slice:
     """One file: centre of its first voxel in mm LPS, 3x3 directions of its axes (columns), voxels."""
 
-    file: str
+    file: Path
     position: np.ndarray
     direction: np.ndarray
-    size: tuple[int, ...]
-    spacing: tuple[float, ...]
+    size: tuple[int, int]
+    spacing: tuple[float, float]
 
 
-def read_series(folder: Path, series: str | None = None) -> tuple[np.ndarray, Geometry]:
+def series_of(path: str | Path) -> tuple[Path, str | None]:
+    """The folder and, of `folder#SeriesInstanceUID`, the series.
+
+    Raises `UnreadableImageError` when there is no such folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return path, None
+    folder, _, uid = str(path).rpartition("#")
+    if folder and Path(folder).is_dir():
+        return Path(folder), uid
+    raise UnreadableImageError(f"{path} is no folder: give the folder of a DICOM series.")
+
+
+def read_series(folder: Path, uid: str | None = None) -> tuple[np.ndarray, Geometry]:
     """The voxels `(Z, Y, X)` float32 and the grid of a series, rescaled to HU where its files say so.
 
-    `series` is a SeriesInstanceUID; without it the folder must hold one series of images only.
-
-    Raises `UnreadableImageError` when there is no series, several, or a damaged file; `GeometryError` for
-    uneven gaps, a missing slice or a tilted gantry; `UnsupportedImageError` for repeated positions and mixed
-    sizes.
+    `uid` is a SeriesInstanceUID; without it the folder must hold one series of images only. A series of one
+    multi-frame file is read too. Raises as `find_series` and `read_image` do.
     """
-    files = series_files(folder, series)
+    files = _series_files(folder, uid)
     if len(files) == 1:
-        return read_image(Path(files[0]))
-    files = _stacked([_read_slice(file) for file in files], folder)
+        return read_image(files[0])
+    series = _stacked(files, folder)
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(files)
-    reader.SetOutputPixelType(
-        sitk.sitkFloat32
-    )  # else the first slice's type rounds the others' rescaled values
+    reader.SetFileNames([str(file) for file in series.files])
+    reader.SetOutputPixelType(sitk.sitkFloat32)  # else the first slice's type rounds the others' values
     try:
         image = reader.Execute()
     except RuntimeError as error:
         raise UnreadableImageError(
             f"{folder} has a damaged DICOM file ({reason(error)}): copy it again."
         ) from error
-    return sitk.GetArrayFromImage(image), grid_of(image, folder)
+    return sitk.GetArrayFromImage(image), series.geometry
 
 
-def series_files(folder: Path, series: str | None = None) -> list[str]:
-    """The files of the series, in no particular order; raises `UnreadableImageError` like `read_series`."""
-    found = {
-        uid: files
-        for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        if (files := sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid))
-    }
-    if series is not None and series in found:
-        return list(found[series])
-    titles = {uid: title for uid, files in found.items() if (title := _title(files))}
+def find_series(folder: Path, uid: str | None = None) -> Series:
+    """The slices of the one series of images in a folder, or of the one with this SeriesInstanceUID.
+
+    Raises `UnreadableImageError` when there is no series, several, or a damaged file; `GeometryError` for
+    uneven gaps, a missing slice or a tilted gantry; `UnsupportedImageError` for colour images, for several
+    slices at one position and for mixed sizes.
+    """
+    return _stacked(_series_files(folder, uid), folder)
+
+
+def _series_files(folder: Path, uid: str | None) -> list[Path]:
+    """The files of the series, in no particular order."""
+    ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    found = {each: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), each) for each in ids}
+    titles = {each: title for each, files in found.items() if (title := _title(files))}
     if not titles:
-        raise UnreadableImageError(
-            f"{folder} holds no DICOM images: give an image file or the folder of a series."
-        )
-    listed = "; ".join(f"{uid} {title}" for uid, title in titles.items())
-    if series is not None:
-        raise UnreadableImageError(f"{folder} has no series {series}, it has: {listed}.")
-    if len(titles) > 1:
+        raise UnreadableImageError(f"{folder} has no DICOM images: give an image file or a series' folder.")
+    listed = "; ".join(f"{each} {title}" for each, title in titles.items())
+    if uid is None and len(titles) > 1:
         raise UnreadableImageError(
             f"{folder} holds {len(titles)} series, choose one as {folder}#SeriesInstanceUID: {listed}."
         )
-    return list(found[next(iter(titles))])
+    if uid is not None and uid not in titles:
+        raise UnreadableImageError(f"{folder} has no series {uid}, it has: {listed}.")
+    return [Path(file) for file in found[uid or next(iter(titles))]]
 
 
 def _title(files: tuple[str, ...]) -> str | None:
     """What a person calls the series, or None when it holds no images."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(files[0])
     try:
+        reader.SetFileName(files[0])
         reader.ReadImageInformation()
     except RuntimeError:
         return None
-    keys = reader.GetMetaDataKeys()
     modality, description = (
-        reader.GetMetaData(key).strip() if key in keys else "" for key in (_MODALITY, _DESCRIPTION)
+        reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else ""
+        for key in (_MODALITY, _DESCRIPTION)
     )
-    if modality in _NO_IMAGES:
-        return None
-    return f'({modality} "{description}", {len(files)} slices)'
+    return None if modality in _NO_IMAGES else f'({modality} "{description}", {len(files)} files)'
 
 
-def _read_slice(file: str) -> _Slice:
+def _read_slice(file: Path) -> _Slice:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
+    reader.SetFileName(str(file))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -112,60 +130,67 @@ def _read_slice(file: str) -> _Slice:
         ) from error
     if reader.GetNumberOfComponents() > 1:
         raise UnsupportedImageError(f"{file} is a colour image: choose a series of CT or MR.")
+    columns, rows, frames = (*reader.GetSize(), 1)[:3]
+    if frames > 1:
+        raise UnsupportedImageError(f"{file} holds {frames} slices: give a series with one slice per file.")
     direction = np.reshape(reader.GetDirection(), (3, 3))
-    return _Slice(file, np.array(reader.GetOrigin()), direction, reader.GetSize(), reader.GetSpacing()[:2])
+    across, down, _ = reader.GetSpacing()
+    return _Slice(file, np.array(reader.GetOrigin()), direction, (columns, rows), (across, down))
 
 
-def _stacked(slices: list[_Slice], folder: Path) -> list[str]:
-    """The files in the order of their positions along the normal, which make a regular grid."""
+def _stacked(files: list[Path], folder: Path) -> Series:
+    """The slices in the order of their positions along the normal, once they are known to make a grid."""
+    slices = [_read_slice(file) for file in files]
     first = slices[0]
     for other in slices[1:]:
         if other.size != first.size or not np.allclose(other.spacing, first.spacing, rtol=1e-3):
             raise UnsupportedImageError(
-                f"{folder} mixes slices of {first.size[:2]} voxels at {first.spacing} mm and "
-                f"{other.size[:2]} at "
+                f"{folder} mixes slices of {first.size} voxels at {first.spacing} mm and {other.size} at "
                 f"{other.spacing} mm: keep one kind."
             )
         if not np.allclose(other.direction, first.direction, atol=1e-3):
             raise GeometryError(
                 f"{folder} mixes slices of different directions (localizers?): remove the odd ones."
             )
+    if len(slices) < 2:
+        raise UnsupportedImageError(f"{folder} has a single slice: give a series that makes a volume.")
     normal = first.direction[:, 2]
-    slices = sorted(slices, key=lambda s: float(s.position @ normal))
+    slices.sort(key=lambda s: float(s.position @ normal))
     positions = np.array([s.position for s in slices])
     _check_gaps(positions @ normal, folder)
-    _check_tilt(positions, normal, folder)
-    return [s.file for s in slices]
+    _check_tilt(positions[-1] - positions[0], normal, folder)
+    gap = float((positions[-1] - positions[0]) @ normal) / (len(slices) - 1)
+    x, y, z = positions[0].tolist()
+    geometry = Geometry(
+        (*first.size, len(slices)), (*first.spacing, gap), (x, y, z), tuple(first.direction.ravel())
+    )
+    return Series(tuple(s.file for s in slices), geometry)
 
 
 def _check_gaps(depths: np.ndarray, folder: Path) -> None:
     """Refuse slices, at these ascending depths in mm, that are not where even spacing would put them."""
     gaps = np.diff(depths)
-    even = np.linspace(depths[0], depths[-1], len(depths))
     gap = float(np.median(gaps))
-    if gaps.min() < 0.01 * gap or gap == 0:
+    if gaps.min() <= 0.01 * gap:
         raise UnsupportedImageError(
             f"{folder} has several slices at {depths[int(gaps.argmin())]:.2f} mm (a time series, or several "
-            "echoes in "
-            "one series?): keep one slice for each position."
+            "echoes?): keep one slice for each position."
         )
+    even = np.linspace(depths[0], depths[-1], len(depths))
     if np.abs(depths - even).max() > _SLICE_TOLERANCE * gap:
-        widest = int(gaps.argmax())
         raise GeometryError(
             f"{folder} has uneven gaps between slices, {gaps.min():.2f} to {gaps.max():.2f} mm, the widest "
-            "after "
-            f"{depths[widest]:.2f} mm: a slice is missing, or resample the series first."
+            f"after {depths[int(gaps.argmax())]:.2f} mm: add the missing slices or resample the series."
         )
 
 
-def _check_tilt(positions: np.ndarray, normal: np.ndarray, folder: Path) -> None:
-    """Refuse a stack that leans: ITK would read it upright and displace every slice."""
-    run = positions[-1] - positions[0]
+def _check_tilt(run: np.ndarray, normal: np.ndarray, folder: Path) -> None:
+    """Refuse a stack that leans (`run` from first to last slice): read upright, every slice is displaced."""
     along = float(run @ normal)
     tilt = math.degrees(math.atan2(float(np.linalg.norm(run - along * normal)), along))
     if tilt > _TILT_TOLERANCE_DEGREES:
         raise GeometryError(
             f"{folder} was made with a gantry tilted by {tilt:.1f} degrees: load it in Slicer, which "
-            "corrects this, "
-            "harden its transform, resample it and save it as NRRD."
+            "corrects "
+            "this, harden its transform, resample it and save it as NRRD."
         )

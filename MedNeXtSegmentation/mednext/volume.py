@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom_series import read_series
+from .dicom_series import read_series, series_of
 from .errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError
 from .geometry import Geometry
 from .image_files import read_image, to_image, write_image
@@ -73,11 +73,8 @@ def read_volume(path: str | Path) -> Volume:
 
 
 def _read(path: Path) -> tuple[np.ndarray, Geometry]:
-    folder, _, series = str(path).rpartition("#")
-    if path.is_dir():
-        return read_series(path)
-    if folder and Path(folder).is_dir() and not path.exists():
-        return read_series(Path(folder), series)
+    if path.is_dir() or ("#" in path.name and not path.exists()):
+        return read_series(*series_of(path))
     return read_image(path)
 
 

@@ -1,0 +1,163 @@
+"""DICOM Segmentation objects, through highdicom: coded segments that belong to a patient's series."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import __version__
+from .atomic import replacing
+from .dicom_series import Series, find_series, series_of
+from .errors import GeometryError, MissingPackageError, OutputError
+from .geometry import reorient_array
+from .labels import Code, Label, Terminology
+from .segmentation import Segmentation
+
+if TYPE_CHECKING:
+    import highdicom
+    import pydicom
+
+_SOFTWARE = "MedNeXtSegmentation"
+_SERIES_NUMBER = 300
+_TISSUE = Code("85756007", "SCT", "Tissue")
+_UNCODED = Terminology(category=_TISSUE, type=_TISSUE)  # as Slicer codes a new segment
+
+_log = logging.getLogger(__name__)
+
+
+def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path) -> None:
+    """Write the labels that were found as a binary DICOM SEG of the series in the folder `source`.
+
+    Segments are numbered from 1 in the order of the labels, as the standard wants; a label without
+    terminology is coded as Tissue. Labels that were not found are left out, which is logged.
+
+    Raises `MissingPackageError` without highdicom, `GeometryError` when the labelmap is not on the grid of
+    the series, `OutputError` when nothing was found, and the errors of `find_series`.
+    """
+    try:
+        import highdicom
+        import pydicom
+    except ImportError as error:
+        raise MissingPackageError(
+            "Writing DICOM SEG needs highdicom: pip install slicer-mednext-segmentation[dicom]."
+        ) from error
+    labels = _found(segmentation)
+    series = find_series(*series_of(source))
+    pixels = _numbered(_on_series(segmentation, series, source), labels)
+    images = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
+    try:
+        dataset = _dataset(images, pixels, labels, segmentation.provenance)
+    except (AttributeError, ValueError) as error:
+        raise OutputError(
+            f"{source} lacks what a DICOM SEG repeats of it ({error}): write .seg.nrrd."
+        ) from error
+    with replacing(path) as temporary:
+        dataset.save_as(temporary)
+        written = highdicom.seg.segread(temporary)
+        if int(written.pixel_array.sum(dtype=np.int64)) != np.count_nonzero(pixels):
+            raise OutputError(f"{path} was not written completely: check the disk's free space.")
+
+
+def _dataset(
+    images: list[pydicom.Dataset], pixels: np.ndarray, labels: list[Label], provenance: Mapping[str, str]
+) -> highdicom.seg.Segmentation:
+    import highdicom
+
+    return highdicom.seg.Segmentation(
+        source_images=images,
+        pixel_array=pixels,
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=_descriptions(labels, provenance),
+        series_instance_uid=highdicom.UID(),
+        series_number=_SERIES_NUMBER,
+        series_description=provenance.get("task", "Segmentation"),
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer=_SOFTWARE,
+        manufacturer_model_name=provenance.get("model", _SOFTWARE),
+        software_versions=__version__,
+        device_serial_number="0",  # the standard wants one, software has none
+    )
+
+
+def _found(segmentation: Segmentation) -> list[Label]:
+    values = set(np.unique(segmentation.labelmap).tolist())
+    missing = [label.name for label in segmentation.labels if label.value not in values]
+    labels = [label for label in segmentation.labels if label.value in values]
+    if not labels:
+        raise OutputError("Nothing was found, and a DICOM SEG cannot be empty: write .seg.nrrd instead.")
+    if missing:
+        _log.info("Not found, so not in the DICOM SEG: %s.", ", ".join(missing))
+    return labels
+
+
+def _on_series(segmentation: Segmentation, series: Series, source: str | Path) -> np.ndarray:
+    """The labelmap `(Z, Y, X)` with its axes stored as the series stores them."""
+    labelmap, geometry = reorient_array(
+        segmentation.labelmap, segmentation.geometry, series.geometry.orientation
+    )
+    if not geometry.close_to(series.geometry):
+        raise GeometryError(
+            f"The segmentation ({geometry.size} voxels at {geometry.spacing} mm) is not on the grid of "
+            f"{source} "
+            f"({series.geometry.size} at {series.geometry.spacing} mm): segment that series itself."
+        )
+    return labelmap
+
+
+def _numbered(labelmap: np.ndarray, labels: list[Label]) -> np.ndarray:
+    """The labelmap with segment numbers, 1 for the first label."""
+    numbers = np.zeros(np.iinfo(labelmap.dtype).max + 1, dtype=np.uint8 if len(labels) < 256 else np.uint16)
+    for number, label in enumerate(labels, start=1):
+        numbers[label.value] = number
+    return numbers[labelmap]
+
+
+def _descriptions(
+    labels: list[Label], provenance: Mapping[str, str]
+) -> list[highdicom.seg.SegmentDescription]:
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=provenance.get("model", _SOFTWARE),
+        version=provenance.get("model_version", __version__),
+        family=codes.cid7162.ArtificialIntelligence,
+    )
+    return [_description(number, label, algorithm) for number, label in enumerate(labels, start=1)]
+
+
+def _description(
+    number: int, label: Label, algorithm: highdicom.AlgorithmIdentificationSequence
+) -> highdicom.seg.SegmentDescription:
+    import highdicom
+
+    meaning = label.terminology or _UNCODED
+    description = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=label.name,
+        segmented_property_category=_concept(meaning.category),
+        segmented_property_type=_concept(meaning.type),
+        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        anatomic_regions=[_concept(meaning.region)] if meaning.region else None,
+        display_color=highdicom.color.CIELabColor.from_rgb(*label.color),
+    )
+    # highdicom has no arguments for modifiers, and without them the left kidney is any kidney.
+    if meaning.type_modifier:
+        kind = description.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(meaning.type_modifier)]
+    if meaning.region and meaning.region_modifier:
+        region = description.AnatomicRegionSequence[0]
+        region.AnatomicRegionModifierSequence = [_concept(meaning.region_modifier)]
+    return description
+
+
+def _concept(code: Code) -> highdicom.sr.CodedConcept:
+    import highdicom
+
+    return highdicom.sr.CodedConcept(code.value, code.scheme, code.meaning)
