@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case: Dice per label name (NaN where neither the truth nor the result has the label), and seconds."""
+    """One case: Dice per label (NaN where neither the truth nor the result has it), and seconds."""
 
     case: str
     dice: Mapping[str, float]
