@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 import shutil
@@ -15,8 +14,9 @@ from urllib.parse import urlsplit
 
 import requests
 
+from .atomic import explaining
 from .cancellation import check_cancelled, wait
-from .errors import DiskSpaceError, DownloadError, DownloadIntegrityError, OutputError
+from .errors import DiskSpaceError, DownloadError, DownloadIntegrityError
 from .http_stream import HttpStream
 from .lock import locked
 from .partial import PartialFile, sha256_of
@@ -98,14 +98,14 @@ def download(
         DownloadError: no mirror delivered; the message names every URL with its reason, and the folder.
         DownloadIntegrityError: likewise, and the last mirror had another file than promised.
         DiskSpaceError: the folder's disk has too little space.
-        OutputError: the folder cannot be written to.
+        OutputError: the folder cannot be made or written to.
         Cancelled: `cancelled` answered True; the partial file is kept.
     """
     for url in urls:
         if urlsplit(url).scheme not in ("http", "https"):
             raise DownloadError(f"Only http and https addresses can be downloaded, not {url!r}.")
     check_cancelled(cancelled)
-    try:
+    with explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_name(f"{target.name}.lock"), cancelled):
             if target.is_file() and sha256_of(target) == sha256.lower():
@@ -113,15 +113,6 @@ def download(
             with PartialFile(target, sha256) as partial:
                 _Download(partial, size, progress, cancelled, patience or Patience()).run(urls)
                 partial.finish()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskSpaceError(
-                f"The disk of {target.parent} is full: free some space and try again."
-            ) from error
-        raise OutputError(
-            f"Cannot write {target.name} into the folder {target.parent}: {error.strerror or error}. "
-            "Check its permissions, or choose another folder."
-        ) from error
     return target
 
 

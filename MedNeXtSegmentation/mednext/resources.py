@@ -1,14 +1,18 @@
-"""Where the files that ship with the package are: the catalog, the schemas, the default model.
+"""Where files are: those that ship with the program, and the models of the user.
 
-In a wheel they lie inside the package (`mednext/Resources`); in the Slicer extension and in an editable
-install they lie beside it (`MedNeXtSegmentation/Resources`).
+In a wheel the shipped files lie inside the package (`mednext/Resources`); in the Slicer extension and in an
+editable install they lie beside it (`MedNeXtSegmentation/Resources`).
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from .errors import CatalogError
+
+MODELS_VARIABLE = "MEDNEXT_MODELS"
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -32,3 +36,19 @@ def resources_folder() -> Path:
 def shipped_models_folder() -> Path:
     """Folder of the catalog, its schemas and the default model; part of the program, never written to."""
     return resources_folder() / "Models"
+
+
+def models_folder() -> Path:
+    """Folder of the user's models: `$MEDNEXT_MODELS`, or the platform's place for a user's data.
+
+    The folder need not exist yet.
+    """
+    chosen = os.environ.get(MODELS_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    home = Path.home()
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "mednext"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "mednext" / "models"
+    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "mednext" / "models"

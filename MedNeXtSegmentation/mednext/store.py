@@ -1,4 +1,4 @@
-"""The models on this computer: where they live, which there are, how they come and go.
+"""The models on this computer: which there are, how they come and go.
 
 A model is a bundle folder (see `bundle.py`). The default one ships with the program and is read-only; the
 others live in one folder of the user's, one sub-folder per model, named like the model.
@@ -6,35 +6,53 @@ others live in one folder of the user's, one sub-folder per model, named like th
 
 from __future__ import annotations
 
-import os
+import logging
 import re
-import sys
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import OptionError, UnknownModelError
-from .resources import shipped_models_folder
+from .archive import pack, unpack
+from .atomic import explaining, replacing_folder
+from .bundle import Bundle
+from .catalog import Catalog
+from .catalog_source import load_catalog
+from .download import DownloadProgress, Patience, download
+from .errors import (
+    BundleError,
+    BundleFormatError,
+    OptionError,
+    OutputError,
+    UnknownModelError,
+    WeightsUnavailableError,
+)
+from .lock import locked
+from .model import MODEL_FILE, NAME_FORM, Model, read_model
+from .resources import models_folder, shipped_models_folder
 
-MODELS_VARIABLE = "MEDNEXT_MODELS"
+__all__ = [
+    "check_name",
+    "export_zip",
+    "find_model",
+    "install_from_url",
+    "install_from_zip",
+    "install_published",
+    "installed_models",
+    "installed_names",
+    "is_shipped",
+    "models_folder",
+    "remove",
+]
 
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?")
+logger = logging.getLogger(__name__)
+
 # Windows opens a device for these, whatever follows the first dot.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
-
-
-def models_folder() -> Path:
-    """Folder of the user's models: `$MEDNEXT_MODELS`, or the platform's place for a user's data.
-
-    The folder need not exist yet.
-    """
-    chosen = os.environ.get(MODELS_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    home = Path.home()
-    if sys.platform == "darwin":
-        return home / "Library" / "Application Support" / "mednext"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "mednext" / "models"
-    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "mednext" / "models"
+_WORKSHOP = ".installing-"
+_ABANDONED_S = 24 * 3600.0
 
 
 def check_name(name: str) -> str:
@@ -43,7 +61,7 @@ def check_name(name: str) -> str:
     Raises:
         OptionError: it is not.
     """
-    if _NAME.fullmatch(name) and name.split(".", maxsplit=1)[0].lower() not in _DEVICES:
+    if re.fullmatch(NAME_FORM, name) and name.split(".", maxsplit=1)[0].lower() not in _DEVICES:
         return name
     raise OptionError(
         f"{name!r} cannot be the name of a model. Use 1 to 64 letters, digits, dots, hyphens and "
@@ -51,35 +69,247 @@ def check_name(name: str) -> str:
     )
 
 
+def is_shipped(name: str) -> bool:
+    """Whether the model comes with the program."""
+    return name in _names_in(shipped_models_folder())
+
+
 def installed_names() -> list[str]:
     """Names of the models that can be used now, the shipped ones first."""
-    names = dict.fromkeys(_names_in(shipped_models_folder()))
-    names.update(dict.fromkeys(_names_in(models_folder())))
-    return list(names)
+    shipped = _names_in(shipped_models_folder())
+    return shipped + [name for name in _names_in(models_folder()) if name not in shipped]
+
+
+def installed_models() -> list[Model]:
+    """Descriptions of the models that can be used now; a damaged one is logged and left out."""
+    models = []
+    for name in installed_names():
+        try:
+            models.append(read_model(find_model(name)))
+        except BundleError as error:
+            logger.warning("The installed model %r is of no use: %s", name, error)
+    return models
 
 
 def find_model(name: str) -> Path:
     """Folder of the installed model `name`: shipped with the program, or in the models folder.
 
     Raises:
-        UnknownModelError: no such model is installed; the message lists what is.
+        WeightsUnavailableError: it is a task that nobody has published weights for.
+        UnknownModelError: it is not installed; the message says what is, and what can be.
     """
-    if _NAME.fullmatch(name):
-        for folder in (shipped_models_folder(), models_folder()):
-            if _is_bundle(folder / name):
-                return folder / name
-    raise UnknownModelError(
-        f"There is no model {name!r}. Installed models: {', '.join(installed_names()) or 'none'}."
+    for folder in (shipped_models_folder(), models_folder()):
+        if name in _names_in(folder):
+            return folder / name
+    catalog = load_catalog()
+    if catalog.model(name):
+        raise UnknownModelError(
+            f"The model {name!r} is not installed. Install it with 'mednext models install {name}'. {_here()}"
+        )
+    raise _unknown(name, catalog)
+
+
+def install_published(
+    name: str,
+    *,
+    overwrite: bool = False,
+    progress: DownloadProgress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    patience: Patience | None = None,
+) -> Model:
+    """Download a model of the catalog and install it; arguments and errors as for `install_from_url`.
+
+    Raises:
+        UnknownModelError, WeightsUnavailableError: the catalog has no model of this name.
+        OptionError: the model ships with the program.
+    """
+    catalog = load_catalog(refresh=True)
+    published = catalog.model(name)
+    if published is None:
+        raise _unknown(name, catalog)
+    if published.download is None:
+        raise OptionError(f"The model {name!r} comes with the program; there is nothing to install.")
+    return install_from_url(
+        published.download.urls,
+        sha256=published.download.sha256,
+        size=published.download.bytes,
+        name=name,
+        overwrite=overwrite,
+        progress=progress,
+        cancelled=cancelled,
+        patience=patience,
     )
 
 
-def _is_bundle(folder: Path) -> bool:
-    return (folder / "model.json").is_file()
+def install_from_url(
+    urls: Sequence[str],
+    *,
+    sha256: str,
+    size: int | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+    progress: DownloadProgress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    patience: Patience | None = None,
+) -> Model:
+    """Download the zip of a bundle and install it. An interrupted download is gone on with by the next call.
+
+    Args:
+        urls, sha256, size, progress, cancelled, patience: see `download`.
+        name: name that the model is to have.
+        overwrite: replace an installed model of this name.
+
+    Raises:
+        DownloadError, DiskSpaceError, OutputError, Cancelled: see `download`.
+        BundleError: what was downloaded is not a sound bundle, or not the model of this name.
+        OptionError: a model of this name is there already.
+    """
+    if name is not None:
+        _refuse_taken(check_name(name), overwrite)
+    zip_file = models_folder() / ".downloads" / f"{sha256[:16].lower()}.zip"
+    download(
+        urls, zip_file, sha256=sha256, size=size, progress=progress, cancelled=cancelled, patience=patience
+    )
+    try:
+        model = install_from_zip(zip_file, name=name, overwrite=overwrite, cancelled=cancelled)
+    except BundleError:
+        zip_file.unlink(missing_ok=True)
+        raise
+    zip_file.unlink(missing_ok=True)
+    return model
+
+
+def install_from_zip(
+    zip_file: str | Path,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+    cancelled: Callable[[], bool] | None = None,
+) -> Model:
+    """Install the bundle in a zip file, with its files at the top or in one folder.
+
+    It is unpacked beside the installed models, every weight is verified, and then it is put in its place.
+
+    Raises:
+        BundleError: not a sound bundle, an unsafe one, or not the model of this name.
+        OptionError: a model of this name is there already, and `overwrite` is not set.
+        DiskSpaceError, OutputError: the models folder cannot take it.
+        Cancelled: `cancelled` answered True.
+    """
+    with _workshop() as workshop:
+        unpack(Path(zip_file), workshop, cancelled)
+        bundle = _verified(_bundle_in(workshop, Path(zip_file)))
+        if name is not None and bundle.model.name != name:
+            raise BundleFormatError(
+                f"{zip_file} holds the model {bundle.model.name!r}, not {name!r}. "
+                "Report this to whoever publishes it."
+            )
+        target = models_folder() / check_name(bundle.model.name)
+        with locked(models_folder() / ".lock", cancelled):
+            _refuse_taken(bundle.model.name, overwrite)
+            with replacing_folder(target) as temporary:
+                for path in bundle.path.iterdir():
+                    path.rename(temporary / path.name)
+    logger.info("Installed the model %s in %s.", bundle.model.name, target)
+    return bundle.model
+
+
+def export_zip(name: str, zip_file: str | Path, *, overwrite: bool = False) -> Path:
+    """Pack an installed model into a zip file that `install_from_zip` takes on another computer.
+
+    Raises:
+        UnknownModelError: no such model is installed.
+        BundleError: the installed model is damaged.
+        OutputError, DiskSpaceError: the file is there already, or cannot be written.
+    """
+    folder, zip_file = find_model(name), Path(zip_file)
+    if zip_file.exists() and not overwrite:
+        raise OutputError(f"{zip_file} exists already. Choose another name, or allow to overwrite it.")
+    _verified(folder)
+    pack(folder, zip_file)
+    return zip_file
+
+
+def remove(name: str) -> None:
+    """Remove an installed model.
+
+    Raises:
+        OptionError: the model ships with the program.
+        UnknownModelError: no such model is installed.
+        OutputError: the folder cannot be removed.
+    """
+    if is_shipped(name):
+        raise OptionError(f"The model {name!r} comes with the program and cannot be removed.")
+    folder = find_model(name)
+    with explaining(folder), locked(models_folder() / ".lock"), _workshop() as workshop:
+        folder.rename(workshop / name)  # a model that is half removed must not be found
 
 
 def _names_in(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
-    return sorted(
-        entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name) and _is_bundle(entry)
+    names = (path.name for path in folder.iterdir() if (path / MODEL_FILE).is_file())
+    return sorted(name for name in names if re.fullmatch(NAME_FORM, name))
+
+
+def _here() -> str:
+    return f"Installed models: {', '.join(installed_names()) or 'none'}."
+
+
+def _unknown(name: str, catalog: Catalog) -> UnknownModelError:
+    """Why the catalog has no model of this name, and what it has instead."""
+    task = catalog.task(name)
+    if task is None:
+        known = ", ".join(task.name for task in catalog.tasks)
+        return UnknownModelError(f"There is no model {name!r}. {_here()} Known tasks: {known}.")
+    published = ", ".join(model.name for model in catalog.models_for(task.name))
+    if published:
+        return UnknownModelError(f"{name!r} is a task; its models are {published}. {_here()}")
+    return WeightsUnavailableError(
+        f"There are no weights for the task {task.name!r}. {task.weights} {_here()}"
     )
+
+
+def _refuse_taken(name: str, overwrite: bool) -> None:
+    if is_shipped(name):
+        raise OptionError(f"The model {name!r} comes with the program and cannot be replaced. Rename yours.")
+    if not overwrite and name in _names_in(models_folder()):
+        raise OptionError(
+            f"A model {name!r} is installed already, in {models_folder()}. Remove it, or allow "
+            "to overwrite it."
+        )
+
+
+def _bundle_in(folder: Path, zip_file: Path) -> Path:
+    """Where in an unpacked zip the bundle is: at the top, or in the only folder, as people pack folders."""
+    for candidate in (folder, *sorted(folder.iterdir())):
+        if (candidate / MODEL_FILE).is_file():
+            return candidate
+    raise BundleFormatError(
+        f"{zip_file} is not a model: it has no {MODEL_FILE}. Export the model again, with "
+        "'mednext models export'."
+    )
+
+
+def _verified(folder: Path) -> Bundle:
+    """The bundle in a folder, after every weight was read and found to be right."""
+    bundle = Bundle(folder, read_model(folder))
+    for fold in bundle.model.folds:
+        bundle.network(fold.index)
+    return bundle
+
+
+@contextmanager
+def _workshop() -> Iterator[Path]:
+    """A hidden folder among the models, on the same disk, that is gone after the block."""
+    folder = models_folder()
+    with explaining(folder / "model"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_WORKSHOP}*"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
+        workshop = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=folder))
+        try:
+            yield workshop
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)

@@ -1,0 +1,211 @@
+"""The catalog of tasks and models, and where it comes from."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from http_server import Server, serve, stall_before_head, status
+from mednext import catalog_source
+from mednext.catalog import read_catalog
+from mednext.catalog_source import load_catalog
+from mednext.errors import CatalogError
+from mednext.resources import shipped_models_folder
+from referencing import Registry, Resource
+
+SHIPPED = shipped_models_folder() / "catalog.json"
+DOWNLOAD = {"urls": ["https://a.example/m.zip"], "sha256": "0" * 64, "bytes": 5}
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    return json.loads(SHIPPED.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def own_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "models"))
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+def written(content: object, folder: Path) -> Path:
+    path = folder / "catalog.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_the_shipped_catalog_has_the_five_tasks() -> None:
+    assert [task.name for task in load_catalog().tasks] == [
+        "hippocampus",
+        "BTCV",
+        "AMOS22",
+        "KiTS19",
+        "BraTS21",
+    ]
+
+
+def test_a_task_is_found_by_its_name_in_any_case() -> None:
+    task = load_catalog().task("brats21")
+    assert task is not None
+    assert [image.name for image in task.channels] == ["T1", "T1ce", "T2", "FLAIR"]
+    assert load_catalog().task("unheard-of") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("kidney", {"BTCV", "AMOS22", "KiTS19"}),
+        ("KIDNEY tumour", {"KiTS19"}),
+        ("flair", {"BraTS21"}),
+        ("", {"hippocampus", "BTCV", "AMOS22", "KiTS19", "BraTS21"}),
+        ("femur", set()),
+    ],
+)
+def test_tasks_are_found_by_any_words_of_theirs(words: str, found: set[str]) -> None:
+    assert {task.name for task in load_catalog().search(words)} == found
+
+
+def test_a_published_model_has_its_task_and_download(content: dict[str, Any], tmp_path: Path) -> None:
+    model = {"name": "btcv-s", "task": "BTCV", "title": "S", "version": "1", "licence": "CC0-1.0"}
+    content["models"].append({**model, "download": DOWNLOAD})
+    catalog = read_catalog(written(content, tmp_path))
+    (published,) = catalog.models_for("BTCV")
+    assert published is catalog.model("btcv-s")
+    assert published.download is not None
+    assert published.download.urls == ("https://a.example/m.zip",)
+
+
+WRONG: dict[str, tuple[Change, str]] = {
+    "another version": (lambda c: c.update(format_version=2), "format version 2"),
+    "no tasks": (lambda c: c.update(tasks=[]), "'tasks'"),
+    "no models": (lambda c: c.pop("models"), "'models' is missing"),
+    "an unknown field": (lambda c: c.update(extra=1), "'extra'"),
+    "a task without a title": (lambda c: c["tasks"][1].pop("title"), r"tasks\[1\].*'title'"),
+    "a name that leaves the folder": (lambda c: c["tasks"][0].update(name="../x"), r"tasks\[0\]: 'name'"),
+    "no channels": (lambda c: c["tasks"][0].update(channels=[]), "'channels'"),
+    "a channel without modality": (lambda c: c["tasks"][0]["channels"][0].pop("modality"), "'modality'"),
+    "a label of the background's value": (lambda c: c["tasks"][0]["labels"][0].update(value=0), "'value'"),
+    "a colour that is none": (lambda c: c["tasks"][0]["labels"][0].update(color=[0, 0, 256]), "'color'"),
+    "a citation that is a number": (lambda c: c["tasks"][0].update(citations=[7]), "'citations'"),
+    "a data set without cases": (lambda c: c["tasks"][0]["dataset"].update(cases=0), "dataset: 'cases'"),
+    "another access": (lambda c: c["tasks"][0]["dataset"].update(access="stolen"), "'access'"),
+    "a download from a file": (
+        lambda c: c["models"][0].update(download={**DOWNLOAD, "urls": ["file:///m.zip"]}),
+        "'urls'",
+    ),
+    "a download without mirrors": (
+        lambda c: c["models"][0].update(download={**DOWNLOAD, "urls": []}),
+        "'urls'",
+    ),
+    "a hash that is none": (
+        lambda c: c["models"][0].update(download={**DOWNLOAD, "sha256": "abc"}),
+        "'sha256'",
+    ),
+    "a size that is none": (lambda c: c["models"][0].update(download={**DOWNLOAD, "bytes": 0}), "'bytes'"),
+}
+CONTRADICTIONS: dict[str, tuple[Change, str]] = {  # beyond what a JSON schema can say
+    "a task twice": (lambda c: c["tasks"].append(copy.deepcopy(c["tasks"][0])), "'hippocampus' twice"),
+    "a label value twice": (lambda c: c["tasks"][0]["labels"][1].update(value=1), "1 twice"),
+    "a model twice": (lambda c: c["models"].append(copy.deepcopy(c["models"][0])), "'hippocampus' twice"),
+    "a model of no task": (lambda c: c["models"][0].update(task="femur"), "'femur', which is no task"),
+}
+
+
+@pytest.mark.parametrize("case", [*WRONG, *CONTRADICTIONS])
+def test_a_wrong_catalog_is_refused_by_an_error_that_names_the_field(
+    case: str, content: dict[str, Any], tmp_path: Path
+) -> None:
+    change, message = {**WRONG, **CONTRADICTIONS}[case]
+    change(content)
+    with pytest.raises(CatalogError, match=message):
+        read_catalog(written(content, tmp_path))
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_the_json_schema_refuses_the_same_catalogs(
+    case: str, content: dict[str, Any], validator: jsonschema.Draft202012Validator
+) -> None:
+    validator.validate(content)
+    WRONG[case][0](content)
+    assert not validator.is_valid(content)
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    model, catalog = (
+        json.loads((shipped_models_folder() / f"{name}.schema.json").read_text(encoding="utf-8"))
+        for name in ("model", "catalog")
+    )
+    registry: Registry = Registry().with_resource("model.schema.json", Resource.from_contents(model))
+    return jsonschema.Draft202012Validator(catalog, registry=registry)
+
+
+def renamed(content: dict[str, Any], title: str) -> bytes:
+    content["tasks"][0]["title"] = title
+    return json.dumps(content).encode()
+
+
+def test_the_catalog_of_the_url_is_used_and_kept_for_offline_days(
+    content: dict[str, Any], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.answer("/catalog.json", serve(renamed(content, "Of the hospital")), status(500))
+    monkeypatch.setenv("MEDNEXT_CATALOG_URL", url)
+    assert load_catalog(refresh=True).tasks[0].title == "Of the hospital"
+    assert load_catalog(refresh=True).tasks[0].title == "Of the hospital"
+    assert load_catalog().tasks[0].title == "Of the hospital"
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [status(404), serve(b"<html>log in</html>"), serve(b'{"format_version": 9}'), stall_before_head()],
+    ids=["missing", "not json", "too new", "silent"],
+)
+def test_without_the_catalog_of_the_url_the_shipped_one_is_used_and_that_is_logged(
+    answer: Any,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(catalog_source, "SILENCE_S", 0.2)
+    url = server.answer("/catalog.json", answer)
+    monkeypatch.setenv("MEDNEXT_CATALOG_URL", url)
+    with caplog.at_level(logging.WARNING):
+        assert load_catalog(refresh=True) == read_catalog(SHIPPED)
+    assert url in caplog.text
+    assert "the shipped one" in caplog.text
+    assert list((tmp_path / "models").glob("*")) == []
+
+
+def test_a_damaged_copy_of_a_downloaded_catalog_is_not_used(
+    content: dict[str, Any], server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MEDNEXT_CATALOG_URL", server.answer("/c.json", serve(renamed(content, "Other"))))
+    load_catalog(refresh=True)
+    (kept,) = (tmp_path / "models").iterdir()
+    kept.write_text("{")
+    assert load_catalog() == read_catalog(SHIPPED)
+
+
+def test_a_local_file_is_no_catalog_url(
+    content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content["tasks"][0]["title"] = "From a file"
+    monkeypatch.setenv("MEDNEXT_CATALOG_URL", written(content, tmp_path).as_uri())
+    assert load_catalog(refresh=True) == read_catalog(SHIPPED)
