@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path) 
 
 
 def _dataset(
-    images: list[pydicom.Dataset], pixels: np.ndarray, labels: list[Label], provenance: Mapping[str, str]
+    images: Sequence[pydicom.Dataset], pixels: np.ndarray, labels: list[Label], provenance: Mapping[str, str]
 ) -> highdicom.seg.Segmentation:
     import highdicom
 
