@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,14 @@ def write_series(
     skip: Iterable[int] = (),
     shift_per_slice: tuple[float, float, float] = (0, 0, 0),
     decimals: int = 6,
+    slopes: Sequence[float] | None = None,
     description: str = "Abdomen 3 mm",
 ) -> str:
     """Write `array` `(Z, Y, X)` in HU as a CT series and return its SeriesInstanceUID.
 
     `descending` numbers the slices against the axis k; `skip` leaves slices out; `shift_per_slice` in mm LPS
-    moves every slice a little further, like a tilted gantry; `decimals` are written of a position in mm.
+    moves every slice a little further, like a tilted gantry; `decimals` are written of a position in mm;
+    `slopes` are the rescale slopes of the slices, 1 if None.
     """
     folder.mkdir(parents=True, exist_ok=True)
     common = {
@@ -40,7 +42,7 @@ def write_series(
         number = count - k if descending else k + 1
         position = (geometry.affine @ (0, 0, k, 1))[:3] + k * np.array(shift_per_slice)
         position = position.round(decimals)
-        dataset = _slice(array[k], geometry, position)
+        dataset = _slice(array[k], geometry, position, slopes[k] if slopes else 1)
         dataset.update(common)
         dataset.SeriesDescription = description
         dataset.InstanceNumber = number
@@ -51,7 +53,7 @@ def write_series(
     return common["SeriesInstanceUID"]
 
 
-def _slice(plane: np.ndarray, geometry: Geometry, position: np.ndarray) -> FileDataset:
+def _slice(plane: np.ndarray, geometry: Geometry, position: np.ndarray, slope: float) -> FileDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -77,6 +79,6 @@ def _slice(plane: np.ndarray, geometry: Geometry, position: np.ndarray) -> FileD
     dataset.Rows, dataset.Columns = plane.shape
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
-    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = str(INTERCEPT_HU), "1", "HU"
-    dataset.PixelData = (plane - INTERCEPT_HU).astype(np.uint16).tobytes()
+    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = str(INTERCEPT_HU), str(slope), "HU"
+    dataset.PixelData = ((plane - INTERCEPT_HU) / slope).round().astype(np.uint16).tobytes()
     return dataset

@@ -207,6 +207,13 @@ def test_a_dicom_series_stored_against_its_normal_keeps_every_voxel_in_its_place
     assert grid.close_to(expected_grid, tolerance=1e-4)
 
 
+def test_every_slice_is_rescaled_with_its_own_slope(tmp_path, hounsfield):
+    slopes = [1, 0.5, 0.25, 1, 0.5, 0.25, 0.125]
+    halves = hounsfield * np.reshape(slopes, (-1, 1, 1))
+    write_series(tmp_path, halves, OBLIQUE, slopes=slopes)
+    np.testing.assert_array_equal(read_volume(tmp_path).array[0], halves)
+
+
 def test_one_of_several_series_is_chosen_by_its_uid(tmp_path, hounsfield):
     first = write_series(tmp_path, hounsfield, OBLIQUE, description="arterial")
     second = write_series(tmp_path, hounsfield[::-1], OBLIQUE, description="venous")

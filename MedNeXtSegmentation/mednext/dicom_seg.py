@@ -13,7 +13,7 @@ from . import __version__
 from .atomic import replacing
 from .dicom_series import Series, find_series, series_of
 from .errors import GeometryError, MissingPackageError, OutputError
-from .geometry import reorient_array
+from .geometry import reorient_array, shown
 from .labels import Code, Label, Terminology
 from .segmentation import Segmentation
 
@@ -102,9 +102,10 @@ def _on_series(segmentation: Segmentation, series: Series, source: str | Path) -
     )
     if not geometry.close_to(series.geometry):
         raise GeometryError(
-            f"The segmentation ({geometry.size} voxels at {geometry.spacing} mm) is not on the grid of "
+            f"The segmentation ({geometry.size} voxels at {shown(geometry.spacing)} mm) is not on the grid "
+            "of "
             f"{source} "
-            f"({series.geometry.size} at {series.geometry.spacing} mm): segment that series itself."
+            f"({series.geometry.size} at {shown(series.geometry.spacing)} mm): segment that series itself."
         )
     return labelmap
 

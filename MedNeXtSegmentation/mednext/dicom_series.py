@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import GeometryError, UnreadableImageError, UnsupportedImageError
-from .geometry import Geometry
+from .geometry import Geometry, shown
 from .image_files import read_image, reason
 
 # Positions are often written with one or two decimals only; beside a missing slice they are off by half a
@@ -91,6 +92,7 @@ def _series_files(folder: Path, uid: str | None) -> list[Path]:
     """The files of the series, in no particular order."""
     ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     found = {each: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), each) for each in ids}
+    _check_all_belong(folder, found)
     titles = {each: title for each, files in found.items() if (title := _title(files))}
     if not titles:
         raise UnreadableImageError(f"{folder} has no DICOM images: give an image file or a series' folder.")
@@ -104,7 +106,18 @@ def _series_files(folder: Path, uid: str | None) -> list[Path]:
     return [Path(file) for file in found[uid or next(iter(titles))]]
 
 
-def _title(files: tuple[str, ...]) -> str | None:
+def _check_all_belong(folder: Path, found: Mapping[str, Sequence[str]]) -> None:
+    """GDCM passes over files that it cannot read; the first or last slice would be missing unnoticed."""
+    known = {Path(file).name for files in found.values() for file in files}
+    for file in sorted(folder.iterdir()):
+        if file.name in known or file.name == "DICOMDIR" or not file.is_file():
+            continue
+        with file.open("rb") as content:
+            if content.read(132)[128:] == b"DICM":
+                raise UnreadableImageError(f"{file} is a damaged DICOM file: copy it again, or remove it.")
+
+
+def _title(files: Sequence[str]) -> str | None:
     """What a person calls the series, or None when it holds no images."""
     reader = sitk.ImageFileReader()
     try:
@@ -145,8 +158,9 @@ def _stacked(files: list[Path], folder: Path) -> Series:
     for other in slices[1:]:
         if other.size != first.size or not np.allclose(other.spacing, first.spacing, rtol=1e-3):
             raise UnsupportedImageError(
-                f"{folder} mixes slices of {first.size} voxels at {first.spacing} mm and {other.size} at "
-                f"{other.spacing} mm: keep one kind."
+                f"{folder} mixes slices of {first.size} voxels at {shown(first.spacing)} mm and "
+                f"{other.size} at "
+                f"{shown(other.spacing)} mm: keep one kind."
             )
         if not np.allclose(other.direction, first.direction, atol=1e-3):
             raise GeometryError(

@@ -53,11 +53,11 @@ class Geometry:
             )
         if len(self.spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in self.spacing):
             raise UnsupportedImageError(
-                f"The spacing {_numbers(self.spacing)} mm is impossible: correct it in the image's header."
+                f"The spacing {shown(self.spacing)} mm is impossible: correct it in the image's header."
             )
         if len(self.origin) != 3 or not np.isfinite(self.origin).all():
             raise GeometryError(
-                f"The origin {_numbers(self.origin)} is no position: correct the image's header."
+                f"The origin {shown(self.origin)} is no position: correct the image's header."
             )
         _check_direction(self.direction)
 
@@ -80,7 +80,7 @@ class Geometry:
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
         if spacing.min() == 0:
             raise UnsupportedImageError(
-                f"The spacing {_numbers(spacing)} mm is impossible: correct the volume's matrix."
+                f"The spacing {shown(spacing)} mm is impossible: correct the volume's matrix."
             )
         direction = tuple((affine[:3, :3] / spacing).ravel())
         return cls(_triple(size), _triple(spacing), _triple(affine[:3, 3]), direction)
@@ -168,8 +168,8 @@ class Roi:
             raise OptionError(f"A region needs two corners of three finite numbers in mm; got {self}.")
         if not all(low < high for low, high in zip(self.lower, self.upper, strict=True)):
             raise OptionError(
-                f"The region's lower corner {_numbers(self.lower)} must be below its upper corner "
-                f"{_numbers(self.upper)} on every axis."
+                f"The region's lower corner {shown(self.lower)} must be below its upper corner "
+                f"{shown(self.upper)} on every axis."
             )
 
     def box_in(self, geometry: Geometry) -> Box:
@@ -186,8 +186,8 @@ class Roi:
         if (low >= high).any():
             image = geometry.corners_ras
             raise GeometryError(
-                f"The region from {_numbers(self.lower)} to {_numbers(self.upper)} mm RAS is outside "
-                f"the image ({_numbers(image.min(axis=0))} to {_numbers(image.max(axis=0))}): move the "
+                f"The region from {shown(self.lower)} to {shown(self.upper)} mm RAS is outside "
+                f"the image ({shown(image.min(axis=0))} to {shown(image.max(axis=0))}): move the "
                 "region."
             )
         i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
@@ -215,6 +215,11 @@ def reorient_array(array: np.ndarray, geometry: Geometry, code: str) -> tuple[np
 def orientation_code(direction: Any) -> str:
     """The "RAS"-like code of a 3x3 matrix (or nine numbers) whose columns are the axes in LPS."""
     return "".join(_RAS_LETTERS[world][int(sign > 0)] for world, sign in _closest_axes(direction))
+
+
+def shown(values: Any) -> str:
+    """Numbers as messages write them: six digits, in parentheses."""
+    return "(" + ", ".join(f"{float(x):.6g}" for x in values) + ")"
 
 
 def _moves(geometry: Geometry, code: str) -> tuple[list[int], list[bool]]:
@@ -262,7 +267,7 @@ def _closest_axes(direction: Any) -> list[tuple[int, int]]:
 def _check_direction(direction: tuple[float, ...]) -> None:
     if len(direction) != 9 or not np.isfinite(direction).all():
         raise GeometryError(
-            f"A direction has nine finite numbers; got {_numbers(direction)}: correct the header."
+            f"A direction has nine finite numbers; got {shown(direction)}: correct the header."
         )
     matrix = np.reshape(direction, (3, 3))
     error = float(np.abs(matrix.T @ matrix - np.eye(3)).max())
@@ -279,7 +284,3 @@ def _check_direction(direction: tuple[float, ...]) -> None:
 def _triple(values: Any) -> tuple[Any, Any, Any]:
     i, j, k = (x.item() if isinstance(x, np.generic) else x for x in values)
     return (i, j, k)
-
-
-def _numbers(values: Any) -> str:
-    return "(" + ", ".join(f"{float(x):.6g}" for x in values) + ")"

@@ -9,16 +9,12 @@ import SimpleITK as sitk
 
 from .atomic import replacing
 from .errors import GeometryError, InputError, OutputError, UnreadableImageError, UnsupportedImageError
-from .geometry import Geometry
+from .geometry import Geometry, shown
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
 from .nifti_header import check_nifti
 
-WRITABLE = (
-    ".nii.gz",
-    ".nii",
-    ".nrrd",
-    ".mha",
-)  # one file each: a pair of files cannot be replaced in one step
+# One file each: a pair of files cannot be replaced in one step.
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 _COMPLEX = {sitk.sitkComplexFloat32, sitk.sitkComplexFloat64}
 # ITK takes any other space for LPS.
@@ -86,7 +82,8 @@ def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
             f"{path} could not be written ({reason(error)}): check the disk's free space."
         ) from error
     # ITK's writers do not all notice a full disk, and NIfTI rounds: only reading back tells.
-    if not np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image)):
+    before, after = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(written)
+    if not np.array_equal(before, after, equal_nan=True):
         raise OutputError(f"{path} was not written completely: check the disk's free space.")
     if not Geometry.from_image(written).close_to(Geometry.from_image(image)):
         raise OutputError(f"{path} cannot keep this image's place in space: use .nrrd.")
@@ -130,7 +127,9 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
             "scalar image."
         )
     if not all(np.isfinite(s) and s > 0 for s in spacing):
-        raise UnsupportedImageError(f"{path} has the impossible spacing {spacing} mm: correct its header.")
+        raise UnsupportedImageError(
+            f"{path} has the impossible spacing {shown(spacing)} mm: correct its header."
+        )
     if path.suffix.lower() in {".nrrd", ".nhdr"}:
         space = reader.GetMetaData("NRRD_space") if reader.HasMetaDataKey("NRRD_space") else ""
         if space not in _PATIENT_SPACES:
@@ -140,9 +139,10 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
 
 
 def _explained(path: Path, message: str) -> InputError:
-    if "orthonormal" in message:
+    if "orthonormal" in message or "Bad direction" in message:
         return GeometryError(
-            f"{path} is on a sheared grid, its axes are not perpendicular: resample it onto a regular grid "
+            f"{path} is on a sheared or degenerate grid, its axes are not perpendicular: resample it onto a "
+            "regular grid "
             "first."
         )
     return UnreadableImageError(

@@ -2,7 +2,7 @@
 
 ITK replaces a spacing of 0, guesses left and right when the header is silent, and fills the missing part of a
 truncated file with whatever is in memory. So the header and the length are checked before ITK reads the file.
-Source: nifti1.h and nifti2.h of the NIfTI Data Format Working Group.
+Source: nifti1.h of the NIfTI Data Format Working Group.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from .errors import GeometryError, UnreadableImageError, UnsupportedImageError
-from .geometry import LPS_TO_RAS, orientation_code
+from .geometry import LPS_TO_RAS, orientation_code, shown
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
 
+_HEADER_BYTES = 348
 _CHUNK = 1 << 22
 _SCALE_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """The fields of a NIfTI-1 or NIfTI-2 header that say where the voxels are, in space and in the file.
+    """The fields of a NIfTI-1 header that say where the voxels are, in space and in the file.
 
     `dim` and `pixdim` have eight numbers, of which the first of `dim` counts the dimensions; `bits` is per
     voxel, `data_start` in bytes; `quaternion` is (b, c, d); `sform` is 3x4, from index to mm in RAS.
@@ -71,7 +72,7 @@ def check_nifti(path: Path) -> None:
     """
     try:
         with _opened(path) as file:
-            header = _parse(file.read(540), path)
+            header = _parse(file.read(_HEADER_BYTES), path)
             _check_spacing(header, path)
             _check_orientation(header, path)
             if path.name.lower().endswith((".nii", ".nii.gz")):  # the others keep header and voxels apart
@@ -87,30 +88,32 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _parse(block: bytes, path: Path) -> NiftiHeader:
-    """The header in the first 540 bytes of a file, of either version and byte order."""
-    for order in "<>":
-        if len(block) >= 348 and block[344:347] in (b"n+1", b"ni1"):
-            layout = ("8h", 40), ("8f", 76), ("h", 72), ("f", 108), ("2h", 252), ("18f", 256)
-        elif len(block) >= 540 and block[4:7] in (b"n+2", b"ni2"):
-            layout = ("8q", 16), ("8d", 104), ("h", 14), ("q", 168), ("2i", 344), ("18d", 352)
-        else:
-            break
-        dim, pixdim, (bits,), (start,), codes, numbers = (
-            struct.unpack_from(order + form, block, at) for form, at in layout
+    if block[4:7] in (b"n+2", b"ni2"):
+        raise UnreadableImageError(f"{path} is NIfTI-2, which ITK cannot read: save it as NIfTI-1 or NRRD.")
+    if len(block) < _HEADER_BYTES or block[344:347] not in (b"n+1", b"ni1"):
+        raise UnreadableImageError(
+            f"{path} has no NIfTI header, or an Analyze header, which does not say where left is: convert "
+            "it anew."
         )
-        if 1 <= dim[0] <= 7:  # the standard's own test of the byte order
-            sform = np.reshape(numbers[6:], (3, 4))
-            return NiftiHeader(dim, pixdim, bits, int(start), codes[0], codes[1], numbers[:3], sform)
-    raise UnreadableImageError(
-        f"{path} has no NIfTI header, or an Analyze header, which does not say where left is: convert it "
-        "anew."
+    # The number of dimensions, 1 to 7, tells the byte order.
+    order = "<" if 1 <= struct.unpack_from("<h", block, 40)[0] <= 7 else ">"
+    codes = struct.unpack_from(order + "2h", block, 252)
+    return NiftiHeader(
+        dim=struct.unpack_from(order + "8h", block, 40),
+        pixdim=struct.unpack_from(order + "8f", block, 76),
+        bits=struct.unpack_from(order + "h", block, 72)[0],
+        data_start=int(struct.unpack_from(order + "f", block, 108)[0]),
+        qform_code=codes[0],
+        sform_code=codes[1],
+        quaternion=struct.unpack_from(order + "3f", block, 256),
+        sform=np.reshape(struct.unpack_from(order + "12f", block, 280), (3, 4)),
     )
 
 
 def _check_spacing(header: NiftiHeader, path: Path) -> None:
     if not all(math.isfinite(s) and s > 0 for s in header.spacing):
         raise UnsupportedImageError(
-            f"{path} has the impossible spacing {header.spacing} mm: correct its header."
+            f"{path} has the impossible spacing {shown(header.spacing)} mm: correct its header."
         )
 
 
@@ -142,7 +145,7 @@ def _check_orientation(header: NiftiHeader, path: Path) -> None:
             )
     elif not np.allclose(scales, header.spacing, rtol=_SCALE_TOLERANCE):
         raise GeometryError(
-            f"{path} contradicts itself: its spacing is {header.spacing} mm by pixdim and {tuple(scales)} "
+            f"{path} contradicts itself: its spacing is {header.spacing} mm by pixdim and {shown(scales)} "
             "mm by "
             "sform. Correct its header."
         )

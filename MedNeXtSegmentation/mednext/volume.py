@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from .dicom_series import read_series, series_of
 from .errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError
-from .geometry import Geometry
+from .geometry import Geometry, shown
 from .image_files import read_image, to_image, write_image
 from .labels import MAX_LABEL
 
@@ -117,7 +117,8 @@ def check_volume(volume: Volume) -> None:
     spacing, size = volume.geometry.spacing, volume.geometry.size
     if not all(MIN_SPACING_MM <= s <= MAX_SPACING_MM for s in spacing):
         raise UnsupportedImageError(
-            f"{volume.name(0)} has the spacing {spacing} mm, outside {MIN_SPACING_MM} to {MAX_SPACING_MM:g} "
+            f"{volume.name(0)} has the spacing {shown(spacing)} mm, outside {MIN_SPACING_MM} to "
+            f"{MAX_SPACING_MM:g} "
             "mm: "
             "correct its header."
         )
