@@ -1,0 +1,64 @@
+"""From a foreign checkpoint to a bundle, whatever kind it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from ..bundle import Bundle, write_bundle
+from ..errors import CheckpointError, OptionError
+from ..model import NAME_FORM
+from . import nnunet_v1, nnunet_v2
+from .monai import read_monai_file
+from .nnunet_v1 import read_v1_folder
+from .nnunet_v2 import read_v2_folder
+from .options import ImportOptions
+
+_FOLD_FOLDER = r"fold_\d{1,3}|fold_all|all"
+
+
+def import_checkpoint(
+    source: str | Path, out_folder: str | Path, options: ImportOptions | None = None
+) -> Bundle:
+    """Write a bundle from a foreign checkpoint.
+
+    Args:
+        source: a results folder of nnU-Net v1 or v2, one fold's folder in it, or a file with a state dict of
+            MONAI's `MedNeXt`.
+        out_folder: folder of the bundle; its name is the model's name. A bundle that is there is replaced.
+        options: what the checkpoint does not say, and choices.
+
+    Raises:
+        CheckpointError: the checkpoint is incomplete, damaged, unsafe, or of a kind that is not known here.
+        BundleFormatError: what the checkpoint says does not make a model, such as a patch whose sides are not
+            divisible by 16.
+        OptionError: an option, or the model's name, is not allowed.
+        OutputError, DiskSpaceError: the bundle cannot be written.
+    """
+    source, out_folder, options = Path(source), Path(out_folder), options or ImportOptions()
+    name = out_folder.name
+    if not re.fullmatch(NAME_FORM, name):
+        raise OptionError(
+            f"{name!r} cannot be the name of a model. Use 1 to 64 letters, digits, dots, hyphens and "
+            "underscores."
+        )
+    if not source.exists():
+        raise CheckpointError(
+            f"There is no {source}. Give the results folder of nnU-Net, or a file of weights."
+        )
+    if re.fullmatch(_FOLD_FOLDER, source.name) and source.is_dir() and options.folds is None:
+        fold = source.name.removeprefix("fold_")
+        source, options = source.parent, replace(options, folds=(fold if fold == "all" else int(fold),))
+    if (source / nnunet_v2.PLANS_FILE).is_file():
+        model, weights = read_v2_folder(source, name, options)
+    elif (source / nnunet_v1.PLANS_FILE).is_file():
+        model, weights = read_v1_folder(source, name, options)
+    elif source.is_file():
+        model, weights = read_monai_file(source, name, options)
+    else:
+        raise CheckpointError(
+            f"{source} holds neither {nnunet_v2.PLANS_FILE} (nnU-Net v2) nor {nnunet_v1.PLANS_FILE} (nnU-Net "
+            "v1). Give the folder that contains the folders fold_0, fold_1, ... of one training."
+        )
+    return write_bundle(out_folder, model, weights, half=options.half)

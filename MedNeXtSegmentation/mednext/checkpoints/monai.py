@@ -1,0 +1,89 @@
+"""Importing a state dict of MONAI's `MedNeXt`, which says nothing of images and labels.
+
+What it lacks comes from a JSON file with the fields of `model.json`, without "network" and "folds".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..fields import Fields, read_json
+from ..model import FORMAT_VERSION, Model, NetworkSpec
+from .options import ImportOptions
+from .safe_pickle import load_torch
+from .state_dicts import convert_state_dict, infer_network, inference_weights
+
+_DEFAULTS = {
+    "format_version": FORMAT_VERSION,
+    "description": "Imported from MONAI.",
+    "pipeline": "nnunet_v2",
+    "output": "softmax",
+    "mirror_axes": [],
+    "step": 0.5,
+}
+
+
+def read_monai_file(
+    path: Path, name: str, options: ImportOptions
+) -> tuple[Model, dict[int, dict[str, Tensor]]]:
+    """The model in a state dict of MONAI, described by `options.description`.
+
+    Raises:
+        CheckpointError: there is no description, or one of the files is damaged or wrong.
+        UnsafeCheckpointError: the file asks for something that is not on the whitelist.
+        IncompatibleCheckpointError: not a MedNeXt, or of the size B, M or L.
+    """
+    state = convert_state_dict(_state(load_torch(path), path), "monai")
+    spec = infer_network(state)
+    # MONAI has one switch for the residual paths of stages and of resampling blocks.
+    spec = replace(spec, deep_supervision=False, residual=spec.resampling == "residual")
+    if options.description is None:
+        raise CheckpointError(
+            f"{path} holds weights only. Give a description, a JSON file with the fields of model.json "
+            '("channels", "labels", "orientation", "spacing", "patch", ...) without "network" and "folds".'
+        )
+    given = read_json(options.description, CheckpointError)
+    surplus = sorted({"network", "folds"} & set(given)) if isinstance(given, dict) else ["text"]
+    if surplus:
+        raise CheckpointError(
+            f"{options.description} must be a JSON object without {surplus[0]!r}: the network is read off "
+            "the weights."
+        )
+    model = _described(name, options, given, spec)
+    return model, {0: inference_weights(state)}
+
+
+def _state(checkpoint: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a file: bare, or under the key that training scripts usually save it under."""
+    for key in ("state_dict", "model", "net", "network"):
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
+            return checkpoint[key]
+    if not isinstance(checkpoint, dict) or not all(
+        isinstance(value, Tensor) for value in checkpoint.values()
+    ):
+        raise CheckpointError(f"{path} is not a state dict. Save model.state_dict() with torch.save.")
+    return checkpoint
+
+
+def _described(name: str, options: ImportOptions, given: dict[str, Any], spec: NetworkSpec) -> Model:
+    network = {key: value for key, value in asdict(spec).items() if key != "deep_supervision"}
+    data = {
+        **_DEFAULTS,
+        "version": options.version,
+        "task": options.task or name,
+        "title": options.title or f"{name} (MONAI)",
+        "licence": options.licence,
+        "citation": options.citation,
+        "training_data": options.training_data,
+        **given,
+        "name": name,
+        "network": json.loads(json.dumps(network)),
+        "folds": [{"index": 0, "file": "fold_0.safetensors", "sha256": "0" * 64}],
+    }
+    return replace(Model.read(Fields(data, str(options.description), CheckpointError)), folds=())

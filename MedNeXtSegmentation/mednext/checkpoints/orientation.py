@@ -1,0 +1,106 @@
+"""How the images lay in memory that a network was trained on.
+
+nnU-Net feeds images as they are stored, and writes nowhere how that was. A model that was trained on images
+stored from left to right takes the right kidney for the left one in images stored the other way round, so
+the orientation is never assumed: it is found out, or has to be given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from ..errors import CheckpointError, OptionError
+from ..geometry import orientation_code
+from ..model import ORIENTATION_FORM
+from ..nifti_header import SUFFIXES, check_nifti
+from .options import ImportOptions
+
+# Readers of nnU-Net v2 that reorient what they read.
+_REORIENTING = {"NibabelIOWithReorient": "RAS", "SimpleITKIOWithReorient": "RAS"}
+
+
+def training_orientation(options: ImportOptions, reader: str = "") -> str:
+    """The orientation of the training images, such as "RAS".
+
+    Args:
+        options: its `orientation`, or its `images`, say it.
+        reader: class that nnU-Net v2 read the images with; some reorient.
+
+    Raises:
+        OptionError: the orientation that was given is none.
+        CheckpointError: nothing says it, or the training images are not all stored alike.
+    """
+    if options.orientation:
+        if not re.fullmatch(ORIENTATION_FORM, options.orientation):
+            raise OptionError(
+                f"{options.orientation!r} is not an orientation. Give one letter of each pair R/L, A/P and "
+                "S/I, such as RAS: where the axes i, j and k of the training images point to."
+            )
+        return options.orientation
+    if reader in _REORIENTING:
+        return _REORIENTING[reader]
+    if options.images:
+        return _common_orientation(options.images)
+    raise CheckpointError(
+        "The checkpoint does not say how its training images were stored, and a wrong guess could swap left "
+        "and right. Give the orientation, such as RAS, or the folder of the training images (the header of a "
+        "training image shows it; 'RAS' and 'LPS' are the most common ones)."
+    )
+
+
+def transposed_orientation(code: str, transpose_forward: Sequence[int]) -> str:
+    """The orientation after nnU-Net's transposition of array axes.
+
+    nnU-Net may train on transposed arrays (coarse axis first). To the network this is the same as images that
+    are stored in another orientation, so the transposition is kept by changing the orientation.
+
+    Args:
+        code: orientation of the images, for the axes i, j, k.
+        transpose_forward: the source of each axis of the transposed array `(z, y, x)`.
+
+    Raises:
+        CheckpointError: `transpose_forward` is not a permutation of 0, 1 and 2.
+    """
+    if sorted(transpose_forward) != [0, 1, 2]:
+        raise CheckpointError(
+            f"The plans transpose axes by {list(transpose_forward)}, which is not a permutation of 0, 1 and "
+            "2."
+        )
+    in_array_order = code[::-1]
+    return "".join(in_array_order[axis] for axis in transpose_forward)[::-1]
+
+
+def _common_orientation(folder: Path) -> str:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name.lower().endswith((*SUFFIXES, ".nrrd", ".mha", ".mhd")):
+            found.setdefault(_orientation(path), path)
+    if not found:
+        raise CheckpointError(f"There are no images in {folder}. Give the folder of the training images.")
+    if len(found) > 1:
+        examples = ", ".join(f"{code} in {path.name}" for code, path in found.items())
+        raise CheckpointError(
+            f"The training images in {folder} are not all stored alike ({examples}). nnU-Net trained on each "
+            "as it is; give the orientation that new images shall be brought to."
+        )
+    return next(iter(found))
+
+
+def _orientation(path: Path) -> str:
+    if path.name.lower().endswith(SUFFIXES):
+        check_nifti(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as cause:
+        raise CheckpointError(
+            f"{path} is not an image that can be read. Remove it from the folder."
+        ) from cause
+    if reader.GetDimension() != 3:
+        raise CheckpointError(f"{path} has {reader.GetDimension()} dimensions, but must have 3.")
+    return orientation_code(reader.GetDirection())
