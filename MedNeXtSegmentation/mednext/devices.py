@@ -1,0 +1,92 @@
+"""Which device a model runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .errors import DeviceError, OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+
+# What torch's allocators say when they are not given an exception class of their own.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def available_devices() -> tuple[str, ...]:
+    """The devices of this machine, the fastest first."""
+    import torch
+
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(name for name, present in found.items() if present)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of this name; for "auto" the fastest there is.
+
+    Raises:
+        OptionError: the name is none of "auto", "cuda", "cuda:1", "mps", "cpu".
+        DeviceError: there is no such device here.
+    """
+    import torch
+
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdecimal())):
+        raise OptionError(
+            f"There is no device {name!r}: choose one of {', '.join(DEVICES)}, or cuda:1 and so on."
+        )
+    present = available_devices()
+    if kind == "auto":
+        return torch.device(present[0])
+    if kind not in present:
+        raise DeviceError(
+            f"The device {name!r} is not available here, only {', '.join(present)}. Choose one of them, or "
+            f"install a build of PyTorch for {kind}."
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"There is no device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices."
+        )
+    return torch.device(name)
+
+
+def device_name(device: torch.device) -> str:
+    """The device for people, with the card's name for CUDA."""
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of numpy or torch means that memory ran out."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads on the CPU within the block; None leaves it as it is.
+
+    Raises:
+        OptionError: a number below one.
+    """
+    import torch
+
+    if count is None:
+        yield
+        return
+    if count < 1:
+        raise OptionError(f"The number of threads must be at least 1, not {count}.")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,107 @@
+"""What a model's networks say about one tile: averaged over folds and mirrored copies.
+
+`nnunet_v2` averages logits, `nnunet_v1` probabilities (softmax, or a sigmoid per region).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from .cancellation import check_cancelled
+from .errors import NumericalError
+from .model import Model
+
+logger = logging.getLogger(__name__)
+
+
+class Ensemble:
+    """Maps a tile to the mean prediction of all folds and mirrored copies.
+
+        ensemble = Ensemble([bundle.network(0)], bundle.model, torch.device("cpu"), bundle.model.mirror_axes)
+        ensemble(torch.zeros(1, 48, 64, 48)).shape  # (ensemble.outputs, 48, 64, 48)
+
+    Args:
+        networks: one per fold, in evaluation mode.
+        model: says what is averaged.
+        device: where the networks run; with mixed precision (fp16) on CUDA, in fp32 elsewhere.
+        mirror_axes: spatial axes (0 = z, 1 = y, 2 = x); every combination of them is mirrored.
+        uncertainty: answer with mean probabilities also where logits are averaged.
+        on_fold: called after every fold of every tile.
+        cancelled: asked before every pass through a network.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        model: Model,
+        device: torch.device,
+        mirror_axes: Sequence[int],
+        uncertainty: bool = False,
+        on_fold: Callable[[], None] = lambda: None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        self.networks = [network.to(device) for network in networks]
+        self.device = device
+        self.classes = model.network.num_classes
+        self.logits = model.pipeline == "nnunet_v2"
+        self.probabilities = uncertainty or not self.logits
+        self._regions = model.output == "regions"
+        self._flat = model.network.dimensions == 2
+        self._flips = [
+            axes for count in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, count)
+        ]
+        self._mixed_precision = device.type == "cuda"
+        self._on_fold = on_fold
+        self._cancelled = cancelled
+
+    @property
+    def outputs(self) -> int:
+        """Channels of an answer: mean logits (if any), then mean probabilities (if any)."""
+        return self.classes * (self.logits + self.probabilities)
+
+    @torch.inference_mode()
+    def __call__(self, tile: Tensor) -> Tensor:
+        """The mean prediction `(outputs, Z, Y, X)` for a tile `(C, Z, Y, X)`, in fp32.
+
+        Raises:
+            NumericalError: the network answered with NaN or infinite values.
+            Cancelled: the user asked for it.
+        """
+        tile = tile.to(self.device)[None].contiguous()
+        mean = torch.zeros(self.outputs, *tile.shape[2:], device=self.device)
+        for network in self.networks:
+            for flip in self._flips:
+                check_cancelled(self._cancelled)
+                axes = [axis + 1 for axis in flip]
+                logits = self._run(network, tile.flip([axis + 1 for axis in axes]))
+                mean += self._answer(logits).flip(axes)
+            self._on_fold()
+        mean /= len(self.networks) * len(self._flips)
+        return mean
+
+    def _answer(self, logits: Tensor) -> Tensor:
+        if not self.probabilities:
+            return logits
+        probabilities = torch.sigmoid(logits) if self._regions else torch.softmax(logits, dim=0)
+        return torch.cat([logits, probabilities]) if self.logits else probabilities
+
+    def _run(self, network: nn.Module, tile: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self._mixed_precision):
+            logits = network(tile.squeeze(2) if self._flat else tile)[0].float()
+        if self._flat:
+            logits = logits.unsqueeze(1)
+        if bool(torch.isfinite(logits.sum())):
+            return logits
+        if self._mixed_precision:
+            logger.warning("The network overflowed in half precision; going on in full precision.")
+            self._mixed_precision = False
+            return self._run(network, tile)
+        raise NumericalError(
+            "The network answered with NaN or infinite values. Check that the image has the intensities that "
+            "the model was trained for; if it has, the model's weights are at fault."
+        )
