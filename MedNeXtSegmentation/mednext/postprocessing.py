@@ -1,0 +1,116 @@
+"""From a prediction on the model's grid to labels on the source grid, row by row, and their clean-up.
+
+nnU-Net resamples all logits at once; at the size of a CT with fourteen classes that takes many gigabytes.
+Linear resampling needs two rows for one, so that labels are made as soon as the rows around them are done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from .model import Model
+from .resampling import along_axis
+from .sliding_window import Rows
+
+_SLAB_BYTES = 2**27  # of resampled predictions that exist at a time
+
+
+class LabelWriter:
+    """Takes finished rows of a prediction and writes labels and their uncertainty.
+
+    Args:
+        model: says whether the output is a softmax or regions, and of logits or probabilities.
+        weights: for each axis the matrix (rows wanted, rows predicted) of `resampling.axis_weights`,
+            order 1 or 0; it may be a part of the whole matrix.
+        labels: integer `(Z, Y, X)` to write into, its shape being the rows of the matrices; may be a view.
+        uncertainty: float32 of the same shape, or None.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        weights: Sequence[Tensor],
+        labels: np.ndarray,
+        uncertainty: np.ndarray | None = None,
+    ) -> None:
+        self._model = model
+        self._weights = weights
+        self._labels = labels
+        self._uncertainty = uncertainty
+        used = weights[0] != 0
+        self._first = used.int().argmax(dim=1).tolist()
+        self._stop = (used.shape[1] - used.flip(1).int().argmax(dim=1)).tolist()
+        self._next = 0
+
+    def add(self, rows: Rows) -> None:
+        """Write every label whose predictions are known by now."""
+        available = rows.start + rows.values.shape[1]
+        height = self._slab_height(rows.values.shape[0])
+        while self._next < len(self._labels) and self._stop[self._next] <= available:
+            stop = self._next + 1
+            while stop < min(self._next + height, len(self._labels)) and self._stop[stop] <= available:
+                stop += 1
+            self._write(slice(self._next, stop), rows)
+            self._next = stop
+
+    def _slab_height(self, channels: int) -> int:
+        return max(1, _SLAB_BYTES // (4 * channels * math.prod(self._labels.shape[1:])))
+
+    def _write(self, target: slice, rows: Rows) -> None:
+        source = slice(self._first[target.start], self._stop[target.stop - 1])
+        device = rows.values.device
+        slab = rows.values[:, source.start - rows.start : source.stop - rows.start]
+        slab = along_axis(slab, self._weights[0][target, source].to(device), 1)
+        for axis in (1, 2):
+            slab = along_axis(slab, self._weights[axis].to(device), axis + 1)
+        self._labels[target] = self._decide(slab[: self._model.network.num_classes]).cpu().numpy()
+        if self._uncertainty is not None:
+            probabilities = slab[-self._model.network.num_classes :]
+            self._uncertainty[target] = entropy(probabilities, self._model.output).cpu().numpy()
+
+    def _decide(self, values: Tensor) -> Tensor:
+        if self._model.output == "softmax":
+            return values.max(dim=0).indices.to(torch.int32)
+        threshold = 0.0 if self._model.pipeline == "nnunet_v2" else 0.5  # a logit, or a probability
+        labels = torch.zeros(values.shape[1:], dtype=torch.int32, device=values.device)
+        for channel, label in zip(values, self._model.regions_class_order, strict=True):
+            labels[channel > threshold] = label
+        return labels
+
+
+def entropy(probabilities: Tensor, output: str) -> Tensor:
+    """Predictive entropy in [0, 1] of probabilities `(K, Z, Y, X)`: 1 where nothing is known.
+
+    For a softmax in units of log K; for regions the mean of each region's own, in units of log 2.
+    """
+    p = probabilities.clamp(0, 1)
+    if output == "softmax":
+        return torch.special.entr(p).sum(dim=0).div_(math.log(len(p))).clamp_(0, 1)
+    return (torch.special.entr(p) + torch.special.entr(1 - p)).mean(dim=0).div_(math.log(2)).clamp_(0, 1)
+
+
+def keep_largest_components(labels: np.ndarray, values: Sequence[int], fully_connected: bool) -> None:
+    """Erase, in place, everything but the largest component of each label; components of equal size all stay.
+
+    Args:
+        labels: `(Z, Y, X)`.
+        values: labels to clean up.
+        fully_connected: voxels that share an edge or a corner are connected too. nnU-Net v2 does it so;
+            for v1 they must share a face.
+    """
+    for value in values:
+        mask = labels == value
+        if not mask.any():
+            continue
+        components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), fully_connected)
+        numbers = sitk.GetArrayViewFromImage(components)
+        sizes = np.bincount(numbers.ravel())
+        smaller = sizes < sizes[1:].max()
+        smaller[0] = False  # component 0 is what does not have the label
+        labels[smaller[numbers]] = 0
