@@ -1,0 +1,288 @@
+"""The whole way from volumes to a segmentation; the only place that knows the order of the steps."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .bundle import Bundle, load_bundle
+from .cancellation import check_cancelled
+from .devices import choose_device, is_out_of_memory, torch_threads
+from .ensemble import Ensemble
+from .errors import ChannelError, OptionError, OutOfMemoryError
+from .extent import Extent, plan_extent
+from .geometry import Roi, reorient_array
+from .model import Model
+from .network import MedNeXt
+from .postprocessing import LabelWriter, keep_largest_components
+from .preprocessing import Preprocessed, preprocess
+from .provenance import provenance
+from .segmentation import Segmentation
+from .sliding_window import count_tiles, slide
+from .volume import Volume, check_volume, combine_channels
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        stage: "loading", "preprocessing", "network" or "postprocessing".
+        done, total: steps of this stage; in "network" tiles, counted once per fold.
+        remaining_s: estimated time to the end of the stage in s, where it can be estimated.
+    """
+
+    stage: str
+    done: int
+    total: int
+    remaining_s: float | None = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Options of one run, checked and complete."""
+
+    bundle: Bundle
+    folds: tuple[int, ...]
+    mirror_axes: tuple[int, ...]
+    step: float
+    roi: Roi | None
+    uncertainty: bool
+    progress: Callable[[Progress], None]
+    cancelled: Callable[[], bool] | None
+
+    @property
+    def model(self) -> Model:
+        return self.bundle.model
+
+
+def segment(
+    volumes: Volume | Sequence[Volume],
+    bundle: Bundle | str | Path,
+    *,
+    folds: Sequence[int] | None = None,
+    mirroring: bool = True,
+    device: str = "auto",
+    roi: Roi | None = None,
+    uncertainty: bool = False,
+    step: float | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    threads: int | None = None,
+) -> Segmentation:
+    """Segment a volume with a model.
+
+        segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"))
+
+    The result does not depend on how the volume's axes are stored: everything happens in the model's
+    orientation, and the labels are brought back.
+
+    Args:
+        volumes: one volume with all channels, or one volume per channel in the model's order; these are
+            brought onto the first one's grid.
+        bundle: the model, its name or its folder.
+        folds: the networks to average; all by default.
+        mirroring: average over mirrored copies too, along the axes that the training mirrored.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        roi: box that limits the work. The networks see half a patch around it; outside of it there are no
+            labels. Within it they may differ a little from a run without it, since the tiles lie elsewhere.
+        uncertainty: also give the predictive entropy over folds and mirrored copies.
+        step: distance of tiles as a fraction of the patch, in (0, 1]; the model's by default.
+        progress: called after every step of every stage.
+        cancelled: asked before every pass through a network; True ends the run.
+        threads: threads of torch on the CPU; None leaves it to torch.
+
+    Returns:
+        Labels on the grid of the (first) volume.
+
+    Raises:
+        ChannelError: not the channels that the model needs.
+        InputError: an image that cannot be segmented.
+        BundleError, UnknownModelError: the model cannot be used.
+        OptionError: an option out of its range.
+        DeviceError: the device is missing.
+        OutOfMemoryError: no device has enough memory.
+        NumericalError: the network answered with NaN or infinite values.
+        Cancelled: `cancelled` returned True.
+    """
+    begin = time.monotonic()
+    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    chosen = choose_device(device)
+    volume = _one_volume(volumes, bundle.model)
+    run = _Run(
+        bundle,
+        _folds(bundle, folds),
+        bundle.model.mirror_axes if mirroring else (),
+        _step(bundle.model.step if step is None else step),
+        roi,
+        uncertainty,
+        progress or (lambda _: None),
+        cancelled,
+    )
+    with torch_threads(threads), torch.inference_mode():
+        labels, entropy, used = _label(volume, run, chosen)
+    seconds = time.monotonic() - begin
+    origin = provenance(bundle, run.folds, run.mirror_axes, run.step, roi, used, seconds)
+    return Segmentation(labels, volume.geometry, bundle.model.labels, origin, entropy)
+
+
+def _one_volume(volumes: Volume | Sequence[Volume], model: Model) -> Volume:
+    several = [volumes] if isinstance(volumes, Volume) else list(volumes)
+    count = sum(len(volume.array) for volume in several)
+    if count != len(model.channels):
+        names = ", ".join(channel.name for channel in model.channels)
+        raise ChannelError(
+            f"Model {model.name!r} needs {len(model.channels)} channel(s) in this order: {names}. "
+            f"{count} were given."
+        )
+    for volume in several:
+        check_volume(volume)
+    return several[0] if len(several) == 1 else combine_channels(several)
+
+
+def _folds(bundle: Bundle, folds: Sequence[int] | None) -> tuple[int, ...]:
+    chosen = tuple(fold.index for fold in bundle.model.folds) if folds is None else tuple(folds)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise OptionError(f"The folds must be at least one, and each once; not {list(chosen)}.")
+    return tuple(bundle.fold(fold).index for fold in chosen)
+
+
+def _step(step: float) -> float:
+    if not 0 < step <= 1:
+        raise OptionError(f"The step between tiles must be above 0 and at most 1 patch, not {step}.")
+    return step
+
+
+def _label(
+    volume: Volume, run: _Run, device: torch.device
+) -> tuple[np.ndarray, np.ndarray | None, torch.device]:
+    """Labels and uncertainty `(Z, Y, X)` on the volume's grid, and the device that made them.
+
+    When memory runs out, the sums move to the CPU, then everything.
+    """
+    cpu = torch.device("cpu")
+    rungs = [(device, device), (device, cpu), (cpu, cpu)] if device.type != "cpu" else [(cpu, cpu)]
+    for network_device, sum_device in rungs:
+        try:
+            labels, entropy = _label_on(volume, run, network_device, sum_device)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            logger.warning(
+                "Out of memory with the networks on %s and the sums on %s.", network_device, sum_device
+            )
+        else:
+            return labels, entropy, network_device
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    raise OutOfMemoryError(
+        f"There is not enough memory to segment an image of {volume.geometry.size} voxels with model "
+        f"{run.model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
+    )
+
+
+def _label_on(
+    volume: Volume, run: _Run, network_device: torch.device, sum_device: torch.device
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """One attempt, with the networks and the sums on these devices."""
+    model = run.model
+    array, oriented = reorient_array(volume.array, volume.geometry, model.orientation)
+    run.progress(Progress("preprocessing", 0, 1))
+    image = preprocess(Volume(array, oriented, volume.names), model)
+    run.progress(Progress("preprocessing", 1, 1))
+    check_cancelled(run.cancelled)
+
+    largest = max(label.value for label in model.labels)
+    labels = np.zeros(oriented.shape, dtype=np.uint8 if largest < 256 else np.uint16)
+    entropy = np.zeros(oriented.shape, dtype=np.float32) if run.uncertainty else None
+    extent = plan_extent(image, model, run.roi.box_in(oriented) if run.roi else None)
+    if extent is None:
+        logger.warning("The region of interest holds nothing but zeros: nothing to segment there.")
+    else:
+        _predict(image, extent, run, labels, entropy, (network_device, sum_device))
+    run.progress(Progress("postprocessing", 0, 1))
+    keep_largest_components(labels, model.keep_largest, fully_connected=model.pipeline == "nnunet_v2")
+    back = volume.geometry.orientation
+    labels = np.ascontiguousarray(reorient_array(labels, oriented, back)[0])
+    if entropy is not None:
+        entropy = np.ascontiguousarray(reorient_array(entropy, oriented, back)[0])
+    run.progress(Progress("postprocessing", 1, 1))
+    return labels, entropy
+
+
+def _predict(
+    image: Preprocessed,
+    extent: Extent,
+    run: _Run,
+    labels: np.ndarray,
+    entropy: np.ndarray | None,
+    devices: tuple[torch.device, torch.device],
+) -> None:
+    """Slide the networks over the image and fill in labels and entropy where the extent wants them."""
+    model, axes = run.model, extent.axes
+    data = torch.from_numpy(image.array[(slice(None), *extent.source)])
+    patch = _in_order(model.patch, axes)
+    tiles = count_tiles(data.shape[1:], model.patch, run.step)
+    ensemble = Ensemble(
+        _load(run),
+        model,
+        devices[0],
+        run.mirror_axes,
+        run.uncertainty,
+        on_fold=_counter(run, "network", tiles * len(run.folds)),
+        cancelled=run.cancelled,
+    )
+    forward = (0, *(axis + 1 for axis in axes))
+    back = tuple(forward.index(axis) for axis in range(4))
+    rows = slide(
+        data.permute(forward),
+        lambda tile: ensemble(tile.permute(back)).permute(forward),
+        ensemble.outputs,
+        patch,
+        run.step,
+        devices[1],
+    )
+    writer = LabelWriter(
+        model,
+        [extent.weights[axis] for axis in axes],
+        labels[extent.target].transpose(axes),
+        None if entropy is None else entropy[extent.target].transpose(axes),
+    )
+    for finished in rows:
+        writer.add(finished)
+
+
+def _load(run: _Run) -> list[MedNeXt]:
+    loaded = _counter(run, "loading", len(run.folds))
+    networks = []
+    for fold in run.folds:
+        networks.append(run.bundle.network(fold))
+        loaded()
+    return networks
+
+
+def _counter(run: _Run, stage: str, total: int) -> Callable[[], None]:
+    """Report the start of a stage now, and one step more, with the time that is left, at every call."""
+    begin = time.monotonic()
+    steps = count(1)
+    run.progress(Progress(stage, 0, total))
+
+    def step_done() -> None:
+        done = next(steps)
+        run.progress(Progress(stage, done, total, (time.monotonic() - begin) / done * (total - done)))
+
+    return step_done
+
+
+def _in_order(values: tuple[int, int, int], axes: tuple[int, int, int]) -> tuple[int, int, int]:
+    first, second, third = axes
+    return values[first], values[second], values[third]
