@@ -72,6 +72,16 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def check_place(path: Path) -> None:
+    """Find out, before the work, whether `path` can be written. Raises the errors of `replacing`."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: give the name of a file to write.")
+    temporary = _beside(path)
+    with explaining(path):
+        temporary.touch()
+        temporary.unlink()
+
+
 def _beside(path: Path) -> Path:
     """A new hidden name in the same folder, as a rename needs one file system, with the format's suffix."""
     return path.parent / f".mednext-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .archive import pack, unpack
 from .atomic import explaining, replacing_folder
@@ -33,10 +34,14 @@ from .lock import locked
 from .model import MODEL_FILE, NAME_FORM, Model, read_model
 from .resources import models_folder, shipped_models_folder
 
+if TYPE_CHECKING:
+    from .checkpoints import ImportOptions
+
 __all__ = [
     "check_name",
     "export_zip",
     "find_model",
+    "import_checkpoint",
     "install_from_url",
     "install_from_zip",
     "install_published",
@@ -102,11 +107,16 @@ def find_model(name: str) -> Path:
         if name in _names_in(folder):
             return folder / name
     catalog = load_catalog()
-    if catalog.model(name):
+    published = catalog.model(name)
+    if published is None:
+        raise _unknown(name, catalog)
+    if published.download is None:
         raise UnknownModelError(
-            f"The model {name!r} is not installed. Install it with 'mednext models install {name}'. {_here()}"
+            f"The model {name!r} comes with the program, but is missing here: reinstall the program. {_here()}"
         )
-    raise _unknown(name, catalog)
+    raise UnknownModelError(
+        f"The model {name!r} is not installed. Install it with 'mednext models install {name}'. {_here()}"
+    )
 
 
 def install_published(
@@ -212,6 +222,27 @@ def install_from_zip(
                     path.rename(temporary / path.name)
     logger.info("Installed the model %s in %s.", bundle.model.name, target)
     return bundle.model
+
+
+def import_checkpoint(
+    source: Path, name: str, options: ImportOptions | None = None, *, overwrite: bool = False
+) -> Model:
+    """Make an installed model of a foreign checkpoint; see `checkpoints.import_checkpoint`.
+
+    Raises:
+        CheckpointError, BundleError: the checkpoint cannot be imported.
+        OptionError: the name or an option is not allowed, or a model of this name is there already.
+        OutputError, DiskSpaceError: the models folder cannot take it.
+    """
+    from . import checkpoints  # needs torch
+
+    target = models_folder() / check_name(name)
+    _refuse_taken(name, overwrite)
+    with explaining(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(models_folder() / ".lock"):
+            _refuse_taken(name, overwrite)
+            return checkpoints.import_checkpoint(source, target, options).model
 
 
 def export_zip(name: str, zip_file: str | Path, *, overwrite: bool = False) -> Path:

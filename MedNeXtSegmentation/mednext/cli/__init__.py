@@ -1,0 +1,71 @@
+"""The command `mednext`: segment images, look after models, say what this computer has.
+
+Exit codes: 0 done; 2 an error that the message explains, nothing was written; 130 cancelled with Ctrl-C; 1 a
+fault in this program, with the traceback in the log. With `--json` exactly one JSON document is printed on
+stdout, also for an error. Nothing heavy is imported before a command needs it, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import __version__
+from ..errors import Cancelled, MedNeXtError, OptionError
+from . import info, models, segment
+from .console import Console
+
+logger = logging.getLogger(__name__)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports misuse as an error of ours, so that `--json` holds for it too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message}. See '{self.prog} --help'.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console(json="--json" in arguments, quiet="--quiet" in arguments)
+    try:
+        options = _parser().parse_args(_with_joined_roi(arguments))
+        options.run(options, console)
+    except KeyboardInterrupt:
+        return console.failed(Cancelled("Cancelled."))
+    except MedNeXtError as error:
+        logger.debug("The command failed.", exc_info=True)
+        return console.failed(error)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        console.forget_output()
+        return 0
+    except Exception as error:
+        logger.exception("Unexpected error")
+        return console.crashed(error)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="mednext", description="MedNeXt segmentation of CT and MR images.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"mednext {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (segment, models, info):
+        command.add_parser(commands)
+    return parser
+
+
+def _with_joined_roi(arguments: list[str]) -> list[str]:
+    """`--roi -10,…` as `--roi=-10,…`: argparse would take the first coordinate's minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--roi":
+            joined[-1] = f"--roi={argument}"
+        else:
+            joined.append(argument)
+    return joined

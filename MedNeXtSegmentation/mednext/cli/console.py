@@ -1,0 +1,98 @@
+"""What the command line shows: text or one JSON document on stdout, errors and a progress bar on stderr."""
+
+from __future__ import annotations
+
+import json as json_module
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MedNeXtError
+
+if TYPE_CHECKING:
+    from ..pipeline import Progress
+
+FAULT = 1
+
+
+class Console:
+    """Prints for people, or for programs with `json`; `quiet` leaves nothing but errors."""
+
+    def __init__(self, json: bool = False, quiet: bool = False) -> None:
+        self._json = json
+        self._quiet = quiet
+        logging.basicConfig(
+            level=logging.ERROR if quiet else logging.WARNING,
+            format="mednext: %(levelname)s: %(message)s",
+            stream=sys.stderr,
+        )
+
+    def done(self, document: Mapping[str, Any], text: str) -> None:
+        """Report a success: `document` with `--json`, else `text`."""
+        if self._json:
+            self._print_json({"ok": True, **document})
+        elif not self._quiet:
+            print(text)
+            sys.stdout.flush()
+
+    def failed(self, error: MedNeXtError) -> int:
+        """Report an error that a user can do something about; returns the exit code."""
+        if self._json:
+            self._print_json({"ok": False, "error": type(error).__name__, "message": str(error)})
+        else:
+            print(f"mednext: {error}", file=sys.stderr)
+        return error.exit_code
+
+    def crashed(self, error: Exception) -> int:
+        """Report a fault of this program; returns the exit code."""
+        message = (
+            f"This is a fault in mednext ({type(error).__name__}: {error}). Please report it, with the "
+            "text above, to the project's issues."
+        )
+        if self._json:
+            self._print_json({"ok": False, "error": type(error).__name__, "message": message})
+        else:
+            print(f"mednext: {message}", file=sys.stderr)
+        return FAULT
+
+    def forget_output(self) -> None:
+        """Stop writing to a stdout that nobody reads, so that Python does not complain on exit."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    @contextmanager
+    def segmentation_progress(self) -> Iterator[Callable[[Progress], None] | None]:
+        """A bar per stage of a segmentation; None where a bar would be noise."""
+        with self._bars(unit="step", scale=False) as show:
+            yield show and (lambda progress: show(progress.stage, progress.done, progress.total))
+
+    @contextmanager
+    def download_progress(self) -> Iterator[Callable[[int, int | None], None] | None]:
+        """A bar for the bytes of a download; None where a bar would be noise."""
+        with self._bars(unit="B", scale=True) as show:
+            yield show and (lambda done, total: show("downloading", done, total))
+
+    @contextmanager
+    def _bars(self, unit: str, scale: bool) -> Iterator[Callable[[str, int, int | None], None] | None]:
+        if self._json or self._quiet or not sys.stderr.isatty():
+            yield None
+            return
+        from tqdm import tqdm
+
+        with ExitStack() as bars:
+            shown: dict[str, Any] = {}
+
+            def show(stage: str, done: int, total: int | None) -> None:
+                if stage not in shown:
+                    bars.close()
+                    bar = tqdm(desc=stage, total=total, unit=unit, unit_scale=scale, leave=False)
+                    shown[stage] = bars.enter_context(bar)
+                shown[stage].update(done - shown[stage].n)
+
+            yield show
+
+    def _print_json(self, document: Mapping[str, Any]) -> None:
+        print(json_module.dumps(document, indent=2))
+        sys.stdout.flush()

@@ -1,0 +1,55 @@
+"""`mednext info`: what a bug report needs to say about this computer."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from importlib import metadata
+from typing import Any
+
+from .console import Console
+
+_PACKAGES = ("torch", "numpy", "SimpleITK", "requests", "safetensors", "highdicom", "tqdm")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    text = "show devices, versions, the models folder and the models"
+    parser = commands.add_parser("info", help=text, description=f"S{text[1:]}.", allow_abbrev=False)
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Print it."""
+    from .. import __version__
+    from ..devices import available_devices, choose_device, device_name
+    from ..resources import models_folder
+    from ..store import installed_models
+
+    document = {
+        "mednext": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "devices": [device_name(choose_device(name)) for name in available_devices()],
+        "models_folder": str(models_folder()),
+        "models": {model.name: model.version for model in installed_models()},
+    }
+    console.done(
+        document, "\n".join(f"{key.replace('_', ' '):<14} {_text(value)}" for key, value in document.items())
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {version or 'not installed'}" for name, version in value.items()) or "none"
+    return ", ".join(value) if isinstance(value, list) else str(value)

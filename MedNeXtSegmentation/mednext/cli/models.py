@@ -1,0 +1,247 @@
+"""`mednext models`: list, install, import, export and remove models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OptionError
+from .console import Console
+
+if TYPE_CHECKING:
+    from ..catalog import Catalog, Task
+    from ..model import Model
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command with its sub-commands to the parser."""
+    parser = commands.add_parser(
+        "models", help="list, install, import, export, remove models", allow_abbrev=False
+    )
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_list(actions)
+    _add_install(actions)
+    _add_import(actions)
+    _add_export(actions)
+    _add_remove(actions)
+
+
+def _action(actions: Any, name: str, run: Any, text: str) -> Any:
+    parser = actions.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser.add_argument
+
+
+def _add_list(actions: Any) -> None:
+    add = _action(actions, "list", _list, "show tasks, and the models that are installed or can be")
+    add("words", metavar="WORD", nargs="*", help="only tasks that match these words, such as: kidney ct")
+
+
+def _list(options: argparse.Namespace, console: Console) -> None:
+    from ..catalog_source import load_catalog
+    from ..resources import models_folder
+    from ..store import installed_models
+
+    catalog = load_catalog(refresh=True)
+    words = " ".join(options.words)
+    tasks = catalog.search(words)
+    known = {task.name for task in catalog.tasks}
+    wanted = {task.name for task in tasks}
+    models = [
+        model
+        for model in installed_models()
+        if model.task in wanted or (model.task not in known and _mentions(model, words))
+    ]
+    document = {
+        "models_folder": str(models_folder()),
+        "installed": [_described(model) for model in models],
+        "tasks": [_task_described(task, catalog) for task in tasks],
+    }
+    lines = ["Installed models:", *(_line(m.name, f"{m.title}, {m.version}, task {m.task}") for m in models)]
+    lines += ["", "Tasks:", *(_line(task.name, _state(task, catalog, models)) for task in tasks)]
+    lines += [
+        "",
+        "Weights of your own: train them (mednext-train), or import a checkpoint (mednext models import).",
+    ]
+    console.done(document, "\n".join(lines))
+
+
+def _mentions(model: Model, words: str) -> bool:
+    text = f"{model.name} {model.title} {model.description}".casefold()
+    return all(word in text for word in words.casefold().split())
+
+
+def _described(model: Model) -> dict[str, Any]:
+    from ..store import find_model, is_shipped
+
+    return {
+        "name": model.name,
+        "version": model.version,
+        "task": model.task,
+        "title": model.title,
+        "channels": [channel.name for channel in model.channels],
+        "labels": {label.name: label.value for label in model.labels},
+        "folds": [fold.index for fold in model.folds],
+        "licence": model.licence,
+        "shipped": is_shipped(model.name),
+        "path": str(find_model(model.name)),
+    }
+
+
+def _task_described(task: Task, catalog: Catalog) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "title": task.title,
+        "channels": [image.name for image in task.channels],
+        "labels": {label.name: label.value for label in task.labels},
+        "published": [model.name for model in catalog.models_for(task.name)],
+        "weights": task.weights,
+    }
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<20} {text}"
+
+
+def _state(task: Task, catalog: Catalog, installed: list[Model]) -> str:
+    here = [model.name for model in installed if model.task == task.name]
+    if here:
+        return f"{task.title}: installed as {', '.join(here)}"
+    published = catalog.models_for(task.name)
+    if not published:
+        return f"{task.title}: no published weights"
+    downloads = [model.name for model in published if model.download is not None]
+    return (
+        f"{task.title}: mednext models install {downloads[0]}"
+        if downloads
+        else f"{task.title}: {task.weights}"
+    )
+
+
+def _add_install(actions: Any) -> None:
+    add = _action(actions, "install", _install, "install a model from the catalog, a zip file or an address")
+    add("source", metavar="NAME|ZIP|URL", help="model of the catalog, zip file of a model, or its address")
+    add("--sha256", metavar="HEX", help="SHA-256 of the zip, needed with an address")
+    add("--overwrite", action="store_true", help="replace an installed model of the same name")
+
+
+def _install(options: argparse.Namespace, console: Console) -> None:
+    from ..store import install_from_url, install_from_zip, install_published
+
+    source, overwrite = options.source, options.overwrite
+    with console.download_progress() as progress:
+        if source.startswith(("http://", "https://")):
+            if not options.sha256:
+                raise OptionError(
+                    "An address needs --sha256, the digest that its publisher gives for the file."
+                )
+            model = install_from_url([source], sha256=options.sha256, overwrite=overwrite, progress=progress)
+        elif source.lower().endswith(".zip"):
+            model = install_from_zip(source, overwrite=overwrite)
+        else:
+            model = install_published(source, overwrite=overwrite, progress=progress)
+    _report_installed(model, console)
+
+
+def _report_installed(model: Model, console: Console) -> None:
+    described = _described(model)
+    console.done({"model": described}, f"Installed {model.name} {model.version} in {described['path']}.")
+
+
+def _add_import(actions: Any) -> None:
+    add = _action(actions, "import", _import, "make a model of a checkpoint of nnU-Net (v1, v2) or MONAI")
+    add("checkpoint", metavar="PATH", type=Path, help="results folder of nnU-Net, or file of MONAI weights")
+    add("--name", required=True, help="name of the new model")
+    add("--task", help="task of the catalog whose labels, colours and codes the model has")
+    add("--labels", metavar="1=NAME,2=NAME", type=_labels, help="names of the label values, where unknown")
+    add("--orientation", metavar="CODE", help="what the axes of the training images point to, such as RAS")
+    add("--images", metavar="FOLDER", type=Path, help="training images to read the orientation from instead")
+    add("--folds", type=_folds, help="folds to take, such as 0,1 or all; by default every numbered one")
+    add(
+        "--weights",
+        choices=("final", "best"),
+        default="final",
+        help="which weights of a training (%(default)s)",
+    )
+    add("--full-precision", action="store_true", help="store the weights with 32 bits instead of 16")
+    add(
+        "--description",
+        metavar="FILE",
+        type=Path,
+        help="JSON file with what the checkpoint does not say (MONAI)",
+    )
+    add("--model-version", default="1.0.0", help="version of the new model (%(default)s)")
+    for text in ("title", "licence", "citation", "training-data"):
+        add(f"--{text}", default="", help=f"{text.replace('-', ' ')} of the new model")
+    add("--overwrite", action="store_true", help="replace an installed model of the same name")
+
+
+def _import(options: argparse.Namespace, console: Console) -> None:
+    from ..checkpoints import ImportOptions
+    from ..store import import_checkpoint
+
+    chosen = ImportOptions(
+        task=options.task,
+        labels=options.labels,
+        orientation=options.orientation,
+        images=options.images,
+        folds=options.folds,
+        checkpoint=options.weights,
+        half=not options.full_precision,
+        description=options.description,
+        version=options.model_version,
+        title=options.title,
+        licence=options.licence,
+        citation=options.citation,
+        training_data=options.training_data,
+    )
+    model = import_checkpoint(options.checkpoint, options.name, chosen, overwrite=options.overwrite)
+    _report_installed(model, console)
+
+
+def _labels(text: str) -> dict[int, str]:
+    try:
+        pairs = (pair.split("=", 1) for pair in text.split(","))
+        return {int(value): name.strip() for value, name in pairs}
+    except ValueError:
+        raise OptionError(f"--labels must be like 1=spleen,2=liver, not {text!r}.") from None
+
+
+def _folds(text: str) -> tuple[int | str, ...]:
+    try:
+        return tuple(fold if fold == "all" else int(fold) for fold in text.split(","))
+    except ValueError:
+        raise OptionError(f"--folds must be numbers like 0,1 or 'all', not {text!r}.") from None
+
+
+def _add_export(actions: Any) -> None:
+    add = _action(actions, "export", _export, "pack a model into a zip file for another computer")
+    add("name", metavar="NAME", help="an installed model")
+    add("file", metavar="FILE", type=Path, help="the zip file to write")
+    add("--overwrite", action="store_true", help="replace a file that is there already")
+
+
+def _export(options: argparse.Namespace, console: Console) -> None:
+    from ..store import export_zip
+
+    if options.file.suffix.lower() != ".zip":
+        raise OptionError(f"{options.file} must be named *.zip: that is what 'mednext models install' takes.")
+    path = export_zip(options.name, options.file, overwrite=options.overwrite)
+    console.done({"file": str(path)}, f"Exported {options.name} to {path}.")
+
+
+def _add_remove(actions: Any) -> None:
+    add = _action(actions, "remove", _remove, "remove an installed model")
+    add("name", metavar="NAME", help="an installed model")
+
+
+def _remove(options: argparse.Namespace, console: Console) -> None:
+    from ..store import remove
+
+    remove(options.name)
+    console.done({"removed": options.name}, f"Removed {options.name}.")

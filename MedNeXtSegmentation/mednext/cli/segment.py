@@ -1,0 +1,152 @@
+"""`mednext segment`: from image files to a segmentation file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OptionError, OutputError
+from .console import Console
+
+if TYPE_CHECKING:
+    from ..geometry import Roi
+    from ..segmentation import Segmentation
+
+DEFAULT_MODEL = "hippocampus"
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "segment",
+        help="segment an image",
+        description="Segment an image, or several channels of one patient, with a model.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="NIfTI, NRRD or MetaImage file, or DICOM folder; one per channel",
+    )
+    add("--output", "-o", metavar="FILE", type=Path, required=True, help="the suffix says the format")
+    add("--model", metavar="NAME|PATH", default=DEFAULT_MODEL, help="installed model or folder (%(default)s)")
+    add("--format", metavar="FORMAT", help="seg.nrrd, nrrd, nifti, metaimage or dicom; as the suffix says")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (%(default)s)")
+    add("--folds", type=_folds, default="all", help="networks to average: 0,1 or all (%(default)s)")
+    add("--no-mirror", action="store_true", help="leave out mirrored copies: faster, a little less accurate")
+    add(
+        "--roi",
+        metavar="R,A,S,R,A,S",
+        type=_roi,
+        help="limit the work to a box: two opposite corners, mm RAS",
+    )
+    add("--uncertainty", metavar="FILE", type=Path, help="also write the uncertainty, 0 to 1, as an image")
+    add("--threads", metavar="N", type=int, help="threads on the CPU; by default as many as fit")
+    add("--overwrite", action="store_true", help="replace files that are there already")
+    add("--json", action="store_true", help="print one JSON document instead of text")
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Segment and write; what can be refused is refused before the work."""
+    from ..export import format_of, write_segmentation
+    from ..volume import write_image
+
+    format = format_of(options.output, options.format)
+    dicom = options.images[0] if format == "dicom" else None
+    _check_places(options, dicom)
+    segmentation = _segmentation(options, console)
+    if segmentation.uncertainty is not None:
+        write_image(options.uncertainty, segmentation.uncertainty, segmentation.geometry)
+    try:
+        write_segmentation(options.output, segmentation, format, source=dicom)
+    except BaseException:
+        if segmentation.uncertainty is not None:
+            options.uncertainty.unlink(missing_ok=True)
+        raise
+    _report(options, console, segmentation)
+
+
+def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
+    from ..atomic import check_place
+    from ..dicom_series import series_of
+    from ..export import format_of
+
+    places = [options.output]
+    if options.uncertainty is not None:
+        if format_of(options.uncertainty) in ("seg.nrrd", "dicom"):
+            raise OptionError(
+                f"{options.uncertainty} cannot hold an uncertainty: name it *.nii.gz, *.nrrd or *.mha."
+            )
+        if options.uncertainty.resolve() == options.output.resolve():
+            raise OptionError(f"{options.output} cannot hold both the segmentation and the uncertainty.")
+        places.append(options.uncertainty)
+    for place in places:
+        if place.exists() and not options.overwrite:
+            raise OutputError(f"{place} is there already. Choose another name, or add --overwrite.")
+        check_place(place)
+    if dicom is not None:
+        series_of(dicom)
+
+
+def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation:
+    from ..bundle import load_bundle
+    from ..pipeline import segment
+    from ..volume import read_volume
+
+    bundle = load_bundle(options.model)
+    volumes = [read_volume(image) for image in options.images]
+    with console.segmentation_progress() as progress:
+        return segment(
+            volumes,
+            bundle,
+            folds=options.folds,
+            mirroring=not options.no_mirror,
+            device=options.device,
+            roi=options.roi,
+            uncertainty=options.uncertainty is not None,
+            threads=options.threads,
+            progress=progress,
+        )
+
+
+def _report(options: argparse.Namespace, console: Console, segmentation: Segmentation) -> None:
+    volumes = segmentation.volumes_ml()
+    document = {
+        "output": str(options.output),
+        "uncertainty": options.uncertainty and str(options.uncertainty),
+        "volumes_ml": volumes,
+        "provenance": dict(segmentation.provenance),
+    }
+    width = max(len(name) for name in volumes)
+    lines = [f"{name:<{width}} {ml:10.2f} mL" for name, ml in volumes.items()]
+    if not any(volumes.values()):
+        lines.append("No structure was found: check that image and model belong together.")
+    console.done(document, "\n".join([*lines, f"Written to {options.output}."]))
+
+
+def _folds(text: str) -> tuple[int, ...] | None:
+    if text == "all":
+        return None
+    try:
+        return tuple(int(fold) for fold in text.split(","))
+    except ValueError:
+        raise OptionError(f"--folds must be 'all' or numbers like 0,1, not {text!r}.") from None
+
+
+def _roi(text: str) -> Roi:
+    from ..geometry import Roi
+
+    try:
+        right, anterior, superior, *opposite = (float(number) for number in text.split(","))
+        pairs = zip((right, anterior, superior), opposite, strict=True)
+        lower, upper = zip(*(sorted(pair) for pair in pairs), strict=True)
+    except ValueError:
+        raise OptionError(
+            f"--roi must be six numbers like -40,-30,-35,40,10,15 (two corners in mm RAS), not {text!r}."
+        ) from None
+    return Roi(lower, upper)
