@@ -62,7 +62,8 @@ def _slice(plane: np.ndarray, geometry: Geometry, position: np.ndarray, slope: f
     dataset.SOPClassUID = CTImageStorage
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     dataset.Modality = "CT"
-    dataset.PatientName, dataset.PatientID = "Phantom^Test", "T1"
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.PatientName, dataset.PatientID = "Müller^Jürgen", "T1"
     dataset.PatientBirthDate, dataset.PatientSex, dataset.AccessionNumber = "", "", ""
     dataset.StudyID, dataset.StudyDate, dataset.StudyTime, dataset.ReferringPhysicianName = (
         "1",

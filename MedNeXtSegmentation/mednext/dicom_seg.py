@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,14 +50,18 @@ def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path) 
     series = find_series(*series_of(source))
     pixels = _numbered(_on_series(segmentation, series, source), labels)
     images = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
+    for image in images:
+        image.decode()  # the patient's name leaves the source's character set
     try:
         dataset = _dataset(images, pixels, labels, segmentation.provenance)
     except (AttributeError, ValueError) as error:
         raise OutputError(
             f"{source} lacks what a DICOM SEG repeats of it ({error}): write .seg.nrrd."
         ) from error
+    content = BytesIO()  # pydicom's errors in writing a file do not tell a full disk from anything else
+    dataset.save_as(content)
     with replacing(path) as temporary:
-        dataset.save_as(temporary)
+        temporary.write_bytes(content.getbuffer())
         written = highdicom.seg.segread(temporary)
         if int(written.pixel_array.sum(dtype=np.int64)) != np.count_nonzero(pixels):
             raise OutputError(f"{path} was not written completely: check the disk's free space.")
@@ -80,6 +85,7 @@ def _dataset(
         manufacturer=_SOFTWARE,
         manufacturer_model_name=provenance.get("model", _SOFTWARE),
         software_versions=__version__,
+        specific_character_set="ISO_IR 192",  # UTF-8, else names of labels are cut down to Latin letters
         device_serial_number="0",  # the standard wants one, software has none
     )
 
@@ -103,9 +109,8 @@ def _on_series(segmentation: Segmentation, series: Series, source: str | Path) -
     if not geometry.close_to(series.geometry):
         raise GeometryError(
             f"The segmentation ({geometry.size} voxels at {shown(geometry.spacing)} mm) is not on the grid "
-            "of "
-            f"{source} "
-            f"({series.geometry.size} at {shown(series.geometry.spacing)} mm): segment that series itself."
+            f"of {source} ({series.geometry.size} at {shown(series.geometry.spacing)} mm): segment that "
+            "series itself."
         )
     return labelmap
 

@@ -158,9 +158,8 @@ def _stacked(files: list[Path], folder: Path) -> Series:
     for other in slices[1:]:
         if other.size != first.size or not np.allclose(other.spacing, first.spacing, rtol=1e-3):
             raise UnsupportedImageError(
-                f"{folder} mixes slices of {first.size} voxels at {shown(first.spacing)} mm and "
-                f"{other.size} at "
-                f"{shown(other.spacing)} mm: keep one kind."
+                f"{folder} mixes slices of {first.size} voxels at {shown(first.spacing)} mm and {other.size} "
+                f"at {shown(other.spacing)} mm: keep one kind."
             )
         if not np.allclose(other.direction, first.direction, atol=1e-3):
             raise GeometryError(
@@ -205,6 +204,5 @@ def _check_tilt(run: np.ndarray, normal: np.ndarray, folder: Path) -> None:
     if tilt > _TILT_TOLERANCE_DEGREES:
         raise GeometryError(
             f"{folder} was made with a gantry tilted by {tilt:.1f} degrees: load it in Slicer, which "
-            "corrects "
-            "this, harden its transform, resample it and save it as NRRD."
+            "corrects this, harden its transform, resample it and save it as NRRD."
         )

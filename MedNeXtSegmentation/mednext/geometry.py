@@ -186,9 +186,8 @@ class Roi:
         if (low >= high).any():
             image = geometry.corners_ras
             raise GeometryError(
-                f"The region from {shown(self.lower)} to {shown(self.upper)} mm RAS is outside "
-                f"the image ({shown(image.min(axis=0))} to {shown(image.max(axis=0))}): move the "
-                "region."
+                f"The region from {shown(self.lower)} to {shown(self.upper)} mm RAS is outside the image "
+                f"({shown(image.min(axis=0))} to {shown(image.max(axis=0))}): move the region."
             )
         i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return (k, j, i)
@@ -274,10 +273,8 @@ def _check_direction(direction: tuple[float, ...]) -> None:
     if error > ORTHONORMAL_TOLERANCE:
         raise GeometryError(
             f"The image's axes are not perpendicular unit vectors (off by {error:.3g}: a sheared or "
-            "degenerate "
-            "grid, perhaps of a tilted gantry): resample it onto a regular grid, in Slicer with Resample "
-            "Scalar "
-            "Volume."
+            "degenerate grid, perhaps of a tilted gantry): resample it onto a regular grid, in Slicer with "
+            "Resample Scalar Volume."
         )
 
 

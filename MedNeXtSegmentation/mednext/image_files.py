@@ -142,8 +142,7 @@ def _explained(path: Path, message: str) -> InputError:
     if "orthonormal" in message or "Bad direction" in message:
         return GeometryError(
             f"{path} is on a sheared or degenerate grid, its axes are not perpendicular: resample it onto a "
-            "regular grid "
-            "first."
+            "regular grid first."
         )
     return UnreadableImageError(
         f"{path} is truncated, damaged or no image ({reason(message)}): copy it again."

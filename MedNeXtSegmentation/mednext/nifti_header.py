@@ -92,8 +92,8 @@ def _parse(block: bytes, path: Path) -> NiftiHeader:
         raise UnreadableImageError(f"{path} is NIfTI-2, which ITK cannot read: save it as NIfTI-1 or NRRD.")
     if len(block) < _HEADER_BYTES or block[344:347] not in (b"n+1", b"ni1"):
         raise UnreadableImageError(
-            f"{path} has no NIfTI header, or an Analyze header, which does not say where left is: convert "
-            "it anew."
+            f"{path} has no NIfTI header, or an Analyze header, which does not say where left is: convert it "
+            "anew."
         )
     # The number of dimensions, 1 to 7, tells the byte order.
     order = "<" if 1 <= struct.unpack_from("<h", block, 40)[0] <= 7 else ">"
@@ -124,8 +124,7 @@ def _check_orientation(header: NiftiHeader, path: Path) -> None:
     if header.qform_code <= 0 and header.sform_code <= 0:
         raise GeometryError(
             f"{path} does not say where left and right are (qform_code and sform_code are 0): convert it "
-            "anew, or "
-            "set the codes, for example with fslorient, once you are sure of the sides."
+            "anew, or set the codes, for example with fslorient, once you are sure of the sides."
         )
     if header.sform_code <= 0:
         return
@@ -140,14 +139,12 @@ def _check_orientation(header: NiftiHeader, path: Path) -> None:
         if ways[0] != ways[1]:
             raise GeometryError(
                 f"{path} contradicts itself: its axes are {ways[0]} by qform and {ways[1]} by sform. Set "
-                "both to "
-                "the right one, for example with fslorient."
+                "both to the right one, for example with fslorient."
             )
     elif not np.allclose(scales, header.spacing, rtol=_SCALE_TOLERANCE):
         raise GeometryError(
-            f"{path} contradicts itself: its spacing is {header.spacing} mm by pixdim and {shown(scales)} "
-            "mm by "
-            "sform. Correct its header."
+            f"{path} contradicts itself: its spacing is {shown(header.spacing)} mm by pixdim and {shown(scales)} mm "
+            "by sform. Correct its header."
         )
 
 

@@ -118,9 +118,7 @@ def check_volume(volume: Volume) -> None:
     if not all(MIN_SPACING_MM <= s <= MAX_SPACING_MM for s in spacing):
         raise UnsupportedImageError(
             f"{volume.name(0)} has the spacing {shown(spacing)} mm, outside {MIN_SPACING_MM} to "
-            f"{MAX_SPACING_MM:g} "
-            "mm: "
-            "correct its header."
+            f"{MAX_SPACING_MM:g} mm: correct its header."
         )
     if min(size) < 2:
         raise UnsupportedImageError(f"{volume.name(0)} is a flat image of {size} voxels: give a volume.")
@@ -140,8 +138,7 @@ def _check_voxels(array: np.ndarray, name: str) -> None:
     if _is_label_image(array, low, high):
         raise UnsupportedImageError(
             f"{name} looks like a label image, whole numbers from {low:g} to {high:g} in even patches: give "
-            "the image "
-            "that it was made of."
+            "the image that it was made of."
         )
 
 
