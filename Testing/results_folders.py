@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from bundles import TINY_NETWORK, tiny_weights
+from mednext.bundle import Bundle
 from mednext.model import NetworkSpec
 
 TRAINED_NETWORK = replace(TINY_NETWORK, deep_supervision=True)
@@ -205,3 +206,15 @@ def write_v2_folder(
         }
         torch.save(checkpoint, folder / f"fold_{fold}" / file)
     return weights
+
+
+def assert_same_output(bundle: Bundle, fold: int, spec: NetworkSpec, weights: Mapping[str, Any]) -> None:
+    """The bundle's network answers as the network that was trained."""
+    original = spec.build()
+    original.load_state_dict(dict(weights))
+    image = torch.randn(1, spec.in_channels, 16, 32, 32, generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        expected = original.eval()(image)
+        found = bundle.network(fold)(image)
+    assert isinstance(found, torch.Tensor)
+    assert torch.equal(found, expected[0] if spec.deep_supervision else expected)

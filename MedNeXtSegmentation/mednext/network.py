@@ -337,11 +337,16 @@ class MedNeXt(nn.Module):
             at scales 1, 1/2, 1/4, 1/8, 1/16.
 
         Raises:
-            OptionError: a side is not divisible by 16.
+            OptionError: a side is not divisible by 16, or all of them are 16.
         """
         if any(side % SIDE_DIVISOR for side in x.shape[2:]):
             raise OptionError(
                 f"MedNeXt needs sides divisible by {SIDE_DIVISOR}, not {tuple(x.shape[2:])}: pad the patch."
+            )
+        if all(side == SIDE_DIVISOR for side in x.shape[2:]):
+            raise OptionError(
+                f"A patch of {tuple(x.shape[2:])} is one voxel at the bottom of MedNeXt, too few to "
+                f"normalise: one side must have at least {2 * SIDE_DIVISOR} voxels."
             )
         x = self.stem(x)
         skips = []
@@ -404,7 +409,7 @@ def upkern(target: nn.Module, source: Mapping[str, Tensor]) -> None:
     if missing or surplus:
         raise UpKernError(
             f"UpKern needs two networks of one variant: the small one lacks {missing[:3]} and has "
-            f"{surplus[:3]} too many. Train the small-kernel network with the same variant and the same heads."
+            f"{surplus[:3]} too many. Train the small-kernel network with the same variant and heads."
         )
     state.update({name: _upkern_parameter(name, value, source[name]) for name, value in state.items()})
     target.load_state_dict(state)
@@ -417,7 +422,7 @@ def _upkern_parameter(name: str, large: Tensor, small: Tensor) -> Tensor:
     if not is_kernel:
         raise UpKernError(
             f"UpKern cannot make {name} of shape {tuple(large.shape)} from {tuple(small.shape)}: only "
-            "depthwise kernels may differ. The number of classes and channels must be the same in both networks."
+            "depthwise kernels may differ. Classes and channels must be the same in both networks."
         )
     mode = "trilinear" if large.ndim == 5 else "bilinear"
     return F.interpolate(small, size=large.shape[2:], mode=mode, align_corners=False)
