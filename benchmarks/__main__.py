@@ -8,8 +8,7 @@ import platform
 import sys
 from pathlib import Path
 
-# Stock eager on Linux is mostly page faults of the allocator: all candidates run with it tuned.
-ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+from mednext.allocator import restart_tuned
 
 
 def machine() -> str:
@@ -27,9 +26,7 @@ def machine() -> str:
 
 def main() -> None:
     """Measure and print."""
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        environment = os.environ | {"GLIBC_TUNABLES": ALLOCATOR, "OMP_WAIT_POLICY": "PASSIVE"}
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]], environment)
+    restart_tuned("benchmarks", sys.argv[1:])  # stock eager on Linux is mostly page faults
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", type=int, default=64, help="side of the cube in voxels")

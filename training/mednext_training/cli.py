@@ -5,19 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mednext.allocator import restart_tuned
 from mednext.errors import MedNeXtError
 
 from .datasets import HIPPOCAMPUS, convert_hippocampus
 from .planning import CONFIGURATION, PLANS_NAME, plan_and_preprocess
 from .workspace import Workspace
-
-# glibc maps and unmaps every activation otherwise, which costs more than the computation.
-ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -29,7 +26,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    _tune_allocator()
+    restart_tuned("mednext_training.cli", sys.argv[1:])
     arguments.workspace.activate()
     import torch
 
@@ -47,13 +44,6 @@ def _train(arguments: argparse.Namespace) -> None:
     trainer.num_iterations_per_epoch = arguments.iterations
     trainer.num_val_iterations_per_epoch = arguments.validation_iterations
     train(trainer, arguments.stop_after)
-
-
-def _tune_allocator() -> None:
-    """Start this process again with glibc's allocator tuned: it reads its settings at start only."""
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        environment = os.environ | {"GLIBC_TUNABLES": ALLOCATOR, "OMP_WAIT_POLICY": "PASSIVE"}
-        os.execve(sys.executable, [sys.executable, "-m", "mednext_training.cli", *sys.argv[1:]], environment)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,29 @@
+"""Memory settings for a process of our own that runs large networks on the CPU."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+# glibc maps and unmaps every activation otherwise: at 128³ that costs three times the computation.
+GLIBC_TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+
+
+def tuned_environment() -> dict[str, str]:
+    """This process's environment with glibc's allocator tuned, for a child; elsewhere than on Linux unchanged.
+
+    What the user has set stays.
+    """
+    if sys.platform != "linux":
+        return dict(os.environ)
+    return {"GLIBC_TUNABLES": GLIBC_TUNABLES, "OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
+
+
+def restart_tuned(module: str, arguments: Sequence[str]) -> None:
+    """Start this program again as `python -m module` with the allocator tuned, unless it is tuned already.
+
+    glibc reads its settings only when a process starts. Does nothing elsewhere than on Linux.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.execve(sys.executable, [sys.executable, "-m", module, *arguments], tuned_environment())
