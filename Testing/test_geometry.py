@@ -223,6 +223,16 @@ def test_a_region_along_the_axes_takes_the_voxels_that_it_touches(lower, upper, 
     assert (box[2].start, box[2].stop) == expected
 
 
+@given(st.floats(0.1, 6), st.floats(-300, 300), st.integers(0, 7), st.data())
+def test_a_region_that_ends_on_faces_of_voxels_takes_no_neighbours(spacing, origin, first, data):
+    last = data.draw(st.integers(first, 7))
+    geometry = Geometry.from_ijk_to_ras(
+        [[spacing, 0, 0, origin], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], (8, 9, 10)
+    )
+    lower, upper = origin + spacing * (first - 0.5), origin + spacing * (last + 0.5)
+    assert Roi((lower, 0, 0), (upper, 1, 1)).box_in(geometry)[2] == slice(first, last + 1)
+
+
 def test_a_region_is_the_same_tissue_however_the_axes_are_stored():
     geometry = Geometry((8, 9, 10), (1.5, 2, 3), (-7, 11, 5))
     roi = Roi((-4, -20, 8), (2, -12, 21))

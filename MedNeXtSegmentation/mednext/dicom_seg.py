@@ -14,7 +14,7 @@ from . import __version__
 from .atomic import replacing
 from .dicom_series import Series, find_series, series_of
 from .errors import GeometryError, MissingPackageError, OutputError
-from .geometry import reorient_array, shown
+from .geometry import Geometry, reorient_array, shown
 from .labels import Code, Label, Terminology
 from .segmentation import Segmentation
 
@@ -108,11 +108,14 @@ def _on_series(segmentation: Segmentation, series: Series, source: str | Path) -
     )
     if not geometry.close_to(series.geometry):
         raise GeometryError(
-            f"The segmentation ({geometry.size} voxels at {shown(geometry.spacing)} mm) is not on the grid "
-            f"of {source} ({series.geometry.size} at {shown(series.geometry.spacing)} mm): segment that "
-            "series itself."
+            f"The segmentation ({_place(geometry)}) is not on the grid of {source} "
+            f"({_place(series.geometry)}): segment that series itself."
         )
     return labelmap
+
+
+def _place(geometry: Geometry) -> str:
+    return f"{geometry.size} voxels, {shown(geometry.spacing)} mm, origin {shown(geometry.origin)} mm"
 
 
 def _numbered(labelmap: np.ndarray, labels: list[Label]) -> np.ndarray:
