@@ -11,7 +11,7 @@ GLIBC_TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.tr
 
 
 def tuned_environment() -> dict[str, str]:
-    """This process's environment with glibc's allocator tuned, for a child; elsewhere than on Linux unchanged.
+    """This process's environment with the allocator of glibc tuned, for a child; unchanged without glibc.
 
     What the user has set stays.
     """

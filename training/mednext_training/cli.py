@@ -46,6 +46,51 @@ def _train(arguments: argparse.Namespace) -> None:
     train(trainer, arguments.stop_after)
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    from mednext.checkpoints import ImportOptions
+    from mednext.checkpoints.label_naming import find_task
+
+    from .publishing import export_bundle
+
+    task = find_task(arguments.task)
+    images = arguments.workspace.raw / HIPPOCAMPUS.folder_name / "imagesTr"
+    network = f"MedNeXt-{arguments.variant}, kernel {arguments.kernel}"
+    options = ImportOptions(
+        task=task.name,
+        orientation=arguments.orientation,
+        images=None if arguments.orientation else images,
+        folds=tuple(arguments.folds),
+        checkpoint=arguments.checkpoint,
+        version=arguments.version,
+        title=f"{task.title}, {network}",
+        licence=task.dataset.licence,
+        citation=" ".join(task.citations),
+        training_data=f"{task.dataset.name}, {task.dataset.url}",
+    )
+    export_bundle(
+        arguments.workspace, HIPPOCAMPUS, arguments.variant, arguments.kernel, arguments.target, options
+    )
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    restart_tuned("mednext_training.cli", sys.argv[1:])
+    from mednext import load_bundle
+
+    from .evaluation import evaluate, markdown_table, validation_cases
+    from .publishing import record_accuracy
+
+    bundle = load_bundle(arguments.model)
+    cases = validation_cases(arguments.workspace, HIPPOCAMPUS, arguments.fold)
+    raw = arguments.workspace.raw / HIPPOCAMPUS.folder_name
+    results = evaluate(bundle, raw, cases, [arguments.fold], mirroring=not arguments.no_mirror)
+    table = markdown_table(results)
+    if arguments.table:
+        arguments.table.write_text(table, encoding="utf-8")
+    if arguments.record:
+        record_accuracy(bundle, results, arguments.record)
+    sys.stdout.write(table)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mednext-train", description=__doc__)
     parser.add_argument(
@@ -66,15 +111,37 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(run=_plan)
 
     training = commands.add_parser("train", help="train one fold, or resume it")
-    training.add_argument("--variant", choices="SBML", default="S")
-    training.add_argument("--kernel", type=int, choices=(3, 5), default=3)
+    _add_network(training)
     training.add_argument("--fold", type=int, default=0)
     training.add_argument("--epochs", type=int, default=1000)
     training.add_argument("--iterations", type=int, default=250, help="steps in an epoch")
     training.add_argument("--validation-iterations", type=int, default=50)
     training.add_argument("--stop-after", type=float, metavar="SECONDS", help="stop at the epoch's end after")
     training.set_defaults(run=_train)
+
+    export = commands.add_parser("export", help="make a bundle of trained folds")
+    _add_network(export)
+    export.add_argument("target", type=Path, help="folder of the bundle; its name is the model's name")
+    export.add_argument("--folds", type=int, nargs="+", default=[0])
+    export.add_argument("--checkpoint", choices=("final", "best"), default="final")
+    export.add_argument("--task", default="hippocampus", help="task of the catalog that gives the labels")
+    export.add_argument("--orientation", help="of the training images, such as RAS (default: read from them)")
+    export.add_argument("--version", default="1.0.0", help="of the weights")
+    export.set_defaults(run=_export)
+
+    evaluation = commands.add_parser("evaluate", help="Dice of a bundle on a fold's validation cases")
+    evaluation.add_argument("model", help="name or folder of the bundle")
+    evaluation.add_argument("--fold", type=int, default=0)
+    evaluation.add_argument("--no-mirror", action="store_true", help="eight times faster, a little worse")
+    evaluation.add_argument("--table", type=Path, help="Markdown file for the table")
+    evaluation.add_argument("--record", metavar="SOURCE", help="write the means into model.json, and how")
+    evaluation.set_defaults(run=_evaluate)
     return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--variant", choices="SBML", default="S")
+    parser.add_argument("--kernel", type=int, choices=(3, 5), default=3)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -37,7 +37,7 @@ class Dataset:
         return f"Dataset{self.identifier:03d}_{self.name}"
 
 
-HIPPOCAMPUS = Dataset(4, "Hippocampus", ("MRI",), ("background", "anterior", "posterior"))
+HIPPOCAMPUS = Dataset(4, "Hippocampus", ("T1",), ("background", "anterior", "posterior"))
 
 
 def convert_hippocampus(source: Path, raw: Path) -> Path:

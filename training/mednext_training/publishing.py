@@ -1,0 +1,64 @@
+"""From a finished training to a bundle that the engine reads, with its measured accuracy written into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mednext.atomic import replacing
+from mednext.bundle import Bundle
+from mednext.checkpoints import ImportOptions, import_checkpoint
+from mednext.errors import CheckpointError
+from mednext.fields import json_text
+from mednext.model import MODEL_FILE
+
+from .datasets import Dataset
+from .evaluation import CaseResult, mean_dice
+from .planning import CONFIGURATION, PLANS_NAME
+from .workspace import Workspace
+
+
+def results_folder(workspace: Workspace, dataset: Dataset, variant: str, kernel_size: int) -> Path:
+    """The folder in which nnU-Net keeps all folds of one training."""
+    trainer = f"nnUNetTrainerMedNeXt_{variant}_k{kernel_size}"
+    return workspace.results / dataset.folder_name / f"{trainer}__{PLANS_NAME}__{CONFIGURATION}"
+
+
+def export_bundle(
+    workspace: Workspace,
+    dataset: Dataset,
+    variant: str,
+    kernel_size: int,
+    target: Path,
+    options: ImportOptions,
+) -> Bundle:
+    """Make a bundle of trained folds.
+
+    Raises:
+        CheckpointError: nothing was trained yet, or a checkpoint is damaged.
+        BundleError, OutputError: the bundle cannot be written.
+    """
+    source = results_folder(workspace, dataset, variant, kernel_size)
+    if not source.is_dir():
+        raise CheckpointError(f"{source} does not exist: train first, with 'mednext-train train'.")
+    return import_checkpoint(source, target, options)
+
+
+def record_accuracy(bundle: Bundle, results: Sequence[CaseResult], source: str) -> Bundle:
+    """Write the mean Dice of an evaluation into the bundle's `model.json`; the weights stay as they are.
+
+    Args:
+        bundle: the model that was evaluated.
+        results: one entry per case.
+        source: what was measured where, in a sentence.
+    """
+    accuracy = {
+        "source": source,
+        "cases": len(results),
+        "dice": {label: round(value, 4) for label, value in mean_dice(results).items()},
+    }
+    model = replace(bundle.model, accuracy=accuracy)
+    with replacing(bundle.path / MODEL_FILE) as temporary:
+        temporary.write_text(json_text(model.to_json()) + "\n", encoding="utf-8")
+    return Bundle(bundle.path, model)
