@@ -112,7 +112,7 @@ def find_model(name: str) -> Path:
         raise _unknown(name, catalog)
     if published.download is None:
         raise UnknownModelError(
-            f"The model {name!r} comes with the program, but is missing here: reinstall the program. {_here()}"
+            f"The model {name!r} comes with the program, but is missing: reinstall the program. {_here()}"
         )
     raise UnknownModelError(
         f"The model {name!r} is not installed. Install it with 'mednext models install {name}'. {_here()}"
