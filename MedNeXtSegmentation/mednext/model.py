@@ -5,6 +5,7 @@ The schema `Resources/Models/model.schema.json` says the same for other programs
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -270,7 +271,8 @@ class Model:
             {key: value for key, value in channel.items() if value is not None}
             for channel in data["channels"]
         ]
-        return {"format_version": data.pop("format_version"), **data}
+        ordered = {"format_version": data.pop("format_version"), **data}
+        return json.loads(json.dumps(ordered))  # tuples become lists
 
 
 def read_model(folder: Path) -> Model:

@@ -5,7 +5,6 @@ What it lacks comes from a JSON file with the fields of `model.json`, without "n
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ def _described(name: str, options: ImportOptions, given: dict[str, Any], spec: N
         "training_data": options.training_data,
         **given,
         "name": name,
-        "network": json.loads(json.dumps(network)),
+        "network": network,
         "folds": [{"index": 0, "file": "fold_0.safetensors", "sha256": "0" * 64}],
     }
     return replace(Model.read(Fields(data, str(options.description), CheckpointError)), folds=())
