@@ -78,6 +78,18 @@ def test_a_name_is_looked_up_among_the_installed_models(
     assert load_bundle("tiny") == bundle
 
 
+def test_an_installed_model_goes_before_a_folder_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "installed"))
+    tiny_bundle(tmp_path / "here" / "tiny", version="2.0.0")
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_bundle("tiny").model.version == "2.0.0"
+    tiny_bundle(tmp_path / "installed" / "tiny", version="1.0.0")
+    assert load_bundle("tiny").model.version == "1.0.0"
+    assert load_bundle("./tiny").model.version == "2.0.0"
+
+
 def test_an_unknown_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path))
     with pytest.raises(UnknownModelError, match="'nothing'"):
@@ -205,6 +217,12 @@ def test_weights_too_large_for_half_precision_are_not_written(tmp_path: Path) ->
     with pytest.raises(BundleIntegrityError, match=r"stem\.bias .* with 16 bits"):
         write_bundle(tmp_path / "tiny", tiny_model(), {0: weights}, half=True)
     write_bundle(tmp_path / "tiny", tiny_model(), {0: weights}, half=False)
+
+
+def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        tiny_bundle(tmp_path / "file" / "tiny")
 
 
 def test_a_bundle_without_weights_is_not_written(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .atomic import replacing_folder
+from .atomic import explaining, replacing_folder
 from .errors import BundleIntegrityError, OptionError, OutputError, UnknownModelError
 from .fields import json_text
 from .model import MODEL_FILE, Channel, Fold, Model, NetworkSpec, read_model
@@ -148,7 +148,8 @@ def write_bundle(
     folder = Path(folder)
     if folder.exists() and not (folder / MODEL_FILE).is_file():
         raise OutputError(f"{folder} exists and is not a model. Choose another folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with explaining(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(folder) as temporary:
         folds = tuple(_write_fold(temporary, index, weights[index], half) for index in sorted(weights))
         text = json_text(replace(model, folds=folds).to_json())
@@ -164,14 +165,15 @@ def _write_fold(folder: Path, index: int, state: Mapping[str, Tensor], half: boo
     from safetensors.torch import save
 
     dtype = torch.float16 if half else torch.float32
-    stored = {name: value.detach().cpu().to(dtype).contiguous() for name, value in state.items()}
+    # Copies: safetensors refuses tensors that share memory.
+    stored = {name: value.detach().cpu().to(dtype, copy=True).contiguous() for name, value in state.items()}
     for name, value in stored.items():
         if not bool(torch.isfinite(value).all()):
             raise BundleIntegrityError(
                 f"Fold {index}: {name} has values that are not finite{' with 16 bits' if half else ''}. "
                 "Check the training, or store the weights with 32 bits (half=False)."
             )
-    data = save({name: value.clone() for name, value in stored.items()})
+    data = save(stored)
     file = f"fold_{index}.safetensors"
     (folder / file).write_bytes(data)
     return Fold(index, file, hashlib.sha256(data).hexdigest())
