@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +12,7 @@ from pathlib import Path
 
 import pytest
 from http_server import (
-    ProxyHandler,
     Server,
-    make_certificates,
     redirect,
     serve,
     stall_after,
@@ -207,6 +204,19 @@ def test_a_file_of_another_size_is_refused_before_it_is_downloaded(server: Serve
     assert seen == []
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_login_page_in_between_does_not_cost_what_was_downloaded(
+    ranges: bool, server: Server, target: Path
+) -> None:
+    login = server.answer("/a", serve(b"log in", ranges=ranges))
+    good = server.answer("/b", serve(CONTENT))
+    with pytest.raises(DownloadError):
+        fetch(server.answer("/m.zip", serve(CONTENT, hang_up_after=DROP), status(404)), target)
+    download([login, good], target, sha256=SHA256, size=len(CONTENT), patience=SHORT)
+    assert_only_the_file(target)
+    assert server.requests[-1].headers["Range"] == f"bytes={DROP}-"
+
+
 def test_an_endless_answer_is_cut_off(server: Server, target: Path) -> None:
     with pytest.raises(DownloadIntegrityError, match="more than 512000 bytes"):
         fetch(server.answer("/m.zip", unsized(CONTENT * 3)), target)
@@ -384,73 +394,3 @@ def test_processes_that_download_the_same_file_at_once_do_it_once(server: Server
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert_only_the_file(target)
     assert len(server.requests) == 1
-
-
-@pytest.fixture
-def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server(handler=ProxyHandler) as running:
-        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-            monkeypatch.setenv(name, running.address)
-            monkeypatch.setenv(name.lower(), running.address)
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, "")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
-    certificates = make_certificates(tmp_path_factory.mktemp("certificates"))
-    if certificates is None:
-        pytest.skip("no openssl command to make certificates with")
-    return certificates
-
-
-def test_the_proxy_of_the_environment_is_used(proxy: Server, target: Path) -> None:
-    url = "http://models.example/m.zip"
-    proxy.answers[url] = [serve(CONTENT)]
-    fetch(url, target)
-    assert_only_the_file(target)
-
-
-def test_a_proxy_that_is_not_there_is_named_as_the_reason(
-    target: Path, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Server() as gone:
-        pass
-    for name, value in {"HTTP_PROXY": gone.address, "NO_PROXY": ""}.items():
-        monkeypatch.setenv(name, value)
-        monkeypatch.setenv(name.lower(), value)
-    with pytest.raises(DownloadError, match="the proxy cannot be reached"):
-        fetch(server.answer("/m.zip", serve(CONTENT)), target)
-
-
-def test_a_certificate_of_a_custom_authority_is_accepted_when_the_environment_names_it(
-    hospital: tuple[Path, ssl.SSLContext], target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    authority, tls = hospital
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
-    with Server(tls) as server:
-        fetch(server.answer("/m.zip", serve(CONTENT)), target)
-    assert_only_the_file(target)
-
-
-def test_an_unknown_certificate_is_refused_without_asking_again(
-    hospital: tuple[Path, ssl.SSLContext], target: Path
-) -> None:
-    with (
-        Server(hospital[1]) as server,
-        pytest.raises(DownloadError, match=r"certificate.*REQUESTS_CA_BUNDLE"),
-    ):
-        fetch(server.answer("/m.zip", serve(CONTENT)), target)
-    assert not target.exists()
-
-
-def test_a_secure_download_goes_through_the_proxys_tunnel(
-    hospital: tuple[Path, ssl.SSLContext], proxy: Server, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    authority, tls = hospital
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
-    with Server(tls) as server:
-        fetch(server.answer("/m.zip", serve(CONTENT)), target)
-        assert [request.path for request in proxy.requests] == [f"127.0.0.1:{server.server_port}"]
-    assert_only_the_file(target)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
-import struct
 import sys
 import time
 import zipfile
@@ -26,7 +24,6 @@ from mednext.errors import (
     BundleFormatError,
     BundleIntegrityError,
     Cancelled,
-    DiskSpaceError,
     DownloadError,
     OptionError,
     OutputError,
@@ -246,93 +243,11 @@ def test_the_models_folder_is_where_the_platform_keeps_a_users_data(
     assert models_folder() == tmp_path / folder
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../evil",
-        "a/../../evil",
-        "/tmp/evil",
-        "C:\\evil",
-        "a\\..\\evil",
-        "\\\\host\\evil",
-        "model.json:x",
-        "a./b",
-    ],
-)
-def test_a_zip_that_leads_out_of_its_folder_is_refused(
-    name: str, packed: Path, tmp_path: Path, models: Path
-) -> None:
+def test_an_unsafe_zip_leaves_nothing(packed: Path, tmp_path: Path, models: Path) -> None:
     with pytest.raises(UnsafePathError):
-        store.install_from_zip(zipped(tmp_path, {**members_of(packed), name: b"evil"}))
+        store.install_from_zip(zipped(tmp_path, {**members_of(packed), "../evil": b"evil"}))
     assert_untouched(models)
     assert not (tmp_path / "evil").exists()
-
-
-def test_a_zip_with_a_symbolic_link_is_refused(packed: Path, tmp_path: Path, models: Path) -> None:
-    path = zipped(tmp_path, members_of(packed))
-    link = zipfile.ZipInfo("link")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(path, "a") as target:
-        target.writestr(link, "/etc/passwd")
-    with pytest.raises(UnsafePathError, match="link"):
-        store.install_from_zip(path)
-    assert_untouched(models)
-
-
-def test_a_zip_with_a_name_twice_is_refused(packed: Path, tmp_path: Path, models: Path) -> None:
-    with pytest.raises(BundleFormatError, match="twice"):
-        store.install_from_zip(zipped(tmp_path, {**members_of(packed), "MODEL.json": b"{}"}))
-    assert_untouched(models)
-
-
-def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, models: Path) -> None:
-    bomb = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target:
-        target.writestr("model.json", bytes(archive.SMALL_BYTES + 1))
-    with pytest.raises(BundleFormatError, match="claims to hold 64 MiB"):
-        store.install_from_zip(bomb)
-    assert_untouched(models)
-
-
-def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path: Path, models: Path) -> None:
-    path = zipped(tmp_path, {"model.json": b"{}" * 1000})
-    raw = path.read_bytes()
-    assert raw.count(struct.pack("<L", 2000)) == 4  # packed and unpacked size, in both headers
-    path.write_bytes(raw.replace(struct.pack("<L", 2000), struct.pack("<L", 20)))
-    with pytest.raises(BundleFormatError, match="damaged"):
-        store.install_from_zip(path)
-    assert_untouched(models)
-
-
-def test_a_zip_with_too_many_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleFormatError, match="1001 files"):
-        store.install_from_zip(zipped(tmp_path, {str(i): b"" for i in range(archive.MAX_FILES + 1)}))
-
-
-def test_a_zip_larger_than_the_free_space_is_refused(
-    packed: Path, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(archive.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(DiskSpaceError, match="MiB free"):
-        store.install_from_zip(packed)
-    assert_untouched(models)
-
-
-@pytest.mark.parametrize("damage", ["not a zip", "truncated", "encrypted", "flipped", "empty", "missing"])
-def test_a_damaged_zip_is_refused(damage: str, packed: Path, tmp_path: Path, models: Path) -> None:
-    data = bytearray(packed.read_bytes())
-    if damage == "flipped":
-        data[len(data) // 2] ^= 1
-    if damage == "encrypted":
-        data[data.rindex(b"PK\x01\x02") + 8] |= 1
-    content = {"not a zip": b"hello", "truncated": data[:-100], "empty": b""}.get(damage, data)
-    path = tmp_path / "damaged.zip"
-    if damage != "missing":
-        path.write_bytes(content)
-    with pytest.raises(BundleFormatError, match=r"damaged\.zip"):
-        store.install_from_zip(path)
-    assert_untouched(models)
 
 
 def test_a_zip_without_a_model_is_refused(tmp_path: Path, models: Path) -> None:

@@ -7,7 +7,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .atomic import replacing
 from .cancellation import check_cancelled
@@ -85,6 +85,11 @@ def _checked_members(source: zipfile.ZipFile, archive: Path, folder: Path) -> li
         if member.filename.casefold() in seen:
             raise BundleFormatError(f"{archive} has the file {member.filename!r} twice. Pack it again.")
         seen.add(member.filename.casefold())
+    for name in seen:
+        if any(parent.as_posix() in seen for parent in PurePosixPath(name).parents):
+            raise BundleFormatError(
+                f"{archive} has {name!r} as a file and as a folder, twice. Pack it again."
+            )
     size = sum(member.file_size for member in members)
     packed = archive.stat().st_size
     if size > MAX_UNPACKED_BYTES or size > max(SMALL_BYTES, MAX_RATIO * packed):

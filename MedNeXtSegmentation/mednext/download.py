@@ -40,6 +40,7 @@ _REASONS: dict[type[Exception], str] = {  # the first that fits
     requests.exceptions.TooManyRedirects: "it redirects in a circle",
     requests.exceptions.InvalidSchema: "it redirects to an address that is not http or https",
 }
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -62,7 +63,7 @@ class _WrongContentError(_MirrorError):
     """This mirror has something else than the file that was promised."""
 
 
-class _InterruptedError(Exception):
+class _TransientError(Exception):
     """This attempt failed in a way that may pass."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
@@ -151,10 +152,9 @@ class _Download:
         while True:
             try:
                 return self._attempt(url)
-            except _InterruptedError as error:
-                if (
-                    self.partial.size > most
-                ):  # only more than ever before is progress, or a loop might never end
+            except _TransientError as error:
+                # Only more than ever before is progress: a server that always starts over would never end.
+                if self.partial.size > most:
                     most, failures = self.partial.size, 0
                 failures += 1
                 if failures >= self.patience.attempts:
@@ -176,7 +176,7 @@ class _Download:
         pieced_together = self.partial.answers > 1
         self.partial.restart()
         if pieced_together:
-            raise _InterruptedError("what arrived does not fit what was downloaded before", retry_after_s=0)
+            raise _TransientError("what arrived does not fit what was downloaded before", retry_after_s=0)
         raise _WrongContentError("the file's SHA-256 is not the expected one")
 
     def _request(self, url: str) -> None:
@@ -189,28 +189,30 @@ class _Download:
         except _HOPELESS as error:
             raise _MirrorError(_reason(error)) from error
         except requests.RequestException as error:
-            raise _InterruptedError(_reason(error)) from error
+            raise _TransientError(_reason(error)) from error
 
     def _check_status(self, response: requests.Response) -> None:
         code = response.status_code
         if code == requests.codes.requested_range_not_satisfiable and self.partial.size:
+            there = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if there:
+                self._check_size(int(there[1]))
             self.partial.restart()
-            raise _InterruptedError("the server has less than was downloaded before", retry_after_s=0)
+            raise _TransientError("the server has less than was downloaded before", retry_after_s=0)
         if code in _WORTH_RETRYING:
-            raise _InterruptedError(_status(response), _retry_after_s(response))
+            raise _TransientError(_status(response), _retry_after_s(response))
         if code not in (requests.codes.ok, requests.codes.partial_content):
             raise _MirrorError(_status(response))
 
     def _receive(self, stream: HttpStream, url: str) -> None:
         """Append the body to the partial file, or replace it where the server starts from the beginning."""
         start, end = _extent(stream.response)
+        total = self.size or end
+        self._check_size(end)
         if start != self.partial.size:
             self.partial.restart()
             if start != 0:
-                raise _InterruptedError("the server sent another range than asked for", retry_after_s=0)
-        total = self.size or end
-        if self.size is not None and end not in (None, self.size):
-            raise _WrongContentError(f"it offers {end} bytes instead of {self.size}")
+                raise _TransientError("the server sent another range than asked for", retry_after_s=0)
         if total is not None:
             self._check_space(total - start)
         self.partial.begin_answer(url, stream.response)
@@ -222,7 +224,12 @@ class _Download:
                 raise _WrongContentError(f"it sends more than {total} bytes")
             self._report(total)
         if total is not None and self.partial.size < total:
-            raise _InterruptedError(f"the connection closed after {self.partial.size} of {total} bytes")
+            raise _TransientError(f"the connection closed after {self.partial.size} of {total} bytes")
+
+    def _check_size(self, offered: int | None) -> None:
+        """Leave a mirror that has another file, such as a network's login page, before it costs the part."""
+        if offered is not None and self.size is not None and offered != self.size:
+            raise _WrongContentError(f"it offers {offered} bytes instead of {self.size}")
 
     def _report(self, total: int | None) -> None:
         if self.progress is not None:

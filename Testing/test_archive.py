@@ -1,0 +1,147 @@
+"""A zip file from a stranger is unpacked inside its folder, or refused before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+from mednext import archive
+from mednext.archive import pack, unpack
+from mednext.errors import BundleFormatError, Cancelled, DiskSpaceError, UnsafePathError
+
+CONTENT = {"model.json": b"{}" * 500, "fold_0.safetensors": bytes(range(256)) * 20}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "unpacked").mkdir()
+    return tmp_path / "unpacked"
+
+
+def zipped(folder: Path, members: dict[str, bytes]) -> Path:
+    path = folder / "made.zip"
+    with zipfile.ZipFile(path, "w") as target:
+        for name, data in members.items():
+            target.writestr(name, data)
+    return path
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_what_was_packed_is_unpacked(tmp_path: Path, folder: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, data in CONTENT.items():
+        (source / name).write_bytes(data)
+    pack(source, tmp_path / "packed.zip")
+    unpack(tmp_path / "packed.zip", folder)
+    assert content(folder) == CONTENT
+
+
+def test_folders_inside_are_kept_and_a_macs_clutter_is_not(tmp_path: Path, folder: Path) -> None:
+    clutter = {"__MACOSX/m/._a": b"x", "m/.DS_Store": b"x"}
+    unpack(zipped(tmp_path, {"m/a": b"1", "m/n/b": b"2", **clutter}), folder)
+    assert content(folder) == {"m/a": b"1", "m/n/b": b"2"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil",
+        "a/../../evil",
+        "/tmp/evil",
+        "C:\\evil",
+        "C:evil",
+        "a\\..\\evil",
+        "\\\\host\\evil",
+        "model.json:x",
+        "a./b",
+        "a\nb",
+    ],
+)
+def test_a_name_that_leads_out_or_that_some_platform_cannot_have_is_refused(
+    name: str, tmp_path: Path, folder: Path
+) -> None:
+    with pytest.raises(UnsafePathError):
+        unpack(zipped(tmp_path, {**CONTENT, name: b"evil"}), folder)
+    assert content(folder) == {}
+    assert not list(tmp_path.glob("**/evil"))
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
+def test_a_link_or_a_device_is_refused(kind: int, tmp_path: Path, folder: Path) -> None:
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (kind | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "made.zip", "w") as target:
+        target.writestr(link, "/etc/passwd")
+    with pytest.raises(UnsafePathError, match="'link' is a link or a device"):
+        unpack(tmp_path / "made.zip", folder)
+
+
+def test_a_name_twice_is_refused_also_in_another_case(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(BundleFormatError, match=r"'MODEL\.json' twice"):
+        unpack(zipped(tmp_path, {**CONTENT, "MODEL.json": b"{}"}), folder)
+    assert content(folder) == {}
+
+
+def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(BundleFormatError, match="twice"):
+        unpack(zipped(tmp_path, {"a": b"1", "a/b": b"2"}), folder)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as target:
+        target.writestr("model.json", bytes(archive.SMALL_BYTES + 1))
+    with pytest.raises(BundleFormatError, match="claims to hold 64 MiB"):
+        unpack(tmp_path / "bomb.zip", folder)
+    assert content(folder) == {}
+
+
+def test_a_lie_about_a_size_is_found(tmp_path: Path, folder: Path) -> None:
+    path = zipped(tmp_path, {"model.json": b"{}" * 1000})
+    raw = path.read_bytes()
+    assert raw.count(struct.pack("<L", 2000)) == 4  # packed and unpacked size, in both headers
+    path.write_bytes(raw.replace(struct.pack("<L", 2000), struct.pack("<L", 20)))
+    with pytest.raises(BundleFormatError, match="damaged"):
+        unpack(path, folder)
+
+
+def test_too_many_files_are_refused(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(BundleFormatError, match="1001 files"):
+        unpack(zipped(tmp_path, {str(i): b"" for i in range(archive.MAX_FILES + 1)}), folder)
+
+
+def test_more_than_the_free_space_is_refused(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: type("Usage", (), {"free": 1000}))
+    with pytest.raises(DiskSpaceError, match="MiB free"):
+        unpack(zipped(tmp_path, CONTENT), folder)
+    assert content(folder) == {}
+
+
+@pytest.mark.parametrize("damage", ["not a zip", "truncated", "encrypted", "flipped", "empty", "missing"])
+def test_a_damaged_file_is_refused_by_name(damage: str, tmp_path: Path, folder: Path) -> None:
+    data = bytearray(zipped(tmp_path, CONTENT).read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 1
+    if damage == "encrypted":
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+    path = tmp_path / "damaged.zip"
+    if damage != "missing":
+        path.write_bytes({"not a zip": b"hello", "truncated": data[:-100], "empty": b""}.get(damage, data))
+    with pytest.raises(BundleFormatError, match=r"damaged\.zip"):
+        unpack(path, folder)
+
+
+def test_unpacking_can_be_cancelled(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(Cancelled):
+        unpack(zipped(tmp_path, CONTENT), folder, cancelled=lambda: True)
