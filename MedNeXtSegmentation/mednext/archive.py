@@ -78,18 +78,14 @@ def _checked_members(source: zipfile.ZipFile, archive: Path, folder: Path) -> li
     members = [member for member in source.infolist() if not member.is_dir() and not _is_clutter(member)]
     if len(members) > MAX_FILES:
         raise BundleFormatError(f"{archive} has {len(members)} files; a model has at most {MAX_FILES}.")
-    seen: set[str] = set()
-    for member in members:
+    names = [member.filename.casefold() for member in members]  # as Windows and macOS compare them
+    for member, name in zip(members, names, strict=True):
         inside(folder, member.filename)
         _check_kind(member, archive)
-        if member.filename.casefold() in seen:
+        if names.count(name) > 1:
             raise BundleFormatError(f"{archive} has the file {member.filename!r} twice. Pack it again.")
-        seen.add(member.filename.casefold())
-    for name in seen:
-        if any(parent.as_posix() in seen for parent in PurePosixPath(name).parents):
-            raise BundleFormatError(
-                f"{archive} has {name!r} as a file and as a folder, twice. Pack it again."
-            )
+        if any(parent.as_posix() in names for parent in PurePosixPath(name).parents):
+            raise BundleFormatError(f"{archive} has {member.filename!r} below a file. Pack it again.")
     size = sum(member.file_size for member in members)
     packed = archive.stat().st_size
     if size > MAX_UNPACKED_BYTES or size > max(SMALL_BYTES, MAX_RATIO * packed):
