@@ -200,6 +200,13 @@ def test_a_fold_folder_is_imported_alone(tmp_path: Path) -> None:
     assert [fold.index for fold in bundle.model.folds] == [1]
 
 
+def test_the_file_of_a_fold_is_imported_alone(tmp_path: Path) -> None:
+    write_v2_folder(tmp_path / "v2", folds=(0, 1), file="checkpoint_best.pth")
+    file = tmp_path / "v2" / "fold_1" / "checkpoint_best.pth"
+    bundle = import_checkpoint(file, tmp_path / "model", RAS)
+    assert [fold.index for fold in bundle.model.folds] == [1]
+
+
 def test_the_fold_of_all_cases_is_imported_as_fold_0(tmp_path: Path) -> None:
     weights = write_v2_folder(tmp_path / "v2", folds=("all",))
     bundle = import_checkpoint(tmp_path / "v2", tmp_path / "model", replace(RAS, half=False))

@@ -168,6 +168,15 @@ def test_what_is_no_pickle_is_refused(tmp_path: Path, content: bytes) -> None:
         load_pickle(path)
 
 
+def test_plans_that_contain_themselves_are_refused(tmp_path: Path) -> None:
+    write_v1_folder(tmp_path / "v1")
+    endless: dict[str, Any] = {}
+    endless["plans"] = endless
+    (tmp_path / "v1" / "plans.pkl").write_bytes(pickle.dumps(endless))
+    with pytest.raises(CheckpointError, match="without end"):
+        import_checkpoint(tmp_path / "v1", tmp_path / "model", OPTIONS)
+
+
 @pytest.mark.parametrize("kept", [0, 100, 2000, -40])
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "weights.pth"

@@ -16,6 +16,7 @@ from .nnunet_v2 import read_v2_folder
 from .options import ImportOptions
 
 _FOLD_FOLDER = r"fold_\d{1,3}|fold_all|all"
+_FOLD_FILES = {file: kind for files in (nnunet_v1.WEIGHTS, nnunet_v2.WEIGHTS) for kind, file in files.items()}
 
 
 def import_checkpoint(
@@ -24,8 +25,8 @@ def import_checkpoint(
     """Write a bundle from a foreign checkpoint.
 
     Args:
-        source: a results folder of nnU-Net v1 or v2, one fold's folder in it, or a file with a state dict of
-            MONAI's `MedNeXt`.
+        source: a results folder of nnU-Net v1 or v2, one fold's folder in it, or the file in that; or a file
+            with a state dict of MONAI's `MedNeXt`.
         out_folder: folder of the bundle; its name is the model's name. A bundle that is there is replaced.
         options: what the checkpoint does not say, and choices.
 
@@ -47,6 +48,8 @@ def import_checkpoint(
         raise CheckpointError(
             f"There is no {source}. Give the results folder of nnU-Net, or a file of weights."
         )
+    if source.is_file() and source.name in _FOLD_FILES:
+        source, options = source.parent, replace(options, checkpoint=_FOLD_FILES[source.name])
     if re.fullmatch(_FOLD_FOLDER, source.name) and source.is_dir() and options.folds is None:
         fold = source.name.removeprefix("fold_")
         source, options = source.parent, replace(options, folds=(fold if fold == "all" else int(fold),))

@@ -18,7 +18,7 @@ from ..errors import CheckpointError, IncompatibleCheckpointError
 from ..fields import Fields, read_json
 from ..model import Channel, Model
 from .label_naming import find_task, name_labels
-from .options import ImportOptions
+from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
 from .results_folder import check_channels, fold_files, named_channels, network_of_folds
 from .safe_pickle import load_pickle, load_torch
@@ -26,7 +26,7 @@ from .safe_pickle import load_pickle, load_torch
 logger = logging.getLogger(__name__)
 
 PLANS_FILE = "plans.pkl"
-_WEIGHTS = {"final": "model_final_checkpoint.model", "best": "model_best.model"}
+WEIGHTS: dict[WhichWeights, str] = {"final": "model_final_checkpoint.model", "best": "model_best.model"}
 _PREPROCESSOR = "GenericPreprocessor"
 
 
@@ -40,7 +40,7 @@ def read_v1_folder(
         UnsafeCheckpointError: a pickle asks for something that is not on the whitelist.
         IncompatibleCheckpointError: the network is not a MedNeXt, or does not fit the plans.
     """
-    files = fold_files(folder, _WEIGHTS[options.checkpoint], options, all_folder="all")
+    files = fold_files(folder, WEIGHTS[options.checkpoint], options, all_folder="all")
     trainer = _trainer(next(iter(files.values())))
     trainer_name = trainer.text("name")
     plans = _fields(load_pickle(folder / PLANS_FILE), folder / PLANS_FILE)
@@ -94,7 +94,10 @@ def _plain(value: Any) -> Any:
 
 
 def _fields(pickled: Any, path: Path) -> Fields:
-    return Fields(_plain(pickled), str(path), CheckpointError)
+    try:
+        return Fields(_plain(pickled), str(path), CheckpointError)
+    except RecursionError as cause:
+        raise CheckpointError(f"{path} is nested without end, which no plans are. Copy it again.") from cause
 
 
 def _trainer(weights: Path) -> Fields:

@@ -17,14 +17,14 @@ from ..fields import Fields, read_json
 from ..labels import Label
 from ..model import Channel, Model
 from .label_naming import find_task, name_labels
-from .options import ImportOptions
+from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
 from .results_folder import check_channels, fold_files, named_channels, network_of_folds
 from .safe_pickle import load_torch
 
 PLANS_FILE = "plans.json"
 
-_WEIGHTS = {"final": "checkpoint_final.pth", "best": "checkpoint_best.pth"}
+WEIGHTS: dict[WhichWeights, str] = {"final": "checkpoint_final.pth", "best": "checkpoint_best.pth"}
 _NORMALIZATIONS = {
     "CTNormalization": "ct",
     "ZScoreNormalization": "zscore",
@@ -53,7 +53,7 @@ def read_v2_folder(
         UnsafeCheckpointError: a checkpoint asks for something that is not on the whitelist.
         IncompatibleCheckpointError: the network is not a MedNeXt, or does not fit the plans.
     """
-    files = fold_files(folder, _WEIGHTS[options.checkpoint], options, all_folder="fold_all")
+    files = fold_files(folder, WEIGHTS[options.checkpoint], options, all_folder="fold_all")
     read = {fold: _read_checkpoint(file, folder) for fold, file in files.items()}
     training = next(iter(read.values()))[1]
     different = [other.configuration for _, other in read.values() if other != training]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+WhichWeights = Literal["final", "best"]
+
 
 @dataclass(frozen=True)
 class ImportOptions:
@@ -29,7 +31,7 @@ class ImportOptions:
     orientation: str | None = None
     images: Path | None = None
     folds: tuple[int | str, ...] | None = None
-    checkpoint: Literal["final", "best"] = "final"
+    checkpoint: WhichWeights = "final"
     half: bool = True
     description: Path | None = None
     version: str = "1.0.0"
