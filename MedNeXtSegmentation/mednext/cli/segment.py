@@ -95,11 +95,12 @@ def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
 
 def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation:
     from ..bundle import load_bundle
-    from ..pipeline import segment
     from ..volume import read_volume
 
     bundle = load_bundle(options.model)
     volumes = [read_volume(image) for image in options.images]
+    from ..pipeline import segment  # torch takes seconds: a wrong name or image is told before
+
     with console.segmentation_progress() as progress:
         return segment(
             volumes,
