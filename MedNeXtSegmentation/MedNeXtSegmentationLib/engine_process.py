@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -60,20 +59,22 @@ class EngineProcess:
         log_file = folder / "engine.log"
         with log_file.open("wb") as log:
             process = self._start(folder, log)
+        done = False
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                event = json.loads(line)
+                event = _parse(line)
                 if event["event"] == "error":
                     raise protocol.error_from_event(event)
                 if event["event"] == "progress" and progress:
                     progress(event)
+                done = event["event"] == "done"
             exit_code = process.wait()
         finally:
             # After an error, in a callback of ours or by Ctrl+C, nobody waits for the child's result.
             process.kill()
             process.communicate()
-        if exit_code != 0:
+        if not done:
             raise _explain_end(exit_code, log_file.read_text(encoding="utf-8", errors="replace"))
 
     def _start(self, folder: Path, log: Any) -> subprocess.Popen[str]:
@@ -109,6 +110,16 @@ def _environment() -> dict[str, str]:
     package_folder = str(Path(mednext.__file__).parents[1])
     paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"}
+
+
+def _parse(line: str) -> dict[str, Any]:
+    try:
+        return protocol.parse_event(line)
+    except ValueError as error:
+        raise EngineProcessError(
+            f"The engine's process said {line.strip()[:200]!r}, which is not an answer: "
+            "check which Python is called PythonSlicer."
+        ) from error
 
 
 def _explain_end(exit_code: int, log: str) -> EngineProcessError:

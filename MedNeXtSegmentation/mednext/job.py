@@ -6,7 +6,6 @@ it starts this program with Slicer's Python and reads the events of `protocol.py
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -67,7 +66,7 @@ def run(folder: Path, events: TextIO) -> None:
 
 def emit(events: TextIO, event: dict[str, Any]) -> None:
     """Say one event, at once."""
-    events.write(json.dumps(event) + "\n")
+    events.write(protocol.format_event(event))
     events.flush()
 
 

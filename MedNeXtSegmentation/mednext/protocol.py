@@ -74,10 +74,7 @@ def read_request(folder: Path) -> tuple[list[Channel], Options]:
         )
         for number, channel in enumerate(request["channels"])
     ]
-    options = request["options"]
-    options["folds"] = None if options["folds"] is None else tuple(options["folds"])
-    options["roi"] = None if options["roi"] is None else Roi(**options["roi"])
-    return channels, Options(**options)
+    return channels, _read_options(request["options"])
 
 
 def write_result(folder: Path, segmentation: Segmentation) -> None:
@@ -109,6 +106,19 @@ def read_result(folder: Path) -> Segmentation:
     )
 
 
+def format_event(event: dict[str, Any]) -> str:
+    """An event as a line."""
+    return json.dumps(event) + "\n"
+
+
+def parse_event(line: str) -> dict[str, Any]:
+    """The event in a line; ValueError when it holds none."""
+    event = json.loads(line)
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise ValueError(f"not an event: {line!r}")
+    return event
+
+
 def error_event(error: errors.MedNeXtError) -> dict[str, Any]:
     """The event that carries an error to the other side."""
     return {"event": "error", "error": type(error).__name__, "message": str(error)}
@@ -118,6 +128,15 @@ def error_from_event(event: dict[str, Any]) -> errors.MedNeXtError:
     """The error that an event carries, of the class that it had on the other side."""
     known = getattr(errors, event["error"], errors.MedNeXtError)
     return known(event["message"])
+
+
+def _read_options(options: dict[str, Any]) -> Options:
+    folds, roi = options.pop("folds"), options.pop("roi")
+    return Options(
+        **options,
+        folds=None if folds is None else tuple(folds),
+        roi=None if roi is None else Roi(tuple(roi["lower"]), tuple(roi["upper"])),
+    )
 
 
 def _channel_file(folder: Path, number: int) -> Path:
