@@ -15,6 +15,7 @@ SLICE_MANAGERS = (
     "vtkMRMLModelSliceDisplayableManager",
     "vtkMRMLSegmentationsDisplayableManager2D",
     "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
     "vtkMRMLRulerDisplayableManager",
 )
 THREE_D_MANAGERS = (
@@ -23,11 +24,14 @@ THREE_D_MANAGERS = (
     "vtkMRMLModelDisplayableManager",
     "vtkMRMLSegmentationsDisplayableManager3D",
     "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
 )
 
 
 class View:
     """An offscreen window with a group of displayable managers that follow a view node."""
+
+    node: slicer.vtkMRMLAbstractViewNode
 
     def __init__(self, core: Core, size: tuple[int, int], factory: type, managers: tuple[str, ...]) -> None:
         self.renderer = vtk.vtkRenderer()
@@ -49,6 +53,11 @@ class View:
         self.group = slicer.vtkMRMLDisplayableManagerGroup()
         self.group.SetRenderer(self.renderer)
         self.group.Initialize(instance, self.renderer)
+
+    def show_orientation(self) -> None:
+        """A cube in the corner says where right, anterior and superior are."""
+        self.node.SetOrientationMarkerType(slicer.vtkMRMLAbstractViewNode.OrientationMarkerTypeCube)
+        self.node.SetOrientationMarkerSize(slicer.vtkMRMLAbstractViewNode.OrientationMarkerSizeMedium)
 
     def image(self) -> np.ndarray:
         """The picture (rows, columns, RGB), uint8, first row on top."""
@@ -76,6 +85,8 @@ class SliceView(View):
         self._actor = vtk.vtkActor2D()
         self._actor.SetMapper(self._mapper)
         self._actor.GetProperty().SetDisplayLocationToBackground()
+        # What is drawn before the image is not seen through: it has to be the first.
+        self.renderer.AddViewProp(self._actor)
         self.logic = slicer.vtkMRMLSliceLogic()
         self.logic.SetMRMLApplicationLogic(core.application_logic)
         core.application_logic.GetSliceLogics().AddItem(self.logic)
@@ -90,7 +101,6 @@ class SliceView(View):
         self.logic.ResizeSliceNode(*self.window.GetSize())
         self.logic.FitSliceToBackground()
         self._mapper.SetInputConnection(self.logic.GetImageDataConnection())
-        self.renderer.AddViewProp(self._actor)
 
     def centre(self, ras: tuple[float, float, float], field_of_view_mm: float) -> None:
         """The slice through a point (RAS, mm), which comes to lie in the middle."""
