@@ -1,0 +1,73 @@
+"""One hippocampus at a time: the model was trained on images cropped around one of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import slicer
+from template_head import BOX_MM
+
+LATERALITY_CODES = {"left": "7771000", "right": "24028007"}  # SNOMED CT
+
+
+def crop(
+    head: slicer.vtkMRMLScalarVolumeNode, side: str, centre_ras: tuple[float, float, float]
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """The part of the head around one hippocampus, by Slicer's module Crop Volume; nothing is resampled."""
+    scene = head.GetScene()
+    box = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", f"{side} hippocampus box")
+    box.SetCenter(*centre_ras)
+    box.SetSize(*BOX_MM)
+    cropped = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{head.GetName()} {side}")
+    slicer.modules.cropvolume.logic().CropVoxelBased(box, head, cropped)
+    cropped.CreateDefaultDisplayNodes()
+    box.SetDisplayVisibility(False)
+    return cropped
+
+
+def join(
+    head: slicer.vtkMRMLScalarVolumeNode, sides: Mapping[str, slicer.vtkMRMLSegmentationNode]
+) -> slicer.vtkMRMLSegmentationNode:
+    """The segments of both sides in one segmentation on the head's grid, in place of the two."""
+    scene = head.GetScene()
+    joined = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{head.GetName()} hippocampi")
+    joined.CreateDefaultDisplayNodes()
+    joined.SetReferenceImageGeometryParameterFromVolumeNode(head)
+    for side, node in sides.items():
+        source = node.GetSegmentation()
+        for name in list(source.GetSegmentIDs()):
+            segment = slicer.vtkSegment()
+            segment.DeepCopy(source.GetSegment(name))
+            segment.SetName(f"{side} {segment.GetName()}")
+            segment.SetTerminology(_with_side(segment.GetTerminology(), side))
+            joined.GetSegmentation().AddSegment(segment)
+        scene.RemoveNode(node)
+    joined.GetSegmentation().CollapseBinaryLabelmaps(False)
+    return joined
+
+
+def _with_side(terminology: str, side: str) -> str:
+    """The terminology entry with the structure itself as anatomic region, on its side."""
+    logic = slicer.modules.terminologies.logic()
+    entry = slicer.vtkSlicerTerminologyEntry()
+    logic.DeserializeTerminologyEntry(terminology, entry)
+    entry.GetRegionObject().Copy(entry.GetTypeObject())
+    modifier = entry.GetRegionModifierObject()
+    modifier.SetCodingSchemeDesignator("SCT")
+    modifier.SetCodeValue(LATERALITY_CODES[side])
+    modifier.SetCodeMeaning(side.capitalize())
+    return logic.SerializeTerminologyEntry(entry)
+
+
+def volumes_ml(
+    node: slicer.vtkMRMLSegmentationNode, image: slicer.vtkMRMLScalarVolumeNode
+) -> dict[str, float]:
+    """The volume of every segment in mL, counted on the image's grid."""
+    segmentation = node.GetSegmentation()
+    voxel_ml = math.prod(image.GetSpacing()) / 1000
+    return {
+        segmentation.GetSegment(segment_id).GetName(): voxel_ml
+        * int((slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, image) > 0).sum())
+        for segment_id in segmentation.GetSegmentIDs()
+    }

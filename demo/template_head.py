@@ -1,0 +1,22 @@
+"""The head of the demo: the ICBM152 average of 152 T1 images, and where its hippocampi lie."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from mednext.errors import MissingPackageError
+
+# Centres of boxes around the hippocampi of ICBM152 (mm, RAS) and their size, that of the training images.
+CENTRES_RAS = {"left": (-27.0, -22.0, -11.0), "right": (27.0, -22.0, -11.0)}
+BOX_MM = (36.0, 52.0, 40.0)
+
+_FILE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+
+
+def template_file() -> Path:
+    """ICBM152 2009a, T1, 1 mm, without skull, as the package nilearn ships it (it is not imported)."""
+    spec = importlib.util.find_spec("nilearn")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingPackageError("The demo's head comes with the package nilearn: pip install nilearn")
+    return Path(spec.submodule_search_locations[0]) / _FILE
