@@ -67,12 +67,26 @@ def test_standard_output_has_events_and_nothing_else(tmp_path):
     folder.mkdir()
     bundle = tiny_bundle(tmp_path / "tiny")
     protocol.write_request(folder, [channel()], Options(str(bundle.path), "cpu"))
-    result = subprocess.run(
-        [sys.executable, "-m", "mednext.job", folder], capture_output=True, text=True, check=True
-    )
-    events = [json.loads(line) for line in result.stdout.splitlines()]
+    with start_job(folder) as process:
+        events = [json.loads(line) for line in process.stdout]
     assert {event["event"] for event in events[:-1]} == {"progress"}
     assert events[-1] == {"event": "done"}
+
+
+def start_job(folder):
+    command = [sys.executable, "-m", "mednext.job", str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+
+
+def test_the_run_ends_when_nobody_is_there_to_hear_the_answer(tmp_path):
+    bundle = tiny_bundle(tmp_path / "tiny")
+    large = Geometry((160, 160, 160), (1, 1, 1))
+    voxels = head((160, 160, 160))
+    protocol.write_request(tmp_path, [Channel("T1", voxels, large)], Options(str(bundle.path), "cpu"))
+    with start_job(tmp_path) as process:
+        assert json.loads(process.stdout.readline())["event"] == "progress"
+        process.stdin.close()
+        assert process.wait(timeout=5) == errors.Cancelled.exit_code
 
 
 def python_that_runs(tmp_path: Path, program: str) -> str:

@@ -19,6 +19,8 @@ from mednext.segmentation import Segmentation
 
 logger = logging.getLogger(__name__)
 
+KILLED = (-9, 137)  # what Linux does to a process when memory runs out, seen directly and through a launcher
+
 ProgressCallback = Callable[[dict[str, Any]], None]
 
 
@@ -71,7 +73,8 @@ class EngineProcess:
                 done = event["event"] == "done"
             exit_code = process.wait()
         finally:
-            # After an error, in a callback of ours or by Ctrl+C, nobody waits for the child's result.
+            # After an error, in a callback or by Ctrl+C, nobody waits for the result any more. PythonSlicer
+            # is a launcher, and killing it leaves Python running: Python ends when its input is closed.
             process.kill()
             process.communicate()
         if not done:
@@ -81,7 +84,7 @@ class EngineProcess:
         try:
             return subprocess.Popen(
                 [self._python, "-m", "mednext.job", str(folder)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=_environment(),
@@ -124,12 +127,10 @@ def _parse(line: str) -> dict[str, Any]:
 
 def _explain_end(exit_code: int, log: str) -> EngineProcessError:
     logger.error("The engine's process ended with exit code %d:\n%s", exit_code, log)
-    last_line = log.strip().rpartition("\n")[2]
-    if exit_code < 0 and not last_line:
-        last_line = (
-            "killed, most likely for want of memory: close other programs or choose a region of interest"
-        )
+    reason = log.strip().rpartition("\n")[2]
+    if exit_code in KILLED:
+        reason = "killed, most likely for want of memory: close other programs or choose a region of interest"
     return EngineProcessError(
-        f"The engine's process ended without an answer (exit code {exit_code}): {last_line}. "
+        f"The engine's process ended without an answer (exit code {exit_code}): {reason}. "
         "Slicer's scene is unchanged; details are in Slicer's log."
     )

@@ -2,12 +2,14 @@
 
 Slicer's own process never imports torch (a crash of torch would take Slicer and the unsaved work with it), so
 it starts this program with Slicer's Python and reads the events of `protocol.py` from its standard output.
+The run lives as long as its standard input is open: it ends when Slicer closes it, and when Slicer crashes.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,11 +17,12 @@ from typing import Any, TextIO
 import numpy as np
 
 from . import protocol
-from .errors import MedNeXtError
+from .errors import Cancelled, MedNeXtError
 
 
 def main(arguments: list[str]) -> int:
     """Answer the request in the folder `arguments[0]`; the exit code is that of the error's class, or 0."""
+    threading.Thread(target=end_with_standard_input, daemon=True).start()
     with take_standard_output() as events:
         try:
             run(Path(arguments[0]), events)
@@ -28,6 +31,12 @@ def main(arguments: list[str]) -> int:
             return error.exit_code
         emit(events, {"event": "done"})
     return 0
+
+
+def end_with_standard_input() -> None:
+    """Exit at once, whatever torch is doing, when nobody is there any more to answer to."""
+    sys.stdin.buffer.read()
+    os._exit(Cancelled.exit_code)
 
 
 def take_standard_output() -> TextIO:

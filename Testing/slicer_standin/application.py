@@ -100,10 +100,10 @@ def start(slicer_source: str | os.PathLike[str] | None = None) -> Core:
 
 
 def _provide_qt_for_slicers_python_files() -> None:
-    """Slicer's ScriptedLoadableModule.py imports qt and ctk; outside a panel it needs only qt.QIcon."""
-    from PySide6 import QtGui
-
-    sys.modules.setdefault("qt", QtGui)
+    """Slicer's ScriptedLoadableModule.py imports qt and ctk; without a panel it only makes an icon."""
+    qt = ModuleType("qt")
+    qt.QIcon = Path  # type: ignore[attr-defined]
+    sys.modules.setdefault("qt", qt)
     sys.modules.setdefault("ctk", ModuleType("ctk"))
 
 
