@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import os
-import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel
@@ -16,56 +12,23 @@ import pytest
 import SimpleITK as sitk
 from dicom_files import write_series
 from mednext.errors import (
-    DiskSpaceError,
     GeometryError,
     MedNeXtError,
-    OutputError,
     UnreadableImageError,
     UnsupportedImageError,
 )
 from mednext.geometry import Geometry
 from mednext.volume import Volume, check_volume, read_volume, write_image
-
-GRID = Geometry((12, 11, 10), (1, 1, 2))
-PIXDIM, QFORM_CODE = 76, 252  # offsets in a NIfTI-1 header
-
-
-def noise(shape=GRID.shape):
-    return np.random.default_rng(0).normal(100, 30, size=shape).astype(np.float32)
-
-
-def written(path, array=None, geometry=GRID):
-    write_image(path, noise() if array is None else array, geometry)
-    return path
-
-
-def patched(path, offset, form, *values):
-    """Overwrite fields of an uncompressed file."""
-    content = bytearray(path.read_bytes())
-    struct.pack_into(form, content, offset, *values)
-    path.write_bytes(content)
-    return path
+from refusals import GRID, noise, refused, written
 
 
 def nrrd(path, directions="(1,0,0) (0,1,0) (0,0,1)", space="space: left-posterior-superior\n"):
     header = (
-        f"NRRD0004\ntype: float\ndimension: 3\n{space}sizes: 4 4 4\nspace directions: {directions}\n"
-        "endian: little\nencoding: raw\n\n"
+        f"NRRD0004\ntype: float\ndimension: 3\n{space}sizes: 4 4 4\nspace directions: {directions}\nendian: "
+        "little\nencoding: raw\n\n"
     )
     path.write_bytes(header.encode() + np.arange(64, dtype="<f4").tobytes())
     return path
-
-
-def refused(path, error, *said):
-    """The path is refused with this class, in at most two sentences on one line, naming what is expected."""
-    with pytest.raises(error) as caught:
-        read_volume(path)
-    message = str(caught.value)
-    assert caught.value.exit_code == 2
-    assert "\n" not in message
-    assert Path(path).name in message
-    for part in said:
-        assert part in message
 
 
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha", "dcm"])
@@ -84,25 +47,11 @@ def test_a_truncated_file(tmp_path, suffix, kept):
     refused(path, MedNeXtError)
 
 
-def test_a_damaged_byte_in_a_compressed_nifti(tmp_path):
-    path = written(tmp_path / "image.nii.gz")
-    content = bytearray(path.read_bytes())
-    content[-len(content) // 3] ^= 0xFF
-    path.write_bytes(content)
-    refused(path, UnreadableImageError, "copy it again")
-
-
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha", "dcm", "xyz"])
 def test_a_text_file_with_the_suffix_of_an_image(tmp_path, suffix):
     path = tmp_path / f"image.{suffix}"
     path.write_text("This is not an image, whatever its name says. " * 50)
     refused(path, UnreadableImageError)
-
-
-def test_an_archive_with_the_suffix_of_an_image(tmp_path):
-    path = tmp_path / "image.nii.gz"
-    path.write_bytes(gzip.compress(b"no header in here" * 100))
-    refused(path, UnreadableImageError, "no NIfTI header")
 
 
 def test_a_missing_file(tmp_path):
@@ -149,8 +98,37 @@ def test_a_single_dicom_slice(tmp_path):
     write_series(tmp_path, noise((1, 11, 12)), Geometry((12, 11, 1), (1, 1, 1)))
     (file,) = tmp_path.iterdir()
     refused(file, UnsupportedImageError, "the folder")
-    refused_folder = pytest.raises(UnsupportedImageError, match="the folder")
-    with refused_folder:
+    with pytest.raises(UnsupportedImageError, match="the folder"):
+        read_volume(tmp_path)
+
+
+def test_a_dicom_file_of_several_frames(tmp_path):
+    write_series(tmp_path, noise((1, 11, 12)).round(), Geometry((12, 11, 1), (1, 1, 1)))
+    (file,) = tmp_path.iterdir()
+    dataset = pydicom.dcmread(file)
+    dataset.NumberOfFrames = 4
+    dataset.PixelData *= 4
+    dataset.save_as(file)
+    for path in (file, tmp_path):
+        with pytest.raises(UnsupportedImageError, match=r"DICOM file of 4 frames: convert it"):
+            read_volume(path)
+
+
+def test_a_series_with_slices_of_two_sizes(tmp_path):
+    write_series(tmp_path, noise().round(), GRID)
+    dataset = pydicom.dcmread(next(tmp_path.iterdir()))
+    dataset.Rows, dataset.PixelData = 5, dataset.PixelData[: 5 * 12 * 2]
+    dataset.save_as(tmp_path / "odd")
+    with pytest.raises(UnsupportedImageError, match=r"mixes slices of .* keep one kind"):
+        read_volume(tmp_path)
+
+
+def test_a_series_with_a_localizer(tmp_path):
+    write_series(tmp_path, noise().round(), GRID)
+    dataset = pydicom.dcmread(next(tmp_path.iterdir()))
+    dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    dataset.save_as(tmp_path / "localizer")
+    with pytest.raises(GeometryError, match=r"different directions \(localizers\?\): remove"):
         read_volume(tmp_path)
 
 
@@ -180,10 +158,17 @@ def test_complex_voxels(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinite_voxels_are_counted(tmp_path, value):
-    array = noise()
-    array[2, 3, 4:7] = value
-    refused(written(tmp_path / "image.nrrd", array), UnsupportedImageError, "3 NaN or infinite", "replace")
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nan_and_infinite_voxels_are_counted(tmp_path, suffix, dtype, value):
+    path = tmp_path / f"image.{suffix}"
+    array = noise((9, 11, 13)).astype(dtype)  # an odd number of voxels
+    array[2, 3, 4] = array[2, 3, 5] = array[-1, -1, -1] = value
+    if "nii" in suffix:  # ITK itself writes 0 for them
+        nibabel.save(nibabel.Nifti1Image(array.T, np.eye(4), dtype=dtype), path)
+    else:
+        write_image(path, array, Geometry((13, 11, 9), (1, 1, 1)))
+    refused(path, UnsupportedImageError, "3 NaN or infinite", "replace")
 
 
 def test_a_value_that_float32_cannot_hold(tmp_path):
@@ -196,12 +181,6 @@ def test_a_value_that_float32_cannot_hold(tmp_path):
 def test_a_constant_image(tmp_path, value):
     path = written(tmp_path / "image.nii.gz", np.full(GRID.shape, value, np.float32))
     refused(path, UnsupportedImageError, f"{value} everywhere", "contrast")
-
-
-@pytest.mark.parametrize("spacing", [0.0, -1.0, float("nan"), float("inf")])
-def test_an_impossible_spacing_that_itk_would_replace_in_nifti(tmp_path, spacing):
-    path = patched(written(tmp_path / "image.nii"), PIXDIM + 4, "<f", spacing)
-    refused(path, UnsupportedImageError, f"impossible spacing ({spacing:g}", "correct its header")
 
 
 @pytest.mark.parametrize("spacing", [1e6, 0.001])
@@ -225,78 +204,12 @@ def test_a_spacing_of_zero_in_metaimage(tmp_path):
     refused(path, UnsupportedImageError, "spacing (1, 0, 1) mm")
 
 
-def test_a_sheared_nifti(tmp_path):
-    path = tmp_path / "sheared.nii.gz"
-    affine = np.eye(4)
-    affine[0, 1] = 0.5
-    image = nibabel.Nifti1Image(noise(), affine)
-    image.header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
-    nibabel.save(image, path)
-    refused(path, GeometryError, "sheared", "resample")
-
-
 def test_a_sheared_nrrd(tmp_path):
     refused(nrrd(tmp_path / "a.nrrd", "(1,0,0) (0.5,1,0) (0,0,1)"), GeometryError, "sheared", "resample")
 
 
 def test_a_degenerate_nrrd(tmp_path):
     refused(nrrd(tmp_path / "a.nrrd", "(1,0,0) (1,0,0) (0,0,1)"), GeometryError, "degenerate", "resample")
-
-
-def test_a_degenerate_sform(tmp_path):
-    path = written(tmp_path / "image.nii")
-    patched(path, 280, "<4f", 0, 0, 0, 0)
-    refused(patched(path, QFORM_CODE, "<h", 0), GeometryError, "degenerate sform")
-
-
-@pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
-def test_a_nifti_that_does_not_say_where_left_is(tmp_path, suffix):
-    path = tmp_path / f"image.{suffix}"
-    nibabel.save(nibabel.Nifti1Image(noise(), None), path)
-    refused(path, GeometryError, "left and right", "qform_code and sform_code are 0")
-
-
-def test_a_nifti_whose_two_transforms_disagree_about_the_sides(tmp_path):
-    path = tmp_path / "image.nii"
-    image = nibabel.Nifti1Image(noise(), np.diag([-1, 1, 1, 1]))
-    image.set_sform(np.diag([-1, 1, 1, 1]), 1)
-    image.set_qform(np.diag([1, 1, 1, 1]), 1)
-    nibabel.save(image, path)
-    refused(path, GeometryError, "RAS by qform and LAS by sform")
-
-
-def test_a_nifti_whose_two_spacings_disagree(tmp_path):
-    path = tmp_path / "image.nii"
-    nibabel.save(nibabel.Nifti1Image(noise(), np.diag([2, 2, 2, 1])), path)
-    refused(patched(path, PIXDIM + 4, "<f", 1.0), GeometryError, "by pixdim", "by sform")
-
-
-def test_a_nifti_with_a_scaled_transform_to_an_atlas_is_read_by_its_qform(tmp_path):
-    path = tmp_path / "image.nii"
-    image = nibabel.Nifti1Image(noise(), np.diag([2, 2, 2, 1]))
-    image.set_qform(np.diag([2, 2, 2, 1]), 1)
-    image.set_sform(np.diag([2.3, 2.4, 2.2, 1]), 4)
-    nibabel.save(image, path)
-    assert read_volume(path).geometry.spacing == (2, 2, 2)
-
-
-def test_an_analyze_image(tmp_path):
-    path = tmp_path / "image.hdr"
-    nibabel.save(nibabel.AnalyzeImage(noise(), np.eye(4)), path)
-    refused(path, UnreadableImageError, "Analyze", "where left is")
-
-
-@pytest.mark.parametrize("order", "<>")
-def test_both_byte_orders_of_nifti_are_read(tmp_path, order):
-    header = nibabel.Nifti1Header(endianness=order)
-    header.set_data_dtype(np.float32)
-    nibabel.save(nibabel.Nifti1Image(noise().T, np.diag([1, 1, 2, 1]), header), tmp_path / "image.nii")
-    np.testing.assert_array_equal(read_volume(tmp_path / "image.nii").array[0], noise())
-
-
-def test_the_second_version_of_nifti_is_refused(tmp_path):
-    nibabel.save(nibabel.Nifti2Image(noise(), np.eye(4)), tmp_path / "image.nii")
-    refused(tmp_path / "image.nii", UnreadableImageError, "NIfTI-2", "save it as")
 
 
 def test_a_nrrd_that_does_not_say_where_left_is(tmp_path):
@@ -372,78 +285,3 @@ def test_a_damaged_dicom_file_is_named_wherever_it_lies(tmp_path, which, kept):
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(UnreadableImageError, match=f"{file.name} is a damaged DICOM file"):
         read_volume(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["labels.xyz", "labels", "labels.mhd", "labels.nhdr", "labels.hdr"])
-def test_an_unknown_format_is_not_written(tmp_path, name):
-    with pytest.raises(OutputError, match=r"use one of \.nii\.gz, \.nii, \.nrrd, \.mha"):
-        write_image(tmp_path / name, noise(), GRID)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_is_not_replaced_by_a_file(tmp_path):
-    (tmp_path / "labels.nii.gz").mkdir()
-    with pytest.raises(OutputError, match="is a folder"):
-        write_image(tmp_path / "labels.nii.gz", noise(), GRID)
-
-
-def test_a_folder_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(OutputError, match=r"results does not exist: make it first"):
-        write_image(tmp_path / "results" / "labels.nii.gz", noise(), GRID)
-
-
-def test_a_file_in_place_of_the_folder_is_named(tmp_path):
-    (tmp_path / "results").touch()
-    with pytest.raises(OutputError, match=r"results does not exist: make it first"):
-        write_image(tmp_path / "results" / "labels.nii.gz", noise(), GRID)
-
-
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0,
-    reason="root may write everywhere, and Windows has no modes",
-)
-def test_a_folder_without_permission_is_named(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match="Permission denied"):
-        write_image(tmp_path / "labels.nii.gz", noise(), GRID)
-    tmp_path.chmod(0o700)
-
-
-def test_an_array_off_the_grid_is_not_written(tmp_path):
-    with pytest.raises(GeometryError, match="is not on a grid"):
-        write_image(tmp_path / "labels.nii.gz", noise((3, 4, 5)), GRID)
-    assert not list(tmp_path.iterdir())
-
-
-LIMITED = """
-import resource, sys
-import numpy as np
-from mednext.errors import MedNeXtError
-from mednext.geometry import Geometry
-from mednext.volume import write_image
-array = np.random.default_rng(0).normal(size=(40, 40, 40))
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-try:
-    write_image(sys.argv[1], array, Geometry((40, 40, 40), (1, 1, 1)))
-except MedNeXtError as error:
-    print(type(error).__name__, error)
-"""
-
-
-@pytest.mark.parametrize("suffix", ["nii.gz", "nii", "nrrd", "mha"])
-def test_when_there_is_no_room_the_old_file_stays_and_nothing_else(tmp_path, suffix):
-    pytest.importorskip("resource", reason="Windows has no limits on the size of a file")
-    path = tmp_path / f"labels.{suffix}"
-    path.write_text("yesterday's result")
-    run = subprocess.run(
-        [sys.executable, "-c", LIMITED, path],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert run.stdout.startswith((OutputError.__name__, DiskSpaceError.__name__))
-    assert str(path) in run.stdout
-    assert "space" in run.stdout
-    assert path.read_text() == "yesterday's result"
-    assert list(tmp_path.iterdir()) == [path]

@@ -28,8 +28,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises `OutputError` when the place cannot be written, `DiskSpaceError` when the disk is full.
     """
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder: give the name of a file to write.")
+    _refuse_folder(path)
     temporary = _beside(path)
     with explaining(path):
         try:
@@ -74,17 +73,11 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 def check_place(path: Path) -> None:
     """Find out, before the work, whether `path` can be written. Raises the errors of `replacing`."""
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder: give the name of a file to write.")
+    _refuse_folder(path)
     temporary = _beside(path)
     with explaining(path):
         temporary.touch()
         temporary.unlink()
-
-
-def _beside(path: Path) -> Path:
-    """A new hidden name in the same folder, as a rename needs one file system, with the format's suffix."""
-    return path.parent / f".mednext-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}"
 
 
 @contextmanager
@@ -102,3 +95,13 @@ def explaining(path: Path) -> Iterator[None]:
                 f"{path} cannot be written ({error.strerror}): choose another place."
             ) from error
         raise
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder: give the name of a file to write.")
+
+
+def _beside(path: Path) -> Path:
+    """A new hidden name in the same folder, as a rename needs one file system, with the format's suffix."""
+    return path.parent / f".mednext-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}"

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from .errors import GeometryError, UnreadableImageError, UnsupportedImageError
 from .geometry import Geometry, shown
-from .image_files import read_image, reason
+from .image_files import reason, refuse_frames
 
 # Positions are often written with one or two decimals only; beside a missing slice they are off by half a
 # gap.
@@ -59,13 +59,10 @@ def series_of(path: str | Path) -> tuple[Path, str | None]:
 def read_series(folder: Path, uid: str | None = None) -> tuple[np.ndarray, Geometry]:
     """The voxels `(Z, Y, X)` float32 and the grid of a series, rescaled to HU where its files say so.
 
-    `uid` is a SeriesInstanceUID; without it the folder must hold one series of images only. A series of one
-    multi-frame file is read too. Raises as `find_series` and `read_image` do.
+    `uid` is a SeriesInstanceUID; without it the folder must hold one series of images only. Raises as
+    `find_series` does.
     """
-    files = _series_files(folder, uid)
-    if len(files) == 1:
-        return read_image(files[0])
-    series = _stacked(files, folder)
+    series = find_series(folder, uid)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(file) for file in series.files])
     reader.SetOutputPixelType(sitk.sitkFloat32)  # else the first slice's type rounds the others' values
@@ -143,9 +140,8 @@ def _read_slice(file: Path) -> _Slice:
         ) from error
     if reader.GetNumberOfComponents() > 1:
         raise UnsupportedImageError(f"{file} is a colour image: choose a series of CT or MR.")
-    columns, rows, frames = (*reader.GetSize(), 1)[:3]
-    if frames > 1:
-        raise UnsupportedImageError(f"{file} holds {frames} slices: give a series with one slice per file.")
+    refuse_frames(reader, file)
+    columns, rows = reader.GetSize()[:2]
     direction = np.reshape(reader.GetDirection(), (3, 3))
     across, down, _ = reader.GetSpacing()
     return _Slice(file, np.array(reader.GetOrigin()), direction, (columns, rows), (across, down))
@@ -166,7 +162,7 @@ def _stacked(files: list[Path], folder: Path) -> Series:
                 f"{folder} mixes slices of different directions (localizers?): remove the odd ones."
             )
     if len(slices) < 2:
-        raise UnsupportedImageError(f"{folder} has a single slice: give a series that makes a volume.")
+        raise UnsupportedImageError(f"{folder} has a single slice: give the folder of a whole series.")
     normal = first.direction[:, 2]
     slices.sort(key=lambda s: float(s.position @ normal))
     positions = np.array([s.position for s in slices])

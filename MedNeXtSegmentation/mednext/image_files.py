@@ -1,4 +1,4 @@
-"""Read and write one image file through SimpleITK: NIfTI, NRRD, MetaImage, DICOM multi-frame."""
+"""Read and write one image file through SimpleITK: NIfTI, NRRD, MetaImage."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 _COMPLEX = {sitk.sitkComplexFloat32, sitk.sitkComplexFloat64}
 # ITK takes any other space for LPS.
 _PATIENT_SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior"}
+_SOP_CLASS = "0008|0016"  # only DICOM files have it
 _GZIP_LEVEL = 4
 
 
@@ -119,6 +120,7 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
             f"{path} is a flat image of {' x '.join(map(str, size))} voxels: give a volume (for DICOM, the "
             "folder)."
         )
+    refuse_frames(reader, path)
     if reader.GetDimension() > 3:
         raise UnsupportedImageError(f"{path} is a series of {size[3]} volumes: extract one of them first.")
     if reader.GetNumberOfComponents() > 1:
@@ -136,6 +138,15 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
             raise GeometryError(
                 f'{path} does not say where left and right are (its "space" is "{space}"): convert it anew.'
             )
+
+
+def refuse_frames(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Refuse multi-frame DICOM: ITK takes the frames for ascending slices whatever positions they have."""
+    if reader.HasMetaDataKey(_SOP_CLASS) and max(reader.GetSize()[2:], default=1) > 1:
+        raise UnsupportedImageError(
+            f"{path} is a DICOM file of {reader.GetSize()[2]} frames: convert it with dcm2niix, or load it "
+            "in Slicer and save it as NRRD."
+        )
 
 
 def _explained(path: Path, message: str) -> InputError:

@@ -1,7 +1,8 @@
-"""What ITK does not say about a NIfTI file: a spacing of 0, a missing orientation, a truncated body.
+"""What ITK does not say about a NIfTI file: a spacing of 0, no orientation, a truncated body, NaN.
 
-ITK replaces a spacing of 0, guesses left and right when the header is silent, and fills the missing part of a
-truncated file with whatever is in memory. So the header and the length are checked before ITK reads the file.
+ITK replaces a spacing of 0, guesses left and right when the header is silent, fills the missing part of a
+truncated file with whatever is in memory, and turns NaN and infinite voxels into 0. So header and body are
+checked before ITK reads the file.
 Source: nifti1.h of the NIfTI Data Format Working Group.
 """
 
@@ -25,6 +26,8 @@ SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
 _HEADER_BYTES = 348
 _CHUNK = 1 << 22
 _SCALE_TOLERANCE = 0.01
+_TURN_TOLERANCE = math.radians(60)
+_FLOATS = {16: "f4", 64: "f8"}  # by datatype code
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class NiftiHeader:
     """The fields of a NIfTI-1 header that say where the voxels are, in space and in the file.
 
     `dim` and `pixdim` have eight numbers, of which the first of `dim` counts the dimensions; `bits` is per
-    voxel, `data_start` in bytes; `quaternion` is (b, c, d); `sform` is 3x4, from index to mm in RAS.
+    voxel; `float_type` is numpy's name for it where it has NaN; `data_start` is in bytes; `quaternion` is
+    (b, c, d); `sform` is 3x4, from index to mm in RAS.
     """
 
     dim: tuple[int, ...]
     pixdim: tuple[float, ...]
     bits: int
+    float_type: str | None
     data_start: int
     qform_code: int
     sform_code: int
@@ -68,15 +73,14 @@ def check_nifti(path: Path) -> None:
     """Refuse a NIfTI file that ITK would read as something else than what it says.
 
     Raises `UnreadableImageError` for a truncated or damaged file, `UnsupportedImageError` for a spacing that
-    cannot be, `GeometryError` when left and right are unknown.
+    cannot be and for NaN or infinite voxels, `GeometryError` when left and right are unknown.
     """
     try:
         with _opened(path) as file:
             header = _parse(file.read(_HEADER_BYTES), path)
             _check_spacing(header, path)
             _check_orientation(header, path)
-            if path.name.lower().endswith((".nii", ".nii.gz")):  # the others keep header and voxels apart
-                _check_length(file, header, path)
+            _check_body(file, header, path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UnreadableImageError(f"{path} is damaged ({error}): copy it again.") from error
 
@@ -90,7 +94,11 @@ def _opened(path: Path) -> BinaryIO:
 def _parse(block: bytes, path: Path) -> NiftiHeader:
     if block[4:7] in (b"n+2", b"ni2"):
         raise UnreadableImageError(f"{path} is NIfTI-2, which ITK cannot read: save it as NIfTI-1 or NRRD.")
-    if len(block) < _HEADER_BYTES or block[344:347] not in (b"n+1", b"ni1"):
+    if block[344:347] == b"ni1":
+        raise UnreadableImageError(
+            f"{path} is one of a pair of files (.hdr and .img): save both as one .nii."
+        )
+    if len(block) < _HEADER_BYTES or block[344:347] != b"n+1":
         raise UnreadableImageError(
             f"{path} has no NIfTI header, or an Analyze header, which does not say where left is: convert it "
             "anew."
@@ -98,11 +106,18 @@ def _parse(block: bytes, path: Path) -> NiftiHeader:
     # The number of dimensions, 1 to 7, tells the byte order.
     order = "<" if 1 <= struct.unpack_from("<h", block, 40)[0] <= 7 else ">"
     codes = struct.unpack_from(order + "2h", block, 252)
+    datatype = struct.unpack_from(order + "h", block, 70)[0]
+    data_start = struct.unpack_from(order + "f", block, 108)[0]
+    if not 0 <= data_start <= 2**31:
+        raise UnreadableImageError(
+            f"{path} has its voxels at byte {data_start:g}: it is damaged, copy it again."
+        )
     return NiftiHeader(
         dim=struct.unpack_from(order + "8h", block, 40),
         pixdim=struct.unpack_from(order + "8f", block, 76),
         bits=struct.unpack_from(order + "h", block, 72)[0],
-        data_start=int(struct.unpack_from(order + "f", block, 108)[0]),
+        float_type=order + _FLOATS[datatype] if datatype in _FLOATS else None,
+        data_start=int(data_start),
         qform_code=codes[0],
         sform_code=codes[1],
         quaternion=struct.unpack_from(order + "3f", block, 256),
@@ -132,28 +147,33 @@ def _check_orientation(header: NiftiHeader, path: Path) -> None:
     if not np.isfinite(scales).all() or scales.min() == 0:
         raise GeometryError(f"{path} has a degenerate sform, {header.sform.tolist()}: correct its header.")
     if header.qform_code > 0:
-        # An sform to an atlas may scale, and ITK then follows the qform; but it may not swap the sides.
-        ways = [
-            orientation_code(LPS_TO_RAS[:3, :3] @ m) for m in (header.qform_direction, header.sform[:, :3])
-        ]
-        if ways[0] != ways[1]:
+        # An sform to an atlas may scale and turn a little, and ITK then follows the qform; it may not swap
+        # sides.
+        ways = header.qform_direction, header.sform[:, :3] / scales
+        if (ways[0] * ways[1]).sum(axis=0).min() < math.cos(_TURN_TOLERANCE):
+            names = [orientation_code(LPS_TO_RAS[:3, :3] @ way) for way in ways]
             raise GeometryError(
-                f"{path} contradicts itself: its axes are {ways[0]} by qform and {ways[1]} by sform. Set "
+                f"{path} contradicts itself: its axes are {names[0]} by qform and {names[1]} by sform. Set "
                 "both to the right one, for example with fslorient."
             )
     elif not np.allclose(scales, header.spacing, rtol=_SCALE_TOLERANCE):
         raise GeometryError(
-            f"{path} contradicts itself: its spacing is {shown(header.spacing)} mm by pixdim and {shown(scales)} mm "
-            "by sform. Correct its header."
+            f"{path} contradicts itself: its spacing is {shown(header.spacing)} mm by pixdim and "
+            f"{shown(scales)} mm by sform. Correct its header."
         )
 
 
-def _check_length(file: BinaryIO, header: NiftiHeader, path: Path) -> None:
-    """Read to the end, which checks gzip's checksum too."""
-    file.seek(0)
-    length = 0
+def _check_body(file: BinaryIO, header: NiftiHeader, path: Path) -> None:
+    """Read to the end, which checks gzip's checksum too, and count the voxels that are no numbers."""
+    file.seek(header.data_start)
+    left = math.prod(header.dim[1 : 1 + header.dim[0]]) * header.bits // 8
+    bad = 0
     while chunk := file.read(_CHUNK):
-        length += len(chunk)
-    expected = header.data_start + math.prod(header.dim[1 : 1 + header.dim[0]]) * header.bits // 8
-    if length < expected:
-        raise UnreadableImageError(f"{path} is truncated: {length} of {expected} bytes. Copy it again.")
+        voxels = chunk[: max(left, 0)]
+        if header.float_type is not None and len(voxels) % (header.bits // 8) == 0:
+            bad += int(np.count_nonzero(~np.isfinite(np.frombuffer(voxels, header.float_type))))
+        left -= len(chunk)
+    if left > 0:
+        raise UnreadableImageError(f"{path} is truncated, its last {left} bytes are missing: copy it again.")
+    if bad:
+        raise UnsupportedImageError(f"{path} has {bad} NaN or infinite voxels: replace them by background.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import GeometryError
 from .geometry import Geometry
-from .labels import Label
+from .labels import MAX_LABEL, Label
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +39,8 @@ class Segmentation:
 
     def volumes_ml(self) -> dict[str, float]:
         """The volume of each label in mL, in the order of the labels; 0.0 for one that was not found."""
-        length = np.iinfo(self.labelmap.dtype).max + 1
-        # Plane by plane: bincount makes eight bytes of every voxel that it is given.
-        counts = np.sum([np.bincount(plane.ravel(), minlength=length) for plane in self.labelmap], axis=0)
+        counts = np.zeros(MAX_LABEL + 1, dtype=np.int64)
+        for plane in self.labelmap:  # one by one: bincount makes eight bytes of every voxel that it is given
+            counts += np.bincount(plane.ravel(), minlength=len(counts))
         ml = self.geometry.voxel_volume_ml
         return {label.name: float(counts[label.value]) * ml for label in self.labels}

@@ -55,7 +55,7 @@ class Volume:
 
 
 def read_volume(path: str | Path) -> Volume:
-    """One channel from a file (NIfTI, NRRD, MetaImage, multi-frame DICOM) or a folder with one DICOM series.
+    """One channel from a file (NIfTI, NRRD, MetaImage) or a folder with one DICOM series.
 
     A folder with several series is refused with their list; `folder#SeriesInstanceUID` picks one.
     Raises the errors of `read_image`, `read_series` and `check_volume`.
@@ -87,8 +87,7 @@ def combine_channels(volumes: Sequence[Volume]) -> Volume:
     """All channels on the grid of the first volume.
 
     A channel on the same grid is taken as it is; any other is resampled linearly, whatever its orientation
-    and spacing. Where a channel does not reach, it gets its own minimum, which is air or background in CT and
-    MR.
+    and spacing. Where a channel does not reach, it gets its own minimum: air or background in CT and MR.
 
     Raises `ChannelError` when there is no volume, `GeometryError` when a channel covers less than a quarter
     of the first one's volume.
