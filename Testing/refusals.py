@@ -28,6 +28,7 @@ def refused(path, error, *said):
     message = str(caught.value)
     assert caught.value.exit_code == 2
     assert "\n" not in message
+    assert "ITK ERROR" not in message
     assert Path(path).name in message
     for part in said:
         assert part in message

@@ -14,8 +14,7 @@ from .errors import GeometryError, UnreadableImageError, UnsupportedImageError
 from .geometry import Geometry, shown
 from .image_files import reason, refuse_frames
 
-# Positions are often written with one or two decimals only; beside a missing slice they are off by half a
-# gap.
+# Positions are often written with few decimals; beside a missing slice they are off by half a gap.
 _SLICE_TOLERANCE = 0.2  # of the gap between slices
 _TILT_TOLERANCE_DEGREES = 0.5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,8 @@ def _explained(path: Path, message: str) -> InputError:
 
 
 def reason(error: object) -> str:
-    """The last line of one of ITK's long messages, without its machine-dependent part."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("sitk::ERROR: ").rstrip(".")
+    """The sentence that matters of ITK's long messages, without addresses in memory."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    # "Reason:" is what the operating system said last, often about something else.
+    told = [line for line in lines if line and not line.startswith("Reason:")]
+    return re.sub(r"^(sitk::ERROR: |ITK ERROR: \w+\(0x\w+\): )", "", told[-1]).rstrip(".")
