@@ -71,6 +71,7 @@ def test_the_scene_holds_head_and_result(scene, finished):
     slicer.util.loadScene(str(output / "hippocampi.mrb"))
     (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     assert node.GetSegmentation().GetNumberOfSegments() == 4
+    assert node.GetAttribute("MedNeXtSegmentation.model") == "hippocampus"
     head = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
     assert head.GetImageData().GetDimensions() == (197, 233, 189)
 

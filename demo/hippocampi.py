@@ -36,12 +36,14 @@ def join(
     joined.SetReferenceImageGeometryParameterFromVolumeNode(head)
     for side, node in sides.items():
         source = node.GetSegmentation()
-        for name in list(source.GetSegmentIDs()):
+        for segment_id in source.GetSegmentIDs():
             segment = slicer.vtkSegment()
-            segment.DeepCopy(source.GetSegment(name))
+            segment.DeepCopy(source.GetSegment(segment_id))
             segment.SetName(f"{side} {segment.GetName()}")
             segment.SetTerminology(_with_side(segment.GetTerminology(), side))
             joined.GetSegmentation().AddSegment(segment)
+        for attribute in node.GetAttributeNames():
+            joined.SetAttribute(attribute, node.GetAttribute(attribute))
         scene.RemoveNode(node)
     joined.GetSegmentation().CollapseBinaryLabelmaps(False)
     return joined

@@ -20,13 +20,12 @@ def draw(
     file: Path,
 ) -> None:
     """Write a picture of axial, coronal and sagittal slices through the segments, and of their surfaces."""
-    bounds = [0.0] * 6
-    segmentation.GetRASBounds(bounds)
-    low, high = np.array(bounds[0::2]), np.array(bounds[1::2])
+    low, high = bounds_of(segmentation, volume)
     field_of_view_mm = float((high - low).max()) + 2 * MARGIN_MM
     middle = (low + high) / 2
     # Midway between two hippocampi a sagittal slice would show neither.
-    centres = {"Axial": middle, "Coronal": middle, "Sagittal": centre_of_last_segment(segmentation)}
+    through_one = next(reversed(centres_of_segments(segmentation)), middle)
+    centres = {"Axial": middle, "Coronal": middle, "Sagittal": through_one}
     tiles = []
     for orientation, centre in centres.items():
         view = SliceView(core, f"Demo{orientation}", orientation, (SIDE_PX, SIDE_PX))
@@ -41,9 +40,19 @@ def draw(
     write_png(file, np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])]))
 
 
-def centre_of_last_segment(segmentation: slicer.vtkMRMLSegmentationNode) -> np.ndarray:
-    """Its centre (mm, RAS)."""
-    segments = segmentation.GetSegmentation()
-    return np.array(
-        segmentation.GetSegmentCenterRAS(segments.GetNthSegmentID(segments.GetNumberOfSegments() - 1))
-    )
+def bounds_of(
+    segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest corner (mm, RAS) of all segments, of the volume where nothing was found."""
+    bounds = [0.0] * 6
+    node = segmentation if centres_of_segments(segmentation) else volume
+    node.GetRASBounds(bounds)
+    return np.array(bounds[0::2]), np.array(bounds[1::2])
+
+
+def centres_of_segments(segmentation: slicer.vtkMRMLSegmentationNode) -> list[np.ndarray]:
+    """The centres (mm, RAS) of the segments that have voxels."""
+    centres = [
+        segmentation.GetSegmentCenterRAS(name) for name in segmentation.GetSegmentation().GetSegmentIDs()
+    ]
+    return [np.array(centre) for centre in centres if centre is not None]

@@ -44,7 +44,10 @@ class View:
         # Displayable managers want an interactor even where nobody interacts.
         self._interactor = vtk.vtkRenderWindowInteractor()
         self._interactor.SetRenderWindow(self.window)
+        # VTK looks for an X server first and complains that there is none, before it takes EGL or OSMesa.
+        vtk.vtkObject.GlobalWarningDisplayOff()
         self._interactor.Initialize()
+        vtk.vtkObject.GlobalWarningDisplayOn()
         instance = factory.GetInstance()  # type: ignore[attr-defined]
         instance.SetMRMLApplicationLogic(core.application_logic)
         for manager in managers:
@@ -55,8 +58,8 @@ class View:
         self.group.Initialize(instance, self.renderer)
 
     def show_orientation(self) -> None:
-        """A cube in the corner says where right, anterior and superior are."""
-        self.node.SetOrientationMarkerType(slicer.vtkMRMLAbstractViewNode.OrientationMarkerTypeCube)
+        """Arrows in the corner say where right, anterior and superior are."""
+        self.node.SetOrientationMarkerType(slicer.vtkMRMLAbstractViewNode.OrientationMarkerTypeAxes)
         self.node.SetOrientationMarkerSize(slicer.vtkMRMLAbstractViewNode.OrientationMarkerSizeMedium)
 
     def image(self) -> np.ndarray:
