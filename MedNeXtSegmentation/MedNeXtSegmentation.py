@@ -20,6 +20,7 @@ class MedNeXtSegmentation(ScriptedLoadableModule):
         parent.title = _("MedNeXt Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Segmentations"]
+        parent.hidden = True  # it has no panel: scripts and the Python console use it
         parent.contributors = ["The authors of SlicerMedNeXtSegmentation"]
         parent.helpText = _(
             "Segments organs, tumours and brain structures in CT and MR volumes with MedNeXt networks. "
@@ -48,4 +49,4 @@ class MedNeXtSegmentationTest(ScriptedLoadableModuleTest):
         segmentationNode = MedNeXtSegmentationLogic().segment(volumeNode, device="cpu", mirroring=False)
         segmentation = segmentationNode.GetSegmentation()
         names = [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())]
-        self.assertEqual(names, ["Anterior hippocampus", "Posterior hippocampus"])
+        self.assertEqual(names, ["anterior hippocampus", "posterior hippocampus"])
