@@ -1,0 +1,146 @@
+"""Predictions come back to the source grid as labels, as if they had been resampled as a whole."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from bundles import tiny_model, tiny_regions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mednext import postprocessing
+from mednext.extent import plan_extent
+from mednext.postprocessing import LabelWriter, entropy, keep_largest_components
+from mednext.preprocessing import Preprocessed
+from mednext.resampling import axis_weights
+from mednext.sliding_window import Rows
+from scipy.ndimage import gaussian_filter
+from skimage.measure import label as skimage_label
+from skimage.transform import resize
+
+sides = st.integers(2, 24)
+
+
+def smooth_logits(channels: int, shape: tuple[int, int, int]) -> torch.Tensor:
+    noise = np.random.default_rng(3).normal(size=(channels, *shape))
+    return torch.from_numpy(10 * gaussian_filter(noise, (0, 1, 1, 1))).float()
+
+
+def write_in_pieces(
+    model, logits: torch.Tensor, shape: tuple[int, int, int], cuts: list[int], with_entropy=False
+):
+    """Labels (and entropy) on a grid of `shape` of logits that come in pieces, cut before the rows `cuts`."""
+    labels = np.zeros(shape, dtype=np.uint8)
+    uncertainty = np.zeros(shape, dtype=np.float32) if with_entropy else None
+    weights = [axis_weights(a, b, 1) for a, b in zip(logits.shape[1:], shape, strict=True)]
+    writer = LabelWriter(model, weights, labels, uncertainty)
+    edges = [0, *cuts, logits.shape[1]]
+    for start, stop in pairwise(edges):
+        first = max(0, start - 1)
+        writer.add(Rows(first, logits[:, first:stop]))
+    return (labels, uncertainty) if with_entropy else labels
+
+
+def whole(logits: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
+    return np.stack([resize(c.double().numpy(), shape, 1, mode="edge", anti_aliasing=False) for c in logits])
+
+
+@given(st.tuples(sides, sides, sides), st.tuples(sides, sides, sides), st.sets(st.integers(1, 23)))
+@settings(deadline=None, max_examples=40)
+def test_labels_written_in_pieces_equal_those_of_the_whole(
+    small: tuple[int, int, int], large: tuple[int, int, int], cuts: set[int]
+) -> None:
+    logits = smooth_logits(3, small)
+    expected = whole(logits, large)
+    labels = write_in_pieces(tiny_model(), logits, large, sorted(cut for cut in cuts if cut < small[0]))
+    best_two = np.sort(expected, axis=0)[-2:]
+    decided = best_two[1] - best_two[0] > 1e-4
+    np.testing.assert_array_equal(labels[decided], expected.argmax(axis=0)[decided])
+
+
+def test_slabs_of_one_row_give_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = smooth_logits(3, (12, 13, 14))
+    labels = write_in_pieces(tiny_model(), logits, (30, 25, 20), [5])
+    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", 1)
+    np.testing.assert_array_equal(write_in_pieces(tiny_model(), logits, (30, 25, 20), [5]), labels)
+
+
+def test_regions_are_painted_in_the_models_order_one_over_the_other() -> None:
+    model = tiny_model(**tiny_regions(regions_class_order=(2, 1, 3)))
+    logits = torch.tensor([[1.0, 1, 1, 1, -1], [-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1]])
+    labels = write_in_pieces(model, logits.view(3, 1, 1, 5), (1, 1, 5), [])
+    assert labels.ravel().tolist() == [2, 1, 3, 3, 0]
+
+
+def test_regions_of_v1_are_probabilities_above_one_half() -> None:
+    model = tiny_model(**tiny_regions(), pipeline="nnunet_v1")
+    probabilities = torch.tensor([[0.4, 0.6, 0.6], [0.1, 0.2, 0.9], [0.1, 0.2, 0.3]])
+    labels = write_in_pieces(model, probabilities.view(3, 1, 1, 3), (1, 1, 3), [])
+    assert labels.ravel().tolist() == [0, 1, 2]
+
+
+def test_uncertainty_is_the_entropy_of_the_probabilities_behind_the_logits() -> None:
+    logits = smooth_logits(3, (4, 5, 6))
+    probabilities = torch.softmax(smooth_logits(3, (4, 5, 6)) / 10, dim=0)
+    _, uncertainty = write_in_pieces(tiny_model(), torch.cat([logits, probabilities]), (4, 5, 6), [2], True)
+    np.testing.assert_allclose(uncertainty, entropy(probabilities, "softmax"), atol=1e-6)
+
+
+def test_entropy_is_one_where_nothing_is_known_and_zero_where_all_is() -> None:
+    torch.testing.assert_close(entropy(torch.full((4, 1, 1, 1), 0.25), "softmax"), torch.ones(1, 1, 1))
+    assert entropy(torch.tensor([1.0, 0, 0]).view(3, 1, 1, 1), "softmax").item() == 0
+    regions = torch.tensor([0.5, 1.0, 0.0, 0.5]).view(4, 1, 1, 1)
+    assert entropy(regions, "regions").item() == pytest.approx(0.5)
+    two = torch.tensor([0.9, 0.1]).view(2, 1, 1, 1)
+    assert entropy(two, "softmax").item() == pytest.approx(
+        -(0.9 * math.log(0.9) + 0.1 * math.log(0.1)) / math.log(2)
+    )
+
+
+@pytest.mark.parametrize(("fully_connected", "connectivity"), [(True, 3), (False, 1)])
+def test_only_the_largest_component_of_a_label_stays(fully_connected: bool, connectivity: int) -> None:
+    labels = np.random.default_rng(4).choice([0, 1, 2], p=[0.7, 0.2, 0.1], size=(12, 13, 14)).astype(np.uint8)
+    components = skimage_label(labels == 1, connectivity=connectivity)
+    sizes = np.bincount(components.ravel())
+    sizes[0] = 0
+    expected = labels.copy()
+    expected[(labels == 1) & (sizes[components] < sizes.max())] = 0
+    keep_largest_components(labels, (1,), fully_connected)
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_components_of_equal_size_all_stay() -> None:
+    labels = np.zeros((3, 3, 9), dtype=np.uint8)
+    labels[1, 1, [1, 2, 5, 6, 8]] = 3
+    keep_largest_components(labels, (3, 4), fully_connected=True)
+    assert np.flatnonzero(labels[1, 1]).tolist() == [1, 2, 5, 6]
+
+
+def test_the_networks_see_half_a_patch_around_what_is_wanted_and_at_least_one_patch() -> None:
+    image = preprocessed((100, 100, 100))
+    wanted = (slice(50, 60), slice(0, 4), slice(96, 100))
+    extent = plan_extent(image, tiny_model(patch=(16, 32, 64)), wanted)
+    assert extent is not None
+    assert extent.target == wanted
+    assert extent.source == (slice(42, 68), slice(0, 32), slice(36, 100))
+    assert [tuple(weights.shape) for weights in extent.weights] == [(10, 26), (4, 32), (4, 64)]
+
+
+def test_the_axis_that_keeps_least_in_memory_is_streamed() -> None:
+    model = tiny_model(patch=(32, 32, 32))
+    orders = [(200, 64, 64), (64, 200, 64), (64, 64, 200)]
+    extents = [plan_extent(preprocessed(shape), model, None) for shape in orders]
+    assert [extent.axes[0] for extent in extents if extent] == [0, 1, 2]
+
+
+def test_a_box_beside_the_crop_is_no_work() -> None:
+    image = preprocessed((20, 20, 20), start=10)
+    assert plan_extent(image, tiny_model(), (slice(0, 10), slice(0, 30), slice(0, 30))) is None
+
+
+def preprocessed(shape: tuple[int, int, int], start: int = 0) -> Preprocessed:
+    crop = tuple(slice(start, start + side) for side in shape)
+    return Preprocessed(np.zeros((1, *shape), dtype=np.float32), crop, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
