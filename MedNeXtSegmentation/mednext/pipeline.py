@@ -18,6 +18,7 @@ from .devices import choose_device, is_out_of_memory, torch_threads
 from .ensemble import Ensemble
 from .errors import ChannelError, OptionError, OutOfMemoryError
 from .extent import Extent, plan_extent
+from .field_of_view import field_of_view
 from .geometry import Roi, reorient_array
 from .model import Model
 from .network import MedNeXt
@@ -95,6 +96,7 @@ def segment(
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         roi: box that limits the work. The networks see half a patch around it; outside of it there are no
             labels. Within it they may differ a little from a run without it, since the tiles lie elsewhere.
+            A model that was trained on crops (`field_of_view`) gets the box as if it were the whole image.
         uncertainty: also give the predictive entropy over folds and mirrored copies.
         step: distance of tiles as a fraction of the patch, in (0, 1]; the model's by default.
         progress: called after every step of every stage.
@@ -128,11 +130,14 @@ def segment(
         progress or (lambda _: None),
         cancelled,
     )
+    seen = field_of_view(volume, bundle.model, roi)
     with torch_threads(threads), torch.inference_mode():
-        labels, entropy, used = _label(volume, run, chosen)
+        labels, entropy, used = _label(seen.volume, run, chosen)
     seconds = time.monotonic() - begin
     origin = provenance(bundle, run.folds, run.mirror_axes, run.step, roi, used, seconds)
-    return Segmentation(labels, volume.geometry, bundle.model.labels, origin, entropy)
+    origin |= {"warning": seen.warning} if seen.warning else {}
+    uncertain = None if entropy is None else seen.on_whole_grid(entropy)
+    return Segmentation(seen.on_whole_grid(labels), volume.geometry, bundle.model.labels, origin, uncertain)
 
 
 def _one_volume(volumes: Volume | Sequence[Volume], model: Model) -> Volume:
