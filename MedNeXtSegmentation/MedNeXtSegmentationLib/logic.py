@@ -8,11 +8,12 @@ import slicer
 from mednext.protocol import Options
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from .engine_process import EngineProcess, ProgressCallback
 from .roi_from_node import roi_from_node
+from .run import ProgressCallback
 from .segmentation_node import add_segmentation_node
 from .subject_hierarchy import place_beside
 from .volume_from_node import channels_from_nodes
+from .worker_client import shared_client
 
 
 class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -55,7 +56,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
             mirroring=mirroring,
             roi=roi_from_node(roiNode, nodes[0]) if roiNode else None,
         )
-        segmentation = EngineProcess().segment(channels, options, progressCallback)
+        segmentation = shared_client().start(channels, options).wait(progressCallback)
         node = add_segmentation_node(nodes[0], segmentation, f"{nodes[0].GetName()} segmentation")
         place_beside(node, nodes[0])
         return node

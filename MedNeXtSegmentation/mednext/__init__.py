@@ -1,5 +1,7 @@
 """MedNeXt segmentation of CT and MR volumes: the engine behind the 3D Slicer extension.
 
+From Python:
+
     from mednext import load_bundle, read_channels, segment
     segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"))
 """

@@ -1,0 +1,37 @@
+"""Whether a process is still there."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if sys.platform == "win32":
+    import ctypes
+    from ctypes import wintypes
+
+    _QUERY, _ACCESS_DENIED, _STILL_ACTIVE = 0x1000, 5, 259
+
+    def is_running(pid: int) -> bool:
+        """Whether a process of this number runs, of whatever user."""
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.OpenProcess.restype = wintypes.HANDLE
+        # os.kill(pid, 0) would send Ctrl+C on Windows.
+        handle = kernel.OpenProcess(_QUERY, False, pid)
+        if not handle:
+            return ctypes.get_last_error() == _ACCESS_DENIED
+        code = wintypes.DWORD()
+        kernel.GetExitCodeProcess(wintypes.HANDLE(handle), ctypes.byref(code))
+        kernel.CloseHandle(wintypes.HANDLE(handle))
+        return code.value == _STILL_ACTIVE
+
+else:
+
+    def is_running(pid: int) -> bool:
+        """Whether a process of this number runs, of whatever user."""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        return True
