@@ -153,8 +153,9 @@ def error_event(run: int | None, error: errors.MedNeXtError, details: str = "") 
 def error_from_event(event: Message) -> errors.MedNeXtError:
     """The error that an event carries, of the class that it had on the other side, with details as a note."""
     known = getattr(errors, str(event.get("error")), None)
-    is_error = isinstance(known, type) and issubclass(known, errors.MedNeXtError)
-    error = (known if is_error else errors.MedNeXtError)(str(event.get("message")))
+    if not (isinstance(known, type) and issubclass(known, errors.MedNeXtError)):
+        known = errors.MedNeXtError
+    error = known(str(event.get("message")))
     if event.get("details"):
         error.add_note(str(event["details"]))
     return error
