@@ -251,8 +251,9 @@ def test_a_full_temporary_folder_is_explained(client, monkeypatch):
 
 def test_a_fault_of_this_program_is_raised_where_it_is_waited_for(client, monkeypatch):
     monkeypatch.setattr(protocol, "write_request", lambda *_arguments: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(errors.EngineProcessError, match="ZeroDivisionError") as caught:
         client.start([channel()], Options("tiny")).wait()
+    assert "Traceback" in caught.value.__notes__[0]
 
 
 def test_only_the_folders_of_dead_processes_are_removed(tmp_path, monkeypatch):

@@ -6,11 +6,12 @@ import logging
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from mednext.cancellation import check_cancelled
-from mednext.errors import EngineProcessError
+from mednext.errors import EngineProcessError, MedNeXtError
 from mednext.segmentation import Segmentation
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Run:
         self._carry_out = carry_out
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._cancel = threading.Event()
-        self._outcome: Segmentation | Exception | None = None
+        self._outcome: Segmentation | MedNeXtError | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -49,10 +50,13 @@ class Run:
         return not self._thread.is_alive()
 
     def result(self) -> Segmentation:
-        """The segmentation of a finished run. Raises what the run failed with; `Cancelled` after `cancel`."""
+        """The segmentation of a finished run.
+
+        Raises the `MedNeXtError` that ended the run, `Cancelled` after `cancel`.
+        """
         if isinstance(self._outcome, EngineProcessError):
             logger.error("%s\n%s", self._outcome, "\n".join(getattr(self._outcome, "__notes__", [])))
-        if isinstance(self._outcome, Exception):
+        if isinstance(self._outcome, MedNeXtError):
             raise self._outcome
         assert self._outcome, "the run is not finished"
         return self._outcome
@@ -104,5 +108,8 @@ class Run:
     def _work(self) -> None:
         try:
             self._outcome = self._carry_out(self)
-        except Exception as error:  # noqa: BLE001 - raised in `result`: a thread's own traceback goes through Qt
+        except MedNeXtError as error:
             self._outcome = error
+        except Exception as error:  # noqa: BLE001 - a thread's own traceback would be printed through Qt
+            self._outcome = EngineProcessError(f"The run failed by a fault of this program: {error!r}.")
+            self._outcome.add_note(traceback.format_exc())
