@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import peak_memory
 import pytest
 import SimpleITK as sitk
 import torch
@@ -180,7 +184,7 @@ def test_progress_counts_every_tile_once_per_fold_and_estimates_the_rest(bundle:
     segment(volume, bundle, device="cpu", progress=steps.append)
     stages = list(dict.fromkeys(step.stage for step in steps))
     network = [step for step in steps if step.stage == "network"]
-    assert stages == ["preprocessing", "loading", "network", "postprocessing"]
+    assert stages == ["loading", "preprocessing", "network", "postprocessing"]
     assert [step.done for step in network] == list(range(tiles_of(volume, bundle) + 1))
     assert network[0].remaining_s is None
     assert all(step.remaining_s is not None and step.remaining_s > 0 for step in network[1:-1])
@@ -249,20 +253,31 @@ def test_running_out_of_memory_is_an_error_that_says_what_to_do(
         segment(brain(), bundle, device="cpu")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak of a process this way")
+def test_predictions_never_exist_as_a_whole_at_full_resolution() -> None:
+    side, classes = 192, peak_memory.CLASSES
+    command = [sys.executable, peak_memory.__file__, str(side)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    whole_mib = classes * side**3 * 4 / 2**20
+    assert float(answer.stdout) < whole_mib / 3
+
+
 def test_a_full_device_steps_down_to_the_cpu(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = segment(brain(), bundle, device="cpu").labelmap
     tried: list[tuple[str, str]] = []
-    attempt = pipeline._label_on
+    attempt = pipeline._predict
 
-    def full_unless_cpu(volume, run, network_device, sum_device):
+    def full_unless_cpu(*arguments):
+        network_device, sum_device = arguments[-1]
         tried.append((network_device.type, sum_device.type))
         if network_device.type != "cpu":
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return attempt(volume, run, network_device, sum_device)
+        attempt(*arguments)
 
-    monkeypatch.setattr(pipeline, "_label_on", full_unless_cpu)
+    monkeypatch.setattr(pipeline, "_predict", full_unless_cpu)
     monkeypatch.setattr(pipeline, "choose_device", lambda _: torch.device("mps"))
     segmentation = segment(brain(), bundle, device="auto")
     assert tried == [("mps", "mps"), ("mps", "cpu"), ("cpu", "cpu")]

@@ -50,7 +50,7 @@ def test_a_run_is_told_from_beginning_to_end_and_the_next_one_loads_nothing(warm
     first = warm.events_until("done", "error")
     warm.segment(2, tmp_path / "2", tiny)
     second = warm.events_until("done", "error")
-    assert stages(first) == ["preprocessing", "loading", "network", "postprocessing"]
+    assert stages(first) == ["loading", "preprocessing", "network", "postprocessing"]
     assert stages(second) == ["preprocessing", "network", "postprocessing"]
     assert {event["run"] for event in first} == {1}
     tiles = [event for event in first if event.get("stage") == "network"]
