@@ -42,6 +42,13 @@ def tiny(tmp_path_factory):
     return str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path)
 
 
+@pytest.fixture(scope="module")
+def coarse(tmp_path_factory):
+    """A model for which a large volume is a few tiles."""
+    folder = tmp_path_factory.mktemp("models") / "coarse"
+    return str(tiny_bundle(folder, spacing=(8.0, 8.0, 8.0)).path)
+
+
 class Listener:
     """Callbacks that remember what they got, and in which thread."""
 
@@ -97,20 +104,19 @@ def test_the_node_comes_when_it_is_done_and_everything_happens_in_the_main_threa
     assert listener.threads == {threading.main_thread()}
 
 
-def test_the_event_loop_is_never_held_up_by_a_large_volume(scene, logic, tiny, listener):
+def test_a_large_volume_never_holds_up_the_event_loop(scene, logic, coarse, listener):
     volume = add_volume(scene, np.tile(head((32, 32, 32)), (8, 12, 12)).astype(np.int16))
 
     def longest_standstill():
         begin = time.monotonic()
-        running = logic.segmentAsync(volume, tiny, device="cpu", **listener.callbacks)
-        start = time.monotonic() - begin
-        heard = len(listener.progress)
-        asked = let_run(running, until=lambda: len(listener.progress) > heard)
-        running.cancel()
-        return max(start, asked, let_run(running))
+        running = logic.segmentAsync(volume, coarse, device="cpu", mirroring=False, **listener.callbacks)
+        return max(time.monotonic() - begin, let_run(running))
 
-    # The better of two: the system may take the processor away for a moment.
-    assert min(longest_standstill() for _ in range(2)) < 0.1
+    # Twice at most: the system may take the processor away for a moment.
+    assert any(longest_standstill() < 0.1 for _ in range(2))
+    assert not listener.errors
+    segment_id = listener.nodes[0].GetSegmentation().GetNthSegmentID(0)
+    assert slicer.util.arrayFromSegmentBinaryLabelmap(listener.nodes[0], segment_id, volume).any()
 
 
 def test_a_cancelled_run_adds_nothing(scene, logic, tiny, listener):

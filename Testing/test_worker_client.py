@@ -61,7 +61,7 @@ def stage_reached(run, stage):
 
 
 def worker_pid(client):
-    return client._process._pid
+    return client._process.pid
 
 
 def seconds_to_cancel(run):
@@ -233,6 +233,32 @@ def test_garbage_on_standard_output_is_kept_for_the_log_and_does_no_harm(tmp_pat
     client.shutdown()
 
 
+LAUNCHER = """
+import subprocess
+sys.exit(subprocess.call([{python!r}, *sys.argv[1:]]))
+"""
+
+
+@posix
+def test_a_worker_behind_a_launcher_is_ended_too(tmp_path):
+    client = WorkerClient(python_that_runs(tmp_path, LAUNCHER.format(python=sys.executable)))
+    client.prepare()
+    while not (client._process and client._process.pid):
+        time.sleep(0.01)
+    pid = worker_pid(client)
+    assert pid != client._process._process.pid
+    os.kill(pid, signal.SIGSTOP)
+    client.shutdown()
+    until_gone(pid)
+
+
+def until_gone(pid):
+    deadline = time.monotonic() + 10
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(pid)
+
+
 def test_a_python_that_cannot_be_started_is_explained(tmp_path):
     client = WorkerClient(str(tmp_path / "absent"))
     client.prepare()
@@ -278,7 +304,7 @@ client = shared_client()
 run = client.start([channel((96, 96, 96))], Options(sys.argv[1], "cpu"))
 while not any(event["stage"] == "starting" for event in run.poll()):
     assert not run.finished, run.result()
-print(json.dumps({"worker": client._process._pid, "torch": "torch" in sys.modules}), flush=True)
+print(json.dumps({"worker": client._process.pid, "torch": "torch" in sys.modules}), flush=True)
 if sys.argv[2] == "crash":
     time.sleep(600)
 """
@@ -296,10 +322,7 @@ def test_the_worker_ends_with_slicer_and_the_next_start_cleans_up(tmp_path, tiny
         assert list(tmp_path.iterdir())
         slicer.kill()
     slicer.wait(timeout=20)
-    deadline = time.monotonic() + 10
-    while is_running(said["worker"]) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(said["worker"])
+    until_gone(said["worker"])
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     run_folder.remove_leftovers()
     assert not list(tmp_path.glob("mednext_*"))

@@ -100,4 +100,5 @@ def _start(
         mirroring=mirroring,
         roi=roi_from_node(roiNode, nodes[0]) if roiNode else None,
     )
-    return shared_client().start(channels, options), ResultPlace(nodes[0])
+    place = ResultPlace(nodes[0])
+    return shared_client().start(channels, options, place.prepare), place

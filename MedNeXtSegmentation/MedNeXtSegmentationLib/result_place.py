@@ -7,6 +7,7 @@ import vtk
 from mednext.errors import GeometryError
 from mednext.segmentation import Segmentation
 
+from .label_voxels import LabelVoxels, label_voxels
 from .segmentation_node import add_segmentation_node
 from .subject_hierarchy import place_beside
 
@@ -18,6 +19,11 @@ class ResultPlace:
         self._volume = volume
         self._name = volume.GetName()
         self._grid = _grid(volume)
+        self._voxels: LabelVoxels | None = None
+
+    def prepare(self, segmentation: Segmentation) -> None:
+        """Do what needs no scene, in the run's thread: `add` then takes milliseconds."""
+        self._voxels = label_voxels(segmentation.labelmap)
 
     def add(self, segmentation: Segmentation) -> slicer.vtkMRMLSegmentationNode:
         """Add the result as a new node on the volume's grid, beside it in its study.
@@ -30,7 +36,8 @@ class ResultPlace:
             raise GeometryError(
                 f'The grid of "{self._name}" was changed while it was segmented: segment it again.'
             )
-        node = add_segmentation_node(self._volume, segmentation, f"{self._volume.GetName()} segmentation")
+        name = f"{self._volume.GetName()} segmentation"
+        node = add_segmentation_node(self._volume, segmentation, name, self._voxels)
         place_beside(node, self._volume)
         return node
 

@@ -69,9 +69,8 @@ class Run:
         try:
             while not self.finished:
                 self._thread.join(POLL_S)
-                for event in self._new_events():
-                    if progress:
-                        progress(event)
+                self._tell(progress)
+            self._tell(progress)
         except BaseException:
             self.cancel()
             self._thread.join()
@@ -98,6 +97,11 @@ class Run:
     def report(self, event: dict[str, Any]) -> None:
         """Called by the run's thread: hand a progress event to whoever asks."""
         self._events.put(event)
+
+    def _tell(self, progress: ProgressCallback | None) -> None:
+        for event in self._new_events():
+            if progress:
+                progress(event)
 
     def _new_events(self) -> list[dict[str, Any]]:
         events = []

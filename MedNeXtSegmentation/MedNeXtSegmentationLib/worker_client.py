@@ -8,7 +8,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from mednext import protocol
@@ -55,10 +55,18 @@ class WorkerClient:
         """Start the worker, so that torch is imported when the first run comes. Returns at once."""
         threading.Thread(target=self._prepare, daemon=True).start()
 
-    def start(self, channels: Sequence[protocol.Channel], options: protocol.Options) -> Run:
-        """Begin to segment; the channels' arrays must not change until the run has begun to report."""
+    def start(
+        self,
+        channels: Sequence[protocol.Channel],
+        options: protocol.Options,
+        prepare: Callable[[Segmentation], None] | None = None,
+    ) -> Run:
+        """Begin to segment; the channels' arrays must not change until the run has begun to report.
+
+        `prepare` is called with the result in the run's thread, before the run is finished.
+        """
         self._runs = [run for run in self._runs if not run.finished]
-        run = Run(functools.partial(self._segment, channels, options))
+        run = Run(functools.partial(self._segment, channels, options, prepare))
         self._runs.append(run)
         return run
 
@@ -79,7 +87,11 @@ class WorkerClient:
                 return  # the first run says so
 
     def _segment(
-        self, channels: Sequence[protocol.Channel], options: protocol.Options, run: Run
+        self,
+        channels: Sequence[protocol.Channel],
+        options: protocol.Options,
+        prepare: Callable[[Segmentation], None] | None,
+        run: Run,
     ) -> Segmentation:
         with self._turn_of(run), run_folder() as folder:
             process = self._running_process()
@@ -87,6 +99,8 @@ class WorkerClient:
             request = protocol.SegmentRequest(next(self._numbers), str(folder), self.release_after_s)
             _Conversation(process, run, request, self._silence_s).hold()
             segmentation = protocol.read_result(folder)
+        if prepare:
+            prepare(segmentation)
         run.check_cancelled()
         return segmentation
 

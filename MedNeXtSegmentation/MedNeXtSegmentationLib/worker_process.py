@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 import mednext
@@ -28,6 +29,7 @@ class WorkerProcess:
     Attributes:
         events: what the worker said, in order; None once it has ended.
         log: the last lines that were no events: standard error, and what libraries print.
+        pid: of the worker itself, once it has said hello; PythonSlicer stands between it and this process.
         greeted: whether the worker has said hello in this version of the protocol; set by the client.
     """
 
@@ -36,7 +38,7 @@ class WorkerProcess:
         self.events: queue.SimpleQueue[protocol.Message | None] = queue.SimpleQueue()
         self.log: deque[str] = deque(maxlen=KEPT_LINES)
         self.greeted = False
-        self._pid: int | None = None
+        self.pid: int | None = None
         try:
             self._process = subprocess.Popen(
                 [python, "-m", "mednext.worker", "--parent", str(os.getpid())],
@@ -46,6 +48,7 @@ class WorkerProcess:
                 env=_environment(),
                 encoding="utf-8",
                 errors="replace",
+                start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         except OSError as error:
@@ -71,11 +74,12 @@ class WorkerProcess:
     def kill(self) -> None:
         """End the process whatever it is doing, and wait until it has ended."""
         # PythonSlicer is a launcher: killing it alone would leave Python running.
-        if self._pid and self.alive:
-            try:
-                os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-            except OSError:
-                self.log.append("The worker had ended before it was killed.")
+        if self.alive:
+            with suppress(OSError):  # it ended by itself at this moment
+                if sys.platform != "win32":
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                elif self.pid:
+                    os.kill(self.pid, signal.SIGTERM)
         self._process.kill()
         self._process.wait()
 
@@ -107,7 +111,7 @@ class WorkerProcess:
                 self.log.append(line.rstrip())
                 continue
             if event["event"] == "hello":
-                self._pid = event.get("pid")
+                self.pid = event.get("pid")
             self.events.put(event)
         self.events.put(None)
 

@@ -14,7 +14,6 @@ import argparse
 import faulthandler
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -182,7 +181,6 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="mednext.worker", description=__doc__)
     parser.add_argument("--parent", type=int, required=True, help="process with which the worker ends")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in a shared terminal is for the client
     faulthandler.enable()
     worker = Worker(take_standard_output())
     worker.say(protocol.hello_event())
