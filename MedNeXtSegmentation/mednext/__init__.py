@@ -1,9 +1,10 @@
 """MedNeXt segmentation of CT and MR volumes: the engine behind the 3D Slicer extension.
 
-From Python:
+```python
+from mednext import load_bundle, read_channels, segment
 
-    from mednext import load_bundle, read_channels, segment
-    segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"))
+segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"))
+```
 """
 
 from __future__ import annotations
