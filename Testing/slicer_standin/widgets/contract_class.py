@@ -4,9 +4,9 @@
         _defaults = {"placeholderText": "Search..."}
 
 Such a class stores its properties by itself. A hand-written class adds behaviour: methods of the contract by
-their name, a property by `_get_<name>` and `_set_<name>`, a reaction to any change by `_property_changed(name)`.
-A method that nobody wrote raises NotImplementedError when it is called; a public member that the contract lacks
-is an error at once.
+their name, a property by `_get_<name>` and `_set_<name>`, a reaction to changes by `_property_changed(name)`.
+A method that nobody wrote raises NotImplementedError when it is called; a public member that the contract
+lacks is an error at once.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def contract_class(name: str) -> Any:
 
 
 def standin_class(name: str) -> Any:
-    """The class that stands in for one of Slicer, CTK or Qt; of the contract alone where nobody wrote more."""
+    """The class that stands in for one of Slicer, CTK or Qt, made of the contract alone where it must."""
     if name in _classes:
         return _classes[name]
     if name in slicer_classes():
