@@ -11,6 +11,9 @@ from panel_fixtures import _no_open_question, dialogs, show_panel, slot_errors  
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Before torch is imported: on a busy machine two threads wait for each other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -1,8 +1,8 @@
 """nnU-Net v1's inference, written down once more with numpy, scipy and scikit-image.
 
 nnU-Net v1 cannot be installed beside today's packages. This follows the MedNeXt reference step by step,
-without any regard to memory or time: `preprocessing/preprocessing.py`, `network_architecture/neural_network.py`
-and `inference/segmentation_export.py` of its `nnunet_mednext`.
+without any regard to memory or time. In its `nnunet_mednext`: `preprocessing/preprocessing.py`,
+`network_architecture/neural_network.py` and `inference/segmentation_export.py`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import combinations
 
 import torch
@@ -91,7 +92,7 @@ class Ensemble:
         return torch.cat([logits, probabilities]) if self.logits else probabilities
 
     def _run(self, network: nn.Module, tile: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, dtype=torch.float16, enabled=self._mixed_precision):
+        with torch.autocast("cuda", dtype=torch.float16) if self._mixed_precision else nullcontext():
             logits = network(tile.squeeze(2) if self._flat else tile)[0].float()
         if self._flat:
             logits = logits.unsqueeze(1)

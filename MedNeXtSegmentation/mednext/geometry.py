@@ -62,8 +62,8 @@ class Geometry:
         _check_direction(self.direction)
 
     @classmethod
-    def from_image(cls, image: sitk.Image) -> Geometry:
-        """The grid of a three-dimensional SimpleITK image."""
+    def from_image(cls, image: sitk.Image | sitk.ImageFileReader) -> Geometry:
+        """The grid of a three-dimensional SimpleITK image, or of one whose header a reader has read."""
         if image.GetDimension() != 3:
             raise UnsupportedImageError(
                 f"A volume has three dimensions; this image has {image.GetDimension()}."

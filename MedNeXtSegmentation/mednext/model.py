@@ -201,6 +201,8 @@ class Model:
         regions_class_order: label values in painting order; output channel n is the region of the n-th.
         keep_largest: label values of which only the largest component is kept.
         step: distance of tiles as a fraction of the patch.
+        field_of_view: mm along (z, y, x) of the largest training image, where known; a network that has seen
+            nothing but small crops does not know its way about a larger image.
         folds: the weights; predictions of all folds are averaged.
         licence, citation, training_data: of the weights and of what they were trained on.
         accuracy: what was measured; "source" says where and how.
@@ -223,6 +225,7 @@ class Model:
     regions_class_order: tuple[int, ...] = ()
     keep_largest: tuple[int, ...] = ()
     step: float = 0.5
+    field_of_view: tuple[float, float, float] | None = None
     folds: tuple[Fold, ...] = ()
     licence: str = ""
     citation: str = ""
@@ -252,6 +255,9 @@ class Model:
             regions_class_order=fields.integers("regions_class_order", 1, MAX_LABEL, default=()),
             keep_largest=fields.integers("keep_largest", 1, MAX_LABEL, default=()),
             step=fields.number("step", 0.1, 1.0),
+            field_of_view=_triple(fields.numbers("field_of_view", 1, 1e4, 3))
+            if fields.has("field_of_view")
+            else None,
             folds=fields.objects("folds", Fold.read, minimum=1),
             licence=fields.text("licence", empty=True),
             citation=fields.text("citation", empty=True),

@@ -11,22 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from .bundle import Bundle, load_bundle
-from .cancellation import check_cancelled
 from .devices import choose_device, is_out_of_memory, torch_threads
 from .ensemble import Ensemble
 from .errors import ChannelError, OptionError, OutOfMemoryError
 from .extent import Extent, plan_extent
+from .field_of_view import field_of_view
 from .geometry import Roi, reorient_array
 from .model import Model
-from .network import MedNeXt
 from .postprocessing import LabelWriter, keep_largest_components
 from .preprocessing import Preprocessed, preprocess
 from .provenance import provenance
 from .segmentation import Segmentation
 from .sliding_window import count_tiles, slide
 from .volume import Volume, check_volume, combine_channels
+
+MIN_STEP = 0.1  # model.json's too; the number of tiles grows with its third power
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +96,11 @@ def segment(
         mirroring: average over mirrored copies too, along the axes that the training mirrored.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         roi: box that limits the work. The networks see half a patch around it; outside of it there are no
-            labels. Within it they may differ a little from a run without it, since the tiles lie elsewhere.
+            labels. Within it they may differ a little from a run without it, since the tiles lie elsewhere,
+            and the clean-up of components sees only what lies in it. A model that was trained on crops
+            (`field_of_view`) gets the box as if it were the whole image.
         uncertainty: also give the predictive entropy over folds and mirrored copies.
-        step: distance of tiles as a fraction of the patch, in (0, 1]; the model's by default.
+        step: distance of tiles as a fraction of the patch, 0.1 to 1; the model's by default.
         progress: called after every step of every stage.
         cancelled: asked before every pass through a network; True ends the run.
         threads: threads of torch on the CPU; None leaves it to torch.
@@ -128,11 +132,22 @@ def segment(
         progress or (lambda _: None),
         cancelled,
     )
-    with torch_threads(threads), torch.inference_mode():
-        labels, entropy, used = _label(volume, run, chosen)
+    seen = field_of_view(volume, bundle.model, roi)
+    try:
+        with torch_threads(threads), torch.inference_mode():
+            labels, entropy, used = _label(seen.volume, run, chosen)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"There is not enough memory to segment an image of {volume.geometry.size} voxels with model "
+            f"{bundle.model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
+        ) from error
     seconds = time.monotonic() - begin
     origin = provenance(bundle, run.folds, run.mirror_axes, run.step, roi, used, seconds)
-    return Segmentation(labels, volume.geometry, bundle.model.labels, origin, entropy)
+    origin |= {"warning": seen.warning} if seen.warning else {}
+    uncertain = None if entropy is None else seen.on_whole_grid(entropy)
+    return Segmentation(seen.on_whole_grid(labels), volume.geometry, bundle.model.labels, origin, uncertain)
 
 
 def _one_volume(volumes: Volume | Sequence[Volume], model: Model) -> Volume:
@@ -157,50 +172,21 @@ def _folds(bundle: Bundle, folds: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def _step(step: float) -> float:
-    if not 0 < step <= 1:
-        raise OptionError(f"The step between tiles must be above 0 and at most 1 patch, not {step}.")
+    if not MIN_STEP <= step <= 1:
+        raise OptionError(f"The step between tiles must be {MIN_STEP} to 1 of a patch, not {step}.")
     return step
 
 
 def _label(
     volume: Volume, run: _Run, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray | None, torch.device]:
-    """Labels and uncertainty `(Z, Y, X)` on the volume's grid, and the device that made them.
-
-    When memory runs out, the sums move to the CPU, then everything.
-    """
-    cpu = torch.device("cpu")
-    rungs = [(device, device), (device, cpu), (cpu, cpu)] if device.type != "cpu" else [(cpu, cpu)]
-    for network_device, sum_device in rungs:
-        try:
-            labels, entropy = _label_on(volume, run, network_device, sum_device)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            logger.warning(
-                "Out of memory with the networks on %s and the sums on %s.", network_device, sum_device
-            )
-        else:
-            return labels, entropy, network_device
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-    raise OutOfMemoryError(
-        f"There is not enough memory to segment an image of {volume.geometry.size} voxels with model "
-        f"{run.model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
-    )
-
-
-def _label_on(
-    volume: Volume, run: _Run, network_device: torch.device, sum_device: torch.device
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """One attempt, with the networks and the sums on these devices."""
+    """Labels and uncertainty `(Z, Y, X)` on the volume's grid, and the device that made them."""
     model = run.model
+    networks = _load(run)
     array, oriented = reorient_array(volume.array, volume.geometry, model.orientation)
     run.progress(Progress("preprocessing", 0, 1))
     image = preprocess(Volume(array, oriented, volume.names), model)
     run.progress(Progress("preprocessing", 1, 1))
-    check_cancelled(run.cancelled)
-
     largest = max(label.value for label in model.labels)
     labels = np.zeros(oriented.shape, dtype=np.uint8 if largest < 256 else np.uint16)
     entropy = np.zeros(oriented.shape, dtype=np.float32) if run.uncertainty else None
@@ -208,7 +194,7 @@ def _label_on(
     if extent is None:
         logger.warning("The region of interest holds nothing but zeros: nothing to segment there.")
     else:
-        _predict(image, extent, run, labels, entropy, (network_device, sum_device))
+        device = _predict_stepping_down(networks, image, extent, run, labels, entropy, device)
     run.progress(Progress("postprocessing", 0, 1))
     keep_largest_components(labels, model.keep_largest, fully_connected=model.pipeline == "nnunet_v2")
     back = volume.geometry.orientation
@@ -216,10 +202,43 @@ def _label_on(
     if entropy is not None:
         entropy = np.ascontiguousarray(reorient_array(entropy, oriented, back)[0])
     run.progress(Progress("postprocessing", 1, 1))
-    return labels, entropy
+    return labels, entropy, device
+
+
+def _predict_stepping_down(
+    networks: Sequence[nn.Module],
+    image: Preprocessed,
+    extent: Extent,
+    run: _Run,
+    labels: np.ndarray,
+    entropy: np.ndarray | None,
+    device: torch.device,
+) -> torch.device:
+    """Predict on the device; when its memory runs out, keep the sums on the CPU, then do all of it there.
+
+    Every attempt writes every label anew. Returns the device that the networks ran on in the end.
+    """
+    cpu = torch.device("cpu")
+    rungs = [(device, device), (device, cpu), (cpu, cpu)] if device.type != "cpu" else [(cpu, cpu)]
+    for network_device, sum_device in rungs[:-1]:
+        try:
+            _predict(networks, image, extent, run, labels, entropy, (network_device, sum_device))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            logger.warning(
+                "Out of memory with the networks on %s and the sums on %s.", network_device, sum_device
+            )
+        else:
+            return network_device
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    _predict(networks, image, extent, run, labels, entropy, rungs[-1])
+    return cpu
 
 
 def _predict(
+    networks: Sequence[nn.Module],
     image: Preprocessed,
     extent: Extent,
     run: _Run,
@@ -227,13 +246,15 @@ def _predict(
     entropy: np.ndarray | None,
     devices: tuple[torch.device, torch.device],
 ) -> None:
-    """Slide the networks over the image and fill in labels and entropy where the extent wants them."""
+    """Slide the networks over the image and fill in labels and entropy where the extent wants them.
+
+    `devices` are those of the networks and of the sums.
+    """
     model, axes = run.model, extent.axes
     data = torch.from_numpy(image.array[(slice(None), *extent.source)])
-    patch = _in_order(model.patch, axes)
     tiles = count_tiles(data.shape[1:], model.patch, run.step)
     ensemble = Ensemble(
-        _load(run),
+        networks,
         model,
         devices[0],
         run.mirror_axes,
@@ -241,29 +262,29 @@ def _predict(
         on_fold=_counter(run, "network", tiles * len(run.folds)),
         cancelled=run.cancelled,
     )
-    forward = (0, *(axis + 1 for axis in axes))
-    back = tuple(forward.index(axis) for axis in range(4))
-    rows = slide(
-        data.permute(forward),
-        lambda tile: ensemble(tile.permute(back)).permute(forward),
-        ensemble.outputs,
-        patch,
-        run.step,
-        devices[1],
-    )
     writer = LabelWriter(
         model,
-        [extent.weights[axis] for axis in axes],
+        [extent.weights[axis].to(devices[1]) for axis in axes],
         labels[extent.target].transpose(axes),
         None if entropy is None else entropy[extent.target].transpose(axes),
     )
-    for finished in rows:
-        writer.add(finished)
+    # The image is worked through along extent.axes; the networks still see it as z, y, x.
+    forward = (0, *(axis + 1 for axis in axes))
+    back = tuple(forward.index(axis) for axis in range(4))
+    for rows in slide(
+        data.permute(forward),
+        lambda tile: ensemble(tile.permute(back)).permute(forward),
+        ensemble.outputs,
+        (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]),
+        run.step,
+        devices[1],
+    ):
+        writer.add(rows)
 
 
-def _load(run: _Run) -> list[MedNeXt]:
+def _load(run: _Run) -> list[nn.Module]:
     loaded = _counter(run, "loading", len(run.folds))
-    networks = []
+    networks: list[nn.Module] = []
     for fold in run.folds:
         networks.append(run.bundle.network(fold))
         loaded()
@@ -281,8 +302,3 @@ def _counter(run: _Run, stage: str, total: int) -> Callable[[], None]:
         run.progress(Progress(stage, done, total, (time.monotonic() - begin) / done * (total - done)))
 
     return step_done
-
-
-def _in_order(values: tuple[int, int, int], axes: tuple[int, int, int]) -> tuple[int, int, int]:
-    first, second, third = axes
-    return values[first], values[second], values[third]

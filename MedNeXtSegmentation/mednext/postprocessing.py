@@ -18,7 +18,7 @@ from .model import Model
 from .resampling import along_axis
 from .sliding_window import Rows
 
-_SLAB_BYTES = 2**27  # of resampled predictions that exist at a time
+_SLAB_BYTES = 2**24  # of resampled predictions at a time; larger slabs were slower (cache)
 
 
 class LabelWriter:
@@ -27,7 +27,7 @@ class LabelWriter:
     Args:
         model: says whether the output is a softmax or regions, and of logits or probabilities.
         weights: for each axis the matrix (rows wanted, rows predicted) of `resampling.axis_weights`,
-            order 1 or 0; it may be a part of the whole matrix.
+            order 1 or 0, on the device of the prediction; it may be a part of the whole matrix.
         labels: integer `(Z, Y, X)` to write into, its shape being the rows of the matrices; may be a view.
         uncertainty: float32 of the same shape, or None.
     """
@@ -64,11 +64,10 @@ class LabelWriter:
 
     def _write(self, target: slice, rows: Rows) -> None:
         source = slice(self._first[target.start], self._stop[target.stop - 1])
-        device = rows.values.device
         slab = rows.values[:, source.start - rows.start : source.stop - rows.start]
-        slab = along_axis(slab, self._weights[0][target, source].to(device), 1)
+        slab = along_axis(slab, self._weights[0][target, source], 1)
         for axis in (1, 2):
-            slab = along_axis(slab, self._weights[axis].to(device), axis + 1)
+            slab = along_axis(slab, self._weights[axis], axis + 1)
         self._labels[target] = self._decide(slab[: self._model.network.num_classes]).cpu().numpy()
         if self._uncertainty is not None:
             probabilities = slab[-self._model.network.num_classes :]

@@ -113,8 +113,9 @@ def normalize(image: np.ndarray, channel: Channel, mask: np.ndarray) -> None:
         mask: `(Z, Y, X)`, true within the patient; only for "zscore_masked".
     """
     if channel.normalization == "ct":
+        assert channel.mean is not None and channel.std is not None  # Channel.read sees to it
         np.clip(image, channel.lower, channel.upper, out=image)
-        _standardize(image, channel.mean or 0.0, channel.std or 0.0)
+        _standardize(image, channel.mean, channel.std)
     elif channel.normalization == "zscore":
         _standardize(image, image.mean(), image.std())
     elif channel.normalization == "zscore_masked":

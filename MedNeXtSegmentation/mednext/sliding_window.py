@@ -90,7 +90,8 @@ def slide(
 
     Args:
         image: `(C, Z, Y, X)`.
-        predict: maps a tile `(C, *patch)` to `(outputs, *patch)`; outside of the image the tile is zero.
+        predict: maps a tile `(C, *patch)`, zero outside of the image, to `(outputs, *patch)`; its answer is
+            overwritten.
         outputs: channels of the prediction.
         patch: voxels of a tile.
         step: largest distance of two tiles as a fraction of the patch.

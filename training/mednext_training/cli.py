@@ -58,7 +58,7 @@ def _export(arguments: argparse.Namespace) -> None:
     options = ImportOptions(
         task=task.name,
         orientation=arguments.orientation,
-        images=None if arguments.orientation else images,
+        images=images,
         folds=tuple(arguments.folds),
         checkpoint=arguments.checkpoint,
         version=arguments.version,

@@ -14,6 +14,7 @@ from .monai import read_monai_file
 from .nnunet_v1 import read_v1_folder
 from .nnunet_v2 import read_v2_folder
 from .options import ImportOptions
+from .training_images import largest_field_of_view
 
 _FOLD_FOLDER = r"fold_\d{1,3}|fold_all|all"
 _FOLD_FILES = {file: kind for files in (nnunet_v1.WEIGHTS, nnunet_v2.WEIGHTS) for kind, file in files.items()}
@@ -64,4 +65,6 @@ def import_checkpoint(
             f"{source} holds neither {nnunet_v2.PLANS_FILE} (nnU-Net v2) nor {nnunet_v1.PLANS_FILE} (nnU-Net "
             "v1). Give the folder that contains the folders fold_0, fold_1, ... of one training."
         )
+    if options.images:
+        model = replace(model, field_of_view=largest_field_of_view(options.images, model.orientation))
     return write_bundle(out_folder, model, weights, half=options.half)

@@ -18,7 +18,7 @@ class ImportOptions:
         task: task of the catalog whose labels the model has; gives names, colours and coded meanings.
         labels: name of each label value, where the checkpoint knows numbers only.
         orientation: what the axes i, j, k of the training images point to, such as "RAS".
-        images: folder of the training images, from whose headers the orientation is read instead.
+        images: folder of the training images; their headers tell the orientation and the field of view.
         folds: the folds to take, "all" being the one trained on everything; None takes every numbered one.
         checkpoint: the last weights of the training, or those that did best in it.
         half: store the weights with 16 bits.

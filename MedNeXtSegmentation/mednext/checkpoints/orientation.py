@@ -11,13 +11,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from ..errors import CheckpointError, OptionError
-from ..geometry import orientation_code
 from ..model import ORIENTATION_FORM
-from ..nifti_header import SUFFIXES, check_nifti
 from .options import ImportOptions
+from .training_images import training_grids
 
 # Readers of nnU-Net v2 that reorient what they read.
 _REORIENTING = {"NibabelIOWithReorient": "RAS", "SimpleITKIOWithReorient": "RAS"}
@@ -76,11 +73,8 @@ def transposed_orientation(code: str, transpose_forward: Sequence[int]) -> str:
 
 def _common_orientation(folder: Path) -> str:
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name.lower().endswith((*SUFFIXES, ".nrrd", ".mha", ".mhd")):
-            found.setdefault(_orientation(path), path)
-    if not found:
-        raise CheckpointError(f"There are no images in {folder}. Give the folder of the training images.")
+    for path, grid in training_grids(folder):
+        found.setdefault(grid.orientation, path)
     if len(found) > 1:
         examples = ", ".join(f"{code} in {path.name}" for code, path in found.items())
         raise CheckpointError(
@@ -88,19 +82,3 @@ def _common_orientation(folder: Path) -> str:
             "as it is; give the orientation that new images shall be brought to."
         )
     return next(iter(found))
-
-
-def _orientation(path: Path) -> str:
-    if path.name.lower().endswith(SUFFIXES):
-        check_nifti(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as cause:
-        raise CheckpointError(
-            f"{path} is not an image that can be read. Remove it from the folder."
-        ) from cause
-    if reader.GetDimension() != 3:
-        raise CheckpointError(f"{path} has {reader.GetDimension()} dimensions, but must have 3.")
-    return orientation_code(reader.GetDirection())

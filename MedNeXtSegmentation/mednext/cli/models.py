@@ -160,7 +160,7 @@ def _add_import(actions: Any) -> None:
     add("--task", help="task of the catalog whose labels, colours and codes the model has")
     add("--labels", metavar="1=NAME,2=NAME", type=_labels, help="names of the label values, where unknown")
     add("--orientation", metavar="CODE", help="what the axes of the training images point to, such as RAS")
-    add("--images", metavar="FOLDER", type=Path, help="training images to read the orientation from instead")
+    add("--images", metavar="FOLDER", type=Path, help="training images, to read orientation and size from")
     add("--folds", type=_folds, help="folds to take, such as 0,1 or all; by default every numbered one")
     add(
         "--weights",

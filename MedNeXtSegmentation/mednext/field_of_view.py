@@ -1,0 +1,82 @@
+"""Images that show much more of the patient than a model was trained on.
+
+A network that has seen nothing but small crops takes other structures of a whole head for the one it knows,
+and normalising over a whole head gives it other intensities than it learned.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from .geometry import Box, Geometry, Roi
+from .model import Model
+from .volume import Volume
+
+logger = logging.getLogger(__name__)
+
+_TOLERANCE = 1.5  # an image may be so many times as large as the largest training image without a warning
+
+
+@dataclass(frozen=True, eq=False)
+class FieldOfView:
+    """The part of a volume that a model gets.
+
+    Attributes:
+        volume: what the model gets.
+        box: where that lies in the whole volume `(Z, Y, X)`.
+        whole: grid of the whole volume.
+        warning: a sentence for the user where the model was trained on much smaller images, or "".
+    """
+
+    volume: Volume
+    box: Box
+    whole: Geometry
+    warning: str
+
+    def on_whole_grid(self, array: np.ndarray) -> np.ndarray:
+        """An array on the grid of the part, with zeros around it."""
+        if array.shape == self.whole.shape:
+            return array
+        result = np.zeros(self.whole.shape, dtype=array.dtype)
+        result[self.box] = array
+        return result
+
+
+def field_of_view(volume: Volume, model: Model, roi: Roi | None) -> FieldOfView:
+    """What a model gets of a volume: the region of interest if it was trained on crops, else everything.
+
+    Raises:
+        GeometryError: the region is outside of the volume.
+    """
+    whole = volume.geometry
+    z, y, x = (slice(0, side) for side in whole.shape)
+    box: Box = (z, y, x)
+    if model.field_of_view and roi:
+        box = roi.box_in(whole)
+        volume = Volume(volume.array[(slice(None), *box)], whole.cropped(box), volume.names)
+    warning = _warning(volume.geometry, model)
+    if warning:
+        logger.warning(warning)
+    return FieldOfView(volume, box, whole, warning)
+
+
+def _warning(grid: Geometry, model: Model) -> str:
+    if not model.field_of_view:
+        return ""
+    oriented = grid.reoriented(model.orientation)
+    extent = np.multiply(oriented.size, oriented.spacing)
+    largest = np.array(model.field_of_view[::-1])
+    if (extent <= _TOLERANCE * largest).all():
+        return ""
+    return (
+        f"The image shows {_sides(extent)} mm, but model {model.name!r} was trained on images of at most "
+        f"{_sides(largest)} mm: expect structures in wrong places. Crop the image around what is to be "
+        "segmented, or give a region of interest."
+    )
+
+
+def _sides(extent: np.ndarray) -> str:
+    return " × ".join(f"{side:.0f}" for side in extent)
