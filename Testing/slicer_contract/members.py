@@ -6,6 +6,7 @@ import enum
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .facts import lineage, qt_wrappers, slicer_classes
 from .qt_classes import QtCore, qt_class
@@ -89,24 +90,25 @@ def _own_members(name: str) -> Iterator[tuple[str, Member]]:
         yield from ((key, ENUM) for key, _ in facts.enum_values())
     elif cls := qt_class(name):
         if issubclass(cls, QtCore.QObject):
-            yield from _by_meta_object(cls.staticMetaObject)
+            yield from _by_meta_object(cls.staticMetaObject)  # type: ignore[attr-defined]
         for ancestor in cls.__mro__:
             if wrapper := qt_wrappers().get(ancestor.__name__):
                 yield from ((key, METHOD) for key in wrapper.methods)
                 yield from ((key, ENUM) for key in wrapper.enums)
 
 
-def _by_meta_object(meta: QtCore.QMetaObject) -> Iterator[tuple[str, Member]]:
+def _by_meta_object(meta: Any) -> Iterator[tuple[str, Member]]:
     for index in range(meta.propertyCount()):
         info = meta.property(index)
         yield info.name(), Member(Kind.PROPERTY, is_writable=info.isWritable())
     signals: dict[str, list[str]] = {}
+    kinds: Any = QtCore.QMetaMethod
     for index in range(meta.methodCount()):
         method = meta.method(index)
         name = bytes(method.name()).decode()
-        if method.methodType() == QtCore.QMetaMethod.Signal:
+        if method.methodType() == kinds.Signal:
             signals.setdefault(name, []).append(bytes(method.methodSignature()).decode())
-        elif method.access() == QtCore.QMetaMethod.Public:
+        elif method.access() == kinds.Public:
             yield name, METHOD
     for name, signatures in signals.items():
         yield name, Member(Kind.SIGNAL, signatures=tuple(signatures))

@@ -47,6 +47,18 @@ EMPTY_VALUES = {
 _classes: dict[str, type] = {}
 
 
+def _scene(self: Any) -> Any:
+    return self.__dict__.get("_mrml_scene")
+
+
+def _set_scene(self: Any, scene: Any) -> None:
+    self.__dict__["_mrml_scene"] = scene
+
+
+# Every widget that knows the scene at least keeps it.
+SCENE_METHODS: dict[str, Callable[..., Any]] = {"mrmlScene": _scene, "setMRMLScene": _set_scene}
+
+
 def contract_class(name: str) -> Any:
     """A class with the members of the contract, on top of its nearest base that stands in for something."""
     facts = slicer_classes()[name]
@@ -70,7 +82,7 @@ def contract_class(name: str) -> Any:
             members[property_facts.setter] = _make_setter(key)
     for method in facts.methods:
         if method not in members and not hasattr(base, method):
-            members[method] = _make_missing(name, method)
+            members[method] = SCENE_METHODS.get(method) or _make_missing(name, method)
     for value, number in facts.enum_values():
         members.setdefault(value, number)
     cls = type(name, (base,), members)

@@ -121,7 +121,9 @@ class ctkColorPickerButton(contract_class("ctkColorPickerButton")):
         return self._color
 
     def _set_color(self, color: Any) -> None:
-        color = QtGui.QColor(color)
+        # PySide6 does not convert a subclass of QColor, which Slicer's parameter node gives.
+        is_color = isinstance(color, QtGui.QColor)
+        color = QtGui.QColor.fromRgba(color.rgba()) if is_color else QtGui.QColor(color)
         if color != self._color:
             self._color = color
             emit(self, "colorChanged", color)

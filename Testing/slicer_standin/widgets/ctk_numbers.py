@@ -104,24 +104,6 @@ class ctkDoubleSpinBox(NumberBehaviour, contract_class("ctkDoubleSpinBox")):
         self._box.stepDown()
 
 
-class SceneOfUnits:
-    """Slicer's number widgets know the scene for its units of measurement."""
-
-    def mrmlScene(self) -> Any:
-        return self.__dict__.get("_scene")
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-
-
-class qMRMLSliderWidget(SceneOfUnits, contract_class("qMRMLSliderWidget")):
-    """A slider with the scene's units."""
-
-
-class qMRMLSpinBox(SceneOfUnits, contract_class("qMRMLSpinBox")):
-    """A spin box with the scene's units."""
-
-
 class RangeBehaviour:
     """Two numbers, the lower never above the higher, both within bounds."""
 
@@ -168,10 +150,3 @@ class ctkRangeWidget(RangeBehaviour, contract_class("ctkRangeWidget")):
 
 class ctkDoubleRangeSlider(RangeBehaviour, contract_class("ctkDoubleRangeSlider")):
     """A range without spin boxes; nothing is drawn."""
-
-
-class qMRMLRangeWidget(contract_class("qMRMLRangeWidget")):
-    """A range with the scene's units."""
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self.__dict__.setdefault("_values", {})["mrmlScene"] = scene
