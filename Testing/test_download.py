@@ -22,6 +22,7 @@ from http_server import (
     wrong_range,
 )
 from mednext.download import Patience, download
+from mednext.download.http_stream import CHUNK_BYTES
 from mednext.errors import (
     Cancelled,
     DiskSpaceError,
@@ -29,7 +30,6 @@ from mednext.errors import (
     DownloadIntegrityError,
     OutputError,
 )
-from mednext.http_stream import CHUNK_BYTES
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes, several chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -251,7 +251,7 @@ class TestDicomSeg:
         assert written.Modality == "SEG"
 
     def test_labels_that_were_not_found_are_left_out_and_named(self, tmp_path, segmentation, source, caplog):
-        with caplog.at_level(logging.INFO, logger="mednext.dicom_seg"):
+        with caplog.at_level(logging.INFO, logger="mednext.formats.dicom_seg"):
             write_segmentation(tmp_path / "kidneys.dcm", segmentation, source=source)
         assert "Not found, so not in the DICOM SEG: not found." in caplog.text
 

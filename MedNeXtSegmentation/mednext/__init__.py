@@ -1,7 +1,10 @@
 """MedNeXt segmentation of CT and MR volumes: the engine behind the 3D Slicer extension.
 
-    from mednext import load_bundle, read_channels, segment
-    segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"))
+```python
+from mednext import load_bundle, read_channels, segment
+
+segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"))
+```
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import requests
 
 from .atomic import replacing
 from .catalog import Catalog, read_catalog
+from .download import HttpStream
 from .errors import Cancelled, CatalogError, DiskSpaceError, DownloadError, OutputError
-from .http_stream import HttpStream
 from .resources import models_folder, shipped_models_folder
 
 logger = logging.getLogger(__name__)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .dicom_seg import write_dicom_seg
 from .errors import OptionError
-from .image_files import write_image
-from .seg_nrrd import write_seg_nrrd
+from .formats.dicom_seg import write_dicom_seg
+from .formats.image_files import write_image
+from .formats.seg_nrrd import write_seg_nrrd
 from .segmentation import Segmentation
 
 # Format, and the suffixes that a file of it may have. Only the first and the last keep names, colours and

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom_series import read_series, series_of
 from .errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError
+from .formats.dicom_series import read_series, series_of
+from .formats.image_files import read_image, to_image, write_image
 from .geometry import Geometry, shown
-from .image_files import read_image, to_image, write_image
 from .labels import MAX_LABEL
 
 __all__ = ["Volume", "check_volume", "combine_channels", "read_channels", "read_volume", "write_image"]

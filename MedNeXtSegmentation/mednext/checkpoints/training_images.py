@@ -9,8 +9,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import CheckpointError
+from ..formats.nifti_header import SUFFIXES, check_nifti
 from ..geometry import Geometry
-from ..nifti_header import SUFFIXES, check_nifti
 
 
 def training_grids(folder: Path) -> Iterator[tuple[Path, Geometry]]:

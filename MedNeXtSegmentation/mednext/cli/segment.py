@@ -73,8 +73,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
     from ..atomic import check_place
-    from ..dicom_series import series_of
     from ..export import format_of
+    from ..formats.dicom_series import series_of
 
     places = [options.output]
     if options.uncertainty is not None:

@@ -16,8 +16,8 @@ from types import TracebackType
 import requests
 import urllib3
 
-from . import __version__
-from .cancellation import POLL_S, check_cancelled
+from .. import __version__
+from ..cancellation import POLL_S, check_cancelled
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import __version__
-from .atomic import replacing
+from .. import __version__
+from ..atomic import replacing
+from ..errors import GeometryError, MissingPackageError, OutputError
+from ..geometry import Geometry, reorient_array, shown
+from ..labels import Code, Label, Terminology
+from ..segmentation import Segmentation
 from .dicom_series import Series, find_series, series_of
-from .errors import GeometryError, MissingPackageError, OutputError
-from .geometry import Geometry, reorient_array, shown
-from .labels import Code, Label, Terminology
-from .segmentation import Segmentation
 
 if TYPE_CHECKING:
     import highdicom

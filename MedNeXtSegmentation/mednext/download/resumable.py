@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import requests
 
-from .atomic import explaining
-from .cancellation import check_cancelled, wait
-from .errors import DiskSpaceError, DownloadError, DownloadIntegrityError
+from ..atomic import explaining
+from ..cancellation import check_cancelled, wait
+from ..errors import DiskSpaceError, DownloadError, DownloadIntegrityError
+from ..lock import locked
 from .http_stream import HttpStream
-from .lock import locked
 from .partial import PartialFile, sha256_of
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from .errors import GeometryError, UnreadableImageError, UnsupportedImageError
-from .geometry import LPS_TO_RAS, orientation_code, shown
+from ..errors import GeometryError, UnreadableImageError, UnsupportedImageError
+from ..geometry import LPS_TO_RAS, orientation_code, shown
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
 

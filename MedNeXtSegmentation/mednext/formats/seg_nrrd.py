@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .atomic import replacing
-from .geometry import Geometry
+from ..atomic import replacing
+from ..geometry import Geometry
+from ..labels import Label
+from ..segmentation import Segmentation
 from .image_files import to_image, write_verified
-from .labels import Label
-from .segmentation import Segmentation
 
 PROVENANCE_PREFIX = "MedNeXtSegmentation_"
 

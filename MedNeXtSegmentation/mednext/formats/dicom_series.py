@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .errors import GeometryError, UnreadableImageError, UnsupportedImageError
-from .geometry import Geometry, shown
+from ..errors import GeometryError, UnreadableImageError, UnsupportedImageError
+from ..geometry import Geometry, shown
 from .image_files import reason, refuse_frames
 
 # Positions are often written with few decimals; beside a missing slice they are off by half a gap.

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .atomic import replacing
-from .errors import GeometryError, InputError, OutputError, UnreadableImageError, UnsupportedImageError
-from .geometry import Geometry, shown
+from ..atomic import replacing
+from ..errors import GeometryError, InputError, OutputError, UnreadableImageError, UnsupportedImageError
+from ..geometry import Geometry, shown
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
 from .nifti_header import check_nifti
 

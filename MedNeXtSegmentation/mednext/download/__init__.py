@@ -1,0 +1,8 @@
+"""Downloading a file for good: resumed after interruptions, from mirrors, verified before it is used."""
+
+from __future__ import annotations
+
+from .http_stream import HttpStream
+from .resumable import DownloadProgress, Patience, download
+
+__all__ = ["DownloadProgress", "HttpStream", "Patience", "download"]
