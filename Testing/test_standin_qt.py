@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
+
 import pytest
+import slicer
 import slicer_standin
 from slicer_standin import StandInError
 
@@ -95,9 +99,39 @@ def test_a_signal_that_does_not_exist_cannot_be_connected(qt):
         qt.QPushButton().connect("pressed(int)", print)
 
 
+def test_a_timer_fires_in_the_event_loop(qt):
+    fired = []
+    timer = qt.QTimer()
+    timer.singleShot = True
+    timer.connect("timeout()", lambda: fired.append("timer"))
+    timer.start(1)
+    qt.QTimer.singleShot(0, lambda: fired.append("once"))
+    deadline = time.monotonic() + 5
+    while len(fired) < 2 and time.monotonic() < deadline:
+        slicer.app.processEvents()
+    assert sorted(fired) == ["once", "timer"]
+    assert not timer.active
+
+
+def test_the_output_of_a_process_is_read_in_the_event_loop(qt):
+    output, ended = [], []
+    process = qt.QProcess()
+    process.connect(
+        "readyReadStandardOutput()", lambda: output.append(process.readAllStandardOutput().data())
+    )
+    process.connect("finished(int,QProcess::ExitStatus)", lambda code, _status: ended.append(code))
+    process.start(sys.executable, ["-c", "print('hello')"])
+    deadline = time.monotonic() + 20
+    while not ended and time.monotonic() < deadline:
+        slicer.app.processEvents()
+    assert b"hello" in b"".join(output)
+    assert ended == [0]
+
+
 def test_enum_values_are_integers(qt):
     assert qt.QMessageBox.Yes | qt.QMessageBox.No == 0x14000
-    assert qt.Qt.AlignRight == 2
+    assert qt.Qt.Vertical == 2
+    assert int(qt.QProcess.CrashExit) == 1
 
 
 def test_a_dialog_returns_the_queued_answer(qt, dialogs):
@@ -121,6 +155,20 @@ def test_settings_are_not_those_of_the_user(qt):
     core = slicer_standin.start()
     qt.QSettings().setValue("MedNeXt/key", 1)
     assert str(core.temporary_path) in qt.QSettings().fileName()
+
+
+def test_a_ui_file_sets_enum_values_of_every_widget(qt, tmp_path):
+    file = tmp_path / "widgets.ui"
+    file.write_text(
+        """<ui version="4.0"><widget class="QWidget" name="w">
+        <widget class="ctkPathLineEdit" name="path"><property name="filters">
+        <set>ctkPathLineEdit::Dirs|ctkPathLineEdit::Hidden</set></property></widget>
+        <widget class="ctkDoubleSlider" name="slider"><property name="orientation">
+        <enum>Qt::Vertical</enum></property></widget></widget></ui>"""
+    )
+    widget = qt.QUiLoader().load(str(file))
+    assert widget.path.filters == 0x101
+    assert widget.slider.orientation == 2
 
 
 def test_a_ui_file_with_an_unknown_class_is_refused(qt, tmp_path):

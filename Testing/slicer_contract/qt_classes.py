@@ -10,11 +10,22 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # PythonQt's enum values are integers: PySide6 makes IntEnum and IntFlag of them with this bit.
 sys.pyside6_option_python_enum = 0x2  # type: ignore[attr-defined]
 
+import shiboken6  # noqa: E402  (it reads the option already)
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets  # noqa: E402
 
 MODULES = (QtCore, QtGui, QtWidgets, QtUiTools, QtNetwork)
 
-__all__ = ["MODULES", "QtCore", "QtGui", "QtNetwork", "QtUiTools", "QtWidgets", "object_classes", "qt_class"]
+__all__ = [
+    "MODULES",
+    "QtCore",
+    "QtGui",
+    "QtNetwork",
+    "QtUiTools",
+    "QtWidgets",
+    "object_classes",
+    "qt_class",
+    "shiboken6",
+]
 
 
 def qt_class(name: str) -> type | None:

@@ -13,10 +13,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import shiboken6
 import slicer
 import slicer_core
-from slicer_contract.qt_classes import QtWidgets
+from slicer_contract.qt_classes import QtWidgets, shiboken6
 
 from . import main_window, modules
 from .core import Core

@@ -24,15 +24,20 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
 
 
 class PythonQtProperty:
-    """A property of one of Qt's own classes, as PythonQt shows it."""
+    """A property of one of Qt's own classes, as PythonQt shows it.
 
-    def __init__(self, meta: QtCore.QMetaProperty, getter: Getter | None, setter: Setter | None) -> None:
+    static: what the class itself has under this name, as QTimer has a static method singleShot.
+    """
+
+    def __init__(
+        self, meta: QtCore.QMetaProperty, getter: Getter | None, setter: Setter | None, static: Any = None
+    ) -> None:
         self._name, self._type, self._writable = meta.name(), meta.typeName(), meta.isWritable()
-        self._getter, self._setter = getter, setter
+        self._getter, self._setter, self._static = getter, setter, static
 
     def __get__(self, widget: Any, _owner: type | None = None) -> Any:
         if widget is None:
-            return self
+            return self._static or self
         value = self._getter(widget) if self._getter else QtCore.QObject.property(widget, self._name)
         return tuple(value) if isinstance(value, list) else value
 
@@ -70,18 +75,15 @@ def patch_properties(cls: type) -> None:
         meta = meta_object.property(index)
         name = meta.name()
         inherited = index < meta_object.propertyOffset()
-        if (inherited and name not in cls.__dict__) or _is_a_method_in_pythonqt(cls, name):
+        if name.startswith("_") or (inherited and name not in cls.__dict__):
             continue
         getter, setter = None, None
+        static = cls.singleShot if cls is QtCore.QTimer and name == "singleShot" else None
         # Methods of the application are static: its properties go through the meta-object.
-        if not issubclass(cls, QtCore.QCoreApplication):
+        if not issubclass(cls, QtCore.QCoreApplication) and static is None:
             getter = _method(cls, name)
             setter = _method(cls, f"set{name[0].upper()}{name[1:]}") if meta.isWritable() else None
-        setattr(cls, name, PythonQtProperty(meta, getter, setter))
-
-
-def _is_a_method_in_pythonqt(cls: type, name: str) -> bool:
-    return name.startswith("_") or (cls.__name__ == "QTimer" and name == "singleShot")
+        setattr(cls, name, PythonQtProperty(meta, getter, setter, static))
 
 
 def _method(cls: type, name: str) -> Any:

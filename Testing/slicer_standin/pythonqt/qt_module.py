@@ -6,8 +6,7 @@ import functools
 from types import ModuleType
 from typing import Any
 
-import shiboken6
-from slicer_contract.qt_classes import MODULES, QtCore, QtGui, QtWidgets, object_classes
+from slicer_contract.qt_classes import MODULES, QtCore, QtGui, QtWidgets, object_classes, shiboken6
 
 from .attributes import class_name, patch_attributes
 from .connections import connect, disconnect

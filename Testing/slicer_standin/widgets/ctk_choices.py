@@ -13,8 +13,9 @@ from .contract_class import contract_class, emit, parent_of
 class ctkPathLineEdit(contract_class("ctkPathLineEdit")):
     """A path with its history."""
 
-    # The values of its Filter flags (QDir::Filter).
-    Dirs, Files = 0x001, 0x002
+    # Flags of QDir::Filter.
+    Dirs, Files, Drives, NoSymLinks, AllEntries = 0x001, 0x002, 0x004, 0x008, 0x007
+    Readable, Writable, Executable, Hidden, System = 0x010, 0x020, 0x040, 0x100, 0x200
     _defaults: ClassVar[dict[str, Any]] = {"showBrowseButton": True, "showHistoryButton": True}
 
     def __init__(self, *arguments: Any) -> None:

@@ -228,8 +228,8 @@ class qMRMLCheckableNodeComboBox(contract_class("qMRMLCheckableNodeComboBox")):
     """Nodes with check marks."""
 
     def __init__(self, *arguments: Any) -> None:
-        self._checked: set[str] = set()
         super().__init__(*arguments)
+        self._checked: set[str] = set()
 
     def checkedNodes(self) -> list[slicer.vtkMRMLNode]:
         return [self._scene.GetNodeByID(node_id) for node_id in self._ids if node_id in self._checked]

@@ -6,9 +6,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import shiboken6
 import slicer
 import vtk
+from slicer_contract.qt_classes import shiboken6
 
 
 class FollowsScene(Protocol):
