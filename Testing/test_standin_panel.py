@@ -144,13 +144,32 @@ def test_a_picture_of_the_panel_is_drawn(panel, widget, volume, tmp_path):
     pictures = {}
     for width_px in (380, 700):
         file = tmp_path / f"panel_{width_px}.png"
-        slicer_standin.save_picture(panel, file, width_px)
+        assert slicer_standin.save_picture(panel, file, width_px)[0] == width_px
         pictures[width_px] = qt.QImage(str(file))
-        assert pictures[width_px].width() == width_px
     colors = {
         pictures[700].pixel(x, y) for x in range(0, 700, 3) for y in range(0, pictures[700].height(), 3)
     }
     assert len(colors) > 20
+
+
+def test_a_panel_that_cannot_be_so_narrow_says_so(panel, widget, tmp_path):
+    widget.ui.countButton.minimumWidth = 600
+    assert slicer_standin.save_picture(panel, tmp_path / "wide.png", 380)[0] > 600
+
+
+def test_sample_data_is_registered_once_when_slicer_has_started(scene):
+    from SampleData import SampleDataLogic
+
+    def register():
+        SampleDataLogic.registerCustomSampleDataSource(
+            category="Example", sampleName="Ramp", uris=["https://example.org/a"], fileNames=["a.nrrd"]
+        )
+
+    slicer.app.connect("startupCompleted()", register)
+    slicer.app.startupCompleted.emit()
+    slicer.app.startupCompleted.emit()
+    slicer.app.disconnect("startupCompleted()", register)
+    assert [source.sampleName for source in slicer.modules.sampleDataSources["Example"]] == ["Ramp"]
 
 
 def test_the_module_keeps_the_contract():
