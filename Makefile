@@ -4,7 +4,7 @@ VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 STAMP   := $(VENV)/.installed
 BASE    ?= python3
-DEBIAN  := libegl1 libosmesa6 libgl1 libxrender1
+DEBIAN  := libegl1 libosmesa6 libgl1 libxrender1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
 IMAGE   ?=
 OUTPUT  ?= demo/output
 
@@ -31,10 +31,11 @@ demo: $(STAMP) ## segment a head with the default model: make demo [IMAGE=head.n
 test: $(STAMP) ## run the tests
 	$(PYTHON) -m pytest
 
-lint: $(STAMP) ## check style and types
+lint: $(STAMP) ## check style, types, and every use of Slicer's widgets
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	PYTHONPATH=Testing $(PYTHON) -m slicer_contract MedNeXtSegmentation Testing/example_module
 
 format: $(STAMP) ## rewrite the code in the project's style
 	$(PYTHON) -m ruff check --fix .
