@@ -4,7 +4,6 @@ VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 STAMP   := $(VENV)/.installed
 BASE    ?= python3
-DEBIAN  := libegl1 libosmesa6 libgl1 libxrender1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
 IMAGE   ?=
 OUTPUT  ?= demo/output
 
@@ -17,7 +16,7 @@ help: ## list the targets
 setup: $(STAMP) ## make the virtual environment .venv with everything pinned
 
 $(STAMP): pyproject.toml constraints.txt
-	sh .ci/debian-packages $(DEBIAN)
+	sh .ci/debian-packages
 	$(BASE) -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
