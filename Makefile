@@ -15,7 +15,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## make the virtual environment .venv with everything pinned
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt .ci/debian-packages
 	sh .ci/debian-packages
 	$(BASE) -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
