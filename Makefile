@@ -4,7 +4,6 @@ VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 STAMP   := $(VENV)/.installed
 BASE    ?= python3
-DEBIAN  := libegl1 libosmesa6 libgl1 libxrender1
 IMAGE   ?=
 OUTPUT  ?= demo/output
 
@@ -16,8 +15,8 @@ help: ## list the targets
 
 setup: $(STAMP) ## make the virtual environment .venv with everything pinned
 
-$(STAMP): pyproject.toml constraints.txt
-	sh .ci/debian-packages $(DEBIAN)
+$(STAMP): pyproject.toml constraints.txt .ci/debian-packages
+	sh .ci/debian-packages
 	$(BASE) -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
@@ -31,10 +30,11 @@ demo: $(STAMP) ## segment a head with the default model: make demo [IMAGE=head.n
 test: $(STAMP) ## run the tests
 	$(PYTHON) -m pytest
 
-lint: $(STAMP) ## check style and types
+lint: $(STAMP) ## check style, types, and every use of Slicer's widgets
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	PYTHONPATH=Testing $(PYTHON) -m slicer_contract MedNeXtSegmentation Testing/example_module
 
 format: $(STAMP) ## rewrite the code in the project's style
 	$(PYTHON) -m ruff check --fix .

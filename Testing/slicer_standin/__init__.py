@@ -1,25 +1,29 @@
-"""3D Slicer without the application: its real MRML libraries (PyPI: `slicer-core`), started headless.
+"""3D Slicer without the application: its real MRML libraries (PyPI: `slicer-core`), headless, with panels.
 
     import slicer_standin
     core = slicer_standin.start()              # slicer.mrmlScene, slicer.app, slicer.util work from here on
     module = slicer_standin.load_module(path)  # a scripted module file, as the module factory loads it
+    panel, widget = slicer_standin.show_module(path.stem)  # its panel, as the module selector shows it
 
-| file | what |
-|---|---|
-| `core.py` | the scene, the application logic, the logics of Slicer's modules |
-| `subject_hierarchy.py` | items that a Qt plugin makes in the application |
-| `file_io.py` | what is behind `slicer.util.load...` and `slicer.util.save...` |
-| `application.py` | `slicer.app`, `slicer.modules`, `start`, `load_module` |
-| `views.py` | slice and 3D pictures by Slicer's own displayable managers |
-| `python_files/` | small stand-ins for Slicer's pure Python files, used without a checkout of Slicer |
-
-With a checkout of Slicer (`start(slicer_source)` or the environment variable `SLICER_SOURCE`) its own Python
-files, colour tables and terminologies are used.
+What is where, and what to beware of: README.md beside this file.
 """
 
 from __future__ import annotations
 
-from .application import load_module, start
+from .application import start
 from .core import Core
+from .errors import StandInError
+from .module_factory import close_module, load_module, show_module
+from .panel_picture import save_picture
+from .pythonqt.dialogs import dialogs
 
-__all__ = ["Core", "load_module", "start"]
+__all__ = [
+    "Core",
+    "StandInError",
+    "close_module",
+    "dialogs",
+    "load_module",
+    "save_picture",
+    "show_module",
+    "start",
+]

@@ -1,9 +1,12 @@
-"""`slicer.app`, `slicer.modules`, and what the module factory does with a scripted module."""
+"""Starting Slicer: the scene, `qt`, `ctk`, `slicer.app`, `slicer.modules` and Slicer's Python files."""
 
 from __future__ import annotations
 
+import atexit
 import functools
-import importlib.util
+import gc
+import importlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -11,68 +14,19 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import slicer
+import slicer_core
+from slicer_contract.qt_classes import QtWidgets, shiboken6
 
+from . import main_window, modules
 from .core import Core
-from .file_io import CoreIOManager
+from .module_factory import load_module
+from .pythonqt.qt_module import make_qt_module
+from .slicer_app import qSlicerApplication
+from .widgets.all_widgets import add_slicer_widgets, make_ctk_module
 
-STANDIN_PYTHON_FILES = Path(__file__).parent / "python_files"
-
-
-class Application:
-    """The part of `slicer.app` that needs no window."""
-
-    majorVersion, minorVersion, applicationVersion = 5, 13, "5.13.0"
-    applicationName = mainApplicationName = "Slicer"
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._io_manager = CoreIOManager(core)
-        self.temporaryPath = str(core.temporary_path)
-        self.slicerHome = str(core.home)
-
-    def coreIOManager(self) -> CoreIOManager:
-        return self._io_manager
-
-    ioManager = coreIOManager
-
-    def mrmlScene(self) -> slicer.vtkMRMLScene:
-        return self._core.scene
-
-    def applicationLogic(self) -> slicer.vtkSlicerApplicationLogic:
-        return self._core.application_logic
-
-    def testingEnabled(self) -> bool:
-        return True
-
-    def processEvents(self) -> None:
-        """There is no event loop."""
-
-    def translate(self, _context: str, text: str) -> str:
-        return text
-
-
-class LoadableModule:
-    """`slicer.modules.<name>` of a C++ module."""
-
-    def __init__(self, name: str, logic: slicer.vtkMRMLAbstractLogic) -> None:
-        self.name = self.title = name
-        self._logic = logic
-
-    def logic(self) -> slicer.vtkMRMLAbstractLogic:
-        return self._logic
-
-
-class ScriptedModule:
-    """`slicer.modules.<name>` of a scripted module: the `parent` that its class describes itself to."""
-
-    def __init__(self, path: Path) -> None:
-        self.name, self.path = path.stem, str(path)
-        self.title, self.helpText, self.acknowledgementText = "", "", ""
-        self.categories: list[str] = []
-        self.dependencies: list[str] = []
-        self.contributors: list[str] = []
-        self.hidden = False
-        self.icon: Any = None
+HERE = Path(__file__).parent
+STANDIN_PYTHON_FILES = HERE / "python_files"
+SCRIPTED_MODULES = HERE / "scripted_modules"
 
 
 @functools.cache
@@ -86,39 +40,45 @@ def start(slicer_source: str | os.PathLike[str] | None = None) -> Core:
     source = Path(checkout) if checkout else None
     core = Core(source)
     slicer.mrmlScene = core.scene
+    sys.modules["qt"] = make_qt_module()
+    sys.modules["ctk"] = make_ctk_module()
+    add_slicer_widgets(slicer)
+    _give_libraries_their_names()
+    slicer.__path__.append(str(source / "Base/Python/slicer" if source else STANDIN_PYTHON_FILES))
+    slicer.util = importlib.import_module("slicer.util")
+    slicer.util.delayDisplay = _log_instead_of_showing
+    slicer.app = qSlicerApplication(core)
+    slicer.qSlicerApplication = qSlicerApplication
     slicer.modules = sys.modules["slicer.modules"] = ModuleType("slicer.modules")
     slicer.moduleNames = SimpleNamespace()
     for name, logic in core.logics.items():
-        setattr(slicer.modules, name.lower(), LoadableModule(name, logic))
-        setattr(slicer.moduleNames, name, name)
-    slicer.app = Application(core)
-    slicer.__path__.append(str(source / "Base/Python/slicer" if source else STANDIN_PYTHON_FILES))
-    if source:
-        _provide_qt_for_slicers_python_files()
-    slicer.util = importlib.import_module("slicer.util")
+        slicer.app.moduleManager()._add(name, modules.qSlicerLoadableModule(name, logic))
+    # Python would destroy it, since Qt does not hold windows without a parent.
+    core.main_window = main_window.qSlicerMainWindow()  # type: ignore[attr-defined]
+    load_module(SCRIPTED_MODULES / "SegmentEditor.py")
+    atexit.register(_destroy_widgets)
     return core
 
 
-def _provide_qt_for_slicers_python_files() -> None:
-    """Slicer's ScriptedLoadableModule.py imports qt and ctk; without a panel it only makes an icon."""
-    qt = ModuleType("qt")
-    qt.QIcon = Path  # type: ignore[attr-defined]
-    sys.modules.setdefault("qt", qt)
-    sys.modules.setdefault("ctk", ModuleType("ctk"))
+def _give_libraries_their_names() -> None:
+    """Code in Slicer imports its compiled libraries by these names."""
+    for name in dir(slicer_core):
+        library = getattr(slicer_core, name)
+        if isinstance(library, ModuleType):
+            sys.modules.setdefault(name, library)
+            sys.modules.setdefault(f"{name}Python", library)
+    sys.modules.setdefault("mrml", slicer)
 
 
-def load_module(path: Path) -> ModuleType:
-    """Load a scripted module file and instantiate its module class, as qSlicerScriptedLoadableModule does."""
-    name = path.stem
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader, path
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    parent = ScriptedModule(path)
-    setattr(slicer.modules, name.lower(), parent)
-    setattr(slicer.moduleNames, name, name)
-    spec.loader.exec_module(module)
-    setattr(slicer.modules, f"{name}Instance", getattr(module, name)(parent))
-    return module
+def _log_instead_of_showing(message: str, *_arguments: Any, **_options: Any) -> None:
+    """In place of `slicer.util.delayDisplay`, whose window would stay for a second."""
+    logging.getLogger(__name__).info(message)
+    slicer.app.processEvents()
+
+
+def _destroy_widgets() -> None:
+    """Python's own order of destruction at exit would abort the process."""
+    for widget in QtWidgets.QApplication.topLevelWidgets():
+        if shiboken6.isValid(widget):
+            shiboken6.delete(widget)
+    gc.collect()

@@ -1,0 +1,104 @@
+"""`qt.QUiLoader`: `.ui` files with the widgets of CTK and Slicer, and their declared connections."""
+
+from __future__ import annotations
+
+import os
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from slicer_contract.qt_classes import QtCore, QtUiTools, QtWidgets, qt_class
+
+from ..errors import StandInError
+from .attributes import stands_for_cpp
+from .connections import connect
+
+
+class QUiLoader(QtUiTools.QUiLoader):
+    """Raises StandInError for what Qt's own loader only prints: unknown classes, objects and signals."""
+
+    def createWidget(self, className: str, parent: Any = None, name: str = "") -> Any:
+        cls = _standin_class(className)
+        if cls is None:
+            return super().createWidget(className, parent, name)
+        widget = cls(parent)
+        QtCore.QObject.setObjectName(widget, name)
+        return widget
+
+    def load(self, device: Any, parent: Any = None) -> Any:
+        """Load from a path or an open QFile."""
+        root = ET.fromstring(_text(device))
+        # Here, for an exception in createWidget, which C++ calls, would end the process.
+        _check_classes(root)
+        connections = root.find("connections")
+        if connections is not None:
+            root.remove(connections)
+        enumerations = list(_take_enumerations(root))
+        buffer = QtCore.QBuffer()
+        buffer.setData(ET.tostring(root))
+        buffer.open(QtCore.QIODevice.ReadOnly)
+        widget = super().load(buffer, parent)
+        if widget is None:
+            raise StandInError(f"QUiLoader: {self.errorString()}")
+        for name, property_name, text in enumerations:
+            setattr(_object(widget, name), property_name, _enumeration_value(text))
+        for connection in connections if connections is not None else ():
+            _make_connection(widget, connection)
+        return widget
+
+
+def _check_classes(root: ET.Element) -> None:
+    for element in root.iter("widget"):
+        name = element.get("class", "")
+        if _standin_class(name) is None and not hasattr(QtWidgets, name) and name != "Line":
+            raise StandInError(f"the .ui file uses the widget class {name}, which has no stand-in")
+
+
+def _take_enumerations(root: ET.Element) -> Iterator[tuple[str, str, str]]:
+    """Take out the enum values that Qt cannot read for a class of Python: widget, property, text."""
+    for element in root.iter("widget"):
+        cls = _standin_class(element.get("class", ""))
+        for info in element.findall("property") if cls else ():
+            name, text = info.get("name", ""), info.findtext("enum") or info.findtext("set")
+            if text and isinstance(getattr(cls, name, None), QtCore.Property):
+                element.remove(info)
+                yield element.get("name", ""), name, text
+
+
+def _enumeration_value(text: str) -> int:
+    """`Qt::AlignLeft|Qt::AlignTop` as a number."""
+    value = 0
+    for part in text.split("|"):
+        scope, key = part.split("::")[0], part.rpartition("::")[2]
+        value |= int(getattr(_standin_class(scope) or qt_class(scope), key))
+    return value
+
+
+def _text(device: Any) -> str:
+    if isinstance(device, (str, os.PathLike)):
+        return Path(device).read_text(encoding="utf-8")
+    return bytes(device.readAll()).decode()
+
+
+def _standin_class(name: str) -> type | None:
+    for module in ("ctk", "slicer"):
+        cls = getattr(sys.modules.get(module), name, None)
+        if isinstance(cls, type) and stands_for_cpp(cls):
+            return cls
+    return None
+
+
+def _make_connection(widget: Any, connection: ET.Element) -> None:
+    sender, receiver = (_object(widget, connection.findtext(role, "")) for role in ("sender", "receiver"))
+    connect(sender, connection.findtext("signal", ""), receiver, connection.findtext("slot", ""))
+
+
+def _object(widget: Any, name: str) -> Any:
+    if QtCore.QObject.property(widget, "objectName") == name:
+        return widget
+    found = QtCore.QObject.findChild(widget, QtCore.QObject, name)
+    if found is None:
+        raise StandInError(f"a connection of the .ui file names an object that is not there: {name!r}")
+    return found
