@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +12,6 @@ import slicer
 import slicer_standin
 from bundles import tiny_bundle
 from mednext.errors import Cancelled, GeometryError, InputError, UnknownModelError
-from PySide6 import QtCore
 from slicer_nodes import add_volume, head
 
 MODULE = Path(__file__).parents[1] / "MedNeXtSegmentation" / "MedNeXtSegmentation.py"
@@ -22,18 +19,9 @@ LARGE = (96, 96, 96)
 PATIENCE_S = 120
 
 
-@functools.cache
-def application():
-    """The event loop: the stand-in's, if it has one."""
-    return QtCore.QCoreApplication.instance() or QtCore.QCoreApplication([])
-
-
 @pytest.fixture
-def logic(scene, monkeypatch):
-    """The module's logic, with Qt's own timers where the stand-in has none."""
-    application()
-    if not hasattr(sys.modules.get("qt"), "QTimer"):
-        monkeypatch.setitem(sys.modules, "qt", QtCore)
+def logic(scene):
+    """As a script in Slicer gets it."""
     return slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
 
 
@@ -79,7 +67,7 @@ def let_run(running, until=lambda: False):
     while running.running and not until():
         assert time.monotonic() - begin < PATIENCE_S
         before = time.monotonic()
-        application().processEvents()
+        slicer.app.processEvents()
         longest = max(longest, time.monotonic() - before)
         time.sleep(0.01)
     return longest
