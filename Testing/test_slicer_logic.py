@@ -134,7 +134,8 @@ def test_progress_is_told_in_stages(scene, logic, tiny):
     events = []
     logic.segment(add_volume(scene, head()), tiny.path, progressCallback=events.append)
     stages = list(dict.fromkeys(event["stage"] for event in events))
-    assert {"loading", "preprocessing", "network", "postprocessing"} == set(stages)
+    cold = ("starting", "loading")  # what a warm worker leaves out
+    assert [s for s in stages if s not in cold] == ["preprocessing", "network", "postprocessing"]
     tiles = [event for event in events if event["stage"] == "network"]
     assert tiles[-1]["done"] == tiles[-1]["total"]
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from mednext.protocol import Options
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from .engine_process import EngineProcess, ProgressCallback
+from .result_place import ResultPlace
 from .roi_from_node import roi_from_node
-from .segmentation_node import add_segmentation_node
-from .subject_hierarchy import place_beside
+from .run import ProgressCallback, Run
 from .volume_from_node import channels_from_nodes
+from .worker_client import shared_client
+
+if TYPE_CHECKING:
+    from .background_segmentation import BackgroundSegmentation
 
 
 class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -46,16 +50,55 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
         Raises a `mednext.errors.MedNeXtError` that tells the user what to do; the scene is then unchanged.
         """
-        nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
-        channels = channels_from_nodes(nodes)
-        options = Options(
-            model=str(model),
-            device=device,
-            folds=None if folds is None else tuple(folds),
-            mirroring=mirroring,
-            roi=roi_from_node(roiNode, nodes[0]) if roiNode else None,
-        )
-        segmentation = EngineProcess().segment(channels, options, progressCallback)
-        node = add_segmentation_node(nodes[0], segmentation, f"{nodes[0].GetName()} segmentation")
-        place_beside(node, nodes[0])
-        return node
+        run, place = _start(volumeNode, model, roiNode, device, folds, mirroring)
+        return place.add(run.wait(progressCallback))
+
+    def segmentAsync(
+        self,
+        volumeNode: slicer.vtkMRMLScalarVolumeNode | Sequence[slicer.vtkMRMLScalarVolumeNode],
+        model: str = "hippocampus",
+        *,
+        roiNode: slicer.vtkMRMLMarkupsROINode | None = None,
+        device: str = "auto",
+        folds: Sequence[int] | None = None,
+        mirroring: bool = True,
+        onProgress: ProgressCallback | None = None,
+        onDone: Callable[[slicer.vtkMRMLSegmentationNode], Any] | None = None,
+        onError: Callable[[Exception], Any] | None = None,
+    ) -> BackgroundSegmentation:
+        """Begin to segment a volume and return at once; Slicer's event loop does the rest.
+
+            running = logic.segmentAsync(volumeNode, onDone=lambda node: print(node.GetName()))
+            running.cancel()
+
+        The arguments are those of `segment`; for the callbacks see `BackgroundSegmentation`. The voxels are
+        read while the first progress events come: they should not change before.
+
+        Raises what is wrong with the nodes at once; every other error goes to `onError`.
+        """
+        from .background_segmentation import BackgroundSegmentation  # needs Qt, unlike the rest
+
+        run, place = _start(volumeNode, model, roiNode, device, folds, mirroring)
+        return BackgroundSegmentation(run, place.add, onProgress, onDone, onError)
+
+
+def _start(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode | Sequence[slicer.vtkMRMLScalarVolumeNode],
+    model: str,
+    roiNode: slicer.vtkMRMLMarkupsROINode | None,
+    device: str,
+    folds: Sequence[int] | None,
+    mirroring: bool,
+) -> tuple[Run, ResultPlace]:
+    """The run that segments, and where its result goes."""
+    nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
+    channels = channels_from_nodes(nodes)
+    options = Options(
+        model=str(model),
+        device=device,
+        folds=None if folds is None else tuple(folds),
+        mirroring=mirroring,
+        roi=roi_from_node(roiNode, nodes[0]) if roiNode else None,
+    )
+    place = ResultPlace(nodes[0])
+    return shared_client().start(channels, options, place.prepare), place

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import slicer
 import vtk
 from mednext.labels import Label
 from mednext.segmentation import Segmentation
-from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk
+
+from .label_voxels import LabelVoxels, label_voxels
 
 ATTRIBUTE_PREFIX = "MedNeXtSegmentation."
 
 
 def add_segmentation_node(
-    volume: slicer.vtkMRMLScalarVolumeNode, segmentation: Segmentation, name: str
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    segmentation: Segmentation,
+    name: str,
+    voxels: LabelVoxels | None = None,
 ) -> slicer.vtkMRMLSegmentationNode:
     """Add a segmentation node to the volume's scene, on its grid and under its parent transform.
 
     One segment per label, also for structures that were not found. All segments share one labelmap, with
-    the label values of the model.
+    the label values of the model. `voxels` are those of the segmentation's labelmap, if they were cut out
+    before.
     """
     scene = volume.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
@@ -28,36 +32,24 @@ def add_segmentation_node(
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     _set_provenance(node, segmentation.provenance)
-    image = _oriented_image(segmentation.labelmap, volume)
+    image = _oriented_image(voxels or label_voxels(segmentation.labelmap), volume)
     for label in segmentation.labels:
         node.GetSegmentation().AddSegment(_segment(label, image))
     return node
 
 
 def _oriented_image(
-    labelmap: np.ndarray, volume: slicer.vtkMRMLScalarVolumeNode
+    voxels: LabelVoxels, volume: slicer.vtkMRMLScalarVolumeNode
 ) -> slicer.vtkOrientedImageData:
-    """The part of the labelmap `(Z, Y, X)` that holds labels, at its place in the volume's grid."""
-    box = _foreground_box(labelmap)
+    """The voxels at their place in the volume's grid."""
     image = slicer.vtkOrientedImageData()
-    k, j, i = ((axis.start, axis.stop - 1) for axis in box)
+    k, j, i = ((axis.start, axis.stop - 1) for axis in voxels.box)
     image.SetExtent(*i, *j, *k)
-    scalars = numpy_to_vtk(labelmap[box].ravel(), deep=True, array_type=get_vtk_array_type(labelmap.dtype))
-    image.GetPointData().SetScalars(scalars)
+    image.GetPointData().SetScalars(voxels.scalars)
     ijk_to_ras = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(ijk_to_ras)
     image.SetImageToWorldMatrix(ijk_to_ras)
     return image
-
-
-def _foreground_box(labelmap: np.ndarray) -> tuple[slice, slice, slice]:
-    """The smallest box with every label; the first voxel where nothing was found."""
-    bounds = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(labelmap.any(axis=others))
-        bounds.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 1))
-    return bounds[0], bounds[1], bounds[2]
 
 
 def _segment(label: Label, image: slicer.vtkOrientedImageData) -> slicer.vtkSegment:

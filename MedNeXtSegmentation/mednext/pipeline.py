@@ -20,6 +20,7 @@ from .errors import ChannelError, OptionError, OutOfMemoryError
 from .extent import Extent, plan_extent
 from .field_of_view import field_of_view
 from .geometry import Roi, reorient_array
+from .loaded_networks import LoadedNetworks
 from .model import Model
 from .postprocessing import LabelWriter, keep_largest_components
 from .preprocessing import Preprocessed, preprocess
@@ -61,6 +62,7 @@ class _Run:
     uncertainty: bool
     progress: Callable[[Progress], None]
     cancelled: Callable[[], bool] | None
+    networks: LoadedNetworks
 
     @property
     def model(self) -> Model:
@@ -80,6 +82,7 @@ def segment(
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     threads: int | None = None,
+    networks: LoadedNetworks | None = None,
 ) -> Segmentation:
     """Segment a volume with a model.
 
@@ -104,6 +107,7 @@ def segment(
         progress: called after every step of every stage.
         cancelled: asked before every pass through a network; True ends the run.
         threads: threads of torch on the CPU; None leaves it to torch.
+        networks: those of the run before, used if they fit; those of this run are there afterwards.
 
     Returns:
         Labels on the grid of the (first) volume.
@@ -131,6 +135,7 @@ def segment(
         uncertainty,
         progress or (lambda _: None),
         cancelled,
+        LoadedNetworks() if networks is None else networks,
     )
     seen = field_of_view(volume, bundle.model, roi)
     try:
@@ -283,12 +288,13 @@ def _predict(
 
 
 def _load(run: _Run) -> list[nn.Module]:
-    loaded = _counter(run, "loading", len(run.folds))
-    networks: list[nn.Module] = []
-    for fold in run.folds:
-        networks.append(run.bundle.network(fold))
-        loaded()
-    return networks
+    missing = run.networks.missing(run.bundle, run.folds)
+    if missing:
+        loaded = _counter(run, "loading", len(missing))
+        for fold in missing:
+            run.networks.network(run.bundle, fold)
+            loaded()
+    return [run.networks.network(run.bundle, fold) for fold in run.folds]
 
 
 def _counter(run: _Run, stage: str, total: int) -> Callable[[], None]:

@@ -1,34 +1,58 @@
-"""What Slicer and the engine's process say to each other: voxels as files, events as lines of JSON.
+"""What Slicer and the worker say to each other: voxels as files, requests and events as lines of JSON.
 
-The asking side writes `request.json` and one `channel_<n>.npy` per channel into a new folder; the engine maps
-the channels into memory and adds `result.json`, `labelmap.npy` and, if asked for, `uncertainty.npy`.
-Meanwhile it says on its standard output how far it is, one event per line:
+For each run the asking side writes `request.json` and one `channel_<n>.npy` per channel into a new folder;
+the worker maps the channels into memory and adds `result.json`, `labelmap.npy` and, if asked for,
+`uncertainty.npy`. Requests go to the worker's standard input, one per line:
 
-    {"event": "progress", "stage": "network", "done": 3, "total": 8, "remaining_s": 4.2}
-    {"event": "done"}
-    {"event": "error", "error": "ChannelError", "message": "The model needs 4 channels, ..."}
+    {"request": "segment", "run": 1, "folder": "/tmp/mednext_...", "release_after_s": 300}
+    {"request": "cancel", "run": 1}
+
+Events come from its standard output, one per line. `hello` is the first, `ready` says that torch is imported,
+and each run ends with `done` or `error`. While the worker imports or segments, its heart beats every second.
+
+    {"event": "hello", "protocol": 1, "pid": 4711, "mednext": "0.1.0"}
+    {"event": "ready", "torch": "2.6.0"}
+    {"event": "heartbeat"}
+    {"event": "progress", "run": 1, "stage": "network", "done": 3, "total": 8, "remaining_s": 4.2}
+    {"event": "done", "run": 1}
+    {"event": "error", "run": 1, "error": "ChannelError", "message": "The model needs ...", "details": "..."}
+    {"event": "released"}
+
+The stages are "starting" (torch is still being imported) and those of `pipeline.Progress`. A run of null in
+an error means that the worker did not understand a request, or cannot work at all.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import errors
-from .fields import Fields
+from . import __version__, errors
+from .cancellation import check_cancelled
+from .fields import Fields, read_json
 from .geometry import Geometry, Roi
 from .labels import Label
 from .segmentation import Segmentation
+
+VERSION = 1
+HEARTBEAT_S = 1.0
+RELEASE_AFTER_S = 300.0  # a pause between two cases; then others may want the device
 
 REQUEST_FILE = "request.json"
 RESULT_FILE = "result.json"
 LABELMAP_FILE = "labelmap.npy"
 UNCERTAINTY_FILE = "uncertainty.npy"
+
+_LONGEST_PAUSE_S = 1e6
+_LARGEST_RUN = 2**53
+
+Message = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +76,105 @@ class Options:
     uncertainty: bool = False
 
 
-def write_request(folder: Path, channels: Sequence[Channel], options: Options) -> None:
-    """Write all that the engine needs for one run into an empty folder."""
+@dataclass(frozen=True)
+class SegmentRequest:
+    """Segment what lies in `folder`; after `release_after_s` seconds without a request, free the device."""
+
+    run: int
+    folder: str
+    release_after_s: float = RELEASE_AFTER_S
+
+
+@dataclass(frozen=True)
+class CancelRequest:
+    """End a run, or forget it if it has not begun."""
+
+    run: int
+
+
+Request = SegmentRequest | CancelRequest
+
+
+def format_message(message: Message) -> str:
+    """A request or an event as a line."""
+    return json.dumps(message) + "\n"
+
+
+def format_request(request: Request) -> str:
+    """A request as a line."""
+    name = "segment" if isinstance(request, SegmentRequest) else "cancel"
+    return format_message({"request": name, **asdict(request)})
+
+
+def parse_request(line: str | bytes) -> Request:
+    """The request in a line.
+
+    Raises:
+        EngineProcessError: there is none, or not one that this version knows.
+    """
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as cause:
+        raise errors.EngineProcessError(f"The request {line[:200]!r} is not JSON: {cause}.") from cause
+    fields = Fields(data, "request", errors.EngineProcessError)
+    kind = fields.text("request", choices=("segment", "cancel"))
+    run = fields.integer("run", 0, _LARGEST_RUN)
+    request: Request = CancelRequest(run)
+    if kind == "segment":
+        request = SegmentRequest(
+            run, fields.text("folder"), fields.number("release_after_s", 0, _LONGEST_PAUSE_S)
+        )
+    fields.finish()
+    return request
+
+
+def parse_event(line: str) -> Message:
+    """The event in a line; ValueError when it holds none."""
+    try:
+        event = json.loads(line)
+    except RecursionError as cause:
+        raise ValueError(f"not an event: {line[:200]!r}") from cause
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise ValueError(f"not an event: {line[:200]!r}")
+    return event
+
+
+def hello_event() -> Message:
+    """The first thing that a worker says."""
+    return {"event": "hello", "protocol": VERSION, "pid": os.getpid(), "mednext": __version__}
+
+
+def error_event(run: int | None, error: errors.MedNeXtError, details: str = "") -> Message:
+    """The event that carries an error to the other side, with what only a developer wants to know."""
+    event = {"event": "error", "run": run, "error": type(error).__name__, "message": str(error)}
+    return {**event, "details": details}
+
+
+def error_from_event(event: Message) -> errors.MedNeXtError:
+    """The error that an event carries, of the class that it had on the other side, with details as a note."""
+    known = getattr(errors, str(event.get("error")), None)
+    if not (isinstance(known, type) and issubclass(known, errors.MedNeXtError)):
+        known = errors.MedNeXtError
+    error = known(str(event.get("message")))
+    if event.get("details"):
+        error.add_note(str(event["details"]))
+    return error
+
+
+def write_request(
+    folder: Path,
+    channels: Sequence[Channel],
+    options: Options,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Write all that the worker needs for one run into an empty folder.
+
+    Raises:
+        Cancelled: `cancelled` answered True; it is asked before every slice.
+        OSError: the folder cannot be written, or the disk is full.
+    """
     for number, channel in enumerate(channels):
-        np.save(_channel_file(folder, number), channel.array, allow_pickle=False)
+        _save_by_slices(_channel_file(folder, number), channel.array, cancelled)
     request = {
         "channels": [{"name": channel.name, "geometry": asdict(channel.geometry)} for channel in channels],
         "options": asdict(options),
@@ -64,21 +183,28 @@ def write_request(folder: Path, channels: Sequence[Channel], options: Options) -
 
 
 def read_request(folder: Path) -> tuple[list[Channel], Options]:
-    """The request in a folder; its voxels stay on disk, mapped into memory."""
-    request = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
-    channels = [
-        Channel(
-            channel["name"],
-            np.load(_channel_file(folder, number), mmap_mode="r", allow_pickle=False),
-            Geometry(**channel["geometry"]),
-        )
-        for number, channel in enumerate(request["channels"])
-    ]
-    return channels, _read_options(request["options"])
+    """The request in a folder; its voxels stay on disk, mapped into memory.
+
+    Raises:
+        EngineProcessError: something is missing there, or not as `write_request` writes it.
+    """
+    request = read_json(folder / REQUEST_FILE, errors.EngineProcessError)
+    try:
+        channels = [
+            Channel(
+                channel["name"],
+                np.load(_channel_file(folder, number), mmap_mode="r", allow_pickle=False),
+                Geometry(**channel["geometry"]),
+            )
+            for number, channel in enumerate(request["channels"])
+        ]
+        return channels, _read_options(request["options"])
+    except (KeyError, TypeError, ValueError, OSError) as cause:
+        raise errors.EngineProcessError(f"The request in {folder} is not complete: {cause!r}.") from cause
 
 
 def write_result(folder: Path, segmentation: Segmentation) -> None:
-    """Write what the engine found beside the request."""
+    """Write what the engine found beside the request. Raises OSError when the disk is full."""
     np.save(folder / LABELMAP_FILE, segmentation.labelmap, allow_pickle=False)
     if segmentation.uncertainty is not None:
         np.save(folder / UNCERTAINTY_FILE, segmentation.uncertainty, allow_pickle=False)
@@ -106,28 +232,15 @@ def read_result(folder: Path) -> Segmentation:
     )
 
 
-def format_event(event: dict[str, Any]) -> str:
-    """An event as a line."""
-    return json.dumps(event) + "\n"
-
-
-def parse_event(line: str) -> dict[str, Any]:
-    """The event in a line; ValueError when it holds none."""
-    event = json.loads(line)
-    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-        raise ValueError(f"not an event: {line!r}")
-    return event
-
-
-def error_event(error: errors.MedNeXtError) -> dict[str, Any]:
-    """The event that carries an error to the other side."""
-    return {"event": "error", "error": type(error).__name__, "message": str(error)}
-
-
-def error_from_event(event: dict[str, Any]) -> errors.MedNeXtError:
-    """The error that an event carries, of the class that it had on the other side."""
-    known = getattr(errors, event["error"], errors.MedNeXtError)
-    return known(event["message"])
+def _save_by_slices(path: Path, array: np.ndarray, cancelled: Callable[[], bool] | None) -> None:
+    """Write `(Z, Y, X)` as .npy, so that it can be cancelled, and other threads run meanwhile."""
+    voxel_type = np.lib.format.dtype_to_descr(array.dtype)
+    header = {"descr": voxel_type, "fortran_order": False, "shape": array.shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for plane in array:
+            check_cancelled(cancelled)
+            file.write(np.ascontiguousarray(plane).data)
 
 
 def _read_options(options: dict[str, Any]) -> Options:

@@ -1,0 +1,50 @@
+"""Where a result belongs: the volume, as it was when its voxels were taken."""
+
+from __future__ import annotations
+
+import slicer
+import vtk
+from mednext.errors import GeometryError
+from mednext.segmentation import Segmentation
+
+from .label_voxels import LabelVoxels, label_voxels
+from .segmentation_node import add_segmentation_node
+from .subject_hierarchy import place_beside
+
+
+class ResultPlace:
+    """Remembers a volume's grid, so that a result never lands on another one."""
+
+    def __init__(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+        self._volume = volume
+        self._name = volume.GetName()
+        self._grid = _grid(volume)
+        self._voxels: LabelVoxels | None = None
+
+    def prepare(self, segmentation: Segmentation) -> None:
+        """Do what needs no scene, in the run's thread: `add` then takes milliseconds."""
+        self._voxels = label_voxels(segmentation.labelmap)
+
+    def add(self, segmentation: Segmentation) -> slicer.vtkMRMLSegmentationNode:
+        """Add the result as a new node on the volume's grid, beside it in its study.
+
+        Raises `GeometryError` when the volume was removed, or its grid was changed meanwhile.
+        """
+        if self._volume.GetScene() is None:
+            raise GeometryError(f'"{self._name}" was removed from the scene while it was segmented.')
+        if _grid(self._volume) != self._grid:
+            raise GeometryError(
+                f'The grid of "{self._name}" was changed while it was segmented: segment it again.'
+            )
+        name = f"{self._volume.GetName()} segmentation"
+        node = add_segmentation_node(self._volume, segmentation, name, self._voxels)
+        place_beside(node, self._volume)
+        return node
+
+
+def _grid(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:
+    """Dimensions and IJK to RAS without the parent transform, which the result will share."""
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    image = volume.GetImageData()
+    return (*(image.GetDimensions() if image else ()), *slicer.util.arrayFromVTKMatrix(matrix).ravel())

@@ -1,0 +1,213 @@
+"""Segments through the worker: starts it when it is needed, asks it, and survives whatever happens to it."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from mednext import protocol
+from mednext.errors import EngineProcessError
+from mednext.segmentation import Segmentation
+
+from .run import POLL_S, Run
+from .run_folder import remove_leftovers, run_folder
+from .worker_process import WorkerProcess, find_python
+
+SILENCE_S = 120.0  # importing torch from a cold disk stops the heartbeat for long; Cancel never waits for it
+CANCEL_ANSWER_S = 1.2
+SHUTDOWN_S = 2.0
+
+
+class WorkerClient:
+    """Keeps one worker, which stays warm between runs.
+
+        client = shared_client()
+        segmentation = client.start(channels, protocol.Options("hippocampus")).wait()
+
+    Runs are carried out one after the other. After a run that ended badly the next one starts a new worker if
+    need be. Nothing here raises before a run's `result`.
+
+    Args:
+        python: the Python to start; by default `find_python()`.
+        silence_s: a worker that is silent for so many seconds has hung, and is killed.
+
+    Attributes:
+        release_after_s: after so many seconds without a run the worker frees the device.
+    """
+
+    def __init__(self, python: str | None = None, *, silence_s: float = SILENCE_S) -> None:
+        self.release_after_s = protocol.RELEASE_AFTER_S
+        self._python = python
+        self._silence_s = silence_s
+        self._numbers = itertools.count(1)
+        self._turn = threading.Lock()
+        self._process: WorkerProcess | None = None
+        self._runs: list[Run] = []
+        self._cleaned = False
+
+    def prepare(self) -> None:
+        """Start the worker, so that torch is imported when the first run comes. Returns at once."""
+        threading.Thread(target=self._prepare, daemon=True).start()
+
+    def start(
+        self,
+        channels: Sequence[protocol.Channel],
+        options: protocol.Options,
+        prepare: Callable[[Segmentation], None] | None = None,
+    ) -> Run:
+        """Begin to segment; the channels' arrays must not change until the run has begun to report.
+
+        `prepare` is called with the result in the run's thread, before the run is finished.
+        """
+        self._runs = [run for run in self._runs if not run.finished]
+        run = Run(functools.partial(self._segment, channels, options, prepare))
+        self._runs.append(run)
+        return run
+
+    def shutdown(self) -> None:
+        """Cancel all runs and end the worker; the client can be used again."""
+        for run in self._runs:
+            run.cancel()
+        if self._process:
+            self._process.kill()
+        for run in self._runs:
+            run.join(SHUTDOWN_S)
+
+    def _prepare(self) -> None:
+        with self._turn:
+            try:
+                self._running_process()
+            except EngineProcessError:
+                return  # the first run says so
+
+    def _segment(
+        self,
+        channels: Sequence[protocol.Channel],
+        options: protocol.Options,
+        prepare: Callable[[Segmentation], None] | None,
+        run: Run,
+    ) -> Segmentation:
+        with self._turn_of(run), run_folder() as folder:
+            process = self._running_process()
+            protocol.write_request(folder, channels, options, lambda: run.cancelled)
+            request = protocol.SegmentRequest(next(self._numbers), str(folder), self.release_after_s)
+            _Conversation(process, run, request, self._silence_s).hold()
+            segmentation = protocol.read_result(folder)
+        if prepare:
+            prepare(segmentation)
+        run.check_cancelled()
+        return segmentation
+
+    @contextmanager
+    def _turn_of(self, run: Run) -> Iterator[None]:
+        """Wait until no other run is on its way."""
+        while not self._turn.acquire(timeout=POLL_S):
+            run.check_cancelled()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _running_process(self) -> WorkerProcess:
+        if not self._cleaned:
+            remove_leftovers()
+            self._cleaned = True
+        if not self._process or not self._process.alive:
+            self._process = WorkerProcess(self._python or find_python())
+        return self._process
+
+
+class _Conversation:
+    """One request, and what the worker says to it until its last word."""
+
+    def __init__(
+        self, process: WorkerProcess, run: Run, request: protocol.SegmentRequest, silence_s: float
+    ) -> None:
+        self._process = process
+        self._run = run
+        self._request = request
+        self._silence_limit_s = silence_s
+        self._asked = False
+        self._give_up: float | None = None  # when to stop waiting for the answer to a cancel
+
+    def hold(self) -> None:
+        """Ask, and return when the result is there. Raises the engine's error or EngineProcessError."""
+        self._ask()
+        silence_s = 0.0
+        while True:
+            self._cancel_if_wanted()
+            try:
+                event = self._process.events.get(timeout=POLL_S)
+            except queue.Empty:
+                silence_s += POLL_S  # not by the clock: a computer that slept is not a worker that hung
+                if silence_s > self._silence_limit_s:
+                    raise self._explain_silence() from None
+                continue
+            silence_s = 0.0
+            if self._is_last(event):
+                return
+
+    def _ask(self) -> None:
+        if self._process.greeted and not self._asked:
+            self._asked = True
+            self._process.send(self._request)
+
+    def _cancel_if_wanted(self) -> None:
+        if not self._run.cancelled:
+            return
+        if not self._asked:
+            self._run.check_cancelled()
+        if self._give_up is None:
+            self._give_up = time.monotonic() + CANCEL_ANSWER_S
+            self._process.send(protocol.CancelRequest(self._request.run))
+        elif time.monotonic() > self._give_up:
+            self._process.kill()
+            self._run.check_cancelled()
+
+    def _is_last(self, event: protocol.Message | None) -> bool:
+        """Take one event in; whether it is the last of the run. Raises the error that it carries."""
+        if event is None:
+            self._run.check_cancelled()
+            raise self._process.explain_end()
+        kind, ours = event["event"], event.get("run") == self._request.run
+        if kind == "hello":
+            self._greet(event)
+        elif kind == "progress" and ours:
+            self._run.report(event)
+        elif kind == "error" and (ours or event.get("run") is None):
+            raise protocol.error_from_event(event)
+        return kind == "done" and ours
+
+    def _greet(self, event: protocol.Message) -> None:
+        if event.get("protocol") != protocol.VERSION:
+            self._process.kill()
+            raise EngineProcessError(
+                f"The worker speaks version {event.get('protocol')} of the protocol, this module version "
+                f"{protocol.VERSION}: two versions of the extension are mixed. Restart Slicer; if that does "
+                "not help, install the extension again."
+            )
+        self._process.greeted = True
+        self._ask()
+
+    def _explain_silence(self) -> EngineProcessError:
+        self._process.kill()
+        error = EngineProcessError(
+            f"The worker had not been heard of for {self._silence_limit_s:g} s and was ended. The scene is "
+            "unchanged, and the next run starts a new worker; details are in Slicer's log."
+        )
+        error.add_note("\n".join(self._process.log))
+        return error
+
+
+@functools.cache
+def shared_client() -> WorkerClient:
+    """The client of this process; its worker ends with the process."""
+    client = WorkerClient()
+    atexit.register(client.shutdown)
+    return client

@@ -1,0 +1,139 @@
+"""The worker's process as its client sees it: requests go in, events and log lines come out, it can die."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+import mednext
+from mednext import protocol
+from mednext.allocator import tuned_environment
+from mednext.errors import EngineProcessError
+
+KILLED = (-9, 137)  # what Linux does to a process when memory runs out, seen directly and through a launcher
+KEPT_LINES = 500
+CLOSING_S = 1.0
+
+
+class WorkerProcess:
+    """A worker and the two threads that read what it says; they touch neither Qt nor MRML, and log nothing.
+
+    Attributes:
+        events: what the worker said, in order; None once it has ended.
+        log: the last lines that were no events: standard error, and what libraries print.
+        pid: of the worker itself, once it has said hello; PythonSlicer stands between it and this process.
+        greeted: whether the worker has said hello in this version of the protocol; set by the client.
+    """
+
+    def __init__(self, python: str) -> None:
+        """Start the worker. Raises EngineProcessError when that is impossible."""
+        self.events: queue.SimpleQueue[protocol.Message | None] = queue.SimpleQueue()
+        self.log: deque[str] = deque(maxlen=KEPT_LINES)
+        self.greeted = False
+        self.pid: int | None = None
+        try:
+            self._process = subprocess.Popen(
+                [python, "-m", "mednext.worker", "--parent", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(),
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError as error:
+            raise EngineProcessError(f"{python} could not be started ({error}): reinstall Slicer.") from error
+        self._logging = threading.Thread(target=self._keep_log, daemon=True)
+        self._logging.start()
+        threading.Thread(target=self._hear, daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def send(self, request: protocol.Request) -> None:
+        """Send a request; that a dead worker cannot hear it shows in `events`."""
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(protocol.format_request(request))
+            self._process.stdin.flush()
+        except OSError:
+            self.log.append("The request could not be sent: the worker had closed its input.")
+
+    def kill(self) -> None:
+        """End the process whatever it is doing, and wait until it has ended."""
+        # PythonSlicer is a launcher: killing it alone would leave Python running.
+        if self.alive:
+            with suppress(OSError):  # it ended by itself at this moment
+                if sys.platform != "win32":
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                elif self.pid:
+                    os.kill(self.pid, signal.SIGTERM)
+        self._process.kill()
+        self._process.wait()
+
+    def explain_end(self) -> EngineProcessError:
+        """Why the process ended without an answer, for people, with its last lines as a note."""
+        try:
+            exit_code = self._process.wait(timeout=CLOSING_S)
+        except subprocess.TimeoutExpired:  # it only closed its output
+            exit_code = 0
+            self.kill()
+        self._logging.join(CLOSING_S)
+        lines = [line for line in self.log if line.strip()]
+        reason = lines[-1] if lines else "it said nothing"
+        if exit_code in KILLED:
+            reason = "killed, probably for want of memory: close other programs or choose a smaller region"
+        error = EngineProcessError(
+            f"The engine's process ended without an answer (exit code {exit_code}): {reason}. "
+            "Slicer's scene is unchanged; the next run starts a new process. Details are in Slicer's log."
+        )
+        error.add_note("\n".join(lines))
+        return error
+
+    def _hear(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            try:
+                event = protocol.parse_event(line)
+            except ValueError:
+                self.log.append(line.rstrip())
+                continue
+            if event["event"] == "hello":
+                self.pid = event.get("pid")
+            self.events.put(event)
+        self.events.put(None)
+
+    def _keep_log(self) -> None:
+        assert self._process.stderr
+        for line in self._process.stderr:
+            self.log.append(line.rstrip())
+
+
+def find_python() -> str:
+    """The Python that has torch: Slicer's own `PythonSlicer`, outside Slicer the present one."""
+    python_slicer = shutil.which("PythonSlicer")
+    if python_slicer:
+        return python_slicer
+    # In the application this may be SlicerApp itself: starting that would open another Slicer.
+    if Path(sys.executable).name.lower().startswith("python"):
+        return sys.executable
+    raise EngineProcessError(f"PythonSlicer was not found on the PATH of {sys.executable}: reinstall Slicer.")
+
+
+def _environment() -> dict[str, str]:
+    """The child finds this very `mednext`, whatever else is installed."""
+    package_folder = str(Path(mednext.__file__).parents[1])
+    paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**tuned_environment(), "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"}

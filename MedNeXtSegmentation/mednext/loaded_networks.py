@@ -1,0 +1,47 @@
+"""Networks that stay loaded between runs, so that the next run with the same model begins at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .bundle import Bundle
+from .model import NetworkSpec
+
+if TYPE_CHECKING:
+    from .network import MedNeXt
+
+
+class LoadedNetworks:
+    """The networks of the last run, each on the device where it ran last.
+
+    A network is known by the SHA-256 of its weights and its description: what was replaced on disk is loaded
+    again.
+    """
+
+    def __init__(self) -> None:
+        self._networks: dict[tuple[str, NetworkSpec], MedNeXt] = {}
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+    def missing(self, bundle: Bundle, folds: Sequence[int]) -> list[int]:
+        """The folds that have to be loaded; networks that are not among `folds` are let go first."""
+        keys = {fold: _key(bundle, fold) for fold in folds}
+        self._networks = {key: self._networks[key] for key in keys.values() if key in self._networks}
+        return [fold for fold, key in keys.items() if key not in self._networks]
+
+    def network(self, bundle: Bundle, fold: int) -> MedNeXt:
+        """The network of one fold, loaded if need be. Raises the errors of `Bundle.network`."""
+        key = _key(bundle, fold)
+        if key not in self._networks:
+            self._networks[key] = bundle.network(fold)
+        return self._networks[key]
+
+    def clear(self) -> None:
+        """Let all of them go."""
+        self._networks.clear()
+
+
+def _key(bundle: Bundle, fold: int) -> tuple[str, NetworkSpec]:
+    return bundle.fold(fold).sha256, bundle.model.network
