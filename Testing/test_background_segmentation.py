@@ -141,6 +141,20 @@ def close_scene(volume):
     volume.GetScene().Clear(0)
 
 
+def write_into_volume(volume):
+    slicer.util.arrayFromVolume(volume)[:] = 0
+    slicer.util.arrayFromVolumeModified(volume)
+
+
+def test_a_volume_whose_voxels_were_written_meanwhile_gets_no_segmentation(scene, logic, tiny, listener):
+    volume = add_volume(scene, head())
+    running = logic.segmentAsync(volume, tiny, device="cpu", **listener.callbacks)
+    write_into_volume(volume)
+    let_run(running)
+    assert [type(error) for error in listener.errors] == [InputError]
+    assert not listener.nodes
+
+
 @pytest.mark.parametrize("change", [crop_volume, move_volume, close_scene])
 def test_a_volume_that_was_changed_meanwhile_gets_no_segmentation(scene, logic, tiny, listener, change):
     volume = add_volume(scene, head())

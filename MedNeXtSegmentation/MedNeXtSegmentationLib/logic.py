@@ -71,8 +71,8 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
             running = logic.segmentAsync(volumeNode, onDone=lambda node: print(node.GetName()))
             running.cancel()
 
-        The arguments are those of `segment`; for the callbacks see `BackgroundSegmentation`. The voxels are
-        read while the first progress events come: they should not change before.
+        The arguments are those of `segment`; for the callbacks see `BackgroundSegmentation`. A volume that
+        changes meanwhile gets no result.
 
         Raises what is wrong with the nodes at once; every other error goes to `onError`.
         """
@@ -100,5 +100,5 @@ def _start(
         mirroring=mirroring,
         roi=roi_from_node(roiNode, nodes[0]) if roiNode else None,
     )
-    place = ResultPlace(nodes[0])
+    place = ResultPlace(nodes)
     return shared_client().start(channels, options, place.prepare), place

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import slicer
 import vtk
-from mednext.errors import GeometryError
+from mednext.errors import GeometryError, InputError
 from mednext.segmentation import Segmentation
 
 from .label_voxels import LabelVoxels, label_voxels
@@ -13,12 +15,18 @@ from .subject_hierarchy import place_beside
 
 
 class ResultPlace:
-    """Remembers a volume's grid, so that a result never lands on another one."""
+    """Remembers the volumes of a run, so that a result never lands on another grid or on other voxels.
 
-    def __init__(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-        self._volume = volume
-        self._name = volume.GetName()
-        self._grid = _grid(volume)
+    The voxels are read from the nodes' own memory while Slicer goes on: where a script writes into them
+    meanwhile, nobody knows what the network saw.
+    """
+
+    def __init__(self, channels: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> None:
+        self._channels = list(channels)
+        self._volume = channels[0]
+        self._name = self._volume.GetName()
+        self._grid = _grid(self._volume)
+        self._written = [_last_written(channel) for channel in channels]
         self._voxels: LabelVoxels | None = None
 
     def prepare(self, segmentation: Segmentation) -> None:
@@ -28,7 +36,8 @@ class ResultPlace:
     def add(self, segmentation: Segmentation) -> slicer.vtkMRMLSegmentationNode:
         """Add the result as a new node on the volume's grid, beside it in its study.
 
-        Raises `GeometryError` when the volume was removed, or its grid was changed meanwhile.
+        Raises `GeometryError` when the volume was removed, or its grid was changed meanwhile, and
+        `InputError` when the voxels of a channel were.
         """
         if self._volume.GetScene() is None:
             raise GeometryError(f'"{self._name}" was removed from the scene while it was segmented.')
@@ -36,10 +45,23 @@ class ResultPlace:
             raise GeometryError(
                 f'The grid of "{self._name}" was changed while it was segmented: segment it again.'
             )
+        for channel, written in zip(self._channels, self._written, strict=True):
+            if _last_written(channel) != written:
+                raise InputError(
+                    f'The voxels of "{channel.GetName()}" were changed while it was segmented: '
+                    "segment it again."
+                )
         name = f"{self._volume.GetName()} segmentation"
         node = add_segmentation_node(self._volume, segmentation, name, self._voxels)
         place_beside(node, self._volume)
         return node
+
+
+def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
+    """VTK's time of the last change of the voxels."""
+    image = volume.GetImageData()
+    scalars = image.GetPointData().GetScalars() if image else None
+    return scalars.GetMTime() if scalars else 0
 
 
 def _grid(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:
