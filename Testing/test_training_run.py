@@ -10,10 +10,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from mednext import load_bundle
 from mednext.errors import GeometryError, OptionError, UnreadableImageError
 from mednext_training import cli
 from mednext_training.datasets import HIPPOCAMPUS, convert_hippocampus
-from mednext_training.evaluation import CaseResult, dice, markdown_table, mean_dice, validation_cases
+from mednext_training.evaluation import (
+    CaseResult,
+    dice,
+    evaluate,
+    markdown_table,
+    mean_dice,
+    validation_cases,
+)
+from mednext_training.publishing import record_accuracy
 from mednext_training.trainer import TRAINERS, nnUNetTrainerMedNeXt, train
 from mednext_training.workspace import Workspace
 
@@ -43,7 +52,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         write_case(folder / "source", f"case_{index}", index)
     root = ["--workspace", str(folder / "runs")]
     assert cli.main([*root, "convert", str(folder / "source")]) == 0
-    assert cli.main([*root, "plan", "--patch", "16", "16", "16"]) == 0
+    assert cli.main([*root, "plan", "--patch", "16", "32", "16"]) == 0
     return Workspace(folder / "runs")
 
 
@@ -112,6 +121,35 @@ def test_a_killed_training_resumes_from_its_last_epoch(make_trainer) -> None:
     assert train(third)
     assert (Path(third.output_folder) / "checkpoint_final.pth").is_file()
     assert not list(Path(third.output_folder).glob("*.part"))
+
+
+def test_a_finished_training_becomes_a_bundle_with_its_accuracy(
+    workspace: Workspace, make_trainer, tmp_path: Path
+) -> None:
+    train(make_trainer(epochs=2))
+    assert cli.main(["--workspace", str(workspace.root), "export", str(tmp_path / "model")]) == 0
+    bundle = load_bundle(tmp_path / "model")
+    assert bundle.model.orientation == "LPS"
+    assert bundle.model.field_of_view == (20.0, 22.0, 18.0)
+    assert [label.name for label in bundle.model.labels] == ["anterior hippocampus", "posterior hippocampus"]
+
+    cases = validation_cases(workspace, HIPPOCAMPUS, 0)
+    results = evaluate(bundle, workspace.raw / HIPPOCAMPUS.folder_name, cases, mirroring=False)
+    assert [result.case for result in results] == cases
+    weights = (tmp_path / "model" / "fold_0.safetensors").read_bytes()
+    record_accuracy(bundle, results, "a test")
+    accuracy = load_bundle(tmp_path / "model").model.accuracy
+    assert accuracy is not None
+    assert (accuracy["source"], accuracy["cases"]) == ("a test", len(cases))
+    assert (tmp_path / "model" / "fold_0.safetensors").read_bytes() == weights
+
+
+def test_exporting_before_training_is_an_explained_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert cli.main(["--workspace", str(tmp_path), "export", str(tmp_path / "model")]) == 2
+    assert "train first" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_recipe_is_that_of_the_reference(make_trainer) -> None:

@@ -50,7 +50,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from mednext.checkpoints import ImportOptions
     from mednext.checkpoints.label_naming import find_task
 
-    from .publishing import export_bundle
+    from .publishing import export_bundle, results_folder
 
     task = find_task(arguments.task)
     images = arguments.workspace.raw / HIPPOCAMPUS.folder_name / "imagesTr"
@@ -67,9 +67,8 @@ def _export(arguments: argparse.Namespace) -> None:
         citation=" ".join(task.citations),
         training_data=f"{task.dataset.name}, {task.dataset.url}",
     )
-    export_bundle(
-        arguments.workspace, HIPPOCAMPUS, arguments.variant, arguments.kernel, arguments.target, options
-    )
+    source = results_folder(arguments.workspace, HIPPOCAMPUS, arguments.variant, arguments.kernel)
+    export_bundle(source, arguments.target, options, task.description)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mednext.atomic import replacing
 from mednext.bundle import Bundle
@@ -25,24 +26,22 @@ def results_folder(workspace: Workspace, dataset: Dataset, variant: str, kernel_
     return workspace.results / dataset.folder_name / f"{trainer}__{PLANS_NAME}__{CONFIGURATION}"
 
 
-def export_bundle(
-    workspace: Workspace,
-    dataset: Dataset,
-    variant: str,
-    kernel_size: int,
-    target: Path,
-    options: ImportOptions,
-) -> Bundle:
+def export_bundle(source: Path, target: Path, options: ImportOptions, description: str) -> Bundle:
     """Make a bundle of trained folds.
+
+    Args:
+        source: see `results_folder`.
+        target: folder of the bundle; its name is the model's name.
+        options: of the import; its `images` give orientation and field of view.
+        description: what the model is for, in words for a radiologist.
 
     Raises:
         CheckpointError: nothing was trained yet, or a checkpoint is damaged.
         BundleError, OutputError: the bundle cannot be written.
     """
-    source = results_folder(workspace, dataset, variant, kernel_size)
     if not source.is_dir():
         raise CheckpointError(f"{source} does not exist: train first, with 'mednext-train train'.")
-    return import_checkpoint(source, target, options)
+    return _rewrite(import_checkpoint(source, target, options), description=description)
 
 
 def record_accuracy(bundle: Bundle, results: Sequence[CaseResult], source: str) -> Bundle:
@@ -58,7 +57,12 @@ def record_accuracy(bundle: Bundle, results: Sequence[CaseResult], source: str) 
         "cases": len(results),
         "dice": {label: round(value, 4) for label, value in mean_dice(results).items()},
     }
-    model = replace(bundle.model, accuracy=accuracy)
+    return _rewrite(bundle, accuracy=accuracy)
+
+
+def _rewrite(bundle: Bundle, **changes: Any) -> Bundle:
+    """Change what `model.json` says; the weights are not touched."""
+    model = replace(bundle.model, **changes)
     with replacing(bundle.path / MODEL_FILE) as temporary:
         temporary.write_text(json_text(model.to_json()) + "\n", encoding="utf-8")
     return Bundle(bundle.path, model)
