@@ -26,8 +26,8 @@ def locate(monkeypatch):
 def finished(tmp_path_factory):
     """The folder and the printed lines of a run with the shipped model, without mirroring to save time."""
     output = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, str(DEMO / "run_demo.py"), "--output", str(output), "--no-mirror"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(DEMO / "run_demo.py"), "--output", output.name, "--no-mirror"]
+    result = subprocess.run(command, cwd=output.parent, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return output, result.stdout
 

@@ -19,7 +19,7 @@ import slicer  # noqa: E402 - found on the path that was just set
 import slicer_standin  # noqa: E402
 from hippocampi import LATERALITY_CODES, crop, join, volumes_ml  # noqa: E402
 from locate import hippocampus_centres, is_head  # noqa: E402
-from mednext.errors import MedNeXtError  # noqa: E402
+from mednext.errors import MedNeXtError, OutputError  # noqa: E402
 from mednext.volume import read_volume  # noqa: E402
 from pictures import draw  # noqa: E402
 from template_head import template_file  # noqa: E402
@@ -42,7 +42,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--image", type=Path, default=template_file(), help="a T1-weighted MR image")
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "demo" / "output", help="folder for the results"
+        "--output",
+        type=lambda text: Path(text).resolve(),  # MRML takes a relative path for one in the scene's folder
+        default=ROOT / "demo" / "output",
+        help="folder for the results",
     )
     parser.add_argument("--model", default="hippocampus", help="name or folder of a model")
     parser.add_argument("--no-mirror", action="store_true", help="8 times faster, a little less accurate")
@@ -95,9 +98,10 @@ def save(
 ) -> None:
     """The segmentation, the scene and the picture."""
     folder.mkdir(parents=True, exist_ok=True)
-    slicer.util.saveNode(result, str(folder / "hippocampi.seg.nrrd"), properties={})
+    written = slicer.util.saveNode(result, str(folder / "hippocampi.seg.nrrd"), properties={})
     result.CreateClosedSurfaceRepresentation()
-    slicer.util.saveScene(str(folder / "hippocampi.mrb"))
+    if not (written and slicer.util.saveScene(str(folder / "hippocampi.mrb"))):
+        raise OutputError(f"The results could not be written to {folder}: choose another folder.")
     draw(core, image, result, folder / "hippocampi.png")
 
 
