@@ -142,7 +142,7 @@ def close_scene(volume):
 
 
 def write_into_volume(volume):
-    slicer.util.arrayFromVolume(volume)[:] = 0
+    slicer.util.arrayFromVolume(volume)[0, 0, 0] += 1
     slicer.util.arrayFromVolumeModified(volume)
 
 

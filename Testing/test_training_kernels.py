@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from mednext.network import MedNeXt
@@ -9,7 +10,7 @@ from mednext_training import native_build
 from mednext_training.channels_last import use_native_kernels
 from torch import Tensor
 
-SIDES = (16, 32, 16)
+SIDES = (32, 32, 16)
 
 
 def small_network(**options: object) -> MedNeXt:
@@ -18,14 +19,13 @@ def small_network(**options: object) -> MedNeXt:
     return MedNeXt(in_channels=2, num_classes=3, **(arguments | options))
 
 
-def outputs_and_gradients(network: MedNeXt, image: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
-    outputs = network(image)
-    loss = torch.stack(
-        [(head * torch.linspace(0, 1, head.numel()).view(head.shape)).mean() for head in outputs]
-    )
-    network.zero_grad()
-    loss.sum().backward()
-    return outputs, {name: parameter.grad for name, parameter in network.named_parameters()}
+def logits_and_gradients(network: MedNeXt, image: Tensor) -> dict[str, Tensor]:
+    """The logits of each head, and the gradient of each parameter, by name."""
+    heads = network(image)
+    losses = [(head * torch.linspace(0, 1, head.numel()).to(head).view(head.shape)).mean() for head in heads]
+    torch.stack(losses).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    return {f"head {level}": head.detach() for level, head in enumerate(heads)} | gradients
 
 
 @pytest.fixture
@@ -46,20 +46,20 @@ def needs_compiler() -> None:
     ],
     ids=lambda options: "-".join(str(value) for value in options.values()),
 )
-def test_native_kernels_give_the_same_logits_and_gradients(options: dict) -> None:
+def test_native_kernels_are_as_near_to_double_precision_as_torchs_layers(options: dict) -> None:
     image = torch.randn(2, 2, *SIDES, generator=torch.Generator().manual_seed(1))
-    plain, native = small_network(**options), small_network(**options)
+    native = small_network(**options)
     assert use_native_kernels(native)
 
-    expected, expected_gradients = outputs_and_gradients(plain, image)
-    found, gradients = outputs_and_gradients(native, image)
+    exact = logits_and_gradients(small_network(**options).double(), image.double())
+    torchs = logits_and_gradients(small_network(**options), image)
+    found = logits_and_gradients(native, image)
 
-    for a, b in zip(expected, found, strict=True):
-        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-4)
-    for name, gradient in expected_gradients.items():
+    for name, value in exact.items():
         # the norm cancels the bias of the depthwise convolution: its gradient is rounding noise
-        scale = 1.0 if name.endswith("conv1.bias") else float(gradient.abs().max())
-        assert float((gradients[name] - gradient).abs().max()) <= 1e-4 * scale, name
+        scale = 1.0 if name.endswith("conv1.bias") else float(value.abs().max())
+        error = float((found[name] - value).abs().max())
+        assert error <= 4 * float((torchs[name] - value).abs().max()) + 2e-5 * scale, name
 
 
 @pytest.mark.usefixtures("needs_compiler")
@@ -69,6 +69,12 @@ def test_native_kernels_leave_names_and_values_of_the_weights_alone() -> None:
     assert list(native.state_dict()) == list(plain.state_dict())
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(native.state_dict()[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("needs_compiler")
+def test_loading_the_kernels_leaves_the_smallest_numbers_of_the_process_alone() -> None:
+    smallest = np.array([np.finfo(np.float64).smallest_subnormal])
+    assert (smallest * 1.0)[0] > 0
 
 
 def test_two_dimensional_networks_stay_on_torch() -> None:

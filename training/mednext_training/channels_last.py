@@ -151,9 +151,11 @@ class _NativeUpBlock(_NativeBlock, UpBlock):
     def forward(self, x: Tensor) -> Tensor:
         y = F.pad(_to_channels_last(self.transform(x)), (0, 0, 1, 0, 1, 0, 1, 0))
         if self.residual:
-            assert self.res_conv.bias is not None
-            y[:, 1:, 1:, 1:] += self.res_conv.bias
-            y[:, 1::2, 1::2, 1::2] += F.linear(_to_channels_last(x), self.res_conv.weight.flatten(1).t())
+            layer = self.res_conv
+            assert isinstance(layer, nn.ConvTranspose3d)
+            assert layer.bias is not None
+            y[:, 1:, 1:, 1:] += layer.bias
+            y[:, 1::2, 1::2, 1::2] += F.linear(_to_channels_last(x), layer.weight.flatten(1).t())
         return _to_channels_first(y)
 
 

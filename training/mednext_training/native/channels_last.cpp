@@ -69,6 +69,33 @@ inline Span valid(int64_t outputs, int64_t size, int64_t stride, int64_t tap, in
     return {first, std::max<int64_t>(0, std::min(outputs - 1, last) - first + 1)};
 }
 
+// Sum over voxels of (x - centre)^power for every channel: floats over short runs, doubles over runs.
+template <int power>
+std::vector<double> channel_moments(const float* x, const float* centre, int64_t voxels, int64_t channels,
+                                    int threads) {
+    constexpr int64_t chunk = 64;
+    std::vector<std::vector<double>> parts(std::max(threads, 1), std::vector<double>(channels, 0.0));
+    in_parallel(voxels, threads, [&](int64_t begin, int64_t end, int thread) {
+        std::vector<float> run(channels);
+        for (int64_t v0 = begin; v0 < end; v0 += chunk) {
+            std::fill(run.begin(), run.end(), 0.0f);
+            float* __restrict sum = run.data();
+            for (int64_t v = v0; v < std::min(v0 + chunk, end); ++v) {
+                const float* __restrict value = x + v * channels;
+                for (int64_t c = 0; c < channels; ++c) {
+                    const float d = value[c] - centre[c];
+                    sum[c] += power == 1 ? d : d * d;
+                }
+            }
+            for (int64_t c = 0; c < channels; ++c) parts[thread][c] += run[c];
+        }
+    });
+    std::vector<double> total(channels, 0.0);
+    for (const auto& part : parts)
+        for (int64_t c = 0; c < channels; ++c) total[c] += part[c];
+    return total;
+}
+
 }  // namespace
 
 extern "C" {
@@ -176,36 +203,16 @@ void depthwise_kernel_gradient(const float* large, const float* small, float* gr
 // Mean and 1 / sqrt(variance + eps) over `voxels` for every (batch, channel).
 void channel_statistics(const float* x, float* mean, float* scale, int64_t n, int64_t voxels, int64_t channels,
                         float eps, int threads) {
-    constexpr int64_t chunk = 256;  // float sums over short runs, double sums over runs
+    const std::vector<float> zero(channels, 0.0f);
     for (int64_t batch = 0; batch < n; ++batch) {
         const float* in = x + batch * voxels * channels;
-        std::vector<std::vector<double>> sums(std::max(threads, 1), std::vector<double>(2 * channels, 0.0));
-        in_parallel(voxels, threads, [&](int64_t begin, int64_t end, int thread) {
-            std::vector<float> sum(channels), square(channels);
-            for (int64_t v0 = begin; v0 < end; v0 += chunk) {
-                std::fill(sum.begin(), sum.end(), 0.0f);
-                std::fill(square.begin(), square.end(), 0.0f);
-                float* __restrict s = sum.data();
-                float* __restrict q = square.data();
-                for (int64_t v = v0; v < std::min(v0 + chunk, end); ++v) {
-                    const float* __restrict value = in + v * channels;
-                    for (int64_t c = 0; c < channels; ++c) {
-                        s[c] += value[c];
-                        q[c] += value[c] * value[c];
-                    }
-                }
-                for (int64_t c = 0; c < channels; ++c) {
-                    sums[thread][c] += s[c];
-                    sums[thread][channels + c] += q[c];
-                }
-            }
-        });
+        float* average = mean + batch * channels;
+        const auto sums = channel_moments<1>(in, zero.data(), voxels, channels, threads);
+        for (int64_t c = 0; c < channels; ++c) average[c] = static_cast<float>(sums[c] / voxels);
+        // around the mean, not around zero: at the bottleneck the mean is many times the deviation
+        const auto squares = channel_moments<2>(in, average, voxels, channels, threads);
         for (int64_t c = 0; c < channels; ++c) {
-            double sum = 0, square = 0;
-            for (const auto& part : sums) sum += part[c], square += part[channels + c];
-            const double average = sum / voxels, variance = std::max(0.0, square / voxels - average * average);
-            mean[batch * channels + c] = static_cast<float>(average);
-            scale[batch * channels + c] = static_cast<float>(1.0 / std::sqrt(variance + eps));
+            scale[batch * channels + c] = static_cast<float>(1.0 / std::sqrt(squares[c] / voxels + eps));
         }
     }
 }
