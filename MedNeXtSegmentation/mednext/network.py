@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -67,9 +67,12 @@ class MedNeXtBlock(nn.Module):
         expansion: width of the hidden layer as a multiple of `in_channels`.
         kernel_size: side of the depthwise kernel.
         dimensions: 2 or 3.
-        residual: add the input to the output.
+        residual: add the input to the output, in resampling blocks through a strided 1x1x1 convolution.
         grn: global response normalisation after the GELU.
     """
+
+    depthwise: ClassVar[Mapping[int, type[nn.Module]]] = _CONVOLUTION
+    stride: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -82,25 +85,28 @@ class MedNeXtBlock(nn.Module):
         grn: bool = False,
     ) -> None:
         super().__init__()
-        convolution = _CONVOLUTION[dimensions]
+        layer, pointwise = self.depthwise[dimensions], _CONVOLUTION[dimensions]
         hidden = expansion * in_channels
         self.residual = residual
-        self.conv1 = self._depthwise(in_channels, kernel_size, dimensions)
+        self.conv1 = layer(
+            in_channels,
+            in_channels,
+            kernel_size,
+            stride=self.stride,
+            padding=kernel_size // 2,
+            groups=in_channels,
+        )
         self.norm = nn.GroupNorm(in_channels, in_channels)
-        self.conv2 = convolution(in_channels, hidden, 1)
+        self.conv2 = pointwise(in_channels, hidden, 1)
         self.act = nn.GELU()
-        self.conv3 = convolution(hidden, out_channels, 1)
+        self.conv3 = pointwise(hidden, out_channels, 1)
         self.grn = grn
         if grn:
             shape = (1, hidden) + (1,) * dimensions
             self.grn_beta = nn.Parameter(torch.zeros(shape))
             self.grn_gamma = nn.Parameter(torch.zeros(shape))
-
-    @staticmethod
-    def _depthwise(channels: int, kernel_size: int, dimensions: int) -> nn.Module:
-        return _CONVOLUTION[dimensions](
-            channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
-        )
+        if residual and self.stride > 1:
+            self.res_conv = layer(in_channels, out_channels, 1, stride=self.stride)
 
     def transform(self, x: Tensor) -> Tensor:
         """The block without its residual path."""
@@ -115,27 +121,9 @@ class MedNeXtBlock(nn.Module):
 
 
 class DownBlock(MedNeXtBlock):
-    """A block whose depthwise convolution has stride 2; the residual path is a strided 1x1x1 convolution."""
+    """A block whose depthwise convolution has stride 2."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        expansion: int,
-        kernel_size: int,
-        dimensions: int = 3,
-        residual: bool = True,
-        grn: bool = False,
-    ) -> None:
-        super().__init__(in_channels, out_channels, expansion, kernel_size, dimensions, residual, grn)
-        if residual:
-            self.res_conv = _CONVOLUTION[dimensions](in_channels, out_channels, 1, stride=2)
-
-    @staticmethod
-    def _depthwise(channels: int, kernel_size: int, dimensions: int) -> nn.Module:
-        return _CONVOLUTION[dimensions](
-            channels, channels, kernel_size, stride=2, padding=kernel_size // 2, groups=channels
-        )
+    stride = 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, Z/2, Y/2, X/2)`."""
@@ -149,25 +137,8 @@ class UpBlock(MedNeXtBlock):
     Everything runs on 2n-1 voxels per axis; one zero plane on the left of each axis completes 2n.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        expansion: int,
-        kernel_size: int,
-        dimensions: int = 3,
-        residual: bool = True,
-        grn: bool = False,
-    ) -> None:
-        super().__init__(in_channels, out_channels, expansion, kernel_size, dimensions, residual, grn)
-        if residual:
-            self.res_conv = _TRANSPOSED[dimensions](in_channels, out_channels, 1, stride=2)
-
-    @staticmethod
-    def _depthwise(channels: int, kernel_size: int, dimensions: int) -> nn.Module:
-        return _TRANSPOSED[dimensions](
-            channels, channels, kernel_size, stride=2, padding=kernel_size // 2, groups=channels
-        )
+    depthwise = _TRANSPOSED
+    stride = 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, 2Z, 2Y, 2X)`."""
