@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import TINY_NETWORK, tiny_bundle, tiny_regions
-from mednext.bundle import Bundle, Channel
+from mednext.bundle import Bundle, Channel, load_bundle
 from mednext.geometry import Geometry, reorient_array
 from mednext.pipeline import segment
 from mednext.preprocessing import preprocess
@@ -162,3 +162,18 @@ def test_labels_of_a_real_abdomen_equal_nnunet(
     else:
         judged = segment_by_v1(volume, bundle, mirroring=False)
     assert agreement(ours, judged) >= 0.999
+
+
+@pytest.mark.real_data
+def test_the_default_models_labels_of_real_hippocampi_equal_nnunet_v2(
+    real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle("hippocampus")
+    for image in sorted((real_data / "hippocampus" / "images").glob("*.nii.gz"))[:3]:
+        volume = read_volume(image)
+        judged = segment_by_nnunet(volume, bundle, False, monkeypatch).labels
+        ours = segment(volume, bundle, mirroring=False, device="cpu").labelmap
+        assert set(np.unique(ours)) == {0, 1, 2}
+        # of the structure's voxels, not of the image's: the background alone would make 95 %
+        different = int((ours != judged).sum())
+        assert different <= 0.001 * int((judged > 0).sum())

@@ -61,10 +61,10 @@ class BackgroundSegmentation:
     def _finish(self) -> None:
         try:
             node = self._add(self._run.result())
-        except Exception as error:
+        except Exception as error:  # boundary: the panel must hear of every failure, or it waits for ever
             if not self._onError:
                 raise
-            self._onError(error)  # all of them: the panel must not wait for ever
+            self._onError(error)
             return
         if self._onDone:
             self._onDone(node)

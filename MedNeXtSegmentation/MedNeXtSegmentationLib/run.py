@@ -71,10 +71,10 @@ class Run:
                 self._thread.join(POLL_S)
                 self._tell(progress)
             self._tell(progress)
-        except BaseException:
-            self.cancel()
-            self._thread.join()
-            raise
+        finally:
+            if not self.finished:
+                self.cancel()
+                self._thread.join()
         return self.result()
 
     def cancel(self) -> None:
@@ -114,6 +114,6 @@ class Run:
             self._outcome = self._carry_out(self)
         except MedNeXtError as error:
             self._outcome = error
-        except Exception as error:  # noqa: BLE001 - a thread's own traceback would be printed through Qt
+        except Exception as error:  # noqa: BLE001  # boundary: a thread's traceback would be printed through Qt
             self._outcome = EngineProcessError(f"The run failed by a fault of this program: {error!r}.")
             self._outcome.add_note(traceback.format_exc())

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         console.forget_output()
         return 0
-    except Exception as error:
+    except Exception as error:  # boundary: a defect of ours gets its own exit code and a log
         logger.exception("Unexpected error")
         return console.crashed(error)
     return 0

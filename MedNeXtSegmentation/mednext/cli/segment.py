@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,14 +61,12 @@ def run(options: argparse.Namespace, console: Console) -> None:
     dicom = options.images[0] if format == "dicom" else None
     _check_places(options, dicom)
     segmentation = _segmentation(options, console)
-    if segmentation.uncertainty is not None:
-        write_image(options.uncertainty, segmentation.uncertainty, segmentation.geometry)
-    try:
-        write_segmentation(options.output, segmentation, format, source=dicom)
-    except BaseException:
+    with ExitStack() as undo:
         if segmentation.uncertainty is not None:
-            options.uncertainty.unlink(missing_ok=True)
-        raise
+            write_image(options.uncertainty, segmentation.uncertainty, segmentation.geometry)
+            undo.callback(options.uncertainty.unlink, missing_ok=True)
+        write_segmentation(options.output, segmentation, format, source=dicom)
+        undo.pop_all()  # both are written: both stay
     _report(options, console, segmentation)
 
 
