@@ -143,6 +143,12 @@ def test_a_result_that_is_there_is_replaced_when_asked_to(run: Run, image: Path,
     assert sitk.ReadImage("out.nii.gz").GetSize() == (30, 28, 20)
 
 
+def test_an_empty_file_that_reserves_the_name_is_written_to(run, tiny, image):
+    Path("reserved.nii.gz").touch()
+    run("segment", image, "--model", tiny.path, "-o", "reserved.nii.gz", "--no-mirror")
+    assert Path("reserved.nii.gz").stat().st_size > 0
+
+
 def test_people_read_volumes_in_ml(image: Path, tiny: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["segment", str(image), "--model", str(tiny.path), "-o", "out.seg.nrrd", "--threads", "1"]) == 0

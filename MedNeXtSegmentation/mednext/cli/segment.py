@@ -85,11 +85,16 @@ def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
             raise OptionError(f"{options.output} cannot hold both the segmentation and the uncertainty.")
         places.append(options.uncertainty)
     for place in places:
-        if place.exists() and not options.overwrite:
+        if place.exists() and not options.overwrite and _holds_something(place):
             raise OutputError(f"{place} is there already. Choose another name, or add --overwrite.")
         check_place(place)
     if dicom is not None:
         series_of(dicom)
+
+
+def _holds_something(place: Path) -> bool:
+    """Whether there is anything to lose; programs reserve the name of a file by making an empty one."""
+    return not place.is_file() or place.stat().st_size > 0
 
 
 def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation:
