@@ -6,8 +6,10 @@ import ctypes
 import hashlib
 import logging
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -21,9 +23,12 @@ FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shar
 
 @cache
 def native_library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where there is no compiler or it fails (one line in the log says why)."""
+    """The compiled kernels, or None where there is no compiler or it fails (one line in the log says why).
+
+    Not tried on Windows, where a library of MinGW's does not load into Python by itself.
+    """
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
+    if compiler is None or sys.platform == "win32":
         logger.warning("No C++ compiler found: training runs on torch's own, slower layers.")
         return None
     digest = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode() + _processor()).hexdigest()[:16]
@@ -46,5 +51,5 @@ def _processor() -> bytes:
     """What -march=native depends on: a home folder may be shared by machines with other processors."""
     information = Path("/proc/cpuinfo")
     if not information.exists():
-        return os.uname().machine.encode()
+        return platform.machine().encode()
     return next((line for line in information.read_bytes().splitlines() if line.startswith(b"flags")), b"")
