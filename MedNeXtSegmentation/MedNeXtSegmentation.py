@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import slicer
 from MedNeXtSegmentationLib.logic import MedNeXtSegmentationLogic
+from MedNeXtSegmentationLib.widget import MedNeXtSegmentationWidget
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
-__all__ = ["MedNeXtSegmentation", "MedNeXtSegmentationLogic", "MedNeXtSegmentationTest"]
+__all__ = [
+    "MedNeXtSegmentation",
+    "MedNeXtSegmentationLogic",
+    "MedNeXtSegmentationTest",
+    "MedNeXtSegmentationWidget",
+]
 
 
 class MedNeXtSegmentation(ScriptedLoadableModule):
@@ -20,7 +26,6 @@ class MedNeXtSegmentation(ScriptedLoadableModule):
         parent.title = _("MedNeXt Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Segmentations"]
-        parent.hidden = True  # it has no panel: scripts and the Python console use it
         parent.contributors = ["The authors of SlicerMedNeXtSegmentation"]
         parent.helpText = _(
             "Segments organs, tumours and brain structures in CT and MR volumes with MedNeXt networks. "

@@ -9,6 +9,7 @@ import vtk
 from mednext.errors import GeometryError, InputError
 from mednext.segmentation import Segmentation
 
+from .found_volumes import keep_volumes
 from .label_voxels import LabelVoxels, label_voxels
 from .segmentation_node import add_segmentation_node
 from .subject_hierarchy import place_beside
@@ -28,10 +29,12 @@ class ResultPlace:
         self._grid = _grid(self._volume)
         self._written = [_last_written(channel) for channel in channels]
         self._voxels: LabelVoxels | None = None
+        self._volumes_ml: dict[str, float] | None = None
 
     def prepare(self, segmentation: Segmentation) -> None:
         """Do what needs no scene, in the run's thread: `add` then takes milliseconds."""
         self._voxels = label_voxels(segmentation.labelmap)
+        self._volumes_ml = segmentation.volumes_ml()
 
     def add(self, segmentation: Segmentation) -> slicer.vtkMRMLSegmentationNode:
         """Add the result as a new node on the volume's grid, beside it in its study.
@@ -53,6 +56,7 @@ class ResultPlace:
                 )
         name = f"{self._volume.GetName()} segmentation"
         node = add_segmentation_node(self._volume, segmentation, name, self._voxels)
+        keep_volumes(node, self._volumes_ml or segmentation.volumes_ml())
         place_beside(node, self._volume)
         return node
 

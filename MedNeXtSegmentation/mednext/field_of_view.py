@@ -7,13 +7,16 @@ and normalising over a whole head gives it other intensities than it learned.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .geometry import Box, Geometry, Roi
 from .model import Model
-from .volume import Volume
+
+if TYPE_CHECKING:
+    from .volume import Volume
 
 logger = logging.getLogger(__name__)
 
@@ -52,18 +55,29 @@ def field_of_view(volume: Volume, model: Model, roi: Roi | None) -> FieldOfView:
         GeometryError: the region is outside of the volume.
     """
     whole = volume.geometry
-    z, y, x = (slice(0, side) for side in whole.shape)
-    box: Box = (z, y, x)
+    box = part_of(whole, model, roi)
     if model.field_of_view and roi:
-        box = roi.box_in(whole)
-        volume = Volume(volume.array[(slice(None), *box)], whole.cropped(box), volume.names)
-    warning = _warning(volume.geometry, model)
+        volume = replace(volume, array=volume.array[(slice(None), *box)], geometry=whole.cropped(box))
+    warning = size_warning(volume.geometry, model)
     if warning:
         logger.warning(warning)
     return FieldOfView(volume, box, whole, warning)
 
 
-def _warning(grid: Geometry, model: Model) -> str:
+def part_of(whole: Geometry, model: Model, roi: Roi | None) -> Box:
+    """The part of a grid that a model gets.
+
+    Raises:
+        GeometryError: the region is outside of the grid.
+    """
+    if model.field_of_view and roi:
+        return roi.box_in(whole)
+    z, y, x = (slice(0, side) for side in whole.shape)
+    return z, y, x
+
+
+def size_warning(grid: Geometry, model: Model) -> str:
+    """A sentence for the user where the model was trained on much smaller images than this grid, or ""."""
     if not model.field_of_view:
         return ""
     oriented = grid.reoriented(model.orientation)

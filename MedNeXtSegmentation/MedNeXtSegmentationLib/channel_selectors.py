@@ -1,0 +1,89 @@
+"""One volume selector for each channel of the chosen model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+import slicer
+from mednext.model import Channel
+from slicer.i18n import tr as _
+
+Volume = slicer.vtkMRMLScalarVolumeNode
+
+
+class ChannelSelectors:
+    """Rows of a form layout that come and go with the model.
+
+    onChosen: gets the index of a channel and its new volume or None, chosen by the user or gone.
+    onAdded: is called when the scene has a volume more.
+    """
+
+    def __init__(
+        self, layout: Any, onChosen: Callable[[int, Volume | None], None], onAdded: Callable[[], None]
+    ) -> None:
+        self._layout = layout
+        self._onChosen = onChosen
+        self._onAdded = onAdded
+        self._channels: tuple[Channel, ...] = ()
+        self._selectors: list[Any] = []
+        self._showing = False
+
+    def showChannels(self, channels: Sequence[Channel]) -> None:
+        """Build the rows anew, unless they are there."""
+        if tuple(channels) == self._channels:
+            return
+        self._channels = tuple(channels)
+        while self._selectors:
+            self._selectors.pop()
+            self._layout.removeRow(self._layout.rowCount() - 1)
+        for index, channel in enumerate(channels):
+            selector = self._newSelector(index, channel)
+            label = qt.QLabel(_("{channel}:").format(channel=channel.name))
+            label.toolTip = selector.toolTip
+            self._layout.addRow(label, selector)
+            self._selectors.append(selector)
+
+    def setNodes(self, nodes: Sequence[Volume | None]) -> None:
+        """Show these volumes, without a word to `onChosen`."""
+        self._showing = True
+        try:
+            for selector, node in zip(self._selectors, nodes, strict=True):
+                selector.setCurrentNode(node)
+        finally:
+            self._showing = False
+
+    def volumes(self) -> list[Volume]:
+        """All volumes that can be chosen, in the scene's order."""
+        if not self._selectors:
+            return []
+        first = self._selectors[0]
+        return [first.nodeFromIndex(index) for index in range(first.nodeCount())]
+
+    def setEnabled(self, enabled: bool) -> None:
+        """While a run is on its way the volumes stay as they are."""
+        for selector in self._selectors:
+            selector.setEnabled(enabled)
+
+    def _newSelector(self, index: int, channel: Channel) -> Any:
+        selector = slicer.qMRMLNodeComboBox()
+        selector.objectName = f"channelSelector{index}"
+        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        selector.showChildNodeTypes = False  # label maps and colour images are no input
+        selector.noneEnabled = True
+        selector.addEnabled = False
+        selector.removeEnabled = False
+        selector.noneDisplay = _("Select a volume")
+        selector.toolTip = _("The {modality} image that the model takes as {channel}.").format(
+            modality=channel.modality, channel=channel.name
+        )
+        selector.setMRMLScene(slicer.mrmlScene)
+        selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._chosen(index, node))
+        if index == 0:
+            selector.connect("nodeAdded(vtkMRMLNode*)", lambda _node: self._onAdded())
+        return selector
+
+    def _chosen(self, index: int, node: Volume | None) -> None:
+        if not self._showing:
+            self._onChosen(index, node)

@@ -1,0 +1,43 @@
+"""The choices of the panel, kept in a parameter node and saved with the scene."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import slicer
+from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
+
+
+@parameterNodeWrapper
+class MedNeXtSegmentationParameterNode:
+    """
+    choice: name of the installed model, or of a task without weights.
+    roi: limits the work to a box.
+    device: where the network runs.
+    mirroring: whether to average over mirrored copies.
+    result: the last segmentation that the panel made.
+    """
+
+    choice: str = ""
+    roi: slicer.vtkMRMLMarkupsROINode | None
+    device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
+    mirroring: bool = True
+    result: slicer.vtkMRMLSegmentationNode | None
+
+
+def channelNode(
+    parameters: MedNeXtSegmentationParameterNode, index: int
+) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The volume chosen for a channel. A model has as many as it wants, a wrapper's fields are fixed."""
+    return parameters.parameterNode.GetNodeReference(_role(index))
+
+
+def setChannelNode(
+    parameters: MedNeXtSegmentationParameterNode, index: int, node: slicer.vtkMRMLScalarVolumeNode | None
+) -> None:
+    """Choose the volume of a channel."""
+    parameters.parameterNode.SetNodeReferenceID(_role(index), node.GetID() if node else None)
+
+
+def _role(index: int) -> str:
+    return f"channel{index}"

@@ -1,0 +1,84 @@
+"""What the panel shows of a result: a sentence, the volumes, and ways to go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from .found_volumes import volumes_of
+
+_MOST_ROWS = 12  # more than these scroll
+
+
+class ResultView:
+    """The group "Result", hidden while there is none."""
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+        self._node: slicer.vtkMRMLSegmentationNode | None = None
+        header = ui.volumesTable.horizontalHeader()
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
+        ui.volumesTable.verticalHeader().hide()
+        ui.editButton.connect("clicked()", self._edit)
+        self.show(None)
+
+    def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Show a result, or that there is none."""
+        self._node = node
+        self._ui.resultGroup.visible = node is not None
+        self._ui.show3DButton.setSegmentationNode(node)
+        if node is None:
+            return
+        volumes = volumes_of(node)
+        self._ui.resultLabel.text = _sentence(node.GetName(), volumes)
+        self._fillTable(node, volumes)
+
+    def _fillTable(self, node: slicer.vtkMRMLSegmentationNode, volumes: dict[str, float]) -> None:
+        table = self._ui.volumesTable
+        found = any(volumes.values())
+        table.visible = found
+        self._ui.show3DButton.enabled = found
+        table.setRowCount(len(volumes))
+        for row, (name, volume) in enumerate(volumes.items()):
+            table.setItem(row, 0, _nameItem(node, name))
+            amount = qt.QTableWidgetItem(f"{volume:.2f}" if volume else _("not found"))
+            amount.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            table.setItem(row, 1, amount)
+        table.resizeRowsToContents()
+        rows = sum(table.rowHeight(row) for row in range(min(len(volumes), _MOST_ROWS)))
+        table.setFixedHeight(table.horizontalHeader().sizeHint.height() + rows + 4)
+
+    def _edit(self) -> None:
+        """Hand the node over to the Segment Editor, with the volume that it was made from."""
+        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+        node, volume = self._node, self._node.GetNodeReference(role)
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.SegmentEditorWidget.editor
+        editor.setSegmentationNode(node)
+        if volume:
+            editor.setSourceVolumeNode(volume)
+
+
+def _sentence(name: str, volumes: dict[str, float]) -> str:
+    found = sum(1 for volume in volumes.values() if volume)
+    if not found:
+        return _('No structure was found: "{name}" is empty.').format(name=name)
+    return _('"{name}": {found} of {total} structures found.').format(
+        name=name, found=found, total=len(volumes)
+    )
+
+
+def _nameItem(node: slicer.vtkMRMLSegmentationNode, name: str) -> qt.QTableWidgetItem:
+    """A structure's name, with its colour where the node still has the segment."""
+    item = qt.QTableWidgetItem(name)
+    item.setToolTip(name)
+    segmentation = node.GetSegmentation()
+    segment = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(name))
+    if segment:
+        color = qt.QColor(*(round(255 * channel) for channel in segment.GetColor()))
+        item.setData(qt.Qt.DecorationRole, color)
+    return item

@@ -1,0 +1,156 @@
+"""The large button and what stands around it while a run is on its way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from mednext.errors import Cancelled, MedNeXtError
+from slicer.i18n import tr as _
+
+from .background_segmentation import BackgroundSegmentation
+
+logger = logging.getLogger(__name__)
+
+
+class RunView:
+    """Shows one run at a time: progress, then an error's sentence or nothing.
+
+    start: begins a segmentation with the callbacks it gets.
+    onChanged: is called when a run begins or has ended.
+    onDone: gets the segmentation node.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        start: Callable[..., BackgroundSegmentation],
+        onChanged: Callable[[], None],
+        onDone: Callable[[slicer.vtkMRMLSegmentationNode], None],
+    ) -> None:
+        self._ui = ui
+        self._start = start
+        self._onChanged = onChanged
+        self._onDone = onDone
+        self._run: BackgroundSegmentation | None = None
+        self._number = 0
+        ui.segmentButton.connect("clicked()", self._onClicked)
+        self.say("")
+        self._show()
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is on its way."""
+        return self._run is not None
+
+    def abandon(self) -> None:
+        """Cancel the run and hear no more of it: its scene is going away."""
+        if self._run:
+            self._run.cancel()
+        self._run = None
+        self._number += 1
+        self.say("")
+        self._show()
+
+    def say(self, sentence: str, error: bool = False) -> None:
+        """Show a sentence below the button, as an error or as a remark."""
+        for label, text in (
+            (self._ui.errorLabel, sentence if error else ""),
+            (self._ui.statusLabel, "" if error else sentence),
+        ):
+            label.text = text
+            label.visible = bool(text)
+
+    def _onClicked(self) -> None:
+        if self._run:
+            self._ui.segmentButton.enabled = False
+            self._ui.stageLabel.text = _("Cancelling...")
+            self._run.cancel()
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._number += 1
+        self.say("")
+        try:
+            self._run = self._start(
+                onProgress=self._ofThisRun(self._showProgress),
+                onDone=self._ofThisRun(self._done),
+                onError=self._ofThisRun(self._failed),
+            )
+        except MedNeXtError as error:
+            self._failed(error)
+            return
+        self._show()
+        self._onChanged()
+
+    def _ofThisRun(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The callback, silent once another run has begun or this one was abandoned."""
+        number = self._number
+
+        def call(what: Any) -> None:
+            if number == self._number:
+                callback(what)
+
+        return call
+
+    def _done(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        self._end()
+        self._onDone(node)
+
+    def _failed(self, error: Exception) -> None:
+        self._end()
+        if isinstance(error, Cancelled):
+            self.say(_("Cancelled. Nothing was added to the scene."))
+            return
+        logger.error("The segmentation failed: %s", error, exc_info=error)
+        if isinstance(error, MedNeXtError):
+            self.say(str(error), error=True)
+        else:
+            self.say(
+                _("A fault of this program: {error}. Details are in Slicer's log.").format(error=repr(error)),
+                error=True,
+            )
+
+    def _end(self) -> None:
+        self._run = None
+        self._show()
+        self._onChanged()
+
+    def _show(self) -> None:
+        ui = self._ui
+        ui.segmentButton.text = _("Cancel") if self.running else _("Segment")
+        ui.progressWidget.visible = self.running
+        if self.running:
+            ui.segmentButton.enabled = True
+            ui.segmentButton.toolTip = _("End the run; nothing is added to the scene.")
+            ui.progressBar.setRange(0, 0)
+            ui.stageLabel.text = _("Starting")
+
+    def _showProgress(self, event: dict[str, Any]) -> None:
+        stage, done, total = event["stage"], event["done"], event["total"]
+        if stage == "network":
+            self._ui.progressBar.setRange(0, total)
+            self._ui.progressBar.setValue(done)
+        else:
+            self._ui.progressBar.setRange(0, 0)  # its length is unknown
+        if self._ui.segmentButton.enabled:  # else it is being cancelled
+            self._ui.stageLabel.text = _stageText(stage, done, total, event["remaining_s"])
+
+
+def _stageText(stage: str, done: int, total: int, remaining_s: float | None) -> str:
+    names = {
+        "starting": _("Starting the engine"),
+        "loading": _("Loading the model"),
+        "preprocessing": _("Preparing the images"),
+        "network": _("Segmenting, tile {done} of {total}"),
+        "postprocessing": _("Finishing"),
+    }
+    text = names.get(stage, stage).format(done=done, total=total)
+    if stage != "network" or remaining_s is None:
+        return text
+    if remaining_s < 90:
+        return _("{text}, about {seconds:.0f} s left").format(text=text, seconds=remaining_s)
+    return _("{text}, about {minutes:.0f} min left").format(text=text, minutes=remaining_s / 60)

@@ -1,0 +1,230 @@
+"""The panel: it joins the choices, the checks, the run and the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import vtk
+from mednext.errors import CatalogError
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from .background_segmentation import BackgroundSegmentation
+from .channel_matching import matchChannels
+from .channel_selectors import ChannelSelectors, Volume
+from .input_checks import Checks, checkInputs
+from .logic import MedNeXtSegmentationLogic
+from .parameters import MedNeXtSegmentationParameterNode, channelNode, setChannelNode
+from .result_view import ResultView
+from .run_view import RunView
+from .task_card import cardOf
+from .task_choices import TaskChoice, taskChoices
+from .worker_client import shared_client
+
+
+class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The module's panel in Slicer."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameters = None
+        self._guiTag = None
+        self._choices: list[TaskChoice] = []
+        self._observed: list[Any] = []
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/MedNeXtSegmentation.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = MedNeXtSegmentationLogic()
+        self.selectors = ChannelSelectors(self.ui.channelsWidget.layout(), self._onChannel, self._onAdded)
+        self.resultView = ResultView(self.ui)
+        self.runView = RunView(self.ui, self._segmentAsync, self._update, self._onDone)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose)
+        # Later than the selectors, which know no node while a scene is being read.
+        self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport, priority=-1.0)
+        self.ui.taskBox.connect("currentIndexChanged(int)", self._onTask)
+        self._listTasks()
+        self._bind()
+
+    def cleanup(self):
+        self.runView.abandon()
+        self._unbind()
+        self.removeObservers()
+
+    def enter(self):
+        shared_client().prepare()  # the engine takes seconds to start: it is ready at the first click
+        self._listTasks()  # a model may have been installed meanwhile
+        self._bind()
+
+    def isBusy(self) -> bool:
+        """Whether a run is on its way."""
+        return self.runView.running
+
+    def _onSceneStartClose(self, _caller, _event):
+        self.runView.abandon()
+        self._unbind()
+
+    def _onSceneEndClose(self, _caller, _event):
+        if self.parent.isEntered:
+            self._bind()
+
+    def _onSceneEndImport(self, _caller, _event):
+        if self._parameters is not None:
+            self._unbind()
+            self._bind()
+
+    def _bind(self):
+        if self._parameters is None:
+            self._parameters = MedNeXtSegmentationParameterNode(self.logic.getParameterNode())
+            self._guiTag = self._parameters.connectGui(self.ui)
+            self.addObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self._update)
+        if not self._parameters.choice and self._choices:
+            self._parameters.choice = self._choices[0].name
+        self._fillChannels()
+        self._update()
+
+    def _unbind(self):
+        self._observe([])
+        if self._parameters is not None:
+            self.removeObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self._update)
+            self._parameters.disconnectGui(self._guiTag)
+            self._parameters = None
+
+    def _listTasks(self):
+        try:
+            self._choices = taskChoices()
+        except CatalogError as error:
+            self._choices = []
+            self.runView.say(str(error), error=True)
+        wasBlocked = self.ui.taskBox.blockSignals(True)
+        self.ui.taskBox.clear()
+        for choice in self._choices:
+            title = choice.title if choice.model else _("{title}, no weights").format(title=choice.title)
+            self.ui.taskBox.addItem(title, choice.name)
+        self.ui.taskBox.blockSignals(wasBlocked)
+
+    @property
+    def _choice(self) -> TaskChoice | None:
+        """What is chosen, if it is still there."""
+        return next((choice for choice in self._choices if choice.name == self._parameters.choice), None)
+
+    @property
+    def _channels(self):
+        choice = self._choice
+        return choice.model.channels if choice and choice.model else ()
+
+    def _chosenNodes(self) -> list[Volume | None]:
+        return [channelNode(self._parameters, index) for index in range(len(self._channels))]
+
+    def _onTask(self, index):
+        if self._parameters is not None and index >= 0:
+            first = channelNode(self._parameters, 0)
+            self._parameters.choice = self._choices[index].name
+            for channel in range(len(self._channels)):
+                setChannelNode(self._parameters, channel, None)
+            if len(self._channels) == 1:  # the user goes on with the same image
+                setChannelNode(self._parameters, 0, first)
+            self._fillChannels()
+            self._update()
+
+    def _fillChannels(self):
+        """Give the channels that have no volume the one that they seem to want."""
+        self.selectors.showChannels(self._channels)
+        names = [channel.name for channel in self._channels]
+        for index, node in enumerate(matchChannels(names, self._chosenNodes(), self.selectors.volumes())):
+            setChannelNode(self._parameters, index, node)
+
+    def _onAdded(self):
+        if self._parameters is not None and not self.isBusy():
+            self._fillChannels()
+            self._update()
+
+    def _onChannel(self, index, node):
+        if self._parameters is not None:
+            setChannelNode(self._parameters, index, node)
+            self._update()
+
+    def _update(self, _caller=None, _event=None):
+        """Show what the parameter node says, and whether it can be segmented."""
+        if self._parameters is None:
+            return
+        self._showChoice()
+        nodes = self._chosenNodes()
+        self.selectors.setNodes(nodes)
+        self.resultView.show(None if self.isBusy() else self._parameters.result)
+        for widget in (self.ui.taskBox, self.ui.roiSelector, self.ui.advancedButton):
+            widget.enabled = not self.isBusy()
+        self.selectors.setEnabled(not self.isBusy())
+        if not self.isBusy():
+            self._observe([*nodes, self._parameters.roi])
+            self._showChecks(self._checks())
+
+    def _showChoice(self):
+        """Row, card and selectors of what is chosen."""
+        choice = self._choice
+        wasBlocked = self.ui.taskBox.blockSignals(True)
+        self.ui.taskBox.setCurrentIndex(self._choices.index(choice) if choice else -1)
+        self.ui.taskBox.blockSignals(wasBlocked)
+        self.ui.cardLabel.text = cardOf(choice) if choice else ""
+        self.ui.cardLabel.visible = choice is not None
+        self.selectors.showChannels(self._channels)
+        self.ui.inputsGroup.visible = bool(self._channels)
+
+    def _checks(self) -> Checks:
+        choice = self._choice
+        if choice is None:
+            return Checks(
+                _('The model "{name}" is not installed here: choose another.').format(
+                    name=self._parameters.choice
+                )
+            )
+        if choice.model is None:
+            return Checks(choice.task.weights)
+        return checkInputs(choice.model, self._chosenNodes(), self._parameters.roi)
+
+    def _showChecks(self, checks: Checks):
+        self.ui.problemLabel.text = checks.problem
+        self.ui.problemLabel.visible = bool(checks.problem)
+        self.ui.warningLabel.text = checks.warning
+        self.ui.warningLabel.visible = bool(checks.warning)
+        self.ui.segmentButton.enabled = not checks.problem
+        self.ui.segmentButton.toolTip = checks.problem or _("Segment the chosen volumes in the background.")
+
+    def _observe(self, nodes):
+        """Hear of changes of the chosen volumes and the region: they may be fit now, or no longer."""
+        nodes = [node for node in nodes if node is not None]
+        if nodes == self._observed:
+            return
+        for node in self._observed:
+            self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._observed = []
+        for node in nodes:
+            if node not in self._observed:
+                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
+                self._observed.append(node)
+
+    def _segmentAsync(self, **callbacks) -> BackgroundSegmentation:
+        from mednext.store import find_model
+
+        parameters = self._parameters
+        return self.logic.segmentAsync(
+            self._chosenNodes(),
+            str(find_model(self._choice.name)),
+            roiNode=parameters.roi,
+            device=parameters.device,
+            mirroring=parameters.mirroring,
+            **callbacks,
+        )
+
+    def _onDone(self, node):
+        self._parameters.result = node
+        self._update()
