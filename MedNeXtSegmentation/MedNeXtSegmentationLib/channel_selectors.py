@@ -14,7 +14,7 @@ Volume = slicer.vtkMRMLScalarVolumeNode
 
 
 class ChannelSelectors:
-    """Rows of a form layout that come and go with the model.
+    """The first rows of a form layout, which come and go with the model.
 
     onChosen: gets the index of a channel and its new volume or None, chosen by the user or gone.
     onAdded: is called when the scene has a volume more.
@@ -37,12 +37,12 @@ class ChannelSelectors:
         self._channels = tuple(channels)
         while self._selectors:
             self._selectors.pop()
-            self._layout.removeRow(self._layout.rowCount() - 1)
+            self._layout.removeRow(0)
         for index, channel in enumerate(channels):
             selector = self._newSelector(index, channel)
             label = qt.QLabel(_("{channel}:").format(channel=channel.name))
             label.toolTip = selector.toolTip
-            self._layout.addRow(label, selector)
+            self._layout.insertRow(index, label, selector)
             self._selectors.append(selector)
 
     def setNodes(self, nodes: Sequence[Volume | None]) -> None:

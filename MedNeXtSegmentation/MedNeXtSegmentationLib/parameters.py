@@ -10,7 +10,8 @@ from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
 
 @parameterNodeWrapper
 class MedNeXtSegmentationParameterNode:
-    """
+    """What was chosen, and what came of it.
+
     choice: name of the installed model, or of a task without weights.
     roi: limits the work to a box.
     device: where the network runs.

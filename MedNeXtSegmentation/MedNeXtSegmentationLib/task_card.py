@@ -14,7 +14,7 @@ _MIB = 2**20
 
 
 def cardOf(choice: TaskChoice) -> str:
-    """Rich text about a model, or about a task and how to come by its weights."""
+    """Rich text about a model, or about a task without one."""
     about = choice.model or choice.task
     assert about
     rows = [
@@ -28,11 +28,9 @@ def cardOf(choice: TaskChoice) -> str:
             (_("Size"), _("{mib:.0f} MiB, installed").format(mib=max(1, choice.bytes / _MIB))),
         ]
     elif choice.task:
-        rows += [
-            (_("Data set"), f"{choice.task.dataset.name} ({choice.task.dataset.licence})"),
-            (_("Weights"), choice.task.weights),
-        ]
-    return f"<p>{escape(about.description)}</p>{_table(rows)}"
+        dataset = choice.task.dataset
+        rows += [(_("Data set"), _("{name}, {licence}").format(name=dataset.name, licence=dataset.licence))]
+    return f"<p style='margin-bottom: 4px'>{escape(about.description)}</p>{_table(rows)}"
 
 
 def _image(name: str, modality: str) -> str:

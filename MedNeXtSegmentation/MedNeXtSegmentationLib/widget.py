@@ -43,7 +43,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = MedNeXtSegmentationLogic()
-        self.selectors = ChannelSelectors(self.ui.channelsWidget.layout(), self._onChannel, self._onAdded)
+        self.selectors = ChannelSelectors(self.ui.inputsGroup.layout(), self._onChannel, self._onAdded)
         self.resultView = ResultView(self.ui)
         self.runView = RunView(self.ui, self._segmentAsync, self._update, self._onDone)
         scene = slicer.mrmlScene
@@ -108,7 +108,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         wasBlocked = self.ui.taskBox.blockSignals(True)
         self.ui.taskBox.clear()
         for choice in self._choices:
-            title = choice.title if choice.model else _("{title}, no weights").format(title=choice.title)
+            title = choice.title if choice.model else _("No weights: {title}").format(title=choice.title)
             self.ui.taskBox.addItem(title, choice.name)
         self.ui.taskBox.blockSignals(wasBlocked)
 
@@ -127,6 +127,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def _onTask(self, index):
         if self._parameters is not None and index >= 0:
+            self.runView.say("")  # what was said was about the choice before
             first = channelNode(self._parameters, 0)
             self._parameters.choice = self._choices[index].name
             for channel in range(len(self._channels)):
@@ -151,6 +152,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _onChannel(self, index, node):
         if self._parameters is not None:
             setChannelNode(self._parameters, index, node)
+            self.runView.say("")
             self._update()
 
     def _update(self, _caller=None, _event=None):
@@ -174,6 +176,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         wasBlocked = self.ui.taskBox.blockSignals(True)
         self.ui.taskBox.setCurrentIndex(self._choices.index(choice) if choice else -1)
         self.ui.taskBox.blockSignals(wasBlocked)
+        self.ui.taskBox.toolTip = choice.title if choice else _("What to segment, and with which model.")
         self.ui.cardLabel.text = cardOf(choice) if choice else ""
         self.ui.cardLabel.visible = choice is not None
         self.selectors.showChannels(self._channels)
