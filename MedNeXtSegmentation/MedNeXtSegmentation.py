@@ -28,7 +28,8 @@ class MedNeXtSegmentation(ScriptedLoadableModule):
         parent.dependencies = ["Segmentations"]
         parent.contributors = ["The authors of SlicerMedNeXtSegmentation"]
         parent.helpText = _(
-            "Segments organs, tumours and brain structures in CT and MR volumes with MedNeXt networks. "
+            "Segments organs, tumours and brain structures in CT and MR volumes with MedNeXt networks: "
+            "choose what to segment, and press <b>Segment</b>. "
             "In the Python console: <code>MedNeXtSegmentationLogic().segment(volumeNode)</code>"
         )
         parent.acknowledgementText = _(

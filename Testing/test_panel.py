@@ -60,6 +60,14 @@ def ready(widget, volume):
     return widget
 
 
+@pytest.fixture
+def uninstalled(ready, models, tmp_path):
+    """The small model goes away after it was chosen."""
+    shutil.move(models / "tiny", tmp_path / "tiny")
+    yield
+    shutil.move(tmp_path / "tiny", models / "tiny")
+
+
 def choose(widget, name):
     """Choose a model or a task in the list."""
     box = widget.ui.taskBox
@@ -186,12 +194,8 @@ def test_an_error_of_the_engine_is_a_sentence_in_the_panel(ready, scene):
     assert len(segmentations(scene)) == 1
 
 
-def test_a_model_that_was_removed_meanwhile_is_a_sentence_in_the_panel(ready, models):
-    shutil.move(models / "tiny", models.parent / "elsewhere")
-    try:
-        ready.ui.segmentButton.click()
-    finally:
-        shutil.move(models.parent / "elsewhere", models / "tiny")
+def test_a_model_that_was_removed_meanwhile_is_a_sentence_in_the_panel(ready, uninstalled):
+    ready.ui.segmentButton.click()
     assert "'tiny'" in ready.ui.errorLabel.text
     assert not ready.isBusy()
 
@@ -230,9 +234,21 @@ def test_a_volume_without_voxels_cannot_be_segmented(ready, scene):
     assert ready.ui.segmentButton.enabled
 
 
-def test_a_model_of_the_scene_that_is_not_installed_is_named(ready):
-    ready.logic.getParameterNode().SetParameter("choice", "of a colleague")
-    assert 'The model "of a colleague" is not installed here' in ready.ui.problemLabel.text
+def test_a_name_with_markup_is_shown_as_it_is(ready, scene):
+    name = '<b>Kopf</b> "头" \N{BRAIN} a/b'
+    selector(ready, 0).setCurrentNode(add_volume(scene, head(), name=name))
+    ready.ui.segmentButton.click()
+    let_run(ready)
+    assert f'"{name} segmentation"' in ready.ui.resultLabel.text
+    import qt
+
+    assert ready.ui.resultLabel.textFormat == qt.Qt.PlainText
+
+
+def test_a_chosen_model_that_is_no_longer_installed_is_named(ready, uninstalled):
+    slicer.util.selectModule("SegmentEditor")
+    slicer.util.selectModule("MedNeXtSegmentation")
+    assert 'The model "tiny" is not installed here' in ready.ui.problemLabel.text
     assert ready.ui.taskBox.currentIndex == -1
     assert not ready.ui.segmentButton.enabled
 

@@ -24,10 +24,12 @@ class ResultView:
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         ui.volumesTable.verticalHeader().hide()
         ui.editButton.connect("clicked()", self._edit)
-        self.show(None)
+        ui.resultGroup.visible = False
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Show a result, or that there is none."""
+        if node is self._node:  # asked for at every change of a choice
+            return
         self._node = node
         self._ui.resultGroup.visible = node is not None
         self._ui.show3DButton.setSegmentationNode(node)
