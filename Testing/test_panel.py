@@ -362,7 +362,11 @@ def test_leaving_the_panel_does_not_stop_the_run(ready, scene):
 
 @pytest.mark.parametrize("width_px", [380, 700])
 def test_the_panel_fits_a_narrow_and_a_wide_dock(ready, scene, tmp_path, width_px):
+    long_name = "301 MPRAGE sagittal isotropic reconstructed after contrast agent " * 2
+    scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", long_name)
+    selector(ready, 0).setCurrentNode(add_volume(scene, head(), name=long_name))
     ready.ui.segmentButton.click()
     let_run(ready)
     panel = ready.parent
+    assert ready.ui.resultGroup.visible
     assert slicer_standin.save_picture(panel, tmp_path / "panel.png", width_px)[0] == width_px

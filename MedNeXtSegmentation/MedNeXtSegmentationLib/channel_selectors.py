@@ -74,6 +74,8 @@ class ChannelSelectors:
         selector.noneEnabled = True
         selector.addEnabled = False
         selector.removeEnabled = False
+        selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # long names widen no panel
+        selector.minimumWidth = 120
         selector.noneDisplay = _("Select a volume")
         selector.toolTip = _("The {modality} image that the model takes as {channel}.").format(
             modality=channel.modality, channel=channel.name
