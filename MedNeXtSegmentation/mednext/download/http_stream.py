@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 
 import requests
@@ -65,13 +66,12 @@ class HttpStream:
         self._abandoned = threading.Event()
         self._queue: queue.Queue[requests.Response | bytes | Exception | None] = queue.Queue(maxsize=16)
         threading.Thread(target=self._read, name=f"GET {url}", daemon=True).start()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.close)
             head = self._next()
-        except BaseException:
-            self.close()
-            raise
-        if not isinstance(head, requests.Response):
-            raise requests.ConnectionError("the request ended without an answer")
+            if not isinstance(head, requests.Response):
+                raise requests.ConnectionError("the request ended without an answer")
+            undo.pop_all()
         self.response = head
 
     def chunks(self) -> Iterator[bytes]:
