@@ -12,6 +12,7 @@ import pytest
 from mednext import archive
 from mednext.archive import pack, unpack
 from mednext.errors import BundleFormatError, Cancelled, DiskSpaceError, UnsafePathError
+from zip_files import zipped
 
 CONTENT = {"model.json": b"{}" * 500, "fold_0.safetensors": bytes(range(256)) * 20}
 
@@ -20,14 +21,6 @@ CONTENT = {"model.json": b"{}" * 500, "fold_0.safetensors": bytes(range(256)) * 
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "unpacked").mkdir()
     return tmp_path / "unpacked"
-
-
-def zipped(folder: Path, members: dict[str, bytes]) -> Path:
-    path = folder / "made.zip"
-    with zipfile.ZipFile(path, "w") as target:
-        for name, data in members.items():
-            target.writestr(name, data)
-    return path
 
 
 def content(folder: Path) -> dict[str, bytes]:

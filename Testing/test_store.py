@@ -32,6 +32,7 @@ from mednext.errors import (
     WeightsUnavailableError,
 )
 from mednext.resources import models_folder, shipped_models_folder
+from zip_files import zipped
 
 SHORT = Patience(connect_s=2, read_s=0.3, attempts=2, backoff_s=0.02)
 
@@ -77,14 +78,6 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def assert_untouched(models: Path) -> None:
     """Neither a model nor a remainder of one is there."""
     assert not models.exists() or [path.name for path in models.iterdir()] == []
-
-
-def zipped(folder: Path, members: dict[str, bytes]) -> Path:
-    path = folder / "made.zip"
-    with zipfile.ZipFile(path, "w") as target:
-        for name, data in members.items():
-            target.writestr(name, data)
-    return path
 
 
 def members_of(path: Path) -> dict[str, bytes]:

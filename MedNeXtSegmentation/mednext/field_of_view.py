@@ -1,7 +1,7 @@
 """Images that show much more of the patient than a model was trained on.
 
-A network that has seen nothing but small crops takes other structures of a whole head for the one it knows,
-and normalising over a whole head gives it other intensities than it learned.
+A network that has seen nothing but small crops may take other structures for the one it knows, and
+normalising over a whole head gives it other intensities than it learned.
 """
 
 from __future__ import annotations
