@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import slicer
 from MedNeXtSegmentationLib.logic import MedNeXtSegmentationLogic
-from MedNeXtSegmentationLib.widget import MedNeXtSegmentationWidget
+from MedNeXtSegmentationLib.panel.widget import MedNeXtSegmentationWidget
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest

@@ -9,7 +9,7 @@ import slicer_standin
 from mednext.geometry import Geometry
 from mednext.labels import Label
 from mednext.segmentation import Segmentation
-from MedNeXtSegmentationLib.segmentation_node import add_segmentation_node
+from MedNeXtSegmentationLib.scene.segmentation_node import add_segmentation_node
 from slicer_nodes import add_volume
 from slicer_standin.views import SliceView, ThreeDView
 

@@ -9,8 +9,8 @@ import vtk
 from mednext.geometry import Geometry
 from mednext.labels import Code, Label, Terminology
 from mednext.segmentation import Segmentation
-from MedNeXtSegmentationLib.segmentation_node import add_segmentation_node
-from MedNeXtSegmentationLib.subject_hierarchy import place_beside
+from MedNeXtSegmentationLib.scene.segmentation_node import add_segmentation_node
+from MedNeXtSegmentationLib.scene.subject_hierarchy import place_beside
 from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
 
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")

@@ -17,9 +17,9 @@ from bundles import tiny_bundle
 from mednext import errors, protocol
 from mednext.processes import is_running
 from mednext.protocol import Options
-from MedNeXtSegmentationLib import run_folder
-from MedNeXtSegmentationLib.worker_client import WorkerClient
-from MedNeXtSegmentationLib.worker_process import find_python
+from MedNeXtSegmentationLib.engine import run_folder
+from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
+from MedNeXtSegmentationLib.engine.worker_process import find_python
 from worker_dialogue import channel, environment, stages
 
 SLOW = (96, 96, 96)  # 8 mirrored copies of dozens of tiles: many seconds
@@ -298,7 +298,7 @@ def test_only_the_folders_of_dead_processes_are_removed(tmp_path, monkeypatch):
 CRASH = """
 import json, sys, time
 from mednext.protocol import Options
-from MedNeXtSegmentationLib.worker_client import shared_client
+from MedNeXtSegmentationLib.engine.worker_client import shared_client
 from worker_dialogue import channel
 client = shared_client()
 run = client.start([channel((96, 96, 96))], Options(sys.argv[1], "cpu"))

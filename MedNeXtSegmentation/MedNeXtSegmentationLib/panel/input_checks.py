@@ -11,8 +11,8 @@ from mednext.field_of_view import part_of, size_warning
 from mednext.model import Model
 from slicer.i18n import tr as _
 
-from .roi_from_node import roi_from_node
-from .volume_from_node import channels_from_nodes
+from ..scene.roi_from_node import roi_from_node
+from ..scene.volume_from_node import channels_from_nodes
 
 
 @dataclass(frozen=True)

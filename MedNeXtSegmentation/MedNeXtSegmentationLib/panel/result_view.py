@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .found_volumes import volumes_of
+from ..scene.found_volumes import volumes_of
 
 _MOST_ROWS = 12  # more than these scroll
 

@@ -11,17 +11,18 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from .background_segmentation import BackgroundSegmentation
+from ..engine.background_segmentation import BackgroundSegmentation
+from ..engine.worker_client import shared_client
+from ..logic import MedNeXtSegmentationLogic
 from .channel_matching import matchChannels
 from .channel_selectors import ChannelSelectors, Volume
 from .input_checks import Checks, checkInputs
-from .logic import MedNeXtSegmentationLogic
 from .parameters import MedNeXtSegmentationParameterNode, channelNode, setChannelNode
 from .result_view import ResultView
 from .run_view import RunView
+from .sections import loadPanel
 from .task_card import cardOf
 from .task_choices import TaskChoice, taskChoices
-from .worker_client import shared_client
 
 
 class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -38,10 +39,9 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        panel = slicer.util.loadUI(self.resourcePath("UI/MedNeXtSegmentation.ui"))
+        panel = loadPanel(lambda name: self.resourcePath(f"UI/{name}"))
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
-        panel.setMRMLScene(slicer.mrmlScene)
         self.logic = MedNeXtSegmentationLogic()
         self.selectors = ChannelSelectors(self.ui.inputsGroup.layout(), self._onChannel, self._onAdded)
         self.resultView = ResultView(self.ui)

@@ -1,0 +1,1 @@
+"""The module's panel: each part in a file of its own, joined in `widget.py`."""

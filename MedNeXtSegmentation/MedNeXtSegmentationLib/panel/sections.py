@@ -1,0 +1,24 @@
+"""The panel's widgets: the frame `MedNeXtSegmentation.ui`, and in it one `.ui` file per section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+
+SECTIONS = ("Result",)
+
+
+def loadPanel(uiPath: Callable[[str], str]) -> Any:
+    """The whole panel; each section stands in the layout `<section>Place` of the frame.
+
+    uiPath: gets a file's name in the folder UI and returns its path.
+    """
+    panel = slicer.util.loadUI(uiPath("MedNeXtSegmentation.ui"))
+    panel.setMRMLScene(slicer.mrmlScene)
+    for name in SECTIONS:
+        section = slicer.util.loadUI(uiPath(f"{name}.ui"))
+        section.setMRMLScene(slicer.mrmlScene)
+        slicer.util.findChild(panel, f"{name}Place").addWidget(section)
+    return panel

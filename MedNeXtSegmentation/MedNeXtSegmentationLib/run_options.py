@@ -1,0 +1,40 @@
+"""How a volume is segmented: the options that every way to segment takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import slicer
+from mednext.protocol import Options
+
+from .scene.roi_from_node import roi_from_node
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The keyword arguments of the logic's methods.
+
+    roiNode: limits the work to a box; outside of it nothing is segmented.
+    device: "auto", "cpu", "cuda" or "mps".
+    folds: which folds of the model to average, by default all.
+    mirroring: average over mirrored copies too, as the model allows: slower, a little more accurate.
+    """
+
+    roiNode: slicer.vtkMRMLMarkupsROINode | None = None
+    device: str = "auto"
+    folds: Sequence[int] | None = None
+    mirroring: bool = True
+
+    def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Options:
+        """What the worker is told; the region is told in the space of the volume.
+
+        Raises `GeometryError` when the region has no place there.
+        """
+        return Options(
+            model=str(model),
+            device=self.device,
+            folds=None if self.folds is None else tuple(self.folds),
+            mirroring=self.mirroring,
+            roi=roi_from_node(self.roiNode, volumeNode) if self.roiNode else None,
+        )

@@ -1,0 +1,1 @@
+"""Between MRML nodes and what the engine takes and gives."""
