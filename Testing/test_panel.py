@@ -6,58 +6,17 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from bundles import TINY_NETWORK, tiny_bundle
-from mednext.model import Channel
+from panel_driving import MODULE, choose, let_run, segmentations, selector, table
 from slicer_nodes import add_volume, head
 
 HERE = Path(__file__).parent
-MODULE = HERE.parent / "MedNeXtSegmentation" / "MedNeXtSegmentation.py"
 LARGE = (96, 96, 96)
-PATIENCE_S = 100
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    """A models folder with a model of one channel, and one of two."""
-    folder = tmp_path_factory.mktemp("models")
-    tiny_bundle(folder / "tiny")
-    tiny_bundle(
-        folder / "two",
-        title="Two channels",
-        network=replace(TINY_NETWORK, in_channels=2),
-        channels=(Channel("T1", "MR", "zscore"), Channel("FLAIR", "MR", "zscore")),
-    )
-    tiny_bundle(folder / "coarse", spacing=(8.0, 8.0, 8.0))  # a large volume is a few tiles for it
-    tiny_bundle(folder / "crops", field_of_view=(40.0, 40.0, 40.0))
-    return folder
-
-
-@pytest.fixture
-def widget(show_panel, models, monkeypatch):
-    """The panel as it is first opened, in an empty scene."""
-    monkeypatch.setenv("MEDNEXT_MODELS", str(models))
-    return show_panel(MODULE)[1]
-
-
-@pytest.fixture
-def volume(scene):
-    return add_volume(scene, head())
-
-
-@pytest.fixture
-def ready(widget, volume):
-    """The panel with the small model and a volume."""
-    choose(widget, "tiny")
-    set_option(widget.ui.deviceBox, "cpu")
-    widget.ui.mirroringBox.checked = False
-    return widget
 
 
 @pytest.fixture
@@ -66,41 +25,6 @@ def uninstalled(ready, models, tmp_path):
     shutil.move(models / "tiny", tmp_path / "tiny")
     yield
     shutil.move(tmp_path / "tiny", models / "tiny")
-
-
-def choose(widget, name):
-    """Choose a model or a task in the list."""
-    box = widget.ui.taskBox
-    box.setCurrentIndex(box.findData(name))
-
-
-def set_option(box, text):
-    box.setCurrentIndex(box.findText(text))
-
-
-def selector(widget, index):
-    return slicer.util.findChild(widget.parent, f"channelSelector{index}")
-
-
-def let_run(widget, until=lambda: False):
-    """Run the event loop; returns the longest time in s for which it stood still."""
-    begin, longest = time.monotonic(), 0.0
-    while widget.isBusy() and not until():
-        assert time.monotonic() - begin < PATIENCE_S
-        before = time.monotonic()
-        slicer.app.processEvents()
-        longest = max(longest, time.monotonic() - before)
-        time.sleep(0.01)
-    return longest
-
-
-def segmentations(scene):
-    return list(slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
-
-
-def table(widget):
-    volumes = widget.ui.volumesTable
-    return [(volumes.item(row, 0).text(), volumes.item(row, 1).text()) for row in range(volumes.rowCount)]
 
 
 def test_the_first_look_shows_the_default_model_and_asks_for_a_volume(widget):
@@ -140,12 +64,12 @@ def test_a_volume_that_is_loaded_is_chosen_by_itself_so_that_one_click_segments(
     assert widget.ui.segmentButton.enabled
 
 
-def test_segment_adds_a_node_and_shows_its_volumes(ready, volume, scene):
+def test_segment_adds_a_node_and_shows_its_volumes(ready, volume):
     ready.ui.segmentButton.click()
     assert ready.ui.segmentButton.text == "Cancel"
     assert ready.ui.progressWidget.visible
     let_run(ready)
-    (node,) = segmentations(scene)
+    (node,) = segmentations()
     ids = node.GetSegmentation().GetSegmentIDs()
     voxels = [slicer.util.arrayFromSegmentBinaryLabelmap(node, name, volume) for name in ids]
     expected = [f"{np.count_nonzero(found) / 1000:.2f}" if found.any() else "not found" for found in voxels]
@@ -177,7 +101,7 @@ def test_cancel_ends_the_run_and_adds_nothing(ready, scene):
     assert time.monotonic() - begin < 2
     assert ready.ui.statusLabel.text == "Cancelled. Nothing was added to the scene."
     assert ready.ui.segmentButton.enabled
-    assert not segmentations(scene)
+    assert not segmentations()
 
 
 def test_an_error_of_the_engine_is_a_sentence_in_the_panel(ready, scene):
@@ -186,12 +110,12 @@ def test_an_error_of_the_engine_is_a_sentence_in_the_panel(ready, scene):
     let_run(ready)
     assert ready.ui.errorLabel.visible
     assert "T1 has 729 NaN or infinite voxels" in ready.ui.errorLabel.text
-    assert not segmentations(scene)
+    assert not segmentations()
     slicer.util.updateVolumeFromArray(selector(ready, 0).currentNode(), head())
     ready.ui.segmentButton.click()
     let_run(ready)
     assert not ready.ui.errorLabel.visible
-    assert len(segmentations(scene)) == 1
+    assert len(segmentations()) == 1
 
 
 def test_a_model_that_was_removed_meanwhile_is_a_sentence_in_the_panel(ready, uninstalled):
@@ -288,29 +212,29 @@ def test_nothing_found_is_said_plainly(ready, volume, scene):
     assert not ready.ui.volumesTable.visible
 
 
-def test_edit_opens_the_segment_editor_with_result_and_volume(ready, volume, scene):
+def test_edit_opens_the_segment_editor_with_result_and_volume(ready, volume):
     ready.ui.segmentButton.click()
     let_run(ready)
     ready.ui.editButton.click()
     assert slicer.util.selectedModule() == "SegmentEditor"
     editor = slicer.modules.SegmentEditorWidget.editor
-    assert editor.segmentationNode() is segmentations(scene)[0]
+    assert editor.segmentationNode() is segmentations()[0]
     assert editor.sourceVolumeNode() is volume
 
 
-def test_show_3d_makes_surfaces(ready, scene):
+def test_show_3d_makes_surfaces(ready):
     ready.ui.segmentButton.click()
     let_run(ready)
     ready.ui.show3DButton.click()
     surface = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
-    assert segmentations(scene)[0].GetSegmentation().ContainsRepresentation(surface)
+    assert segmentations()[0].GetSegmentation().ContainsRepresentation(surface)
 
 
 def test_a_removed_result_is_shown_no_longer(ready, scene):
     ready.ui.segmentButton.click()
     let_run(ready)
     assert ready.ui.resultGroup.visible
-    scene.RemoveNode(segmentations(scene)[0])
+    scene.RemoveNode(segmentations()[0])
     assert not ready.ui.resultGroup.visible
 
 
@@ -326,7 +250,7 @@ def test_closing_the_scene_during_a_run_leaves_a_panel_that_works(ready, scene):
     choose(ready, "tiny")
     ready.ui.segmentButton.click()
     let_run(ready)
-    assert len(segmentations(scene)) == 1
+    assert len(segmentations()) == 1
     assert not ready.ui.errorLabel.visible
 
 
@@ -351,13 +275,13 @@ def test_a_saved_scene_restores_the_choices_and_the_result(ready, scene, tmp_pat
     assert table(ready) == volumes
 
 
-def test_leaving_the_panel_does_not_stop_the_run(ready, scene):
+def test_leaving_the_panel_does_not_stop_the_run(ready):
     ready.ui.segmentButton.click()
     slicer.util.selectModule("SegmentEditor")
     let_run(ready)
     slicer.util.selectModule("MedNeXtSegmentation")
     assert ready.ui.resultGroup.visible
-    assert len(segmentations(scene)) == 1
+    assert len(segmentations()) == 1
 
 
 @pytest.mark.parametrize("width_px", [380, 700])
