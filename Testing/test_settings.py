@@ -1,0 +1,69 @@
+"""What the user chose last is there in the next session, and nonsense in the settings file does no harm."""
+
+from __future__ import annotations
+
+import pytest
+import slicer
+
+
+@pytest.fixture
+def settings(scene):
+    from MedNeXtSegmentationLib import settings
+
+    slicer.app.userSettings().remove("MedNeXtSegmentation")
+    yield settings
+    slicer.app.userSettings().remove("MedNeXtSegmentation")
+
+
+def test_before_the_first_choice_the_defaults_hold(settings):
+    assert settings.TASK.get() == ""
+    assert settings.DEVICE.get() == "auto"
+    assert settings.FOLDS.get() == settings.ALL_FOLDS
+    assert settings.MIRRORING.get() is True
+    assert settings.IDLE_MINUTES.get() == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TASK", "own model, Größe \N{BRAIN}"),
+        ("DEVICE", "cpu"),
+        ("FOLDS", "3"),
+        ("MIRRORING", False),
+        ("MODELS_FOLDER", "C:\\Users\\Jörg Müller\\Modelle"),
+        ("TRAINING_SET_FOLDER", "/home/名前/training set"),
+        ("IDLE_MINUTES", 0.5),
+    ],
+)
+def test_a_choice_is_read_again_as_it_was_made(settings, name, value):
+    import qt
+
+    setting = getattr(settings, name)
+    setting.set(value)
+    slicer.app.userSettings().sync()
+    assert setting.get() == value
+    file = qt.QSettings(slicer.app.slicerUserSettingsFilePath, qt.QSettings.IniFormat)
+    assert file.value(f"MedNeXtSegmentation/{setting.key}") == str(value)
+    setting.reset()
+    assert setting.get() == setting.default
+
+
+@pytest.mark.parametrize(
+    ("name", "nonsense"),
+    [
+        ("DEVICE", "toaster"),
+        ("FOLDS", "-1"),
+        ("FOLDS", "³"),
+        ("MIRRORING", "perhaps"),
+        ("IDLE_MINUTES", "nan"),
+        ("IDLE_MINUTES", "1e99"),
+        ("IDLE_MINUTES", "soon"),
+        ("IDLE_MINUTES", ["1", "2"]),
+    ],
+)
+def test_nonsense_in_the_file_is_the_default_and_is_not_accepted_as_a_choice(settings, name, nonsense):
+    setting = getattr(settings, name)
+    slicer.app.userSettings().setValue(f"MedNeXtSegmentation/{setting.key}", nonsense)
+    assert setting.get() == setting.default
+    with pytest.raises(ValueError):
+        setting.set(nonsense)
