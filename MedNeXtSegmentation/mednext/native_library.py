@@ -1,0 +1,92 @@
+"""The native kernels of `MedNeXtSegmentation/native`, called through ctypes; the program works without them."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of the functions below; a library of another version is left alone
+CHANNELS = 32  # activations have a multiple of so many channels
+
+SAME, DOWN, UP = 0, 1, 2  # stride of a depthwise convolution
+NONE, IDENTITY, CONVOLUTION = 0, 1, 2  # residual path of a block
+
+_SUFFIX = {"win32": ".dll", "darwin": ".so"}.get(sys.platform, ".so")  # CMake's for a module
+_FOLDER_VARIABLE = (
+    "MEDNEXT_NATIVE"  # a folder with the library, for those who build it themselves; "off": none
+)
+
+
+class Depthwise(ctypes.Structure):
+    """`Depthwise` of jobs.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("input", "kernel", "output")),
+        *((name, ctypes.c_int64) for name in ("in_z", "in_y", "in_x", "out_z", "out_y", "out_x")),
+        *((name, ctypes.c_int64) for name in ("channels", "k", "stride")),
+    ]
+
+
+class Pointwise(ctypes.Structure):
+    """`Pointwise` of jobs.h."""
+
+    _fields_ = [
+        ("depthwise", Depthwise),
+        *((name, ctypes.c_void_p) for name in ("expansion", "expansion_bias", "compression")),
+        *((name, ctypes.c_void_p) for name in ("compression_bias", "residual_weights", "target")),
+        ("hidden_squares", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("hidden", "out_channels", "residual")),
+        *((name, ctypes.c_int64) for name in ("target_y", "target_x", "offset", "add")),
+    ]
+
+
+@cache
+def native_library() -> ctypes.CDLL | None:
+    """The library, or None where it is not there, does not load, or knows no instructions of this processor."""
+    path = _find()
+    if path is None:
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+        version = library.mednext_version()
+        _declare(library)
+    except (OSError, AttributeError) as error:
+        logger.warning("The native kernels in %s cannot be used (%s): going on without them.", path, error)
+        return None
+    if version != VERSION or not library.mednext_instructions():
+        logger.info("The native kernels in %s do not fit this program or this processor.", path)
+        return None
+    return library
+
+
+def _find() -> Path | None:
+    """Beside this file in an installed wheel; in the extension one folder up."""
+    chosen = os.environ.get(_FOLDER_VARIABLE)
+    if chosen == "off":
+        return None
+    here = Path(__file__).parent
+    folders = [Path(chosen)] if chosen else [here, here.parent]
+    files = (folder / f"mednext_native{_SUFFIX}" for folder in folders)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    library.mednext_version.restype = number
+    library.mednext_instructions.restype = ctypes.c_char_p
+    library.mednext_use.argtypes, library.mednext_use.restype = [ctypes.c_char_p], number
+    for name, arguments in (
+        ("pack", [pointer, pointer, number, number, pointer]),
+        ("depthwise", [ctypes.POINTER(Depthwise), pointer, pointer, number]),
+        ("pointwise", [ctypes.POINTER(Pointwise), number]),
+        ("stem", [pointer, pointer, pointer, pointer, number, number, number, number]),
+        ("head", [pointer, pointer, pointer, pointer, number, number, number, number]),
+    ):
+        function = getattr(library, f"mednext_{name}")
+        function.argtypes, function.restype = arguments, None

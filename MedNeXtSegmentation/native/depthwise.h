@@ -1,0 +1,122 @@
+// Pass A of a block: the depthwise convolution, row by row, and the statistics of its output.
+#pragma once
+
+#include "jobs.h"
+#include "unrolled.h"
+
+namespace {
+
+// Where the taps of one axis read: output o takes input `position(o, tap)`, if there is one.
+inline int64_t input_of(int64_t stride, int64_t o, int64_t tap, int64_t pad, int64_t size) {
+    int64_t i = stride == DOWN ? 2 * o + tap - pad : o + tap - pad;
+    if (stride == UP) {
+        i = o + pad - tap;
+        if (i < 0 || i % 2) return -1;
+        i /= 2;
+    }
+    return i < size ? i : -1;
+}
+
+// Adds one input row to POSITIONS outputs of one output row. K taps; `first` is the input of relative position 0.
+// A transposed tap reads where an ordinary one writes, so one walk over the inputs serves all three strides.
+template <int K, int STRIDE, bool EDGE>
+ALWAYS_INLINE void add_row(Vec (&sum)[POSITIONS], const float* row, const float* kernel, int64_t first, int64_t size,
+                           int64_t channels) {
+    constexpr int pad = K / 2;
+    constexpr int begin = STRIDE == UP ? -(K - 1 - pad) / 2 : -pad;
+    constexpr int end = STRIDE == UP ? (POSITIONS - 1 + pad) / 2 + 1
+                        : STRIDE == DOWN ? 2 * (POSITIONS - 1) - pad + K
+                                         : POSITIONS - pad + K - 1;
+    Vec weight[K];
+    unrolled<0, K>([&](auto tap) { weight[tap] = Vec::load(kernel + tap * channels); });
+    unrolled<begin, end>([&](auto relative) {
+        constexpr int j = decltype(relative)::value;
+        const int64_t position = first + j;
+        if (EDGE && (position < 0 || position >= size)) return;
+        const Vec value = Vec::load(row + position * channels);
+        unrolled<0, K>([&](auto tap) {
+            constexpr int t = decltype(tap)::value;
+            constexpr int o = STRIDE == UP ? 2 * j - pad + t : STRIDE == DOWN ? (j + pad - t) / 2 : j + pad - t;
+            constexpr bool reaches = STRIDE != DOWN || (j + pad - t) % 2 == 0;
+            if constexpr (reaches && o >= 0 && o < POSITIONS) sum[o] = fma(value, weight[t], sum[o]);
+        });
+    });
+}
+
+// One row of the output and its statistics, for one vector of channels.
+struct RowSums {
+    Vec pivot, sum, squares;  // sums of (x - pivot) and its square: a mean far from zero costs no digits
+};
+
+template <int K, int STRIDE>
+RowSums depthwise_lanes(const Depthwise& job, int64_t z, int64_t y, int64_t lane, float* output) {
+    constexpr int pad = K / 2;
+    RowSums sums{Vec::all(0.0f), Vec::all(0.0f), Vec::all(0.0f)};
+    for (int64_t x = 0; x < job.out_x; x += POSITIONS) {
+        const int64_t first = STRIDE == DOWN ? 2 * x : STRIDE == UP ? x / 2 : x;
+        const int64_t reach = STRIDE == DOWN ? 2 * POSITIONS + K : STRIDE == UP ? POSITIONS / 2 + K : POSITIONS + K;
+        const bool inside = first >= pad && first + reach <= job.in_x && x + POSITIONS <= job.out_x;
+        Vec sum[POSITIONS];
+        unrolled<0, POSITIONS>([&](auto o) { sum[o] = Vec::all(0.0f); });
+        for (int tz = 0; tz < K; ++tz) {
+            const int64_t iz = input_of(STRIDE, z, tz, pad, job.in_z);
+            if (iz < 0) continue;
+            for (int ty = 0; ty < K; ++ty) {
+                const int64_t iy = input_of(STRIDE, y, ty, pad, job.in_y);
+                if (iy < 0) continue;
+                const float* row = job.input + (iz * job.in_y + iy) * job.in_x * job.channels + lane;
+                const float* kernel = job.kernel + (tz * K + ty) * K * job.channels + lane;
+                if (inside) add_row<K, STRIDE, false>(sum, row, kernel, first, job.in_x, job.channels);
+                else add_row<K, STRIDE, true>(sum, row, kernel, first, job.in_x, job.channels);
+            }
+        }
+        if (x == 0) sums.pivot = sum[0];
+        const int64_t count = job.out_x - x < POSITIONS ? job.out_x - x : POSITIONS;
+        unrolled<0, POSITIONS>([&](auto o) {
+            if (o >= count) return;
+            if (output) sum[o].store(output + (x + o) * job.channels + lane);
+            const Vec deviation = sum[o] - sums.pivot;
+            sums.sum = sums.sum + deviation;
+            sums.squares = fma(deviation, deviation, sums.squares);
+        });
+    }
+    return sums;
+}
+
+using DepthwiseLanes = RowSums (*)(const Depthwise&, int64_t, int64_t, int64_t, float*);
+
+inline DepthwiseLanes depthwise_for(int64_t k, int64_t stride) {
+    static constexpr DepthwiseLanes table[3][3] = {
+        {depthwise_lanes<3, SAME>, depthwise_lanes<3, DOWN>, depthwise_lanes<3, UP>},
+        {depthwise_lanes<5, SAME>, depthwise_lanes<5, DOWN>, depthwise_lanes<5, UP>},
+        {depthwise_lanes<7, SAME>, depthwise_lanes<7, DOWN>, depthwise_lanes<7, UP>},
+    };
+    return table[(k - 3) / 2][stride];
+}
+
+// Takes a row into the moments of its channels (Chan's parallel variance).
+inline void add_row_sums(Moments& moments, const RowSums& row, int64_t lane, int64_t voxels) {
+    float pivot[Vec::lanes], sum[Vec::lanes], squares[Vec::lanes];
+    row.pivot.store(pivot), row.sum.store(sum), row.squares.store(squares);
+    const double share = voxels / (moments.count + voxels);
+    for (int c = 0; c < Vec::lanes; ++c) {
+        const double shift = sum[c] / static_cast<double>(voxels);
+        const double difference = pivot[c] + shift - moments.mean[lane + c];
+        moments.mean[lane + c] += difference * share;
+        moments.squares[lane + c] += squares[c] - sum[c] * shift + difference * difference * share * moments.count;
+    }
+}
+
+void depthwise(const Depthwise& job, int64_t first_row, int64_t last_row, Moments& moments) {
+    const DepthwiseLanes lanes_of_row = depthwise_for(job.k, job.stride);
+    for (int64_t row = first_row; row < last_row; ++row) {
+        float* output = job.output ? job.output + row * job.out_x * job.channels : nullptr;
+        for (int64_t lane = 0; lane < job.channels; lane += Vec::lanes) {
+            const RowSums sums = lanes_of_row(job, row / job.out_y, row % job.out_y, lane, output);
+            add_row_sums(moments, sums, lane, job.out_x);
+        }
+        moments.count += static_cast<double>(job.out_x);
+    }
+}
+
+}  // namespace

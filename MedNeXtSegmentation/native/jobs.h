@@ -1,0 +1,50 @@
+// What is to be computed: plain structures that Python fills in through ctypes.
+//
+// Activations are (Z, Y, X, C) float32 in memory, C a multiple of CHANNELS; channels that the network does not have are zero.
+#pragma once
+
+#include <cstdint>
+
+constexpr int64_t CHANNELS = 32;  // a multiple of the columns of every instruction set's GEMM tile
+
+enum Stride : int64_t { SAME = 0, DOWN = 1, UP = 2 };
+
+// A depthwise convolution without bias, zero-padded by k / 2. DOWN has stride 2; UP is its transpose, on 2n - 1 voxels.
+struct Depthwise {
+    const float* input;   // (in_z, in_y, in_x, channels)
+    const float* kernel;  // (k, k, k, channels)
+    float* output;        // (out_z, out_y, out_x, channels), or null if only the statistics are wanted
+    int64_t in_z, in_y, in_x, out_z, out_y, out_x, channels, k, stride;
+};
+
+// Mean and sum of squared deviations of each channel over `count` voxels.
+struct Moments {
+    double count;
+    double* mean;
+    double* squares;
+};
+
+enum Residual : int64_t { NONE = 0, IDENTITY = 1, CONVOLUTION = 2 };
+
+// expansion -> GELU -> compression -> residual for every voxel, with the norm folded into the expansion's weights.
+// Matrices are packed (see `pack`); biases are float32, the residual convolution's is part of the compression's.
+struct Pointwise {
+    Depthwise depthwise;  // where `output` is null, its rows are computed as they are needed
+    const float *expansion, *expansion_bias, *compression, *compression_bias, *residual_weights;
+    float* target;        // (target_z, target_y, target_x, out_channels)
+    double* hidden_squares;  // not null: only sum up the squares of the hidden channels, for GRN
+    int64_t hidden, out_channels, residual, target_y, target_x;
+    int64_t offset;       // of the first output voxel in the target, along every axis
+    int64_t add;          // whether to add to what is in the target
+};
+
+// What one instruction set offers. Work is split over rows (z, y) of the output; `scratch` belongs to one thread.
+struct Kernels {
+    const char* name;
+    int64_t columns;  // of a GEMM tile: the width of a packed block
+    void (*depthwise)(const Depthwise&, int64_t first_row, int64_t last_row, Moments&);
+    void (*pointwise)(const Pointwise&, int64_t first_row, int64_t last_row, float* scratch, double* hidden_squares);
+    int64_t (*pointwise_scratch)(const Pointwise&);
+    void (*head)(const float* input, const float* packed, const float* bias, float* planes, int64_t first_voxel,
+                 int64_t last_voxel, int64_t voxels, int64_t in_channels, int64_t out_channels);
+};

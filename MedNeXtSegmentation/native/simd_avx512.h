@@ -1,0 +1,24 @@
+// Sixteen floats: AVX-512.
+#include <immintrin.h>
+
+namespace {
+
+struct Vec {
+    static constexpr int lanes = 16;
+    __m512 v;
+    static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+    static Vec all(float x) { return {_mm512_set1_ps(x)}; }
+    void store(float* p) const { _mm512_storeu_ps(p, v); }
+};
+
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Vec smaller(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Vec larger(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+
+constexpr int ROWS = 12, VECTORS = 2;  // registers of one GEMM tile: 24 sums, 2 weights, 1 input of 32
+constexpr int POSITIONS = 16;          // outputs of one depthwise row that are in registers
+
+}  // namespace
