@@ -1,4 +1,4 @@
-"""The native kernels of `MedNeXtSegmentation/native`, called through ctypes; the program works without them."""
+"""The native kernels of `MedNeXtSegmentation/native`, called by ctypes; the program works without them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Pointwise(ctypes.Structure):
 
 @cache
 def native_library() -> ctypes.CDLL | None:
-    """The library, or None where it is not there, does not load, or knows no instructions of this processor."""
+    """The library, or None where it is not there, does not load, or does not know this processor."""
     path = _find()
     if path is None:
         return None

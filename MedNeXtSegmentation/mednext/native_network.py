@@ -1,8 +1,9 @@
-"""MedNeXt on the native kernels: the numbers of `network.py`, several times faster on a CPU, in little memory.
+"""MedNeXt on the native kernels: the numbers of `network.py`, several times faster on a CPU.
 
-Activations are `(Z, Y, X, C)` float32 in buffers that stay between calls. A block is two passes: the depthwise
-convolution with the mean and variance of its output (its bias cancels in the norm), then expansion, GELU and
-compression in small pieces, with the norm folded into the expansion's weights and the result added in place.
+Activations are `(Z, Y, X, C)` float32 in buffers that stay between calls. A block is two passes: the
+depthwise convolution with the mean and variance of its output (its bias cancels in the norm), then expansion,
+GELU and compression in small pieces, with the norm folded into the expansion's weights and the result added
+in place.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class NativeMedNeXt(nn.Module):
 
 
 class _Activations:
-    """Activations of every level, `(Z, Y, X, C)`, and room for the largest output of a depthwise convolution."""
+    """Activations of every level, `(Z, Y, X, C)`, and room for the largest depthwise convolution."""
 
     def __init__(self, shape: Shape, channels: Sequence[int]) -> None:
         self.shape = shape
