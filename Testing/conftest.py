@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from native_build import native_kernels, native_library_folder  # noqa: F401
 from panel_driving import models, ready, volume, widget  # noqa: F401
 from panel_fixtures import _no_open_question, dialogs, show_panel, slot_errors  # noqa: F401
 

@@ -50,8 +50,11 @@ class Pointwise(ctypes.Structure):
 def native_library() -> ctypes.CDLL | None:
     """The library, or None where it is not there, does not load, or does not know this processor."""
     path = _find()
-    if path is None:
-        return None
+    return None if path is None else load_library(path)
+
+
+def load_library(path: Path) -> ctypes.CDLL | None:
+    """The library in a file, ready to be called; None, with a line in the log, where it cannot be used."""
     try:
         library = ctypes.CDLL(str(path))
         version = library.mednext_version()
