@@ -6,8 +6,11 @@ import ctypes
 import logging
 import os
 import sys
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+
+from .errors import DeviceError
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +41,37 @@ class Pointwise(ctypes.Structure):
 
     _fields_ = [
         ("depthwise", Depthwise),
-        *((name, ctypes.c_void_p) for name in ("expansion", "expansion_bias", "compression")),
-        *((name, ctypes.c_void_p) for name in ("compression_bias", "residual_weights", "target")),
+        *((name, ctypes.c_void_p) for name in ("expansion", "compression", "residual_weights")),
+        *((name, ctypes.c_void_p) for name in ("expansion_bias", "compression_bias", "target")),
         ("hidden_squares", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("hidden", "out_channels", "residual")),
         *((name, ctypes.c_int64) for name in ("target_y", "target_x", "offset", "add")),
     ]
+
+
+class Kernels:
+    """The kernels of one instruction set.
+
+    Args:
+        library: of `native_library`.
+        name: such as "avx2", or "avx512_bf16", which stores activations as bfloat16; by default the best for
+            this processor in float32.
+
+    Raises:
+        DeviceError: the processor has no such instructions.
+    """
+
+    def __init__(self, library: ctypes.CDLL, name: str | None = None) -> None:
+        self._library = library
+        self._handle = library.mednext_kernels(name.encode() if name else None)
+        if not self._handle:
+            raise DeviceError(f"This processor cannot run the kernels {name!r}: choose others.")
+        self.name: str = library.mednext_name(self._handle).decode()
+        self.bytes_per_value: int = library.mednext_bytes(self._handle)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """`kernels.pack(...)` is `mednext_pack` of library.cpp."""
+        return partial(getattr(self._library, f"mednext_{name}"), self._handle)
 
 
 @cache
@@ -62,7 +90,7 @@ def load_library(path: Path) -> ctypes.CDLL | None:
     except (OSError, AttributeError) as error:
         logger.warning("The native kernels in %s cannot be used (%s): going on without them.", path, error)
         return None
-    if version != VERSION or not library.mednext_instructions():
+    if version != VERSION or not library.mednext_kernels(None):
         logger.info("The native kernels in %s do not fit this program or this processor.", path)
         return None
     return library
@@ -82,8 +110,9 @@ def _find() -> Path | None:
 def _declare(library: ctypes.CDLL) -> None:
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     library.mednext_version.restype = number
-    library.mednext_instructions.restype = ctypes.c_char_p
-    library.mednext_use.argtypes, library.mednext_use.restype = [ctypes.c_char_p], number
+    library.mednext_kernels.argtypes, library.mednext_kernels.restype = [ctypes.c_char_p], pointer
+    library.mednext_name.argtypes, library.mednext_name.restype = [pointer], ctypes.c_char_p
+    library.mednext_bytes.argtypes, library.mednext_bytes.restype = [pointer], number
     for name, arguments in (
         ("pack", [pointer, pointer, number, number, pointer]),
         ("depthwise", [ctypes.POINTER(Depthwise), pointer, pointer, number]),
@@ -92,4 +121,4 @@ def _declare(library: ctypes.CDLL) -> None:
         ("head", [pointer, pointer, pointer, pointer, number, number, number, number]),
     ):
         function = getattr(library, f"mednext_{name}")
-        function.argtypes, function.restype = arguments, None
+        function.argtypes, function.restype = [pointer, *arguments], None

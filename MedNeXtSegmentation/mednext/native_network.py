@@ -1,9 +1,8 @@
 """MedNeXt on the native kernels: the numbers of `network.py`, several times faster on a CPU.
 
-Activations are `(Z, Y, X, C)` float32 in buffers that stay between calls. A block is two passes: the
-depthwise convolution with the mean and variance of its output (its bias cancels in the norm), then expansion,
-GELU and compression in small pieces, with the norm folded into the expansion's weights and the result added
-in place.
+Activations are `(Z, Y, X, C)` in buffers that stay between calls. A block is two passes: the depthwise
+convolution with the mean and variance of its output (its bias cancels in the norm), then expansion, GELU and
+compression in small pieces, with the norm folded into the expansion's weights and the result added in place.
 """
 
 from __future__ import annotations
@@ -14,43 +13,53 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .native_library import CHANNELS, CONVOLUTION, DOWN, IDENTITY, NONE, SAME, UP, Depthwise, Pointwise
-from .network import DownBlock, MedNeXt, MedNeXtBlock, OutBlock, UpBlock
+from .native_library import (
+    CHANNELS,
+    CONVOLUTION,
+    DOWN,
+    IDENTITY,
+    NONE,
+    SAME,
+    UP,
+    Depthwise,
+    Kernels,
+    Pointwise,
+)
+from .network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock
 
 Shape = tuple[int, int, int]
 
 
 def is_supported(network: MedNeXt) -> bool:
     """Whether the kernels know this network: three dimensions, one head, resampling by blocks."""
-    blocks = [part for part in network.modules() if isinstance(part, MedNeXtBlock)]
-    resampling = [part for part in blocks if isinstance(part, DownBlock | UpBlock)]
+    resampling = [part for part in network.modules() if isinstance(part, DownBlock | UpBlock)]
     return network.dimensions == 3 and not network.deep_supervision and len(resampling) == 8
 
 
 class NativeMedNeXt(nn.Module):
-    """A trained network on the native kernels, for inference in float32.
+    """A trained network on the native kernels, for inference.
 
     Args:
-        network: in evaluation mode and on the CPU; its weights are copied.
-        library: of `native_library`.
+        network: on the CPU; its weights are copied.
+        kernels: which, and in which precision; statistics and sums are float32 in any.
     """
 
-    def __init__(self, network: MedNeXt, library: ctypes.CDLL) -> None:
+    def __init__(self, network: MedNeXt, kernels: Kernels) -> None:
         super().__init__()
-        self._library = library
+        self._kernels = kernels
         self._classes = network.num_classes
         self._in_channels = network.in_channels
-        stem, head = network.stem, network.out_0
-        assert isinstance(stem, nn.Conv3d) and isinstance(head, OutBlock)
-        self._stem_weights = _padded(stem.weight.flatten(1).T, (stem.in_channels, _wide(stem.out_channels)))
-        self._stem_bias = _padded(stem.bias, (_wide(stem.out_channels),))
-        self._head_weights = _packed(library, head.conv_out.weight.flatten(1))
-        self._head_bias = _padded(head.conv_out.bias, (_wide(self._classes),))
-        self._encoder = [_blocks(network, f"enc_block_{level}", library) for level in range(4)]
-        self._down = [_blocks(network, f"down_{level}", library)[0] for level in range(4)]
-        self._bottleneck = _blocks(network, "bottleneck", library)
-        self._up = [_blocks(network, f"up_{level}", library)[0] for level in range(4)]
-        self._decoder = [_blocks(network, f"dec_block_{level}", library) for level in range(4)]
+        state = network.state_dict()
+        width = _wide(len(state["stem.weight"]))
+        self._stem_weights = _padded(state["stem.weight"].flatten(1).T, (self._in_channels, width))
+        self._stem_bias = _padded(state["stem.bias"], (width,))
+        self._head_weights = _packed(kernels, state["out_0.conv_out.weight"].flatten(1))
+        self._head_bias = _padded(state["out_0.conv_out.bias"], (_wide(self._classes),))
+        self._encoder = [_blocks(network, f"enc_block_{level}", kernels) for level in range(4)]
+        self._down = [_blocks(network, f"down_{level}", kernels)[0] for level in range(4)]
+        self._bottleneck = _blocks(network, "bottleneck", kernels)
+        self._up = [_blocks(network, f"up_{level}", kernels)[0] for level in range(4)]
+        self._decoder = [_blocks(network, f"dec_block_{level}", kernels) for level in range(4)]
         self._activations: _Activations | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,19 +67,15 @@ class NativeMedNeXt(nn.Module):
         return torch.stack([self._one(image) for image in x])
 
     def _one(self, image: Tensor) -> Tensor:
-        z, y, x = image.shape[1:]
-        if self._activations is None or self._activations.shape != (z, y, x):
-            self._activations = None  # first let go of the old ones
-            self._activations = _Activations(
-                (z, y, x), [blocks[0].channels for blocks in (*self._encoder, self._bottleneck)]
-            )
-        levels, threads = self._activations.levels, torch.get_num_threads()
+        shape = image.shape[1], image.shape[2], image.shape[3]
+        if self._activations is None or self._activations.shape != shape:
+            self._activations = None  # the old ones go before the new ones come
+            self._activations = _Activations(shape, self._widths, self._dtype)
+        levels, normed, threads = self._activations.levels, self._activations.normed, torch.get_num_threads()
         planes = image.float().contiguous()
-        self._library.mednext_stem(
-            planes.data_ptr(), self._stem_weights.data_ptr(), self._stem_bias.data_ptr(), levels[0].data_ptr(),
-            z * y * x, self._in_channels, levels[0].shape[-1], threads,
-        )  # fmt: skip
-        normed = self._activations.normed
+        logits = torch.empty(self._classes, *shape)
+        size = (planes[0].numel(), self._in_channels, self._widths[0])
+        self._kernels.stem(*_pointers(planes, self._stem_weights, self._stem_bias, levels[0]), *size, threads)
         for level in range(4):
             for block in self._encoder[level]:
                 block.run(levels[level], levels[level], normed, threads)
@@ -81,119 +86,151 @@ class NativeMedNeXt(nn.Module):
             self._up[level].run(levels[level + 1], levels[level], None, threads)
             for block in self._decoder[level]:
                 block.run(levels[level], levels[level], normed, threads)
-        logits = torch.empty(self._classes, z, y, x)
-        self._library.mednext_head(
-            levels[0].data_ptr(), self._head_weights.data_ptr(), self._head_bias.data_ptr(), logits.data_ptr(),
-            z * y * x, levels[0].shape[-1], self._classes, threads,
-        )  # fmt: skip
+        size = (planes[0].numel(), self._widths[0], self._classes)
+        self._kernels.head(*_pointers(levels[0], self._head_weights, self._head_bias, logits), *size, threads)
         return logits
+
+    @property
+    def _widths(self) -> list[int]:
+        return [blocks[0].channels for blocks in (*self._encoder, self._bottleneck)]
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float32 if self._kernels.bytes_per_value == 4 else torch.bfloat16
 
 
 class _Activations:
     """Activations of every level, `(Z, Y, X, C)`, and room for the largest depthwise convolution."""
 
-    def __init__(self, shape: Shape, channels: Sequence[int]) -> None:
+    def __init__(self, shape: Shape, widths: Sequence[int], dtype: torch.dtype) -> None:
         self.shape = shape
         self.levels = [
-            torch.empty(*(side >> level for side in shape), width) for level, width in enumerate(channels)
+            torch.empty(*(side >> level for side in shape), width, dtype=dtype)
+            for level, width in enumerate(widths)
         ]
-        self.normed = torch.empty(max(level.numel() for level in self.levels))
+        self.normed = torch.empty(max(level.numel() for level in self.levels), dtype=dtype)
 
 
 class _Block:
     """One block with its weights as the kernels want them."""
 
-    def __init__(self, block: MedNeXtBlock, library: ctypes.CDLL) -> None:
-        self._library = library
-        channels, hidden, out = block.conv1.in_channels, block.conv2.out_channels, block.conv3.out_channels
+    def __init__(self, block: MedNeXtBlock, kernels: Kernels) -> None:
+        self._kernels = kernels
+        state = {name: value.detach() for name, value in block.state_dict().items()}
+        hidden, channels = state["conv2.weight"].shape[:2]
+        out = len(state["conv3.weight"])
         self.channels, self._hidden, self._out = _wide(channels), _wide(hidden), _wide(out)
-        kernel = block.conv1.weight.squeeze(1)
-        self._k = kernel.shape[-1]
-        self._kernel = _padded(kernel.movedim(0, -1), (self._k, self._k, self._k, self.channels))
+        kernel = state["conv1.weight"].squeeze(1).movedim(0, -1)
+        self._kernel = _padded(kernel, (*kernel.shape[:3], self.channels))
         self._stride = UP if isinstance(block, UpBlock) else DOWN if isinstance(block, DownBlock) else SAME
         self._epsilon = block.norm.eps
-        self._gamma = _padded(block.norm.weight, (self.channels,)).double()
-        self._beta = _padded(block.norm.bias, (self.channels,)).double()
-        self._expansion = _padded(block.conv2.weight.flatten(1).T, (self.channels, self._hidden))
-        self._expansion_bias = _padded(block.conv2.bias, (self._hidden,)).double()
-        self._compression = _padded(block.conv3.weight.flatten(1).T, (self._hidden, self._out))
-        self._compression_bias = _padded(block.conv3.bias, (self._out,))
+        self._gamma = _padded(state["norm.weight"], (self.channels,)).double()
+        self._beta = _padded(state["norm.bias"], (self.channels,)).double()
+        self._expansion = _padded(state["conv2.weight"].flatten(1).T, (self.channels, self._hidden))
+        self._expansion_bias = _padded(state["conv2.bias"], (self._hidden,)).double()
+        self._folded_expansion = torch.empty_like(self._expansion)
+        self._compression = _padded(state["conv3.weight"].flatten(1).T, (self._hidden, self._out))
+        self._compression_bias = _padded(state["conv3.bias"], (self._out,))
+        self._folded_compression = _packed(kernels, self._compression)
         self._residual, self._residual_weights = NONE, torch.empty(0)
-        if block.residual and self._stride == SAME:
-            self._residual = IDENTITY
-        elif block.residual:
-            weight = block.res_conv.weight.flatten(1)  # of a transposed convolution (in, out), else (out, in)
-            self._residual = CONVOLUTION
-            self._residual_weights = _packed(library, weight if self._stride == UP else weight.T)
-            self._compression_bias += _padded(block.res_conv.bias, (self._out,))
-        self._grn = (
-            (block.grn_gamma.flatten().double(), block.grn_beta.flatten().double()) if block.grn else None
-        )
-        self._folded = torch.empty_like(self._expansion)
-        self._folded_compression = self._pack(self._compression, None, torch.empty_like(self._compression))
+        if block.residual:
+            self._residual = IDENTITY if self._stride == SAME else CONVOLUTION
+        if self._residual == CONVOLUTION:
+            matrix = state["res_conv.weight"].flatten(
+                1
+            )  # (in, out) of a transposed convolution, else (out, in)
+            self._residual_weights = _packed(kernels, matrix if self._stride == UP else matrix.T)
+            self._compression_bias += _padded(state["res_conv.bias"], (self._out,))
+        self._response_norm = _ResponseNorm(state, hidden, self._hidden) if block.grn else None
 
     def run(self, x: Tensor, target: Tensor, normed: Tensor | None, threads: int) -> None:
-        """Read `x`, `(Z, Y, X, C)`, and write into, or where it skips or is residual add to, `target`.
+        """Read `x`, `(Z, Y, X, C)`, and write into `target`, or add to it: residual and skip connections.
 
         `normed` has room for the depthwise convolution's output; without it that is computed twice.
         """
-        job = self._job(x, normed)
+        first = self._first_pass(x, normed)
         mean, variance = torch.empty(2, self.channels, dtype=torch.float64)
-        self._library.mednext_depthwise(ctypes.byref(job), mean.data_ptr(), variance.data_ptr(), threads)
+        self._kernels.depthwise(ctypes.byref(first), *_pointers(mean, variance), threads)
         scale = self._gamma / torch.sqrt(variance + self._epsilon)
-        self._pack(self._expansion, scale.float(), self._folded)
-        bias = (self._expansion_bias + (self._beta - mean * scale) @ self._expansion.double()).float()
+        _pack(self._kernels, self._expansion, scale.float(), self._folded_expansion)
+        shift = self._beta - mean * scale
+        expansion_bias = (self._expansion_bias + shift @ self._expansion.double()).float()
+        compression_bias = self._compression_bias
         second = Pointwise(
-            depthwise=job,
-            expansion=self._folded.data_ptr(),
-            expansion_bias=bias.data_ptr(),
-            compression=self._folded_compression.data_ptr(),
-            compression_bias=self._compression_bias.data_ptr(),
-            residual_weights=self._residual_weights.data_ptr(),
-            target=target.data_ptr(),
+            first,
+            *_pointers(self._folded_expansion, self._folded_compression, self._residual_weights),
+            *_pointers(expansion_bias, compression_bias, target),
             hidden=self._hidden,
             out_channels=self._out,
             residual=self._residual,
             target_y=target.shape[1],
             target_x=target.shape[2],
-            offset=1 if self._stride == UP else 0,  # the zero plane on the left of the transposed grid
+            offset=int(self._stride == UP),  # the zero plane on the left of the transposed grid
             add=self._residual == IDENTITY or self._stride == UP,  # up blocks add to the skip connection
         )
-        self._library.mednext_pointwise(ctypes.byref(second), threads)
+        if self._response_norm:
+            squares = torch.zeros(self._hidden, dtype=torch.float64)
+            second.hidden_squares = squares.data_ptr()
+            self._kernels.pointwise(ctypes.byref(second), threads)
+            second.hidden_squares = None
+            factor, offset = self._response_norm.affine(squares)
+            _pack(self._kernels, self._compression, factor.float(), self._folded_compression)
+            compression_bias = (compression_bias + offset @ self._compression.double()).float()
+            second.compression_bias = compression_bias.data_ptr()
+        self._kernels.pointwise(ctypes.byref(second), threads)
 
-    def _job(self, x: Tensor, normed: Tensor | None) -> Depthwise:
-        z, y, x_ = (
-            2 * side - 1 if self._stride == UP else side // (2 if self._stride == DOWN else 1)
+    def _first_pass(self, x: Tensor, normed: Tensor | None) -> Depthwise:
+        sides = [
+            2 * side - 1 if self._stride == UP else side // 2 if self._stride == DOWN else side
             for side in x.shape[:3]
-        )
-        return Depthwise(
-            x.data_ptr(), self._kernel.data_ptr(), None if normed is None else normed.data_ptr(),
-            *x.shape[:3], z, y, x_, self.channels, self._k, self._stride,
-        )  # fmt: skip
-
-    def _pack(self, matrix: Tensor, scale: Tensor | None, packed: Tensor) -> Tensor:
-        factor = None if scale is None else scale.data_ptr()
-        self._library.mednext_pack(matrix.data_ptr(), factor, *matrix.shape, packed.data_ptr())
-        return packed
+        ]
+        output = None if normed is None else normed.data_ptr()
+        numbers = (*x.shape[:3], *sides, self.channels, self._kernel.shape[0], self._stride)
+        return Depthwise(*_pointers(x, self._kernel), output, *numbers)
 
 
-def _blocks(network: MedNeXt, name: str, library: ctypes.CDLL) -> list[_Block]:
+class _ResponseNorm:
+    """Global response normalisation: per hidden channel it is an affine map, once its norm is known."""
+
+    def __init__(self, state: dict[str, Tensor], hidden: int, width: int) -> None:
+        self._hidden = hidden
+        self._gamma = _padded(state["grn_gamma"].flatten(), (width,)).double()
+        self._beta = _padded(state["grn_beta"].flatten(), (width,)).double()
+
+    def affine(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Factor and offset of every channel, from the sums of squares over all voxels."""
+        norm = torch.sqrt(squares)
+        relative = norm / (norm.sum() / self._hidden + 1e-6)
+        return 1 + self._gamma * relative, self._beta
+
+
+def _blocks(network: MedNeXt, name: str, kernels: Kernels) -> list[_Block]:
     part = network.get_submodule(name)
     blocks = part if isinstance(part, nn.Sequential) else [part]
-    return [_Block(block, library) for block in blocks if isinstance(block, MedNeXtBlock)]
+    return [_Block(block, kernels) for block in blocks if isinstance(block, MedNeXtBlock)]
 
 
-def _packed(library: ctypes.CDLL, matrix: Tensor) -> Tensor:
-    padded = _padded(matrix, tuple(_wide(side) for side in matrix.shape))
+def _packed(kernels: Kernels, matrix: Tensor) -> Tensor:
+    rows, columns = matrix.shape
+    padded = _padded(matrix, (_wide(rows), _wide(columns)))
     packed = torch.empty_like(padded)
-    library.mednext_pack(padded.data_ptr(), None, *padded.shape, packed.data_ptr())
+    _pack(kernels, padded, None, packed)
     return packed
+
+
+def _pack(kernels: Kernels, matrix: Tensor, scale: Tensor | None, packed: Tensor) -> None:
+    factor = None if scale is None else scale.data_ptr()
+    kernels.pack(matrix.data_ptr(), factor, *matrix.shape, packed.data_ptr())
+
+
+def _pointers(*tensors: Tensor) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
 
 
 def _padded(values: Tensor, shape: Sequence[int]) -> Tensor:
     """A float32 copy, zero beyond the values."""
     padded = torch.zeros(*shape)
-    padded[tuple(slice(side) for side in values.shape)] = values.detach()
+    padded[tuple(slice(side) for side in values.shape)] = values
     return padded
 
 

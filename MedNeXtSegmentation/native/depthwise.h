@@ -20,7 +20,7 @@ inline int64_t input_of(int64_t stride, int64_t o, int64_t tap, int64_t pad, int
 // Adds one input row to POSITIONS outputs of one output row. K taps; `first` is the input of relative position 0.
 // A transposed tap reads where an ordinary one writes, so one walk over the inputs serves all three strides.
 template <int K, int STRIDE, bool EDGE>
-ALWAYS_INLINE void add_row(Vec (&sum)[POSITIONS], const float* row, const float* kernel, int64_t first, int64_t size,
+ALWAYS_INLINE void add_row(Vec (&sum)[POSITIONS], const Element* row, const float* kernel, int64_t first, int64_t size,
                            int64_t channels) {
     constexpr int pad = K / 2;
     constexpr int begin = STRIDE == UP ? -(K - 1 - pad) / 2 : -pad;
@@ -33,7 +33,7 @@ ALWAYS_INLINE void add_row(Vec (&sum)[POSITIONS], const float* row, const float*
         constexpr int j = decltype(relative)::value;
         const int64_t position = first + j;
         if (EDGE && (position < 0 || position >= size)) return;
-        const Vec value = Vec::load(row + position * channels);
+        const Vec value = load(row + position * channels);
         unrolled<0, K>([&](auto tap) {
             constexpr int t = decltype(tap)::value;
             constexpr int o = STRIDE == UP ? 2 * j - pad + t : STRIDE == DOWN ? (j + pad - t) / 2 : j + pad - t;
@@ -49,7 +49,7 @@ struct RowSums {
 };
 
 template <int K, int STRIDE>
-RowSums depthwise_lanes(const Depthwise& job, int64_t z, int64_t y, int64_t lane, float* output) {
+RowSums depthwise_lanes(const Depthwise& job, int64_t z, int64_t y, int64_t lane, Element* output) {
     constexpr int pad = K / 2;
     RowSums sums{Vec::all(0.0f), Vec::all(0.0f), Vec::all(0.0f)};
     for (int64_t x = 0; x < job.out_x; x += POSITIONS) {
@@ -64,7 +64,8 @@ RowSums depthwise_lanes(const Depthwise& job, int64_t z, int64_t y, int64_t lane
             for (int ty = 0; ty < K; ++ty) {
                 const int64_t iy = input_of(STRIDE, y, ty, pad, job.in_y);
                 if (iy < 0) continue;
-                const float* row = job.input + (iz * job.in_y + iy) * job.in_x * job.channels + lane;
+                const Element* row =
+                    static_cast<const Element*>(job.input) + (iz * job.in_y + iy) * job.in_x * job.channels + lane;
                 const float* kernel = job.kernel + (tz * K + ty) * K * job.channels + lane;
                 if (inside) add_row<K, STRIDE, false>(sum, row, kernel, first, job.in_x, job.channels);
                 else add_row<K, STRIDE, true>(sum, row, kernel, first, job.in_x, job.channels);
@@ -74,7 +75,7 @@ RowSums depthwise_lanes(const Depthwise& job, int64_t z, int64_t y, int64_t lane
         const int64_t count = job.out_x - x < POSITIONS ? job.out_x - x : POSITIONS;
         unrolled<0, POSITIONS>([&](auto o) {
             if (o >= count) return;
-            if (output) sum[o].store(output + (x + o) * job.channels + lane);
+            if (output) store(sum[o], output + (x + o) * job.channels + lane);
             const Vec deviation = sum[o] - sums.pivot;
             sums.sum = sums.sum + deviation;
             sums.squares = fma(deviation, deviation, sums.squares);
@@ -83,7 +84,7 @@ RowSums depthwise_lanes(const Depthwise& job, int64_t z, int64_t y, int64_t lane
     return sums;
 }
 
-using DepthwiseLanes = RowSums (*)(const Depthwise&, int64_t, int64_t, int64_t, float*);
+using DepthwiseLanes = RowSums (*)(const Depthwise&, int64_t, int64_t, int64_t, Element*);
 
 inline DepthwiseLanes depthwise_for(int64_t k, int64_t stride) {
     static constexpr DepthwiseLanes table[3][3] = {
@@ -110,7 +111,7 @@ inline void add_row_sums(Moments& moments, const RowSums& row, int64_t lane, int
 void depthwise(const Depthwise& job, int64_t first_row, int64_t last_row, Moments& moments) {
     const DepthwiseLanes lanes_of_row = depthwise_for(job.k, job.stride);
     for (int64_t row = first_row; row < last_row; ++row) {
-        float* output = job.output ? job.output + row * job.out_x * job.channels : nullptr;
+        Element* output = job.output ? static_cast<Element*>(job.output) + row * job.out_x * job.channels : nullptr;
         for (int64_t lane = 0; lane < job.channels; lane += Vec::lanes) {
             const RowSums sums = lanes_of_row(job, row / job.out_y, row % job.out_y, lane, output);
             add_row_sums(moments, sums, lane, job.out_x);

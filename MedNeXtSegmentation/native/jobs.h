@@ -1,6 +1,7 @@
 // What is to be computed: plain structures that Python fills in through ctypes.
 //
-// Activations are (Z, Y, X, C) float32 in memory, C a multiple of CHANNELS; channels that the network does not have are zero.
+// Activations are (Z, Y, X, C), C a multiple of CHANNELS; channels that the network does not have are zero. They and the
+// packed matrices are stored in the kernels' own type, float32 or bfloat16: void pointers here.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +12,9 @@ enum Stride : int64_t { SAME = 0, DOWN = 1, UP = 2 };
 
 // A depthwise convolution without bias, zero-padded by k / 2. DOWN has stride 2; UP is its transpose, on 2n - 1 voxels.
 struct Depthwise {
-    const float* input;   // (in_z, in_y, in_x, channels)
+    const void* input;    // (in_z, in_y, in_x, channels)
     const float* kernel;  // (k, k, k, channels)
-    float* output;        // (out_z, out_y, out_x, channels), or null if only the statistics are wanted
+    void* output;         // (out_z, out_y, out_x, channels), or null if only the statistics are wanted
     int64_t in_z, in_y, in_x, out_z, out_y, out_x, channels, k, stride;
 };
 
@@ -30,8 +31,9 @@ enum Residual : int64_t { NONE = 0, IDENTITY = 1, CONVOLUTION = 2 };
 // Matrices are packed (see `pack`); biases are float32, the residual convolution's is part of the compression's.
 struct Pointwise {
     Depthwise depthwise;  // where `output` is null, its rows are computed as they are needed
-    const float *expansion, *expansion_bias, *compression, *compression_bias, *residual_weights;
-    float* target;        // (target_z, target_y, target_x, out_channels)
+    const void *expansion, *compression, *residual_weights;
+    const float *expansion_bias, *compression_bias;
+    void* target;         // (target_z, target_y, target_x, out_channels)
     double* hidden_squares;  // not null: only sum up the squares of the hidden channels, for GRN
     int64_t hidden, out_channels, residual, target_y, target_x;
     int64_t offset;       // of the first output voxel in the target, along every axis
@@ -41,10 +43,13 @@ struct Pointwise {
 // What one instruction set offers. Work is split over rows (z, y) of the output; `scratch` belongs to one thread.
 struct Kernels {
     const char* name;
-    int64_t columns;  // of a GEMM tile: the width of a packed block
+    int64_t bytes;  // of a stored value
+    void (*pack)(const float* matrix, const float* scale, int64_t depth, int64_t columns, void* packed);
     void (*depthwise)(const Depthwise&, int64_t first_row, int64_t last_row, Moments&);
-    void (*pointwise)(const Pointwise&, int64_t first_row, int64_t last_row, float* scratch, double* hidden_squares);
-    int64_t (*pointwise_scratch)(const Pointwise&);
-    void (*head)(const float* input, const float* packed, const float* bias, float* planes, int64_t first_voxel,
+    void (*pointwise)(const Pointwise&, int64_t first_row, int64_t last_row, void* scratch, double* hidden_squares);
+    int64_t (*pointwise_scratch)(const Pointwise&);  // bytes
+    void (*stem)(const float* planes, const float* weights, const float* bias, void* output, int64_t first_voxel,
+                 int64_t last_voxel, int64_t voxels, int64_t in_channels, int64_t out_channels);
+    void (*head)(const void* input, const void* packed, const float* bias, float* planes, int64_t first_voxel,
                  int64_t last_voxel, int64_t voxels, int64_t in_channels, int64_t out_channels);
 };

@@ -1,6 +1,9 @@
+#include "jobs.h"
 #include "simd_avx512.h"
+#include "element_float.h"
 
+#include "ends.h"
 #include "pointwise.h"
 
 extern const Kernels kernels_avx512;
-const Kernels kernels_avx512{"avx512", COLUMNS, depthwise, pointwise, pointwise_scratch, head};
+const Kernels kernels_avx512{"avx512", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, stem, head};

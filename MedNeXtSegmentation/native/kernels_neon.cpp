@@ -1,6 +1,9 @@
+#include "jobs.h"
 #include "simd_neon.h"
+#include "element_float.h"
 
+#include "ends.h"
 #include "pointwise.h"
 
 extern const Kernels kernels_neon;
-const Kernels kernels_neon{"neon", COLUMNS, depthwise, pointwise, pointwise_scratch, head};
+const Kernels kernels_neon{"neon", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, stem, head};

@@ -8,6 +8,9 @@
 #endif
 
 extern const Kernels kernels_avx2, kernels_avx512;
+#if defined(MEDNEXT_BF16)
+extern const Kernels kernels_avx512_bf16;
+#endif
 
 namespace {
 
@@ -34,16 +37,26 @@ bool has_avx2() {
 
 bool has_avx512() { return leaf_seven(16) && saves(0xe6); }
 
+bool has_bf16() {
+    int registers[4];
+    __cpuidex(registers, 7, 1);
+    return has_avx512() && registers[0] >> 5 & 1;
+}
+
 #else
 
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
+bool has_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 
 #endif
 
 }  // namespace
 
 const Kernels* find_kernels(const char* name) {
+#if defined(MEDNEXT_BF16)
+    if (name && has_bf16() && !std::strcmp(name, kernels_avx512_bf16.name)) return &kernels_avx512_bf16;
+#endif
     if (has_avx512() && (!name || !std::strcmp(name, kernels_avx512.name))) return &kernels_avx512;
     if (has_avx2() && (!name || !std::strcmp(name, kernels_avx2.name))) return &kernels_avx2;
     return nullptr;

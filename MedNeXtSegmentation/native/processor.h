@@ -3,5 +3,5 @@
 
 #include "jobs.h"
 
-// The best kernels for this processor, or null if there are none; with a name the kernels of that name, or null.
+// The best float32 kernels for this processor, or null if there are none; with a name those kernels, or null.
 const Kernels* find_kernels(const char* name);

@@ -1,0 +1,38 @@
+// Activations and packed weights are stored as bfloat16; products are summed in float32. Needs AVX-512 BF16.
+#pragma once
+
+#include <cstring>
+
+namespace {
+
+struct Element {
+    uint16_t bits;
+};
+
+using Factor = __m512bh;           // sixteen pairs: one step multiplies two and two values
+constexpr int64_t DEPTH_STEP = 2;  // rows k and k + 1 of a matrix are packed alternately
+
+inline Factor spread(const Element* a) {
+    int32_t pair;
+    std::memcpy(&pair, a, sizeof pair);
+    return reinterpret_cast<Factor>(_mm512_set1_epi32(pair));
+}
+inline Factor weights(const Element* b) { return reinterpret_cast<Factor>(_mm512_loadu_si512(b)); }
+inline Vec multiply_add(Factor a, Factor b, Vec sum) { return {_mm512_dpbf16_ps(sum.v, a, b)}; }
+
+inline Vec load(const float* p) { return Vec::load(p); }
+inline void store(Vec value, float* p) { value.store(p); }
+inline Vec load(const Element* p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+inline void store(Vec value, Element* p) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value.v)));
+}
+inline Element rounded(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return {static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};  // to nearest, ties to even
+}
+
+}  // namespace

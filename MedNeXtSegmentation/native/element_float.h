@@ -1,0 +1,18 @@
+// Activations and packed weights are stored as float32.
+#pragma once
+
+namespace {
+
+using Element = float;
+using Factor = Vec;                // what one step of a matrix product multiplies
+constexpr int64_t DEPTH_STEP = 1;  // values of the inner dimension in it
+
+inline Factor spread(const Element* a) { return Vec::all(*a); }
+inline Factor weights(const Element* b) { return Vec::load(b); }
+inline Vec multiply_add(Factor a, Factor b, Vec sum) { return fma(a, b, sum); }
+
+inline Vec load(const float* p) { return Vec::load(p); }
+inline void store(Vec value, float* p) { value.store(p); }
+inline Element rounded(float x) { return x; }
+
+}  // namespace
