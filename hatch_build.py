@@ -1,0 +1,65 @@
+"""Builds the native kernels into the wheel, or beside the sources of an editable installation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import platform_tags
+
+ROOT = Path(__file__).parent
+SOURCE = ROOT / "MedNeXtSegmentation" / "native"
+PACKAGE = ROOT / "MedNeXtSegmentation" / "mednext"
+
+
+class NativeKernels(BuildHookInterface):
+    """Called by hatchling; without CMake or a compiler the wheel is pure Python, and slower on a CPU."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Build, and tell hatchling what to pack and for which platform the wheel then is."""
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                library = build(Path(scratch))
+            except (OSError, subprocess.CalledProcessError) as error:
+                self.app.display_warning(f"The native kernels were not built ({error}): CPUs will be slower.")
+                return
+            target = PACKAGE / library.name
+            shutil.copyfile(library, target.with_suffix(".new"))
+            target.with_suffix(".new").replace(target)  # a process may have the old one loaded
+        build_data["artifacts"].append(f"/{target.relative_to(ROOT).as_posix()}")
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{next(iter(platform_tags()))}"
+
+
+def build(scratch: Path) -> Path:
+    """The library, built in a folder.
+
+    Raises:
+        OSError: there is no CMake.
+        subprocess.CalledProcessError: there is no compiler, or it failed.
+    """
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    cmake = shutil.which("cmake", path=environment["PATH"])
+    if cmake is None:
+        raise FileNotFoundError("CMake was not found")
+    tree, prefix = scratch / "tree", scratch / "prefix"
+    for arguments in (
+        [
+            "-S",
+            str(SOURCE),
+            "-B",
+            str(tree),
+            "-DCMAKE_BUILD_TYPE=Release",
+            f"-DCMAKE_INSTALL_PREFIX={prefix}",
+        ],
+        ["--build", str(tree), "--config", "Release", "--parallel", "2"],
+        ["--install", str(tree), "--config", "Release"],
+    ):
+        subprocess.run([cmake, *arguments], check=True, env=environment)
+    return next((prefix / "mednext").iterdir())
