@@ -1,4 +1,4 @@
-"""MedNeXt on the native kernels: the reference's numbers, for every shape of network and every instruction set."""
+"""MedNeXt on the native kernels: the reference's numbers, with every instruction set."""
 
 from __future__ import annotations
 
