@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from .errors import DeviceError
 
@@ -69,7 +70,7 @@ class Kernels:
         self.name: str = library.mednext_name(self._handle).decode()
         self.bytes_per_value: int = library.mednext_bytes(self._handle)
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         """`kernels.pack(...)` is `mednext_pack` of library.cpp."""
         return partial(getattr(self._library, f"mednext_{name}"), self._handle)
 
@@ -117,8 +118,11 @@ def _declare(library: ctypes.CDLL) -> None:
         ("pack", [pointer, pointer, number, number, pointer]),
         ("depthwise", [ctypes.POINTER(Depthwise), pointer, pointer, number]),
         ("pointwise", [ctypes.POINTER(Pointwise), number]),
+        ("resample", [pointer, number]),
+        ("label", [pointer, number]),
         ("stem", [pointer, pointer, pointer, pointer, number, number, number, number]),
         ("head", [pointer, pointer, pointer, pointer, number, number, number, number]),
     ):
         function = getattr(library, f"mednext_{name}")
         function.argtypes, function.restype = [pointer, *arguments], None
+    library.mednext_label.restype = number

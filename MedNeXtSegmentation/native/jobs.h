@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "resampling_jobs.h"
+
 constexpr int64_t CHANNELS = 32;  // a multiple of the columns of every instruction set's GEMM tile
 
 enum Stride : int64_t { SAME = 0, DOWN = 1, UP = 2 };
@@ -52,4 +54,5 @@ struct Kernels {
                  int64_t last_voxel, int64_t voxels, int64_t in_channels, int64_t out_channels);
     void (*head)(const void* input, const void* packed, const float* bias, float* planes, int64_t first_voxel,
                  int64_t last_voxel, int64_t voxels, int64_t in_channels, int64_t out_channels);
+    const ResamplingKernels* resampling;  // or null
 };

@@ -3,7 +3,9 @@
 #include "element_float.h"
 
 #include "ends.h"
+#include "label.h"
 #include "pointwise.h"
 
 extern const Kernels kernels_avx512;
-const Kernels kernels_avx512{"avx512", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, stem, head};
+const Kernels kernels_avx512{"avx512", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, stem, head,
+                             &resampling};

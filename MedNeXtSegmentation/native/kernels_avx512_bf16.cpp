@@ -6,4 +6,5 @@
 #include "pointwise.h"
 
 extern const Kernels kernels_avx512_bf16;
-const Kernels kernels_avx512_bf16{"avx512_bf16", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, stem, head};
+const Kernels kernels_avx512_bf16{"avx512_bf16", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, stem, head,
+                                  nullptr};

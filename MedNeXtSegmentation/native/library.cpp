@@ -1,13 +1,8 @@
 // What Python calls: see native_library.py for the other side of every function and structure.
 
+#include "exported.h"
 #include "processor.h"
 #include "threads.h"
-
-#if defined(_WIN32)
-#define EXPORTED extern "C" __declspec(dllexport)
-#else
-#define EXPORTED extern "C" __attribute__((visibility("default")))
-#endif
 
 EXPORTED int64_t mednext_version() { return 1; }
 

@@ -15,8 +15,24 @@ inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
 inline Vec smaller(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline Vec larger(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+
+// a > b ? yes : no
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
+    return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))};
+}
+
+// x = mantissa * 2^exponent with a mantissa in [1, 2), for normal numbers.
+inline Vec exponent(Vec x) {
+    const __m256i biased = _mm256_srli_epi32(_mm256_castps_si256(x.v), 23);
+    return {_mm256_cvtepi32_ps(_mm256_sub_epi32(biased, _mm256_set1_epi32(127)))};
+}
+inline Vec mantissa(Vec x) {
+    const __m256 bits = _mm256_and_ps(x.v, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffff)));
+    return {_mm256_or_ps(bits, _mm256_set1_ps(1.0f))};
+}
 
 constexpr int ROWS = 6, VECTORS = 2;  // registers of one GEMM tile: 12 sums, 2 weights, 1 input of 16
 constexpr int POSITIONS = 8;          // outputs of one depthwise row that are in registers

@@ -15,8 +15,22 @@ inline Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 inline Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }
 inline Vec operator-(Vec a, Vec b) { return {vsubq_f32(a.v, b.v)}; }
 inline Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {vdivq_f32(a.v, b.v)}; }
 inline Vec smaller(Vec a, Vec b) { return {vminq_f32(a.v, b.v)}; }
 inline Vec larger(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
+
+// a > b ? yes : no
+inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) { return {vbslq_f32(vcgtq_f32(a.v, b.v), yes.v, no.v)}; }
+
+// x = mantissa * 2^exponent with a mantissa in [1, 2), for normal numbers.
+inline Vec exponent(Vec x) {
+    const uint32x4_t biased = vshrq_n_u32(vreinterpretq_u32_f32(x.v), 23);
+    return {vcvtq_f32_s32(vsubq_s32(vreinterpretq_s32_u32(biased), vdupq_n_s32(127)))};
+}
+inline Vec mantissa(Vec x) {
+    const uint32x4_t bits = vandq_u32(vreinterpretq_u32_f32(x.v), vdupq_n_u32(0x7fffff));
+    return {vreinterpretq_f32_u32(vorrq_u32(bits, vdupq_n_u32(0x3f800000)))};
+}
 
 constexpr int ROWS = 6, VECTORS = 4;  // registers of one GEMM tile: 24 sums, 4 weights, 1 input of 32
 constexpr int POSITIONS = 16;         // outputs of one depthwise row that are in registers
