@@ -14,6 +14,7 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from . import native_resampling
 from .model import Model
 from .resampling import along_axis
 from .sliding_window import Rows
@@ -51,34 +52,57 @@ class LabelWriter:
     def add(self, rows: Rows) -> None:
         """Write every label whose predictions are known by now."""
         available = rows.start + rows.values.shape[1]
-        height = self._slab_height(rows.values.shape[0])
-        while self._next < len(self._labels) and self._stop[self._next] <= available:
-            stop = self._next + 1
-            while stop < min(self._next + height, len(self._labels)) and self._stop[stop] <= available:
-                stop += 1
-            self._write(slice(self._next, stop), rows)
-            self._next = stop
+        stop = self._next
+        while stop < len(self._labels) and self._stop[stop] <= available:
+            stop += 1
+        if stop > self._next and not self._write_natively(slice(self._next, stop), rows):
+            height = self._slab_height(rows.values.shape[0])
+            for start in range(self._next, stop, height):
+                self._write(slice(start, min(start + height, stop)), rows)
+        self._next = stop
 
     def _slab_height(self, channels: int) -> int:
         return max(1, _SLAB_BYTES // (4 * channels * math.prod(self._labels.shape[1:])))
 
-    def _write(self, target: slice, rows: Rows) -> None:
+    def _needed(self, target: slice, rows: Rows) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The predictions that these rows of labels depend on, and the weights for each axis."""
         source = slice(self._first[target.start], self._stop[target.stop - 1])
-        slab = rows.values[:, source.start - rows.start : source.stop - rows.start]
-        slab = along_axis(slab, self._weights[0][target, source], 1)
-        for axis in (1, 2):
-            slab = along_axis(slab, self._weights[axis], axis + 1)
+        values = rows.values[:, source.start - rows.start : source.stop - rows.start]
+        return values, (self._weights[0][target, source], self._weights[1], self._weights[2])
+
+    def _write_natively(self, target: slice, rows: Rows) -> bool:
+        kernels = native_resampling.resampling_kernels()
+        if kernels is None or rows.values.device.type != "cpu":
+            return False
+        values, weights = self._needed(target, rows)
+        classes = self._model.network.num_classes
+        uncertainty = None if self._uncertainty is None else self._uncertainty[target]
+        return native_resampling.write_labels(
+            kernels, values, weights, classes, self._labels[target], uncertainty, self._painting
+        )
+
+    def _write(self, target: slice, rows: Rows) -> None:
+        slab, weights = self._needed(target, rows)
+        for axis in range(3):
+            slab = along_axis(slab, weights[axis], axis + 1)
         self._labels[target] = self._decide(slab[: self._model.network.num_classes]).cpu().numpy()
         if self._uncertainty is not None:
             probabilities = slab[-self._model.network.num_classes :]
             self._uncertainty[target] = entropy(probabilities, self._model.output).cpu().numpy()
 
-    def _decide(self, values: Tensor) -> Tensor:
+    @property
+    def _painting(self) -> tuple[Sequence[int], float] | None:
+        """For regions the labels in painting order, and what a logit, or a probability, has to exceed."""
         if self._model.output == "softmax":
+            return None
+        return self._model.regions_class_order, 0.0 if self._model.pipeline == "nnunet_v2" else 0.5
+
+    def _decide(self, values: Tensor) -> Tensor:
+        if self._painting is None:
             return values.max(dim=0).indices.to(torch.int32)
-        threshold = 0.0 if self._model.pipeline == "nnunet_v2" else 0.5  # a logit, or a probability
+        order, threshold = self._painting
         labels = torch.zeros(values.shape[1:], dtype=torch.int32, device=values.device)
-        for channel, label in zip(values, self._model.regions_class_order, strict=True):
+        for channel, label in zip(values, order, strict=True):
             labels[channel > threshold] = label
         return labels
 

@@ -2,7 +2,8 @@
 
 nnU-Net calls `skimage.transform.resize(order, mode="edge", anti_aliasing=False)`, which is separable: along
 an axis every output voxel is a weighted sum of the input's voxels. The weights form a matrix that is nearly
-zero away from its diagonal, so it is applied in blocks that skip the zeros.
+zero away from its diagonal, so it is applied in blocks that skip the zeros: by the native kernels where they
+are there, else by torch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from . import native_resampling
 
 ANISOTROPY_THRESHOLD = 3.0  # nnU-Net's: beyond it the coarse axis is resampled apart from the other two
 
@@ -110,6 +113,9 @@ def along_axis(x: Tensor, weights: Tensor, axis: int) -> Tensor:
     new, old = weights.shape
     if new == old and torch.equal(weights, torch.eye(old, device=weights.device)):
         return x
+    kernels = native_resampling.resampling_kernels()
+    if kernels is not None and x.device.type == "cpu" and x.dtype == weights.dtype == torch.float32:
+        return native_resampling.along_axis(kernels, x, weights, axis)
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     source = x.reshape(before.numel(), old, after.numel())
     result = x.new_empty(before.numel(), new, after.numel())
@@ -145,8 +151,8 @@ def resample_image(image: Tensor, shape: Sequence[int], separate: int | None, or
     result = image
     for axis in sorted(in_plane, key=lambda axis: shape[axis] / image.shape[axis]):  # shrink first, grow last
         result = along_axis(result, axis_weights(image.shape[axis], shape[axis], order), axis)
-    if order > 1:
-        result = torch.clamp(result, lowest, highest)
+    if order > 1 and result is not image:
+        result.clamp_(lowest, highest)
     if separate is not None:
         nearest = axis_weights(image.shape[separate], shape[separate], 0)
         result = result.index_select(separate, nearest.argmax(dim=1))
