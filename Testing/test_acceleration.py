@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from mednext import acceleration, native_library
+from mednext import acceleration, native_library, openvino_network
 from mednext.acceleration import FastNetwork
 from mednext.errors import OptionError
 from mednext.lean_network import LeanMedNeXt
@@ -21,6 +21,12 @@ IMAGE = torch.randn(1, 2, 32, 48, 32, generator=torch.Generator().manual_seed(1)
 def network() -> MedNeXt:
     torch.manual_seed(0)
     return MedNeXt(2, 3, expansion=(2,) * 9, blocks=(1,) * 9, channels=8).eval()
+
+
+@pytest.fixture(autouse=True)
+def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converting takes seconds; see test_openvino_network.py."""
+    monkeypatch.setattr(openvino_network, "is_installed", lambda: False)
 
 
 @pytest.fixture
@@ -67,6 +73,13 @@ def test_without_kernels_the_faster_of_torchs_ways_is_taken(
     slow = FastNetwork(network)
     assert difference(slow, network) == 0
     assert slow.formulation == "plain"
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_openvino_is_tried_where_it_is_installed(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "OpenVINO" not in acceleration.other_formulations(network)
+    monkeypatch.setattr(openvino_network, "is_installed", lambda: True)
+    assert "OpenVINO" in acceleration.other_formulations(network)
 
 
 def test_a_formulation_that_is_wrong_is_not_used(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from . import lean_network, native_network
+from . import lean_network, native_network, openvino_network
 from .errors import DeviceError, OptionError
 from .native_library import Kernels, native_library
 from .network import MedNeXt
@@ -82,7 +82,7 @@ class FastNetwork(nn.Module):
                 self._take(name, network)
                 return
         best = _seconds(self.plain, x)
-        for name, make in torch_formulations(self.plain).items():
+        for name, make in other_formulations(self.plain).items():
             network = _checked(name, make, self.plain, probe, _TOLERANCES["float32"])
             if network and (seconds := _seconds(network, x)) < best:
                 best = seconds
@@ -102,11 +102,14 @@ def native_formulations(network: MedNeXt, precision: str) -> dict[str, Formulati
     return {f"native {precision}": lambda: native_network.NativeMedNeXt(network, Kernels(library, name))}
 
 
-def torch_formulations(network: MedNeXt) -> dict[str, Formulation]:
-    """Those in torch alone, by name; which is the fastest depends on machine and image."""
-    if not lean_network.is_supported(network):
-        return {}
-    return {"lean": lambda: lean_network.LeanMedNeXt(network)}
+def other_formulations(network: MedNeXt) -> dict[str, Formulation]:
+    """Those without native kernels, by name; which is the fastest depends on machine and image."""
+    found: dict[str, Formulation] = {}
+    if lean_network.is_supported(network):
+        found["lean"] = lambda: lean_network.LeanMedNeXt(network)
+    if openvino_network.is_installed() and not network.deep_supervision:
+        found["OpenVINO"] = lambda: openvino_network.OpenVinoMedNeXt(network)
+    return found
 
 
 def _checked(

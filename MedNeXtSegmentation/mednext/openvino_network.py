@@ -1,0 +1,82 @@
+"""MedNeXt on OpenVINO, where that optional package is installed: the extra `openvino` of this one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .atomic import replacing_folder
+from .network import SIDE_DIVISOR, MedNeXt
+
+_MODEL_FILE = "model.xml"
+
+
+def is_installed() -> bool:
+    """Whether OpenVINO is there; nothing is imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+class OpenVinoMedNeXt(nn.Module):
+    """A trained network on OpenVINO, for inference in float32 on the CPU.
+
+    The network is converted once, and kept in the user's cache folder under the digest of its weights: the
+    folder of a model may be read-only.
+
+    Args:
+        network: in evaluation mode and on the CPU.
+    """
+
+    def __init__(self, network: MedNeXt) -> None:
+        super().__init__()
+        openvino = _import_openvino()
+        self._core = openvino.Core()
+        self._model = self._core.read_model(_converted(network))
+        self._compiled: dict[tuple[tuple[int, ...], int], Any] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`."""
+        threads = torch.get_num_threads()
+        key = (tuple(x.shape), threads)
+        if key not in self._compiled:
+            self._compiled.clear()  # each holds its activations
+            self._model.reshape(list(x.shape))
+            # Without the hint it computes in bfloat16 where the processor has it.
+            settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+            self._compiled[key] = self._core.compile_model(self._model, "CPU", settings)
+        return torch.from_numpy(self._compiled[key](x.contiguous().numpy())[0].copy())
+
+
+def _import_openvino() -> Any:
+    """OpenVINO without its telemetry, which tells its makers of every conversion unless somebody objected."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it then takes its own stub
+    import openvino
+
+    return openvino
+
+
+def _converted(network: MedNeXt) -> Path:
+    """The converted network on disk. Raises OutputError when it cannot be written."""
+    openvino = _import_openvino()
+    digest = hashlib.sha256(openvino.__version__.encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mednext" / "openvino"
+    folder = cache / digest.hexdigest()[:32]
+    if not (folder / _MODEL_FILE).is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        example = torch.zeros(1, network.in_channels, *(2 * SIDE_DIVISOR,) * network.dimensions)
+        shape = [-1, network.in_channels, *(-1,) * network.dimensions]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing fixes the checks of the image's sides, as it should
+            model = openvino.convert_model(network, example_input=example, input=[shape])
+        with replacing_folder(folder) as temporary:
+            openvino.save_model(model, temporary / _MODEL_FILE, compress_to_fp16=False)
+    return folder / _MODEL_FILE

@@ -1,0 +1,59 @@
+"""OpenVINO gives the reference's logits, in float32 and without a word to anybody."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mednext.network import MedNeXt
+from mednext.openvino_network import OpenVinoMedNeXt, is_installed
+from torch import Tensor
+
+if not is_installed():
+    pytest.skip("the optional package openvino is not installed", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "mednext" / "openvino"
+
+
+@pytest.fixture
+def network() -> MedNeXt:
+    torch.manual_seed(0)
+    return MedNeXt(2, 3, (2,) * 9, (1,) * 9, channels=8, grn=True).eval()
+
+
+@torch.inference_mode()
+def difference(network: MedNeXt, converted: OpenVinoMedNeXt, sides: tuple[int, ...]) -> float:
+    image = torch.randn(1, 2, *sides)
+    expected = network(image)
+    assert isinstance(expected, Tensor)
+    return float((converted(image) - expected).abs().max() / expected.abs().max())
+
+
+def test_one_conversion_serves_images_of_several_shapes(network: MedNeXt) -> None:
+    converted = OpenVinoMedNeXt(network)
+    for sides in ((32, 32, 32), (16, 48, 32), (32, 32, 32)):
+        assert difference(network, converted, sides) < 1e-5
+
+
+def test_a_network_is_converted_once_and_other_weights_anew(network: MedNeXt, cache: Path) -> None:
+    OpenVinoMedNeXt(network)
+    (folder,) = cache.iterdir()
+    written = (folder / "model.xml").stat().st_mtime_ns
+    assert difference(network, OpenVinoMedNeXt(network), (32, 32, 32)) < 1e-5
+    assert (folder / "model.xml").stat().st_mtime_ns == written
+    with torch.no_grad():
+        network.get_parameter("stem.weight").mul_(2)
+    assert difference(network, OpenVinoMedNeXt(network), (32, 32, 32)) < 1e-5
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_openvinos_telemetry_is_never_loaded(network: MedNeXt) -> None:
+    OpenVinoMedNeXt(network)
+    assert sys.modules["openvino_telemetry"] is None
+    assert not any(name.startswith("openvino_telemetry.") for name in sys.modules)
