@@ -12,17 +12,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .archive import pack, unpack
 from .atomic import explaining, replacing_folder
 from .bundle import Bundle
+from .cancellation import check_cancelled
 from .catalog import Catalog
 from .catalog_source import load_catalog
 from .download import DownloadProgress, Patience, download
 from .errors import (
+    AlreadyInstalledError,
     BundleError,
     BundleFormatError,
     OptionError,
@@ -32,6 +34,7 @@ from .errors import (
 )
 from .lock import locked
 from .model import MODEL_FILE, NAME_FORM, Model, read_model
+from .paths import inside
 from .resources import models_folder, shipped_models_folder
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ __all__ = [
     "export_zip",
     "find_model",
     "import_checkpoint",
+    "install_from_folder",
     "install_from_url",
     "install_from_zip",
     "install_published",
@@ -198,11 +202,13 @@ def install_from_zip(
 ) -> Model:
     """Install the bundle in a zip file, with its files at the top or in one folder.
 
-    It is unpacked beside the installed models, every weight is verified, and then it is put in its place.
+    It is unpacked beside the installed models, the files of weights are verified, and then it is put in its
+    place.
 
     Raises:
         BundleError: not a sound bundle, an unsafe one, or not the model of this name.
-        OptionError: a model of this name is there already, and `overwrite` is not set.
+        AlreadyInstalledError: a model of this name is there already, and `overwrite` is not set.
+        OptionError: the model of this name comes with the program.
         DiskSpaceError, OutputError: the models folder cannot take it.
         Cancelled: `cancelled` answered True.
     """
@@ -214,12 +220,31 @@ def install_from_zip(
                 f"{zip_file} holds the model {bundle.model.name!r}, not {name!r}. "
                 "Report this to whoever publishes it."
             )
-        target = models_folder() / check_name(bundle.model.name)
-        with locked(models_folder() / ".lock", cancelled):
-            _refuse_taken(bundle.model.name, overwrite)
-            with replacing_folder(target) as temporary:
-                for path in bundle.path.iterdir():
-                    path.rename(temporary / path.name)
+        return _put_in_place(bundle, overwrite, cancelled)
+
+
+def install_from_folder(
+    folder: str | Path, *, overwrite: bool = False, cancelled: Callable[[], bool] | None = None
+) -> Model:
+    """Install a copy of the bundle in a folder; arguments and errors as for `install_from_zip`."""
+    source = Path(folder)
+    model = read_model(source)
+    with _workshop() as workshop:
+        for file in (MODEL_FILE, *(fold.file for fold in model.folds)):
+            check_cancelled(cancelled)
+            with suppress(FileNotFoundError):  # the check below names it
+                shutil.copyfile(inside(source, file), workshop / file)
+        return _put_in_place(_verified(workshop), overwrite, cancelled)
+
+
+def _put_in_place(bundle: Bundle, overwrite: bool, cancelled: Callable[[], bool] | None) -> Model:
+    """Make a verified bundle in the workshop an installed model."""
+    target = models_folder() / check_name(bundle.model.name)
+    with locked(models_folder() / ".lock", cancelled):
+        _refuse_taken(bundle.model.name, overwrite)
+        with replacing_folder(target) as temporary:
+            for path in bundle.path.iterdir():
+                path.rename(temporary / path.name)
     logger.info("Installed the model %s in %s.", bundle.model.name, target)
     return bundle.model
 
@@ -305,7 +330,7 @@ def _refuse_taken(name: str, overwrite: bool) -> None:
     if is_shipped(name):
         raise OptionError(f"The model {name!r} comes with the program and cannot be replaced. Rename yours.")
     if not overwrite and name in _names_in(models_folder()):
-        raise OptionError(
+        raise AlreadyInstalledError(
             f"A model {name!r} is installed already, in {models_folder()}. Remove it, or allow "
             "to overwrite it."
         )
@@ -323,10 +348,9 @@ def _bundle_in(folder: Path, zip_file: Path) -> Path:
 
 
 def _verified(folder: Path) -> Bundle:
-    """The bundle in a folder, after every weight was read and found to be right."""
+    """The bundle in a folder, after its files were found to be right."""
     bundle = Bundle(folder, read_model(folder))
-    for fold in bundle.model.folds:
-        bundle.network(fold.index)
+    bundle.check()
     return bundle
 
 
