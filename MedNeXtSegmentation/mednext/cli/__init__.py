@@ -7,9 +7,12 @@ stdout, also for an error. Nothing heavy is imported before a command needs it, 
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import logging
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -31,7 +34,11 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    console = Console(json="--json" in arguments, quiet="--quiet" in arguments)
+    console = Console(
+        json="--json" in arguments, quiet="--quiet" in arguments, events="--events" in arguments
+    )
+    if "--events" in arguments:
+        threading.Thread(target=_cancel_when_alone, daemon=True).start()
     try:
         options = _parser().parse_args(_with_joined_roi(arguments))
         options.run(options, console)
@@ -47,6 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.exception("Unexpected error")
         return console.crashed(error)
     return 0
+
+
+def _cancel_when_alone() -> None:
+    """Do what Ctrl-C does once nobody holds the other end of stdin: cancelled, closed or crashed."""
+    while os.read(sys.stdin.fileno(), 1):  # not sys.stdin.read: at exit Python would wait for it
+        pass
+    _thread.interrupt_main()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json as json_module
 import logging
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,13 +19,20 @@ if TYPE_CHECKING:
 
 FAULT = 1
 
+_BETWEEN_EVENTS_S = 0.1
+
 
 class Console:
-    """Prints for people, or for programs with `json`; `quiet` leaves nothing but errors."""
+    """Prints for people, or for programs with `json` or `events`; `quiet` leaves nothing but errors.
 
-    def __init__(self, json: bool = False, quiet: bool = False) -> None:
-        self._json = json
+    With `events` every line is a JSON document: how far it is (`done` and `total`), and last the result.
+    """
+
+    def __init__(self, json: bool = False, quiet: bool = False, events: bool = False) -> None:
+        self._json = json or events
+        self._events = events
         self._quiet = quiet
+        self._shown_at = -math.inf
         logging.basicConfig(
             level=logging.ERROR if quiet else logging.WARNING,
             format="mednext: %(levelname)s: %(message)s",
@@ -76,6 +85,9 @@ class Console:
 
     @contextmanager
     def _bars(self, unit: str, scale: bool) -> Iterator[Callable[[str, int, int | None], None] | None]:
+        if self._events:
+            yield self._print_progress
+            return
         if self._json or self._quiet or not sys.stderr.isatty():
             yield None
             return
@@ -93,6 +105,12 @@ class Console:
 
             yield show
 
+    def _print_progress(self, stage: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if done == total or now - self._shown_at > _BETWEEN_EVENTS_S:
+            self._shown_at = now
+            self._print_json({"stage": stage, "done": done, "total": total})
+
     def _print_json(self, document: Mapping[str, Any]) -> None:
-        print(json_module.dumps(document, indent=2))
+        print(json_module.dumps(document, indent=None if self._events else 2))
         sys.stdout.flush()
