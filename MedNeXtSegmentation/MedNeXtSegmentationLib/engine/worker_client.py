@@ -48,7 +48,7 @@ class WorkerClient:
         self._numbers = itertools.count(1)
         self._turn = threading.Lock()
         self._process: WorkerProcess | None = None
-        self._runs: list[Run] = []
+        self._runs: list[Run[Segmentation]] = []
         self._cleaned = False
 
     def prepare(self) -> None:
@@ -60,7 +60,7 @@ class WorkerClient:
         channels: Sequence[protocol.Channel],
         options: protocol.Options,
         prepare: Callable[[Segmentation], None] | None = None,
-    ) -> Run:
+    ) -> Run[Segmentation]:
         """Begin to segment; the channels' arrays must not change until the run has begun to report.
 
         `prepare` is called with the result in the run's thread, before the run is finished.
@@ -91,7 +91,7 @@ class WorkerClient:
         channels: Sequence[protocol.Channel],
         options: protocol.Options,
         prepare: Callable[[Segmentation], None] | None,
-        run: Run,
+        run: Run[Segmentation],
     ) -> Segmentation:
         with self._turn_of(run), run_folder() as folder:
             process = self._running_process()
@@ -105,7 +105,7 @@ class WorkerClient:
         return segmentation
 
     @contextmanager
-    def _turn_of(self, run: Run) -> Iterator[None]:
+    def _turn_of(self, run: Run[Segmentation]) -> Iterator[None]:
         """Wait until no other run is on its way."""
         while not self._turn.acquire(timeout=POLL_S):
             run.check_cancelled()
@@ -127,7 +127,11 @@ class _Conversation:
     """One request, and what the worker says to it until its last word."""
 
     def __init__(
-        self, process: WorkerProcess, run: Run, request: protocol.SegmentRequest, silence_s: float
+        self,
+        process: WorkerProcess,
+        run: Run[Segmentation],
+        request: protocol.SegmentRequest,
+        silence_s: float,
     ) -> None:
         self._process = process
         self._run = run

@@ -17,6 +17,7 @@ import mednext
 from mednext import protocol
 from mednext.allocator import tuned_environment
 from mednext.errors import EngineProcessError
+from mednext.resources import MODELS_VARIABLE, models_folder
 
 KILLED = (-9, 137)  # what Linux does to a process when memory runs out, seen directly and through a launcher
 KEPT_LINES = 500
@@ -45,7 +46,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(),
+                env=engine_environment(),
                 encoding="utf-8",
                 errors="replace",
                 start_new_session=True,
@@ -132,8 +133,13 @@ def find_python() -> str:
     raise EngineProcessError(f"PythonSlicer was not found on the PATH of {sys.executable}: reinstall Slicer.")
 
 
-def _environment() -> dict[str, str]:
-    """The child finds this very `mednext`, whatever else is installed."""
+def engine_environment() -> dict[str, str]:
+    """The child finds this very `mednext`, whatever else is installed, and the same models folder."""
     package_folder = str(Path(mednext.__file__).parents[1])
     paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**tuned_environment(), "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"}
+    return {
+        **tuned_environment(),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUTF8": "1",
+        MODELS_VARIABLE: str(models_folder()),
+    }
