@@ -3,8 +3,8 @@
 python docs/make_pictures.py            all of them
 python docs/make_pictures.py thumbnail  one
 
-The head is the ICBM152 template: Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal
-Neurological Institute, McGill University.
+The head is the ICBM152 template: Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre,
+Montreal Neurological Institute, McGill University.
 """
 
 from __future__ import annotations

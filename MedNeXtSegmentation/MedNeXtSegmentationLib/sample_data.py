@@ -60,7 +60,7 @@ def downloadHippocampus(source: Any = None) -> list[slicer.vtkMRMLScalarVolumeNo
 def cropAround(
     head: slicer.vtkMRMLScalarVolumeNode, centreRas: tuple[float, float, float], name: str
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """The part of a head in a box of `icbm152.BOX_MM`, by Slicer's module Crop Volume; nothing is resampled."""
+    """The part of a head in a box of the model's size, by Slicer's module Crop Volume; not resampled."""
     scene = head.GetScene()
     box = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", f"{name} box")
     box.SetCenter(*centreRas)

@@ -1,4 +1,4 @@
-"""Stand-in for Slicer's scripted module SampleData: data sets are registered, downloaded, loaded as volumes."""
+"""Stand-in for Slicer's scripted module SampleData: registers data sets, downloads and loads volumes."""
 
 from __future__ import annotations
 
