@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .errors import GeometryError
+from .errors import GeometryError, OptionError
 from .geometry import Geometry
 from .labels import MAX_LABEL, Label
 
@@ -36,6 +36,25 @@ class Segmentation:
                 raise GeometryError(
                     f"The {name} of shape {array.shape} is not on the grid of shape {self.geometry.shape}."
                 )
+
+    def only(self, structures: Sequence[str | int]) -> Segmentation:
+        """The segmentation without other structures than these, given by name or value; they become background.
+
+        Raises `OptionError` for none, or one that the labels do not have.
+        """
+        known = {key: label for label in self.labels for key in (label.value, label.name)}
+        unknown = [structure for structure in structures if structure not in known]
+        if unknown or not structures:
+            names = ", ".join(f"{label.value} {label.name}" for label in self.labels)
+            raise OptionError(
+                f"The structures {list(structures)} cannot be made: choose at least one of {names}."
+            )
+        kept = {known[structure].value for structure in structures}
+        labels = tuple(label for label in self.labels if label.value in kept)
+        lookup = np.zeros(np.iinfo(self.labelmap.dtype).max + 1, dtype=self.labelmap.dtype)
+        lookup[list(kept)] = list(kept)
+        provenance = {**self.provenance, "structures": ", ".join(label.name for label in labels)}
+        return replace(self, labelmap=lookup[self.labelmap], labels=labels, provenance=provenance)
 
     def volumes_ml(self) -> dict[str, float]:
         """The volume of each label in mL, in the order of the labels; 0.0 for one that was not found."""
