@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .errors import GeometryError, OptionError
+from .errors import GeometryError
 from .geometry import Geometry
-from .labels import MAX_LABEL, Label
+from .labels import MAX_LABEL, Label, choose_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +38,14 @@ class Segmentation:
                 )
 
     def only(self, structures: Sequence[str | int]) -> Segmentation:
-        """The segmentation without other structures than these, given by name or value; they become background.
+        """The segmentation with these structures alone, given by name or value; all else is background.
 
-        Raises `OptionError` for none, or one that the labels do not have.
+        Raises the errors of `choose_labels`.
         """
-        known = {key: label for label in self.labels for key in (label.value, label.name)}
-        unknown = [structure for structure in structures if structure not in known]
-        if unknown or not structures:
-            names = ", ".join(f"{label.value} {label.name}" for label in self.labels)
-            raise OptionError(
-                f"The structures {list(structures)} cannot be made: choose at least one of {names}."
-            )
-        kept = {known[structure].value for structure in structures}
-        labels = tuple(label for label in self.labels if label.value in kept)
+        labels = choose_labels(self.labels, structures)
+        kept = [label.value for label in labels]
         lookup = np.zeros(np.iinfo(self.labelmap.dtype).max + 1, dtype=self.labelmap.dtype)
-        lookup[list(kept)] = list(kept)
+        lookup[kept] = kept
         provenance = {**self.provenance, "structures": ", ".join(label.name for label in labels)}
         return replace(self, labelmap=lookup[self.labelmap], labels=labels, provenance=provenance)
 

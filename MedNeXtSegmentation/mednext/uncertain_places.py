@@ -19,7 +19,7 @@ _PART_OF_FIRST = 0.05  # a place with less in it than this part of the first one
 
 @dataclass(frozen=True)
 class Place:
-    """`position` in mm RAS, in the volume's own space; `amount` is the uncertainty around it, summed in mL."""
+    """`position` in mm RAS, in the space of the volume; `amount` is the sum of uncertainty around it, mL."""
 
     position: tuple[float, float, float]
     amount: float
@@ -42,9 +42,7 @@ def uncertain_places(uncertainty: np.ndarray, geometry: Geometry, most: int = MO
     while len(places) < most and around.size and around.max() > smallest:
         index = np.unravel_index(int(around.argmax()), around.shape)
         voxel = _worst_voxel(uncertainty, _window(index, cell, uncertainty.shape), limit)
-        places.append(
-            Place(_position(voxel, geometry), float(around[index]) * geometry.voxel_volume_ml)
-        )
+        places.append(Place(_position(voxel, geometry), float(around[index]) * geometry.voxel_volume_ml))
         around[index] = 0
         around[_near(voxel, around.shape, cell, geometry)] = 0
     return places
@@ -89,9 +87,7 @@ def _worst_voxel(uncertainty: np.ndarray, window: Box, limit: float) -> np.ndarr
     return nearest + [axis.start for axis in window]
 
 
-def _near(
-    voxel: np.ndarray, cells: tuple[int, ...], cell: tuple[int, ...], geometry: Geometry
-) -> np.ndarray:
+def _near(voxel: np.ndarray, cells: tuple[int, ...], cell: tuple[int, ...], geometry: Geometry) -> np.ndarray:
     """Which cells have their centre within `APART_MM` of a voxel."""
     squared = np.zeros(cells)
     for axis, (n, step) in enumerate(zip(cells, cell, strict=True)):

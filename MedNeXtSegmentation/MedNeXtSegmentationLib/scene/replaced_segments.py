@@ -19,7 +19,9 @@ class SegmentsState:
     segments: Mapping[str, slicer.vtkSegment | None]
 
 
-def put_segments(node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment | None]) -> None:
+def put_segments(
+    node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment | None]
+) -> None:
     """Replace, add or (None) remove segments; the history of the node then has the state before.
 
     Of segments that are there, only voxels and label values change: their names, colours, tags, places in
@@ -44,7 +46,7 @@ def can_redo(node: slicer.vtkMRMLSegmentationNode) -> bool:
 
 
 def undo(node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Put our segments back as they were before the last replacement; `redo` brings back what they are now."""
+    """Put our segments back as they were before the last replacement; `redo` leads back to what they are."""
     history = _history_of(node)
     history.undone.append(_exchange(node, history.done.pop().segments))
 

@@ -48,7 +48,8 @@ class ResultGrid:
         if shift is None:
             return self._resampled(found, labelmap)
         k, j, i = (
-            slice(axis.start + n, axis.stop + n) for axis, n in zip(found.box, shift[::-1].tolist(), strict=True)
+            slice(axis.start + n, axis.stop + n)
+            for axis, n in zip(found.box, shift[::-1].tolist(), strict=True)
         )
         return LabelVoxels((k, j, i), found.scalars)
 

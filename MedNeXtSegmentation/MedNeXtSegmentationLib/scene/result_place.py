@@ -110,7 +110,7 @@ class ResultPlace:
                 )
         if self._into is not None and self._into.GetScene() is None:
             raise GeometryError(
-                f'The segmentation "{self._into_name}" was removed from the scene meanwhile: choose a new one.'
+                f'The segmentation "{self._into_name}" was removed from the scene: choose a new one.'
             )
         if not self._result_grid().same_as(self._grid):
             raise GeometryError(

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import slicer
-from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import vtk_to_numpy
+
+from .label_voxels import copy_for_vtk
 
 LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 SURFACE = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
@@ -66,6 +68,5 @@ def _with_voxels(image: slicer.vtkOrientedImageData, voxels: np.ndarray) -> slic
     new = slicer.vtkOrientedImageData()
     new.CopyStructure(image)
     new.CopyDirections(image)
-    scalars = numpy_to_vtk(voxels.ravel(), deep=True, array_type=get_vtk_array_type(voxels.dtype))
-    new.GetPointData().SetScalars(scalars)
+    new.GetPointData().SetScalars(copy_for_vtk(voxels))
     return new

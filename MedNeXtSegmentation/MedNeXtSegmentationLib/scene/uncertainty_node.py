@@ -11,8 +11,8 @@ import slicer
 import vtk
 from mednext.geometry import Geometry
 from mednext.uncertain_places import uncertain_places
-from vtk.util.numpy_support import numpy_to_vtk
 
+from .label_voxels import copy_for_vtk
 from .segmentation_node import ATTRIBUTE_PREFIX
 from .subject_hierarchy import place_beside
 
@@ -35,9 +35,8 @@ class PreparedUncertainty:
 
 def prepare_uncertainty(uncertainty: np.ndarray, geometry: Geometry) -> PreparedUncertainty:
     """Do what needs no scene, in any thread: seconds for a large volume."""
-    scalars = numpy_to_vtk(uncertainty.ravel(), deep=True)
     places = [place.position for place in uncertain_places(uncertainty, geometry)]
-    return PreparedUncertainty(scalars, float(uncertainty.max(initial=0.0)), places)
+    return PreparedUncertainty(copy_for_vtk(uncertainty), float(uncertainty.max(initial=0.0)), places)
 
 
 def add_uncertainty_node(
