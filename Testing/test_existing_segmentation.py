@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from mednext.errors import GeometryError, OptionError
 from mednext.geometry import Geometry
 from mednext.segmentation import Segmentation
+from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, can_undo, redo, undo
+from MedNeXtSegmentationLib.scene.result_place import ResultPlace
 from slicer_nodes import (
     OBLIQUE_LEFT_HANDED,
     add_linear_transform,
@@ -23,15 +25,10 @@ from slicer_nodes import (
     rotation_about_s,
     translation,
 )
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 LABELS = TINY_MODEL.labels  # spleen 1, liver 2
 SHAPE = (12, 14, 16)
-
-
-def place_of(*arguments, **options):
-    from MedNeXtSegmentationLib.scene.result_place import ResultPlace
-
-    return ResultPlace(*arguments, **options)
 
 
 def result(volume, labelmap, model="tiny", labels=LABELS, uncertainty=None):
@@ -55,11 +52,11 @@ def blocks(seed=0, values=(1, 2), shape=SHAPE):
 
 
 def segment_into(node, volume, labelmap, **options):
-    return place_of([volume], into=node).add(result(volume, labelmap, **options))
+    return ResultPlace([volume], into=node).add(result(volume, labelmap, **options))
 
 
 def new_segmentation(volume, labelmap, **options):
-    return place_of([volume]).add(result(volume, labelmap, **options))
+    return ResultPlace([volume]).add(result(volume, labelmap, **options))
 
 
 def voxels(node, segment_id, volume):
@@ -72,14 +69,23 @@ def by_name(node, name):
 
 
 def draw(node, name, mask, volume):
-    """What the Segment Editor does: a new segment, into a shared labelmap where nothing overlaps."""
+    """What the Segment Editor does: a new segment, which gets a place in a labelmap that others share."""
     segment_id = node.GetSegmentation().AddEmptySegment("", name)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, segment_id, volume)
+    paint(node, segment_id, mask, volume)
     return segment_id
 
 
 def paint(node, segment_id, mask, volume):
-    slicer.util.updateSegmentBinaryLabelmapFromArray(mask.astype(np.uint8), node, segment_id, volume)
+    """The voxels of a segment, by the function that the Segment Editor's effects use."""
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(*reversed(mask.shape))
+    scalars = numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
+    image.GetPointData().SetScalars(scalars)
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    image.SetImageToWorldMatrix(matrix)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    assert logic.SetBinaryLabelmapToSegment(image, node, segment_id, logic.MODE_REPLACE)
 
 
 def snapshot(node, segment_ids, volume):
@@ -167,27 +173,36 @@ def test_structures_that_were_not_asked_for_stay(node, volume):
     spleen = by_name(node, "spleen")
     before = snapshot(node, [spleen], volume)
     labelmap = blocks(1)
-    place_of([volume], into=node, structures=["liver"]).add(result(volume, labelmap))
+    ResultPlace([volume], into=node, structures=["liver"]).add(result(volume, labelmap))
     assert snapshot(node, [spleen], volume) == before
     assert np.array_equal(voxels(node, by_name(node, "liver"), volume), labelmap == 2)
 
 
-def test_a_new_segment_does_not_wake_the_voxels_of_a_replaced_one(node, volume):
-    """Slicer gives a new segment in a shared labelmap the first free value: nothing old may have it."""
+def test_a_labelmap_that_the_user_goes_on_with_has_no_voxels_left_of_ours(node, volume):
+    """Slicer gives a new segment in a shared labelmap the first free value, which was one of ours."""
     own = draw(node, "mine", (blocks(0) == 0) & (blocks(2, (1,)) == 1), volume)
+    segmentation = node.GetSegmentation()
+    assert segmentation.GetNumberOfLayers() == 1
     segment_into(node, volume, np.zeros(SHAPE))
-    tiny = np.zeros(SHAPE)
-    tiny[0, 0, 0] = 1
-    second = draw(node, "second", tiny, volume)
-    assert np.array_equal(voxels(node, second, volume), tiny)
-    assert voxels(node, own, volume).any()
+    value = segmentation.GetUniqueLabelValueForSharedLabelmap(own)
+    labelmap = segmentation.GetSegment(own).GetRepresentation("Binary labelmap")
+    assert value not in vtk_to_numpy(labelmap.GetPointData().GetScalars())
+
+
+def test_what_the_user_draws_after_a_run_does_not_change_what_undo_puts_back(node, volume):
+    own = draw(node, "mine", (blocks(0) == 0) & (blocks(2, (1,)) == 1), volume)
+    ours = node.GetSegmentation().GetSegmentIDs()[:2]
+    before = snapshot(node, ours, volume)
+    segment_into(node, volume, np.zeros(SHAPE))
+    paint(node, own, np.ones(SHAPE), volume)  # over all that was ours
+    undo(node)
+    assert snapshot(node, ours, volume) == before
+    assert voxels(node, own, volume).all()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seeds=st.lists(st.integers(0, 9), min_size=6, max_size=6), collapse=st.booleans(), edit=st.booleans())
 def test_foreign_segments_are_identical_after_a_run_an_undo_and_a_redo(scene, seeds, collapse, edit):
-    from MedNeXtSegmentationLib.scene.replaced_segments import redo, undo
-
     scene.Clear(0)
     volume = add_volume(scene, head(SHAPE), OBLIQUE_LEFT_HANDED)
     node = new_segmentation(volume, blocks(seeds[0]))
@@ -201,8 +216,11 @@ def test_foreign_segments_are_identical_after_a_run_an_undo_and_a_redo(scene, se
     labelmap = blocks(seeds[5])
     segment_into(node, volume, labelmap)
     made = snapshot(node, ours, volume)
+    paint(node, own[0], blocks(seeds[0], (1,)), volume)
+    foreign = {**foreign, **snapshot(node, own[:1], volume)}
     assert [voxels(node, ours[n], volume).sum() for n in (0, 1)] == [(labelmap == n).sum() for n in (1, 2)]
     assert snapshot(node, own, volume) == foreign
+    assert snapshot(node, ours, volume) == made
     undo(node)
     assert snapshot(node, ours, volume) == corrected
     assert snapshot(node, own, volume) == foreign
@@ -212,8 +230,6 @@ def test_foreign_segments_are_identical_after_a_run_an_undo_and_a_redo(scene, se
 
 
 def test_undo_keeps_what_was_corrected_since_for_redo(node, volume):
-    from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, redo, undo
-
     liver = by_name(node, "liver")
     segment_into(node, volume, blocks(1))
     correction = blocks(5, (1,))
@@ -226,8 +242,6 @@ def test_undo_keeps_what_was_corrected_since_for_redo(node, volume):
 
 
 def test_undo_leads_back_over_several_runs(node, volume):
-    from MedNeXtSegmentationLib.scene.replaced_segments import can_undo, undo
-
     liver = by_name(node, "liver")
     paint(node, liver, blocks(5, (1,)), volume)
     for seed in (1, 2, 3):
@@ -241,8 +255,6 @@ def test_undo_leads_back_over_several_runs(node, volume):
 
 
 def test_undo_removes_segments_that_the_run_has_added(volume, scene):
-    from MedNeXtSegmentationLib.scene.replaced_segments import redo, undo
-
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     own = draw(node, "own", blocks(3, (1,)), volume)
     segment_into(node, volume, blocks(0))
@@ -351,7 +363,7 @@ def test_linear_parent_transforms_of_both_are_honoured(scene, moved):
 def test_a_nonlinear_transform_between_them_is_refused_before_the_run(node, volume, scene):
     volume.SetAndObserveTransformNodeID(add_warp(scene).GetID())
     with pytest.raises(GeometryError, match="non-linear transform"):
-        place_of([volume], into=node)
+        ResultPlace([volume], into=node)
 
 
 def test_a_segmentation_of_surfaces_is_refused(volume, scene):
@@ -359,11 +371,11 @@ def test_a_segmentation_of_surfaces_is_refused(volume, scene):
     name = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
     node.GetSegmentation().SetSourceRepresentationName(name)
     with pytest.raises(OptionError, match="surfaces or contours"):
-        place_of([volume], into=node)
+        ResultPlace([volume], into=node)
 
 
 def test_a_segmentation_that_was_moved_meanwhile_stays_as_it_is(node, volume, scene):
-    place = place_of([volume], into=node)
+    place = ResultPlace([volume], into=node)
     node.SetAndObserveTransformNodeID(add_linear_transform(scene, translation(9, 0, 0)).GetID())
     before = snapshot(node, node.GetSegmentation().GetSegmentIDs(), volume)
     with pytest.raises(GeometryError, match="moved in space"):
@@ -372,7 +384,7 @@ def test_a_segmentation_that_was_moved_meanwhile_stays_as_it_is(node, volume, sc
 
 
 def test_a_segmentation_that_was_removed_meanwhile_is_named(node, volume, scene):
-    place = place_of([volume], into=node)
+    place = ResultPlace([volume], into=node)
     scene.RemoveNode(node)
     with pytest.raises(GeometryError, match="T1 segmentation"):
         place.add(result(volume, blocks(1)))
@@ -391,7 +403,7 @@ def test_tags_survive_saving_so_that_the_next_session_knows_its_segments(node, v
 
 def test_unknown_structures_are_refused_by_name(volume):
     with pytest.raises(OptionError, match=r"'lungs'.*spleen \(1\), liver \(2\)"):
-        place_of([volume], structures=["lungs"]).add(result(volume, blocks(0)))
+        ResultPlace([volume], structures=["lungs"]).add(result(volume, blocks(0)))
 
 
 def test_labels_of_a_wide_labelmap_keep_their_values(volume):

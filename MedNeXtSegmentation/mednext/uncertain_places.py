@@ -65,7 +65,8 @@ def _with_neighbours(cells: np.ndarray) -> np.ndarray:
     for axis in range(3):
         padded = np.pad(total, [(1, 1) if axis == other else (0, 0) for other in range(3)])
         n = total.shape[axis]
-        total = sum(np.take(padded, range(start, start + n), axis=axis) for start in range(3))
+        before, itself, after = (np.take(padded, range(start, start + n), axis=axis) for start in range(3))
+        total = before + itself + after
     return np.where(cells > 0, total, 0.0)
 
 
