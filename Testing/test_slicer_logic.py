@@ -203,7 +203,3 @@ def test_torch_never_enters_slicers_process(tiny):
         check=True,
     )
     assert "imported: False" in result.stdout
-
-
-def test_the_self_test_of_the_module_passes(scene, logic):
-    slicer.selfTests["MedNeXtSegmentation"]()
