@@ -22,7 +22,7 @@ from .bundle import Bundle
 from .cancellation import check_cancelled
 from .catalog import Catalog
 from .catalog_source import load_catalog
-from .download import DownloadProgress, Patience, download
+from .download import DownloadProgress, Patience, download, part_file
 from .errors import (
     AlreadyInstalledError,
     BundleError,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_name",
+    "downloaded_bytes",
     "export_zip",
     "find_model",
     "import_checkpoint",
@@ -180,7 +181,7 @@ def install_from_url(
     """
     if name is not None:
         _refuse_taken(check_name(name), overwrite)
-    zip_file = models_folder() / ".downloads" / f"{sha256[:16].lower()}.zip"
+    zip_file = _download_file(sha256)
     download(
         urls, zip_file, sha256=sha256, size=size, progress=progress, cancelled=cancelled, patience=patience
     )
@@ -191,6 +192,16 @@ def install_from_url(
         raise
     zip_file.unlink(missing_ok=True)
     return model
+
+
+def downloaded_bytes(sha256: str) -> int:
+    """How much of the zip of this SHA-256 an interrupted download has left behind, to be gone on with."""
+    part = part_file(_download_file(sha256))
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _download_file(sha256: str) -> Path:
+    return models_folder() / ".downloads" / f"{sha256[:16].lower()}.zip"
 
 
 def install_from_zip(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FAULT = 1
 
 _BETWEEN_EVENTS_S = 0.1
+_WORTH_AN_EVENT = 0.01  # of the whole
 
 
 class Console:
@@ -32,7 +33,7 @@ class Console:
         self._json = json or events
         self._events = events
         self._quiet = quiet
-        self._shown_at = -math.inf
+        self._shown_at, self._shown_done = -math.inf, 0
         logging.basicConfig(
             level=logging.ERROR if quiet else logging.WARNING,
             format="mednext: %(levelname)s: %(message)s",
@@ -112,9 +113,10 @@ class Console:
             yield show
 
     def _print_progress(self, stage: str, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        if done == total or now - self._shown_at > _BETWEEN_EVENTS_S:
-            self._shown_at = now
+        now, grown = time.monotonic(), done - self._shown_done
+        worth_it = done == total or grown > _WORTH_AN_EVENT * (total or math.inf)
+        if worth_it or now - self._shown_at > _BETWEEN_EVENTS_S:
+            self._shown_at, self._shown_done = now, done
             self._print_json({"stage": stage, "done": done, "total": total})
 
     def _print_json(self, document: Mapping[str, Any]) -> None:
