@@ -126,7 +126,8 @@ def test_a_model_that_was_removed_meanwhile_is_a_sentence_in_the_panel(ready, un
 
 def test_a_task_without_weights_says_how_to_come_by_them(ready):
     choose(ready, "KiTS19")
-    assert "No MedNeXt weights" in ready.ui.problemLabel.text
+    assert "No MedNeXt weights" in ready.ui.weightsLabel.text
+    assert "weights are missing" in ready.ui.problemLabel.text
     assert "kidney" in ready.ui.cardLabel.text
     assert not ready.ui.segmentButton.enabled
     assert not ready.ui.inputsGroup.visible

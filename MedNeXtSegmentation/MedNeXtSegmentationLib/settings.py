@@ -101,6 +101,9 @@ MIRRORING = Setting("mirroring", True, _flag)
 MODELS_FOLDER = Setting("modelsFolder", "", str)
 """Where models are installed; "" for the folder of `mednext.store`."""
 
+ACCEPTED_TERMS = Setting("acceptedTerms", "", str)
+"""Names of the models whose terms of use were accepted, with spaces between."""
+
 TRAINING_SET_FOLDER = Setting("trainingSetFolder", "", str)
 """Where corrected cases were put last; "" before the first one."""
 

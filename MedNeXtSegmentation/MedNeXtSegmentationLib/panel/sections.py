@@ -7,7 +7,7 @@ from typing import Any
 
 import slicer
 
-SECTIONS = ("Result",)
+SECTIONS = ("Task", "Weights", "Result")
 
 
 def loadPanel(uiPath: Callable[[str], str]) -> Any:

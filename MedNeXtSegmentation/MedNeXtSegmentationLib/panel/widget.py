@@ -16,13 +16,16 @@ from ..engine.worker_client import shared_client
 from ..logic import MedNeXtSegmentationLogic
 from .channel_matching import matchChannels
 from .channel_selectors import ChannelSelectors, Volume
+from .drop_target import DropTarget
 from .input_checks import Checks, checkInputs
 from .parameters import MedNeXtSegmentationParameterNode, channelNode, setChannelNode
 from .result_view import ResultView
 from .run_view import RunView
 from .sections import loadPanel
-from .task_card import cardOf
+from .task_card import TaskCard
 from .task_choices import TaskChoice, taskChoices
+from .task_list import TaskList
+from .weights_view import WeightsView
 
 
 class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -43,6 +46,10 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
         self.logic = MedNeXtSegmentationLogic()
+        self.taskList = TaskList(self.ui, self._onTask)
+        self.taskCard = TaskCard(self.ui, lambda name: self.resourcePath(f"Pictures/{name}"))
+        self.weightsView = WeightsView(self.ui, self._onInstalled)
+        self.dropTarget = DropTarget(panel, self.weightsView.importPath)
         self.selectors = ChannelSelectors(self.ui.inputsGroup.layout(), self._onChannel, self._onAdded)
         self.resultView = ResultView(self.ui)
         self.runView = RunView(self.ui, self._segmentAsync, self._update, self._onDone)
@@ -51,12 +58,12 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose)
         # Later than the selectors, which know no node while a scene is being read.
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport, priority=-1.0)
-        self.ui.taskBox.connect("currentIndexChanged(int)", self._onTask)
         self._listTasks()
         self._bind()
 
     def cleanup(self):
         self.runView.abandon()
+        self.weightsView.command.abandon()
         self._unbind()
         self.removeObservers()
 
@@ -105,12 +112,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         except CatalogError as error:
             self._choices = []
             self.runView.say(str(error), error=True)
-        wasBlocked = self.ui.taskBox.blockSignals(True)
-        self.ui.taskBox.clear()
-        for choice in self._choices:
-            title = choice.title if choice.model else _("No weights: {title}").format(title=choice.title)
-            self.ui.taskBox.addItem(title, choice.name)
-        self.ui.taskBox.blockSignals(wasBlocked)
+        self.taskList.setChoices(self._choices)
 
     @property
     def _choice(self) -> TaskChoice | None:
@@ -125,16 +127,23 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _chosenNodes(self) -> list[Volume | None]:
         return [channelNode(self._parameters, index) for index in range(len(self._channels))]
 
-    def _onTask(self, index):
-        if self._parameters is not None and index >= 0:
+    def _onTask(self, name):
+        if self._parameters is not None:
             self.runView.say("")  # what was said was about the choice before
             first = channelNode(self._parameters, 0)
-            self._parameters.choice = self._choices[index].name
+            self._parameters.choice = name
             for channel in range(len(self._channels)):
                 setChannelNode(self._parameters, channel, None)
             if len(self._channels) == 1:  # the user goes on with the same image
                 setChannelNode(self._parameters, 0, first)
             self._fillChannels()
+            self._update()
+
+    def _onInstalled(self, name):
+        self._listTasks()
+        if self._parameters is not None and not self.isBusy() and self._parameters.choice != name:
+            self._onTask(name)
+        else:
             self._update()
 
     def _fillChannels(self):
@@ -163,8 +172,8 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         nodes = self._chosenNodes()
         self.selectors.setNodes(nodes)
         self.resultView.show(None if self.isBusy() else self._parameters.result)
-        for widget in (self.ui.taskBox, self.ui.roiSelector, self.ui.advancedButton):
-            widget.enabled = not self.isBusy()
+        for widget in (self.taskList, self.ui.roiSelector, self.ui.advancedButton):
+            widget.setEnabled(not self.isBusy())
         self.selectors.setEnabled(not self.isBusy())
         if not self.isBusy():
             self._observe([*nodes, self._parameters.roi])
@@ -173,12 +182,9 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _showChoice(self):
         """Row, card and selectors of what is chosen."""
         choice = self._choice
-        wasBlocked = self.ui.taskBox.blockSignals(True)
-        self.ui.taskBox.setCurrentIndex(self._choices.index(choice) if choice else -1)
-        self.ui.taskBox.blockSignals(wasBlocked)
-        self.ui.taskBox.toolTip = choice.title if choice else _("What to segment, and with which model.")
-        self.ui.cardLabel.text = cardOf(choice) if choice else ""
-        self.ui.cardLabel.visible = choice is not None
+        self.taskList.select(choice.name if choice else "")
+        self.taskCard.show(choice)
+        self.weightsView.show(choice)
         self.selectors.showChannels(self._channels)
         self.ui.inputsGroup.visible = bool(self._channels)
 
@@ -191,7 +197,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
                 )
             )
         if choice.model is None:
-            return Checks(choice.task.weights)
+            return Checks(_("The weights are missing: see above how to get them."))
         return checkInputs(choice.model, self._chosenNodes(), self._parameters.roi)
 
     def _showChecks(self, checks: Checks):
