@@ -7,6 +7,8 @@ from typing import Annotated
 import slicer
 from slicer.parameterNodeWrapper import Choice, parameterNodeWrapper
 
+from ..settings import ALL_FOLDS
+
 
 @parameterNodeWrapper
 class MedNeXtSegmentationParameterNode:
@@ -15,6 +17,7 @@ class MedNeXtSegmentationParameterNode:
     choice: name of the installed model, or of a task without weights.
     roi: limits the work to a box.
     device: where the network runs.
+    folds: "all", or the number of the only fold to use.
     mirroring: whether to average over mirrored copies.
     result: the last segmentation that the panel made.
     """
@@ -22,6 +25,7 @@ class MedNeXtSegmentationParameterNode:
     choice: str = ""
     roi: slicer.vtkMRMLMarkupsROINode | None
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
+    folds: str = ALL_FOLDS
     mirroring: bool = True
     result: slicer.vtkMRMLSegmentationNode | None
 

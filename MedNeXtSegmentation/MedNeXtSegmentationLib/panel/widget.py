@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
 import slicer
 import vtk
 from mednext.errors import CatalogError
@@ -14,11 +15,14 @@ from slicer.util import VTKObservationMixin
 from ..engine.background_segmentation import BackgroundSegmentation
 from ..engine.worker_client import shared_client
 from ..logic import MedNeXtSegmentationLogic
-from .channel_matching import matchChannels
+from .channel_filling import ChannelFilling
 from .channel_selectors import ChannelSelectors, Volume
+from .checks_view import ChecksView
 from .drop_target import DropTarget
+from .folds_choice import FoldsChoice, foldsOf
 from .input_checks import Checks, checkInputs
 from .parameters import MedNeXtSegmentationParameterNode, channelNode, setChannelNode
+from .remembered_choices import beginWithLastChoices, rememberChoices
 from .result_view import ResultView
 from .run_view import RunView
 from .sections import loadPanel
@@ -26,6 +30,8 @@ from .task_card import TaskCard
 from .task_choices import TaskChoice, taskChoices
 from .task_list import TaskList
 from .weights_view import WeightsView
+
+DICOM_DELAY_MS = 500  # a volume's DICOM attributes come after the volume
 
 
 class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -51,6 +57,9 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.weightsView = WeightsView(self.ui, self._onInstalled)
         self.dropTarget = DropTarget(panel, self.weightsView.importPath)
         self.selectors = ChannelSelectors(self.ui.inputsGroup.layout(), self._onChannel, self._onAdded)
+        self.filling = ChannelFilling()
+        self.checksView = ChecksView(self.ui)
+        self.foldsChoice = FoldsChoice(self.ui, self._onFolds)
         self.resultView = ResultView(self.ui)
         self.runView = RunView(self.ui, self._segmentAsync, self._update, self._onDone)
         scene = slicer.mrmlScene
@@ -95,7 +104,8 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._guiTag = self._parameters.connectGui(self.ui)
             self.addObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self._update)
         if not self._parameters.choice and self._choices:
-            self._parameters.choice = self._choices[0].name
+            names = [choice.name for choice in self._choices]
+            beginWithLastChoices(self._parameters, names, names[0])
         self._fillChannels()
         self._update()
 
@@ -149,19 +159,29 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _fillChannels(self):
         """Give the channels that have no volume the one that they seem to want."""
         self.selectors.showChannels(self._channels)
-        names = [channel.name for channel in self._channels]
-        for index, node in enumerate(matchChannels(names, self._chosenNodes(), self.selectors.volumes())):
+        filled = self.filling.fill(self._channels, self._chosenNodes(), self.selectors.volumes())
+        for index, node in enumerate(filled):
             setChannelNode(self._parameters, index, node)
 
     def _onAdded(self):
+        self._fillAgain()
+        qt.QTimer.singleShot(DICOM_DELAY_MS, self._fillAgain)
+
+    def _fillAgain(self):
         if self._parameters is not None and not self.isBusy():
             self._fillChannels()
             self._update()
+
+    def _onFolds(self, folds):
+        if self._parameters is not None:
+            self._parameters.folds = folds
 
     def _onChannel(self, index, node):
         if self._parameters is not None:
             setChannelNode(self._parameters, index, node)
             self.runView.say("")
+            if node is not None:  # the others may follow from it: they are of the same study
+                self._fillChannels()
             self._update()
 
     def _update(self, _caller=None, _event=None):
@@ -177,7 +197,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.selectors.setEnabled(not self.isBusy())
         if not self.isBusy():
             self._observe([*nodes, self._parameters.roi])
-            self._showChecks(self._checks())
+            self.checksView.show(self._checks())
 
     def _showChoice(self):
         """Row, card and selectors of what is chosen."""
@@ -187,6 +207,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.weightsView.show(choice)
         self.selectors.showChannels(self._channels)
         self.ui.inputsGroup.visible = bool(self._channels)
+        self.foldsChoice.show(choice.model if choice else None, self._parameters.folds)
 
     def _checks(self) -> Checks:
         choice = self._choice
@@ -199,14 +220,6 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         if choice.model is None:
             return Checks(_("The weights are missing: see above how to get them."))
         return checkInputs(choice.model, self._chosenNodes(), self._parameters.roi)
-
-    def _showChecks(self, checks: Checks):
-        self.ui.problemLabel.text = checks.problem
-        self.ui.problemLabel.visible = bool(checks.problem)
-        self.ui.warningLabel.text = checks.warning
-        self.ui.warningLabel.visible = bool(checks.warning)
-        self.ui.segmentButton.enabled = not checks.problem
-        self.ui.segmentButton.toolTip = checks.problem or _("Segment the chosen volumes in the background.")
 
     def _observe(self, nodes):
         """Hear of changes of the chosen volumes and the region: they may be fit now, or no longer."""
@@ -225,11 +238,13 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         from mednext.store import find_model
 
         parameters = self._parameters
+        rememberChoices(parameters)
         return self.logic.segmentAsync(
             self._chosenNodes(),
             str(find_model(self._choice.name)),
             roiNode=parameters.roi,
             device=parameters.device,
+            folds=foldsOf(self._choice.model, parameters.folds),
             mirroring=parameters.mirroring,
             **callbacks,
         )
