@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import slicer
+from mednext.errors import OptionError
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .engine.run import ProgressCallback, Run
 from .engine.worker_client import shared_client
 from .run_options import RunOptions
+from .scene.replaced_segments import can_undo, undo
 from .scene.result_place import ResultPlace
 from .scene.volume_from_node import channels_from_nodes
 
@@ -35,7 +37,8 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         progressCallback: ProgressCallback | None = None,
         **options: Any,
     ) -> slicer.vtkMRMLSegmentationNode:
-        """Segment a volume, wait for it, and return a new segmentation node on the volume's grid.
+        """Segment a volume, wait for it, and return the segmentation node: a new one on the volume's grid, or
+        the one that the options name.
 
         volumeNode: the volume, or one for each channel of the model in the model's order. Channels may
             differ in geometry and in linear transforms; the first one gives the grid.
@@ -72,6 +75,15 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         run, place = _start(volumeNode, model, RunOptions(**options))
         return BackgroundSegmentation(run, place.add, onProgress, onDone, onError)
 
+    def undo(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+        """Put the segments back that the last run into this node has replaced; others stay as they are.
+
+        Raises `OptionError` when no run of this session has replaced segments of the node.
+        """
+        if not can_undo(segmentationNode):
+            raise OptionError(f'There is nothing to undo in "{segmentationNode.GetName()}".')
+        undo(segmentationNode)
+
 
 def _start(
     volumeNode: slicer.vtkMRMLScalarVolumeNode | Sequence[slicer.vtkMRMLScalarVolumeNode],
@@ -81,5 +93,5 @@ def _start(
     """The run that segments, and where its result goes."""
     nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
     channels = channels_from_nodes(nodes)
-    place = ResultPlace(nodes)
+    place = ResultPlace(nodes, options.segmentationNode, options.labels)
     return shared_client().start(channels, options.forEngine(model, nodes[0]), place.prepare), place

@@ -19,12 +19,19 @@ class RunOptions:
     device: "auto", "cpu", "cuda" or "mps".
     folds: which folds of the model to average, by default all.
     mirroring: average over mirrored copies too, as the model allows: slower, a little more accurate.
+    segmentationNode: put the result into this node. Segments that the same model made are replaced, all
+        others stay as they are; `MedNeXtSegmentationLogic.undo` leads back. By default a new node is made.
+    labels: names or label values of the structures to make, by default all.
+    uncertainty: add a volume too that says how uncertain the result is, 0 to 1.
     """
 
     roiNode: slicer.vtkMRMLMarkupsROINode | None = None
     device: str = "auto"
     folds: Sequence[int] | None = None
     mirroring: bool = True
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
+    labels: Sequence[str | int] | None = None
+    uncertainty: bool = False
 
     def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Options:
         """What the worker is told; the region is told in the space of the volume.
@@ -37,4 +44,5 @@ class RunOptions:
             folds=None if self.folds is None else tuple(self.folds),
             mirroring=self.mirroring,
             roi=roi_from_node(self.roiNode, volumeNode) if self.roiNode else None,
+            uncertainty=self.uncertainty,
         )

@@ -97,6 +97,12 @@ class DownloadIntegrityError(DownloadError):
     """What was downloaded is not what the catalog promised (size or SHA-256)."""
 
 
+class IncompleteBatchError(MedNeXtError):
+    """Some cases of a batch failed; the others are done."""
+
+    exit_code = 3
+
+
 class DiskSpaceError(MedNeXtError):
     """Not enough free space for a download or a result."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import OptionError
 from .fields import Fields
 
 # Slicer looks a coded segment up in the terminology and the anatomic list of these names.
@@ -102,6 +104,23 @@ class Label:
         if self.region:
             data["region"] = list(self.region)
         return data
+
+
+def choose_labels(labels: Sequence[Label], structures: Sequence[str | int]) -> tuple[Label, ...]:
+    """The labels with these names or values, in the order of `labels`.
+
+    Raises `OptionError` for no structures at all, or one that is not there.
+    """
+    known = {key: label for label in labels for key in (label.value, label.name)}
+    unknown = [structure for structure in structures if structure not in known]
+    if unknown or not structures:
+        wrong = (
+            f"There is no structure {', '.join(map(repr, unknown))}" if unknown else "No structure was chosen"
+        )
+        names = ", ".join(f"{label.name} ({label.value})" for label in labels)
+        raise OptionError(f"{wrong}: choose at least one of {names}.")
+    chosen = {known[structure].value for structure in structures}
+    return tuple(label for label in labels if label.value in chosen)
 
 
 def _read_terminology(fields: Fields) -> Terminology:

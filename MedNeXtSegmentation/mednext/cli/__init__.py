@@ -1,8 +1,9 @@
 """The command `mednext`: segment images, look after models, say what this computer has.
 
-Exit codes: 0 done; 2 an error that the message explains, nothing was written; 130 cancelled with Ctrl-C; 1 a
-fault in this program, with the traceback in the log. With `--json` exactly one JSON document is printed on
-stdout, also for an error. Nothing heavy is imported before a command needs it, so that `--help` is quick.
+Exit codes: 0 done; 2 an error that the message explains, nothing was written; 3 some cases of a folder
+failed, the others are done; 130 cancelled with Ctrl-C; 1 a fault in this program, with the traceback in the
+log. With `--json` exactly one JSON document is printed on stdout, also for an error. Nothing heavy is
+imported before a command needs it, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, MedNeXtError, OptionError
-from . import info, models, segment
+from . import info, models, segment, segment_folder
 from .console import Console
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mednext {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, models, info):
+    for command in (segment, segment_folder, models, info):
         command.add_parser(commands)
     return parser
 

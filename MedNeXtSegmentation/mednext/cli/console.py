@@ -48,6 +48,12 @@ class Console:
             print(text)
             sys.stdout.flush()
 
+    def say(self, text: str) -> None:
+        """Tell people how far a long command is."""
+        if not self._json and not self._quiet:
+            print(text)
+            sys.stdout.flush()
+
     def failed(self, error: MedNeXtError) -> int:
         """Report an error that a user can do something about; returns the exit code."""
         if self._json:
