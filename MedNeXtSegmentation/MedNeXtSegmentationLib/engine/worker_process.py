@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import mednext
 from mednext import protocol
@@ -46,11 +47,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=engine_environment(),
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                **engine_process_options(),
             )
         except OSError as error:
             raise EngineProcessError(f"{python} could not be started ({error}): reinstall Slicer.") from error
@@ -74,15 +71,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process whatever it is doing, and wait until it has ended."""
-        # PythonSlicer is a launcher: killing it alone would leave Python running.
-        if self.alive:
-            with suppress(OSError):  # it ended by itself at this moment
-                if sys.platform != "win32":
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                elif self.pid:
-                    os.kill(self.pid, signal.SIGTERM)
-        self._process.kill()
-        self._process.wait()
+        kill_with_launcher(self._process, self.pid)
 
     def explain_end(self) -> EngineProcessError:
         """Why the process ended without an answer, for people, with its last lines as a note."""
@@ -143,3 +132,29 @@ def engine_environment() -> dict[str, str]:
         "PYTHONUTF8": "1",
         MODELS_VARIABLE: str(models_folder()),
     }
+
+
+def engine_process_options() -> dict[str, Any]:
+    """How a process of the engine is started, so that `kill_with_launcher` can end it."""
+    return {
+        "env": engine_environment(),
+        "encoding": "utf-8",
+        "errors": "replace",
+        "start_new_session": True,
+        "creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    }
+
+
+def kill_with_launcher(process: subprocess.Popen[str], pid: int | None) -> None:
+    """End a process of the engine, and wait until it has ended.
+
+    PythonSlicer is a launcher: killing it alone would leave Python running, whose number is `pid`.
+    """
+    if process.poll() is None:
+        with suppress(OSError):  # it ended by itself at this moment
+            if sys.platform != "win32":
+                os.killpg(process.pid, signal.SIGKILL)
+            elif pid:
+                os.kill(pid, signal.SIGTERM)
+    process.kill()
+    process.wait()
