@@ -19,6 +19,9 @@ class MedNeXtSegmentationParameterNode:
     device: where the network runs.
     folds: "all", or the number of the only fold to use.
     mirroring: whether to average over mirrored copies.
+    segmentation: what the result goes into; None for a new one.
+    leftOut: label values of the chosen model's structures that are not made.
+    uncertainty: whether to make a volume of the uncertainty too.
     result: the last segmentation that the panel made.
     """
 
@@ -27,6 +30,9 @@ class MedNeXtSegmentationParameterNode:
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     folds: str = ALL_FOLDS
     mirroring: bool = True
+    segmentation: slicer.vtkMRMLSegmentationNode | None
+    leftOut: list[int]
+    uncertainty: bool = False
     result: slicer.vtkMRMLSegmentationNode | None
 
 

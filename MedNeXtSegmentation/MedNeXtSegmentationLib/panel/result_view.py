@@ -47,7 +47,7 @@ class ResultView:
         table.setRowCount(len(volumes))
         for row, (name, volume) in enumerate(volumes.items()):
             table.setItem(row, 0, _nameItem(node, name))
-            amount = qt.QTableWidgetItem(f"{volume:.2f}" if volume else _("not found"))
+            amount = qt.QTableWidgetItem(_amount(volume))
             amount.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(row, 1, amount)
         table.resizeRowsToContents()
@@ -72,6 +72,12 @@ def _sentence(name: str, volumes: dict[str, float]) -> str:
     return _('"{name}": {found} of {total} structures found.').format(
         name=name, found=found, total=len(volumes)
     )
+
+
+def _amount(volume_ml: float) -> str:
+    if not volume_ml:
+        return _("not found")
+    return _("< 0.01") if volume_ml < 0.005 else f"{volume_ml:.2f}"
 
 
 def _nameItem(node: slicer.vtkMRMLSegmentationNode, name: str) -> qt.QTableWidgetItem:

@@ -7,7 +7,7 @@ from typing import Any
 
 import slicer
 
-SECTIONS = ("Task", "Weights", "Result", "Checks")
+SECTIONS = ("Task", "Weights", "Output", "Result", "Checks")
 
 
 def loadPanel(uiPath: Callable[[str], str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import qt
@@ -21,6 +22,7 @@ from .checks_view import ChecksView
 from .drop_target import DropTarget
 from .folds_choice import FoldsChoice, foldsOf
 from .input_checks import Checks, checkInputs
+from .output_view import OutputView, wantedValues
 from .parameters import MedNeXtSegmentationParameterNode, channelNode, setChannelNode
 from .remembered_choices import beginWithLastChoices, rememberChoices
 from .result_view import ResultView
@@ -60,6 +62,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.filling = ChannelFilling()
         self.checksView = ChecksView(self.ui)
         self.foldsChoice = FoldsChoice(self.ui, self._onFolds)
+        self.outputView = OutputView(self.ui, self._onLeftOut)
         self.resultView = ResultView(self.ui)
         self.runView = RunView(self.ui, self._segmentAsync, self._update, self._onDone)
         scene = slicer.mrmlScene
@@ -142,6 +145,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self.runView.say("")  # what was said was about the choice before
             first = channelNode(self._parameters, 0)
             self._parameters.choice = name
+            self._parameters.leftOut = []  # another model has other structures
             for channel in range(len(self._channels)):
                 setChannelNode(self._parameters, channel, None)
             if len(self._channels) == 1:  # the user goes on with the same image
@@ -184,15 +188,20 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
                 self._fillChannels()
             self._update()
 
+    def _onLeftOut(self, values):
+        if self._parameters is not None:
+            self._parameters.leftOut = values
+
     def _update(self, _caller=None, _event=None):
         """Show what the parameter node says, and whether it can be segmented."""
         if self._parameters is None:
             return
         self._showChoice()
+        self.outputView.show(self._choice.model if self._choice else None, self._parameters)
         nodes = self._chosenNodes()
         self.selectors.setNodes(nodes)
         self.resultView.show(None if self.isBusy() else self._parameters.result)
-        for widget in (self.taskList, self.ui.roiSelector, self.ui.advancedButton):
+        for widget in (self.taskList, self.ui.roiSelector, self.ui.outputGroup, self.ui.advancedButton):
             widget.setEnabled(not self.isBusy())
         self.selectors.setEnabled(not self.isBusy())
         if not self.isBusy():
@@ -219,7 +228,11 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             )
         if choice.model is None:
             return Checks(_("The weights are missing: see above how to get them."))
-        return checkInputs(choice.model, self._chosenNodes(), self._parameters.roi)
+        nodes = self._chosenNodes()
+        checks = checkInputs(choice.model, nodes, self._parameters.roi)
+        if checks.problem:
+            return checks
+        return replace(checks, problem=self.outputView.problem(choice.model, self._parameters, nodes[0]))
 
     def _observe(self, nodes):
         """Hear of changes of the chosen volumes and the region: they may be fit now, or no longer."""
@@ -246,6 +259,9 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             device=parameters.device,
             folds=foldsOf(self._choice.model, parameters.folds),
             mirroring=parameters.mirroring,
+            segmentationNode=parameters.segmentation,
+            labels=wantedValues(self._choice.model, parameters) if parameters.leftOut else None,
+            uncertainty=parameters.uncertainty,
             **callbacks,
         )
 
