@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
+from mednext.bundle import load_bundle
 from mednext.errors import OptionError
+from mednext.protocol import Options
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .batch.waiting import waitFor
 from .engine.run import ProgressCallback, Run
 from .engine.worker_client import shared_client
 from .run_options import RunOptions
@@ -17,6 +21,9 @@ from .scene.result_place import ResultPlace
 from .scene.volume_from_node import channels_from_nodes
 
 if TYPE_CHECKING:
+    from mednext.batch_report import Row
+
+    from .batch.scene_batch import SceneResult
     from .engine.background_segmentation import BackgroundSegmentation
 
 
@@ -74,6 +81,89 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
         run, place = _start(volumeNode, model, RunOptions(**options))
         return BackgroundSegmentation(run, place.add, onProgress, onDone, onError)
+
+    def segmentScene(
+        self,
+        model: str = "hippocampus",
+        *,
+        again: bool = False,
+        reportFile: str | Path | None = None,
+        progressCallback: ProgressCallback | None = None,
+        caseCallback: Callable[[int, int, Row], Any] | None = None,
+        **options: Any,
+    ) -> list[SceneResult]:
+        """Segment every volume of the scene, and tell for each what became of it.
+
+        A model with several channels takes the volumes of a study that are called like its channels. Volumes
+        that have a result of the same model and options are left as they are. One that cannot be segmented
+        does not stop the others: its `row` says why.
+
+        again: segment also what has a result already.
+        reportFile: writes the rows into this CSV file, after each case.
+        progressCallback: see `segment`; an exception in it ends everything.
+        caseCallback: gets number, count and row of each case.
+
+        Raises what would be wrong with every volume, such as a model that is not there.
+        """
+        from .batch.scene_batch import segmentCases  # reads and writes files: not needed to load the module
+
+        chosen = RunOptions(**options)
+        if chosen.segmentationNode is not None:
+            raise OptionError("The results of several volumes cannot go into one segmentation.")
+        bundle = load_bundle(model)
+
+        def segment(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> slicer.vtkMRMLSegmentationNode:
+            run, place = _start(volumes, str(bundle.path), chosen)
+            return place.add(waitFor(run, progressCallback))
+
+        return segmentCases(
+            bundle.model, chosen, segment, again=again, reportFile=reportFile, caseCallback=caseCallback
+        )
+
+    def segmentFolder(
+        self,
+        input: str | Path,
+        output: str | Path,
+        model: str = "hippocampus",
+        *,
+        resume: bool = True,
+        device: str = "auto",
+        folds: Sequence[int] | None = None,
+        mirroring: bool = True,
+        progressCallback: ProgressCallback | None = None,
+        caseCallback: Callable[[int, int, Row], Any] | None = None,
+    ) -> list[Row]:
+        """Segment all images below a folder into files, and write `report.csv`; the scene is not touched.
+
+        input: folder with volumes, cases of several channels, DICOM studies, scenes (`.mrb`, `.mrml`); what a
+            case is, tells docs/console.md.
+        output: gets `<case>.seg.nrrd` for each.
+        resume: leave what is done; otherwise do it again. What was corrected stays in both cases.
+        device, folds, mirroring: see `RunOptions`.
+        progressCallback, caseCallback: see `segmentScene`.
+
+        Raises what would be wrong with every case: a missing model, an output folder that cannot be written,
+        a full disk. What is done stays done, and the next call goes on there.
+        """
+        from .batch.folder_batch import FolderBatch
+
+        bundle = load_bundle(model)
+        options = Options(
+            model=str(bundle.path),
+            device=device,
+            folds=None if folds is None else tuple(bundle.fold(fold).index for fold in folds),
+            mirroring=mirroring,
+        )
+        batch = FolderBatch(
+            Path(input),
+            Path(output),
+            bundle,
+            options,
+            resume=resume,
+            progressCallback=progressCallback,
+            caseCallback=caseCallback,
+        )
+        return batch.run()
 
     def undo(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
         """Put the segments back that the last run into this node has replaced; others stay as they are.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .atomic import explaining
-from .batch_report import DONE, FAILED, LEFT_OUT, Report, Row
+from .batch_report import DONE, FAILED, LEFT_OUT, REPORT_FILE, Report, Row
 from .cancellation import check_cancelled
 from .case_finding import RESULT_SUFFIX, Case
 from .errors import (
@@ -84,7 +84,7 @@ class Batch:
         """
         with explaining(self.output / "report"):
             self.output.mkdir(parents=True, exist_ok=True)
-        report = Report(self.output)
+        report = Report(self.output / REPORT_FILE)
         rows: dict[int, Row] = {}
         busy = [n for n, case in enumerate(cases) if not self._one(n, cases, report, rows, wait=False)]
         for number in busy:
@@ -98,7 +98,7 @@ class Batch:
         """Bring one case to an end; False when another process is busy with it."""
         check_cancelled(self.cancelled)
         case = cases[number]
-        row = self._settled(case)
+        row = settled(case)
         if row is None:
             target = self.output / f"{case.name}{RESULT_SUFFIX}"
             lock = target.with_name(f".{target.name}.lock")
@@ -106,38 +106,17 @@ class Batch:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if wait:
                     with locked(lock, self.cancelled):
-                        row = self._row(case, target)
+                        row = outcome(case, lambda: self._segmented(case, target))
                 else:
                     with locked_if_free(lock) as free:
                         if not free:
                             return False
-                        row = self._row(case, target)
+                        row = outcome(case, lambda: self._segmented(case, target))
         report.put(row)
         rows[number] = row
         if self.told:
             self.told(len(rows), len(cases), row)
         return True
-
-    def _settled(self, case: Case) -> Row | None:
-        """The row of a case that needs no run."""
-        if case.problem:
-            return _failed(case, case.problem)
-        if case.left_out:
-            return Row(case.name, LEFT_OUT, case.source, message=case.left_out)
-        return None
-
-    def _row(self, case: Case, target: Path) -> Row:
-        try:
-            return self._segmented(case, target)
-        except _ENDS_ALL:
-            raise
-        except MedNeXtError as error:
-            return _failed(case, error)
-        except MemoryError:
-            return _failed(case, OutOfMemoryError("There is not enough memory for this image."))
-        except Exception as error:  # boundary: whatever one case does, the others are segmented
-            logger.exception("The case %s failed.", case.name)
-            return _failed(case, error)
 
     def _segmented(self, case: Case, target: Path) -> Row:
         again = not self.resume
@@ -156,8 +135,42 @@ class Batch:
         return rows[0]
 
 
+def settled(case: Case) -> Row | None:
+    """The row of a case that needs no run; None for one that does."""
+    if case.problem:
+        return _failed(case, case.problem)
+    if case.left_out:
+        return Row(case.name, LEFT_OUT, case.source, message=case.left_out)
+    return None
+
+
+def outcome(case: Case, work: Callable[[], Row]) -> Row:
+    """The row that `work` makes, or that of its failure.
+
+    Raises the errors that would be met with every case.
+    """
+    try:
+        return work()
+    except _ENDS_ALL:
+        raise
+    except MedNeXtError as error:
+        return _failed(case, error)
+    except MemoryError:
+        return _failed(case, OutOfMemoryError("There is not enough memory for this image."))
+    except Exception as error:  # boundary: whatever one case does, the others are segmented
+        logger.exception("The case %s failed.", case.name)
+        return _failed(case, error)
+
+
 def _done(case: Case, output: str, segmentation: Segmentation) -> Row:
-    known = segmentation.provenance
+    warning = "" if segmentation.labelmap.any() else "No structure was found."
+    return done(case, output, segmentation.provenance, segmentation.volumes_ml(), warning)
+
+
+def done(
+    case: Case, output: str, known: Mapping[str, str], volumes_ml: Mapping[str, float], warning: str = ""
+) -> Row:
+    """The row of a finished case; `known` is the provenance of its result."""
     return Row(
         case.name,
         DONE,
@@ -170,13 +183,9 @@ def _done(case: Case, output: str, segmentation: Segmentation) -> Row:
         device=known.get("device", ""),
         time=known.get("time", ""),
         seconds=known.get("seconds", ""),
-        warning=known.get("warning", "") or _nothing_found(segmentation),
-        volumes_ml=segmentation.volumes_ml(),
+        warning=known.get("warning", "") or warning,
+        volumes_ml=dict(volumes_ml),
     )
-
-
-def _nothing_found(segmentation: Segmentation) -> str:
-    return "" if segmentation.labelmap.any() else "No structure was found."
 
 
 def _failed(case: Case, error: Exception) -> Row:

@@ -70,8 +70,8 @@ class Report:
     Raises `OutputError` when there is a file of this name that is no report.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / REPORT_FILE
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._waiting: dict[str, Row] = {}
         self.rows()
 

@@ -61,15 +61,19 @@ class Run(Generic[Result]):
         assert self._outcome is not None, "the run is not finished"
         return self._outcome
 
-    def wait(self, progress: ProgressCallback | None = None) -> Result:
-        """The result, once it is there; `progress` gets the progress events.
+    def wait(
+        self, progress: ProgressCallback | None = None, idle: Callable[[], object] | None = None
+    ) -> Result:
+        """The result, once it is there; `progress` gets the progress events, `idle` is called in between.
 
-        An exception in `progress` and Ctrl+C cancel the run. Raises the errors of `result`.
+        An exception in one of the two and Ctrl+C cancel the run. Raises the errors of `result`.
         """
         try:
             while not self.finished:
                 self._thread.join(POLL_S)
                 self._tell(progress)
+                if idle:
+                    idle()
             self._tell(progress)
         finally:
             if not self.finished:

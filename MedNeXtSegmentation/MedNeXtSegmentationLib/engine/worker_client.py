@@ -24,6 +24,9 @@ CANCEL_ANSWER_S = 1.2
 SHUTDOWN_S = 2.0
 
 
+Channels = Sequence[protocol.Channel] | Callable[[], Sequence[protocol.Channel]]
+
+
 class WorkerClient:
     """Keeps one worker, which stays warm between runs.
 
@@ -57,13 +60,14 @@ class WorkerClient:
 
     def start(
         self,
-        channels: Sequence[protocol.Channel],
+        channels: Channels,
         options: protocol.Options,
         prepare: Callable[[Segmentation], None] | None = None,
     ) -> Run[Segmentation]:
         """Begin to segment; the channels' arrays must not change until the run has begun to report.
 
-        `prepare` is called with the result in the run's thread, before the run is finished.
+        `channels` may be a function that reads them from files, in the run's thread. `prepare` is called
+        with the result in the run's thread, before the run is finished.
         """
         self._runs = [run for run in self._runs if not run.finished]
         run = Run(functools.partial(self._segment, channels, options, prepare))
@@ -88,11 +92,13 @@ class WorkerClient:
 
     def _segment(
         self,
-        channels: Sequence[protocol.Channel],
+        channels: Channels,
         options: protocol.Options,
         prepare: Callable[[Segmentation], None] | None,
         run: Run[Segmentation],
     ) -> Segmentation:
+        if callable(channels):
+            channels = channels()
         with self._turn_of(run), run_folder() as folder:
             process = self._running_process()
             protocol.write_request(folder, channels, options, lambda: run.cancelled)

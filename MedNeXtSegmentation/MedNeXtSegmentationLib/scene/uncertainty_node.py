@@ -68,6 +68,11 @@ def uncertainty_of(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMR
     return segmentation.GetNodeReference(_ROLE)
 
 
+def is_uncertainty(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether a volume says how uncertain a result is, and shows no patient."""
+    return volume.GetAttribute(_PLACES) is not None
+
+
 def forget_uncertainty(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     """The segmentation has a new result, which the volume of an older one does not describe."""
     segmentation.SetNodeReferenceID(_ROLE, None)
