@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 import unittest
 from pathlib import Path
 
@@ -85,11 +86,13 @@ class MedNeXtSegmentationTest(ScriptedLoadableModuleTest):
         self._needEngine()
         volumeNode = self._addVolume()
         widget = slicer.util.getModuleWidget("MedNeXtSegmentation")
+        widget.enter()  # as the module selector does, which is not there without a main window
         parameters = MedNeXtSegmentationParameterNode(widget.logic.getParameterNode())
         parameters.choice = "hippocampus"
         widget.ui.segmentButton.click()
         while widget.isBusy():
             slicer.app.processEvents()
+            time.sleep(0.01)
         self.assertFalse(widget.ui.errorLabel.visible, widget.ui.errorLabel.text)
         self._checkResult(parameters.result, volumeNode)
 
