@@ -13,6 +13,7 @@ from http_server import Server, serve, stall_after, status
 from mednext import archive, store
 from mednext.resources import shipped_models_folder
 from panel_driving import MODULE, PATIENCE_S, choose, segment, set_option
+from results_folders import write_v2_folder
 
 LICENCE = {"free": "CC BY 4.0", "restricted": "CC BY-NC-SA 4.0"}
 
@@ -65,7 +66,7 @@ def panel(server, models, monkeypatch, show_panel):
 def let_work(widget, until=lambda: False):
     """Run the event loop while the engine's command runs."""
     end = time.monotonic() + PATIENCE_S
-    while widget.weightsView.command.running and not until():
+    while (widget.weightsView.command.running or widget.modelsView.command.running) and not until():
         assert time.monotonic() < end
         slicer.app.processEvents()
         time.sleep(0.01)
@@ -180,3 +181,201 @@ def test_terms_are_accepted_before_the_first_download_and_only_then(panel, serve
     choose(panel, "restricted")
     assert not ui.termsWidget.visible
     assert ui.downloadButton.enabled
+
+
+@pytest.fixture
+def installed(panel, packed):
+    """The model "free" is installed, and its row chosen in the opened section."""
+    store.install_from_zip(packed)
+    panel.enter()
+    panel.ui.modelsButton.collapsed = False
+    assert names(panel) == ["hippocampus", "free"]
+    panel.ui.modelsTable.selectRow(1)
+    return panel
+
+
+def names(widget):
+    table = widget.ui.modelsTable
+    return [table.item(row, 0).text() for row in range(table.rowCount)]
+
+
+def drop(widget, *paths):
+    """Drag files over the panel and drop them; whether they were taken."""
+    import qt
+
+    mime = qt.QMimeData()
+    mime.setUrls([qt.QUrl.fromLocalFile(str(path)) for path in paths])
+    target = slicer.util.findChild(widget.parent, "MedNeXtSegmentation")
+    arguments = (qt.Qt.CopyAction, mime, qt.Qt.LeftButton, qt.Qt.NoModifier)
+    enter = qt.QDragEnterEvent(qt.QPoint(5, 5), *arguments)
+    enter.ignore()
+    qt.QApplication.sendEvent(target, enter)
+    if enter.isAccepted():
+        qt.QApplication.sendEvent(target, qt.QDropEvent(qt.QPointF(5, 5), *arguments))
+        slicer.app.processEvents()
+    return enter.isAccepted()
+
+
+def test_a_zip_file_is_imported_without_the_network(panel, packed, dialogs, server):
+    choose(panel, "free")
+    dialogs.answer(str(packed))
+    panel.ui.importWeightsButton.click()
+    let_work(panel)
+    assert panel.ui.taskBox.currentData == "free"
+    assert not panel.ui.weightsGroup.visible
+    assert [request.path for request in server.requests] == ["/catalog.json"]
+
+
+def test_a_zip_file_that_is_dropped_onto_the_panel_is_imported(panel, packed):
+    assert drop(panel, packed)
+    let_work(panel)
+    assert panel.ui.taskBox.currentData == "free"
+
+
+def test_what_is_no_model_is_left_to_slicer_when_it_is_dropped(panel, packed, tmp_path):
+    assert not drop(panel, tmp_path / "scan.nrrd")
+    assert not drop(panel, tmp_path)
+    assert not drop(panel, packed, packed)
+
+
+def test_a_model_that_is_there_is_replaced_only_when_the_user_says_so(installed, packed, dialogs):
+    import qt
+
+    for answer, message in ((qt.QMessageBox.No, "installed already"), (qt.QMessageBox.Yes, "")):
+        dialogs.answer(str(packed))
+        dialogs.answer(answer)
+        installed.ui.importFileButton.click()
+        let_work(installed)
+        assert message in installed.ui.modelsErrorLabel.text
+    assert "was installed" in installed.ui.modelsStatusLabel.text
+
+
+def test_a_damaged_zip_file_is_a_sentence_and_changes_nothing(panel, dialogs, tmp_path):
+    (tmp_path / "bad.zip").write_bytes(b"PK holiday")
+    dialogs.answer(str(tmp_path / "bad.zip"))
+    panel.ui.importFileButton.click()
+    let_work(panel)
+    assert "bad.zip is not a zip file" in panel.ui.modelsErrorLabel.text
+    assert names(panel) == ["hippocampus"]
+
+
+def test_a_model_moves_to_another_computer_by_export_and_import(installed, dialogs, tmp_path):
+    import qt
+
+    dialogs.answer(str(tmp_path / "for the others"))
+    installed.ui.exportModelButton.click()
+    let_work(installed)
+    exported = tmp_path / "for the others.zip"
+    assert str(exported) in installed.ui.modelsStatusLabel.text
+    dialogs.answer(qt.QMessageBox.Yes)
+    installed.ui.removeModelButton.click()
+    let_work(installed)
+    assert names(installed) == ["hippocampus"]
+    dialogs.answer(str(exported))
+    installed.ui.importFileButton.click()
+    let_work(installed)
+    assert names(installed) == ["hippocampus", "free"]
+
+
+def test_removing_asks_first_and_spares_the_model_that_came_with_the_extension(installed, dialogs):
+    import qt
+
+    dialogs.answer(qt.QMessageBox.No)
+    installed.ui.removeModelButton.click()
+    assert not installed.modelsView.command.running
+    installed.ui.modelsTable.selectRow(0)
+    assert not installed.ui.removeModelButton.enabled
+    assert "comes with the extension" in installed.ui.removeModelButton.toolTip
+    assert installed.ui.exportModelButton.enabled
+
+
+def test_the_chosen_model_that_is_removed_is_missing_in_the_panel(installed, dialogs):
+    import qt
+
+    choose(installed, "free")
+    dialogs.answer(qt.QMessageBox.Yes)
+    installed.ui.removeModelButton.click()
+    let_work(installed)
+    assert not installed.ui.segmentButton.enabled
+    assert "weights are missing" in installed.ui.problemLabel.text
+    assert installed.ui.downloadButton.visible
+
+
+def test_the_folder_of_a_model_is_imported(panel, packed, dialogs):
+    dialogs.answer(str(packed.parent / "free"))
+    panel.ui.importFolderButton.click()
+    let_work(panel)
+    assert names(panel) == ["hippocampus", "free"]
+
+
+def test_a_results_folder_of_nnunet_becomes_a_model(panel, dialogs, tmp_path):
+    ui = panel.ui
+    folder = tmp_path / "Dataset007 my liver"
+    write_v2_folder(folder)
+    dialogs.answer(str(folder))
+    choose(panel, "BraTS21")
+    ui.importOtherButton.click()
+    assert not ui.modelsButton.collapsed
+    assert ui.checkpointTaskBox.currentData == "BraTS21"
+    assert ui.checkpointNameEdit.text == "Dataset007-my-liver"
+    ui.checkpointTaskBox.setCurrentIndex(ui.checkpointTaskBox.findData(""))
+    ui.importCheckpointButton.click()
+    let_work(panel)
+    assert "orientation" in ui.modelsErrorLabel.text
+    assert ui.checkpointGroup.visible
+    set_option(ui.checkpointOrientationBox, "RAS")
+    ui.importCheckpointButton.click()
+    let_work(panel)
+    assert ui.modelsErrorLabel.text == ""
+    assert not ui.checkpointGroup.visible
+    assert panel._choice.model.orientation == "RAS"
+    assert panel._choice.name == "Dataset007-my-liver"
+
+
+def test_the_list_of_published_models_is_read_again(panel, server):
+    catalog = json.loads((shipped_models_folder() / "catalog.json").read_text(encoding="utf-8"))
+    server.answer("/catalog.json", serve(json.dumps(catalog).encode()))
+    assert "free" in rows(panel)
+    panel.ui.refreshButton.click()
+    let_work(panel)
+    assert "free" not in rows(panel)
+    assert panel.ui.modelsStatusLabel.text == "Published models: 1."
+
+
+def test_another_folder_is_remembered_and_the_worker_looks_there(
+    panel, packed, dialogs, tmp_path, monkeypatch, volume
+):
+    assert panel.ui.folderVariableLabel.visible
+    assert not panel.ui.chooseFolderButton.visible
+    monkeypatch.delenv("MEDNEXT_MODELS")
+    panel.enter()
+    other = tmp_path / "models of all"
+    other.mkdir()
+    dialogs.answer(str(other))
+    panel.ui.chooseFolderButton.click()
+    assert panel.ui.modelsFolderEdit.text == str(other)
+    assert drop(panel, packed)
+    let_work(panel)
+    assert store.find_model("free") == other / "free"
+    assert panel.logic.segment(volume, "free", device="cpu", mirroring=False)
+    panel.ui.defaultFolderButton.click()
+    assert panel.ui.modelsFolderEdit.text != str(other)
+
+
+def test_a_folder_that_cannot_be_written_is_not_taken(panel, dialogs, monkeypatch, tmp_path):
+    monkeypatch.delenv("MEDNEXT_MODELS")
+    panel.enter()
+    before = panel.ui.modelsFolderEdit.text
+    dialogs.answer(str(tmp_path / "gone"))
+    panel.ui.chooseFolderButton.click()
+    assert "cannot be written" in panel.ui.modelsErrorLabel.text
+    assert panel.ui.modelsFolderEdit.text == before
+
+
+def test_what_is_under_way_ends_with_the_panel(panel, server, packed):
+    server.answer("/free.zip", stall_after(packed.read_bytes(), 65536))
+    choose(panel, "free")
+    panel.ui.downloadButton.click()
+    let_work(panel, until=lambda: len(server.requests) > 2)
+    panel.cleanup()
+    assert not panel.weightsView.command.running

@@ -15,6 +15,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from .batch.waiting import waitFor
 from .engine.run import ProgressCallback, Run
 from .engine.worker_client import shared_client
+from .models_folder import useModelsFolder
 from .run_options import RunOptions
 from .scene.replaced_segments import can_undo, undo
 from .scene.result_place import ResultPlace
@@ -35,6 +36,10 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
     The keyword arguments `options` of all methods are those of `RunOptions`: `roiNode`, `device`, `folds` ...
     """
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        useModelsFolder()
 
     def segment(
         self,

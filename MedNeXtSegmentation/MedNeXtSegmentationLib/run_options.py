@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import slicer
 from mednext.protocol import Options
 
+from .models_folder import located
 from .scene.roi_from_node import roi_from_node
 
 
@@ -39,7 +40,7 @@ class RunOptions:
         Raises `GeometryError` when the region has no place there.
         """
         return Options(
-            model=str(model),
+            model=located(str(model)),
             device=self.device,
             folds=None if self.folds is None else tuple(self.folds),
             mirroring=self.mirroring,

@@ -7,7 +7,15 @@ from typing import Any
 
 import slicer
 
-SECTIONS = ("Task", "Weights", "Output", "Result", "Checks")
+SECTIONS = (
+    "Task",
+    "Weights",
+    "Output",
+    "Result",
+    "Checks",
+    "Models",
+    "Checkpoint",
+)
 
 
 def loadPanel(uiPath: Callable[[str], str]) -> Any:

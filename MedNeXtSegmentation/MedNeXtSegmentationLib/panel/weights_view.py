@@ -19,9 +19,12 @@ class WeightsView:
     """The section below the card; hidden where the weights are there and none newer are published.
 
     onInstalled: gets the name of a model that has just been installed.
+    askForCheckpoint: gets the name of a task for which the user has weights of another program.
     """
 
-    def __init__(self, ui: Any, onInstalled: Callable[[str], None]) -> None:
+    def __init__(
+        self, ui: Any, onInstalled: Callable[[str], None], askForCheckpoint: Callable[[str], None]
+    ) -> None:
         self._ui = ui
         self._onInstalled = onInstalled
         self._choice: TaskChoice | None = None
@@ -37,6 +40,7 @@ class WeightsView:
         self.command = CommandView(widgets, self._update)
         ui.downloadButton.connect("clicked()", self._download)
         ui.importWeightsButton.connect("clicked()", self._chooseZip)
+        ui.importOtherButton.connect("clicked()", lambda: askForCheckpoint(self._choice.task.name))
         ui.termsBox.connect("toggled(bool)", lambda _checked: self._update())
         self._update()
 
@@ -102,6 +106,7 @@ class WeightsView:
         ui.termsWidget.visible = asked and not running
         ui.downloadButton.visible = not running and not complete and choice.published is not None
         ui.importWeightsButton.visible = not running and not complete
+        ui.importOtherButton.visible = ui.importWeightsButton.visible and choice.published is None
         if choice and choice.published:
             ui.downloadButton.text = _buttonText(choice)
             ui.downloadButton.enabled = not asked or ui.termsBox.checked

@@ -22,6 +22,7 @@ from .checks_view import ChecksView
 from .drop_target import DropTarget
 from .folds_choice import FoldsChoice, foldsOf
 from .input_checks import Checks, checkInputs
+from .models_view import ModelsView
 from .output_view import OutputView, wantedValues
 from .parameters import MedNeXtSegmentationParameterNode, channelNode, setChannelNode
 from .remembered_choices import beginWithLastChoices, rememberChoices
@@ -56,7 +57,8 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.logic = MedNeXtSegmentationLogic()
         self.taskList = TaskList(self.ui, self._onTask)
         self.taskCard = TaskCard(self.ui, lambda name: self.resourcePath(f"Pictures/{name}"))
-        self.weightsView = WeightsView(self.ui, self._onInstalled)
+        self.modelsView = ModelsView(self.ui, self._onModels)
+        self.weightsView = WeightsView(self.ui, self._onModels, self.modelsView.askForCheckpoint)
         self.dropTarget = DropTarget(panel, self.weightsView.importPath)
         self.selectors = ChannelSelectors(self.ui.inputsGroup.layout(), self._onChannel, self._onAdded)
         self.filling = ChannelFilling()
@@ -76,6 +78,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def cleanup(self):
         self.runView.abandon()
         self.weightsView.command.abandon()
+        self.modelsView.command.abandon()
         self._unbind()
         self.removeObservers()
 
@@ -126,6 +129,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._choices = []
             self.runView.say(str(error), error=True)
         self.taskList.setChoices(self._choices)
+        self.modelsView.show(self._choices)
 
     @property
     def _choice(self) -> TaskChoice | None:
@@ -153,10 +157,11 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._fillChannels()
             self._update()
 
-    def _onInstalled(self, name):
+    def _onModels(self, installed):
+        """Models have come or gone; a new one is chosen."""
         self._listTasks()
-        if self._parameters is not None and not self.isBusy() and self._parameters.choice != name:
-            self._onTask(name)
+        if installed and self._parameters and not self.isBusy() and self._parameters.choice != installed:
+            self._onTask(installed)
         else:
             self._update()
 
@@ -201,7 +206,13 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         nodes = self._chosenNodes()
         self.selectors.setNodes(nodes)
         self.resultView.show(None if self.isBusy() else self._parameters.result)
-        for widget in (self.taskList, self.ui.roiSelector, self.ui.outputGroup, self.ui.advancedButton):
+        for widget in (
+            self.taskList,
+            self.ui.roiSelector,
+            self.ui.outputGroup,
+            self.ui.advancedButton,
+            self.ui.modelsButton,
+        ):
             widget.setEnabled(not self.isBusy())
         self.selectors.setEnabled(not self.isBusy())
         if not self.isBusy():
