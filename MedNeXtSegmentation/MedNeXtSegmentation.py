@@ -34,7 +34,7 @@ class MedNeXtSegmentation(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("MedNeXt Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        parent.dependencies = ["Segmentations", "CropVolume"]
+        parent.dependencies = ["Segmentations", "Sequences", "CropVolume"]
         parent.contributors = ["The authors of SlicerMedNeXtSegmentation"]
         parent.helpText = _(
             "Segments organs, tumours and brain structures in CT and MR volumes with MedNeXt networks: "

@@ -20,12 +20,18 @@ from .run_options import RunOptions
 from .scene.replaced_segments import can_undo, undo
 from .scene.result_place import ResultPlace
 from .scene.volume_from_node import channels_from_nodes
+from .sequences.frames import isSequence
+from .sequences.segmenting import startSequence
 
 if TYPE_CHECKING:
     from mednext.batch_report import Row
 
     from .batch.scene_batch import SceneResult
     from .engine.background_segmentation import BackgroundSegmentation
+    from .sequences.sequence_place import SequencePlace
+    from .sequences.sequence_run import SequenceRun
+
+    Input = slicer.vtkMRMLScalarVolumeNode | slicer.vtkMRMLSequenceNode | slicer.vtkMRMLSequenceBrowserNode
 
 
 class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -43,17 +49,18 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def segment(
         self,
-        volumeNode: slicer.vtkMRMLScalarVolumeNode | Sequence[slicer.vtkMRMLScalarVolumeNode],
+        volumeNode: Input | Sequence[Input],
         model: str = "hippocampus",
         *,
         progressCallback: ProgressCallback | None = None,
         **options: Any,
-    ) -> slicer.vtkMRMLSegmentationNode:
+    ) -> slicer.vtkMRMLSegmentationNode | slicer.vtkMRMLSequenceNode:
         """Segment a volume, wait for it, and return the segmentation node: a new one on the volume's grid, or
-        the one that the options name.
+        the one that the options name. All frames of a sequence become a sequence of segmentations.
 
         volumeNode: the volume, or one for each channel of the model in the model's order. Channels may
-            differ in geometry and in linear transforms; the first one gives the grid.
+            differ in geometry and in linear transforms; the first one gives the grid. A sequence of volumes
+            or its browser stands for all its frames, the volume that a browser shows for itself alone.
         model: name of an installed model, or the folder of one.
         progressCallback: gets a dictionary with stage, done, total and remaining_s.
 
@@ -64,11 +71,11 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def segmentAsync(
         self,
-        volumeNode: slicer.vtkMRMLScalarVolumeNode | Sequence[slicer.vtkMRMLScalarVolumeNode],
+        volumeNode: Input | Sequence[Input],
         model: str = "hippocampus",
         *,
         onProgress: ProgressCallback | None = None,
-        onDone: Callable[[slicer.vtkMRMLSegmentationNode], Any] | None = None,
+        onDone: Callable[[slicer.vtkMRMLNode], Any] | None = None,
         onError: Callable[[Exception], Any] | None = None,
         **options: Any,
     ) -> BackgroundSegmentation:
@@ -181,12 +188,14 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
 
 def _start(
-    volumeNode: slicer.vtkMRMLScalarVolumeNode | Sequence[slicer.vtkMRMLScalarVolumeNode],
+    volumeNode: Input | Sequence[Input],
     model: str,
     options: RunOptions,
-) -> tuple[Run, ResultPlace]:
+) -> tuple[Run, ResultPlace] | tuple[SequenceRun, SequencePlace]:
     """The run that segments, and where its result goes."""
     nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
+    if any(isSequence(node) for node in nodes):
+        return startSequence(shared_client(), nodes, str(model), options)
     channels = channels_from_nodes(nodes)
     place = ResultPlace(nodes, options.segmentationNode, options.labels)
     return shared_client().start(channels, options.forEngine(model, nodes[0]), place.prepare), place

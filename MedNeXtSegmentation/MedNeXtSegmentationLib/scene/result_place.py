@@ -78,6 +78,12 @@ class ResultPlace:
             add_uncertainty_node(node, self._volume, prepared.uncertainty)
         return node
 
+    def prepared(self) -> _Prepared:
+        """The result that `prepare` was given. Raises as `add` does when the volumes were changed."""
+        self._check_unchanged()
+        assert self._prepared
+        return self._prepared
+
     def _put(self, prepared: _Prepared) -> slicer.vtkMRMLSegmentationNode:
         if self._into is not None:
             put_into_segmentation_node(

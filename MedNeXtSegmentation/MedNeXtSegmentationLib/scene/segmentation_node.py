@@ -33,14 +33,24 @@ def add_segmentation_node(
     scene = volume.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    fill_segmentation_node(node, volume, segmentation, voxels)
+    return node
+
+
+def fill_segmentation_node(
+    node: slicer.vtkMRMLSegmentationNode,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    segmentation: Segmentation,
+    voxels: LabelVoxels | None = None,
+) -> None:
+    """Put a result into an empty node, on the volume's grid; the node may be in no scene."""
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     _set_provenance(node, segmentation.provenance)
     grid = grid_of_volume(volume)
     image = _oriented_image(voxels or grid.place(segmentation.labelmap), grid.ijk_to_ras)
     for segment_id, segment in _segments(node.GetSegmentation(), segmentation, image).items():
         node.GetSegmentation().AddSegment(segment, segment_id)
-    return node
 
 
 def put_into_segmentation_node(
