@@ -60,6 +60,17 @@ class Terminology:
         parts = (TERMINOLOGY_CONTEXT, category, kind, modifier, ANATOMIC_CONTEXT, region, region_modifier)
         return "~".join(parts)
 
+    @classmethod
+    def of_entry(cls, entry: str) -> Terminology | None:
+        """The codes in such a string; None where category or type is missing."""
+        parts = entry.split("~")
+        if len(parts) != 7:
+            return None
+        _context, category, kind, modifier, _anatomic, region, region_modifier = map(_code_of, parts)
+        if category is None or kind is None:
+            return None
+        return cls(category, kind, modifier, region, region_modifier)
+
 
 @dataclass(frozen=True)
 class Label:
@@ -104,6 +115,13 @@ class Label:
         if self.region:
             data["region"] = list(self.region)
         return data
+
+
+def _code_of(part: str) -> Code | None:
+    """The code in "scheme^value^meaning", unless one of the three is missing."""
+    scheme, _, rest = part.partition("^")
+    value, _, meaning = rest.partition("^")
+    return Code(value, scheme, meaning) if scheme and value and meaning else None
 
 
 def choose_labels(labels: Sequence[Label], structures: Sequence[str | int]) -> tuple[Label, ...]:

@@ -80,7 +80,7 @@ class ResultGrid:
 
 def grid_of_volume(volume: slicer.vtkMRMLScalarVolumeNode) -> ResultGrid:
     """The grid of a new segmentation, under the volume's parent transform."""
-    return ResultGrid(_ijk_to_ras(volume), np.eye(4))
+    return ResultGrid(ijk_to_ras_of(volume), np.eye(4))
 
 
 def grid_in_segmentation(
@@ -98,19 +98,29 @@ def grid_in_segmentation(
             "segmentation, or convert it in the module Segmentations."
         )
     ijk_to_node = _lattice(segmentation)
-    volume_to_node = vtk.vtkMatrix4x4()
+    volume_ijk_to_node = np.linalg.inv(segmentation_to_volume(node, volume)) @ ijk_to_ras_of(volume)
+    if ijk_to_node is None:
+        Geometry.fromijk_to_ras_of(volume_ijk_to_node, (1, 1, 1))  # refuses a sheared grid
+        return ResultGrid(volume_ijk_to_node, np.eye(4))
+    return ResultGrid(ijk_to_node, np.linalg.inv(ijk_to_node) @ volume_ijk_to_node)
+
+
+def segmentation_to_volume(
+    node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode
+) -> np.ndarray:
+    """The 4x4 matrix from the segmentation's own space to the volume's, through both parent transforms.
+
+    Raises `GeometryError` when a non-linear transform lies between the two.
+    """
+    matrix = vtk.vtkMatrix4x4()
     if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-        volume.GetParentTransformNode(), node.GetParentTransformNode(), volume_to_node
+        node.GetParentTransformNode(), volume.GetParentTransformNode(), matrix
     ):
         raise GeometryError(
             f'There is a non-linear transform between "{volume.GetName()}" and the segmentation '
             f'"{node.GetName()}": choose a new segmentation, or harden the transform.'
         )
-    volume_ijk_to_node = slicer.util.arrayFromVTKMatrix(volume_to_node) @ _ijk_to_ras(volume)
-    if ijk_to_node is None:
-        Geometry.from_ijk_to_ras(volume_ijk_to_node, (1, 1, 1))  # refuses a sheared grid
-        return ResultGrid(volume_ijk_to_node, np.eye(4))
-    return ResultGrid(ijk_to_node, np.linalg.inv(ijk_to_node) @ volume_ijk_to_node)
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def set_reference(
@@ -160,7 +170,8 @@ def _reference_geometry(segmentation: slicer.vtkSegmentation) -> slicer.vtkOrien
     return image
 
 
-def _ijk_to_ras(volume: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
+def ijk_to_ras_of(volume: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
+    """The 4x4 matrix from the volume's indices to its own space, without the parent transform."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)

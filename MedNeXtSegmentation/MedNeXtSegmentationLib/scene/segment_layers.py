@@ -22,7 +22,7 @@ def separate(segmentation: slicer.vtkSegmentation, segment_ids: Iterable[str]) -
     get one of our label values, and with it our voxels.
     """
     ours = set(segment_ids)
-    for image, sharing in _layers(segmentation).items():
+    for image, sharing in layers_of(segmentation).items():
         leaving = [segment_id for segment_id in sharing if segment_id in ours]
         staying = [segment_id for segment_id in sharing if segment_id not in ours]
         if leaving and staying:
@@ -40,7 +40,7 @@ def voxels_of(image: slicer.vtkOrientedImageData) -> np.ndarray:
     return vtk_to_numpy(scalars).reshape(tuple(reversed(image.GetDimensions())))
 
 
-def _layers(segmentation: slicer.vtkSegmentation) -> dict[slicer.vtkOrientedImageData, list[str]]:
+def layers_of(segmentation: slicer.vtkSegmentation) -> dict[slicer.vtkOrientedImageData, list[str]]:
     """The labelmaps that have voxels, and the segments that share them."""
     layers: dict[slicer.vtkOrientedImageData, list[str]] = {}
     for segment_id in segmentation.GetSegmentIDs():

@@ -72,6 +72,12 @@ def put_into_segmentation_node(
     _set_provenance(node, segmentation.provenance)
 
 
+def provenance_of(node: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
+    """How the result in a node was made, as its attributes say; empty for a node that no run made."""
+    names = [name for name in node.GetAttributeNames() if name.startswith(ATTRIBUTE_PREFIX)]
+    return {name.removeprefix(ATTRIBUTE_PREFIX): node.GetAttribute(name) for name in names}
+
+
 def _segments(
     into: slicer.vtkSegmentation, segmentation: Segmentation, image: slicer.vtkOrientedImageData
 ) -> dict[str, slicer.vtkSegment]:
