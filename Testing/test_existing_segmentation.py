@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from bundles import TINY_MODEL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mednext.errors import GeometryError, OptionError
-from mednext.geometry import Geometry
-from mednext.segmentation import Segmentation
 from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, can_undo, redo, undo
 from MedNeXtSegmentationLib.scene.result_place import ResultPlace
+from segmentation_nodes import (
+    LABELS,
+    SHAPE,
+    blocks,
+    by_name,
+    draw,
+    new_segmentation,
+    paint,
+    result,
+    segment_into,
+    voxels,
+)
 from slicer_nodes import (
     OBLIQUE_LEFT_HANDED,
     add_linear_transform,
@@ -25,67 +34,7 @@ from slicer_nodes import (
     rotation_about_s,
     translation,
 )
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-
-LABELS = TINY_MODEL.labels  # spleen 1, liver 2
-SHAPE = (12, 14, 16)
-
-
-def result(volume, labelmap, model="tiny", labels=LABELS, uncertainty=None):
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    geometry = Geometry.from_ijk_to_ras(
-        slicer.util.arrayFromVTKMatrix(matrix), volume.GetImageData().GetDimensions()
-    )
-    return Segmentation(labelmap.astype(np.uint8), geometry, labels, {"model": model}, uncertainty)
-
-
-def blocks(seed=0, values=(1, 2), shape=SHAPE):
-    """A labelmap with some boxes of these values."""
-    generator = np.random.default_rng(seed)
-    labelmap = np.zeros(shape, dtype=np.uint8)
-    for value in values:
-        low = [generator.integers(0, n - 4) for n in shape]
-        high = [a + generator.integers(2, 5) for a in low]
-        labelmap[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = value
-    return labelmap
-
-
-def segment_into(node, volume, labelmap, **options):
-    return ResultPlace([volume], into=node).add(result(volume, labelmap, **options))
-
-
-def new_segmentation(volume, labelmap, **options):
-    return ResultPlace([volume]).add(result(volume, labelmap, **options))
-
-
-def voxels(node, segment_id, volume):
-    """A segment `(Z, Y, X)` on the grid of a volume, as Slicer would export it."""
-    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume).copy()
-
-
-def by_name(node, name):
-    return node.GetSegmentation().GetSegmentIdBySegmentName(name)
-
-
-def draw(node, name, mask, volume):
-    """What the Segment Editor does: a new segment, which gets a place in a labelmap that others share."""
-    segment_id = node.GetSegmentation().AddEmptySegment("", name)
-    paint(node, segment_id, mask, volume)
-    return segment_id
-
-
-def paint(node, segment_id, mask, volume):
-    """The voxels of a segment, by the function that the Segment Editor's effects use."""
-    image = slicer.vtkOrientedImageData()
-    image.SetDimensions(*reversed(mask.shape))
-    scalars = numpy_to_vtk(mask.astype(np.uint8).ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
-    image.GetPointData().SetScalars(scalars)
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    image.SetImageToWorldMatrix(matrix)
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    assert logic.SetBinaryLabelmapToSegment(image, node, segment_id, logic.MODE_REPLACE)
+from vtk.util.numpy_support import vtk_to_numpy
 
 
 def snapshot(node, segment_ids, volume):

@@ -100,7 +100,9 @@ class DrawnSegments:
     def _refuse_loss(self, voxels: np.ndarray, inside: np.ndarray) -> None:
         lost = np.count_nonzero(voxels) - np.count_nonzero(inside)
         if lost:
-            everywhere, kept = (np.bincount(part.ravel(), minlength=self._largest + 1) for part in (voxels, inside))
+            everywhere, kept = (
+                np.bincount(part.ravel(), minlength=self._largest + 1) for part in (voxels, inside)
+            )
             names = self._names(np.flatnonzero(everywhere > kept))
             raise GeometryError(
                 f"{names} reach beyond the image by {lost} voxels: erase these, or export .seg.nrrd."
@@ -157,4 +159,6 @@ def _label_values(node: slicer.vtkMRMLSegmentationNode, known: Sequence[Label]) 
 
 def _label(segment: slicer.vtkSegment, value: int) -> Label:
     red, green, blue = (round(255 * channel) for channel in segment.GetColor())
-    return Label(value, segment.GetName(), (red, green, blue), Terminology.of_entry(segment.GetTerminology() or ""))
+    return Label(
+        value, segment.GetName(), (red, green, blue), Terminology.of_entry(segment.GetTerminology() or "")
+    )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import slicer
 
-
 _QUICK = 1  # zlib's level; labelmaps shrink to some percent anyhow
 
 
@@ -28,6 +27,10 @@ class FoundLabels:
     def labelmap(self) -> np.ndarray:
         """The labelmap as it was."""
         return np.frombuffer(zlib.decompress(self.packed), np.dtype(self.type)).reshape(self.shape)
+
+    def same_as(self, labelmap: np.ndarray) -> bool:
+        """Whether a labelmap has the same voxels."""
+        return self.shape == labelmap.shape and np.array_equal(self.labelmap(), labelmap)
 
 
 _found: dict[str, tuple[slicer.vtkSegmentation, FoundLabels]] = {}  # by node ID

@@ -100,7 +100,7 @@ def grid_in_segmentation(
     ijk_to_node = _lattice(segmentation)
     volume_ijk_to_node = np.linalg.inv(segmentation_to_volume(node, volume)) @ ijk_to_ras_of(volume)
     if ijk_to_node is None:
-        Geometry.fromijk_to_ras_of(volume_ijk_to_node, (1, 1, 1))  # refuses a sheared grid
+        Geometry.from_ijk_to_ras(volume_ijk_to_node, (1, 1, 1))  # refuses a sheared grid
         return ResultGrid(volume_ijk_to_node, np.eye(4))
     return ResultGrid(ijk_to_node, np.linalg.inv(ijk_to_node) @ volume_ijk_to_node)
 

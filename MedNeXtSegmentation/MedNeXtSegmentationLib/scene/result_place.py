@@ -9,9 +9,12 @@ import vtk
 from mednext.errors import GeometryError, InputError
 from mednext.segmentation import Segmentation
 
+from .color_table import add_color_table
+from .found_labels import FoundLabels, keep_found
 from .found_volumes import keep_volumes
 from .label_voxels import LabelVoxels
 from .result_grid import ResultGrid, grid_in_segmentation, grid_of_volume
+from .result_images import remember_images
 from .segmentation_node import add_segmentation_node, put_into_segmentation_node
 from .subject_hierarchy import place_beside
 from .uncertainty_node import (
@@ -74,6 +77,9 @@ class ResultPlace:
         assert prepared
         node = self._put(prepared)
         keep_volumes(node, prepared.volumes_ml)
+        keep_found(node, prepared.found)
+        remember_images(node, self._channels)
+        add_color_table(node, prepared.segmentation)
         if prepared.uncertainty:
             add_uncertainty_node(node, self._volume, prepared.uncertainty)
         return node
@@ -132,6 +138,7 @@ class _Prepared:
         self.segmentation = segmentation
         self.voxels = voxels
         self.volumes_ml = segmentation.volumes_ml()
+        self.found = FoundLabels.of(segmentation.labelmap)
         self.uncertainty: PreparedUncertainty | None = None
         if segmentation.uncertainty is not None:
             self.uncertainty = prepare_uncertainty(segmentation.uncertainty, segmentation.geometry)

@@ -105,6 +105,11 @@ def find_series(folder: Path, uid: str | None = None) -> Series:
     return _stacked(_series_files(folder, uid), folder)
 
 
+def series_of_files(files: Sequence[Path]) -> Series:
+    """The slices in these files, wherever they lie. Raises as `find_series` does."""
+    return _stacked(list(files), files[0].parent)
+
+
 def series_in(folder: Path) -> list[SeriesHeader]:
     """All series of images in a folder, not in those below it.
 
