@@ -300,13 +300,20 @@ def test_a_models_folder_that_is_a_file_is_an_error_that_names_it(packed: Path, 
         store.install_from_zip(packed)
 
 
+def test_a_models_folder_that_cannot_be_read_holds_no_models(models: Path) -> None:
+    models.write_text("not a folder")
+    assert "hippocampus" in store.installed_names()
+
+
 def test_what_a_killed_installation_left_is_cleared_away_a_day_later(packed: Path, models: Path) -> None:
-    old, new = models / ".installing-old", models / ".installing-new"
-    old.mkdir(parents=True)
-    new.mkdir()
-    os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
+    old, aside, new = (models / name for name in (".installing-old", ".mednext-old", ".installing-new"))
+    for folder in (old, aside, new):
+        folder.mkdir(parents=True)
+    for folder in (old, aside):
+        os.utime(folder, (time.time() - 2 * 24 * 3600,) * 2)
     store.install_from_zip(packed)
     assert not old.exists()
+    assert not aside.exists()
     assert new.exists()
     assert store.find_model("tiny")
 

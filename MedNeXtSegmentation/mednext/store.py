@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .archive import pack, unpack
-from .atomic import explaining, replacing_folder
+from .atomic import UNFINISHED, explaining, replacing_folder
 from .bundle import Bundle
 from .cancellation import check_cancelled
 from .catalog import Catalog
@@ -313,9 +313,13 @@ def remove(name: str) -> None:
 
 
 def _names_in(folder: Path) -> list[str]:
-    if not folder.is_dir():
+    try:
+        names = [path.name for path in folder.iterdir() if (path / MODEL_FILE).is_file()]
+    except FileNotFoundError:
         return []
-    names = (path.name for path in folder.iterdir() if (path / MODEL_FILE).is_file())
+    except OSError as error:  # forbidden, a file, or a network drive that is gone
+        logger.warning("The models in %s cannot be used: %s", folder, error)
+        return []
     return sorted(name for name in names if re.fullmatch(NAME_FORM, name))
 
 
@@ -371,7 +375,7 @@ def _workshop() -> Iterator[Path]:
     folder = models_folder()
     with explaining(folder / "model"):
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{_WORKSHOP}*"):  # by a process that was killed
+        for left in (*folder.glob(f"{_WORKSHOP}*"), *folder.glob(f"{UNFINISHED}*")):  # by a killed process
             if time.time() - left.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(left, ignore_errors=True)
         workshop = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=folder))
