@@ -16,6 +16,7 @@ class MedNeXtSegmentationParameterNode:
 
     choice: name of the installed model, or of a task without weights.
     roi: limits the work to a box.
+    allFrames: segment all frames of a sequence, where a volume is one of them.
     device: where the network runs.
     folds: "all", or the number of the only fold to use.
     mirroring: whether to average over mirrored copies.
@@ -27,6 +28,7 @@ class MedNeXtSegmentationParameterNode:
 
     choice: str = ""
     roi: slicer.vtkMRMLMarkupsROINode | None
+    allFrames: bool = False
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     folds: str = ALL_FOLDS
     mirroring: bool = True

@@ -19,6 +19,7 @@ class ResultView:
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self._node: slicer.vtkMRMLSegmentationNode | None = None
+        self._volumes: dict[str, float] = {}
         header = ui.volumesTable.horizontalHeader()
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
@@ -28,14 +29,14 @@ class ResultView:
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Show a result, or that there is none."""
-        if node is self._node:  # asked for at every change of a choice
+        volumes = volumes_of(node) if node else {}
+        if node is self._node and volumes == self._volumes:  # asked for at every change of a choice
             return
-        self._node = node
+        self._node, self._volumes = node, volumes  # of another frame, where a sequence is shown
         self._ui.resultGroup.visible = node is not None
         self._ui.show3DButton.setSegmentationNode(node)
         if node is None:
             return
-        volumes = volumes_of(node)
         self._ui.resultLabel.text = _sentence(node.GetName(), volumes)
         self._fillTable(node, volumes)
 

@@ -134,10 +134,14 @@ class RunView:
         if stage == "network":
             self._ui.progressBar.setRange(0, total)
             self._ui.progressBar.setValue(done)
-        else:
+        elif event.get("frame", 1) == 1:
             self._ui.progressBar.setRange(0, 0)  # its length is unknown
         if self._ui.segmentButton.enabled:  # else it is being cancelled
             self._ui.stageLabel.text = _stageText(stage, done, total, event["remaining_s"])
+            if "frames" in event:
+                self._ui.stageLabel.text = _("Frame {frame} of {frames}: {text}").format(
+                    frame=event["frame"], frames=event["frames"], text=self._ui.stageLabel.text
+                )
 
 
 def _stageText(stage: str, done: int, total: int, remaining_s: float | None) -> str:

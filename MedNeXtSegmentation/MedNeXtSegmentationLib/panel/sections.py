@@ -10,6 +10,7 @@ import slicer
 SECTIONS = (
     "Task",
     "Weights",
+    "Frames",
     "Output",
     "Result",
     "Checks",

@@ -21,6 +21,7 @@ from .channel_selectors import ChannelSelectors, Volume
 from .checks_view import ChecksView
 from .drop_target import DropTarget
 from .folds_choice import FoldsChoice, foldsOf
+from .frames_choice import FramesChoice
 from .input_checks import Checks, checkInputs
 from .models_view import ModelsView
 from .output_view import OutputView, wantedValues
@@ -64,6 +65,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.filling = ChannelFilling()
         self.checksView = ChecksView(self.ui)
         self.foldsChoice = FoldsChoice(self.ui, self._onFolds)
+        self.framesChoice = FramesChoice(self.ui)
         self.outputView = OutputView(self.ui, self._onLeftOut)
         self.resultView = ResultView(self.ui)
         self.runView = RunView(self.ui, self._segmentAsync, self._update, self._onDone)
@@ -205,10 +207,12 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.outputView.show(self._choice.model if self._choice else None, self._parameters)
         nodes = self._chosenNodes()
         self.selectors.setNodes(nodes)
+        self.framesChoice.show(nodes, self._parameters)
         self.resultView.show(None if self.isBusy() else self._parameters.result)
         for widget in (
             self.taskList,
             self.ui.roiSelector,
+            self.ui.allFramesBox,
             self.ui.outputGroup,
             self.ui.advancedButton,
             self.ui.modelsButton,
@@ -258,21 +262,24 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
                 self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
                 self._observed.append(node)
 
-    def _segmentAsync(self, **callbacks) -> BackgroundSegmentation:
+    def _segmentAsync(self, onDone, **callbacks) -> BackgroundSegmentation:
         from mednext.store import find_model
 
         parameters = self._parameters
         rememberChoices(parameters)
+        options = {
+            "roiNode": parameters.roi,
+            "device": parameters.device,
+            "folds": foldsOf(self._choice.model, parameters.folds),
+            "mirroring": parameters.mirroring,
+            "segmentationNode": parameters.segmentation,
+            "labels": wantedValues(self._choice.model, parameters) if parameters.leftOut else None,
+            "uncertainty": parameters.uncertainty,
+        }
         return self.logic.segmentAsync(
-            self._chosenNodes(),
+            self.framesChoice.inputs(),
             str(find_model(self._choice.name)),
-            roiNode=parameters.roi,
-            device=parameters.device,
-            folds=foldsOf(self._choice.model, parameters.folds),
-            mirroring=parameters.mirroring,
-            segmentationNode=parameters.segmentation,
-            labels=wantedValues(self._choice.model, parameters) if parameters.leftOut else None,
-            uncertainty=parameters.uncertainty,
+            **self.framesChoice.options(options, onDone),
             **callbacks,
         )
 
