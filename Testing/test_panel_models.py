@@ -372,6 +372,14 @@ def test_a_folder_that_cannot_be_written_is_not_taken(panel, dialogs, monkeypatc
     assert panel.ui.modelsFolderEdit.text == before
 
 
+def test_a_task_that_was_chosen_without_weights_shows_the_model_that_it_got(panel):
+    choose(panel, "AMOS22")
+    tiny_bundle(store.models_folder() / "ours", task="AMOS22", title="Our own")
+    panel.enter()
+    assert panel.ui.taskBox.currentData == "ours"
+    assert "Random weights" in panel.ui.cardLabel.text
+
+
 def test_what_is_under_way_ends_with_the_panel(panel, server, packed):
     server.answer("/free.zip", stall_after(packed.read_bytes(), 65536))
     choose(panel, "free")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mednext.catalog import Catalog, PublishedModel, Task
@@ -62,6 +63,12 @@ def taskChoices() -> list[TaskChoice]:
     served = {choice.task.name for choice in (*ready, *offered) if choice.task}
     waiting = [TaskChoice(t.name, t.title, None, t) for t in catalog.tasks if t.name not in served]
     return ready + offered + waiting
+
+
+def choiceNamed(name: str, choices: Sequence[TaskChoice]) -> TaskChoice | None:
+    """The row of this name; for a task that has got models since it was chosen, the first of these."""
+    of_task = (choice for choice in choices if choice.task and choice.task.name == name)
+    return next((choice for choice in choices if choice.name == name), None) or next(of_task, None)
 
 
 def _installed(model: Model, catalog: Catalog) -> TaskChoice:

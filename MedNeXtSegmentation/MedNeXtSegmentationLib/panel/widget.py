@@ -31,7 +31,7 @@ from .result_view import ResultView
 from .run_view import RunView
 from .sections import loadPanel
 from .task_card import TaskCard
-from .task_choices import TaskChoice, taskChoices
+from .task_choices import TaskChoice, choiceNamed, taskChoices
 from .task_list import TaskList
 from .weights_view import WeightsView
 
@@ -136,7 +136,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     @property
     def _choice(self) -> TaskChoice | None:
         """What is chosen, if it is still there."""
-        return next((choice for choice in self._choices if choice.name == self._parameters.choice), None)
+        return choiceNamed(self._parameters.choice, self._choices)
 
     @property
     def _channels(self):
