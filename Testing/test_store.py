@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import time
 import zipfile
@@ -91,6 +92,16 @@ def test_an_installed_model_is_found_loaded_and_listed(packed: Path, models: Pat
     assert load_bundle("tiny").model == model
     assert model in store.installed_models()
     assert [path.name for path in models.iterdir()] == ["tiny"]
+
+
+def test_listing_the_models_imports_neither_torch_nor_what_the_network_needs() -> None:
+    code = (
+        "import sys; from mednext import catalog_source, store; "
+        "catalog_source.load_catalog(), store.installed_models(); "
+        "sys.exit(bool({'torch', 'requests', 'safetensors', 'SimpleITK'} & set(sys.modules)))"
+    )
+    engine = Path(store.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=engine, check=False).returncode == 0
 
 
 def test_a_zip_of_the_folder_itself_is_installed_too(packed: Path, tmp_path: Path) -> None:

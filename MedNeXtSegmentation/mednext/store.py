@@ -22,7 +22,6 @@ from .bundle import Bundle
 from .cancellation import check_cancelled
 from .catalog import Catalog
 from .catalog_source import load_catalog
-from .download import DownloadProgress, Patience, download, part_file
 from .errors import (
     AlreadyInstalledError,
     BundleError,
@@ -39,6 +38,7 @@ from .resources import models_folder, shipped_models_folder
 
 if TYPE_CHECKING:
     from .checkpoints import ImportOptions
+    from .download import DownloadProgress, Patience
 
 __all__ = [
     "check_name",
@@ -179,6 +179,8 @@ def install_from_url(
         BundleError: what was downloaded is not a sound bundle, or not the model of this name.
         OptionError: a model of this name is there already.
     """
+    from .download import download  # takes its time to import, which listing models need not wait for
+
     if name is not None:
         _refuse_taken(check_name(name), overwrite)
     zip_file = _download_file(sha256)
@@ -196,6 +198,8 @@ def install_from_url(
 
 def downloaded_bytes(sha256: str) -> int:
     """How much of the zip of this SHA-256 an interrupted download has left behind, to be gone on with."""
+    from .download import part_file
+
     part = part_file(_download_file(sha256))
     return part.stat().st_size if part.is_file() else 0
 
