@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from mednext import protocol
+from mednext.devices import Accelerator
 from mednext.errors import EngineProcessError
 from mednext.segmentation import Segmentation
 
@@ -74,6 +75,10 @@ class WorkerClient:
         self._runs.append(run)
         return run
 
+    def accelerators(self) -> tuple[Accelerator, ...] | None:
+        """The devices beside the CPU; None until the worker has told them, since only torch knows."""
+        return self._process.accelerators if self._process else None
+
     def shutdown(self) -> None:
         """Cancel all runs and end the worker; the client can be used again."""
         for run in self._runs:
@@ -100,9 +105,11 @@ class WorkerClient:
         if callable(channels):
             channels = channels()
         with self._turn_of(run), run_folder() as folder:
+            number = next(self._numbers)
+            run.report(protocol.progress_event(number, "sending"))
             process = self._running_process()
             protocol.write_request(folder, channels, options, lambda: run.cancelled)
-            request = protocol.SegmentRequest(next(self._numbers), str(folder), self.release_after_s)
+            request = protocol.SegmentRequest(number, str(folder), self.release_after_s)
             _Conversation(process, run, request, self._silence_s).hold()
             segmentation = protocol.read_result(folder)
         if prepare:

@@ -17,6 +17,7 @@ from typing import Any
 import mednext
 from mednext import protocol
 from mednext.allocator import tuned_environment
+from mednext.devices import Accelerator
 from mednext.errors import EngineProcessError
 from mednext.resources import MODELS_VARIABLE, models_folder
 
@@ -32,6 +33,7 @@ class WorkerProcess:
         events: what the worker said, in order; None once it has ended.
         log: the last lines that were no events: standard error, and what libraries print.
         pid: of the worker itself, once it has said hello; PythonSlicer stands between it and this process.
+        accelerators: the devices beside the CPU, once the worker has told them.
         greeted: whether the worker has said hello in this version of the protocol; set by the client.
     """
 
@@ -41,6 +43,7 @@ class WorkerProcess:
         self.log: deque[str] = deque(maxlen=KEPT_LINES)
         self.greeted = False
         self.pid: int | None = None
+        self.accelerators: tuple[Accelerator, ...] | None = None
         try:
             self._process = subprocess.Popen(
                 [python, "-m", "mednext.worker", "--parent", str(os.getpid())],
@@ -102,6 +105,9 @@ class WorkerProcess:
                 continue
             if event["event"] == "hello":
                 self.pid = event.get("pid")
+            elif event["event"] == "devices":
+                self.accelerators = _accelerators(event)
+                continue
             self.events.put(event)
         self.events.put(None)
 
@@ -109,6 +115,12 @@ class WorkerProcess:
         assert self._process.stderr
         for line in self._process.stderr:
             self.log.append(line.rstrip())
+
+
+def _accelerators(event: protocol.Message) -> tuple[Accelerator, ...]:
+    with suppress(KeyError, TypeError):  # another version of the worker; the run will say so
+        return tuple(Accelerator(**device) for device in event["devices"])
+    return ()
 
 
 def find_python() -> str:

@@ -36,6 +36,7 @@ class RunView:
         self._onDone = onDone
         self._run: BackgroundSegmentation | None = None
         self._number = 0
+        self._remarks: list[str] = []  # what the run had to say, left to be read when it has ended
         ui.segmentButton.connect("clicked()", self._onClicked)
         self.say("")
         self._show()
@@ -73,6 +74,7 @@ class RunView:
 
     def _begin(self) -> None:
         self._number += 1
+        self._remarks = []
         self.say("")
         try:
             self._run = self._start(
@@ -136,6 +138,9 @@ class RunView:
             self._ui.progressBar.setValue(done)
         elif event.get("frame", 1) == 1:
             self._ui.progressBar.setRange(0, 0)  # its length is unknown
+        if event.get("remark"):
+            self._remarks.append(event["remark"])
+            self.say(" ".join(self._remarks))
         if self._ui.segmentButton.enabled:  # else it is being cancelled
             self._ui.stageLabel.text = _stageText(stage, done, total, event["remaining_s"])
             if "frames" in event:
@@ -146,6 +151,8 @@ class RunView:
 
 def _stageText(stage: str, done: int, total: int, remaining_s: float | None) -> str:
     names = {
+        "sending": _("Sending the images to the engine"),
+        "reading": _("Reading the images"),
         "starting": _("Starting the engine"),
         "loading": _("Loading the model"),
         "preprocessing": _("Preparing the images"),
