@@ -138,8 +138,9 @@ class RunView:
             self._ui.progressBar.setValue(done)
         elif event.get("frame", 1) == 1:
             self._ui.progressBar.setRange(0, 0)  # its length is unknown
-        if event.get("remark"):
-            self._remarks.append(event["remark"])
+        remark = event.get("remark")
+        if remark and remark not in self._remarks:
+            self._remarks.append(remark)
             self.say(" ".join(self._remarks))
         if self._ui.segmentButton.enabled:  # else it is being cancelled
             self._ui.stageLabel.text = _stageText(stage, done, total, event["remaining_s"])

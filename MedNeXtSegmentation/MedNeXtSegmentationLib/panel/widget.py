@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import qt
@@ -16,13 +15,17 @@ from slicer.util import VTKObservationMixin
 from ..engine.background_segmentation import BackgroundSegmentation
 from ..engine.worker_client import shared_client
 from ..logic import MedNeXtSegmentationLogic
+from ..run_options import RunOptions
+from ..scene.image_description import describe
 from .channel_filling import ChannelFilling
+from .channel_matching import fits
 from .channel_selectors import ChannelSelectors, Volume
 from .checks_view import ChecksView
 from .drop_target import DropTarget
 from .folds_choice import FoldsChoice, foldsOf
 from .frames_choice import FramesChoice
 from .input_checks import Checks, checkInputs
+from .memory_view import MemoryView
 from .models_view import ModelsView
 from .output_view import OutputView, wantedValues
 from .parameters import MedNeXtSegmentationParameterNode, channelNode, setChannelNode
@@ -66,6 +69,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.checksView = ChecksView(self.ui)
         self.foldsChoice = FoldsChoice(self.ui, self._onFolds)
         self.framesChoice = FramesChoice(self.ui)
+        self.memoryView = MemoryView(self.ui, self._update)
         self.outputView = OutputView(self.ui, self._onLeftOut)
         self.resultView = ResultView(self.ui)
         self.runView = RunView(self.ui, self._segmentAsync, self._update, self._onDone)
@@ -154,7 +158,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             self._parameters.leftOut = []  # another model has other structures
             for channel in range(len(self._channels)):
                 setChannelNode(self._parameters, channel, None)
-            if len(self._channels) == 1:  # the user goes on with the same image
+            if len(self._channels) == 1 and first and fits(self._channels[0], describe(first)):
                 setChannelNode(self._parameters, 0, first)
             self._fillChannels()
             self._update()
@@ -246,8 +250,11 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         nodes = self._chosenNodes()
         checks = checkInputs(choice.model, nodes, self._parameters.roi)
         if checks.problem:
+            self.memoryView.hide()
             return checks
-        return replace(checks, problem=self.outputView.problem(choice.model, self._parameters, nodes[0]))
+        problem = self.outputView.problem(choice.model, self._parameters, nodes[0])
+        short = self.memoryView.check(choice.model, nodes, self._runOptions())
+        return Checks(problem, (*checks.warnings, *short))
 
     def _observe(self, nodes):
         """Hear of changes of the chosen volumes and the region: they may be fit now, or no longer."""
@@ -265,22 +272,24 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _segmentAsync(self, onDone, **callbacks) -> BackgroundSegmentation:
         from mednext.store import find_model
 
-        parameters = self._parameters
-        rememberChoices(parameters)
-        options = {
-            "roiNode": parameters.roi,
-            "device": parameters.device,
-            "folds": foldsOf(self._choice.model, parameters.folds),
-            "mirroring": parameters.mirroring,
-            "segmentationNode": parameters.segmentation,
-            "labels": wantedValues(self._choice.model, parameters) if parameters.leftOut else None,
-            "uncertainty": parameters.uncertainty,
-        }
+        rememberChoices(self._parameters)
         return self.logic.segmentAsync(
             self.framesChoice.inputs(),
             str(find_model(self._choice.name)),
-            **self.framesChoice.options(options, onDone),
+            **self.framesChoice.options(vars(self._runOptions()), onDone),
             **callbacks,
+        )
+
+    def _runOptions(self) -> RunOptions:
+        model, parameters = self._choice.model, self._parameters
+        return RunOptions(
+            roiNode=parameters.roi,
+            device=parameters.device,
+            folds=foldsOf(model, parameters.folds),
+            mirroring=parameters.mirroring,
+            segmentationNode=parameters.segmentation,
+            labels=wantedValues(model, parameters) if parameters.leftOut else None,
+            uncertainty=parameters.uncertainty,
         )
 
     def _onDone(self, node):
