@@ -11,8 +11,12 @@ import vtk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mednext.errors import GeometryError, OptionError
+from MedNeXtSegmentationLib.scene.found_labels import found_of
+from MedNeXtSegmentationLib.scene.provenance import provenance_of
 from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, can_undo, redo, undo
+from MedNeXtSegmentationLib.scene.result_images import images_of
 from MedNeXtSegmentationLib.scene.result_place import ResultPlace
+from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
 from segmentation_nodes import (
     LABELS,
     SHAPE,
@@ -363,3 +367,22 @@ def test_labels_of_a_wide_labelmap_keep_their_values(volume):
     only = wide.only([300])
     assert set(np.unique(only.labelmap)) == {0, 300}
     assert [label.value for label in only.labels] == [300]
+
+
+def test_undo_takes_provenance_and_volumes_back_too(node, volume, scene):
+    before = provenance_of(node)
+    other = add_volume(scene, head(SHAPE, seed=1), OBLIQUE_LEFT_HANDED, name="other")
+    uncertainty = np.zeros(SHAPE, dtype=np.float32)
+    segment_into(node, other, blocks(1), uncertainty=uncertainty)
+    assert images_of(node) == [other]
+    assert uncertainty_of(node).GetName() == "other uncertainty"
+    after = provenance_of(node)
+    assert after["volumes_ml"] != before["volumes_ml"]
+    undo(node)
+    assert provenance_of(node) == before
+    assert images_of(node) == [volume]
+    assert uncertainty_of(node) is None
+    assert np.array_equal(found_of(node).labelmap(), blocks(0))
+    redo(node)
+    assert provenance_of(node) == after
+    assert images_of(node) == [other]

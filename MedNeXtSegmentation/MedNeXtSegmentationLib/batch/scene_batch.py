@@ -18,7 +18,7 @@ from mednext.recipe import recipe
 
 from ..run_options import RunOptions
 from ..scene.found_volumes import volumes_of
-from ..scene.segmentation_node import ATTRIBUTE_PREFIX
+from ..scene.provenance import ATTRIBUTE_PREFIX
 from .scene_volumes import SceneCase, Volume, casesOfScene
 
 Segment = Callable[[Sequence[Volume]], slicer.vtkMRMLSegmentationNode]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import slicer
 from mednext.segmentation import Segmentation
 
-from .segmentation_node import ATTRIBUTE_PREFIX
+from .provenance import ATTRIBUTE_PREFIX
 
 _LABELS = f"{ATTRIBUTE_PREFIX}labels_of"
 

@@ -15,9 +15,9 @@ from mednext.segmentation import Segmentation
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .our_segments import is_a_copy, label_value_of, model_of
+from .provenance import provenance_of
 from .result_grid import ResultGrid, ijk_to_ras_of, segmentation_to_volume
 from .segment_layers import layers_of, voxels_of
-from .segmentation_node import provenance_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,9 +36,11 @@ class FoundLabels:
 _found: dict[str, tuple[slicer.vtkSegmentation, FoundLabels]] = {}  # by node ID
 
 
-def keep_found(node: slicer.vtkMRMLSegmentationNode, found: FoundLabels) -> None:
-    """Remember what the last run into a node has found."""
-    _found[node.GetID()] = (node.GetSegmentation(), found)
+def keep_found(node: slicer.vtkMRMLSegmentationNode, found: FoundLabels | None) -> None:
+    """Remember what the last run into a node has found; None for nothing known."""
+    _found.pop(node.GetID(), None)
+    if found:
+        _found[node.GetID()] = (node.GetSegmentation(), found)
 
 
 def found_of(node: slicer.vtkMRMLSegmentationNode) -> FoundLabels | None:

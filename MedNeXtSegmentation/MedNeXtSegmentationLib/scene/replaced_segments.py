@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import slicer
 
+from .result_facts import ResultFacts, facts_of, restore_facts
 from .segment_layers import LABELMAP, SURFACE, separate
 
 _MOST_STATES = 10
@@ -14,9 +15,10 @@ _MOST_STATES = 10
 
 @dataclass(frozen=True, eq=False)
 class SegmentsState:
-    """Some segments of a node as they were: by ID, None for one that was not there."""
+    """Some segments of a node as they were, by ID, None for one that was not there; and their provenance."""
 
     segments: Mapping[str, slicer.vtkSegment | None]
+    facts: ResultFacts
 
 
 def put_segments(
@@ -48,13 +50,13 @@ def can_redo(node: slicer.vtkMRMLSegmentationNode) -> bool:
 def undo(node: slicer.vtkMRMLSegmentationNode) -> None:
     """Put our segments back as they were before the last replacement; `redo` leads back to what they are."""
     history = _history_of(node)
-    history.undone.append(_exchange(node, history.done.pop().segments))
+    history.undone.append(_restore(node, history.done.pop()))
 
 
 def redo(node: slicer.vtkMRMLSegmentationNode) -> None:
     """Put our segments back as they were before the last `undo`."""
     history = _history_of(node)
-    history.done.append(_exchange(node, history.undone.pop().segments))
+    history.done.append(_restore(node, history.undone.pop()))
 
 
 def forget_all() -> None:
@@ -79,6 +81,13 @@ def _history_of(node: slicer.vtkMRMLSegmentationNode) -> _History:
     return history
 
 
+def _restore(node: slicer.vtkMRMLSegmentationNode, state: SegmentsState) -> SegmentsState:
+    """Put a state back; returns the one that was there."""
+    before = _exchange(node, state.segments)
+    restore_facts(node, state.facts)
+    return before
+
+
 def _exchange(
     node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment | None]
 ) -> SegmentsState:
@@ -87,7 +96,8 @@ def _exchange(
     _save_for_editor(node)
     present = [segment_id for segment_id in segments if segmentation.GetSegment(segment_id)]
     separate(segmentation, present)
-    before = SegmentsState({segment_id: _copy(segmentation, segment_id) for segment_id in segments})
+    copies = {segment_id: _copy(segmentation, segment_id) for segment_id in segments}
+    before = SegmentsState(copies, facts_of(node))
     surfaces = segmentation.ContainsRepresentation(SURFACE)
     was_modifying = node.StartModify()
     try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import slicer
 
-from .segmentation_node import ATTRIBUTE_PREFIX
+from .provenance import ATTRIBUTE_PREFIX
 
 _ROLE = f"{ATTRIBUTE_PREFIX}image"
 

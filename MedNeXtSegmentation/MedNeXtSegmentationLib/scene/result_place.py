@@ -20,8 +20,8 @@ from .subject_hierarchy import place_beside
 from .uncertainty_node import (
     PreparedUncertainty,
     add_uncertainty_node,
-    forget_uncertainty,
     prepare_uncertainty,
+    remember_uncertainty,
 )
 
 
@@ -95,7 +95,7 @@ class ResultPlace:
             put_into_segmentation_node(
                 self._into, self._volume, prepared.segmentation, self._grid, prepared.voxels
             )
-            forget_uncertainty(self._into)
+            remember_uncertainty(self._into, None)
             return self._into
         name = f"{self._volume.GetName()} segmentation"
         node = add_segmentation_node(self._volume, prepared.segmentation, name, prepared.voxels)

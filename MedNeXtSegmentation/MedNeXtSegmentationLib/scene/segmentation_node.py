@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import slicer
 from mednext.labels import Label
@@ -11,11 +9,10 @@ from mednext.segmentation import Segmentation
 
 from .label_voxels import LabelVoxels
 from .our_segments import mark_as_ours, our_segments
+from .provenance import set_provenance
 from .replaced_segments import put_segments
 from .result_grid import ResultGrid, grid_of_volume, set_reference
 from .segment_layers import LABELMAP
-
-ATTRIBUTE_PREFIX = "MedNeXtSegmentation."
 
 
 def add_segmentation_node(
@@ -46,7 +43,7 @@ def fill_segmentation_node(
 ) -> None:
     """Put a result into an empty node, on the volume's grid; the node may be in no scene."""
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    _set_provenance(node, segmentation.provenance)
+    set_provenance(node, segmentation.provenance)
     grid = grid_of_volume(volume)
     image = _oriented_image(voxels or grid.place(segmentation.labelmap), grid.ijk_to_ras)
     for segment_id, segment in _segments(node.GetSegmentation(), segmentation, image).items():
@@ -69,13 +66,7 @@ def put_into_segmentation_node(
     image = _oriented_image(voxels, grid.ijk_to_ras)
     set_reference(node, volume, image)
     put_segments(node, _segments(node.GetSegmentation(), segmentation, image))
-    _set_provenance(node, segmentation.provenance)
-
-
-def provenance_of(node: slicer.vtkMRMLSegmentationNode) -> dict[str, str]:
-    """How the result in a node was made, as its attributes say; empty for a node that no run made."""
-    names = [name for name in node.GetAttributeNames() if name.startswith(ATTRIBUTE_PREFIX)]
-    return {name.removeprefix(ATTRIBUTE_PREFIX): node.GetAttribute(name) for name in names}
+    set_provenance(node, segmentation.provenance)
 
 
 def _segments(
@@ -113,9 +104,3 @@ def _segment(label: Label, image: slicer.vtkOrientedImageData) -> slicer.vtkSegm
         segment.SetTerminology(label.terminology.entry())
     segment.AddRepresentation(LABELMAP, image)
     return segment
-
-
-def _set_provenance(node: slicer.vtkMRMLSegmentationNode, provenance: Mapping[str, str]) -> None:
-    """Node attributes are saved with the scene and shown in the module Data."""
-    for key, value in provenance.items():
-        node.SetAttribute(ATTRIBUTE_PREFIX + key, value)

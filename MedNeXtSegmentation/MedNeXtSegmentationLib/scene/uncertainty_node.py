@@ -13,7 +13,7 @@ from mednext.geometry import Geometry
 from mednext.uncertain_places import uncertain_places
 
 from .label_voxels import copy_for_vtk
-from .segmentation_node import ATTRIBUTE_PREFIX
+from .provenance import ATTRIBUTE_PREFIX
 from .subject_hierarchy import place_beside
 
 _ROLE = f"{ATTRIBUTE_PREFIX}uncertainty"
@@ -58,7 +58,7 @@ def add_uncertainty_node(
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     _set_display(node, prepared.largest)
     node.SetAttribute(_PLACES, json.dumps([[round(mm, 3) for mm in place] for place in prepared.places]))
-    segmentation.SetNodeReferenceID(_ROLE, node.GetID())
+    remember_uncertainty(segmentation, node)
     place_beside(node, volume)
     return node
 
@@ -73,9 +73,11 @@ def is_uncertainty(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
     return volume.GetAttribute(_PLACES) is not None
 
 
-def forget_uncertainty(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-    """The segmentation has a new result, which the volume of an older one does not describe."""
-    segmentation.SetNodeReferenceID(_ROLE, None)
+def remember_uncertainty(
+    segmentation: slicer.vtkMRMLSegmentationNode, uncertainty: slicer.vtkMRMLScalarVolumeNode | None
+) -> None:
+    """Say which volume is the uncertainty of the segmentation's result; None for none."""
+    segmentation.SetNodeReferenceID(_ROLE, uncertainty.GetID() if uncertainty else None)
 
 
 def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[tuple[float, float, float]]:
