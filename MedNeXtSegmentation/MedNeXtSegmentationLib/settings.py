@@ -107,5 +107,8 @@ ACCEPTED_TERMS = Setting("acceptedTerms", "", str)
 TRAINING_SET_FOLDER = Setting("trainingSetFolder", "", str)
 """Where corrected cases were put last; "" before the first one."""
 
+EXPORT_FOLDER = Setting("exportFolder", "", str)
+"""Where results were exported to last; "" before the first one."""
+
 IDLE_MINUTES = Setting("idleMinutes", RELEASE_AFTER_S / 60, _minutes)
 """After so many minutes without a run the engine frees the device."""

@@ -18,7 +18,7 @@ from mednext.recipe import recipe
 
 from ..run_options import RunOptions
 from ..scene.found_volumes import volumes_of
-from ..scene.provenance import ATTRIBUTE_PREFIX
+from ..scene.provenance import ATTRIBUTE_PREFIX, provenance_of
 from .scene_volumes import SceneCase, Volume, casesOfScene
 
 Segment = Callable[[Sequence[Volume]], slicer.vtkMRMLSegmentationNode]
@@ -67,11 +67,9 @@ def _segmented(each: SceneCase, made: list[slicer.vtkMRMLSegmentationNode], segm
     if not made:
         made.append(segment(each.volumes))
     node = made[0]
-    names = [name for name in node.GetAttributeNames() if name.startswith(ATTRIBUTE_PREFIX)]
-    known = {name.removeprefix(ATTRIBUTE_PREFIX): node.GetAttribute(name) for name in names}
     volumes = volumes_of(node)
     warning = "" if any(volumes.values()) else "No structure was found."
-    return done(each.case, node.GetName(), known, volumes, warning)
+    return done(each.case, node.GetName(), provenance_of(node), volumes, warning)
 
 
 def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[slicer.vtkMRMLSegmentationNode]:

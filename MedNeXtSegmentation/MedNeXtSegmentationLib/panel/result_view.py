@@ -9,6 +9,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..scene.found_volumes import volumes_of
+from ..scene.replaced_segments import can_redo, can_undo, redo, undo
+from .places_view import PlacesView
+from .result_files import ResultFiles
+from .result_messages import ResultMessages
 
 _MOST_ROWS = 12  # more than these scroll
 
@@ -20,11 +24,17 @@ class ResultView:
         self._ui = ui
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._volumes: dict[str, float] = {}
+        self._messages = ResultMessages(ui)
+        self._places = PlacesView(ui, self._messages)
+        self.files = ResultFiles(ui, self._messages)
         header = ui.volumesTable.horizontalHeader()
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         ui.volumesTable.verticalHeader().hide()
+        ui.copyTableButton.connect("clicked()", self._copyTable)
         ui.editButton.connect("clicked()", self._edit)
+        ui.undoButton.connect("clicked()", self._undo)
+        ui.redoButton.connect("clicked()", self._redo)
         ui.resultGroup.visible = False
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
@@ -32,18 +42,31 @@ class ResultView:
         volumes = volumes_of(node) if node else {}
         if node is self._node and volumes == self._volumes:  # asked for at every change of a choice
             return
-        self._node, self._volumes = node, volumes  # of another frame, where a sequence is shown
+        self._node = node
         self._ui.resultGroup.visible = node is not None
         self._ui.show3DButton.setSegmentationNode(node)
+        self._messages.say("")
+        self.files.show(node)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Show what the node knows now."""
+        node = self._node
+        self._places.show(node)
         if node is None:
+            self._volumes = {}
             return
+        volumes = self._volumes = volumes_of(node)  # of another frame, where a sequence is shown
         self._ui.resultLabel.text = _sentence(node.GetName(), volumes)
         self._fillTable(node, volumes)
+        self._ui.undoButton.visible = self._ui.redoButton.visible = can_undo(node) or can_redo(node)
+        self._ui.undoButton.enabled = can_undo(node)
+        self._ui.redoButton.enabled = can_redo(node)
 
     def _fillTable(self, node: slicer.vtkMRMLSegmentationNode, volumes: dict[str, float]) -> None:
         table = self._ui.volumesTable
         found = any(volumes.values())
-        table.visible = found
+        table.visible = self._ui.copyTableButton.visible = found
         self._ui.show3DButton.enabled = found
         table.setRowCount(len(volumes))
         for row, (name, volume) in enumerate(volumes.items()):
@@ -54,6 +77,23 @@ class ResultView:
         table.resizeRowsToContents()
         rows = sum(table.rowHeight(row) for row in range(min(len(volumes), _MOST_ROWS)))
         table.setFixedHeight(table.horizontalHeader().sizeHint.height() + rows + 4)
+
+    def _copyTable(self) -> None:
+        """Names and volumes in mL, separated by tabs; with all digits that are known."""
+        lines = [_("Structure") + "\t" + _("Volume found (mL)")]
+        lines += [f"{name}\t{volume:.4f}" for name, volume in volumes_of(self._node).items()]
+        qt.QApplication.clipboard().setText("\n".join(lines) + "\n")
+        self._messages.say(_("Copied {count} rows.").format(count=len(lines) - 1))
+
+    def _undo(self) -> None:
+        undo(self._node)
+        self._refresh()
+        self._messages.say(_("Undone: the segments are those before the run."))
+
+    def _redo(self) -> None:
+        redo(self._node)
+        self._refresh()
+        self._messages.say(_("Redone: the segments are those after the run."))
 
     def _edit(self) -> None:
         """Hand the node over to the Segment Editor, with the volume that it was made from."""

@@ -16,7 +16,9 @@ from ..engine.background_segmentation import BackgroundSegmentation
 from ..engine.worker_client import shared_client
 from ..logic import MedNeXtSegmentationLogic
 from ..run_options import RunOptions
+from ..scene.found_labels import forget_found
 from ..scene.image_description import describe
+from ..scene.replaced_segments import forget_all
 from .channel_filling import ChannelFilling
 from .channel_matching import fits
 from .channel_selectors import ChannelSelectors, Volume
@@ -100,6 +102,8 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def _onSceneStartClose(self, _caller, _event):
         self.runView.abandon()
         self._unbind()
+        forget_all()
+        forget_found()
 
     def _onSceneEndClose(self, _caller, _event):
         if self.parent.isEntered:
