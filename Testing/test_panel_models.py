@@ -8,6 +8,7 @@ import time
 
 import pytest
 import slicer
+import slicer_standin
 from bundles import tiny_bundle
 from http_server import Server, serve, stall_after, status
 from mednext import archive, store
@@ -378,6 +379,18 @@ def test_a_task_that_was_chosen_without_weights_shows_the_model_that_it_got(pane
     panel.enter()
     assert panel.ui.taskBox.currentData == "ours"
     assert "Random weights" in panel.ui.cardLabel.text
+
+
+@pytest.mark.parametrize("width_px", [380, 700])
+def test_a_folder_with_a_long_name_widens_no_panel(panel, tmp_path, server, monkeypatch, width_px):
+    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / ("Abteilung_fuer_Neuroradiologie_" * 3)))
+    server.answer("/free.zip", status(404))
+    panel.ui.modelsButton.collapsed = False
+    choose(panel, "free")
+    panel.ui.downloadButton.click()
+    let_work(panel)
+    assert panel.ui.weightsErrorLabel.visible
+    assert slicer_standin.save_picture(panel.parent, tmp_path / "panel.png", width_px)[0] == width_px
 
 
 def test_what_is_under_way_ends_with_the_panel(panel, server, packed):

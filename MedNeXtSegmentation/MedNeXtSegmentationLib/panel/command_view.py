@@ -152,7 +152,10 @@ class CommandView:
             self._widgets.stageLabel.text = self._downloadText(done, total)
 
     def _downloadText(self, done: int, total: int) -> str:
-        text = _("{done:.0f} of {total:.0f} MiB").format(done=done / _MIB, total=total / _MIB)
+        digits = 0 if total > 10 * _MIB else 1
+        text = _("{done:.{digits}f} of {total:.{digits}f} MiB").format(
+            done=done / _MIB, total=total / _MIB, digits=digits
+        )
         now = time.monotonic()
         if self._arrived is None:
             self._arrived = now, done

@@ -219,5 +219,5 @@ class ModelsView:
 
 def _tooltip(choice: TaskChoice) -> str:
     if choice.shipped:
-        return _("{title}. Comes with the extension.").format(title=choice.title)
-    return choice.title
+        return _("{name}: {title}. Comes with the extension.").format(name=choice.name, title=choice.title)
+    return _("{name}: {title}").format(name=choice.name, title=choice.title)
