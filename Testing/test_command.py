@@ -11,6 +11,9 @@ from bundles import tiny_bundle
 from http_server import Server, serve, stall_after
 from mednext import archive
 from mednext.errors import AlreadyInstalledError, Cancelled, EngineProcessError
+from mednext.processes import is_running
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows starts no scripts as programs")
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +78,7 @@ def test_cancelling_ends_the_process_within_two_seconds_and_keeps_what_has_arriv
     assert [path.stat().st_size for path in (models / ".downloads").glob("*.part")] == [65536]
 
 
+@posix
 def test_a_process_that_ends_without_an_answer_is_explained(start, monkeypatch, tmp_path):
     launcher = tmp_path / "PythonSlicer"
     launcher.write_text(f"#!{sys.executable}\nimport os; print('noise'); os._exit(7)\n")
@@ -82,3 +86,25 @@ def test_a_process_that_ends_without_an_answer_is_explained(start, monkeypatch, 
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(EngineProcessError, match="exit code 7"):
         start("models", "list").wait()
+
+
+@posix
+def test_a_process_that_does_not_listen_is_ended_within_two_seconds(start, monkeypatch, tmp_path):
+    launcher, pid_file = tmp_path / "PythonSlicer", tmp_path / "pid"
+    launcher.write_text(
+        f"#!{sys.executable}\nimport os, time, pathlib\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\n"
+        'print(\'{"stage": "x", "done": 0, "total": 1}\', flush=True)\ntime.sleep(60)\n'
+    )
+    launcher.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    run = start("models", "list")
+    while not run.poll():
+        time.sleep(0.05)
+    begin = time.monotonic()
+    run.cancel()
+    run.join(5)
+    assert time.monotonic() - begin < 2
+    assert not is_running(int(pid_file.read_text()))
+    with pytest.raises(Cancelled):
+        run.result()

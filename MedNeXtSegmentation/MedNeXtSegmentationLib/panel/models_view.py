@@ -159,11 +159,9 @@ class ModelsView:
 
     def _export(self) -> None:
         choice = self._selected()
+        proposed = f"{choice.name}-{choice.model.version}.zip"
         path = qt.QFileDialog.getSaveFileName(
-            self._ui.modelsButton,
-            _("Export a model"),
-            f"{choice.name}-{choice.model.version}.zip",
-            _("Models (*.zip)"),
+            self._ui.modelsButton, _("Export a model"), proposed, _("Models (*.zip)")
         )
         if not path:
             return
