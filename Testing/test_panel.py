@@ -257,6 +257,14 @@ def test_closing_the_scene_during_a_run_leaves_a_panel_that_works(ready, scene):
     assert not ready.ui.errorLabel.visible
 
 
+def test_closing_the_scene_leaves_no_volume_to_choose(show_panel, scene):
+    add_volume(scene, head())
+    widget = show_panel(MODULE)[1]
+    scene.Clear(0)
+    assert selector(widget, 0).currentNode() is None
+    assert not widget.ui.segmentButton.enabled
+
+
 def test_a_saved_scene_restores_the_choices_and_the_result(ready, scene, tmp_path):
     roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
     roi.SetCenter(10, 18, 12)

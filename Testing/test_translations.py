@@ -56,7 +56,8 @@ def untranslated(expression: ast.AST) -> Iterator[str]:
         children = list(ast.iter_child_nodes(expression))
     if isinstance(expression, ast.Constant) and isinstance(expression.value, str):
         text = expression.value
-        yield from [text] if any(letter.isalpha() for letter in text) else []
+        ending = text.startswith(".")  # of a file's name
+        yield from [text] if any(letter.isalpha() for letter in text) and not ending else []
     for child in children:
         yield from untranslated(child)
 

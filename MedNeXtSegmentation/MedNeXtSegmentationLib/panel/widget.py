@@ -77,8 +77,8 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.runView = RunView(self.ui, self._segmentAsync, self._update, self._onDone)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose)
-        # Later than the selectors, which know no node while a scene is being read.
+        # Later than the selectors, which see that a scene was closed, or read, only at its end.
+        self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose, priority=-1.0)
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport, priority=-1.0)
         self._listTasks()
         self._bind()
