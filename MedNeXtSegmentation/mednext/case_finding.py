@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .case_names import safe_path, told_apart
-from .channel_names import another_channel_in, group_by_channels
+from .channel_names import group_by_channels, why_another
 from .errors import ChannelError, InputError, MedNeXtError, OptionError, UnreadableImageError
 from .model import Model
 
@@ -173,9 +173,8 @@ def _numbered_case(root: Path, folder: Path, stem: str, channels: dict[int, str]
 
 def _single_case(root: Path, file: Path, model: Model) -> Case:
     name = safe_path((*file.parent.relative_to(root).parts, _stem(file.name)))
-    case, channel = _case(name, [file], root), model.channels[0].name
-    other = another_channel_in(_stem(file.name), channel)
-    return replace(case, left_out=f"Its name says {other}, and the model takes {channel}.") if other else case
+    left_out = why_another(_stem(file.name), model.channels[0].name)
+    return replace(_case(name, [file], root), left_out=left_out)
 
 
 def _named_cases(root: Path, folder: Path, names: Sequence[str], model: Model) -> Iterator[Case]:

@@ -6,14 +6,23 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# How scanners and data sets call what a model may call otherwise; all in lower case.
-_CONTRAST = ("t1ce", "t1c", "t1gd", "t1 gd", "t1 ce", "t1 c", "t1 post", "t1 km", "t1 contrast")
-SYNONYMS: tuple[tuple[str, ...], ...] = (
-    _CONTRAST,
-    ("t1", "t1w", "t1n", "mprage", "mp rage", "spgr", "bravo"),
-    ("t2", "t2w"),
-    ("flair", "t2 flair", "t2f", "t2flair", "tirm dark fluid"),
+from .image_kind import (
+    CT,
+    FLAIR,
+    PD,
+    PET,
+    T1,
+    T1_CONTRAST,
+    T1_NATIVE,
+    T2,
+    UNCLEAR,
+    UNKNOWN,
+    kind_of_text,
+    mentions_contrast,
 )
+
+_MR = {T1, T1_NATIVE, T1_CONTRAST, T2, FLAIR, PD}
+_KINDS = _MR | {CT, PET}
 
 
 @dataclass(frozen=True)
@@ -32,23 +41,21 @@ class ChannelGroup:
 
 
 def channel_in(name: str, channels: Sequence[str]) -> int | None:
-    """The index of the channel that a name speaks of; None where it speaks of none, or of two alike.
+    """The index of the channel that a name speaks of; None where it speaks of none, or of two.
 
-    The longest match counts: "T2 FLAIR" is FLAIR, not T2, and "t1ce" is not T1.
+    "T2 FLAIR" is FLAIR, not T2, and "t1ce" is not T1: see `image_kind`.
     """
-    lengths = [_longest(name, channel) for channel in channels]
-    longest = max(lengths, default=0)
-    return lengths.index(longest) if longest and lengths.count(longest) == 1 else None
+    spoken_of = [index for index, channel in enumerate(channels) if _speaks_of(name, channel)]
+    return spoken_of[0] if len(spoken_of) == 1 else None
 
 
-def another_channel_in(name: str, channel: str) -> str | None:
-    """The other MR sequence that a name speaks of, where the model's only channel is an MR sequence."""
-    own = next((words for words in SYNONYMS if channel.lower() in words), None)
-    if own is None:
-        return None
-    known = [words[0] for words in SYNONYMS]
-    found = channel_in(name, known)
-    return None if found is None or SYNONYMS[found] is own else known[found].upper()
+def why_another(name: str, channel: str) -> str:
+    """Why a name speaks of another image than a model's only channel, a sequence of MR; or ""."""
+    kind = kind_of_text(name)
+    if kind_of_text(channel) not in _MR or kind == UNKNOWN or _speaks_of(name, channel):
+        return ""
+    says = "may mean more than one kind of image" if kind == UNCLEAR else f"says {kind}"
+    return f"Its name {says}, and the model takes {channel}."
 
 
 def group_by_channels(names: Sequence[str], channels: Sequence[str]) -> tuple[list[ChannelGroup], list[int]]:
@@ -62,7 +69,7 @@ def group_by_channels(names: Sequence[str], channels: Sequence[str]) -> tuple[li
     claimed = [index for index, channel in channel_of.items() if channel is not None]
     keys: dict[str, list[int]] = {}
     for index in claimed:
-        keys.setdefault(_without_channel(names[index], channels[channel_of[index] or 0]), []).append(index)
+        keys.setdefault(_without_channel(names[index], channels), []).append(index)
     groups = [_group(key, members, channel_of, names, channels) for key, members in keys.items()]
     if any(group.problem for group in groups):
         together = _group("", claimed, channel_of, names, channels)
@@ -93,25 +100,29 @@ def _group(
     return ChannelGroup(name, tuple(images[0] for images in by_channel))
 
 
-def _without_channel(name: str, channel: str) -> str:
+def _speaks_of(name: str, channel: str) -> bool:
+    """Whether a name means a channel: an image of its kind, or its name as a word of its own."""
+    wanted = kind_of_text(channel)
+    if wanted in (T1, T1_NATIVE):
+        return kind_of_text(name) in (T1, T1_NATIVE)
+    if wanted in _KINDS:
+        return kind_of_text(name) == wanted
+    return re.search(_word(channel), name, re.IGNORECASE) is not None
+
+
+def _without_channel(name: str, channels: Sequence[str]) -> str:
     """What is left of a name, in a form that is the same for all channels of a patient."""
-    for form in _forms(channel):
-        name = re.sub(form, " ", name, flags=re.IGNORECASE | re.ASCII)
-    return "_".join(part for part in re.split(r"[\s_.\-]+", name) if part)
+    for channel in channels:
+        if kind_of_text(channel) not in _KINDS:
+            name = re.sub(_word(channel), "", name, flags=re.IGNORECASE)
+    if any(kind_of_text(channel) in _KINDS for channel in channels):
+        name = re.sub(r"[^\W_]+", lambda word: "" if _of_a_kind(word[0]) else word[0], name)
+    return re.sub(r"[\W_]{2,}", "_", name).strip(" _.-")
 
 
-def _longest(name: str, channel: str) -> int:
-    """How long the longest word for a channel is that stands in a name as a word of its own; 0 for none."""
-    matches = (re.search(form, name, re.IGNORECASE | re.ASCII) for form in _forms(channel))
-    return max((match.end() - match.start() for match in matches if match), default=0)
+def _of_a_kind(word: str) -> bool:
+    return kind_of_text(word) in _KINDS or mentions_contrast(word)
 
 
-def _forms(channel: str) -> list[str]:
-    """The patterns of a channel's name and of other words for it, the longest first."""
-    own = channel.lower()
-    words = {own, *next((words for words in SYNONYMS if own in words), ())}
-    between = r"[\s_.+\-]*"
-    return [
-        rf"(?<![a-z0-9]){between.join(re.escape(part) for part in word.split())}w?(?![a-z0-9])"
-        for word in sorted(words, key=lambda word: (-len(word), word))
-    ]
+def _word(channel: str) -> str:
+    return rf"(?<![^\W_]){re.escape(channel)}(?![^\W_])"

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import slicer
 from mednext.case_finding import Case
 from mednext.case_names import safe_part, told_apart
-from mednext.channel_names import another_channel_in, group_by_channels
+from mednext.channel_names import group_by_channels
 from mednext.errors import ChannelError
 from mednext.model import Model
 
+from ..panel.channel_matching import fits, matchChannels
+from ..scene.image_description import describe
 from ..scene.uncertainty_node import is_uncertainty
 
 Volume = slicer.vtkMRMLScalarVolumeNode
@@ -67,11 +69,11 @@ def _isFrame(volume: Volume) -> bool:
 
 
 def _single(volume: Volume, model: Model) -> SceneCase:
-    name, channel = volume.GetName() or "", model.channels[0].name
-    other = another_channel_in(name, channel)
-    if other:
-        return _leftOut(volume, f"Its name says {other}, and the model takes {channel}.")
-    return SceneCase(Case(safe_part(name), (), (), name), (volume,))
+    channel, image = model.channels[0], describe(volume)
+    if not fits(channel, image):
+        kind = image.modality if image.modality not in ("", channel.modality) else image.kind
+        return _leftOut(volume, f"It seems to be {kind}, and the model takes {channel.name}.")
+    return _case("", (volume,))
 
 
 def _byStudy(volumes: Sequence[Volume]) -> list[list[Volume]]:
@@ -85,21 +87,29 @@ def _byStudy(volumes: Sequence[Volume]) -> list[list[Volume]]:
 
 
 def _grouped(volumes: Sequence[Volume], model: Model) -> list[SceneCase]:
-    names = [volume.GetName() or "" for volume in volumes]
+    """The cases of a study: one if each channel has one volume beyond doubt, else by their names."""
     channels = [channel.name for channel in model.channels]
-    groups, unclaimed = group_by_channels(names, channels)
     wanted = ", ".join(channels)
-    cases = [_leftOut(volumes[index], f"None of {wanted} is in its name.") for index in unclaimed]
+    matched = matchChannels(model.channels, [None] * len(channels), volumes)
+    if None not in matched:
+        rest = [volume for volume in volumes if volume not in matched]
+        left = [_leftOut(volume, f"It is none of {wanted}.") for volume in rest]
+        return [*left, _case("", tuple(matched))]
+    groups, unclaimed = group_by_channels([volume.GetName() or "" for volume in volumes], channels)
+    cases = [_leftOut(volumes[index], f"It is not clearly one of {wanted}.") for index in unclaimed]
     for group in groups:
-        members = tuple(volumes[index] for index in group.members)
         if group.problem:
             problem = ChannelError(f"{group.problem} The model needs {wanted}, each once.")
             name = group.name or "volumes without a common name"
             cases.append(SceneCase(Case(safe_part(name), (), (), name, problem=problem)))
         else:
-            source = "; ".join(volume.GetName() for volume in members)
-            cases.append(SceneCase(Case(safe_part(group.name or source), (), (), source), members))
+            cases.append(_case(group.name, tuple(volumes[index] for index in group.members)))
     return cases
+
+
+def _case(name: str, volumes: tuple[Volume, ...]) -> SceneCase:
+    source = "; ".join(volume.GetName() or "" for volume in volumes)
+    return SceneCase(Case(safe_part(name or source), (), (), source), volumes)
 
 
 def _leftOut(volume: Volume, why: str) -> SceneCase:

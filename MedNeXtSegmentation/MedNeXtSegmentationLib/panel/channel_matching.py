@@ -7,10 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import slicer
-from mednext.model import Channel
-
-from ..scene.image_description import ImageDescription, describe
-from ..scene.image_kind import (
+from mednext.image_kind import (
     CT,
     FLAIR,
     PET,
@@ -22,6 +19,9 @@ from ..scene.image_kind import (
     UNKNOWN,
     kind_of_text,
 )
+from mednext.model import Channel
+
+from ..scene.image_description import ImageDescription, describe
 
 _MODALITIES = {CT: "CT", PET: "PT", T1: "MR", T1_NATIVE: "MR", T1_CONTRAST: "MR", T2: "MR", FLAIR: "MR"}
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import slicer
 from mednext.errors import UnsupportedImageError
+from mednext.image_kind import T1_CONTRAST, UNCLEAR
 from mednext.model import Channel
 from slicer.i18n import tr as _
 
 from ..scene.image_description import ImageDescription
-from ..scene.image_kind import T1_CONTRAST, UNCLEAR
 from ..scene.voxel_sample import VoxelSample
 from .channel_matching import fits
 

@@ -6,8 +6,7 @@ import contextlib
 from dataclasses import dataclass
 
 import slicer
-
-from .image_kind import (
+from mednext.image_kind import (
     CT,
     FLAIR,
     OTHER,

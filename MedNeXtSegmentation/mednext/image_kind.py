@@ -97,6 +97,7 @@ def _tokens(text: str) -> list[str]:
     text = re.sub(r"(?<![a-z0-9])c\s*\+|\+\s*(?:c|gd|gad|gado|km|contrast|ce)(?![a-z0-9])", " cplus ", text)
     text = re.sub(r"(?<![a-z0-9])c-(?![a-z0-9])", " cminus ", text)
     text = re.sub(r"w\s*/\s*o(?![a-z0-9])", " without ", text)
+    text = re.sub(r"^sub-[a-z0-9]+(?=_|$)", " ", text)  # a subject of BIDS, no subtraction
     text = re.sub(r"mp[\s_-]rage", " mprage ", text)
     text = re.sub(r"dark[\s_-]*fluid", " darkfluid ", text)
     # "FLAIR to T1" is a FLAIR that was moved.
