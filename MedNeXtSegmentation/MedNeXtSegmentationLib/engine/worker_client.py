@@ -79,6 +79,10 @@ class WorkerClient:
         """The devices beside the CPU; None until the worker has told them, since only torch knows."""
         return self._process.accelerators if self._process else None
 
+    def log(self) -> list[str]:
+        """What the present worker, or the last one, said besides its events."""
+        return list(self._process.log) if self._process else []
+
     def shutdown(self) -> None:
         """Cancel all runs and end the worker; the client can be used again."""
         for run in self._runs:

@@ -38,6 +38,12 @@ class MedNeXtSegmentationParameterNode:
     result: slicer.vtkMRMLSegmentationNode | None
 
 
+def plainChoices(parameters: MedNeXtSegmentationParameterNode) -> dict[str, object]:
+    """The choices that are no images of a patient, for a report."""
+    names = ("choice", "device", "folds", "mirroring")
+    return {name: getattr(parameters, name) for name in names} | {"roi": parameters.roi is not None}
+
+
 def channelNode(
     parameters: MedNeXtSegmentationParameterNode, index: int
 ) -> slicer.vtkMRMLScalarVolumeNode | None:

@@ -17,6 +17,8 @@ SECTIONS = (
     "Checks",
     "Models",
     "Checkpoint",
+    "Trouble",
+    "Environment",
 )
 
 

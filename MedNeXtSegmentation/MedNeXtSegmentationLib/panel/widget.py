@@ -24,13 +24,14 @@ from .channel_matching import fits
 from .channel_selectors import ChannelSelectors, Volume
 from .checks_view import ChecksView
 from .drop_target import DropTarget
+from .environment_view import EnvironmentView
 from .folds_choice import FoldsChoice, foldsOf
 from .frames_choice import FramesChoice
 from .input_checks import Checks, checkInputs
 from .memory_view import MemoryView
 from .models_view import ModelsView
 from .output_view import OutputView, wantedValues
-from .parameters import MedNeXtSegmentationParameterNode, channelNode, setChannelNode
+from .parameters import MedNeXtSegmentationParameterNode, channelNode, plainChoices, setChannelNode
 from .remembered_choices import beginWithLastChoices, rememberChoices
 from .result_view import ResultView
 from .run_view import RunView
@@ -38,6 +39,7 @@ from .sections import loadPanel
 from .task_card import TaskCard
 from .task_choices import TaskChoice, choiceNamed, taskChoices
 from .task_list import TaskList
+from .trouble_view import TroubleView
 from .weights_view import WeightsView
 
 DICOM_DELAY_MS = 500  # a volume's DICOM attributes come after the volume
@@ -74,7 +76,17 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.memoryView = MemoryView(self.ui, self._update)
         self.outputView = OutputView(self.ui, self._onLeftOut)
         self.resultView = ResultView(self.ui)
-        self.runView = RunView(self.ui, self._segmentAsync, self._update, self._onDone)
+        client = shared_client()
+        self.environmentView = EnvironmentView(self.ui, client, self._update, lambda: not self.isBusy())
+        self.troubleView = TroubleView(self.ui, client, self.environmentView, self._lastResult)
+        self.runView = RunView(
+            self.ui,
+            self.environmentView.prepareRun,
+            self._segmentAsync,
+            self._update,
+            self._onDone,
+            self.troubleView.show,
+        )
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
         # Later than the selectors, which see that a scene was closed, or read, only at its end.
@@ -91,13 +103,14 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.removeObservers()
 
     def enter(self):
-        shared_client().prepare()  # the engine takes seconds to start: it is ready at the first click
+        if not self.isBusy():
+            shared_client().prepare()  # the engine takes seconds to start: it is ready at the first click
         self._listTasks()  # a model may have been installed meanwhile
         self._bind()
 
     def isBusy(self) -> bool:
-        """Whether a run is on its way."""
-        return self.runView.running
+        """Whether a run is on its way, or something is being installed for it."""
+        return self.runView.running or self.environmentView.busy
 
     def _onSceneStartClose(self, _caller, _event):
         self.runView.abandon()
@@ -277,6 +290,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         from mednext.store import find_model
 
         rememberChoices(self._parameters)
+        self.troubleView.diagnostics.noteRun(plainChoices(self._parameters))
         return self.logic.segmentAsync(
             self.framesChoice.inputs(),
             str(find_model(self._choice.name)),
@@ -295,6 +309,9 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
             labels=wantedValues(model, parameters) if parameters.leftOut else None,
             uncertainty=parameters.uncertainty,
         )
+
+    def _lastResult(self):
+        return self._parameters.result if self._parameters is not None else None
 
     def _onDone(self, node):
         self._parameters.result = node
