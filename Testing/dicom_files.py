@@ -24,17 +24,20 @@ def write_series(
     decimals: int = 6,
     slopes: Sequence[float] | None = None,
     description: str = "Abdomen 3 mm",
+    study_uid: str | None = None,
 ) -> str:
     """Write `array` `(Z, Y, X)` in HU as a CT series and return its SeriesInstanceUID.
 
     `descending` numbers the slices against the axis k; `skip` leaves slices out; `shift_per_slice` in mm LPS
     moves every slice a little further, like a tilted gantry; `decimals` are written of a position in mm;
-    `slopes` are the rescale slopes of the slices, 1 if None.
+    `slopes` are the rescale slopes of the slices, 1 if None; `study_uid` is that of a new study if None.
     """
     folder.mkdir(parents=True, exist_ok=True)
     common = {
         name: generate_uid() for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
     }
+    if study_uid:
+        common["StudyInstanceUID"] = study_uid
     count = len(array)
     for k in range(count):
         if k in skip:

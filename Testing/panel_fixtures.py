@@ -58,6 +58,7 @@ def dialogs(scene: Any) -> Any:
 @pytest.fixture
 def show_panel(scene: Any) -> Iterator[Callable[[Path], tuple[Any, Any]]]:
     """`show_panel(module_file)` loads the module and shows its panel: the panel and its Widget object."""
+    import slicer
     import slicer_standin
 
     shown: list[str] = []
@@ -71,3 +72,4 @@ def show_panel(scene: Any) -> Iterator[Callable[[Path], tuple[Any, Any]]]:
     for name in shown:
         slicer_standin.close_module(name)
     scene.Clear(0)
+    slicer.app.userSettings().clear()  # what the user chose in one test is no habit in the next

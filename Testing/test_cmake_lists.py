@@ -29,3 +29,11 @@ def present(pattern: str) -> list[str]:
 )
 def test_every_file_is_installed(variable, pattern):
     assert sorted(listed(variable)) == present(pattern)
+
+
+@pytest.mark.parametrize("variable", ["MODULE_PYTHON_SCRIPTS", "MODULE_PYTHON_RESOURCES"])
+def test_the_lists_are_in_order(variable):
+    """A file is easy to find in them, and two branches that add files rarely meet in one line."""
+    files = listed(variable)
+    first = [f"{MODULE.name}.py"] if files[0] == f"{MODULE.name}.py" else []
+    assert files == first + sorted(files[len(first) :])

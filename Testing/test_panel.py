@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from panel_driving import MODULE, choose, let_run, segmentations, selector, table
+from panel_driving import MODULE, choose, let_run, segmentations, selector, set_option, table
 from slicer_nodes import add_volume, head
 
 HERE = Path(__file__).parent
@@ -105,11 +105,13 @@ def test_cancel_ends_the_run_and_adds_nothing(ready, scene):
 
 
 def test_an_error_of_the_engine_is_a_sentence_in_the_panel(ready, scene):
-    slicer.util.updateVolumeFromArray(selector(ready, 0).currentNode(), np.full((9, 9, 9), np.nan))
+    voxels = head(LARGE)
+    voxels[0, 0, 1] = np.nan  # too few for the checks before the run
+    slicer.util.updateVolumeFromArray(selector(ready, 0).currentNode(), voxels)
     ready.ui.segmentButton.click()
     let_run(ready)
     assert ready.ui.errorLabel.visible
-    assert "T1 has 729 NaN or infinite voxels" in ready.ui.errorLabel.text
+    assert "T1 has 1 NaN or infinite voxels" in ready.ui.errorLabel.text
     assert not segmentations()
     slicer.util.updateVolumeFromArray(selector(ready, 0).currentNode(), head())
     ready.ui.segmentButton.click()
@@ -126,7 +128,8 @@ def test_a_model_that_was_removed_meanwhile_is_a_sentence_in_the_panel(ready, un
 
 def test_a_task_without_weights_says_how_to_come_by_them(ready):
     choose(ready, "KiTS19")
-    assert "No MedNeXt weights" in ready.ui.problemLabel.text
+    assert "No MedNeXt weights" in ready.ui.weightsLabel.text
+    assert "weights are missing" in ready.ui.problemLabel.text
     assert "kidney" in ready.ui.cardLabel.text
     assert not ready.ui.segmentButton.enabled
     assert not ready.ui.inputsGroup.visible
@@ -254,6 +257,14 @@ def test_closing_the_scene_during_a_run_leaves_a_panel_that_works(ready, scene):
     assert not ready.ui.errorLabel.visible
 
 
+def test_closing_the_scene_leaves_no_volume_to_choose(show_panel, scene):
+    add_volume(scene, head())
+    widget = show_panel(MODULE)[1]
+    scene.Clear(0)
+    assert selector(widget, 0).currentNode() is None
+    assert not widget.ui.segmentButton.enabled
+
+
 def test_a_saved_scene_restores_the_choices_and_the_result(ready, scene, tmp_path):
     roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
     roi.SetCenter(10, 18, 12)
@@ -266,7 +277,9 @@ def test_a_saved_scene_restores_the_choices_and_the_result(ready, scene, tmp_pat
     volumes = table(ready)
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     scene.Clear(0)
-    assert ready.ui.taskBox.currentData == "hippocampus"
+    choose(ready, "two")
+    set_option(ready.ui.deviceBox, "auto")
+    ready.ui.mirroringBox.checked = True
     slicer.util.loadScene(str(tmp_path / "scene.mrb"), properties={"clear": True})
     assert ready.ui.taskBox.currentData == "tiny"
     assert selector(ready, 0).currentNode().GetName() == "another"

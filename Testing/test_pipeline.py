@@ -279,8 +279,14 @@ def test_a_full_device_steps_down_to_the_cpu(
 
     monkeypatch.setattr(pipeline, "_predict", full_unless_cpu)
     monkeypatch.setattr(pipeline, "choose_device", lambda _: torch.device("mps"))
-    segmentation = segment(brain(), bundle, device="auto")
+    told: list[str] = []
+    segmentation = segment(brain(), bundle, device="auto", progress=lambda now: told.append(now.remark))
     assert tried == [("mps", "mps"), ("mps", "cpu"), ("cpu", "cpu")]
-    assert caplog.text.count("Out of memory") == 2
+    remarks = [remark for remark in told if remark]
+    assert ["a part of the work moved" in remarks[0], "the networks ran on the CPU" in remarks[1]] == [
+        True
+    ] * 2
+    assert segmentation.provenance["warning"] == " ".join(remarks)
+    assert all(remark in caplog.text for remark in remarks)
     assert segmentation.provenance["device"] == "cpu"
     np.testing.assert_array_equal(segmentation.labelmap, expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import time
 import zipfile
@@ -91,6 +92,16 @@ def test_an_installed_model_is_found_loaded_and_listed(packed: Path, models: Pat
     assert load_bundle("tiny").model == model
     assert model in store.installed_models()
     assert [path.name for path in models.iterdir()] == ["tiny"]
+
+
+def test_listing_the_models_imports_neither_torch_nor_what_the_network_needs() -> None:
+    code = (
+        "import sys; from mednext import catalog_source, store; "
+        "catalog_source.load_catalog(), store.installed_models(); "
+        "sys.exit(bool({'torch', 'requests', 'safetensors', 'SimpleITK'} & set(sys.modules)))"
+    )
+    engine = Path(store.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=engine, check=False).returncode == 0
 
 
 def test_a_zip_of_the_folder_itself_is_installed_too(packed: Path, tmp_path: Path) -> None:
@@ -300,13 +311,20 @@ def test_a_models_folder_that_is_a_file_is_an_error_that_names_it(packed: Path, 
         store.install_from_zip(packed)
 
 
+def test_a_models_folder_that_cannot_be_read_holds_no_models(models: Path) -> None:
+    models.write_text("not a folder")
+    assert "hippocampus" in store.installed_names()
+
+
 def test_what_a_killed_installation_left_is_cleared_away_a_day_later(packed: Path, models: Path) -> None:
-    old, new = models / ".installing-old", models / ".installing-new"
-    old.mkdir(parents=True)
-    new.mkdir()
-    os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
+    old, aside, new = (models / name for name in (".installing-old", ".mednext-old", ".installing-new"))
+    for folder in (old, aside, new):
+        folder.mkdir(parents=True)
+    for folder in (old, aside):
+        os.utime(folder, (time.time() - 2 * 24 * 3600,) * 2)
     store.install_from_zip(packed)
     assert not old.exists()
+    assert not aside.exists()
     assert new.exists()
     assert store.find_model("tiny")
 

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 from dicom_files import write_series
 from geometries import ORIENTATIONS, geometries, orientations, positions, rotation
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mednext.errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError
 from mednext.geometry import Geometry, reorient_array
@@ -118,7 +118,11 @@ def test_channels_on_one_grid_are_taken_as_they_are():
     assert combined.names == ("c0", "c1", "c2")
 
 
+DENORMAL = (-1.0, 4e-313, 0.0, -4e-313, -1.0, 0.0, 0.0, 0.0, -1.0)
+
+
 @settings(max_examples=60)
+@example(Geometry((3, 3, 3), (1, 1, 1)), Geometry((3, 3, 3), (1, 1, 1), direction=DENORMAL))
 @given(reference=geometries(smallest=3, largest=8), channel=geometries(smallest=3, largest=8))
 def test_a_channel_on_any_other_grid_keeps_its_values_in_space(reference, channel):
     # Around the reference's middle and large enough to hold it all, so no voxel is background.

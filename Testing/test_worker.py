@@ -26,7 +26,7 @@ def tiny(tmp_path_factory):
 def warm():
     """A worker that has imported torch."""
     dialogue = Dialogue()
-    dialogue.events_until("ready")
+    dialogue.events_until("devices")
     yield dialogue
     dialogue.end()
 
@@ -50,8 +50,8 @@ def test_a_run_is_told_from_beginning_to_end_and_the_next_one_loads_nothing(warm
     first = warm.events_until("done", "error")
     warm.segment(2, tmp_path / "2", tiny)
     second = warm.events_until("done", "error")
-    assert stages(first) == ["loading", "preprocessing", "network", "postprocessing"]
-    assert stages(second) == ["preprocessing", "network", "postprocessing"]
+    assert stages(first) == ["reading", "loading", "preprocessing", "network", "postprocessing"]
+    assert stages(second) == ["reading", "preprocessing", "network", "postprocessing"]
     assert {event["run"] for event in first} == {1}
     tiles = [event for event in first if event.get("stage") == "network"]
     assert [tile["done"] for tile in tiles] == list(range(tiles[0]["total"] + 1))
@@ -74,20 +74,20 @@ def test_another_model_takes_the_place_of_the_last_one(warm, tiny, tmp_path):
 def test_a_malformed_request_is_answered_and_the_worker_goes_on(warm, line):
     warm.process.stdin.reconfigure(errors="surrogateescape")
     warm.say(line)
-    (answer,) = warm.events_until("error")
+    answer = warm.events_until("error")[-1]
     assert (answer["run"], answer["error"]) == (None, "EngineProcessError")
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_that_run(warm, tmp_path):
     warm.say(protocol.format_request(SegmentRequest(20, str(tmp_path / "absent"))))
-    (answer,) = warm.events_until("error")
+    answer = warm.events_until("error")[-1]
     assert answer["run"] == 20
     assert "absent" in answer["message"]
 
 
 def test_an_error_has_class_sentence_and_details(warm, tmp_path):
     warm.segment(21, tmp_path / "21", Options("no such model"))
-    (answer,) = warm.events_until("error")
+    answer = warm.events_until("error")[-1]
     assert answer["error"] == "UnknownModelError"
     assert "no such model" in answer["message"]
     assert "Traceback" in answer["details"]

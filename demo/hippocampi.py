@@ -6,24 +6,8 @@ import math
 from collections.abc import Mapping
 
 import slicer
-from template_head import BOX_MM
 
 LATERALITY_CODES = {"left": "7771000", "right": "24028007"}  # SNOMED CT
-
-
-def crop(
-    head: slicer.vtkMRMLScalarVolumeNode, side: str, centre_ras: tuple[float, float, float]
-) -> slicer.vtkMRMLScalarVolumeNode:
-    """The part of the head around one hippocampus, by Slicer's module Crop Volume; nothing is resampled."""
-    scene = head.GetScene()
-    box = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", f"{side} hippocampus box")
-    box.SetCenter(*centre_ras)
-    box.SetSize(*BOX_MM)
-    cropped = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{head.GetName()} {side}")
-    slicer.modules.cropvolume.logic().CropVoxelBased(box, head, cropped)
-    cropped.CreateDefaultDisplayNodes()
-    box.SetDisplayVisibility(False)
-    return cropped
 
 
 def join(

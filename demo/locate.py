@@ -7,7 +7,8 @@ from pathlib import Path
 
 import SimpleITK as sitk
 from mednext.geometry import Geometry
-from template_head import CENTRES_RAS, template_file
+from MedNeXtSegmentationLib.icbm152 import CENTRES_RAS
+from template_head import template_file
 
 Point = tuple[float, float, float]
 

@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT / "MedNeXtSegmentation"), str(ROOT / "Testing")]
 
 import slicer  # noqa: E402 - found on the path that was just set
 import slicer_standin  # noqa: E402
-from hippocampi import LATERALITY_CODES, crop, join, volumes_ml  # noqa: E402
+from hippocampi import LATERALITY_CODES, join, volumes_ml  # noqa: E402
 from locate import hippocampus_centres, is_head  # noqa: E402
 from mednext.errors import MedNeXtError, OutputError  # noqa: E402
 from mednext.volume import read_volume  # noqa: E402
@@ -67,8 +67,13 @@ def run(options: argparse.Namespace) -> None:
         )
 
     if is_head(geometry):
+        from MedNeXtSegmentationLib.sample_data import cropAround  # needs Slicer, which has started by now
+
         centres = hippocampus_centres(options.image)
-        result = join(image, {side: segment(crop(image, side, centre)) for side, centre in centres.items()})
+        crops = {
+            side: cropAround(image, centre, f"{image.GetName()} {side}") for side, centre in centres.items()
+        }
+        result = join(image, {side: segment(crop) for side, crop in crops.items()})
     else:
         result = segment(image)
     print_volumes(volumes_ml(result, image))

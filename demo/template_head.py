@@ -1,4 +1,4 @@
-"""The head of the demo: the ICBM152 average of 152 T1 images, and where its hippocampi lie."""
+"""The head of the demo: the ICBM152 average of 152 T1 images."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ import importlib.util
 from pathlib import Path
 
 from mednext.errors import MissingPackageError
-
-# Centres of boxes around the hippocampi of ICBM152 (mm, RAS) and their size, that of the training images.
-CENTRES_RAS = {"left": (-27.0, -22.0, -11.0), "right": (27.0, -22.0, -11.0)}
-BOX_MM = (36.0, 52.0, 40.0)
 
 _FILE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 

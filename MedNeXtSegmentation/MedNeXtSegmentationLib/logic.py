@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
+from mednext.bundle import load_bundle
+from mednext.errors import OptionError
+from mednext.protocol import Options
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from .batch.waiting import waitFor
 from .engine.run import ProgressCallback, Run
 from .engine.worker_client import shared_client
+from .models_folder import useModelsFolder
 from .run_options import RunOptions
+from .scene.replaced_segments import can_undo, undo
 from .scene.result_place import ResultPlace
 from .scene.volume_from_node import channels_from_nodes
+from .sequences.frames import isSequence
+from .sequences.segmenting import startSequence
 
 if TYPE_CHECKING:
+    from mednext.batch_report import Row
+
+    from .batch.scene_batch import SceneResult
     from .engine.background_segmentation import BackgroundSegmentation
+    from .sequences.sequence_place import SequencePlace
+    from .sequences.sequence_run import SequenceRun
+
+    Input = slicer.vtkMRMLScalarVolumeNode | slicer.vtkMRMLSequenceNode | slicer.vtkMRMLSequenceBrowserNode
 
 
 class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
@@ -27,18 +43,24 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
     The keyword arguments `options` of all methods are those of `RunOptions`: `roiNode`, `device`, `folds` ...
     """
 
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        useModelsFolder()
+
     def segment(
         self,
-        volumeNode: slicer.vtkMRMLScalarVolumeNode | Sequence[slicer.vtkMRMLScalarVolumeNode],
+        volumeNode: Input | Sequence[Input],
         model: str = "hippocampus",
         *,
         progressCallback: ProgressCallback | None = None,
         **options: Any,
-    ) -> slicer.vtkMRMLSegmentationNode:
-        """Segment a volume, wait for it, and return a new segmentation node on the volume's grid.
+    ) -> slicer.vtkMRMLSegmentationNode | slicer.vtkMRMLSequenceNode:
+        """Segment a volume, wait for it, and return the segmentation node: a new one on the volume's grid, or
+        the one that the options name. All frames of a sequence become a sequence of segmentations.
 
         volumeNode: the volume, or one for each channel of the model in the model's order. Channels may
-            differ in geometry and in linear transforms; the first one gives the grid.
+            differ in geometry and in linear transforms; the first one gives the grid. A sequence of volumes
+            or its browser stands for all its frames, the volume that a browser shows for itself alone.
         model: name of an installed model, or the folder of one.
         progressCallback: gets a dictionary with stage, done, total and remaining_s.
 
@@ -49,11 +71,11 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def segmentAsync(
         self,
-        volumeNode: slicer.vtkMRMLScalarVolumeNode | Sequence[slicer.vtkMRMLScalarVolumeNode],
+        volumeNode: Input | Sequence[Input],
         model: str = "hippocampus",
         *,
         onProgress: ProgressCallback | None = None,
-        onDone: Callable[[slicer.vtkMRMLSegmentationNode], Any] | None = None,
+        onDone: Callable[[slicer.vtkMRMLNode], Any] | None = None,
         onError: Callable[[Exception], Any] | None = None,
         **options: Any,
     ) -> BackgroundSegmentation:
@@ -72,14 +94,108 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         run, place = _start(volumeNode, model, RunOptions(**options))
         return BackgroundSegmentation(run, place.add, onProgress, onDone, onError)
 
+    def segmentScene(
+        self,
+        model: str = "hippocampus",
+        *,
+        again: bool = False,
+        reportFile: str | Path | None = None,
+        progressCallback: ProgressCallback | None = None,
+        caseCallback: Callable[[int, int, Row], Any] | None = None,
+        **options: Any,
+    ) -> list[SceneResult]:
+        """Segment every volume of the scene, and tell for each what became of it.
+
+        A model with several channels takes the volumes of a study that are called like its channels. Volumes
+        that have a result of the same model and options are left as they are. One that cannot be segmented
+        does not stop the others: its `row` says why.
+
+        again: segment also what has a result already.
+        reportFile: writes the rows into this CSV file, after each case.
+        progressCallback: see `segment`; an exception in it ends everything.
+        caseCallback: gets number, count and row of each case.
+
+        Raises what would be wrong with every volume, such as a model that is not there.
+        """
+        from .batch.scene_batch import segmentCases  # reads and writes files: not needed to load the module
+
+        chosen = RunOptions(**options)
+        if chosen.segmentationNode is not None:
+            raise OptionError("The results of several volumes cannot go into one segmentation.")
+        bundle = load_bundle(model)
+
+        def segment(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> slicer.vtkMRMLSegmentationNode:
+            run, place = _start(volumes, str(bundle.path), chosen)
+            return place.add(waitFor(run, progressCallback))
+
+        return segmentCases(
+            bundle.model, chosen, segment, again=again, reportFile=reportFile, caseCallback=caseCallback
+        )
+
+    def segmentFolder(
+        self,
+        input: str | Path,
+        output: str | Path,
+        model: str = "hippocampus",
+        *,
+        resume: bool = True,
+        device: str = "auto",
+        folds: Sequence[int] | None = None,
+        mirroring: bool = True,
+        progressCallback: ProgressCallback | None = None,
+        caseCallback: Callable[[int, int, Row], Any] | None = None,
+    ) -> list[Row]:
+        """Segment all images below a folder into files, and write `report.csv`; the scene is not touched.
+
+        input: folder with volumes, cases of several channels, DICOM studies, scenes (`.mrb`, `.mrml`); what a
+            case is, tells docs/console.md.
+        output: gets `<case>.seg.nrrd` for each.
+        resume: leave what is done; otherwise do it again. What was corrected stays in both cases.
+        device, folds, mirroring: see `RunOptions`.
+        progressCallback, caseCallback: see `segmentScene`.
+
+        Raises what would be wrong with every case: a missing model, an output folder that cannot be written,
+        a full disk. What is done stays done, and the next call goes on there.
+        """
+        from .batch.folder_batch import FolderBatch
+
+        bundle = load_bundle(model)
+        options = Options(
+            model=str(bundle.path),
+            device=device,
+            folds=None if folds is None else tuple(bundle.fold(fold).index for fold in folds),
+            mirroring=mirroring,
+        )
+        batch = FolderBatch(
+            Path(input),
+            Path(output),
+            bundle,
+            options,
+            resume=resume,
+            progressCallback=progressCallback,
+            caseCallback=caseCallback,
+        )
+        return batch.run()
+
+    def undo(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+        """Put the segments back that the last run into this node has replaced; others stay as they are.
+
+        Raises `OptionError` when no run of this session has replaced segments of the node.
+        """
+        if not can_undo(segmentationNode):
+            raise OptionError(f'There is nothing to undo in "{segmentationNode.GetName()}".')
+        undo(segmentationNode)
+
 
 def _start(
-    volumeNode: slicer.vtkMRMLScalarVolumeNode | Sequence[slicer.vtkMRMLScalarVolumeNode],
+    volumeNode: Input | Sequence[Input],
     model: str,
     options: RunOptions,
-) -> tuple[Run, ResultPlace]:
+) -> tuple[Run, ResultPlace] | tuple[SequenceRun, SequencePlace]:
     """The run that segments, and where its result goes."""
     nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
+    if any(isSequence(node) for node in nodes):
+        return startSequence(shared_client(), nodes, str(model), options)
     channels = channels_from_nodes(nodes)
-    place = ResultPlace(nodes)
+    place = ResultPlace(nodes, options.segmentationNode, options.labels)
     return shared_client().start(channels, options.forEngine(model, nodes[0]), place.prepare), place

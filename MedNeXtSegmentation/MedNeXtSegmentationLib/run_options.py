@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import slicer
 from mednext.protocol import Options
 
+from .models_folder import located
 from .scene.roi_from_node import roi_from_node
 
 
@@ -19,12 +20,19 @@ class RunOptions:
     device: "auto", "cpu", "cuda" or "mps".
     folds: which folds of the model to average, by default all.
     mirroring: average over mirrored copies too, as the model allows: slower, a little more accurate.
+    segmentationNode: put the result into this node. Segments that the same model made are replaced, all
+        others stay as they are; `MedNeXtSegmentationLogic.undo` leads back. By default a new node is made.
+    labels: names or label values of the structures to make, by default all.
+    uncertainty: add a volume too that says how uncertain the result is, 0 to 1.
     """
 
     roiNode: slicer.vtkMRMLMarkupsROINode | None = None
     device: str = "auto"
     folds: Sequence[int] | None = None
     mirroring: bool = True
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
+    labels: Sequence[str | int] | None = None
+    uncertainty: bool = False
 
     def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Options:
         """What the worker is told; the region is told in the space of the volume.
@@ -32,9 +40,10 @@ class RunOptions:
         Raises `GeometryError` when the region has no place there.
         """
         return Options(
-            model=str(model),
+            model=located(str(model)),
             device=self.device,
             folds=None if self.folds is None else tuple(self.folds),
             mirroring=self.mirroring,
             roi=roi_from_node(self.roiNode, volumeNode) if self.roiNode else None,
+            uncertainty=self.uncertainty,
         )

@@ -101,8 +101,14 @@ MIRRORING = Setting("mirroring", True, _flag)
 MODELS_FOLDER = Setting("modelsFolder", "", str)
 """Where models are installed; "" for the folder of `mednext.store`."""
 
+ACCEPTED_TERMS = Setting("acceptedTerms", "", str)
+"""Names of the models whose terms of use were accepted, with spaces between."""
+
 TRAINING_SET_FOLDER = Setting("trainingSetFolder", "", str)
 """Where corrected cases were put last; "" before the first one."""
+
+EXPORT_FOLDER = Setting("exportFolder", "", str)
+"""Where results were exported to last; "" before the first one."""
 
 IDLE_MINUTES = Setting("idleMinutes", RELEASE_AFTER_S / 60, _minutes)
 """After so many minutes without a run the engine frees the device."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from .errors import DiskSpaceError, OutputError
 
+UNFINISHED = ".mednext-"  # how names of files and folders begin that have not been put in place yet
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -104,4 +106,4 @@ def _refuse_folder(path: Path) -> None:
 
 def _beside(path: Path) -> Path:
     """A new hidden name in the same folder, as a rename needs one file system, with the format's suffix."""
-    return path.parent / f".mednext-{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}"
+    return path.parent / f"{UNFINISHED}{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}"

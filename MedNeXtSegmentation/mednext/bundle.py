@@ -18,6 +18,7 @@ from .fields import json_text
 from .model import MODEL_FILE, Channel, Fold, Model, NetworkSpec, read_model
 from .model_checks import check_model
 from .paths import inside
+from .weights_file import changed, check_weights, unreadable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +47,16 @@ class Bundle:
         known = ", ".join(str(fold.index) for fold in self.model.folds)
         raise OptionError(f"Model {self.model.name!r} has no fold {index}: choose among {known}.")
 
+    def check(self) -> None:
+        """Check the weights of all folds as far as that needs no torch: see `weights_file.check_weights`.
+
+        Raises:
+            BundleIntegrityError: a file is missing or changed, or holds no weights.
+            UnsafePathError: a file is a link out of the bundle.
+        """
+        for fold in self.model.folds:
+            check_weights(inside(self.path, fold.file), fold.sha256)
+
     def network(self, fold: int) -> MedNeXt:
         """The network with the weights of one fold, in fp32 on the CPU, in evaluation mode.
 
@@ -72,15 +83,10 @@ class Bundle:
         try:
             data = path.read_bytes()
         except OSError as cause:
-            raise BundleIntegrityError(
-                f"The weights {path} cannot be read: {cause.strerror}. Install the model again."
-            ) from cause
+            raise unreadable(path, cause) from cause
         found = hashlib.sha256(data).hexdigest()
         if found != fold.sha256:
-            raise BundleIntegrityError(
-                f"The weights {path} are damaged or were changed: their SHA-256 is {found}, but {MODEL_FILE} "
-                f"says {fold.sha256}. Install the model again."
-            )
+            raise changed(path, found, fold.sha256)
         try:
             state = load(data)
         except (SafetensorError, ValueError, KeyError) as cause:

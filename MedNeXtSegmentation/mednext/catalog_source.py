@@ -9,11 +9,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import requests
-
 from .atomic import replacing
 from .catalog import Catalog, read_catalog
-from .download import HttpStream
 from .errors import Cancelled, CatalogError, DiskSpaceError, DownloadError, OutputError
 from .resources import models_folder, shipped_models_folder
 
@@ -66,6 +63,11 @@ def _refresh(url: str, copy: Path) -> None:
 
 
 def _fetch(url: str) -> bytes:
+    # Here and not above: reading a catalog needs no network, and Slicer does it when it shows the panel.
+    import requests
+
+    from .download import HttpStream
+
     if urlsplit(url).scheme not in ("http", "https"):
         raise DownloadError("only http and https addresses can be downloaded")
     end = time.monotonic() + _LONGEST_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import DeviceError, OptionError
@@ -52,6 +53,39 @@ def choose_device(name: str = "auto") -> torch.device:
             f"There is no device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices."
         )
     return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A device beside the CPU.
+
+    Attributes:
+        name: "cuda", "cuda:1" or "mps".
+        title: for people.
+        memory_bytes: all that it has; on a Mac, what it should take of the computer's.
+    """
+
+    name: str
+    title: str
+    memory_bytes: int
+
+
+def accelerators() -> tuple[Accelerator, ...]:
+    """The devices beside the CPU, the first one being what "auto" takes. Takes no memory of theirs."""
+    import torch
+
+    try:
+        if torch.cuda.is_available():
+            cards = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+            return tuple(
+                Accelerator(f"cuda:{n}" if n else "cuda", card.name, card.total_memory)
+                for n, card in enumerate(cards)
+            )
+        if torch.backends.mps.is_available():
+            return (Accelerator("mps", "Apple GPU", int(torch.mps.recommended_max_memory())),)
+    except RuntimeError:  # a broken driver; the first run will say so
+        return ()
+    return ()
 
 
 def device_name(device: torch.device) -> str:

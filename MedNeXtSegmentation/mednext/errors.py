@@ -37,6 +37,10 @@ class OptionError(MedNeXtError):
     """An option of a command or a function has a value that is not allowed."""
 
 
+class AlreadyInstalledError(OptionError):
+    """A model of this name is installed, and it was not said that it may be replaced."""
+
+
 class OutputError(MedNeXtError):
     """A result could not be written: permission, a full disk, an unknown format."""
 
@@ -91,6 +95,12 @@ class DownloadError(MedNeXtError):
 
 class DownloadIntegrityError(DownloadError):
     """What was downloaded is not what the catalog promised (size or SHA-256)."""
+
+
+class IncompleteBatchError(MedNeXtError):
+    """Some cases of a batch failed; the others are done."""
+
+    exit_code = 3
 
 
 class DiskSpaceError(MedNeXtError):

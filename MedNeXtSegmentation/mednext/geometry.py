@@ -23,6 +23,7 @@ Box = tuple[slice, slice, slice]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # NIfTI keeps float32 and DICOM six decimals; a sheared grid is far beyond that.
 ORTHONORMAL_TOLERANCE = 1e-3
+_NO_COSINE = 1e-30
 _DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}  # of RAS
 _LETTERS = {direction: letter for letter, direction in _DIRECTIONS.items()}
 
@@ -47,6 +48,9 @@ class Geometry:
         object.__setattr__(self, "size", tuple(int(n) for n in self.size))
         for name in ("spacing", "origin", "direction"):
             object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
+        # ITK cannot invert a matrix with denormal numbers, and resamples nothing but background then.
+        direction = tuple(0.0 if abs(cosine) < _NO_COSINE else cosine for cosine in self.direction)
+        object.__setattr__(self, "direction", direction)
         if len(self.size) != 3 or min(self.size) < 1:
             raise UnsupportedImageError(
                 f"A volume needs three axes with voxels on each, not the size {self.size}."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import OptionError
 from .fields import Fields
 
 # Slicer looks a coded segment up in the terminology and the anatomic list of these names.
@@ -58,6 +60,17 @@ class Terminology:
         parts = (TERMINOLOGY_CONTEXT, category, kind, modifier, ANATOMIC_CONTEXT, region, region_modifier)
         return "~".join(parts)
 
+    @classmethod
+    def of_entry(cls, entry: str) -> Terminology | None:
+        """The codes in such a string; None where category or type is missing."""
+        parts = entry.split("~")
+        if len(parts) != 7:
+            return None
+        _context, category, kind, modifier, _anatomic, region, region_modifier = map(_code_of, parts)
+        if category is None or kind is None:
+            return None
+        return cls(category, kind, modifier, region, region_modifier)
+
 
 @dataclass(frozen=True)
 class Label:
@@ -102,6 +115,30 @@ class Label:
         if self.region:
             data["region"] = list(self.region)
         return data
+
+
+def _code_of(part: str) -> Code | None:
+    """The code in "scheme^value^meaning", unless one of the three is missing."""
+    scheme, _, rest = part.partition("^")
+    value, _, meaning = rest.partition("^")
+    return Code(value, scheme, meaning) if scheme and value and meaning else None
+
+
+def choose_labels(labels: Sequence[Label], structures: Sequence[str | int]) -> tuple[Label, ...]:
+    """The labels with these names or values, in the order of `labels`.
+
+    Raises `OptionError` for no structures at all, or one that is not there.
+    """
+    known = {key: label for label in labels for key in (label.value, label.name)}
+    unknown = [structure for structure in structures if structure not in known]
+    if unknown or not structures:
+        wrong = (
+            f"There is no structure {', '.join(map(repr, unknown))}" if unknown else "No structure was chosen"
+        )
+        names = ", ".join(f"{label.name} ({label.value})" for label in labels)
+        raise OptionError(f"{wrong}: choose at least one of {names}.")
+    chosen = {known[structure].value for structure in structures}
+    return tuple(label for label in labels if label.value in chosen)
 
 
 def _read_terminology(fields: Fields) -> Terminology:

@@ -31,6 +31,20 @@ def locked(path: Path, cancelled: Callable[[], bool] | None = None) -> Iterator[
         _release(path, descriptor)
 
 
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path` while the block runs if nobody else does, and tell whether it is so.
+
+    Raises OSError when the file cannot be created.
+    """
+    descriptor = _take(path)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            _release(path, descriptor)
+
+
 if sys.platform == "win32":
     import msvcrt
 

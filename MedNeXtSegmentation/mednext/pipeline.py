@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .bundle import Bundle, load_bundle
-from .devices import choose_device, is_out_of_memory, torch_threads
+from .devices import choose_device, device_name, is_out_of_memory, torch_threads
 from .ensemble import Ensemble
 from .errors import ChannelError, OptionError, OutOfMemoryError
 from .extent import Extent, plan_extent
@@ -42,12 +42,14 @@ class Progress:
         stage: "loading", "preprocessing", "network" or "postprocessing".
         done, total: steps of this stage; in "network" tiles, counted once per fold.
         remaining_s: estimated time to the end of the stage in s, where it can be estimated.
+        remark: what the user should know from now on, such as that memory ran out and it goes on slower.
     """
 
     stage: str
     done: int
     total: int
     remaining_s: float | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class _Run:
     progress: Callable[[Progress], None]
     cancelled: Callable[[], bool] | None
     networks: LoadedNetworks
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def model(self) -> Model:
@@ -150,7 +153,8 @@ def segment(
         ) from error
     seconds = time.monotonic() - begin
     origin = provenance(bundle, run.folds, run.mirror_axes, run.step, roi, used, seconds)
-    origin |= {"warning": seen.warning} if seen.warning else {}
+    warnings = [*filter(None, [seen.warning]), *run.remarks]
+    origin |= {"warning": " ".join(warnings)} if warnings else {}
     uncertain = None if entropy is None else seen.on_whole_grid(entropy)
     return Segmentation(seen.on_whole_grid(labels), volume.geometry, bundle.model.labels, origin, uncertain)
 
@@ -231,15 +235,30 @@ def _predict_stepping_down(
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            logger.warning(
-                "Out of memory with the networks on %s and the sums on %s.", network_device, sum_device
-            )
+            _remark(run, _step_down_remark(network_device, sum_device))
         else:
             return network_device
         if device.type == "cuda":
             torch.cuda.empty_cache()
     _predict(networks, image, extent, run, labels, entropy, rungs[-1])
     return cpu
+
+
+def _step_down_remark(network_device: torch.device, sum_device: torch.device) -> str:
+    full = f"The memory of {device_name(network_device)} was full"
+    if sum_device.type != "cpu":
+        return f"{full}: a part of the work moved to the computer's memory, which takes a little longer."
+    return (
+        f"{full}: the networks ran on the CPU, which takes much longer. Limit the work to a region, or end "
+        "other programs that use the device."
+    )
+
+
+def _remark(run: _Run, remark: str) -> None:
+    """Tell the user now, and keep it with the result."""
+    logger.warning(remark)
+    run.remarks.append(remark)
+    run.progress(Progress("network", 0, 1, remark=remark))
 
 
 def _predict(

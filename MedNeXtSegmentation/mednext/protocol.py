@@ -12,14 +12,17 @@ and each run ends with `done` or `error`. While the worker imports or segments, 
 
     {"event": "hello", "protocol": 1, "pid": 4711, "mednext": "0.1.0"}
     {"event": "ready", "torch": "2.6.0"}
+    {"event": "devices", "devices": [{"name": "cuda", "title": "NVIDIA H200", "memory_bytes": 150754820096}]}
     {"event": "heartbeat"}
     {"event": "progress", "run": 1, "stage": "network", "done": 3, "total": 8, "remaining_s": 4.2}
     {"event": "done", "run": 1}
     {"event": "error", "run": 1, "error": "ChannelError", "message": "The model needs ...", "details": "..."}
     {"event": "released"}
 
-The stages are "starting" (torch is still being imported) and those of `pipeline.Progress`. A run of null in
-an error means that the worker did not understand a request, or cannot work at all.
+The stages are "sending" (told by the asking side), "starting" (torch is still being imported), "reading" and
+those of `pipeline.Progress`; an event of progress may have a `remark` for the user. `devices` lists what is
+there beside the CPU. A run of null in an error means that the worker did not understand a request, or cannot
+work at all.
 """
 
 from __future__ import annotations
@@ -142,6 +145,11 @@ def parse_event(line: str) -> Message:
 def hello_event() -> Message:
     """The first thing that a worker says."""
     return {"event": "hello", "protocol": VERSION, "pid": os.getpid(), "mednext": __version__}
+
+
+def progress_event(run: int, stage: str) -> Message:
+    """The event of a stage that begins and tells no steps."""
+    return {"event": "progress", "run": run, "stage": stage, "done": 0, "total": 1, "remaining_s": None}
 
 
 def error_event(run: int | None, error: errors.MedNeXtError, details: str = "") -> Message:

@@ -14,6 +14,7 @@ from . import __version__
 from .bundle import Bundle
 from .devices import device_name
 from .geometry import Roi
+from .recipe import recipe
 
 
 def provenance(
@@ -26,18 +27,8 @@ def provenance(
     seconds: float,
 ) -> dict[str, str]:
     """Model, weights, options, device, time and software of a run."""
-    model = bundle.model
-    hashes = {fold.index: fold.sha256 for fold in model.folds}
     return {
-        "model": model.name,
-        "model_version": model.version,
-        "task": model.task,
-        "folds": " ".join(str(fold) for fold in folds),
-        **{f"fold_{fold}_sha256": hashes[fold] for fold in folds},
-        "pipeline": model.pipeline,
-        "mirror_axes": " ".join(str(axis) for axis in mirror_axes),
-        "step": f"{step:g}",
-        "roi_ras_mm": " ".join(f"{value:g}" for value in (*roi.lower, *roi.upper)) if roi else "",
+        **recipe(bundle.model, folds, bool(mirror_axes), step, roi),
         "device": device_name(device),
         "seconds": f"{seconds:.1f}",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

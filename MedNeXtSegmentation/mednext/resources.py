@@ -14,6 +14,7 @@ from .errors import CatalogError
 
 MODELS_VARIABLE = "MEDNEXT_MODELS"
 
+_chosen_models_folder: Path | None = None
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -38,14 +39,22 @@ def shipped_models_folder() -> Path:
     return resources_folder() / "Models"
 
 
+def choose_models_folder(folder: Path | None) -> None:
+    """Keep models in this folder instead of the platform's place, unless `$MEDNEXT_MODELS` says where."""
+    global _chosen_models_folder  # noqa: PLW0603  # one for the process, as the variable is
+    _chosen_models_folder = folder
+
+
 def models_folder() -> Path:
-    """Folder of the user's models: `$MEDNEXT_MODELS`, or the platform's place for a user's data.
+    """Folder of the user's models: `$MEDNEXT_MODELS`, the chosen one, or the platform's for a user's data.
 
     The folder need not exist yet.
     """
-    chosen = os.environ.get(MODELS_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
+    named = os.environ.get(MODELS_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    if _chosen_models_folder:
+        return _chosen_models_folder
     home = Path.home()
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "mednext"

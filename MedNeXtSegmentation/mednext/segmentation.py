@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .errors import GeometryError
 from .geometry import Geometry
-from .labels import MAX_LABEL, Label
+from .labels import MAX_LABEL, Label, choose_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,18 @@ class Segmentation:
                 raise GeometryError(
                     f"The {name} of shape {array.shape} is not on the grid of shape {self.geometry.shape}."
                 )
+
+    def only(self, structures: Sequence[str | int]) -> Segmentation:
+        """The segmentation with these structures alone, given by name or value; all else is background.
+
+        Raises the errors of `choose_labels`.
+        """
+        labels = choose_labels(self.labels, structures)
+        kept = [label.value for label in labels]
+        lookup = np.zeros(np.iinfo(self.labelmap.dtype).max + 1, dtype=self.labelmap.dtype)
+        lookup[kept] = kept
+        provenance = {**self.provenance, "structures": ", ".join(label.name for label in labels)}
+        return replace(self, labelmap=lookup[self.labelmap], labels=labels, provenance=provenance)
 
     def volumes_ml(self) -> dict[str, float]:
         """The volume of each label in mL, in the order of the labels; 0.0 for one that was not found."""

@@ -12,17 +12,18 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .archive import pack, unpack
-from .atomic import explaining, replacing_folder
+from .atomic import UNFINISHED, explaining, replacing_folder
 from .bundle import Bundle
+from .cancellation import check_cancelled
 from .catalog import Catalog
 from .catalog_source import load_catalog
-from .download import DownloadProgress, Patience, download
 from .errors import (
+    AlreadyInstalledError,
     BundleError,
     BundleFormatError,
     OptionError,
@@ -32,16 +33,20 @@ from .errors import (
 )
 from .lock import locked
 from .model import MODEL_FILE, NAME_FORM, Model, read_model
+from .paths import inside
 from .resources import models_folder, shipped_models_folder
 
 if TYPE_CHECKING:
     from .checkpoints import ImportOptions
+    from .download import DownloadProgress, Patience
 
 __all__ = [
     "check_name",
+    "downloaded_bytes",
     "export_zip",
     "find_model",
     "import_checkpoint",
+    "install_from_folder",
     "install_from_url",
     "install_from_zip",
     "install_published",
@@ -174,9 +179,11 @@ def install_from_url(
         BundleError: what was downloaded is not a sound bundle, or not the model of this name.
         OptionError: a model of this name is there already.
     """
+    from .download import download  # takes its time to import, which listing models need not wait for
+
     if name is not None:
         _refuse_taken(check_name(name), overwrite)
-    zip_file = models_folder() / ".downloads" / f"{sha256[:16].lower()}.zip"
+    zip_file = _download_file(sha256)
     download(
         urls, zip_file, sha256=sha256, size=size, progress=progress, cancelled=cancelled, patience=patience
     )
@@ -189,6 +196,18 @@ def install_from_url(
     return model
 
 
+def downloaded_bytes(sha256: str) -> int:
+    """How much of the zip of this SHA-256 an interrupted download has left behind, to be gone on with."""
+    from .download import part_file
+
+    part = part_file(_download_file(sha256))
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _download_file(sha256: str) -> Path:
+    return models_folder() / ".downloads" / f"{sha256[:16].lower()}.zip"
+
+
 def install_from_zip(
     zip_file: str | Path,
     *,
@@ -198,11 +217,13 @@ def install_from_zip(
 ) -> Model:
     """Install the bundle in a zip file, with its files at the top or in one folder.
 
-    It is unpacked beside the installed models, every weight is verified, and then it is put in its place.
+    It is unpacked beside the installed models, the files of weights are verified, and then it is put in its
+    place.
 
     Raises:
         BundleError: not a sound bundle, an unsafe one, or not the model of this name.
-        OptionError: a model of this name is there already, and `overwrite` is not set.
+        AlreadyInstalledError: a model of this name is there already, and `overwrite` is not set.
+        OptionError: the model of this name comes with the program.
         DiskSpaceError, OutputError: the models folder cannot take it.
         Cancelled: `cancelled` answered True.
     """
@@ -214,12 +235,31 @@ def install_from_zip(
                 f"{zip_file} holds the model {bundle.model.name!r}, not {name!r}. "
                 "Report this to whoever publishes it."
             )
-        target = models_folder() / check_name(bundle.model.name)
-        with locked(models_folder() / ".lock", cancelled):
-            _refuse_taken(bundle.model.name, overwrite)
-            with replacing_folder(target) as temporary:
-                for path in bundle.path.iterdir():
-                    path.rename(temporary / path.name)
+        return _put_in_place(bundle, overwrite, cancelled)
+
+
+def install_from_folder(
+    folder: str | Path, *, overwrite: bool = False, cancelled: Callable[[], bool] | None = None
+) -> Model:
+    """Install a copy of the bundle in a folder; arguments and errors as for `install_from_zip`."""
+    source = Path(folder)
+    model = read_model(source)
+    with _workshop() as workshop:
+        for file in (MODEL_FILE, *(fold.file for fold in model.folds)):
+            check_cancelled(cancelled)
+            with suppress(FileNotFoundError):  # the check below names it
+                shutil.copyfile(inside(source, file), workshop / file)
+        return _put_in_place(_verified(workshop), overwrite, cancelled)
+
+
+def _put_in_place(bundle: Bundle, overwrite: bool, cancelled: Callable[[], bool] | None) -> Model:
+    """Make a verified bundle in the workshop an installed model."""
+    target = models_folder() / check_name(bundle.model.name)
+    with locked(models_folder() / ".lock", cancelled):
+        _refuse_taken(bundle.model.name, overwrite)
+        with replacing_folder(target) as temporary:
+            for path in bundle.path.iterdir():
+                path.rename(temporary / path.name)
     logger.info("Installed the model %s in %s.", bundle.model.name, target)
     return bundle.model
 
@@ -277,9 +317,13 @@ def remove(name: str) -> None:
 
 
 def _names_in(folder: Path) -> list[str]:
-    if not folder.is_dir():
+    try:
+        names = [path.name for path in folder.iterdir() if (path / MODEL_FILE).is_file()]
+    except FileNotFoundError:
         return []
-    names = (path.name for path in folder.iterdir() if (path / MODEL_FILE).is_file())
+    except OSError as error:  # forbidden, a file, or a network drive that is gone
+        logger.warning("The models in %s cannot be used: %s", folder, error)
+        return []
     return sorted(name for name in names if re.fullmatch(NAME_FORM, name))
 
 
@@ -305,7 +349,7 @@ def _refuse_taken(name: str, overwrite: bool) -> None:
     if is_shipped(name):
         raise OptionError(f"The model {name!r} comes with the program and cannot be replaced. Rename yours.")
     if not overwrite and name in _names_in(models_folder()):
-        raise OptionError(
+        raise AlreadyInstalledError(
             f"A model {name!r} is installed already, in {models_folder()}. Remove it, or allow "
             "to overwrite it."
         )
@@ -323,10 +367,9 @@ def _bundle_in(folder: Path, zip_file: Path) -> Path:
 
 
 def _verified(folder: Path) -> Bundle:
-    """The bundle in a folder, after every weight was read and found to be right."""
+    """The bundle in a folder, after its files were found to be right."""
     bundle = Bundle(folder, read_model(folder))
-    for fold in bundle.model.folds:
-        bundle.network(fold.index)
+    bundle.check()
     return bundle
 
 
@@ -336,7 +379,7 @@ def _workshop() -> Iterator[Path]:
     folder = models_folder()
     with explaining(folder / "model"):
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{_WORKSHOP}*"):  # by a process that was killed
+        for left in (*folder.glob(f"{_WORKSHOP}*"), *folder.glob(f"{UNFINISHED}*")):  # by a killed process
             if time.time() - left.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(left, ignore_errors=True)
         workshop = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=folder))

@@ -13,15 +13,11 @@ import SimpleITK as sitk
 from .errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError
 from .formats.dicom_series import read_series, series_of
 from .formats.image_files import read_image, to_image, write_image
-from .geometry import Geometry, shown
+from .geometry import Geometry
+from .grid_checks import check_grid, check_overlap
 from .labels import MAX_LABEL
 
 __all__ = ["Volume", "check_volume", "combine_channels", "read_channels", "read_volume", "write_image"]
-
-MIN_SPACING_MM = 0.01
-MAX_SPACING_MM = 100.0
-MIN_OVERLAP = 0.25
-FULL_OVERLAP = 0.95
 
 # What a label image looks like; see _is_label_image.
 FEWEST_INTENSITIES = 8
@@ -100,7 +96,9 @@ def combine_channels(volumes: Sequence[Volume]) -> Volume:
         if volume.geometry.close_to(first.geometry):
             arrays.append(volume.array)
         else:
-            _check_overlap(volume, first)
+            remark = check_overlap(volume.geometry, first.geometry, volume.name(0), first.name(0))
+            if remark:
+                _log.warning(remark)
             arrays.append(_resampled(volume, first.geometry))
     names = tuple(v.name(c) for v in volumes for c in range(len(v.array)))
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
@@ -113,14 +111,7 @@ def check_volume(volume: Volume) -> None:
     Raises `UnsupportedImageError` for NaN or infinite voxels, a constant image, an axis with one voxel, a
     spacing outside 0.01 to 100 mm, and for a label image.
     """
-    spacing, size = volume.geometry.spacing, volume.geometry.size
-    if not all(MIN_SPACING_MM <= s <= MAX_SPACING_MM for s in spacing):
-        raise UnsupportedImageError(
-            f"{volume.name(0)} has the spacing {shown(spacing)} mm, outside {MIN_SPACING_MM} to "
-            f"{MAX_SPACING_MM:g} mm: correct its header."
-        )
-    if min(size) < 2:
-        raise UnsupportedImageError(f"{volume.name(0)} is a flat image of {size} voxels: give a volume.")
+    check_grid(volume.geometry, volume.name(0))
     if not len(volume.array):
         raise UnsupportedImageError("The volume has no channel: give at least one image.")
     for channel, array in enumerate(volume.array):
@@ -163,27 +154,6 @@ def _is_label_image(array: np.ndarray, low: float, high: float) -> bool:
     structures = (left != background) & (right != background)
     equal = np.count_nonzero((left == right) & structures)
     return bool(equal > EVEN_NEIGHBOURS * np.count_nonzero(structures))
-
-
-def _check_overlap(volume: Volume, reference: Volume) -> None:
-    overlap = _overlap(volume.geometry, reference.geometry)
-    name = f"{volume.name(0)} covers {overlap:.0%} of {reference.name(0)}"
-    if overlap < MIN_OVERLAP:
-        raise GeometryError(
-            f"{name}, less than {MIN_OVERLAP:.0%}: give images of the same examination, registered to each "
-            "other."
-        )
-    if overlap < FULL_OVERLAP:
-        _log.warning("%s; the rest is taken as background.", name)
-
-
-def _overlap(geometry: Geometry, reference: Geometry) -> float:
-    """The fraction of the reference inside the other grid, on a lattice of at most 32 points per axis."""
-    axes = [np.linspace(0, n - 1, min(n, 32)) for n in reference.size]
-    points = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones([len(a) for a in axes])], axis=-1)
-    indices = points @ (np.linalg.inv(geometry.affine) @ reference.affine).T
-    inside = (indices[..., :3] >= -0.5) & (indices[..., :3] <= np.array(geometry.size) - 0.5)
-    return float(inside.all(axis=-1).mean())
 
 
 def _resampled(volume: Volume, geometry: Geometry) -> np.ndarray:

@@ -28,6 +28,7 @@ import numpy as np
 from . import protocol
 from .allocator import give_memory_back
 from .cancellation import check_cancelled
+from .devices import accelerators
 from .errors import Cancelled, EngineProcessError, MedNeXtError, MissingPackageError, OutOfMemoryError
 from .loaded_networks import LoadedNetworks
 from .processes import is_running
@@ -63,6 +64,7 @@ class Worker:
             return EngineProcessError.exit_code
         self._ready = True
         self.say({"event": "ready", "torch": torch_version})
+        self.say({"event": "devices", "devices": [asdict(device) for device in accelerators()]})
         while True:
             self._busy = False
             try:
@@ -90,7 +92,7 @@ class Worker:
                 self._waiting[request.run] = request
                 self._queue.put(request.run)
                 if not self._ready:
-                    self.say({"event": "progress", "run": request.run, **_STARTING})
+                    self.say(protocol.progress_event(request.run, "starting"))
         os._exit(0)
 
     def show_life(self, parent: int) -> None:
@@ -140,6 +142,7 @@ class Worker:
             check_cancelled(cancelled)
             self.say({"event": "progress", "run": request.run, **asdict(progress)})
 
+        self.say(protocol.progress_event(request.run, "reading"))
         folder = Path(request.folder)
         channels, options = protocol.read_request(folder)
         segmentation = segment(
@@ -171,9 +174,6 @@ class Worker:
             torch.mps.empty_cache()
         give_memory_back()
         self.say({"event": "released"})
-
-
-_STARTING = {"stage": "starting", "done": 0, "total": 1, "remaining_s": None}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -50,6 +50,7 @@ class qSlicerApplication(contract_class("qSlicerApplication")):
         self._core = core
         self._testing = False
         self._node_modules: list[slicer.vtkMRMLNode] = []
+        self._extensions_manager: Any = None
         self._settings = QtCore.QSettings()
         self._io_manager = qSlicerIOManager(core)
         self._module_manager = qSlicerModuleManager()
@@ -84,6 +85,10 @@ class qSlicerApplication(contract_class("qSlicerApplication")):
 
     def layoutManager(self) -> qSlicerLayoutManager:
         return self._layout_manager
+
+    def extensionsManagerModel(self) -> Any:
+        """What a test puts into `_extensions_manager`."""
+        return self._extensions_manager
 
     def testingEnabled(self) -> bool:
         return self._testing

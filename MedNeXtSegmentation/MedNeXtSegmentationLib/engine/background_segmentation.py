@@ -1,70 +1,36 @@
-"""A segmentation in the background: a Qt timer asks how far it is and puts the result into the scene."""
+"""A segmentation in the background: when it is done its result goes into the scene."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import qt
 import slicer
 from mednext.segmentation import Segmentation
 
+from .background_run import BackgroundRun
 from .run import ProgressCallback, Run
 
-INTERVAL_MS = 100
 
-
-class BackgroundSegmentation:
-    """Follows a run from Slicer's main thread; all callbacks are called there.
+class BackgroundSegmentation(BackgroundRun):
+    """Follows a segmentation from Slicer's main thread.
 
     add: puts the segmentation into the scene.
     onProgress: gets dictionaries with stage, done, total and remaining_s.
     onDone: gets the segmentation node.
-    onError: gets whatever ended the run, `mednext.errors.Cancelled` too; without it, that is raised in the
-        event loop, which shows it in the Python console.
+    onError: see `BackgroundRun`; `cancel` leaves the scene as it is.
     """
 
     def __init__(
         self,
-        run: Run,
+        run: Run[Segmentation],
         add: Callable[[Segmentation], slicer.vtkMRMLSegmentationNode],
         onProgress: ProgressCallback | None = None,
         onDone: Callable[[slicer.vtkMRMLSegmentationNode], Any] | None = None,
         onError: Callable[[Exception], Any] | None = None,
     ) -> None:
-        self._run = run
         self._add = add
-        self._onProgress = onProgress
-        self._onDone = onDone
-        self._onError = onError
-        self.running = True
-        self._askLater()
+        BackgroundRun.__init__(self, run, onProgress, onDone, onError)
 
-    def cancel(self) -> None:
-        """Ask for the end; within 2 s `onError` gets `Cancelled`, and nothing is added to the scene."""
-        self._run.cancel()
-
-    def _askLater(self) -> None:
-        qt.QTimer.singleShot(INTERVAL_MS, self._ask)
-
-    def _ask(self) -> None:
-        finished = self._run.finished  # before the events: those of a finished run are complete
-        if not finished:
-            self._askLater()
-        for event in self._run.poll():
-            if self._onProgress:
-                self._onProgress(event)
-        if finished:
-            self.running = False
-            self._finish()
-
-    def _finish(self) -> None:
-        try:
-            node = self._add(self._run.result())
-        except Exception as error:  # boundary: the panel must hear of every failure, or it waits for ever
-            if not self._onError:
-                raise
-            self._onError(error)
-            return
-        if self._onDone:
-            self._onDone(node)
+    def _outcome(self) -> slicer.vtkMRMLSegmentationNode:
+        return self._add(BackgroundRun._outcome(self))

@@ -1,4 +1,4 @@
-"""One segmentation on its way: to be asked now and then by the panel, or waited for in the console."""
+"""Work on its way: to be asked now and then by the panel, or waited for in the console."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from mednext.cancellation import check_cancelled
 from mednext.errors import EngineProcessError, MedNeXtError
-from mednext.segmentation import Segmentation
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.05
 
 ProgressCallback = Callable[[dict[str, Any]], None]
+Result = TypeVar("Result")
 
 
-class Run:
-    """Carries out one segmentation in a thread of its own, which touches neither Qt nor MRML.
+class Run(Generic[Result]):
+    """Carries out one piece of work in a thread of its own, which touches neither Qt nor MRML.
 
         run = client.start(channels, Options("hippocampus"))
         segmentation = run.wait()            # the console
@@ -31,11 +31,11 @@ class Run:
     Everything below but `report` is for one thread, Slicer's main thread, and but for `wait` returns at once.
     """
 
-    def __init__(self, carry_out: Callable[[Run], Segmentation]) -> None:
+    def __init__(self, carry_out: Callable[[Run[Result]], Result]) -> None:
         self._carry_out = carry_out
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._cancel = threading.Event()
-        self._outcome: Segmentation | MedNeXtError | None = None
+        self._outcome: Result | MedNeXtError | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -49,8 +49,8 @@ class Run:
         """Whether there is a result or an error."""
         return not self._thread.is_alive()
 
-    def result(self) -> Segmentation:
-        """The segmentation of a finished run.
+    def result(self) -> Result:
+        """What a finished run came to.
 
         Raises the `MedNeXtError` that ended the run, `Cancelled` after `cancel`.
         """
@@ -58,18 +58,22 @@ class Run:
             logger.error("%s\n%s", self._outcome, "\n".join(getattr(self._outcome, "__notes__", [])))
         if isinstance(self._outcome, MedNeXtError):
             raise self._outcome
-        assert self._outcome, "the run is not finished"
+        assert self._outcome is not None, "the run is not finished"
         return self._outcome
 
-    def wait(self, progress: ProgressCallback | None = None) -> Segmentation:
-        """The segmentation, once it is there; `progress` gets the progress events.
+    def wait(
+        self, progress: ProgressCallback | None = None, idle: Callable[[], object] | None = None
+    ) -> Result:
+        """The result, once it is there; `progress` gets the progress events, `idle` is called in between.
 
-        An exception in `progress` and Ctrl+C cancel the run. Raises the errors of `result`.
+        An exception in one of the two and Ctrl+C cancel the run. Raises the errors of `result`.
         """
         try:
             while not self.finished:
                 self._thread.join(POLL_S)
                 self._tell(progress)
+                if idle:
+                    idle()
             self._tell(progress)
         finally:
             if not self.finished:

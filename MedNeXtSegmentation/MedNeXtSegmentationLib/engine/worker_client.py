@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from mednext import protocol
+from mednext.devices import Accelerator
 from mednext.errors import EngineProcessError
 from mednext.segmentation import Segmentation
 
@@ -22,6 +23,9 @@ from .worker_process import WorkerProcess, find_python
 SILENCE_S = 120.0  # importing torch from a cold disk stops the heartbeat for long; Cancel never waits for it
 CANCEL_ANSWER_S = 1.2
 SHUTDOWN_S = 2.0
+
+
+Channels = Sequence[protocol.Channel] | Callable[[], Sequence[protocol.Channel]]
 
 
 class WorkerClient:
@@ -48,7 +52,7 @@ class WorkerClient:
         self._numbers = itertools.count(1)
         self._turn = threading.Lock()
         self._process: WorkerProcess | None = None
-        self._runs: list[Run] = []
+        self._runs: list[Run[Segmentation]] = []
         self._cleaned = False
 
     def prepare(self) -> None:
@@ -57,18 +61,27 @@ class WorkerClient:
 
     def start(
         self,
-        channels: Sequence[protocol.Channel],
+        channels: Channels,
         options: protocol.Options,
         prepare: Callable[[Segmentation], None] | None = None,
-    ) -> Run:
+    ) -> Run[Segmentation]:
         """Begin to segment; the channels' arrays must not change until the run has begun to report.
 
-        `prepare` is called with the result in the run's thread, before the run is finished.
+        `channels` may be a function that reads them from files, in the run's thread. `prepare` is called
+        with the result in the run's thread, before the run is finished.
         """
         self._runs = [run for run in self._runs if not run.finished]
         run = Run(functools.partial(self._segment, channels, options, prepare))
         self._runs.append(run)
         return run
+
+    def accelerators(self) -> tuple[Accelerator, ...] | None:
+        """The devices beside the CPU; None until the worker has told them, since only torch knows."""
+        return self._process.accelerators if self._process else None
+
+    def log(self) -> list[str]:
+        """What the present worker, or the last one, said besides its events."""
+        return list(self._process.log) if self._process else []
 
     def shutdown(self) -> None:
         """Cancel all runs and end the worker; the client can be used again."""
@@ -88,15 +101,19 @@ class WorkerClient:
 
     def _segment(
         self,
-        channels: Sequence[protocol.Channel],
+        channels: Channels,
         options: protocol.Options,
         prepare: Callable[[Segmentation], None] | None,
-        run: Run,
+        run: Run[Segmentation],
     ) -> Segmentation:
+        if callable(channels):
+            channels = channels()
         with self._turn_of(run), run_folder() as folder:
+            number = next(self._numbers)
+            run.report(protocol.progress_event(number, "sending"))
             process = self._running_process()
             protocol.write_request(folder, channels, options, lambda: run.cancelled)
-            request = protocol.SegmentRequest(next(self._numbers), str(folder), self.release_after_s)
+            request = protocol.SegmentRequest(number, str(folder), self.release_after_s)
             _Conversation(process, run, request, self._silence_s).hold()
             segmentation = protocol.read_result(folder)
         if prepare:
@@ -105,7 +122,7 @@ class WorkerClient:
         return segmentation
 
     @contextmanager
-    def _turn_of(self, run: Run) -> Iterator[None]:
+    def _turn_of(self, run: Run[Segmentation]) -> Iterator[None]:
         """Wait until no other run is on its way."""
         while not self._turn.acquire(timeout=POLL_S):
             run.check_cancelled()
@@ -127,7 +144,11 @@ class _Conversation:
     """One request, and what the worker says to it until its last word."""
 
     def __init__(
-        self, process: WorkerProcess, run: Run, request: protocol.SegmentRequest, silence_s: float
+        self,
+        process: WorkerProcess,
+        run: Run[Segmentation],
+        request: protocol.SegmentRequest,
+        silence_s: float,
     ) -> None:
         self._process = process
         self._run = run

@@ -12,11 +12,14 @@ import threading
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import mednext
 from mednext import protocol
 from mednext.allocator import tuned_environment
+from mednext.devices import Accelerator
 from mednext.errors import EngineProcessError
+from mednext.resources import MODELS_VARIABLE, models_folder
 
 KILLED = (-9, 137)  # what Linux does to a process when memory runs out, seen directly and through a launcher
 KEPT_LINES = 500
@@ -30,6 +33,7 @@ class WorkerProcess:
         events: what the worker said, in order; None once it has ended.
         log: the last lines that were no events: standard error, and what libraries print.
         pid: of the worker itself, once it has said hello; PythonSlicer stands between it and this process.
+        accelerators: the devices beside the CPU, once the worker has told them.
         greeted: whether the worker has said hello in this version of the protocol; set by the client.
     """
 
@@ -39,17 +43,14 @@ class WorkerProcess:
         self.log: deque[str] = deque(maxlen=KEPT_LINES)
         self.greeted = False
         self.pid: int | None = None
+        self.accelerators: tuple[Accelerator, ...] | None = None
         try:
             self._process = subprocess.Popen(
                 [python, "-m", "mednext.worker", "--parent", str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(),
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                **engine_process_options(),
             )
         except OSError as error:
             raise EngineProcessError(f"{python} could not be started ({error}): reinstall Slicer.") from error
@@ -73,15 +74,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process whatever it is doing, and wait until it has ended."""
-        # PythonSlicer is a launcher: killing it alone would leave Python running.
-        if self.alive:
-            with suppress(OSError):  # it ended by itself at this moment
-                if sys.platform != "win32":
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                elif self.pid:
-                    os.kill(self.pid, signal.SIGTERM)
-        self._process.kill()
-        self._process.wait()
+        kill_with_launcher(self._process, self.pid)
 
     def explain_end(self) -> EngineProcessError:
         """Why the process ended without an answer, for people, with its last lines as a note."""
@@ -112,6 +105,9 @@ class WorkerProcess:
                 continue
             if event["event"] == "hello":
                 self.pid = event.get("pid")
+            elif event["event"] == "devices":
+                self.accelerators = _accelerators(event)
+                continue
             self.events.put(event)
         self.events.put(None)
 
@@ -119,6 +115,12 @@ class WorkerProcess:
         assert self._process.stderr
         for line in self._process.stderr:
             self.log.append(line.rstrip())
+
+
+def _accelerators(event: protocol.Message) -> tuple[Accelerator, ...]:
+    with suppress(KeyError, TypeError):  # another version of the worker; the run will say so
+        return tuple(Accelerator(**device) for device in event["devices"])
+    return ()
 
 
 def find_python() -> str:
@@ -132,8 +134,39 @@ def find_python() -> str:
     raise EngineProcessError(f"PythonSlicer was not found on the PATH of {sys.executable}: reinstall Slicer.")
 
 
-def _environment() -> dict[str, str]:
-    """The child finds this very `mednext`, whatever else is installed."""
+def engine_environment() -> dict[str, str]:
+    """The child finds this very `mednext`, whatever else is installed, and the same models folder."""
     package_folder = str(Path(mednext.__file__).parents[1])
     paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**tuned_environment(), "PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"}
+    return {
+        **tuned_environment(),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUTF8": "1",
+        MODELS_VARIABLE: str(models_folder()),
+    }
+
+
+def engine_process_options() -> dict[str, Any]:
+    """How a process of the engine is started, so that `kill_with_launcher` can end it."""
+    return {
+        "env": engine_environment(),
+        "encoding": "utf-8",
+        "errors": "replace",
+        "start_new_session": True,
+        "creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    }
+
+
+def kill_with_launcher(process: subprocess.Popen[str], pid: int | None) -> None:
+    """End a process of the engine, and wait until it has ended.
+
+    PythonSlicer is a launcher: killing it alone would leave Python running, whose number is `pid`.
+    """
+    if process.poll() is None:
+        with suppress(OSError):  # it ended by itself at this moment
+            if sys.platform != "win32":
+                os.killpg(process.pid, signal.SIGKILL)
+            elif pid:
+                os.kill(pid, signal.SIGTERM)
+    process.kill()
+    process.wait()

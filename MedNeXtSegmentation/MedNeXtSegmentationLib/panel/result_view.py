@@ -9,6 +9,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..scene.found_volumes import volumes_of
+from ..scene.replaced_segments import can_redo, can_undo, redo, undo
+from .places_view import PlacesView
+from .result_files import ResultFiles
+from .result_messages import ResultMessages
 
 _MOST_ROWS = 12  # more than these scroll
 
@@ -19,40 +23,77 @@ class ResultView:
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self._node: slicer.vtkMRMLSegmentationNode | None = None
+        self._volumes: dict[str, float] = {}
+        self._messages = ResultMessages(ui)
+        self._places = PlacesView(ui, self._messages)
+        self.files = ResultFiles(ui, self._messages)
         header = ui.volumesTable.horizontalHeader()
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         ui.volumesTable.verticalHeader().hide()
+        ui.copyTableButton.connect("clicked()", self._copyTable)
         ui.editButton.connect("clicked()", self._edit)
+        ui.undoButton.connect("clicked()", self._undo)
+        ui.redoButton.connect("clicked()", self._redo)
         ui.resultGroup.visible = False
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Show a result, or that there is none."""
-        if node is self._node:  # asked for at every change of a choice
+        volumes = volumes_of(node) if node else {}
+        if node is self._node and volumes == self._volumes:  # asked for at every change of a choice
             return
         self._node = node
         self._ui.resultGroup.visible = node is not None
         self._ui.show3DButton.setSegmentationNode(node)
+        self._messages.say("")
+        self.files.show(node)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Show what the node knows now."""
+        node = self._node
+        self._places.show(node)
         if node is None:
+            self._volumes = {}
             return
-        volumes = volumes_of(node)
+        volumes = self._volumes = volumes_of(node)  # of another frame, where a sequence is shown
         self._ui.resultLabel.text = _sentence(node.GetName(), volumes)
         self._fillTable(node, volumes)
+        self._ui.undoButton.visible = self._ui.redoButton.visible = can_undo(node) or can_redo(node)
+        self._ui.undoButton.enabled = can_undo(node)
+        self._ui.redoButton.enabled = can_redo(node)
 
     def _fillTable(self, node: slicer.vtkMRMLSegmentationNode, volumes: dict[str, float]) -> None:
         table = self._ui.volumesTable
         found = any(volumes.values())
-        table.visible = found
+        table.visible = self._ui.copyTableButton.visible = found
         self._ui.show3DButton.enabled = found
         table.setRowCount(len(volumes))
         for row, (name, volume) in enumerate(volumes.items()):
             table.setItem(row, 0, _nameItem(node, name))
-            amount = qt.QTableWidgetItem(f"{volume:.2f}" if volume else _("not found"))
+            amount = qt.QTableWidgetItem(_amount(volume))
             amount.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(row, 1, amount)
         table.resizeRowsToContents()
         rows = sum(table.rowHeight(row) for row in range(min(len(volumes), _MOST_ROWS)))
         table.setFixedHeight(table.horizontalHeader().sizeHint.height() + rows + 4)
+
+    def _copyTable(self) -> None:
+        """Names and volumes in mL, separated by tabs; with all digits that are known."""
+        lines = [_("Structure") + "\t" + _("Volume found (mL)")]
+        lines += [f"{name}\t{volume:.4f}" for name, volume in volumes_of(self._node).items()]
+        qt.QApplication.clipboard().setText("\n".join(lines) + "\n")
+        self._messages.say(_("Copied {count} rows.").format(count=len(lines) - 1))
+
+    def _undo(self) -> None:
+        undo(self._node)
+        self._refresh()
+        self._messages.say(_("Undone: the segments are those before the run."))
+
+    def _redo(self) -> None:
+        redo(self._node)
+        self._refresh()
+        self._messages.say(_("Redone: the segments are those after the run."))
 
     def _edit(self) -> None:
         """Hand the node over to the Segment Editor, with the volume that it was made from."""
@@ -72,6 +113,12 @@ def _sentence(name: str, volumes: dict[str, float]) -> str:
     return _('"{name}": {found} of {total} structures found.').format(
         name=name, found=found, total=len(volumes)
     )
+
+
+def _amount(volume_ml: float) -> str:
+    if not volume_ml:
+        return _("not found")
+    return _("< 0.01") if volume_ml < 0.005 else f"{volume_ml:.2f}"
 
 
 def _nameItem(node: slicer.vtkMRMLSegmentationNode, name: str) -> qt.QTableWidgetItem:

@@ -18,24 +18,33 @@ logger = logging.getLogger(__name__)
 class RunView:
     """Shows one run at a time: progress, then an error's sentence or nothing.
 
+    prepare: is called before; gets a callback for stages, lets the event loop run, and returns why no run can
+        begin, or "".
     start: begins a segmentation with the callbacks it gets.
     onChanged: is called when a run begins or has ended.
     onDone: gets the segmentation node.
+    onError: gets the error that is shown, or None when none is shown any more.
     """
 
     def __init__(
         self,
         ui: Any,
+        prepare: Callable[[Callable[[str], None]], str],
         start: Callable[..., BackgroundSegmentation],
         onChanged: Callable[[], None],
         onDone: Callable[[slicer.vtkMRMLSegmentationNode], None],
+        onError: Callable[[Exception | None], None],
     ) -> None:
         self._ui = ui
+        self._prepare = prepare
+        self._onError = onError
         self._start = start
         self._onChanged = onChanged
         self._onDone = onDone
         self._run: BackgroundSegmentation | None = None
         self._number = 0
+        self._remarks: list[str] = []  # what the run had to say, left to be read when it has ended
+        self._preparing = False
         ui.segmentButton.connect("clicked()", self._onClicked)
         self.say("")
         self._show()
@@ -43,7 +52,7 @@ class RunView:
     @property
     def running(self) -> bool:
         """Whether a run is on its way."""
-        return self._run is not None
+        return self._run is not None or self._preparing
 
     def abandon(self) -> None:
         """Cancel the run and hear no more of it: its scene is going away."""
@@ -62,19 +71,24 @@ class RunView:
         ):
             label.text = text
             label.visible = bool(text)
+        if not error:
+            self._onError(None)
 
     def _onClicked(self) -> None:
         if self._run:
             self._ui.segmentButton.enabled = False
             self._ui.stageLabel.text = _("Cancelling...")
             self._run.cancel()
-        else:
+        elif not self._preparing:
             self._begin()
 
     def _begin(self) -> None:
         self._number += 1
+        self._remarks = []
         self.say("")
         try:
+            if not self._isPrepared(self._number):
+                return
             self._run = self._start(
                 onProgress=self._ofThisRun(self._showProgress),
                 onDone=self._ofThisRun(self._done),
@@ -85,6 +99,26 @@ class RunView:
             return
         self._show()
         self._onChanged()
+
+    def _isPrepared(self, number: int) -> bool:
+        """Whether the run can begin: the engine is there, and the scene was not closed meanwhile."""
+        self._preparing = True
+        try:
+            reason = self._prepare(self._showPreparing)
+        finally:
+            self._preparing = False
+        if number == self._number and not reason:
+            return True
+        self._end()
+        if number == self._number:
+            self.say(reason)
+        return False
+
+    def _showPreparing(self, stage: str) -> None:
+        self._show()
+        self._ui.segmentButton.text = _("Segment")
+        self._ui.segmentButton.enabled = False  # an installation is not broken off halfway
+        self._ui.stageLabel.text = stage
 
     def _ofThisRun(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
         """The callback, silent once another run has begun or this one was abandoned."""
@@ -106,6 +140,7 @@ class RunView:
             self.say(_("Cancelled. Nothing was added to the scene."))
             return
         logger.error("The segmentation failed: %s", error, exc_info=error)
+        self._onError(error)
         if isinstance(error, MedNeXtError):
             self.say(str(error), error=True)
         else:
@@ -134,14 +169,24 @@ class RunView:
         if stage == "network":
             self._ui.progressBar.setRange(0, total)
             self._ui.progressBar.setValue(done)
-        else:
+        elif event.get("frame", 1) == 1:
             self._ui.progressBar.setRange(0, 0)  # its length is unknown
+        remark = event.get("remark")
+        if remark and remark not in self._remarks:
+            self._remarks.append(remark)
+            self.say(" ".join(self._remarks))
         if self._ui.segmentButton.enabled:  # else it is being cancelled
             self._ui.stageLabel.text = _stageText(stage, done, total, event["remaining_s"])
+            if "frames" in event:
+                self._ui.stageLabel.text = _("Frame {frame} of {frames}: {text}").format(
+                    frame=event["frame"], frames=event["frames"], text=self._ui.stageLabel.text
+                )
 
 
 def _stageText(stage: str, done: int, total: int, remaining_s: float | None) -> str:
     names = {
+        "sending": _("Sending the images to the engine"),
+        "reading": _("Reading the images"),
         "starting": _("Starting the engine"),
         "loading": _("Loading the model"),
         "preprocessing": _("Preparing the images"),

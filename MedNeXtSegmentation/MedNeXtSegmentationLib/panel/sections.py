@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import qt
 import slicer
 
-SECTIONS = ("Result",)
+SECTIONS = (
+    "Task",
+    "Weights",
+    "Frames",
+    "Output",
+    "Result",
+    "Checks",
+    "Models",
+    "Checkpoint",
+    "Trouble",
+    "Environment",
+)
 
 
 def loadPanel(uiPath: Callable[[str], str]) -> Any:
@@ -21,4 +33,14 @@ def loadPanel(uiPath: Callable[[str], str]) -> Any:
         section = slicer.util.loadUI(uiPath(f"{name}.ui"))
         section.setMRMLScene(slicer.mrmlScene)
         slicer.util.findChild(panel, f"{name}Place").addWidget(section)
+    _keepNarrow(panel)
     return panel
+
+
+def _keepNarrow(panel: Any) -> None:
+    """A word without a break, such as a folder's path, is cut off rather than widening the panel."""
+    for label in slicer.util.findChildren(panel, className="QLabel"):
+        if label.wordWrap:
+            policy = label.sizePolicy
+            policy.setHorizontalPolicy(qt.QSizePolicy.Ignored)
+            label.setSizePolicy(policy)

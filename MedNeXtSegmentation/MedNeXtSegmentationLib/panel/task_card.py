@@ -1,36 +1,97 @@
-"""The card below the list: what a model segments, from what, how well, and under which licence."""
+"""The card below the list: a picture, and what a model segments, from what, how well, and who may use it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from .task_choices import TaskChoice
 
 _MIB = 2**20
+_MOST_NAMES = 4  # more structures than these are counted, and named in the tooltip
+
+
+class TaskCard:
+    """Shows one choice, or nothing.
+
+    picturePath: gets a file's name in the folder Pictures and returns its path.
+    """
+
+    def __init__(self, ui: Any, picturePath: Callable[[str], str]) -> None:
+        self._ui = ui
+        self._picturePath = picturePath
+
+    def show(self, choice: TaskChoice | None) -> None:
+        """Show what is known of a model, or of a task without one."""
+        ui = self._ui
+        ui.cardLabel.visible = ui.pictureLabel.visible = choice is not None
+        if choice is None:
+            return
+        names = [label.name for label in _about(choice).labels]
+        ui.cardLabel.text = cardOf(choice)
+        ui.cardLabel.toolTip = _("Segments {count} structures: {names}.").format(
+            count=len(names), names=", ".join(names)
+        )
+        ui.pictureLabel.setPixmap(qt.QPixmap(self._pictureOf(choice)))
+        ui.pictureLabel.toolTip = choice.task.title if choice.task else choice.title
+
+    def _pictureOf(self, choice: TaskChoice) -> str:
+        """The picture of the task; a user's own model has that of any model."""
+        path = self._picturePath(f"{choice.task.name}.png") if choice.task else ""
+        return path if Path(path).is_file() else self._picturePath("model.png")
 
 
 def cardOf(choice: TaskChoice) -> str:
     """Rich text about a model, or about a task without one."""
-    about = choice.model or choice.task
-    assert about
+    about = _about(choice)
     rows = [
-        (_("Segments"), ", ".join(label.name for label in about.labels)),
+        (_("Segments"), _structures([label.name for label in about.labels])),
         (_("Images"), ", ".join(_image(channel.name, channel.modality) for channel in about.channels)),
     ]
     if choice.model:
         rows += [
             (_("Licence"), choice.model.licence),
             (_("Accuracy"), _accuracy(choice.model.accuracy)),
-            (_("Size"), _("{mib:.0f} MiB, installed").format(mib=max(1, choice.bytes / _MIB))),
+            (_("Size"), _("{size}, installed").format(size=sizeText(choice.bytes))),
+        ]
+    elif choice.published and choice.published.download:
+        size = sizeText(choice.published.download.bytes)
+        rows += [
+            (_("Licence"), choice.published.licence),
+            (_("Size"), _("{size}, not installed").format(size=size)),
         ]
     elif choice.task:
         dataset = choice.task.dataset
-        rows += [(_("Data set"), _("{name}, {licence}").format(name=dataset.name, licence=dataset.licence))]
-    return f"<p style='margin-bottom: 4px'>{escape(about.description)}</p>{_table(rows)}"
+        rows += [
+            (_("Data set"), dataset.name),
+            (_("Licence"), dataset.licence),
+            (_("Size"), _("no weights here")),
+        ]
+    return f"<p style='margin-top: 0px; margin-bottom: 4px'>{escape(about.description)}</p>{_table(rows)}"
+
+
+def sizeText(size: int) -> str:
+    """A file's size for people; models are megabytes."""
+    return _("{mib:.0f} MiB").format(mib=max(1, size / _MIB))
+
+
+def _about(choice: TaskChoice) -> Any:
+    about = choice.model or choice.task
+    assert about
+    return about
+
+
+def _structures(names: Sequence[str]) -> str:
+    if len(names) <= _MOST_NAMES:
+        return ", ".join(names)
+    return _("{count} structures: {names} and {more} more").format(
+        count=len(names), names=", ".join(names[: _MOST_NAMES - 1]), more=len(names) - _MOST_NAMES + 1
+    )
 
 
 def _image(name: str, modality: str) -> str:

@@ -1,29 +1,45 @@
-"""What the panel offers: the installed models, then the tasks that have no weights yet."""
+"""What the panel offers: installed models, models to download, and tasks without weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mednext.catalog import Task
+from mednext.catalog import Catalog, PublishedModel, Task
 from mednext.model import Model
 
 
 @dataclass(frozen=True)
 class TaskChoice:
-    """A row of the panel's list: an installed model, or a task without one.
+    """A row of the panel's list: an installed model, one that can be, or a task that nobody has one for.
 
     Attributes:
         name: of the model or the task; saved with the scene.
-        model: None where there are no weights.
+        model: None where it is not installed.
         task: the task in the catalog, if it is there.
-        bytes: size of the weights.
+        published: what can be downloaded: the model, or another version of the installed one.
+        bytes: size of the installed weights.
+        shipped: whether the model comes with the program.
     """
 
     name: str
     title: str
     model: Model | None
     task: Task | None
+    published: PublishedModel | None = None
     bytes: int = 0
+    shipped: bool = False
+
+    def matches(self, words: str) -> bool:
+        """Whether every word occurs in what is known of the model or in its task."""
+        texts = [self.name, self.title]
+        if self.model:
+            texts += [self.model.description, *(label.name for label in self.model.labels)]
+            texts += [text for channel in self.model.channels for text in (channel.name, channel.modality)]
+        ours = " ".join(texts).casefold()
+        return all(
+            word in ours or (self.task and self.task.matches(word)) for word in words.casefold().split()
+        )
 
 
 def taskChoices() -> list[TaskChoice]:
@@ -37,10 +53,44 @@ def taskChoices() -> list[TaskChoice]:
     from mednext.store import installed_models
 
     catalog, models = load_catalog(), installed_models()
-    ready = [TaskChoice(m.name, m.title, m, catalog.task(m.task), _bytes(m)) for m in models]
-    served = {model.task.casefold() for model in models}
-    waiting = [TaskChoice(t.name, t.title, None, t) for t in catalog.tasks if t.name.casefold() not in served]
-    return ready + waiting
+    ready = [_installed(model, catalog) for model in models]
+    installed = {model.name for model in models}
+    offered = [
+        TaskChoice(published.name, _title(published, catalog), None, catalog.task(published.task), published)
+        for published in catalog.models
+        if published.download and published.name not in installed
+    ]
+    served = {choice.task.name for choice in (*ready, *offered) if choice.task}
+    waiting = [TaskChoice(t.name, t.title, None, t) for t in catalog.tasks if t.name not in served]
+    return ready + offered + waiting
+
+
+def choiceNamed(name: str, choices: Sequence[TaskChoice]) -> TaskChoice | None:
+    """The row of this name; for a task that has got models since it was chosen, the first of these."""
+    of_task = (choice for choice in choices if choice.task and choice.task.name == name)
+    return next((choice for choice in choices if choice.name == name), None) or next(of_task, None)
+
+
+def _installed(model: Model, catalog: Catalog) -> TaskChoice:
+    from mednext.store import is_shipped
+
+    published = catalog.model(model.name)
+    other = published if published and published.download and published.version != model.version else None
+    return TaskChoice(
+        model.name,
+        model.title,
+        model,
+        catalog.task(model.task),
+        published=other,
+        bytes=_bytes(model),
+        shipped=is_shipped(model.name),
+    )
+
+
+def _title(published: PublishedModel, catalog: Catalog) -> str:
+    """The title of a model in the catalog says nothing of the task."""
+    task = catalog.task(published.task)
+    return f"{task.title}, {published.title}" if task else published.title
 
 
 def _bytes(model: Model) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import slicer
 
-from .segmentation_node import ATTRIBUTE_PREFIX
+from .provenance import ATTRIBUTE_PREFIX
 
 _ATTRIBUTE = f"{ATTRIBUTE_PREFIX}volumes_ml"
 

@@ -21,12 +21,16 @@ class LabelVoxels:
 def label_voxels(labelmap: np.ndarray) -> LabelVoxels:
     """Cut out and copy what was found: a fraction of a second for a large labelmap, in any thread."""
     box = _foreground_box(labelmap)
-    found = labelmap[box]
-    scalars = vtk.vtkDataArray.CreateDataArray(get_vtk_array_type(labelmap.dtype))
-    scalars.SetNumberOfTuples(found.size)
+    return LabelVoxels(box, copy_for_vtk(labelmap[box]))
+
+
+def copy_for_vtk(voxels: np.ndarray) -> vtk.vtkDataArray:
+    """A copy of `(Z, Y, X)` as the scalars of an image, made in any thread."""
+    scalars = vtk.vtkDataArray.CreateDataArray(get_vtk_array_type(voxels.dtype))
+    scalars.SetNumberOfTuples(voxels.size)
     # numpy lets other threads run while it copies, VTK does not.
-    np.copyto(vtk_to_numpy(scalars).reshape(found.shape), found)
-    return LabelVoxels(box, scalars)
+    np.copyto(vtk_to_numpy(scalars).reshape(voxels.shape), voxels)
+    return scalars
 
 
 def _foreground_box(labelmap: np.ndarray) -> Box:

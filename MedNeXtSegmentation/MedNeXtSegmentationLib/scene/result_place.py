@@ -1,4 +1,4 @@
-"""Where a result belongs: the volume, as it was when its voxels were taken."""
+"""Where a result belongs: the volume, as it was when its voxels were taken, and a segmentation node."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ import vtk
 from mednext.errors import GeometryError, InputError
 from mednext.segmentation import Segmentation
 
+from .color_table import add_color_table
+from .found_labels import FoundLabels, keep_found
 from .found_volumes import keep_volumes
-from .label_voxels import LabelVoxels, label_voxels
-from .segmentation_node import add_segmentation_node
+from .label_voxels import LabelVoxels
+from .result_grid import ResultGrid, grid_in_segmentation, grid_of_volume
+from .result_images import remember_images
+from .segmentation_node import add_segmentation_node, put_into_segmentation_node
 from .subject_hierarchy import place_beside
+from .uncertainty_node import (
+    PreparedUncertainty,
+    add_uncertainty_node,
+    prepare_uncertainty,
+    remember_uncertainty,
+)
 
 
 class ResultPlace:
@@ -20,31 +30,87 @@ class ResultPlace:
 
     The voxels are read from the nodes' own memory while Slicer goes on: where a script writes into them
     meanwhile, nobody knows what the network saw.
+
+    channels: the volumes; the first one gives the grid.
+    into: the segmentation whose segments of the same model are replaced; None for a new one.
+    structures: names or label values of what is kept of the result; None for all.
+
+    Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result.
     """
 
-    def __init__(self, channels: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> None:
+    def __init__(
+        self,
+        channels: Sequence[slicer.vtkMRMLScalarVolumeNode],
+        into: slicer.vtkMRMLSegmentationNode | None = None,
+        structures: Sequence[str | int] | None = None,
+    ) -> None:
         self._channels = list(channels)
         self._volume = channels[0]
         self._name = self._volume.GetName()
-        self._grid = _grid(self._volume)
+        self._volume_grid = _grid(self._volume)
         self._written = [_last_written(channel) for channel in channels]
-        self._voxels: LabelVoxels | None = None
-        self._volumes_ml: dict[str, float] | None = None
+        self._into = into
+        self._into_name = into.GetName() if into else ""
+        self._structures = structures
+        self._grid = self._result_grid()
+        self._prepared: _Prepared | None = None
 
     def prepare(self, segmentation: Segmentation) -> None:
-        """Do what needs no scene, in the run's thread: `add` then takes milliseconds."""
-        self._voxels = label_voxels(segmentation.labelmap)
-        self._volumes_ml = segmentation.volumes_ml()
+        """Do what needs no scene, in the run's thread: `add` then takes milliseconds.
+
+        Raises `OptionError` when the model has none of the structures.
+        """
+        if self._structures is not None:
+            segmentation = segmentation.only(self._structures)
+        self._prepared = _Prepared(segmentation, self._grid.place(segmentation.labelmap))
 
     def add(self, segmentation: Segmentation) -> slicer.vtkMRMLSegmentationNode:
-        """Add the result as a new node on the volume's grid, beside it in its study.
+        """Put the result into the scene: a new node on the volume's grid, or new segments of the chosen one.
 
-        Raises `GeometryError` when the volume was removed, or its grid was changed meanwhile, and
-        `InputError` when the voxels of a channel were.
+        Raises `GeometryError` when a node was removed, or its place in space was changed meanwhile, and
+        `InputError` when the voxels of a channel were. The scene is then unchanged.
         """
+        self._check_unchanged()
+        if self._prepared is None:
+            self.prepare(segmentation)
+        prepared = self._prepared
+        assert prepared
+        node = self._put(prepared)
+        keep_volumes(node, prepared.volumes_ml)
+        keep_found(node, prepared.found)
+        remember_images(node, self._channels)
+        add_color_table(node, prepared.segmentation)
+        if prepared.uncertainty:
+            add_uncertainty_node(node, self._volume, prepared.uncertainty)
+        return node
+
+    def prepared(self) -> _Prepared:
+        """The result that `prepare` was given. Raises as `add` does when the volumes were changed."""
+        self._check_unchanged()
+        assert self._prepared
+        return self._prepared
+
+    def _put(self, prepared: _Prepared) -> slicer.vtkMRMLSegmentationNode:
+        if self._into is not None:
+            put_into_segmentation_node(
+                self._into, self._volume, prepared.segmentation, self._grid, prepared.voxels
+            )
+            remember_uncertainty(self._into, None)
+            return self._into
+        name = f"{self._volume.GetName()} segmentation"
+        node = add_segmentation_node(self._volume, prepared.segmentation, name, prepared.voxels)
+        place_beside(node, self._volume)
+        return node
+
+    def _result_grid(self) -> ResultGrid:
+        if self._into is None:
+            return grid_of_volume(self._volume)
+        return grid_in_segmentation(self._into, self._volume)
+
+    def _check_unchanged(self) -> None:
         if self._volume.GetScene() is None:
             raise GeometryError(f'"{self._name}" was removed from the scene while it was segmented.')
-        if _grid(self._volume) != self._grid:
+        if _grid(self._volume) != self._volume_grid:
             raise GeometryError(
                 f'The grid of "{self._name}" was changed while it was segmented: segment it again.'
             )
@@ -54,11 +120,28 @@ class ResultPlace:
                     f'The voxels of "{channel.GetName()}" were changed while it was segmented: '
                     "segment it again."
                 )
-        name = f"{self._volume.GetName()} segmentation"
-        node = add_segmentation_node(self._volume, segmentation, name, self._voxels)
-        keep_volumes(node, self._volumes_ml or segmentation.volumes_ml())
-        place_beside(node, self._volume)
-        return node
+        if self._into is not None and self._into.GetScene() is None:
+            raise GeometryError(
+                f'The segmentation "{self._into_name}" was removed from the scene: choose a new one.'
+            )
+        if not self._result_grid().same_as(self._grid):
+            raise GeometryError(
+                f'"{self._name}" or the segmentation "{self._into_name}" was moved in space meanwhile: '
+                "segment it again."
+            )
+
+
+class _Prepared:
+    """A result, and what of it takes time to make."""
+
+    def __init__(self, segmentation: Segmentation, voxels: LabelVoxels) -> None:
+        self.segmentation = segmentation
+        self.voxels = voxels
+        self.volumes_ml = segmentation.volumes_ml()
+        self.found = FoundLabels.of(segmentation.labelmap)
+        self.uncertainty: PreparedUncertainty | None = None
+        if segmentation.uncertainty is not None:
+            self.uncertainty = prepare_uncertainty(segmentation.uncertainty, segmentation.geometry)
 
 
 def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
@@ -69,7 +152,7 @@ def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
 
 
 def _grid(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:
-    """Dimensions and IJK to RAS without the parent transform, which the result will share."""
+    """Dimensions and IJK to RAS without the parent transform, which a new segmentation will share."""
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     image = volume.GetImageData()

@@ -1,17 +1,18 @@
-"""From the engine's result to a segmentation node: names, colours, codes, label values, place in space."""
+"""From the engine's result to segments: names, colours, codes, label values, place in space."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+import numpy as np
 import slicer
-import vtk
 from mednext.labels import Label
 from mednext.segmentation import Segmentation
 
-from .label_voxels import LabelVoxels, label_voxels
-
-ATTRIBUTE_PREFIX = "MedNeXtSegmentation."
+from .label_voxels import LabelVoxels
+from .our_segments import mark_as_ours, our_segments
+from .provenance import set_provenance
+from .replaced_segments import put_segments
+from .result_grid import ResultGrid, grid_of_volume, set_reference
+from .segment_layers import LABELMAP
 
 
 def add_segmentation_node(
@@ -29,26 +30,66 @@ def add_segmentation_node(
     scene = volume.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    _set_provenance(node, segmentation.provenance)
-    image = _oriented_image(voxels or label_voxels(segmentation.labelmap), volume)
-    for label in segmentation.labels:
-        node.GetSegmentation().AddSegment(_segment(label, image))
+    fill_segmentation_node(node, volume, segmentation, voxels)
     return node
 
 
-def _oriented_image(
-    voxels: LabelVoxels, volume: slicer.vtkMRMLScalarVolumeNode
-) -> slicer.vtkOrientedImageData:
-    """The voxels at their place in the volume's grid."""
+def fill_segmentation_node(
+    node: slicer.vtkMRMLSegmentationNode,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    segmentation: Segmentation,
+    voxels: LabelVoxels | None = None,
+) -> None:
+    """Put a result into an empty node, on the volume's grid; the node may be in no scene."""
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    set_provenance(node, segmentation.provenance)
+    grid = grid_of_volume(volume)
+    image = _oriented_image(voxels or grid.place(segmentation.labelmap), grid.ijk_to_ras)
+    for segment_id, segment in _segments(node.GetSegmentation(), segmentation, image).items():
+        node.GetSegmentation().AddSegment(segment, segment_id)
+
+
+def put_into_segmentation_node(
+    node: slicer.vtkMRMLSegmentationNode,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    segmentation: Segmentation,
+    grid: ResultGrid,
+    voxels: LabelVoxels,
+) -> None:
+    """Put a result into a node that is there: the model's own segments get new voxels, or are added.
+
+    Segments of the user and of other models stay as they are. `undo` of `replaced_segments` leads back.
+    """
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    image = _oriented_image(voxels, grid.ijk_to_ras)
+    set_reference(node, volume, image)
+    put_segments(node, _segments(node.GetSegmentation(), segmentation, image))
+    set_provenance(node, segmentation.provenance)
+
+
+def _segments(
+    into: slicer.vtkSegmentation, segmentation: Segmentation, image: slicer.vtkOrientedImageData
+) -> dict[str, slicer.vtkSegment]:
+    """A segment for each label, under the ID that it has in `into` or will have there."""
+    model = segmentation.provenance.get("model", "")
+    present = our_segments(into, model)
+    segments: dict[str, slicer.vtkSegment] = {}
+    for label in segmentation.labels:
+        segment_id = present.get(label.value) or into.GenerateUniqueSegmentID(f"{model}_{label.value}")
+        segments[segment_id] = _segment(label, image)
+        mark_as_ours(segments[segment_id], segment_id, model, label.value)
+    return segments
+
+
+def _oriented_image(voxels: LabelVoxels, ijk_to_ras: np.ndarray) -> slicer.vtkOrientedImageData:
+    """The voxels at their place in the grid."""
     image = slicer.vtkOrientedImageData()
     k, j, i = ((axis.start, axis.stop - 1) for axis in voxels.box)
     image.SetExtent(*i, *j, *k)
     image.GetPointData().SetScalars(voxels.scalars)
-    ijk_to_ras = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(ijk_to_ras)
-    image.SetImageToWorldMatrix(ijk_to_ras)
+    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
     return image
 
 
@@ -61,12 +102,5 @@ def _segment(label: Label, image: slicer.vtkOrientedImageData) -> slicer.vtkSegm
     segment.SetLabelValue(label.value)
     if label.terminology:
         segment.SetTerminology(label.terminology.entry())
-    representation = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
-    segment.AddRepresentation(representation, image)
+    segment.AddRepresentation(LABELMAP, image)
     return segment
-
-
-def _set_provenance(node: slicer.vtkMRMLSegmentationNode, provenance: Mapping[str, str]) -> None:
-    """Node attributes are saved with the scene and shown in the module Data."""
-    for key, value in provenance.items():
-        node.SetAttribute(ATTRIBUTE_PREFIX + key, value)

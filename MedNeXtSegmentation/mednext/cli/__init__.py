@@ -1,21 +1,25 @@
 """The command `mednext`: segment images, look after models, say what this computer has.
 
-Exit codes: 0 done; 2 an error that the message explains, nothing was written; 130 cancelled with Ctrl-C; 1 a
-fault in this program, with the traceback in the log. With `--json` exactly one JSON document is printed on
-stdout, also for an error. Nothing heavy is imported before a command needs it, so that `--help` is quick.
+Exit codes: 0 done; 2 an error that the message explains, nothing was written; 3 some cases of a folder
+failed, the others are done; 130 cancelled with Ctrl-C; 1 a fault in this program, with the traceback in the
+log. With `--json` exactly one JSON document is printed on stdout, also for an error. Nothing heavy is
+imported before a command needs it, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import logging
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, MedNeXtError, OptionError
-from . import info, models, segment
+from . import info, models, segment, segment_folder
 from .console import Console
 
 logger = logging.getLogger(__name__)
@@ -31,7 +35,11 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    console = Console(json="--json" in arguments, quiet="--quiet" in arguments)
+    console = Console(
+        json="--json" in arguments, quiet="--quiet" in arguments, events="--events" in arguments
+    )
+    if "--events" in arguments:
+        threading.Thread(target=_cancel_when_alone, daemon=True).start()
     try:
         options = _parser().parse_args(_with_joined_roi(arguments))
         options.run(options, console)
@@ -49,13 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _cancel_when_alone() -> None:
+    """Do what Ctrl-C does once nobody holds the other end of stdin: cancelled, closed or crashed."""
+    while os.read(sys.stdin.fileno(), 1):  # not sys.stdin.read: at exit Python would wait for it
+        pass
+    _thread.interrupt_main()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="mednext", description="MedNeXt segmentation of CT and MR images.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"mednext {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, models, info):
+    for command in (segment, segment_folder, models, info):
         command.add_parser(commands)
     return parser
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json as json_module
 import logging
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,13 +19,21 @@ if TYPE_CHECKING:
 
 FAULT = 1
 
+_BETWEEN_EVENTS_S = 0.1
+_WORTH_AN_EVENT = 0.01  # of the whole
+
 
 class Console:
-    """Prints for people, or for programs with `json`; `quiet` leaves nothing but errors."""
+    """Prints for people, or for programs with `json` or `events`; `quiet` leaves nothing but errors.
 
-    def __init__(self, json: bool = False, quiet: bool = False) -> None:
-        self._json = json
+    With `events` every line is a JSON document: how far it is (`done` and `total`), and last the result.
+    """
+
+    def __init__(self, json: bool = False, quiet: bool = False, events: bool = False) -> None:
+        self._json = json or events
+        self._events = events
         self._quiet = quiet
+        self._shown_at, self._shown_done = -math.inf, 0
         logging.basicConfig(
             level=logging.ERROR if quiet else logging.WARNING,
             format="mednext: %(levelname)s: %(message)s",
@@ -35,6 +45,12 @@ class Console:
         if self._json:
             self._print_json({"ok": True, **document})
         elif not self._quiet:
+            print(text)
+            sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Tell people how far a long command is."""
+        if not self._json and not self._quiet:
             print(text)
             sys.stdout.flush()
 
@@ -76,6 +92,9 @@ class Console:
 
     @contextmanager
     def _bars(self, unit: str, scale: bool) -> Iterator[Callable[[str, int, int | None], None] | None]:
+        if self._events:
+            yield self._print_progress
+            return
         if self._json or self._quiet or not sys.stderr.isatty():
             yield None
             return
@@ -93,6 +112,13 @@ class Console:
 
             yield show
 
+    def _print_progress(self, stage: str, done: int, total: int | None) -> None:
+        now, grown = time.monotonic(), done - self._shown_done
+        worth_it = done == total or grown > _WORTH_AN_EVENT * (total or math.inf)
+        if worth_it or now - self._shown_at > _BETWEEN_EVENTS_S:
+            self._shown_at, self._shown_done = now, done
+            self._print_json({"stage": stage, "done": done, "total": total})
+
     def _print_json(self, document: Mapping[str, Any]) -> None:
-        print(json_module.dumps(document, indent=2))
+        print(json_module.dumps(document, indent=None if self._events else 2))
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,11 @@ def _action(actions: Any, name: str, run: Any, text: str) -> Any:
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument(
+        "--events",
+        action="store_true",
+        help="for programs: JSON in lines, progress and at last the result; cancelled when stdin is closed",
+    )
     return parser.add_argument
 
 
@@ -124,14 +130,20 @@ def _state(task: Task, catalog: Catalog, installed: list[Model]) -> str:
 
 
 def _add_install(actions: Any) -> None:
-    add = _action(actions, "install", _install, "install a model from the catalog, a zip file or an address")
-    add("source", metavar="NAME|ZIP|URL", help="model of the catalog, zip file of a model, or its address")
+    add = _action(
+        actions, "install", _install, "install a model from the catalog, a zip file, a folder or an address"
+    )
+    add(
+        "source",
+        metavar="NAME|ZIP|FOLDER|URL",
+        help="model of the catalog, zip file or folder of a model (with a slash), or its address",
+    )
     add("--sha256", metavar="HEX", help="SHA-256 of the zip, needed with an address")
     add("--overwrite", action="store_true", help="replace an installed model of the same name")
 
 
 def _install(options: argparse.Namespace, console: Console) -> None:
-    from ..store import install_from_url, install_from_zip, install_published
+    from ..store import install_from_folder, install_from_url, install_from_zip, install_published
 
     source, overwrite = options.source, options.overwrite
     with console.download_progress() as progress:
@@ -143,6 +155,8 @@ def _install(options: argparse.Namespace, console: Console) -> None:
             model = install_from_url([source], sha256=options.sha256, overwrite=overwrite, progress=progress)
         elif source.lower().endswith(".zip"):
             model = install_from_zip(source, overwrite=overwrite)
+        elif "/" in source or os.sep in source:
+            model = install_from_folder(source, overwrite=overwrite)
         else:
             model = install_published(source, overwrite=overwrite, progress=progress)
     _report_installed(model, console)

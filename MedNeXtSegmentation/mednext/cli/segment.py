@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     add("--model", metavar="NAME|PATH", default=DEFAULT_MODEL, help="installed model or folder (%(default)s)")
     add("--format", metavar="FORMAT", help="seg.nrrd, nrrd, nifti, metaimage or dicom; as the suffix says")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (%(default)s)")
-    add("--folds", type=_folds, default="all", help="networks to average: 0,1 or all (%(default)s)")
+    add("--folds", type=parse_folds, default="all", help="networks to average: 0,1 or all (%(default)s)")
     add("--no-mirror", action="store_true", help="leave out mirrored copies: faster, a little less accurate")
     add(
         "--roi",
@@ -134,7 +134,8 @@ def _report(options: argparse.Namespace, console: Console, segmentation: Segment
     console.done(document, "\n".join([*lines, f"Written to {options.output}."]))
 
 
-def _folds(text: str) -> tuple[int, ...] | None:
+def parse_folds(text: str) -> tuple[int, ...] | None:
+    """The folds that an option names; None for all."""
     if text == "all":
         return None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .http_stream import HttpStream
+from .partial import part_file
 from .resumable import DownloadProgress, Patience, download
 
-__all__ = ["DownloadProgress", "HttpStream", "Patience", "download"]
+__all__ = ["DownloadProgress", "HttpStream", "Patience", "download", "part_file"]

@@ -30,7 +30,7 @@ class PartialFile:
         """Open what an earlier attempt at the same file left behind, or start empty."""
         self.target = target
         self.sha256 = sha256.lower()
-        self.path = target.with_name(f"{target.name}.part")
+        self.path = part_file(target)
         self._note_path = target.with_name(f"{target.name}.part.json")
         self._note = _read_note(self._note_path)
         ours = self._note.get("sha256") == self.sha256 and self.path.is_file()
@@ -101,6 +101,11 @@ class PartialFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def part_file(target: Path) -> Path:
+    """Where the bytes of an unfinished download are."""
+    return target.with_name(f"{target.name}.part")
 
 
 def sha256_of(path: Path) -> str:

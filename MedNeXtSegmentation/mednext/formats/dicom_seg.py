@@ -16,7 +16,7 @@ from ..errors import GeometryError, MissingPackageError, OutputError
 from ..geometry import Geometry, reorient_array, shown
 from ..labels import Code, Label, Terminology
 from ..segmentation import Segmentation
-from .dicom_series import Series, find_series, series_of
+from .dicom_series import Series, find_series, series_of, series_of_files
 
 if TYPE_CHECKING:
     import highdicom
@@ -30,11 +30,12 @@ _UNCODED = Terminology(category=_TISSUE, type=_TISSUE)  # as Slicer codes a new 
 _log = logging.getLogger(__name__)
 
 
-def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path) -> None:
-    """Write the labels that were found as a binary DICOM SEG of the series in the folder `source`.
+def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path | Sequence[Path]) -> None:
+    """Write the labels that were found as a binary DICOM SEG of a series: a folder, or the files of it.
 
     Segments are numbered from 1 in the order of the labels, as the standard wants; a label without
-    terminology is coded as Tissue. Labels that were not found are left out, which is logged.
+    terminology is coded as Tissue. Labels that were not found are left out, which is logged. Where the
+    provenance has "corrected", the segments are called semi-automatic.
 
     Raises `MissingPackageError` without highdicom, `GeometryError` when the labelmap is not on the grid of
     the series, `OutputError` when nothing was found, and the errors of `find_series`.
@@ -47,7 +48,10 @@ def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path) 
             "Writing DICOM SEG needs highdicom: pip install slicer-mednext-segmentation[dicom]."
         ) from error
     labels = _found(segmentation)
-    series = find_series(*series_of(source))
+    if isinstance(source, str | Path):
+        series = find_series(*series_of(source))
+    else:
+        series, source = series_of_files(source), source[0].parent
     pixels = _numbered(_on_series(segmentation, series, source), labels)
     images = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
     for image in images:
@@ -137,11 +141,16 @@ def _descriptions(
         version=provenance.get("model_version", __version__),
         family=codes.cid7162.ArtificialIntelligence,
     )
-    return [_description(number, label, algorithm) for number, label in enumerate(labels, start=1)]
+    kinds = highdicom.seg.SegmentAlgorithmTypeValues
+    made = kinds.SEMIAUTOMATIC if provenance.get("corrected") else kinds.AUTOMATIC
+    return [_description(number, label, algorithm, made) for number, label in enumerate(labels, start=1)]
 
 
 def _description(
-    number: int, label: Label, algorithm: highdicom.AlgorithmIdentificationSequence
+    number: int,
+    label: Label,
+    algorithm: highdicom.AlgorithmIdentificationSequence,
+    made: highdicom.seg.SegmentAlgorithmTypeValues,
 ) -> highdicom.seg.SegmentDescription:
     import highdicom
 
@@ -151,7 +160,7 @@ def _description(
         segment_label=label.name,
         segmented_property_category=_concept(meaning.category),
         segmented_property_type=_concept(meaning.type),
-        algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_type=made,
         algorithm_identification=algorithm,
         anatomic_regions=[_concept(meaning.region)] if meaning.region else None,
         display_color=highdicom.color.CIELabColor.from_rgb(*label.color),

@@ -18,7 +18,7 @@ from .image_files import reason, refuse_frames
 _SLICE_TOLERANCE = 0.2  # of the gap between slices
 _TILT_TOLERANCE_DEGREES = 0.5
 
-_DESCRIPTION, _MODALITY = "0008|103e", "0008|0060"
+_DESCRIPTION, _MODALITY, _STUDY = "0008|103e", "0008|0060", "0020|000d"
 _NO_IMAGES = {"SEG", "RTSTRUCT", "RTDOSE", "SR", "PR", "KO"}
 
 
@@ -28,6 +28,27 @@ class Series:
 
     files: tuple[Path, ...]
     geometry: Geometry
+
+
+@dataclass(frozen=True)
+class SeriesHeader:
+    """What a series of images says of itself, before its slices are looked at.
+
+    `slices` counts the files, or the frames where all are in one file.
+    """
+
+    folder: Path
+    uid: str
+    study_uid: str
+    modality: str
+    description: str
+    files: tuple[Path, ...]
+    slices: int
+
+    @property
+    def title(self) -> str:
+        """What a person calls the series."""
+        return f'({self.modality} "{self.description}", {len(self.files)} files)'
 
 
 @dataclass(frozen=True)
@@ -84,22 +105,36 @@ def find_series(folder: Path, uid: str | None = None) -> Series:
     return _stacked(_series_files(folder, uid), folder)
 
 
-def _series_files(folder: Path, uid: str | None) -> list[Path]:
-    """The files of the series, in no particular order."""
+def series_of_files(files: Sequence[Path]) -> Series:
+    """The slices in these files, wherever they lie. Raises as `find_series` does."""
+    return _stacked(list(files), files[0].parent)
+
+
+def series_in(folder: Path) -> list[SeriesHeader]:
+    """All series of images in a folder, not in those below it.
+
+    Raises `UnreadableImageError` when a file is damaged.
+    """
     ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     found = {each: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), each) for each in ids}
     _check_all_belong(folder, found)
-    titles = {each: title for each, files in found.items() if (title := _title(files))}
-    if not titles:
+    headers = (_header(folder, each, files) for each, files in found.items())
+    return [header for header in headers if header]
+
+
+def _series_files(folder: Path, uid: str | None) -> list[Path]:
+    """The files of the series, in no particular order."""
+    found = {header.uid: header for header in series_in(folder)}
+    if not found:
         raise UnreadableImageError(f"{folder} has no DICOM images: give an image file or a series' folder.")
-    listed = "; ".join(f"{each} {title}" for each, title in titles.items())
-    if uid is None and len(titles) > 1:
+    listed = "; ".join(f"{each} {header.title}" for each, header in found.items())
+    if uid is None and len(found) > 1:
         raise UnreadableImageError(
-            f"{folder} holds {len(titles)} series, choose one as {folder}#SeriesInstanceUID: {listed}."
+            f"{folder} holds {len(found)} series, choose one as {folder}#SeriesInstanceUID: {listed}."
         )
-    if uid is not None and uid not in titles:
+    if uid is not None and uid not in found:
         raise UnreadableImageError(f"{folder} has no series {uid}, it has: {listed}.")
-    return [Path(file) for file in found[uid or next(iter(titles))]]
+    return list(found[uid or next(iter(found))].files)
 
 
 def _check_all_belong(folder: Path, found: Mapping[str, Sequence[str]]) -> None:
@@ -113,19 +148,23 @@ def _check_all_belong(folder: Path, found: Mapping[str, Sequence[str]]) -> None:
                 raise UnreadableImageError(f"{file} is a damaged DICOM file: copy it again, or remove it.")
 
 
-def _title(files: Sequence[str]) -> str | None:
-    """What a person calls the series, or None when it holds no images."""
+def _header(folder: Path, uid: str, files: Sequence[str]) -> SeriesHeader | None:
+    """What the first file says of its series; None when that holds no images."""
     reader = sitk.ImageFileReader()
     try:
         reader.SetFileName(files[0])
         reader.ReadImageInformation()
     except RuntimeError:
         return None
-    modality, description = (
-        reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else ""
-        for key in (_MODALITY, _DESCRIPTION)
+    modality, description, study_uid = (
+        reader.GetMetaData(key).strip().strip("\0") if reader.HasMetaDataKey(key) else ""
+        for key in (_MODALITY, _DESCRIPTION, _STUDY)
     )
-    return None if modality in _NO_IMAGES else f'({modality} "{description}", {len(files)} files)'
+    if modality in _NO_IMAGES:
+        return None
+    slices = len(files) if len(files) > 1 else max(reader.GetSize()[2:], default=1)
+    paths = tuple(Path(file) for file in files)
+    return SeriesHeader(folder, uid, study_uid, modality, description, paths, slices)
 
 
 def _read_slice(file: Path) -> _Slice:

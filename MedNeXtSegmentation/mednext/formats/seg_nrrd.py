@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import SimpleITK as sitk
+
 from ..atomic import replacing
+from ..errors import UnreadableImageError
 from ..geometry import Geometry
 from ..labels import Label
 from ..segmentation import Segmentation
-from .image_files import to_image, write_verified
+from .image_files import reason, to_image, write_verified
 
 PROVENANCE_PREFIX = "MedNeXtSegmentation_"
 
@@ -29,6 +32,25 @@ def write_seg_nrrd(path: Path, segmentation: Segmentation) -> None:
         image.SetMetaData(key, value)
     with replacing(path) as temporary:
         write_verified(image, temporary, path)
+
+
+def read_provenance(path: Path) -> dict[str, str]:
+    """What `write_seg_nrrd` wrote of a segmentation's provenance; empty for a file that it did not write.
+
+    Slicer drops these words when it saves a segmentation: a file that was corrected there has none.
+    Raises `UnreadableImageError` when the file cannot be read.
+    """
+    reader = sitk.ImageFileReader()
+    try:
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise UnreadableImageError(f"{path} is damaged or no segmentation ({reason(error)}).") from error
+    return {
+        key.removeprefix(PROVENANCE_PREFIX): reader.GetMetaData(key)
+        for key in reader.GetMetaDataKeys()
+        if key.startswith(PROVENANCE_PREFIX)
+    }
 
 
 def seg_nrrd_header(segmentation: Segmentation) -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""Stand-in for `slicer.packaging`: asks the user as Slicer does, and leaves the installing to the test."""
+"""Stand-in for `slicer.packaging`: asks the user as Slicer does, and installs with `PythonSlicer`."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,20 @@ def pip_ensure(
         details = "\n".join(map(str, missing))
         if not slicer.util.confirmOkCancelDisplay(text, title, detailedText=details):
             raise RuntimeError("User declined package installation")
-    return pip_install([str(requirement) for requirement in missing], constraints, skip_packages)
+    pip_install([str(requirement) for requirement in missing], constraints, skip_packages)
+    return None
 
 
-def pip_install(requirements: Any, *_arguments: Any, **_options: Any) -> list[str] | None:
-    """A test replaces it: nothing is ever installed."""
-    raise NotImplementedError(f"the stand-in installs nothing: {requirements}")
+def pip_install(requirements: Any, *_arguments: Any, **_options: Any) -> None:
+    """By the pip of the `PythonSlicer` on the PATH, waiting for it; RuntimeError where there is none."""
+    words = shlex.split(requirements) if isinstance(requirements, str) else requirements
+    slicer.util.executePythonModule("pip", ["install", *words])
+
+
+def pip_uninstall(requirements: Any, *_arguments: Any, **_options: Any) -> None:
+    """As `pip_install`."""
+    words = shlex.split(requirements) if isinstance(requirements, str) else requirements
+    slicer.util.executePythonModule("pip", ["uninstall", *words, "--yes"])
 
 
 def _as_requirements(requirements: Any) -> list[Requirement]:

@@ -21,6 +21,7 @@ class ctkCollapsibleButton(contract_class("ctkCollapsibleButton")):
         self.setChecked(True)
         if arguments and isinstance(arguments[0], str):
             self.setText(arguments[0])
+        self.setSizePolicy(QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Preferred)
         self.setContentsMargins(0, self._bar_height(), 0, 0)
         self.toggled.connect(self._fold)
 

@@ -1,0 +1,93 @@
+"""All volumes of the scene, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+from mednext.batch import done, outcome, settled
+from mednext.batch_report import Report, Row
+from mednext.errors import GeometryError
+from mednext.labels import choose_labels
+from mednext.model import Model
+from mednext.recipe import recipe
+
+from ..run_options import RunOptions
+from ..scene.found_volumes import volumes_of
+from ..scene.provenance import ATTRIBUTE_PREFIX, provenance_of
+from .scene_volumes import SceneCase, Volume, casesOfScene
+
+Segment = Callable[[Sequence[Volume]], slicer.vtkMRMLSegmentationNode]
+
+
+@dataclass(frozen=True, eq=False)
+class SceneResult:
+    """What became of a case: a row of the report, and its segmentation if there is one."""
+
+    row: Row
+    segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
+
+
+def segmentCases(
+    model: Model,
+    options: RunOptions,
+    segment: Segment,
+    *,
+    again: bool = False,
+    reportFile: str | Path | None = None,
+    caseCallback: Callable[[int, int, Row], Any] | None = None,
+) -> list[SceneResult]:
+    """Segment all cases of Slicer's scene with `segment`; see `MedNeXtSegmentationLogic.segmentScene`."""
+    report = Report(Path(reportFile)) if reportFile else None
+    cases = casesOfScene(slicer.mrmlScene, model)
+    results: list[SceneResult] = []
+    for each in cases:
+        made: list[slicer.vtkMRMLSegmentationNode] = []
+        row = settled(each.case)
+        if row is None:
+            if not again:
+                made += _present(each, model, options)
+            row = outcome(each.case, lambda each=each, made=made: _segmented(each, made, segment))
+        results.append(SceneResult(row, made[0] if made else None))
+        if report:
+            report.put(row)
+        if caseCallback:
+            caseCallback(len(results), len(cases), row)
+    if report:
+        report.flush()
+    return results
+
+
+def _segmented(each: SceneCase, made: list[slicer.vtkMRMLSegmentationNode], segment: Segment) -> Row:
+    """The row of a case whose result is in `made`, or is put there now."""
+    if not made:
+        made.append(segment(each.volumes))
+    node = made[0]
+    volumes = volumes_of(node)
+    warning = "" if any(volumes.values()) else "No structure was found."
+    return done(each.case, node.GetName(), provenance_of(node), volumes, warning)
+
+
+def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[slicer.vtkMRMLSegmentationNode]:
+    """Segmentations of these volumes that are what this run would make."""
+    scene, first = each.volumes[0].GetScene(), each.volumes[0]
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    with suppress(GeometryError):  # a region that has no place there: the run says so
+        wanted = _recipe(model, options, first)
+        for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
+            node = scene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
+            told = {key: node.GetAttribute(ATTRIBUTE_PREFIX + key) or "" for key in wanted}
+            if told == wanted and node.GetNodeReference(role) is first:
+                yield node
+
+
+def _recipe(model: Model, options: RunOptions, volume: Volume) -> dict[str, str]:
+    """What the attributes of a result of this run would say."""
+    run = options.forEngine(model.name, volume)
+    structures = () if options.labels is None else choose_labels(model.labels, options.labels)
+    names = ", ".join(label.name for label in structures)
+    return {**recipe(model, run.folds, run.mirroring, None, run.roi), "structures": names}

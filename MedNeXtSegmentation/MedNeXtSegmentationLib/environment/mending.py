@@ -1,0 +1,81 @@
+"""Mending the environment: one go through all that has to be removed and installed."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import slicer
+from mednext.errors import MissingPackageError
+from slicer.i18n import tr as _
+
+from ..engine.worker_client import WorkerClient
+from .live_output import liveOutput
+from .remedy import Remedy, missingRequirements
+from .torch_extension import TorchExtension, torchIsInUse
+from .torch_remains import removeTorchRemains
+
+REQUESTER = "MedNeXtSegmentation"
+
+logger = logging.getLogger(__name__)
+
+
+def mend(
+    remedy: Remedy,
+    client: WorkerClient,
+    onStage: Callable[[str], None],
+    onLine: Callable[[str], None],
+) -> bool:
+    """Do what the remedy says; whether Slicer must be restarted before anything can be segmented.
+
+    For the main thread, in the handler of a click, after the user has agreed; the event loop goes on
+    meanwhile. onStage: gets what is being done. onLine: gets every line of pip's.
+
+    Raises:
+        MissingPackageError: something could not be installed.
+        OutputError: old files could not be removed.
+    """
+    client.shutdown()  # a file in use cannot be replaced on Windows
+    inUse = torchIsInUse()
+    with liveOutput(onLine):
+        if remedy.torch:
+            _mendTorch(remedy, onStage)
+        if remedy.packages:
+            onStage(_("Installing small packages"))
+            _installPackages()
+    importlib.invalidate_caches()
+    restart = bool(remedy.removeFrom) and inUse
+    if not restart:
+        client.prepare()
+    return restart
+
+
+def _mendTorch(remedy: Remedy, onStage: Callable[[str], None]) -> None:
+    extension = TorchExtension()
+    if not extension.isInstalled():
+        onStage(_("Installing Slicer's extension PyTorch"))
+        slicer.app.processEvents()
+        extension.installItself()
+    if remedy.removeFrom:
+        onStage(_("Removing the old PyTorch"))
+        extension.uninstallTorch()
+        removeTorchRemains(Path(remedy.removeFrom))
+    onStage(_("Downloading and installing PyTorch: some minutes"))
+    extension.installTorch()
+
+
+def _installPackages() -> None:
+    missing = missingRequirements()
+    if not missing:
+        return
+    try:
+        slicer.packaging.pip_ensure(missing, prompt_install=False, requester=REQUESTER)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        raise MissingPackageError(
+            _("{packages} could not be installed ({error}). Check the network connection.").format(
+                packages=", ".join(missing), error=error
+            )
+        ) from error

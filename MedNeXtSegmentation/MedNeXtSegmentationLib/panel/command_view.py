@@ -1,0 +1,180 @@
+"""What stands around a command of the engine, such as a download: progress, Cancel, and how it ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import slicer
+from mednext.errors import AlreadyInstalledError, Cancelled, MedNeXtError
+from slicer.i18n import tr as _
+
+from ..engine.background_run import BackgroundRun
+from ..engine.command import start_command
+
+logger = logging.getLogger(__name__)
+
+_MIB = 2**20
+_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class CommandWidgets:
+    """What a `CommandView` shows itself with: a widget that is there while a command runs, and its parts."""
+
+    progress: Any
+    bar: Any
+    stageLabel: Any
+    cancelButton: Any
+    errorLabel: Any
+    statusLabel: Any
+
+
+class CommandView:
+    """Runs one command at a time.
+
+    onChanged: is called when a command begins or has ended.
+    """
+
+    def __init__(self, widgets: CommandWidgets, onChanged: Callable[[], None]) -> None:
+        self._widgets = widgets
+        self._onChanged = onChanged
+        self._run: BackgroundRun | None = None
+        self._number = 0
+        self._arrived: tuple[float, int] | None = None  # when the first progress came, and how far it was
+        widgets.cancelButton.connect("clicked()", self.cancel)
+        widgets.progress.visible = False
+        self.say("")
+
+    @property
+    def running(self) -> bool:
+        """Whether a command is on its way."""
+        return self._run is not None
+
+    def start(
+        self, *arguments: str, stage: str, onDone: Callable[[dict[str, Any]], None], cancelled: str = ""
+    ) -> None:
+        """Begin `mednext ARGUMENTS`, unless another command is on its way.
+
+        stage: what is being done, until there is progress to tell.
+        onDone: gets the command's result.
+        cancelled: what to say when the user cancels.
+        """
+        if self._run:
+            return
+        self._number += 1
+        number = self._number
+        self.say("")
+        self._arrived = None
+        self._widgets.stageLabel.text = stage
+        self._widgets.bar.setRange(0, 0)
+        self._widgets.cancelButton.enabled = True
+
+        def ofThisCommand(callback: Callable[[Any], None]) -> Callable[[Any], None]:
+            return lambda what: callback(what) if number == self._number else None
+
+        def failed(error: Exception) -> None:
+            self._end()
+            if isinstance(error, AlreadyInstalledError) and _mayReplace(error):
+                self.start(*arguments, "--overwrite", stage=stage, onDone=onDone, cancelled=cancelled)
+            else:
+                self._tell(error, cancelled)
+
+        def done(document: dict[str, Any]) -> None:
+            self._end()
+            onDone(document)
+
+        self._run = BackgroundRun(
+            start_command(*arguments),
+            onProgress=ofThisCommand(self._showProgress),
+            onDone=ofThisCommand(done),
+            onError=ofThisCommand(failed),
+        )
+        self._widgets.progress.visible = True
+        self._onChanged()
+
+    def cancel(self) -> None:
+        """Ask the command to stop, which takes less than two seconds."""
+        if self._run:
+            self._widgets.cancelButton.enabled = False
+            self._widgets.stageLabel.text = _("Cancelling...")
+            self._run.cancel()
+
+    def abandon(self) -> None:
+        """Cancel, and hear no more of it: the panel is going away."""
+        if self._run:
+            self._run.cancel()
+        self._run = None
+        self._number += 1
+
+    def say(self, sentence: str, error: bool = False) -> None:
+        """Show a sentence, as an error or as a remark."""
+        for label, text in (
+            (self._widgets.errorLabel, sentence if error else ""),
+            (self._widgets.statusLabel, "" if error else sentence),
+        ):
+            label.text = text
+            label.visible = bool(text)
+
+    def _end(self) -> None:
+        self._run = None
+        self._widgets.progress.visible = False
+        self._onChanged()
+
+    def _tell(self, error: Exception, cancelled: str) -> None:
+        if isinstance(error, Cancelled):
+            self.say(cancelled or _("Cancelled. Nothing was changed."))
+            return
+        logger.error("A command of the engine failed: %s", error, exc_info=error)
+        if isinstance(error, MedNeXtError):
+            self.say(str(error), error=True)
+        else:
+            self.say(
+                _("A fault of this program: {error}. Details are in Slicer's log.").format(error=repr(error)),
+                error=True,
+            )
+
+    def _showProgress(self, event: dict[str, Any]) -> None:
+        if not self._widgets.cancelButton.enabled:  # it is being cancelled
+            return
+        done, total = event["done"], event["total"]
+        if not total:
+            self._widgets.stageLabel.text = _("{done:.0f} MiB").format(done=done / _MIB)
+        elif done >= total:
+            self._widgets.bar.setRange(0, 0)
+            self._widgets.stageLabel.text = _("Checking and installing")
+        else:
+            self._widgets.bar.setRange(0, _STEPS)
+            self._widgets.bar.setValue(int(_STEPS * done / total))
+            self._widgets.stageLabel.text = self._downloadText(done, total)
+
+    def _downloadText(self, done: int, total: int) -> str:
+        digits = 0 if total > 10 * _MIB else 1
+        text = _("{done:.{digits}f} of {total:.{digits}f} MiB").format(
+            done=done / _MIB, total=total / _MIB, digits=digits
+        )
+        now = time.monotonic()
+        if self._arrived is None:
+            self._arrived = now, done
+        begin, before = self._arrived
+        if done == before:
+            return text
+        return leftText(text, (now - begin) * (total - done) / (done - before))
+
+
+def leftText(text: str, remaining_s: float) -> str:
+    """What is being done, and how long it will take."""
+    if remaining_s < 90:
+        return _("{text}, about {seconds:.0f} s left").format(text=text, seconds=remaining_s)
+    return _("{text}, about {minutes:.0f} min left").format(text=text, minutes=remaining_s / 60)
+
+
+def _mayReplace(error: AlreadyInstalledError) -> bool:
+    """Ask whether the model that is there may go."""
+    sentence = str(error).partition(". ")[0]
+    return slicer.util.confirmYesNoDisplay(
+        _("{sentence}.\n\nReplace it?").format(sentence=sentence), windowTitle=_("Replace a model")
+    )

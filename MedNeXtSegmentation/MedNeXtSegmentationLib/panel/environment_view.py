@@ -1,0 +1,181 @@
+"""The section "Environment": check, mend, the time after which the device is freed, the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import qt
+import slicer
+from mednext.errors import MedNeXtError, MissingPackageError
+from slicer.i18n import tr as _
+
+from .. import settings
+from ..engine.worker_client import WorkerClient
+from ..environment.check import CheckResult, EnvironmentCheck
+from ..environment.findings import Finding, Level, findingsOf
+from ..environment.remedy import Remedy, TorchLook, lookAtTorch, missingRequirements, remedyFor
+from .mending_view import MendingView
+
+_POLL_MS = 100
+_PAUSE_S = 0.02
+_MARKS = {
+    Level.OK: ("\N{CHECK MARK}", "#2e7d32"),
+    Level.WARNING: ("!", "#b26a00"),
+    Level.ERROR: ("\N{MULTIPLICATION SIGN}", "#c62828"),
+}
+
+
+class EnvironmentView:
+    """Shows and mends what the engine needs; `prepareRun` leads through the first use.
+
+    onChanged: is called when mending begins or has ended.
+    mayMend: whether nothing else is on its way.
+
+    Attributes:
+        result: of the last check, or None.
+    """
+
+    def __init__(
+        self, ui: Any, client: WorkerClient, onChanged: Callable[[], None], mayMend: Callable[[], bool]
+    ) -> None:
+        self._ui = ui
+        self._client = client
+        self._mayMend = mayMend
+        self._check: EnvironmentCheck | None = None
+        self._afterCheck: Callable[[], None] | None = None
+        self.result: CheckResult | None = None
+        self.mending = MendingView(client, onChanged, self.showLog)
+        ui.checkButton.connect("clicked()", self.check)
+        ui.mendButton.connect("clicked()", self._mend)
+        ui.environmentButton.connect("contentsCollapsed(bool)", lambda _collapsed: self.showLog())
+        ui.idleBox.value = round(settings.IDLE_MINUTES.get())
+        ui.idleBox.connect("valueChanged(int)", self._onIdle)
+        client.release_after_s = settings.IDLE_MINUTES.get() * 60
+        self._say(_("Not checked yet."))
+        self._showStage("")
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being installed."""
+        return self.mending.running
+
+    def check(self, then: Callable[[], None] | None = None) -> None:
+        """Begin to check, unless a check is on its way; `then` is called after it."""
+        self._afterCheck = then
+        if self._check is None:
+            self._check = EnvironmentCheck()
+            self._showStage(_("Checking: PyTorch is imported in a process of its own"))
+            qt.QTimer.singleShot(_POLL_MS, self._poll)
+
+    def checkAndMend(self) -> None:
+        """Open the section, check, and mend what was found, if the user agrees."""
+        self._ui.advancedButton.collapsed = False
+        self._ui.environmentButton.collapsed = False
+        self.check(then=self._mend)
+
+    def prepareRun(self, onStage: Callable[[str], None]) -> str:
+        """Install what is missing, if the user agrees, before a run; the event loop goes on meanwhile.
+
+        Returns why no run can begin now, "" if one can. Raises `MedNeXtError` when something could not be
+        installed.
+        """
+        look = lookAtTorch()
+        remedy = Remedy(torch=look is TorchLook.ABSENT, packages=bool(missingRequirements()))
+        if look is TorchLook.STRANGE:
+            onStage(_("Checking PyTorch"))
+            remedy = self._remedyOf(self._wait())
+            if not remedy:
+                return self._worstFinding()
+        return self.mending.mend(remedy, onStage) if remedy else ""
+
+    def showLog(self) -> None:
+        """Show what the worker and pip said last."""
+        if not self._ui.environmentButton.collapsed:
+            self._ui.logText.plainText = "\n".join([*self._client.log(), *self.mending.lines])
+            bar = self._ui.logText.verticalScrollBar()
+            bar.value = bar.maximum
+
+    def _poll(self) -> None:
+        if self._check is None:  # somebody waited for it
+            return
+        if not self._check.finished:
+            qt.QTimer.singleShot(_POLL_MS, self._poll)
+            return
+        self._take()
+        then, self._afterCheck = self._afterCheck, None
+        if then:
+            then()
+
+    def _wait(self) -> CheckResult:
+        """The result of a check, the one on its way or a new one, with the event loop going on."""
+        check = self._check = self._check or EnvironmentCheck()
+        while not check.finished:
+            slicer.app.processEvents()
+            time.sleep(_PAUSE_S)
+        if self._check is check:
+            self._take()
+        assert self.result
+        return self.result
+
+    def _take(self) -> None:
+        """Show what the check that has finished found."""
+        assert self._check
+        self.result, self._check = self._check.result(), None
+        self._ui.findingsLabel.text = _table(findingsOf(self.result))
+        self._showStage("")
+        self.showLog()
+
+    def _mend(self) -> None:
+        remedy = self._remedyOf(self.result)
+        if not remedy or not self._mayMend():
+            return
+        try:
+            said = self.mending.mend(remedy, self._showStage)
+        except MedNeXtError as error:
+            self._showStage("")
+            self._say(str(error), Level.ERROR)
+            return
+        self._showStage("")
+        if said:
+            self._say(said, Level.WARNING)
+        else:
+            self.check()
+
+    def _onIdle(self, minutes: int) -> None:
+        settings.IDLE_MINUTES.set(float(minutes))
+        self._client.release_after_s = minutes * 60.0
+
+    def _showStage(self, stage: str) -> None:
+        ui = self._ui
+        ui.environmentStageLabel.text = stage
+        ui.environmentProgress.visible = bool(stage)
+        ui.checkButton.enabled = not stage
+        ui.mendButton.enabled = not stage and bool(self._remedyOf(self.result))
+
+    def _say(self, sentence: str, level: Level | None = None) -> None:
+        self._ui.findingsLabel.text = _table([Finding(level, sentence)]) if level else escape(sentence)
+
+    def _worstFinding(self) -> str:
+        assert self.result
+        worst = next(finding for finding in findingsOf(self.result))
+        raise MissingPackageError(f"{worst.text} {worst.remedy}")
+
+    @staticmethod
+    def _remedyOf(result: CheckResult | None) -> Remedy:
+        return remedyFor(findingsOf(result), result.facts.site_packages) if result else Remedy()
+
+
+def _table(findings: Sequence[Finding]) -> str:
+    """Rich text: a mark, a sentence, and below it what to do."""
+    rows = []
+    for finding in findings:
+        mark, color = _MARKS[finding.level]
+        remedy = f"<br><i>{escape(finding.remedy)}</i>" if finding.remedy else ""
+        rows.append(
+            f'<tr><td style="color: {color}; padding-right: 6px"><b>{mark}</b></td>'
+            f"<td>{escape(finding.text)}{remedy}</td></tr>"
+        )
+    return f'<table cellspacing="0" cellpadding="2">{"".join(rows)}</table>'

@@ -1,0 +1,60 @@
+"""Whether the shown frame of a sequence is segmented, or all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..sequences.frames import sequenceShownBy
+from ..sequences.sequence_place import shownSegmentation
+from .parameters import MedNeXtSegmentationParameterNode
+
+Volume = slicer.vtkMRMLScalarVolumeNode
+
+
+class FramesChoice:
+    """The check box, which is there when a chosen volume is the frame of a sequence."""
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+        self._parameters: MedNeXtSegmentationParameterNode | None = None
+        self._nodes: list[Volume | None] = []
+
+    def show(self, nodes: Sequence[Volume | None], parameters: MedNeXtSegmentationParameterNode) -> None:
+        """Show what can be chosen for these volumes."""
+        self._nodes, self._parameters = list(nodes), parameters
+        sequence = next(filter(None, map(sequenceShownBy, nodes)), None)
+        box = self._ui.allFramesBox
+        box.visible = sequence is not None
+        if sequence is not None:
+            box.text = _("All {count} frames of the sequence").format(count=sequence.GetNumberOfDataNodes())
+        for widget in (self._ui.segmentationSelector, self._ui.uncertaintyBox):
+            widget.enabled = not self._all
+
+    @property
+    def _all(self) -> bool:
+        shows = any(sequenceShownBy(node) is not None for node in self._nodes)
+        return shows and self._parameters is not None and self._parameters.allFrames
+
+    def inputs(self) -> list[Any]:
+        """What is to be segmented: the volumes, or the sequences whose frames they are."""
+        if not self._all:
+            return list(self._nodes)
+        return [sequenceShownBy(node) or node for node in self._nodes]
+
+    def options(self, options: dict[str, Any], onDone: Callable[[Any], None]) -> dict[str, Any]:
+        """The options of the run; a sequence goes into no segmentation that is there.
+
+        `onDone` gets a segmentation of the scene, also from a sequence.
+        """
+        if not self._all:
+            return {**options, "onDone": onDone}
+        return {
+            **options,
+            "segmentationNode": None,
+            "uncertainty": False,
+            "onDone": lambda sequence: onDone(shownSegmentation(sequence)),
+        }

@@ -1,0 +1,140 @@
+"""How much memory a run will take, and how much there is: a line among the options, and warnings."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from mednext.devices import Accelerator
+from mednext.errors import MedNeXtError
+from mednext.free_memory import free_disk, free_memory
+from mednext.memory_plan import DeviceKind, MemoryPlan, PlannedRun, plan_memory
+from mednext.model import Model
+from slicer.i18n import tr as _
+
+from ..engine.worker_client import shared_client
+from ..run_options import RunOptions
+from ..scene.roi_from_node import roi_from_node
+from ..scene.volume_from_node import channels_from_nodes
+
+_WAIT_MS = 1000
+_MOST_WAITS = 60  # torch takes seconds to start; where it is broken, nobody waits for ever
+_USABLE = 0.9  # of a card's memory; the screen and other programs have some
+
+
+class MemoryView:
+    """The row "Memory" of the advanced options.
+
+    onKnown: is called when the engine has told which devices there are.
+    """
+
+    def __init__(self, ui: Any, onKnown: Callable[[], None]) -> None:
+        self._ui = ui
+        self._onKnown = onKnown
+        self._waits = 0
+        self._waiting = False
+        self._say("")
+
+    def check(
+        self, model: Model, nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], options: RunOptions
+    ) -> tuple[str, ...]:
+        """Show the plan of a run, and return sentences on what there is too little of."""
+        accelerators = shared_client().accelerators()
+        if accelerators is None:
+            self._waitForEngine()
+        device = _device(options.device, accelerators or ())
+        try:
+            plan = _plan(model, nodes, options, device)
+        except MedNeXtError:  # the other checks say what is wrong
+            self._say("")
+            return ()
+        self._say(" ".join(_sentences(plan, device)))
+        return tuple(_shortages(plan, device, options))
+
+    def hide(self) -> None:
+        """Nothing can run."""
+        self._say("")
+
+    def _say(self, text: str) -> None:
+        self._ui.memoryLabel.text = text
+        for widget in (self._ui.memoryTitle, self._ui.memoryLabel):
+            widget.visible = bool(text)
+
+    def _waitForEngine(self) -> None:
+        if not self._waiting and self._waits < _MOST_WAITS:
+            self._waiting = True
+            self._waits += 1
+            qt.QTimer.singleShot(_WAIT_MS, self._askAgain)
+
+    def _askAgain(self) -> None:
+        self._waiting = False
+        if shared_client().accelerators() is None:
+            self._waitForEngine()
+        else:
+            self._onKnown()
+
+
+def _device(chosen: str, accelerators: Sequence[Accelerator]) -> Accelerator | None:
+    """The device that a run takes; None for the CPU."""
+    wanted = [device for device in accelerators if chosen in ("auto", device.name)]
+    return wanted[0] if wanted else None
+
+
+def _plan(
+    model: Model,
+    nodes: Sequence[slicer.vtkMRMLScalarVolumeNode],
+    options: RunOptions,
+    device: Accelerator | None,
+) -> MemoryPlan:
+    channels = channels_from_nodes(nodes)
+    kind: DeviceKind = "cpu" if device is None else "mps" if device.name == "mps" else "cuda"
+    return plan_memory(
+        model,
+        PlannedRun(
+            channels[0].geometry,
+            tuple(channel.array.itemsize for channel in channels),
+            len(model.folds if options.folds is None else options.folds),
+            kind,
+            roi_from_node(options.roiNode, nodes[0]) if options.roiNode else None,
+            options.uncertainty,
+        ),
+    )
+
+
+def _sentences(plan: MemoryPlan, device: Accelerator | None) -> Iterator[str]:
+    free = free_memory()
+    if free is None:
+        yield _("About {need}.").format(need=_gb(plan.host))
+    else:
+        yield _("About {need}; {free} are free.").format(need=_gb(plan.host), free=_gb(free))
+    if device and plan.device:
+        yield _("On {device} about {need} of {total}.").format(
+            device=device.title, need=_gb(plan.device), total=_gb(device.memory_bytes)
+        )
+
+
+def _shortages(plan: MemoryPlan, device: Accelerator | None, options: RunOptions) -> Iterator[str]:
+    smaller = _("limit the run to a smaller region") if options.roiNode else _("limit the run to a region")
+    free, folder = free_memory(), Path(tempfile.gettempdir())
+    if free is not None and plan.host > free:
+        yield _(
+            "The run needs about {need} of memory, and {free} are free: close other programs, or {smaller}."
+        ).format(need=_gb(plan.host), free=_gb(free), smaller=smaller)
+    if device and plan.device > _USABLE * device.memory_bytes:
+        yield _(
+            "The run needs about {need} on {device}, which has {total}: it may go on on the CPU, which takes "
+            "much longer. To avoid that, {smaller}."
+        ).format(need=_gb(plan.device), device=device.title, total=_gb(device.memory_bytes), smaller=smaller)
+    left = free_disk(folder)
+    if left is not None and plan.disk > left:
+        yield _(
+            "The run needs {need} for temporary files, and {folder} has {free} left: free space there."
+        ).format(need=_gb(plan.disk), folder=folder, free=_gb(left))
+
+
+def _gb(size: int) -> str:
+    return _("{size:.1f} GB").format(size=size / 1e9)

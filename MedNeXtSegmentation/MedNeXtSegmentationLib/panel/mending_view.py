@@ -1,0 +1,69 @@
+"""One question, one busy bar with a stage, and then PyTorch and what else is missing are there."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+
+import slicer
+from mednext.errors import MedNeXtError, MissingPackageError
+from slicer.i18n import tr as _
+
+from ..engine.worker_client import WorkerClient
+from ..environment.mending import mend
+from ..environment.remedy import Remedy, question
+
+logger = logging.getLogger(__name__)
+
+_KEPT_LINES = 300
+
+
+class MendingView:
+    """Mends once at a time.
+
+    onChanged: is called when mending begins or has ended.
+    onLine: is called for every line that pip says.
+
+    Attributes:
+        running: whether something is being installed.
+        lines: what pip said last.
+    """
+
+    def __init__(
+        self, client: WorkerClient, onChanged: Callable[[], None], onLine: Callable[[], None]
+    ) -> None:
+        self._client = client
+        self._onChanged = onChanged
+        self._onLine = onLine
+        self.running = False
+        self.lines: deque[str] = deque(maxlen=_KEPT_LINES)
+
+    def mend(self, remedy: Remedy, onStage: Callable[[str], None]) -> str:
+        """Ask, and mend; returns what the user has to know afterwards, "" when all is well.
+
+        The event loop runs meanwhile. Raises `MedNeXtError` when something could not be mended.
+        """
+        if slicer.app.testingEnabled():  # a question would be answered by itself
+            raise MissingPackageError(_("Nothing is installed while Slicer tests itself."))
+        if self.running or not slicer.util.confirmOkCancelDisplay(
+            question(remedy), _("MedNeXt Segmentation")
+        ):
+            return _("Nothing was installed. You will be asked again when you segment.")
+        self.running = True
+        self._onChanged()
+        try:
+            restart = mend(remedy, self._client, onStage, self._keep)
+        except MedNeXtError as error:
+            logger.error("Mending failed: %s", error, exc_info=error)
+            raise
+        finally:
+            self.running = False
+            self._onChanged()
+        if restart:
+            return _("Everything is installed. Restart Slicer: another module still uses the old PyTorch.")
+        return ""
+
+    def _keep(self, line: str) -> None:
+        self.lines.append(line)
+        self._onLine()

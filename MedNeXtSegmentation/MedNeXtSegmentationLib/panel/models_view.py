@@ -1,0 +1,221 @@
+"""The section Models: what is installed, import, export, removal, and the folder of it all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from mednext.errors import OutputError
+from slicer.i18n import tr as _
+
+from .. import settings
+from ..models_folder import changeModelsFolder, isSetOutside
+from .checkpoint_form import CheckpointForm
+from .command_view import CommandView, CommandWidgets
+from .task_card import sizeText
+from .task_choices import TaskChoice
+
+_MOST_ROWS = 8  # more than these scroll
+_CHECKPOINT_FILES = (".pt", ".pth")
+
+
+class ModelsView:
+    """Looks after the installed models.
+
+    onChanged: gets the name of a model that has just been installed, or None when others came or went.
+    """
+
+    def __init__(self, ui: Any, onChanged: Callable[[str | None], None]) -> None:
+        self._ui = ui
+        self._onChanged = onChanged
+        self._installed: list[TaskChoice] = []
+        widgets = CommandWidgets(
+            ui.modelsProgress,
+            ui.modelsBar,
+            ui.modelsStageLabel,
+            ui.modelsCancelButton,
+            ui.modelsErrorLabel,
+            ui.modelsStatusLabel,
+        )
+        self.command = CommandView(widgets, self._update)
+        self.checkpointForm = CheckpointForm(ui, self._importCheckpoint)
+        header = ui.modelsTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.highlightSections = False
+        ui.modelsTable.verticalHeader().hide()
+        ui.modelsTable.connect("itemSelectionChanged()", self._update)
+        for button, slot in (
+            (ui.importFileButton, self._importFile),
+            (ui.importFolderButton, self._importFolder),
+            (ui.exportModelButton, self._export),
+            (ui.removeModelButton, self._remove),
+            (ui.refreshButton, self._refresh),
+            (ui.chooseFolderButton, self._chooseFolder),
+            (ui.defaultFolderButton, lambda: self._changeFolder("")),
+        ):
+            button.connect("clicked()", slot)
+
+    def show(self, choices: Sequence[TaskChoice]) -> None:
+        """Show the installed models among these, and the folder."""
+        installed = [choice for choice in choices if choice.model]
+        if installed != self._installed:
+            self._installed = installed
+            self._fillTable()
+        self.checkpointForm.setTasks(list({c.task.name: c.task for c in choices if c.task}.values()))
+        self._update()
+
+    def askForCheckpoint(self, task: str) -> None:
+        """Open the section for a user who has weights of a task: a folder, or a file of MONAI."""
+        self._ui.modelsButton.collapsed = False
+        self._importFolder(task)
+
+    def _fillTable(self) -> None:
+        table = self._ui.modelsTable
+        table.setRowCount(len(self._installed))
+        for row, choice in enumerate(self._installed):
+            texts = (choice.name, choice.model.version, choice.model.task, sizeText(choice.bytes))
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(_tooltip(choice))
+                table.setItem(row, column, item)
+        table.clearSelection()
+        table.resizeRowsToContents()
+        rows = sum(table.rowHeight(row) for row in range(min(len(self._installed), _MOST_ROWS)))
+        table.setFixedHeight(table.horizontalHeader().sizeHint.height() + rows + 4)
+
+    def _selected(self) -> TaskChoice | None:
+        row = self._ui.modelsTable.currentRow()
+        isSelected = bool(self._ui.modelsTable.selectedItems())
+        return self._installed[row] if isSelected and row < len(self._installed) else None
+
+    def _update(self) -> None:
+        from mednext.catalog_source import URL_VARIABLE
+        from mednext.store import models_folder
+
+        ui, selected, running = self._ui, self._selected(), self.command.running
+        for button in (
+            ui.importFileButton,
+            ui.importFolderButton,
+            ui.refreshButton,
+            ui.importCheckpointButton,
+        ):
+            button.enabled = not running
+        ui.exportModelButton.enabled = bool(selected) and not running
+        ui.removeModelButton.enabled = bool(selected) and not running and not selected.shipped
+        ui.removeModelButton.toolTip = (
+            _("This model comes with the extension and cannot be removed.")
+            if selected and selected.shipped
+            else _("Delete the chosen model from this computer.")
+        )
+        ui.refreshButton.visible = bool(os.environ.get(URL_VARIABLE))
+        ui.modelsFolderEdit.text = ui.modelsFolderEdit.toolTip = str(models_folder())
+        ui.folderVariableLabel.visible = isSetOutside()
+        ui.chooseFolderButton.visible = not isSetOutside()
+        ui.chooseFolderButton.enabled = not running
+        ui.defaultFolderButton.visible = not isSetOutside()
+        ui.defaultFolderButton.enabled = bool(settings.MODELS_FOLDER.get()) and not running
+
+    def _importFile(self) -> None:
+        path = qt.QFileDialog.getOpenFileName(
+            self._ui.modelsButton,
+            _("Import a model"),
+            "",
+            _("Models (*.zip)") + ";;" + _("MONAI weights (*.pt *.pth)"),
+        )
+        if path and Path(path).suffix.lower() in _CHECKPOINT_FILES:
+            self.checkpointForm.ask(path)
+        elif path:
+            self._install(path)
+
+    def _importFolder(self, task: str = "") -> None:
+        path = qt.QFileDialog.getExistingDirectory(self._ui.modelsButton, _("Import a model"), "")
+        if path and (Path(path) / "model.json").is_file():
+            self._install(path)
+        elif path:
+            self.checkpointForm.ask(path, task)
+
+    def _install(self, path: str) -> None:
+        self.command.start(
+            "models", "install", path, stage=_("Checking and installing"), onDone=self._installedOne
+        )
+
+    def _importCheckpoint(self, arguments: Sequence[str]) -> None:
+        self.command.start(*arguments, stage=_("Reading the checkpoint"), onDone=self._installedOne)
+
+    def _installedOne(self, document: dict[str, Any]) -> None:
+        self.checkpointForm.close()
+        model = document["model"]
+        self.command.say(
+            _('"{name}", version {version}, was installed.').format(
+                name=model["name"], version=model["version"]
+            )
+        )
+        self._onChanged(model["name"])
+
+    def _export(self) -> None:
+        choice = self._selected()
+        proposed = f"{choice.name}-{choice.model.version}.zip"
+        path = qt.QFileDialog.getSaveFileName(
+            self._ui.modelsButton, _("Export a model"), proposed, _("Models (*.zip)")
+        )
+        if not path:
+            return
+        path = path if path.lower().endswith(".zip") else f"{path}.zip"
+        self.command.start(
+            "models",
+            "export",
+            choice.name,
+            path,
+            "--overwrite",  # the file dialog has asked
+            stage=_("Packing"),
+            onDone=lambda document: self.command.say(_("Exported to {file}.").format(file=document["file"])),
+        )
+
+    def _remove(self) -> None:
+        choice = self._selected()
+        question = _('Remove the model "{name}" ({size}) from this computer?').format(
+            name=choice.name, size=sizeText(choice.bytes)
+        )
+        if slicer.util.confirmYesNoDisplay(question, windowTitle=_("Remove a model")):
+            self.command.start("models", "remove", choice.name, stage=_("Removing"), onDone=self._removedOne)
+
+    def _removedOne(self, document: dict[str, Any]) -> None:
+        self.command.say(_('"{name}" was removed.').format(name=document["removed"]))
+        self._onChanged(None)
+
+    def _refresh(self) -> None:
+        self.command.start("models", "list", stage=_("Asking for new models"), onDone=self._refreshed)
+
+    def _refreshed(self, document: dict[str, Any]) -> None:
+        count = len({name for task in document["tasks"] for name in task["published"]})
+        self.command.say(_("Published models: {count}.").format(count=count))
+        self._onChanged(None)
+
+    def _chooseFolder(self) -> None:
+        from mednext.store import models_folder
+
+        folder = qt.QFileDialog.getExistingDirectory(
+            self._ui.modelsButton, _("Keep models in"), str(models_folder())
+        )
+        if folder:
+            self._changeFolder(folder)
+
+    def _changeFolder(self, folder: str) -> None:
+        try:
+            changeModelsFolder(folder)
+        except OutputError as error:
+            self.command.say(str(error), error=True)
+            return
+        self.command.say("")
+        self._onChanged(None)
+
+
+def _tooltip(choice: TaskChoice) -> str:
+    if choice.shipped:
+        return _("{name}: {title}. Comes with the extension.").format(name=choice.name, title=choice.title)
+    return _("{name}: {title}").format(name=choice.name, title=choice.title)

@@ -1,0 +1,137 @@
+"""What a run makes: into which segmentation, which structures, and whether with its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+import slicer
+from mednext.errors import MedNeXtError
+from mednext.labels import Label
+from mednext.model import Model
+from slicer.i18n import tr as _
+
+from ..scene.our_segments import our_segments
+from ..scene.result_grid import grid_in_segmentation
+from .parameters import MedNeXtSegmentationParameterNode
+
+_MOST_ROWS = 8  # more than these scroll
+_MOST_NAMES = 4
+
+
+class OutputView:
+    """The group "Output". The selector and the check box are bound to the parameter node by themselves.
+
+    onLeftOut: gets the label values of the structures that are not wanted, when the user changes them.
+    """
+
+    def __init__(self, ui: Any, onLeftOut: Callable[[list[int]], None]) -> None:
+        self._ui = ui
+        self._onLeftOut = onLeftOut
+        self._labels: tuple[Label, ...] = ()
+        self._showing = False
+        ui.structuresButton.connect("toggled(bool)", self._unfold)
+        ui.structuresList.connect("itemChanged(QListWidgetItem*)", self._onItem)
+        ui.allStructuresButton.connect("clicked()", lambda: self._onLeftOut([]))
+        ui.noStructuresButton.connect("clicked()", lambda: self._onLeftOut(self._values()))
+        self._unfold(False)
+
+    def show(self, model: Model | None, parameters: MedNeXtSegmentationParameterNode) -> None:
+        """Show what is chosen for this model."""
+        self._ui.outputGroup.visible = model is not None
+        if model is None:
+            return
+        self._listStructures(model.labels)
+        self._check(parameters.leftOut)
+        several = len(model.labels) > 1
+        self._ui.structuresLabel.visible = self._ui.structuresButton.visible = several
+        self._unfold(self._ui.structuresButton.checked)
+        wanted = wantedValues(model, parameters)
+        node = parameters.segmentation
+        self._ui.replacedLabel.visible = node is not None
+        self._ui.replacedLabel.text = _whatHappens(node, model, wanted) if node else ""
+
+    def problem(
+        self,
+        model: Model,
+        parameters: MedNeXtSegmentationParameterNode,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+    ) -> str:
+        """Why the result could not be put where it shall go, or ""."""
+        if not wantedValues(model, parameters):
+            return _("Choose at least one structure.")
+        if parameters.segmentation is not None:
+            try:
+                grid_in_segmentation(parameters.segmentation, volume)
+            except MedNeXtError as error:
+                return str(error)
+        return ""
+
+    def _values(self) -> list[int]:
+        return [label.value for label in self._labels]
+
+    def _listStructures(self, labels: Sequence[Label]) -> None:
+        """Fill the list anew, unless it is that of these labels."""
+        if tuple(labels) == self._labels:
+            return
+        self._labels = tuple(labels)
+        structures = self._ui.structuresList
+        self._showing = True
+        structures.clear()
+        for label in labels:
+            item = qt.QListWidgetItem(label.name)
+            item.setToolTip(label.name)
+            item.setData(qt.Qt.DecorationRole, qt.QColor(*label.color))
+            item.setCheckState(qt.Qt.Checked)
+            structures.addItem(item)
+        self._showing = False
+        rows = min(len(labels), _MOST_ROWS)
+        structures.setFixedHeight(rows * max(structures.sizeHintForRow(0), 18) + 4)
+
+    def _check(self, leftOut: Sequence[int]) -> None:
+        self._showing = True
+        for row, label in enumerate(self._labels):
+            wanted = label.value not in leftOut
+            self._ui.structuresList.item(row).setCheckState(qt.Qt.Checked if wanted else qt.Qt.Unchecked)
+        self._showing = False
+        total = len(self._labels)
+        chosen = sum(label.value not in leftOut for label in self._labels)
+        text = _("All {total}") if chosen == total else _("{chosen} of {total}")
+        self._ui.structuresButton.text = text.format(chosen=chosen, total=total)
+
+    def _onItem(self, _item: qt.QListWidgetItem) -> None:
+        if self._showing:
+            return
+        rows = enumerate(self._labels)
+        items = [(label, self._ui.structuresList.item(row)) for row, label in rows]
+        self._onLeftOut([label.value for label, item in items if item.checkState() != qt.Qt.Checked])
+
+    def _unfold(self, on: bool) -> None:
+        self._ui.structuresWidget.visible = on and len(self._labels) > 1
+        self._ui.structuresButton.arrowType = qt.Qt.DownArrow if on else qt.Qt.RightArrow
+
+
+def wantedValues(model: Model, parameters: MedNeXtSegmentationParameterNode) -> list[int]:
+    """The label values of the structures that shall be made."""
+    return [label.value for label in model.labels if label.value not in parameters.leftOut]
+
+
+def _whatHappens(node: slicer.vtkMRMLSegmentationNode, model: Model, wanted: Sequence[int]) -> str:
+    segmentation = node.GetSegmentation()
+    names = [
+        segmentation.GetSegment(segment_id).GetName()
+        for value, segment_id in our_segments(segmentation, model.name).items()
+        if value in wanted
+    ]
+    if not names:
+        return _("Nothing in it is replaced; the structures are added.")
+    shown = ", ".join(names[:_MOST_NAMES])
+    if len(names) > _MOST_NAMES:
+        shown = _("{names} and {more} more").format(names=shown, more=len(names) - _MOST_NAMES)
+    total = segmentation.GetNumberOfSegments()
+    if len(names) == total:
+        return _("Replaces all of its segments: {names}.").format(names=shown)
+    return _("Replaces {count} of its {total} segments: {names}. The others stay.").format(
+        count=len(names), total=total, names=shown
+    )

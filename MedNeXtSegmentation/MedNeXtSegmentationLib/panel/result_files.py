@@ -1,0 +1,141 @@
+"""The buttons that write files of a result: Export, and Add to training set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from mednext.errors import MissingPackageError, OutputError
+from slicer.i18n import tr as _
+
+from .. import settings
+from ..engine.background_run import BackgroundRun
+from ..engine.run import Run
+from ..scene.exported_segments import FORMATS, export_segments
+from ..scene.training_data import prepare_training_case
+from .result_messages import ResultMessages
+
+_HIGHDICOM = "highdicom>=0.22,<1"
+
+
+class ResultFiles:
+    """Asks where to, copies from the scene what is needed, and lets a thread write it."""
+
+    def __init__(self, ui: Any, messages: ResultMessages) -> None:
+        self._ui = ui
+        self._messages = messages
+        self._node: slicer.vtkMRMLSegmentationNode | None = None
+        self._writing: BackgroundRun | None = None
+        ui.exportButton.connect("clicked()", messages.guard(self._export))
+        ui.trainingButton.connect("clicked()", messages.guard(self._addToTrainingSet))
+
+    @property
+    def writing(self) -> bool:
+        """Whether a file is being written."""
+        return self._writing is not None and self._writing.running
+
+    def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Offer the buttons for a result."""
+        self._node = node
+
+    def _export(self) -> None:
+        filters = [f"{_title(suffix)} (*{suffix})" for suffix in FORMATS]
+        start = Path(settings.EXPORT_FOLDER.get()) / _fileName(self._node.GetName())
+        answer = qt.QFileDialog.getSaveFileName(
+            self._ui.exportButton, _("Export segmentation"), str(start), ";;".join(filters)
+        )
+        path = _withSuffix(answer)
+        if path is None:
+            return
+        settings.EXPORT_FOLDER.set(str(path.parent))
+        if path.name.lower().endswith(".dcm"):
+            _ensureHighdicom()
+        self._write(export_segments(self._node, path), _exported)
+
+    def _addToTrainingSet(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(
+            self._ui.trainingButton, _("Folder of the training set"), settings.TRAINING_SET_FOLDER.get()
+        )
+        if not folder:
+            return
+        settings.TRAINING_SET_FOLDER.set(str(folder))
+        self._write(prepare_training_case(self._node, Path(folder)), _added)
+
+    def _write(self, work: Callable[[], Any], told: Callable[[Any], str]) -> None:
+        self._enable(False)
+        self._messages.say(_("Writing..."))
+
+        def done(outcome: Any) -> None:
+            self._enable(True)
+            self._messages.say(told(outcome))
+
+        def failed(error: Exception) -> None:
+            self._enable(True)
+            self._messages.fail(error)
+
+        self._writing = BackgroundRun(Run(lambda _run: work()), onDone=done, onError=failed)
+
+    def _enable(self, on: bool) -> None:
+        self._ui.exportButton.enabled = self._ui.trainingButton.enabled = on
+
+
+def _title(suffix: str) -> str:
+    return {
+        ".seg.nrrd": _("Slicer segmentation"),
+        ".nii.gz": _("NIfTI labelmap"),
+        ".nrrd": _("NRRD labelmap"),
+        ".dcm": _("DICOM segmentation"),
+    }[suffix]
+
+
+def _fileName(name: str) -> str:
+    """A node's name without what file systems do not take."""
+    kept = "".join("_" if each in '<>:"/\\|?*' or ord(each) < 32 else each for each in name)
+    return kept.strip(" .") + next(iter(FORMATS))
+
+
+def _withSuffix(answer: Any) -> Path | None:
+    """The path that was chosen, None for none; Qt gives the text alone, or with the filter.
+
+    Raises `OutputError` where a suffix must be added and the file is there: the dialog has not asked.
+    """
+    name = answer[0] if isinstance(answer, tuple) else answer
+    if not name:
+        return None
+    path = Path(name)
+    if any(path.name.lower().endswith(suffix) for suffix in FORMATS):
+        return path
+    path = path.with_name(path.name + next(iter(FORMATS)))
+    if path.exists():
+        raise OutputError(f"{path.name} is there already: choose it in the dialog to replace it.")
+    return path
+
+
+def _ensureHighdicom() -> None:
+    """Install the one package that writes DICOM segmentations, after a question."""
+    import slicer.packaging
+
+    try:
+        slicer.packaging.pip_ensure(_HIGHDICOM, requester="MedNeXtSegmentation")
+    except RuntimeError as error:
+        raise MissingPackageError(
+            "Without the package highdicom no DICOM segmentation can be written: choose another format, or "
+            "let it be installed."
+        ) from error
+
+
+def _exported(files: list[Path]) -> str:
+    names = ", ".join(file.name for file in files)
+    return _("Written: {names} in {folder}").format(names=names, folder=str(files[0].parent))
+
+
+def _added(case: Any) -> str:
+    text = _("Added as {case} in {folder}").format(case=case.name, folder=str(case.folder))
+    if not case.resampled:
+        return text
+    return _("{text}. On the grid of the first image now: {names}").format(
+        text=text, names=", ".join(case.resampled)
+    )

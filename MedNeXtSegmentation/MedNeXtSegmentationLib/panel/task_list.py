@@ -1,0 +1,88 @@
+"""The list of models and tasks, and the search above it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from .task_choices import TaskChoice
+
+
+class TaskList:
+    """Shows those rows that have all words of the search.
+
+    onChosen: gets the name of the row that the user chose, or that is the first one that was searched for.
+    """
+
+    def __init__(self, ui: Any, onChosen: Callable[[str], None]) -> None:
+        self._ui = ui
+        self._onChosen = onChosen
+        self._choices: Sequence[TaskChoice] = ()
+        self._name = ""
+        ui.searchBox.connect("textChanged(QString)", self._onSearched)
+        ui.taskBox.connect("currentIndexChanged(int)", self._onRow)
+        self._fill()
+
+    def setChoices(self, choices: Sequence[TaskChoice]) -> None:
+        """Offer these, without a word to `onChosen`."""
+        self._choices = choices
+        self._fill()
+
+    def select(self, name: str) -> None:
+        """Show this row, or none where there is no such; a search that hides it is given up."""
+        self._name = name
+        there = any(choice.name == name for choice in self._choices)
+        if there and self._ui.taskBox.findData(name) < 0:
+            self._ui.searchBox.clear()
+        self._showRow()
+
+    def setEnabled(self, enabled: bool) -> None:
+        """While a run is on its way the choice stays as it is."""
+        self._ui.taskBox.enabled = enabled
+        self._ui.searchBox.enabled = enabled
+
+    def _onSearched(self, _text: str) -> None:
+        found = self._fill()
+        if found and self._name not in {choice.name for choice in found}:
+            self._onChosen(found[0].name)
+
+    def _fill(self) -> list[TaskChoice]:
+        """Fill the box with what is searched for; returns that, or nothing where the search is in vain."""
+        words = self._ui.searchBox.text
+        found = [choice for choice in self._choices if choice.matches(words)]
+        box = self._ui.taskBox
+        wasBlocked = box.blockSignals(True)
+        box.clear()
+        for choice in found or self._choices:
+            box.addItem(_rowText(choice), choice.name)
+        box.blockSignals(wasBlocked)
+        self._showRow()
+        label = self._ui.searchLabel
+        label.visible = bool(words.strip())
+        if found:
+            label.text = _("{found} of {total} match.").format(found=len(found), total=len(self._choices))
+        else:
+            label.text = _('Nothing matches "{words}".').format(words=words.strip())
+        return found
+
+    def _showRow(self) -> None:
+        box = self._ui.taskBox
+        wasBlocked = box.blockSignals(True)
+        box.setCurrentIndex(box.findData(self._name))
+        box.blockSignals(wasBlocked)
+        title = next((choice.title for choice in self._choices if choice.name == self._name), "")
+        box.toolTip = title or _("What to segment, and with which model.")
+
+    def _onRow(self, index: int) -> None:
+        if index >= 0:
+            self._onChosen(self._ui.taskBox.itemData(index))
+
+
+def _rowText(choice: TaskChoice) -> str:
+    if choice.model:
+        return choice.title
+    if choice.published:
+        return _("Download: {title}").format(title=choice.title)
+    return _("No weights: {title}").format(title=choice.title)

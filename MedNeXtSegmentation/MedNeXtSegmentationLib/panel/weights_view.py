@@ -1,0 +1,152 @@
+"""The weights of what is chosen: how to come by them, the download, the import of a zip file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from . import terms_of_use
+from .command_view import CommandView, CommandWidgets
+from .task_card import sizeText
+from .task_choices import TaskChoice
+
+
+class WeightsView:
+    """The section below the card; hidden where the weights are there and none newer are published.
+
+    onInstalled: gets the name of a model that has just been installed.
+    askForCheckpoint: gets the name of a task for which the user has weights of another program.
+    """
+
+    def __init__(
+        self, ui: Any, onInstalled: Callable[[str], None], askForCheckpoint: Callable[[str], None]
+    ) -> None:
+        self._ui = ui
+        self._onInstalled = onInstalled
+        self._choice: TaskChoice | None = None
+        self._doing = ""
+        widgets = CommandWidgets(
+            ui.weightsProgress,
+            ui.weightsBar,
+            ui.weightsStageLabel,
+            ui.weightsCancelButton,
+            ui.weightsErrorLabel,
+            ui.weightsStatusLabel,
+        )
+        self.command = CommandView(widgets, self._update)
+        ui.downloadButton.connect("clicked()", self._download)
+        ui.importWeightsButton.connect("clicked()", self._chooseZip)
+        ui.importOtherButton.connect("clicked()", lambda: askForCheckpoint(self._choice.task.name))
+        ui.termsBox.connect("toggled(bool)", lambda _checked: self._update())
+        self._update()
+
+    def show(self, choice: TaskChoice | None) -> None:
+        """Show what there is to do for this choice."""
+        if choice == self._choice:
+            return
+        if choice is None or self._choice is None or choice.name != self._choice.name:
+            self._ui.termsBox.checked = False
+            if not self.command.running:
+                self.command.say("")  # what was said was about the choice before
+        self._choice = choice
+        self._update()
+
+    def importPath(self, path: str) -> None:
+        """Install the model in a zip file or in a folder."""
+        self._doing = _("Importing {name}").format(name=Path(path).name)
+        # An absolute path has slashes, which tell a folder from the name of a model.
+        self.command.start(
+            "models", "install", path, stage=_("Checking and installing"), onDone=self._installed
+        )
+
+    def _chooseZip(self) -> None:
+        path = qt.QFileDialog.getOpenFileName(
+            self._ui.weightsGroup, _("Import a model"), "", _("Models (*.zip)")
+        )
+        if path:
+            self.importPath(path)
+
+    def _download(self) -> None:
+        choice = self._choice
+        assert choice
+        terms_of_use.accept(choice.name)
+        self._doing = _("Downloading {title}").format(title=choice.title)
+        replace = ("--overwrite",) if choice.model else ()
+        self.command.start(
+            "models",
+            "install",
+            choice.name,
+            *replace,
+            stage=_("Connecting"),
+            onDone=self._installed,
+            cancelled=_("Cancelled. What has arrived is kept: the next download goes on from there."),
+        )
+
+    def _installed(self, document: dict[str, Any]) -> None:
+        model = document["model"]
+        self.command.say(
+            _("{title}, version {version}, was installed.").format(
+                title=model["title"], version=model["version"]
+            )
+        )
+        self._onInstalled(model["name"])
+
+    def _update(self) -> None:
+        ui, choice, running = self._ui, self._choice, self.command.running
+        complete = choice is None or (choice.model is not None and choice.published is None)
+        ui.weightsGroup.visible = running or not complete
+        ui.weightsLabel.text = self._doing if running else "" if complete else _situation(choice)
+        terms = "" if complete else terms_of_use.termsOf(choice)
+        asked = bool(terms) and not terms_of_use.areAccepted(choice.name)
+        ui.termsLabel.text = terms
+        ui.termsWidget.visible = asked and not running
+        ui.downloadButton.visible = not running and not complete and choice.published is not None
+        ui.importWeightsButton.visible = not running and not complete
+        ui.importOtherButton.visible = ui.importWeightsButton.visible and choice.published is None
+        if choice and choice.published:
+            ui.downloadButton.text = _buttonText(choice)
+            ui.downloadButton.enabled = not asked or ui.termsBox.checked
+            ui.downloadButton.toolTip = (
+                _downloadTip(choice) if ui.downloadButton.enabled else _("Accept the terms first.")
+            )
+
+
+def _situation(choice: TaskChoice) -> str:
+    """Why the section is there."""
+    if choice.model and choice.published:
+        return _("Version {new} is published, version {old} is installed.").format(
+            new=choice.published.version, old=choice.model.version
+        )
+    if choice.published and _arrived(choice):
+        return _("{arrived} of {size} have arrived.").format(
+            arrived=sizeText(_arrived(choice)), size=sizeText(choice.published.download.bytes)
+        )
+    if choice.published:
+        return _("These weights are not on this computer yet.")
+    return choice.task.weights
+
+
+def _arrived(choice: TaskChoice) -> int:
+    """Bytes that a download which was broken off has left."""
+    from mednext.store import downloaded_bytes
+
+    return downloaded_bytes(choice.published.download.sha256)
+
+
+def _buttonText(choice: TaskChoice) -> str:
+    if _arrived(choice):
+        return _("Resume download")
+    size = sizeText(choice.published.download.bytes)
+    return (_("Update ({size})") if choice.model else _("Download ({size})")).format(size=size)
+
+
+def _downloadTip(choice: TaskChoice) -> str:
+    from mednext.store import models_folder
+
+    return _("From {url} into the folder {folder}.").format(
+        url=choice.published.download.urls[0], folder=models_folder()
+    )

@@ -1,0 +1,111 @@
+"""A segmentation node as a file, as it is now: the user's corrections are in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import slicer
+from mednext.atomic import replacing
+from mednext.errors import OutputError, UnreadableImageError
+
+from .drawn_segments import DrawnSegments
+from .found_labels import FoundLabels, found_of
+from .result_images import images_of
+
+# Suffixes, and what a file dialog calls them.
+FORMATS = {
+    ".seg.nrrd": "Slicer segmentation",
+    ".nii.gz": "NIfTI labelmap",
+    ".nrrd": "NRRD labelmap",
+    ".dcm": "DICOM segmentation",
+}
+COLORS_SUFFIX = "_colors.csv"
+
+
+def export_segments(node: slicer.vtkMRMLSegmentationNode, path: Path) -> Callable[[], list[Path]]:
+    """Copy from the scene what is needed; the function that comes back writes the files, in any thread.
+
+    The suffix of `path` says the format. A labelmap gets a colour table beside it. An existing file is
+    replaced: whoever asks has asked the user.
+
+    Raises `OutputError` for what cannot be written in this format, and the errors of `DrawnSegments.take`.
+    """
+    suffix = suffix_of(path)
+    if suffix == ".seg.nrrd":
+        _write_by_slicer(node, path)
+        return lambda: [path]
+    volume = next(iter(images_of(node)), None)
+    if volume is None:
+        raise OutputError(f'The image of "{node.GetName()}" is no longer in the scene: export .seg.nrrd.')
+    drawn = DrawnSegments.take(node, volume)
+    if suffix == ".dcm":
+        files, found = dicom_files_of(volume), found_of(node)
+        return lambda: _write_dicom(path, drawn, files, found)
+    return lambda: _write_labelmap(path, drawn)
+
+
+def suffix_of(path: Path) -> str:
+    """The format's suffix of a path. Raises `OutputError` for an unknown one."""
+    suffix = next((each for each in FORMATS if path.name.lower().endswith(each)), None)
+    if suffix is None:
+        raise OutputError(f"{path.name} has no known suffix: use one of {', '.join(FORMATS)}.")
+    return suffix
+
+
+def dicom_files_of(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Path]:
+    """The files of the DICOM series that a volume was loaded from.
+
+    Raises `OutputError` for a volume of another origin, `UnreadableImageError` when files are gone.
+    """
+    instances = (volume.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if not instances:
+        raise OutputError(
+            f'"{volume.GetName()}" was not loaded from DICOM, and a DICOM segmentation refers to a DICOM '
+            "series: choose another format."
+        )
+    database = getattr(slicer, "dicomDatabase", None)
+    files = [Path(database.fileForInstance(uid)) if database else Path() for uid in instances]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise UnreadableImageError(
+            f'{len(missing)} of the {len(files)} DICOM files of "{volume.GetName()}" are not in Slicer\'s '
+            "DICOM database: import the series there again."
+        )
+    return files
+
+
+def _write_by_slicer(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    """In Slicer's own way: all layers, names, colours, codes and tags, in the node's own space."""
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    with replacing(path) as temporary:
+        storage.SetFileName(str(temporary))
+        if not storage.WriteData(node):
+            raise OutputError(f"Slicer could not write {path}: see its error log.")
+
+
+def _write_labelmap(path: Path, drawn: DrawnSegments) -> list[Path]:
+    from mednext.formats.color_table import write_color_table
+    from mednext.formats.image_files import write_image
+
+    colors = path.with_name(path.name[: -len(suffix_of(path))] + COLORS_SUFFIX)
+    if colors.exists() and not path.exists():
+        raise OutputError(f"{colors.name} is there already and would be replaced: choose another name.")
+    segmentation = drawn.segmentation()
+    write_image(path, segmentation.labelmap, segmentation.geometry)
+    write_color_table(colors, segmentation.labels)
+    return [path, colors]
+
+
+def _write_dicom(
+    path: Path, drawn: DrawnSegments, files: Sequence[Path], found: FoundLabels | None
+) -> list[Path]:
+    from mednext.formats.dicom_seg import write_dicom_seg
+
+    segmentation = drawn.segmentation()
+    if found is None or not found.same_as(segmentation.labelmap):
+        provenance = {**segmentation.provenance, "corrected": "yes"}  # nobody knows, or it was
+        segmentation = replace(segmentation, provenance=provenance)
+    write_dicom_seg(path, segmentation, files)
+    return [path]

@@ -1,0 +1,52 @@
+"""Which segments of a segmentation node a model has made: tags say so, whatever the user calls them."""
+
+from __future__ import annotations
+
+import slicer
+import vtk
+
+_MODEL = "MedNeXtSegmentation.Model"
+_VALUE = "MedNeXtSegmentation.LabelValue"
+_ID = "MedNeXtSegmentation.SegmentID"
+
+
+def mark_as_ours(segment: slicer.vtkSegment, segment_id: str, model: str, value: int) -> None:
+    """Remember which label of which model a segment is. Tags are saved with the segmentation.
+
+    The ID goes in too: a copy that the user makes has all tags and another ID, and is the user's own.
+    """
+    segment.SetTag(_MODEL, model)
+    segment.SetTag(_VALUE, str(value))
+    segment.SetTag(_ID, segment_id)
+
+
+def our_segments(segmentation: slicer.vtkSegmentation, model: str) -> dict[int, str]:
+    """The segments of a model: label values and segment IDs, in the order of the segments."""
+    found = {}
+    for segment_id in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segment_id)
+        value = label_value_of(segment)
+        if value is not None and _tag(segment, _MODEL) == model and _tag(segment, _ID) == segment_id:
+            found[value] = segment_id
+    return found
+
+
+def model_of(segment: slicer.vtkSegment) -> str:
+    """The name of the model that made a segment or the segment that it was copied from; "" for others."""
+    return _tag(segment, _MODEL)
+
+
+def label_value_of(segment: slicer.vtkSegment) -> int | None:
+    """The model's label value. The segment's own may change when Slicer puts labelmaps together."""
+    text = _tag(segment, _VALUE)
+    return int(text) if text.isdecimal() else None
+
+
+def is_a_copy(segment: slicer.vtkSegment, segment_id: str) -> bool:
+    """Whether a segment with our tags was copied from ours."""
+    return bool(_tag(segment, _ID)) and _tag(segment, _ID) != segment_id
+
+
+def _tag(segment: slicer.vtkSegment, name: str) -> str:
+    text = vtk.reference("")
+    return str(text) if segment.GetTag(name, text) else ""

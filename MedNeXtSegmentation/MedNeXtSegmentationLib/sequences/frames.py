@@ -1,0 +1,136 @@
+"""The frames of a sequence: one volume, or one for each channel, at every index value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import slicer
+import vtk
+from mednext.errors import GeometryError, InputError
+from mednext.protocol import Channel
+
+from ..scene.volume_from_node import channels_from_nodes
+
+if TYPE_CHECKING:
+    Volume = slicer.vtkMRMLScalarVolumeNode
+    SequenceNode = slicer.vtkMRMLSequenceNode
+    BrowserNode = slicer.vtkMRMLSequenceBrowserNode
+
+
+def isSequence(node: slicer.vtkMRMLNode | None) -> bool:
+    """Whether a node is a sequence, or a browser of sequences."""
+    return node is not None and (node.IsA("vtkMRMLSequenceNode") or node.IsA("vtkMRMLSequenceBrowserNode"))
+
+
+def sequenceShownBy(volume: Volume | None) -> SequenceNode | None:
+    """The sequence whose current frame a volume of the scene is; None for a volume of its own."""
+    if volume is None or volume.GetScene() is None:
+        return None
+    for browser in _browsers(volume.GetScene()):
+        sequence = browser.GetSequenceNode(volume)
+        if sequence is not None and sequence.GetNumberOfDataNodes() > 1:
+            return sequence
+    return None
+
+
+class Frames:
+    """What there is to segment at every index value of a sequence.
+
+    nodes: for each channel a sequence of volumes, its browser, or a volume that is the same for all frames;
+        at least one sequence.
+
+    Raises:
+        InputError: no frames, frames that are no volumes, or a channel that lacks one.
+        GeometryError: channels that the scene shows under different transforms.
+    """
+
+    def __init__(self, nodes: Sequence[slicer.vtkMRMLNode]) -> None:
+        self._channels = [_sequenceIn(node) if isSequence(node) else node for node in nodes]
+        self.master = next(node for node in self._channels if isSequence(node))
+        count = self.master.GetNumberOfDataNodes()
+        self.values = tuple(self.master.GetNthIndexValue(index) for index in range(count))
+        if not self.values:
+            raise InputError(
+                f'The sequence "{self.master.GetName()}" has no frames: record or load them first.'
+            )
+        for sequence in filter(isSequence, self._channels):
+            self._checkComplete(sequence)
+        self._checkTransforms()
+
+    @property
+    def browser(self) -> BrowserNode | None:
+        """The browser of the sequence, if it has one now."""
+        return _browserOf(self.master)
+
+    @property
+    def shown(self) -> Volume:
+        """The volume of the scene that stands for the frames of the first channel, or a frame."""
+        first = self._channels[0]
+        if not isSequence(first):
+            return first
+        browser = _browserOf(first)
+        return (browser and browser.GetProxyNode(first)) or first.GetNthDataNode(0)
+
+    def volumes(self, index: int) -> list[Volume]:
+        """The volumes of one frame."""
+        value = self.values[index]
+        return [node.GetDataNodeAtValue(value, True) if isSequence(node) else node for node in self._channels]
+
+    def channels(self, index: int) -> list[Channel]:
+        """The channels of one frame, all in one space. Raises as `channels_from_nodes` does."""
+        return [channels_from_nodes([volume])[0] for volume in self.volumes(index)]
+
+    def title(self, index: int) -> str:
+        """What a person calls a frame."""
+        told = f"{self.master.GetIndexName()} {self.values[index]} {self.master.GetIndexUnit()}"
+        return f"Frame {index + 1} of {len(self.values)} ({told.strip()})"
+
+    def _checkComplete(self, sequence: SequenceNode) -> None:
+        for value in self.values:
+            frame = sequence.GetDataNodeAtValue(value, True)
+            if frame is None or not frame.IsA("vtkMRMLScalarVolumeNode"):
+                what = "has no frame" if frame is None else "has no volume, but other data,"
+                raise InputError(
+                    f'The sequence "{sequence.GetName()}" {what} at the index {value} of '
+                    f'"{self.master.GetName()}": give sequences of volumes with the same index values.'
+                )
+
+    def _checkTransforms(self) -> None:
+        places = []
+        for node in self._channels:
+            browser = _browserOf(node) if isSequence(node) else None
+            shown = browser.GetProxyNode(node) if browser else None if isSequence(node) else node
+            places.append(shown.GetParentTransformNode() if shown else None)
+        if any(place is not places[0] for place in places):
+            raise GeometryError(
+                "The channels are under different transforms: put all of them under the same one, or harden "
+                "the transforms."
+            )
+
+
+def _sequenceIn(node: SequenceNode | BrowserNode) -> SequenceNode:
+    """The sequence itself, or the only one of volumes that a browser has."""
+    if node.IsA("vtkMRMLSequenceNode"):
+        return node
+    sequences = vtk.vtkCollection()
+    node.GetSynchronizedSequenceNodes(sequences, True)
+    ofVolumes = [each for each in sequences if each.GetDataNodeClassName() == "vtkMRMLScalarVolumeNode"]
+    if len(ofVolumes) != 1:
+        names = ", ".join(f'"{each.GetName()}"' for each in ofVolumes) or "none"
+        raise InputError(
+            f'The browser "{node.GetName()}" has {len(ofVolumes)} sequences of volumes ({names}): give the '
+            "sequence."
+        )
+    return ofVolumes[0]
+
+
+def _browserOf(sequence: SequenceNode) -> BrowserNode | None:
+    scene = sequence.GetScene()
+    browsers = _browsers(scene) if scene else []
+    return next((each for each in browsers if each.IsSynchronizedSequenceNode(sequence, True)), None)
+
+
+def _browsers(scene: slicer.vtkMRMLScene) -> list[BrowserNode]:
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")
+    return [scene.GetNthNodeByClass(index, "vtkMRMLSequenceBrowserNode") for index in range(count)]

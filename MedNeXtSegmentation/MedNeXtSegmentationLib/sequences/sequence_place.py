@@ -1,0 +1,78 @@
+"""Where the results of a sequence belong: a new sequence of segmentations in the same browser."""
+
+from __future__ import annotations
+
+import slicer
+from mednext.errors import GeometryError
+
+from ..scene.found_volumes import keep_volumes
+from ..scene.result_place import ResultPlace
+from ..scene.segmentation_node import fill_segmentation_node
+from ..scene.subject_hierarchy import place_beside
+from .frames import Frames
+
+
+class SequencePlace:
+    """Collects the results outside of the scene, which gets all of them at once or nothing."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._name = f"{frames.master.GetName()} segmentation"
+        self._sequence = slicer.vtkMRMLSequenceNode()
+        self._sequence.SetIndexName(frames.master.GetIndexName())
+        self._sequence.SetIndexUnit(frames.master.GetIndexUnit())
+        self._sequence.SetIndexType(frames.master.GetIndexType())
+        self._sequence.SetNumericIndexValueTolerance(frames.master.GetNumericIndexValueTolerance())
+
+    def take(self, index: int, place: ResultPlace) -> None:
+        """Add the prepared result of a frame. Raises when the frame was changed meanwhile."""
+        prepared = place.prepared()
+        node = slicer.vtkMRMLSegmentationNode()
+        node.SetName(self._name)
+        fill_segmentation_node(node, self._frames.volumes(index)[0], prepared.segmentation, prepared.voxels)
+        keep_volumes(node, prepared.volumes_ml)
+        self._sequence.SetDataNodeAtValue(node, self._frames.values[index])
+
+    def add(self, _done: object = True) -> slicer.vtkMRMLSequenceNode:
+        """Put the sequence of segmentations into the scene, in the browser of the images.
+
+        Its browser saves changes: what is corrected in a frame stays in it. Raises `GeometryError` when the
+        sequence of the images was removed meanwhile.
+        """
+        master, scene = self._frames.master, self._frames.master.GetScene()
+        if scene is None:
+            raise GeometryError(f'The sequence "{master.GetName()}" was removed while it was segmented.')
+        self._sequence.SetName(scene.GenerateUniqueName(self._name))
+        scene.AddNode(self._sequence)
+        browser = self._frames.browser or _newBrowser(scene, master)
+        browser.AddSynchronizedSequenceNode(self._sequence)
+        browser.SetSaveChanges(self._sequence, True)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        self._dress(browser.GetProxyNode(self._sequence))
+        return self._sequence
+
+    def _dress(self, proxy: slicer.vtkMRMLSegmentationNode) -> None:
+        """The segmentation that the scene shows stands with the volume that it was made from."""
+        shown = self._frames.shown
+        proxy.SetName(self._sequence.GetName())
+        if proxy.GetDisplayNode() is None:
+            proxy.CreateDefaultDisplayNodes()
+        if shown.GetScene() is proxy.GetScene():
+            role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+            proxy.SetNodeReferenceID(role, shown.GetID())
+            proxy.SetAndObserveTransformNodeID(shown.GetTransformNodeID())
+            place_beside(proxy, shown)
+
+
+def shownSegmentation(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSegmentationNode | None:
+    """The segmentation of the scene that shows the current frame of a sequence of segmentations."""
+    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequence)
+    return browser.GetProxyNode(sequence) if browser else None
+
+
+def _newBrowser(
+    scene: slicer.vtkMRMLScene, sequence: slicer.vtkMRMLSequenceNode
+) -> slicer.vtkMRMLSequenceBrowserNode:
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{sequence.GetName()} browser")
+    browser.AddSynchronizedSequenceNode(sequence)
+    return browser

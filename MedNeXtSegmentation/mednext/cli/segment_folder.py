@@ -1,0 +1,153 @@
+"""`mednext segment-folder`: every image of a folder, resumable, with a report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import IncompleteBatchError, OptionError
+from .console import Console
+from .segment import DEFAULT_MODEL, parse_folds
+
+if TYPE_CHECKING:
+    from ..batch_report import Row
+    from ..bundle import Bundle
+    from ..case_finding import Case, Found
+    from ..segmentation import Segmentation
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "segment-folder",
+        help="segment every image of a folder",
+        description="Segment every image of a folder and of the folders below it: a .seg.nrrd for each case, "
+        "and report.csv. Running it again does only what is missing or failed. Several processes may work on "
+        "the same folders.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("input", metavar="INPUT", type=Path, help="folder of images, of cases with channels, or of DICOM")
+    add("output", metavar="OUTPUT", type=Path, help="folder of the results; made if it is not there")
+    add("--model", metavar="NAME|PATH", default=DEFAULT_MODEL, help="installed model or folder (%(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (%(default)s)")
+    add("--folds", type=parse_folds, default="all", help="networks to average: 0,1 or all (%(default)s)")
+    add("--no-mirror", action="store_true", help="leave out mirrored copies: faster, a little less accurate")
+    add("--threads", metavar="N", type=int, help="threads on the CPU; by default as many as fit")
+    add("--no-resume", action="store_true", help="segment again what is done; corrected results stay")
+    add("--list", action="store_true", help="only tell what would be segmented")
+    add("--json", action="store_true", help="print one JSON document instead of text")
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    """Segment all cases; raises `IncompleteBatchError` when some failed."""
+    from ..bundle import load_bundle
+    from ..case_finding import find_cases
+
+    bundle = load_bundle(options.model)
+    for fold in options.folds or ():
+        bundle.fold(fold)
+    found = find_cases(options.input, bundle.model, options.output)
+    cases = _with_scenes(found, options.input)
+    if not cases:
+        raise OptionError(f"{options.input} holds no images: give the folder with the images.")
+    if options.list:
+        console.done({"cases": [_listed(case) for case in cases]}, "\n".join(map(_line, cases)))
+        return
+    rows = _segmented(options, console, bundle, cases)
+    _report(options, console, rows)
+
+
+def _with_scenes(found: Found, place: Path) -> list[Case]:
+    """All cases; scenes are told of as left out, since their format is Slicer's."""
+    from ..case_finding import Case, relative
+
+    root = place if place.is_dir() else place.parent
+    why = "Slicer's scenes are read by Slicer: use segmentFolder of the module there."
+    scenes = (relative(scene, root) for scene in found.scenes)
+    return [*found.cases, *(Case(scene, (), (), scene, left_out=why) for scene in scenes)]
+
+
+def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, cases: list[Case]) -> list[Row]:
+    from ..batch import Batch
+    from ..recipe import recipe
+
+    def told(number: int, total: int, row: Row) -> None:
+        console.say(f"[{number}/{total}] {row.case}: {_outcome(row)}")
+
+    mirroring = not options.no_mirror
+    batch = Batch(
+        options.output,
+        recipe(bundle.model, options.folds, mirroring),
+        bundle.model.labels,
+        _carry_out(options, console, bundle),
+        resume=not options.no_resume,
+        told=told,
+    )
+    return batch.run(cases)
+
+
+def _carry_out(
+    options: argparse.Namespace, console: Console, bundle: Bundle
+) -> Callable[[Case, Callable[[Segmentation], None]], None]:
+    """Segments in this process; the networks stay loaded."""
+    from ..loaded_networks import LoadedNetworks
+    from ..volume import read_volume
+
+    networks = LoadedNetworks()
+
+    def carry_out(case: Case, keep: Callable[[Segmentation], None]) -> None:
+        volumes = [read_volume(image) for image in case.images]
+        from ..pipeline import segment  # torch takes seconds: a folder that is done needs none
+
+        with console.segmentation_progress() as progress:
+            segmentation = segment(
+                volumes,
+                bundle,
+                folds=options.folds,
+                mirroring=not options.no_mirror,
+                device=options.device,
+                threads=options.threads,
+                progress=progress,
+                networks=networks,
+            )
+        keep(segmentation)
+
+    return carry_out
+
+
+def _report(options: argparse.Namespace, console: Console, rows: list[Row]) -> None:
+    from ..batch_report import DONE, FAILED, REPORT_FILE
+
+    report = options.output / REPORT_FILE
+    done, failed = (sum(row.status == status for row in rows) for status in (DONE, FAILED))
+    if failed:
+        raise IncompleteBatchError(
+            f"{failed} of {done + failed} cases failed, the others are done: see {report}."
+        )
+    console.done(
+        {"report": str(report), "cases": [asdict(row) for row in rows]},
+        f"{done} cases are done. Report: {report}.",
+    )
+
+
+def _outcome(row: Row) -> str:
+    if row.message:
+        return f"{row.status}. {row.message}"
+    found = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items() if ml)
+    return f"{row.status}, {found or 'no structure was found'}{f'. {row.warning}' if row.warning else ''}"
+
+
+def _listed(case: Case) -> dict[str, str]:
+    why = str(case.problem or case.left_out)
+    return {"case": case.name, "files": case.source, "why_not": why if case.problem or case.left_out else ""}
+
+
+def _line(case: Case) -> str:
+    told = _listed(case)
+    return f"{told['case']}: {told['files']}" + (f" ({told['why_not']})" if told["why_not"] else "")

@@ -1,0 +1,132 @@
+"""Which DICOM series of a folder are to be segmented, judged by study, modality and description."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .case_finding import Case, folder_name, relative
+from .case_names import safe_part
+from .channel_names import channel_in, group_by_channels
+from .errors import ChannelError, InputError
+from .formats.dicom_series import SeriesHeader, series_in
+from .model import Model
+
+_NO_DICOM = (".txt", ".csv", ".json", ".xml", ".pdf", ".png", ".jpg", ".jpeg", ".zip", ".gz", ".raw", ".md")
+
+
+def has_dicom(files: Sequence[Path]) -> bool:
+    """Whether one of these files is DICOM."""
+    return any(_is_dicom(file) for file in files)
+
+
+def dicom_cases(root: Path, folders: Sequence[Path], model: Model) -> Iterator[Case]:
+    """The cases among all series in these folders, which may belong to several studies.
+
+    A model of one channel takes every series of its modality; if its channel is a sequence of MR ("T1"),
+    those whose description says so, or the only series that there is. A model of several channels takes the
+    series of a study whose descriptions say the channels' names.
+    """
+    studies: dict[str, list[SeriesHeader]] = {}
+    for folder in folders:
+        try:
+            for header in series_in(folder):
+                studies.setdefault(header.study_uid or str(folder), []).append(header)
+        except InputError as error:
+            yield Case(folder_name(folder, root), (), (), relative(folder, root), problem=error)
+    for series in studies.values():
+        yield from _cases_of_study(root, series, model)
+
+
+def _cases_of_study(root: Path, series: Sequence[SeriesHeader], model: Model) -> Iterator[Case]:
+    modalities = {channel.modality for channel in model.channels}
+    fitting = []
+    for header in series:
+        if header.modality not in modalities:
+            yield _left_out(root, header, f"Its modality is {header.modality or 'not told'}.")
+        elif header.slices < 2:
+            yield _left_out(root, header, "It is a single slice.")
+        else:
+            fitting.append(header)
+    if len(model.channels) == 1:
+        yield from _single_channel(root, fitting, model)
+    elif fitting:
+        yield from _several_channels(root, fitting, model)
+
+
+def _single_channel(root: Path, series: Sequence[SeriesHeader], model: Model) -> Iterator[Case]:
+    channel = model.channels[0]
+    chosen = list(series)
+    if channel.name.casefold() != channel.modality.casefold() and len(series) > 1:
+        chosen = [header for header in series if channel_in(header.description, [channel.name]) is not None]
+        if not chosen:
+            listed = "; ".join(f"{relative(header.folder, root)} {header.title}" for header in series)
+            yield Case(
+                folder_name(_common_folder(series), root),
+                (),
+                (),
+                relative(_common_folder(series), root),
+                problem=ChannelError(
+                    f"The study has {len(series)} series, and none is called {channel.name}: {listed}. Put "
+                    "the right one into a folder without the others."
+                ),
+            )
+            return
+    for header in series:
+        if header in chosen:
+            yield _case(root, [header], folder_name(header.folder, root))
+        else:
+            yield _left_out(root, header, f"It is not called {channel.name}.")
+
+
+def _several_channels(root: Path, series: Sequence[SeriesHeader], model: Model) -> Iterator[Case]:
+    channels = [channel.name for channel in model.channels]
+    folder = _common_folder(series)
+    groups, unclaimed = group_by_channels([header.description for header in series], channels)
+    together = [group for group in groups if group.members]
+    if not together and len(groups) > 1:  # descriptions differ in more than the channel
+        groups = [group for group in groups if group.problem][:1]
+    for index in unclaimed:
+        yield _left_out(root, series[index], f"None of {', '.join(channels)} is in its description.")
+    for group in groups:
+        name = folder_name(folder, root)
+        if group.problem or not group.members:
+            sentence = f"{group.problem} The model needs {', '.join(channels)}, each once."
+            yield Case(name, (), (), relative(folder, root), problem=ChannelError(sentence))
+            continue
+        if len(groups) > 1:
+            name = f"{name}/{safe_part(group.name)}"
+        yield _case(root, [series[index] for index in group.members], name)
+
+
+def _case(root: Path, series: Sequence[SeriesHeader], name: str) -> Case:
+    return Case(
+        name,
+        tuple(f"{header.folder}#{header.uid}" for header in series),
+        tuple(file for header in series for file in header.files),
+        "; ".join(f"{relative(header.folder, root)}#{header.uid}" for header in series),
+        long_name=f"{name}/{safe_part(series[0].description or series[0].uid)}",
+    )
+
+
+def _left_out(root: Path, header: SeriesHeader, why: str) -> Case:
+    name = f"{folder_name(header.folder, root)}/{safe_part(header.description or header.uid)}"
+    source = f"{relative(header.folder, root)}#{header.uid}"
+    return Case(name, (), (), source, left_out=f"{why} {header.title}")
+
+
+def _common_folder(series: Sequence[SeriesHeader]) -> Path:
+    folder = series[0].folder
+    while not all(header.folder.is_relative_to(folder) for header in series):
+        folder = folder.parent
+    return folder
+
+
+def _is_dicom(file: Path) -> bool:
+    if file.suffix.lower() in _NO_DICOM:
+        return False
+    try:
+        with file.open("rb") as content:
+            return content.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

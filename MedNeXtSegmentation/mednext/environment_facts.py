@@ -1,0 +1,112 @@
+"""What is known of a Python and its machine: the facts that `environment_check` finds, as JSON and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+OLDEST_TORCH = "2.6"
+
+
+@dataclass
+class PackageFacts:
+    """A package: its version as installed, and why it cannot be imported; None where there is none."""
+
+    version: str | None = None
+    error: str | None = None
+
+
+@dataclass
+class TorchFacts(PackageFacts):
+    """PyTorch.
+
+    Attributes:
+        folder: the folder that holds the package `torch`; None where there is none.
+        build: what it is made for: "cpu", "cu126", "rocm6.2"; "" while it was not imported.
+        cuda: whether it can use an NVIDIA (or ROCm) card now.
+        mps: whether it can use the graphics processor of a Mac now.
+        warnings: what it had to say about the devices.
+        trial_error: why a small computation failed, on the processor or on the card.
+    """
+
+    folder: str | None = None
+    build: str = ""
+    cuda: bool = False
+    mps: bool = False
+    warnings: list[str] = field(default_factory=list)
+    trial_error: str | None = None
+
+
+@dataclass
+class Card:
+    """A graphics card: its name, its driver where it is known, and its memory."""
+
+    name: str
+    driver: str = ""
+    memory_mib: int = 0
+
+
+@dataclass
+class Facts:
+    """All facts.
+
+    Attributes:
+        step: what was being done when this was written: "import torch", at the end "done".
+        pid: of the process that looked.
+        prefix: the folder of this Python; site_packages: where it installs packages.
+        long_paths: whether Windows allows paths of more than 259 characters; None elsewhere.
+        nvidia_cards: what the driver's own tool tells, without PyTorch.
+        devices: what PyTorch sees.
+        free_mib: free space of the disks of these folders: "temporary", "models", "packages".
+        memory_mib: of the machine; None where it is not told.
+        engine_error: why the engine itself cannot be imported.
+    """
+
+    step: str = "start"
+    pid: int = 0
+    python: str = ""
+    platform: str = ""
+    machine: str = ""
+    system: str = ""
+    prefix: str = ""
+    site_packages: str = ""
+    long_paths: bool | None = None
+    packages: dict[str, PackageFacts] = field(default_factory=dict)
+    torch: TorchFacts = field(default_factory=TorchFacts)
+    nvidia_cards: list[Card] = field(default_factory=list)
+    devices: list[Card] = field(default_factory=list)
+    folders: dict[str, str] = field(default_factory=dict)
+    free_mib: dict[str, int] = field(default_factory=dict)
+    memory_mib: int | None = None
+    engine_error: str | None = None
+
+    def to_line(self) -> str:
+        """As one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_line(cls, line: str) -> Facts:
+        """The facts in a line; ValueError when it holds something else."""
+        try:
+            data = json.loads(line)
+            data["packages"] = {name: PackageFacts(**facts) for name, facts in data["packages"].items()}
+            data["torch"] = TorchFacts(**data["torch"])
+            for key in ("nvidia_cards", "devices"):
+                data[key] = [Card(**card) for card in data[key]]
+            return cls(**data)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"no facts: {line[:200]!r}") from error
+
+
+def is_older(version: str, than: str) -> bool:
+    """Whether a version such as "2.6.0+cu126" is older than another; what is no version is not."""
+    return bool(_numbers(version)) and _numbers(version) < _numbers(than)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    numbers: list[int] = []
+    for part in version.partition("+")[0].split("."):
+        if not part.isdecimal():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)

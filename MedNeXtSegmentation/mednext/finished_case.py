@@ -1,0 +1,93 @@
+"""Whether a case of a batch is finished: its result is there, as it was written, and of the same recipe.
+
+A result carries its recipe, its source and a seal (SHA-256 of its labels) in its header. What has no seal, or
+a broken one, was not written by a batch or was corrected since, and is never replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .case_finding import Case
+from .errors import OutputError, UnreadableImageError
+from .formats.image_files import grid_of
+from .formats.seg_nrrd import read_provenance
+from .labels import Label
+from .segmentation import Segmentation
+
+SOURCE = "source"
+SEAL = "labelmap_sha256"
+
+
+def sealed(segmentation: Segmentation, case: Case) -> Segmentation:
+    """The segmentation with the words by which `finished` recognises it."""
+    words = {SOURCE: case.source, SEAL: _seal(segmentation.labelmap)}
+    return replace(segmentation, provenance={**segmentation.provenance, **words})
+
+
+def finished(
+    path: Path, case: Case, recipe: Mapping[str, str], labels: tuple[Label, ...], *, again: bool = False
+) -> Segmentation | None:
+    """The result of this case in `path`; None where there is none, or one that may be replaced.
+
+    A result may be replaced when its data are damaged, when an image was written after it, or when `again`
+    is set and it is as a batch wrote it.
+
+    Raises:
+        OutputError: something else is there, which must not be lost.
+    """
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        return None
+    words = _words(path)
+    if SEAL not in words:
+        raise OutputError(
+            f"{path} is there already, and no batch wrote it, or it was corrected since: it stays. Move "
+            "it away to have the case segmented."
+        )
+    wanted = {**recipe, SOURCE: case.source}
+    different = [key for key, value in wanted.items() if words.get(key, "") != " ".join(value.split())]
+    if different and not again:
+        raise OutputError(
+            f"{path} was made with another {', '.join(different)}: choose another output folder, or have "
+            "everything done again."
+        )
+    try:
+        result = _read(path, words, labels)
+    except UnreadableImageError:
+        return None
+    if _seal(result.labelmap) != words[SEAL]:
+        raise OutputError(
+            f"{path} was changed since it was written: it stays. Move it away to have it redone."
+        )
+    return None if again or _older(path, case) else result
+
+
+def _words(path: Path) -> dict[str, str]:
+    try:
+        return read_provenance(path)
+    except UnreadableImageError:
+        return {}
+
+
+def _read(path: Path, words: Mapping[str, str], labels: tuple[Label, ...]) -> Segmentation:
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UnreadableImageError(f"{path} is damaged.") from error
+    return Segmentation(sitk.GetArrayFromImage(image), grid_of(image, path), labels, words)
+
+
+def _older(path: Path, case: Case) -> bool:
+    """Whether an image was written after the result."""
+    written = path.stat().st_mtime_ns
+    return any(file.stat().st_mtime_ns > written for file in case.files if file.exists())
+
+
+def _seal(labelmap: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(labelmap)).hexdigest()

@@ -1,0 +1,171 @@
+"""How much memory a run will take, told before it begins and without torch.
+
+The steps of `pipeline.segment` are gone through with the sizes of what they keep, and the largest sum counts.
+What a pass through a network takes was measured (`_activations`); sums and images follow from their shapes.
+Held against the peaks of runs on Linux (S and L, patches of 64 and 128, 1 to 5 folds, up to 512 x 512 x 400
+voxels with fourteen classes) the plan was 2 to 30 % above.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .geometry import Geometry, Roi
+from .model import Model, NetworkSpec
+
+MIB = 2**20
+
+DeviceKind = Literal["cpu", "cuda", "mps"]
+
+_FLOAT = 4
+_LABEL = 1
+_PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
+_CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
+_CUDA_CONTEXT = 500 * MIB  # what a process takes of a card beside its tensors, an estimate
+_ALLOCATOR = 1.05  # freed blocks that do not fit what comes next
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes that a run takes at its peak.
+
+    Attributes:
+        host: memory of the machine: the worker's process, and Slicer's copy of the result.
+        device: memory of the graphics card; 0 where the networks run on the CPU, or share its memory (mps).
+        disk: temporary files through which voxels travel.
+    """
+
+    host: int
+    device: int
+    disk: int
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What memory depends on.
+
+    Attributes:
+        grid: of the (first) image.
+        voxel_bytes: of the type of each channel's voxels.
+        folds: how many networks are averaged.
+        device: "cpu", "cuda" or "mps".
+        roi: limits the labels to a box; None for the whole image.
+        uncertainty: whether the uncertainty is computed, too.
+    """
+
+    grid: Geometry
+    voxel_bytes: tuple[int, ...]
+    folds: int
+    device: DeviceKind = "cpu"
+    roi: Roi | None = None
+    uncertainty: bool = False
+
+
+def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
+    """The memory of a run. Raises `GeometryError` when the region is outside of the image."""
+    whole = math.prod(run.grid.size)
+    grid = run.grid.cropped(run.roi.box_in(run.grid)) if run.roi and model.field_of_view else run.grid
+    source = math.prod(grid.size)
+    channels = len(run.voxel_bytes)
+    resampled = _resampled_shape(grid, model)
+    inside = math.prod(resampled)
+
+    images = channels * whole * _FLOAT * (2 if channels > 1 else 1)  # one by one, then on one grid
+    model_images = channels * inside * _FLOAT
+    preprocessing = source * (1 + _FLOAT) + 2 * max(source, inside) * _FLOAT
+    results = 2 * whole * _LABEL + (2 * whole * _FLOAT if run.uncertainty else 0)
+
+    network = _network_bytes(model, run, resampled)
+    weights = run.folds * parameters(model.network) * _FLOAT
+    host = _PROCESS + images + model_images + results + weights
+    host += max(preprocessing, network.activations + network.sums if run.device != "cuda" else 0)
+    host += _CUDA_HOST if run.device == "cuda" else 0
+    device = _CUDA_CONTEXT + weights + network.activations + network.sums if run.device == "cuda" else 0
+    slicers_copy = whole * (_LABEL + (_FLOAT if run.uncertainty else 0))
+    disk = whole * sum(run.voxel_bytes) + slicers_copy
+    return MemoryPlan(int(host * _ALLOCATOR) + slicers_copy, int(device * _ALLOCATOR), disk)
+
+
+def parameters(network: NetworkSpec) -> int:
+    """How many numbers a network has, to a few per cent."""
+    widths = [network.channels * 2**level for level in (0, 1, 2, 3, 4, 3, 2, 1, 0)]
+    taps = network.kernel_size**network.dimensions
+    total = 0
+    for width, ratio, blocks, index in zip(widths, network.expansion, network.blocks, range(9), strict=True):
+        total += blocks * _block(width, width, ratio, taps)
+        if index:
+            before = widths[index - 1]
+            total += _block(before, width, ratio, taps) + before * width  # down or up, with its residual
+    return total
+
+
+def _block(width: int, out: int, ratio: int, taps: int) -> int:
+    """Depthwise convolution, norm, expansion and compression."""
+    return width * (taps + 3) + width * ratio * (width + 1) + out * (width * ratio + 1)
+
+
+@dataclass(frozen=True)
+class _NetworkBytes:
+    """activations: of one pass. sums: of the tiles, the rows that are not finished, and their labels."""
+
+    activations: int
+    sums: int
+
+
+def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _NetworkBytes:
+    logits = model.pipeline == "nnunet_v2"
+    outputs = model.network.num_classes * (logits + (run.uncertainty or not logits))
+    seen = _seen_shape(model, run, resampled)
+    patch = math.prod(model.patch)
+    # The image is worked through along the axis that keeps the fewest rows in memory.
+    rows = min(
+        math.prod(seen) // seen[axis] * min(seen[axis], model.patch[axis] + 1) for axis in range(len(seen))
+    )
+    deepest = max(rows // side for side in seen)  # one channel is moved forward at a time
+    return _NetworkBytes(
+        _activations(model.network, patch, run.device),
+        outputs * (rows + 4 * patch) * _FLOAT + deepest * _FLOAT + 4 * 2**24,
+    )
+
+
+def _activations(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
+    """Bytes of one pass through a network.
+
+    Counted in feature maps of the finest level (channels x patch, fp32), where nearly all memory goes, as a
+    function of that level's expansion ratio. Measured for S, B, M, L (kernel 3) and L (kernel 5) with
+    patches of 64 and 96: 16.3 to 20.3 of them with the settings of `allocator` on Linux, which keep freed
+    blocks, and 11.4 to 17.4 without, which is what is alive at the same time. The latter is taken for other
+    systems and for CUDA, unmeasured.
+    """
+    ratio = max(network.expansion[0], network.expansion[-1])
+    kept = device != "cuda" and sys.platform == "linux"
+    maps = 16 + 1.5 * ratio if kept else 3 + 4.5 * ratio
+    return int(maps * network.channels * patch * _FLOAT)
+
+
+def _resampled_shape(grid: Geometry, model: Model) -> tuple[int, int, int]:
+    """`(Z, Y, X)` in the model's orientation and spacing."""
+    oriented = grid.reoriented(model.orientation)
+    spacing = oriented.spacing[::-1]
+    target = model.spacing or spacing
+    if model.network.dimensions == 2:
+        target = (spacing[0], *target[1:])
+    lengths = zip(oriented.shape, spacing, target, strict=True)
+    z, y, x = (max(1, round(side * old / new)) for side, old, new in lengths)
+    return z, y, x
+
+
+def _seen_shape(model: Model, run: PlannedRun, resampled: Sequence[int]) -> list[int]:
+    """What the networks see: everything, or half a patch around the region."""
+    if run.roi is None or model.field_of_view:
+        return list(resampled)
+    oriented = run.grid.reoriented(model.orientation)
+    box = run.roi.box_in(oriented)
+    return [
+        min(side, max(patch, math.ceil((part.stop - part.start) / whole * side) + patch))
+        for side, part, whole, patch in zip(resampled, box, oriented.shape, model.patch, strict=True)
+    ]

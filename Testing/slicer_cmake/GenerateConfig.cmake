@@ -1,0 +1,1 @@
+# A Slicer build writes <extension>Config.cmake here, for extensions that build on this one.

@@ -1,0 +1,110 @@
+"""Commands of the engine in a process of their own: what Slicer hears of them, and how they end."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+
+import pytest
+from bundles import tiny_bundle
+from http_server import Server, serve, stall_after
+from mednext import archive
+from mednext.errors import AlreadyInstalledError, Cancelled, EngineProcessError
+from mednext.processes import is_running
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows starts no scripts as programs")
+
+
+@pytest.fixture(autouse=True)
+def models(tmp_path, monkeypatch):
+    folder = tmp_path / "models"
+    monkeypatch.setenv("MEDNEXT_MODELS", str(folder))
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    return folder
+
+
+@pytest.fixture
+def start(scene):
+    from MedNeXtSegmentationLib.engine.command import start_command
+
+    return start_command
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed")
+    tiny_bundle(folder / "tiny")
+    archive.pack(folder / "tiny", folder / "tiny.zip")
+    return folder / "tiny.zip"
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        yield running
+
+
+def test_a_command_reports_its_progress_and_answers_with_its_result(start, packed, server):
+    data = packed.read_bytes()
+    url = server.answer("/tiny.zip", serve(data))
+    events = []
+    run = start("models", "install", url, "--sha256", hashlib.sha256(data).hexdigest())
+    assert run.wait(events.append)["model"]["name"] == "tiny"
+    assert events[-1] == {"stage": "downloading", "done": len(data), "total": len(data)}
+
+
+def test_an_error_keeps_its_class_and_sentence(start, packed):
+    start("models", "install", str(packed)).wait()
+    with pytest.raises(AlreadyInstalledError, match="'tiny' is installed already"):
+        start("models", "install", str(packed)).wait()
+
+
+def test_cancelling_ends_the_process_within_two_seconds_and_keeps_what_has_arrived(
+    start, packed, server, models
+):
+    data = packed.read_bytes()
+    url = server.answer("/tiny.zip", stall_after(data, 65536))
+    run = start("models", "install", url, "--sha256", hashlib.sha256(data).hexdigest())
+    while not run.poll():
+        time.sleep(0.05)
+    begin = time.monotonic()
+    run.cancel()
+    run.join(5)
+    assert time.monotonic() - begin < 2
+    with pytest.raises(Cancelled):
+        run.result()
+    assert [path.stat().st_size for path in (models / ".downloads").glob("*.part")] == [65536]
+
+
+@posix
+def test_a_process_that_ends_without_an_answer_is_explained(start, monkeypatch, tmp_path):
+    launcher = tmp_path / "PythonSlicer"
+    launcher.write_text(f"#!{sys.executable}\nimport os; print('noise'); os._exit(7)\n")
+    launcher.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(EngineProcessError, match="exit code 7"):
+        start("models", "list").wait()
+
+
+@posix
+def test_a_process_that_does_not_listen_is_ended_within_two_seconds(start, monkeypatch, tmp_path):
+    launcher, pid_file = tmp_path / "PythonSlicer", tmp_path / "pid"
+    launcher.write_text(
+        f"#!{sys.executable}\nimport os, time, pathlib\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\n"
+        'print(\'{"stage": "x", "done": 0, "total": 1}\', flush=True)\ntime.sleep(60)\n'
+    )
+    launcher.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    run = start("models", "list")
+    while not run.poll():
+        time.sleep(0.05)
+    begin = time.monotonic()
+    run.cancel()
+    run.join(5)
+    assert time.monotonic() - begin < 2
+    assert not is_running(int(pid_file.read_text()))
+    with pytest.raises(Cancelled):
+        run.result()

@@ -1,0 +1,63 @@
+"""Who may import what: the table "Layers" of docs/development.md, read off the source files."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MODULE = ROOT / "MedNeXtSegmentation"
+ENGINE = sorted((MODULE / "mednext").rglob("*.py"))
+SLICER_SIDE = [MODULE / "MedNeXtSegmentation.py", *sorted((MODULE / "MedNeXtSegmentationLib").rglob("*.py"))]
+
+SLICERS = {"slicer", "vtk", "qt", "ctk"}
+ENGINES = {"numpy", "torch", "SimpleITK", "requests", "urllib3", "safetensors"}  # urllib3 is part of requests
+EXTRAS = {"highdicom", "pydicom", "tqdm"}  # optional, and imported where they are used
+
+
+def imported(nodes: Iterator[ast.AST]) -> set[str]:
+    """The packages that import statements name; relative imports stay within their own."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(str(node.module).split(".")[0])
+    return names - set(sys.stdlib_module_names)
+
+
+def anywhere(file: Path) -> set[str]:
+    return imported(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+def at_file_scope(file: Path) -> set[str]:
+    """Without the block `if TYPE_CHECKING:`, which never runs."""
+    return imported(iter(ast.parse(file.read_text(encoding="utf-8")).body))
+
+
+def test_the_engine_imports_only_what_it_may():
+    allowed = {"mednext"} | ENGINES | EXTRAS
+    assert {file.name: anywhere(file) - allowed for file in ENGINE if anywhere(file) - allowed} == {}
+
+
+def test_the_slicer_side_imports_only_what_slicer_has_before_it_is_used():
+    """An import at file scope is an import at Slicer's start."""
+    allowed = {"mednext", "MedNeXtSegmentationLib", "numpy"} | SLICERS
+    assert {file.name for file in SLICER_SIDE if at_file_scope(file) - allowed} == set()
+
+
+def test_the_slicer_side_never_imports_torch():
+    assert {file.name for file in SLICER_SIDE if anywhere(file) & {"torch", "mednext_training"}} == set()
+
+
+def test_optional_packages_are_imported_where_they_are_used():
+    assert {file.name for file in ENGINE if at_file_scope(file) & EXTRAS} == set()
+
+
+def test_nothing_forks_or_spawns_workers_of_its_own():
+    """Slicer on macOS froze at the end of runs that used multiprocessing (forum topic D45753)."""
+    words = ("multiprocessing", "os.fork", "DataLoader")
+    texts = {file.name: file.read_text(encoding="utf-8") for file in [*ENGINE, *SLICER_SIDE]}
+    assert [name for name, text in texts.items() if any(word in text for word in words)] == []

@@ -1,0 +1,197 @@
+"""How much memory a run will take is told before it begins, and what there is too little of."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bundles import TINY_NETWORK, tiny_bundle, tiny_model
+from hypothesis import given
+from hypothesis import strategies as st
+from mednext import free_memory as memory
+from mednext.errors import GeometryError
+from mednext.geometry import Geometry, Roi
+from mednext.memory_plan import MIB, PlannedRun, parameters, plan_memory
+from mednext.model import NetworkSpec
+from mednext.protocol import Options
+from worker_dialogue import Dialogue
+
+CT = Geometry((512, 512, 400), (0.8, 0.8, 1.5))
+S_RATIOS, S_BLOCKS = (2,) * 9, (2,) * 9
+S_MODEL = tiny_model(
+    network=NetworkSpec("S", 1, 14, 3, S_RATIOS, S_BLOCKS), patch=(128, 128, 128), spacing=(1.0, 1.0, 1.0)
+)
+
+
+def plan(model=S_MODEL, **changes):
+    return plan_memory(model, replace(PlannedRun(CT, (2,), 1), **changes))
+
+
+def test_planning_needs_no_torch():
+    import subprocess
+
+    program = "import mednext.memory_plan, mednext.free_memory, sys; assert 'torch' not in sys.modules"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        TINY_NETWORK,
+        S_MODEL.network,
+        replace(
+            TINY_NETWORK,
+            kernel_size=5,
+            expansion=(3, 4, 8, 8, 8, 8, 8, 4, 3),
+            blocks=(3, 4, 4, 4, 4, 4, 4, 4, 3),
+        ),
+        replace(TINY_NETWORK, dimensions=2, channels=16),
+    ],
+)
+def test_the_size_of_a_network_is_known_to_a_few_per_cent(network):
+    real = sum(parameter.numel() for parameter in network.build().parameters())
+    assert parameters(network) == pytest.approx(real, rel=0.06)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of a process as Linux tells it")
+def test_the_plan_of_a_real_run_is_above_its_peak_and_not_by_more_than_half(tmp_path):
+    network = replace(TINY_NETWORK, channels=16, expansion=(2,) * 9)
+    bundle = tiny_bundle(tmp_path / "wide", network=network, patch=(64, 64, 64), mirror_axes=())
+    worker = Dialogue()
+    worker.events_until("devices")
+    worker.segment(1, tmp_path / "run", Options(str(bundle.path), "cpu"), (64, 64, 80))
+    assert worker.events_until("done", "error")[-1]["event"] == "done"
+    status = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="ascii")
+    worker.end()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+    planned = plan_memory(bundle.model, PlannedRun(Geometry((80, 64, 64), (1, 1, 1)), (4,), 1)).host
+    assert peak < planned < 1.5 * peak
+
+
+def test_a_ct_of_512_x_512_x_400_voxels_is_planned_with_what_was_measured():
+    assert 6_353 * MIB < plan().host < 1.35 * 6_353 * MIB  # the peak of such a run, with one tile, on Linux
+
+
+@given(
+    st.tuples(*[st.integers(2, 700)] * 3),
+    st.tuples(*[st.floats(0.1, 10)] * 3),
+    st.integers(1, 5),
+    st.sampled_from(["cpu", "cuda", "mps"]),
+)
+def test_more_work_never_takes_less(size, spacing, folds, device):
+    run = PlannedRun(Geometry(size, spacing), (2,), folds, device)
+    less = plan_memory(S_MODEL, run)
+    larger = tuple(n + 10 for n in size)
+    for more in (
+        replace(run, folds=folds + 1),
+        replace(run, grid=Geometry(larger, spacing)),
+        replace(run, voxel_bytes=(2, 2)),
+        replace(run, uncertainty=True),
+    ):
+        planned = plan_memory(S_MODEL, more)
+        assert planned.host >= less.host
+        assert planned.device >= less.device
+        assert planned.disk >= less.disk
+
+
+def test_a_region_takes_less_and_must_lie_in_the_image():
+    region = Roi((-200.0, -200.0, 100.0), (-150.0, -150.0, 150.0))
+    assert plan(roi=region).host < plan().host
+    with pytest.raises(GeometryError):
+        plan(roi=Roi((1e4, 1e4, 1e4), (2e4, 2e4, 2e4)))
+
+
+def test_networks_on_a_card_take_its_memory_and_less_of_the_computers():
+    assert plan(device="cpu").device == 0
+    assert plan(device="cuda").device > 2**30
+    assert plan(device="cuda").host < plan(device="cpu").host
+    assert plan(device="mps").device == 0  # it is the computer's own
+
+
+def test_free_memory_on_linux_is_what_is_available_within_the_limit_of_a_container(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert memory.free_memory(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text(
+        "MemTotal:  9000 kB\nMemAvailable:    8000 kB\nHugePages_Total: 0\n"
+    )
+    assert memory.free_memory(tmp_path) == 8000 * 1024
+    cgroup = tmp_path / "sys/fs/cgroup"
+    cgroup.mkdir(parents=True)
+    (cgroup / "memory.max").write_text("max\n")
+    (cgroup / "memory.current").write_text("6000000\n")
+    (cgroup / "memory.stat").write_text("anon 5000000\ninactive_file 500000\n")
+    assert memory.free_memory(tmp_path) == 8000 * 1024
+    (cgroup / "memory.max").write_text("7000000\n")
+    assert memory.free_memory(tmp_path) == 1_500_000
+
+
+def test_free_memory_on_a_mac_is_counted_in_pages():
+    pages = {"vm.page_free_count": 10, "vm.page_purgeable_count": 5, "vm.page_pageable_external_count": None}
+    assert memory.macos_free({**pages, "hw.pagesize": 16384}) == 15 * 16384
+    assert memory.macos_free(dict.fromkeys([*pages, "hw.pagesize"])) is None
+
+
+def test_free_disk_of_a_folder_that_is_not_there_is_unknown(tmp_path):
+    assert memory.free_disk(tmp_path) > 0
+    assert memory.free_disk(tmp_path / "absent") is None
+
+
+@pytest.fixture
+def view():
+    """The module of the panel's part, after Slicer's classes are there."""
+    from MedNeXtSegmentationLib.panel import memory_view
+
+    return memory_view
+
+
+def update(widget):
+    """As after any change of a choice."""
+    widget.ui.mirroringBox.checked = not widget.ui.mirroringBox.checked
+
+
+def test_the_panel_tells_what_a_run_takes_and_what_is_free(ready, view, monkeypatch):
+    monkeypatch.setattr(view, "free_memory", lambda: 14_200_000_000)
+    update(ready)
+    assert ready.ui.memoryLabel.text == "About 0.4 GB; 14.2 GB are free."
+    assert not ready.ui.warningLabel.visible
+
+
+def test_too_little_memory_or_disk_is_warned_of_with_what_to_do(ready, view, monkeypatch):
+    monkeypatch.setattr(view, "free_memory", lambda: 100_000_000)
+    monkeypatch.setattr(view, "free_disk", lambda _: 1000)
+    update(ready)
+    text = ready.ui.warningLabel.text
+    assert "of memory, and 0.1 GB are free: close other programs, or limit the run to a region." in text
+    assert "GB for temporary files" in text
+    assert ready.ui.segmentButton.enabled  # the user may know better
+
+
+def test_a_small_card_is_warned_of_once_the_engine_has_told_of_it(ready, view, monkeypatch):
+    from mednext.devices import Accelerator
+
+    class Client:
+        told = None
+
+        def accelerators(self):
+            return self.told
+
+    client = Client()
+    monkeypatch.setattr(view, "shared_client", lambda: client)
+    ready.ui.deviceBox.setCurrentIndex(ready.ui.deviceBox.findText("auto"))
+    assert not ready.ui.warningLabel.visible
+    client.told = (Accelerator("cuda", "Tiny card", 400_000_000),)
+    import slicer
+
+    begin = time.monotonic()
+    while not ready.ui.warningLabel.visible and time.monotonic() - begin < 10:
+        slicer.app.processEvents()
+    assert "on Tiny card, which has 0.4 GB: it may go on on the CPU" in ready.ui.warningLabel.text
+    assert "On Tiny card about" in ready.ui.memoryLabel.text
+    ready.ui.deviceBox.setCurrentIndex(ready.ui.deviceBox.findText("cpu"))
+    assert not ready.ui.warningLabel.visible

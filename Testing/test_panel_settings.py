@@ -1,0 +1,78 @@
+"""The panel begins with what the user chose last; a saved scene keeps its own choices. Folds of a model."""
+
+from __future__ import annotations
+
+import pytest
+import slicer
+import slicer_standin
+from bundles import tiny_bundle
+from panel_driving import MODULE, choose, let_run, segment, segmentations, set_option
+
+
+def reopen(show_panel):
+    """Close the panel and the scene, as Slicer does when it ends, and begin a new session."""
+    slicer_standin.close_module(MODULE.stem)
+    slicer.mrmlScene.Clear(0)
+    return show_panel(MODULE)[1]
+
+
+def test_the_next_session_begins_with_the_task_and_device_of_the_last_run(ready, show_panel):
+    segment(ready)
+    choose(ready, "two")  # looked at, but not used
+    again = reopen(show_panel)
+    assert again.ui.taskBox.currentData == "tiny"
+    assert (again.ui.deviceBox.currentText, again.ui.mirroringBox.checked) == ("cpu", False)
+
+
+def test_a_task_that_is_gone_gives_way_to_the_first_one(widget, show_panel):
+    from MedNeXtSegmentationLib import settings
+
+    settings.TASK.set("of a disk that is not there")
+    assert reopen(show_panel).ui.taskBox.currentData == "hippocampus"
+
+
+@pytest.fixture
+def folds(ready, models):
+    """A model of two folds beside the others."""
+    tiny_bundle(models / "folds", folds=(0, 1), title="Two folds")
+    ready._onModels("")
+    return ready
+
+
+def test_folds_are_a_choice_only_where_a_model_has_several(folds):
+    choose(folds, "tiny")
+    assert not folds.ui.foldsBox.visible
+    folds.ui.advancedButton.collapsed = False
+    choose(folds, "folds")
+    assert folds.ui.foldsBox.visible
+    rows = [folds.ui.foldsBox.itemText(row) for row in range(folds.ui.foldsBox.count)]
+    assert rows == ["All 2 folds (best)", "Fold 0 only (fastest)", "Fold 1 only (fastest)"]
+
+
+def test_a_single_fold_is_used_alone_and_remembered(folds, show_panel):
+    choose(folds, "folds")
+    segment(folds)
+    assert segmentations()[-1].GetAttribute("MedNeXtSegmentation.folds") == "0 1"
+    set_option(folds.ui.foldsBox, "Fold 1 only (fastest)")
+    segment(folds)
+    assert segmentations()[-1].GetAttribute("MedNeXtSegmentation.folds") == "1"
+    assert reopen(show_panel).ui.foldsBox.currentText == "Fold 1 only (fastest)"
+
+
+def test_a_step_down_is_told_while_it_runs_and_afterwards(ready, monkeypatch):
+    from MedNeXtSegmentationLib.engine.run import Run
+
+    poll = Run.poll
+
+    def poll_with_remark(run):
+        return [event | {"remark": "Memory was full."} if event["done"] else event for event in poll(run)]
+
+    monkeypatch.setattr(Run, "poll", poll_with_remark)
+    ready.ui.segmentButton.click()
+    let_run(ready, until=lambda: ready.ui.statusLabel.visible)
+    assert ready.ui.progressWidget.visible
+    let_run(ready)
+    assert ready.ui.statusLabel.text == "Memory was full."
+    ready.ui.segmentButton.click()
+    assert not ready.ui.statusLabel.visible
+    let_run(ready)

@@ -1,0 +1,71 @@
+"""Everything in the panel that a user can work with explains itself and can be reached by the keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from panel_driving import choose
+
+# Widgets of Qt that a user works with; those of CTK and Slicer are made of them.
+INTERACTIVE = (
+    "QAbstractButton",
+    "QAbstractItemView",
+    "QAbstractSlider",
+    "QAbstractSpinBox",
+    "QComboBox",
+    "QLineEdit",
+    "QPlainTextEdit",
+    "QTextEdit",
+)
+# What belongs to a larger widget, whose tooltip then shows.
+COMPOSITE = ("QComboBox", "QAbstractSpinBox", "QAbstractItemView", "QPlainTextEdit", "QTextEdit")
+
+
+def is_a(widget: Any, *names: str) -> bool:
+    return any(base.__name__ in names for base in type(widget).__mro__)
+
+
+def is_composite(widget: Any) -> bool:
+    own = any(base.__name__.startswith(("ctk", "qMRML", "qSlicer")) for base in type(widget).__mro__)
+    return own or is_a(widget, *COMPOSITE)
+
+
+def interactive(parent: Any) -> Iterator[Any]:
+    """The widgets below a widget that a user works with, each composite one once."""
+    for child in parent.children():
+        if not is_a(child, "QWidget") or is_a(child, "QScrollBar", "QHeaderView"):
+            continue
+        collapsible = is_a(child, "ctkCollapsibleButton", "ctkCollapsibleGroupBox", "qMRMLWidget")
+        if (is_a(child, *INTERACTIVE) or is_composite(child)) and not is_a(child, "qMRMLWidget"):
+            yield child
+        if collapsible or not is_composite(child):
+            yield from interactive(child)
+
+
+def name_of(widget: Any) -> str:
+    return widget.objectName or type(widget).__name__
+
+
+@pytest.fixture
+def widgets(widget, volume):
+    """All of them, of a model with two channels."""
+    choose(widget, "two")
+    found = list(interactive(widget.parent))
+    assert {"taskBox", "segmentButton", "channelSelector1", "roiSelector"} <= {name_of(w) for w in found}
+    return found
+
+
+def test_everything_has_a_tooltip(widgets):
+    assert [name_of(widget) for widget in widgets if not widget.toolTip] == []
+
+
+def test_everything_is_reached_by_the_keyboard(widgets):
+    import qt
+
+    def reached(widget: Any) -> bool:
+        inside = [child for child in widget.findChildren(qt.QWidget) if is_a(child, *INTERACTIVE)]
+        return any(part.focusPolicy & qt.Qt.TabFocus for part in (widget, *inside))
+
+    assert [name_of(widget) for widget in widgets if not reached(widget)] == []

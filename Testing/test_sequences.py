@@ -1,0 +1,231 @@
+"""Sequences of volumes (4D): all frames become a sequence of segmentations in the same browser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import slicer
+import slicer_standin
+from bundles import TINY_NETWORK, tiny_bundle
+from mednext.errors import Cancelled, GeometryError, InputError, OptionError, UnsupportedImageError
+from mednext.model import Channel
+from panel_driving import MODULE
+from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
+
+TIMES = ("0", "0.4", "0.85")
+
+
+@pytest.fixture
+def logic(scene):
+    return slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    return tiny_bundle(
+        tmp_path_factory.mktemp("models") / "two",
+        network=replace(TINY_NETWORK, in_channels=2),
+        channels=(Channel("T1", "MR", "zscore"), Channel("FLAIR", "MR", "zscore")),
+    ).path
+
+
+def add_sequence(scene, name="heart", frames=3, browser=None):
+    """A sequence of different volumes, its browser, and the volume that shows the current frame."""
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("s")
+    for index in range(frames):
+        frame = slicer.vtkMRMLScalarVolumeNode()
+        slicer.util.updateVolumeFromArray(frame, head(seed=index))
+        frame.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(OBLIQUE_LEFT_HANDED))
+        sequence.SetDataNodeAtValue(frame, TIMES[index])
+    browser = browser or scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
+    browser.AddSynchronizedSequenceNode(sequence)
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    return sequence, browser, browser.GetProxyNode(sequence)
+
+
+def found(segmentation, reference):
+    """The label values of all segments on the reference's grid `(Z, Y, X)`."""
+    segments = segmentation.GetSegmentation()
+    labelmap = np.zeros(slicer.util.arrayFromVolume(reference).shape, np.uint8)
+    for segment_id in segments.GetSegmentIDs():
+        voxels = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, reference)
+        labelmap[voxels > 0] = segments.GetSegment(segment_id).GetLabelValue()
+    return labelmap
+
+
+def expected(scene, logic, tiny, index):
+    """What a frame gives as a volume of its own."""
+    volume = add_volume(scene, head(seed=index), OBLIQUE_LEFT_HANDED)
+    return found(logic.segment(volume, tiny, device="cpu"), volume)
+
+
+def nodes(scene):
+    return {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
+
+
+def test_every_frame_is_segmented_as_a_volume_of_its_own(scene, logic, tiny):
+    sequence, browser, proxy = add_sequence(scene)
+    result = logic.segment(sequence, tiny, device="cpu")
+    shown = browser.GetProxyNode(result)
+    seen = []
+    for index in range(3):
+        browser.SetSelectedItemNumber(index)
+        seen.append(found(shown, proxy))
+        np.testing.assert_array_equal(seen[-1], expected(scene, logic, tiny, index))
+    assert (seen[0] != seen[1]).any() and (seen[1] != seen[2]).any()
+
+
+def test_the_result_goes_with_the_images_in_their_browser(scene, logic, tiny):
+    _sequence, browser, proxy = add_sequence(scene)
+    proxy.SetAndObserveTransformNodeID(add_linear_transform(scene, translation(3, 0, 0)).GetID())
+    result = logic.segment(browser, tiny)
+    assert [result.GetNthIndexValue(n) for n in range(3)] == list(TIMES)
+    assert (result.GetIndexName(), result.GetIndexUnit()) == ("time", "s")
+    assert browser.IsSynchronizedSequenceNode(result)
+    shown = browser.GetProxyNode(result)
+    assert shown.GetParentTransformNode() is proxy.GetParentTransformNode()
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    assert shown.GetNodeReference(role) is proxy
+    assert shown.GetName() == result.GetName() == "heart segmentation"
+    assert shown.GetDisplayNode() is not None
+
+
+def test_every_frame_knows_how_it_was_made_and_how_large_its_structures_are(scene, logic, tiny):
+    result = logic.segment(add_sequence(scene)[0], tiny)
+    for index in range(3):
+        node = result.GetNthDataNode(index)
+        assert node.GetAttribute("MedNeXtSegmentation.model") == "tiny"
+        assert len(node.GetAttribute("MedNeXtSegmentation.fold_0_sha256")) == 64
+        assert "spleen" in node.GetAttribute("MedNeXtSegmentation.volumes_ml")
+
+
+def test_a_correction_stays_in_its_frame(scene, logic, tiny):
+    sequence, browser, _proxy = add_sequence(scene)
+    shown = browser.GetProxyNode(logic.segment(sequence, tiny))
+    browser.SetSelectedItemNumber(1)
+    shown.GetSegmentation().GetNthSegment(0).SetName("corrected")
+    browser.SetSelectedItemNumber(2)
+    assert shown.GetSegmentation().GetNthSegment(0).GetName() == "spleen"
+    browser.SetSelectedItemNumber(1)
+    assert shown.GetSegmentation().GetNthSegment(0).GetName() == "corrected"
+
+
+def test_a_sequence_without_a_browser_gets_one(scene, logic, tiny):
+    sequence, browser, proxy = add_sequence(scene, frames=2)
+    for node in (browser, proxy):
+        scene.RemoveNode(node)
+    result = logic.segment(sequence, tiny)
+    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(result)
+    assert browser.GetProxyNode(result) is not None and browser.GetProxyNode(sequence) is not None
+
+
+def test_the_volume_that_a_browser_shows_stands_for_itself(scene, logic, tiny):
+    _sequence, _browser, proxy = add_sequence(scene)
+    assert logic.segment(proxy, tiny).IsA("vtkMRMLSegmentationNode")
+
+
+def test_channels_may_be_sequences_and_volumes(scene, logic, two):
+    first, browser, _proxy = add_sequence(scene)
+    still = add_volume(scene, head(seed=9), OBLIQUE_LEFT_HANDED, "FLAIR")
+    result = logic.segment([first, still], two, device="cpu")
+    frame = add_volume(scene, head(seed=1), OBLIQUE_LEFT_HANDED)
+    alone = found(logic.segment([frame, still], two, device="cpu"), frame)
+    browser.SetSelectedItemNumber(1)
+    np.testing.assert_array_equal(found(browser.GetProxyNode(result), frame), alone)
+
+
+def test_the_progress_is_that_of_all_frames(scene, logic, tiny):
+    events = []
+    logic.segment(add_sequence(scene)[0], tiny, progressCallback=events.append)
+    tiles = [event for event in events if event["stage"] == "network"]
+    assert [event["done"] for event in tiles] == sorted(event["done"] for event in tiles)
+    assert tiles[-1]["done"] == tiles[-1]["total"]
+    assert {event["frame"] for event in events} == {1, 2, 3}
+
+
+def test_a_frame_that_cannot_be_segmented_is_named_and_nothing_is_added(scene, logic, tiny):
+    sequence = add_sequence(scene)[0]
+    slicer.util.updateVolumeFromArray(sequence.GetNthDataNode(1), np.full((8, 8, 8), 7.0))
+    before = nodes(scene)
+    with pytest.raises(UnsupportedImageError, match=r"Frame 2 of 3 \(time 0.4 s\).*7 everywhere"):
+        logic.segment(sequence, tiny)
+    assert nodes(scene) == before
+
+
+def test_cancelling_leaves_the_scene_as_it_was(scene, logic, tiny):
+    sequence = add_sequence(scene)[0]
+    before, ended = nodes(scene), []
+    running = logic.segmentAsync(sequence, tiny, onDone=ended.append, onError=ended.append)
+    running.cancel()
+    while running.running:
+        slicer.app.processEvents()
+    assert isinstance(ended[0], Cancelled)
+    assert nodes(scene) == before
+
+
+def test_in_the_background_the_sequence_is_given_to_the_callback(scene, logic, tiny):
+    ended = []
+    running = logic.segmentAsync(add_sequence(scene)[0], tiny, onDone=ended.append)
+    while running.running:
+        slicer.app.processEvents()
+    assert ended[0].GetNumberOfDataNodes() == 3
+
+
+def test_a_frame_that_changes_meanwhile_gets_no_result(scene, logic, tiny):
+    sequence = add_sequence(scene)[0]
+    before = nodes(scene)
+
+    def write(event):
+        if event["frame"] == 2 and event["stage"] == "network":
+            slicer.util.arrayFromVolume(sequence.GetNthDataNode(1))[0] = 0
+            slicer.util.arrayFromVolumeModified(sequence.GetNthDataNode(1))
+
+    with pytest.raises(InputError, match=r"Frame 2 of 3.*changed"):
+        logic.segment(sequence, tiny, progressCallback=write)
+    assert nodes(scene) == before
+
+
+def test_a_sequence_that_is_removed_meanwhile_gets_no_result(scene, logic, tiny):
+    sequence, browser, _proxy = add_sequence(scene)
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+
+    def remove(_event):
+        if sequence.GetScene():
+            scene.RemoveNode(browser)
+            scene.RemoveNode(sequence)
+
+    with pytest.raises(GeometryError, match="removed"):
+        logic.segment(sequence, tiny, progressCallback=remove)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == count
+
+
+def test_what_does_not_fit_is_refused_before_anything_starts(scene, logic, tiny, two):
+    sequence, browser, proxy = add_sequence(scene)
+    with pytest.raises(OptionError, match="no uncertainty"):
+        logic.segment(sequence, tiny, uncertainty=True)
+    with pytest.raises(InputError, match="no frames"):
+        logic.segment(scene.AddNewNodeByClass("vtkMRMLSequenceNode", "empty"), tiny)
+    short = add_sequence(scene, "short", frames=2)[0]
+    with pytest.raises(InputError, match=r"no frame at the index 0.85"):
+        logic.segment([sequence, short], two)
+    proxy.SetAndObserveTransformNodeID(add_linear_transform(scene, translation(3, 0, 0)).GetID())
+    with pytest.raises(GeometryError, match="different transforms"):
+        logic.segment([sequence, add_volume(scene, head(), name="FLAIR")], two)
+    add_sequence(scene, "second", browser=browser)
+    with pytest.raises(InputError, match='"heart", "second"'):
+        logic.segment(browser, tiny)
+
+
+def test_frames_are_left_out_of_a_batch(scene, logic, tiny):
+    add_sequence(scene)
+    (result,) = logic.segmentScene(tiny)
+    assert result.row.status == "left out" and "segment the sequence" in result.row.message
