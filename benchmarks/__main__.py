@@ -30,11 +30,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", type=int, default=64, help="side of the cube in voxels")
+    parser.add_argument(
+        "--scan", type=int, nargs=3, default=(150, 256, 256), metavar=("Z", "Y", "X"), help="voxels of a CT"
+    )
     arguments = parser.parse_args()
-    from . import forward, training_step
+    from . import forward, resampling, training_step
 
     report = [f"Machine: {machine()}; allocator tuned; medians of {arguments.rounds} rounds", ""]
-    report += [forward.measure(arguments.side, arguments.rounds), training_step.measure(arguments.rounds)]
+    report += [
+        forward.measure(arguments.side, arguments.rounds),
+        resampling.measure(tuple(arguments.scan), arguments.rounds),
+        training_step.measure(arguments.rounds),
+    ]
     sys.stdout.write("\n".join(report) + "\n")
 
 

@@ -1,0 +1,102 @@
+"""Both resampling steps: a CT to the model's grid, and fourteen classes of logits back to labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from mednext import native_resampling
+from mednext.bundle import load_bundle
+from mednext.native_library import Kernels
+from mednext.postprocessing import LabelWriter
+from mednext.resampling import axis_weights, resample_image, resampled_shape
+from mednext.sliding_window import Rows
+
+from .interleaved import median_seconds, ratio_table
+
+SPACING = (1.5, 0.8, 0.8)  # mm, of the CT; the model's is 1 mm
+CLASSES = 14
+ROWS = 64  # of logits at a time: half a patch
+BASELINE = "nnU-Net (scikit-image)"
+
+Shape = tuple[int, int, int]
+
+
+def measure(shape: Shape, rounds: int) -> str:
+    """Two tables for a CT of `shape` voxels `(Z, Y, X)`."""
+    model_shape = resampled_shape(shape, SPACING, (1.0, 1.0, 1.0))
+    paths: dict[str, Kernels | None] = {"torch": None}
+    kernels = native_resampling.resampling_kernels()
+    if kernels is not None:
+        paths[f"native, {kernels.name}"] = kernels
+    with torch.inference_mode():
+        return _image(shape, model_shape, paths, rounds) + "\n" + _labels(shape, model_shape, paths, rounds)
+
+
+def _image(shape: Shape, model_shape: Shape, paths: dict[str, Kernels | None], rounds: int) -> str:
+    image = _smooth(1, shape)[0] * 1000
+    array = image.numpy()[None]
+    ways: dict[str, Callable[[], object]] = {BASELINE: lambda: _nnunet(array, model_shape, order=3)[0]}
+    for name, kernels in paths.items():
+        ways[name] = _by(kernels, lambda: resample_image(image, model_shape, None))
+    exact = np.asarray(ways["torch"]())
+    differences = (float(np.abs(np.asarray(way()) - exact).max() / np.ptp(array)) for way in ways.values())
+    title = f"To the model's grid, cubic, {_sides(shape)} to {_sides(model_shape)} voxels"
+    told = ", ".join(f"{name} {value:.0e}" for name, value in zip(ways, differences, strict=True))
+    table = ratio_table(title, median_seconds(ways, rounds), BASELINE)
+    return f"{table}\nLargest difference from torch, of the range of intensities: {told}\n"
+
+
+def _labels(shape: Shape, model_shape: Shape, paths: dict[str, Kernels | None], rounds: int) -> str:
+    logits = _smooth(CLASSES, model_shape)
+    array = logits.numpy()
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        BASELINE: lambda: _nnunet(array, shape, order=1).argmax(axis=0).astype(np.uint8)
+    }
+    for name, kernels in paths.items():
+        ways[name] = _by(kernels, lambda: _written(logits, shape))
+    exact = ways["torch"]()
+    differences = (int((way() != exact).sum()) for way in ways.values())
+    told = ", ".join(f"{name} {count}" for name, count in zip(ways, differences, strict=True))
+    title = f"{CLASSES} classes of logits to labels, {_sides(model_shape)} to {_sides(shape)} voxels"
+    table = ratio_table(title, median_seconds(ways, rounds), BASELINE)
+    return f"{table}\nLabels that differ from torch's: {told} of {exact.size}\n"
+
+
+def _by(kernels: Kernels | None, work: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+    def run() -> np.ndarray:
+        with patch.object(native_resampling, "resampling_kernels", lambda: kernels):
+            return work()
+
+    return run
+
+
+def _smooth(channels: int, shape: Shape) -> torch.Tensor:
+    """Random numbers that vary over eight voxels or so."""
+    coarse = torch.randn(1, channels, *(max(2, side // 8) for side in shape))
+    return 5 * torch.nn.functional.interpolate(coarse, shape, mode="trilinear")[0]
+
+
+def _written(logits: torch.Tensor, shape: Shape) -> np.ndarray:
+    model = load_bundle("hippocampus").model
+    model = replace(model, network=replace(model.network, num_classes=CLASSES))
+    labels = np.empty(shape, np.uint8)
+    weights = [axis_weights(old, new, 1) for old, new in zip(logits.shape[1:], shape, strict=True)]
+    writer = LabelWriter(model, weights, labels)
+    for start in range(0, logits.shape[1], ROWS):
+        first = max(0, start - 1)
+        writer.add(Rows(first, logits[:, first : start + ROWS]))
+    return labels
+
+
+def _nnunet(array: np.ndarray, shape: Shape, order: int) -> np.ndarray:
+    from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg
+
+    return resample_data_or_seg(array, shape, order=order)
+
+
+def _sides(shape: Shape) -> str:
+    return "×".join(map(str, shape))
