@@ -9,7 +9,7 @@ This is the plain formulation that every faster one is measured against and chec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -310,15 +310,7 @@ class MedNeXt(nn.Module):
         Raises:
             OptionError: a side is not divisible by 16, or all of them are 16.
         """
-        if any(side % SIDE_DIVISOR for side in x.shape[2:]):
-            raise OptionError(
-                f"MedNeXt needs sides divisible by {SIDE_DIVISOR}, not {tuple(x.shape[2:])}: pad the patch."
-            )
-        if all(side == SIDE_DIVISOR for side in x.shape[2:]):
-            raise OptionError(
-                f"A patch of {tuple(x.shape[2:])} is one voxel at the bottom of MedNeXt, too few to "
-                f"normalise: one side must have at least {2 * SIDE_DIVISOR} voxels."
-            )
+        check_patch(x.shape[2:])
         x = self.stem(x)
         skips = []
         for level in range(4):
@@ -333,6 +325,23 @@ class MedNeXt(nn.Module):
             if level == 0 or self.deep_supervision:
                 heads.append(self._run(f"out_{level}", x))
         return heads[::-1] if self.deep_supervision else heads[0]
+
+
+def check_patch(sides: Sequence[int]) -> None:
+    """Whether MedNeXt can halve and normalise a patch of these sides.
+
+    Raises:
+        OptionError: a side is not divisible by 16, or all of them are 16.
+    """
+    if any(side % SIDE_DIVISOR for side in sides):
+        raise OptionError(
+            f"MedNeXt needs sides divisible by {SIDE_DIVISOR}, not {tuple(sides)}: pad the patch."
+        )
+    if all(side == SIDE_DIVISOR for side in sides):
+        raise OptionError(
+            f"A patch of {tuple(sides)} is one voxel at the bottom of MedNeXt, too few to "
+            f"normalise: one side must have at least {2 * SIDE_DIVISOR} voxels."
+        )
 
 
 def _check(
