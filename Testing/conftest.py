@@ -16,6 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # Before torch is imported: on a busy machine two threads wait for each other most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Before Triton is imported, which torch may do: without a card its kernels are interpreted.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -1,0 +1,1 @@
+"""MedNeXt's blocks as Triton kernels. Only `triton_network.py` imports them: Triton is not everywhere."""

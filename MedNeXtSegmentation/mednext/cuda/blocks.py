@@ -1,0 +1,226 @@
+"""A block of MedNeXt with its weights as the kernels want them, and the launches of its two passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from triton import cdiv, next_power_of_2
+
+from ..network import DownBlock, MedNeXtBlock, UpBlock
+from .choice import Choice
+from .depthwise import depthwise_down, depthwise_same, depthwise_up
+from .norm import norm_affine
+from .pointwise import combine, pointwise, pointwise_up
+from .tiles import ColumnTile, PieceTile, PointTile, column_tiles, piece_tiles, point_tiles
+
+_FEWEST = 16  # channels that the tensor cores take
+
+Tile = TypeVar("Tile")
+
+
+class Workspace:
+    """Memory that all blocks of a network use in turn."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Tensor] = {}
+
+    def take(self, name: str, shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
+        """Uninitialised memory; what was taken under this name before is overwritten."""
+        count = torch.Size(shape).numel()
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.numel() < count:
+            self._buffers[name] = buffer = torch.empty(count, dtype=dtype, device=like.device)
+        return buffer[:count].view(*shape)
+
+
+class TritonBlock:
+    """One block of a trained network.
+
+    Args:
+        block: on any device; its weights are copied.
+        dtype: of the activations: float16, bfloat16 or float32.
+        device: where it will run.
+
+    Attributes:
+        channels, out: of input and output, with those that are added for the kernels.
+        measuring: measure all tiles at every launch and keep the fastest; the numbers are wrong meanwhile.
+    """
+
+    def __init__(self, block: MedNeXtBlock, dtype: torch.dtype, device: torch.device) -> None:
+        parameters = dict(block.named_parameters())
+        kernel, expansion, compression = (
+            parameters[f"{name}.weight"] for name in ("conv1", "conv2", "conv3")
+        )
+        self.channels, self.out = wide(len(kernel)), wide(len(compression))
+        self._hidden = cdiv(len(expansion), _FEWEST) * _FEWEST
+        self._k = kernel.shape[-1]
+        self._up, self._down = isinstance(block, UpBlock), isinstance(block, DownBlock)
+        self._exact, self._epsilon = dtype == torch.float32, block.norm.eps
+
+        def vector(name: str, length: int) -> Tensor:
+            return padded(parameters[name], (length,)).to(device)
+
+        def matrix(values: Tensor, rows: int, columns: int) -> Tensor:
+            return padded(values, (rows, columns)).to(device, dtype)
+
+        taps = kernel.squeeze(1).movedim(0, -1)
+        self._taps = padded(taps, (self._k, self._k, self._k, self.channels)).to(device)
+        self._gamma = vector("norm.weight", self.channels)
+        self._beta = vector("norm.bias", self.channels)
+        self._expansion = matrix(expansion.flatten(1).T, self.channels, self._hidden)
+        self._expansion_bias = vector("conv2.bias", self._hidden)
+        self._compression = matrix(compression.flatten(1).T, self._hidden, self.out)
+        self._compression_bias = vector("conv3.bias", self.out)
+        self._identity = block.residual and not (self._up or self._down)
+        self._residual: Tensor | None = None
+        if "res_conv.weight" in parameters:
+            weight = parameters["res_conv.weight"].flatten(1)  # transposed: (in, out), else (out, in)
+            self._residual = matrix(weight if self._up else weight.T, self.channels, self.out)
+            self._compression_bias += vector("res_conv.bias", self.out)
+        self._choices: dict[tuple[str, torch.Size], Choice[Any]] = {}
+        self.measuring = False
+
+    def run(self, x: Tensor, target: Tensor, workspace: Workspace) -> None:
+        """Read `x`, `(N, Z, Y, X, C)`, and write `target`, `(N, Z', Y', X', out)`.
+
+        A block that keeps the grid may have `x` as its target, and must if it is residual. An up block adds
+        to the skip connection in its target.
+
+        Raises:
+            OutOfResources: the card has too little shared memory.
+            torch.OutOfMemoryError: the workspace cannot grow.
+        """
+        if self._up:
+            affine = self._first_pass_up(x, workspace)
+            self._second_pass(x, affine, x, target, workspace)
+        else:
+            shape = (*target.shape[:4], self.channels)
+            convolved = workspace.take("convolved", shape, x, x.dtype)
+            affine = self._first_pass(x, convolved, workspace)
+            self._second_pass(convolved, affine, x, target, workspace)
+
+    def _launch(
+        self, name: str, x: Tensor, tiles: Callable[[], Iterable[Tile]], run: Callable[[Tile], None]
+    ) -> None:
+        choice = self._choices.get((name, x.shape))
+        if choice is None:
+            choice = self._choices[name, x.shape] = Choice(tiles())
+        if self.measuring:
+            choice.measure(run)
+        choice.launch(run)
+
+    def _first_pass(self, x: Tensor, out: Tensor, workspace: Workspace) -> Tensor:
+        images, z, y, width, channels = x.shape
+        partials = x.new_empty(0)
+
+        def column(tile: ColumnTile) -> None:
+            nonlocal partials
+            programs = tile.programs((z, y, width))
+            partials = workspace.take("partials", (images, programs, 3, channels), x, torch.float32)
+            depthwise_same[(programs, channels // tile.channels, images)](
+                x, self._taps, out, partials, programs, z, y, width,
+                C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_Y=tile.y, BLOCK_X=tile.x, ROWS=tile.rows,
+                PLANES=tile.planes, num_warps=tile.warps,
+            )  # fmt: skip
+
+        def pieces(tile: PieceTile) -> None:
+            nonlocal partials
+            programs = tile.programs(out[0, ..., 0].numel())
+            partials = workspace.take("partials", (images, programs, 3, channels), x, torch.float32)
+            depthwise_down[(programs, channels // tile.channels, images)](
+                x, self._taps, out, partials, programs, z, y, width,
+                C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_V=tile.voxels, ROUNDS=tile.rounds,
+                num_warps=tile.warps,
+            )  # fmt: skip
+
+        if self._down:
+            voxels = out[0, ..., 0].numel()
+            self._launch("first", x, lambda: piece_tiles(voxels, channels, images), pieces)
+        else:
+            self._launch("first", x, lambda: column_tiles((z, y, width), channels, images, self._k), column)
+        return self._affine(partials, workspace)
+
+    def _first_pass_up(self, x: Tensor, workspace: Workspace) -> Tensor:
+        images, z, y, width, channels = x.shape
+        partials = x.new_empty(0)
+
+        def pieces(tile: PieceTile) -> None:
+            nonlocal partials
+            programs = 8 * tile.programs(z * y * width)  # of each parity
+            partials = workspace.take("partials", (images, programs, 3, channels), x, torch.float32)
+            depthwise_up[(programs, channels // tile.channels, images)](
+                x, self._taps, partials, programs, z, y, width,
+                C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_V=tile.voxels, ROUNDS=tile.rounds,
+                num_warps=tile.warps,
+            )  # fmt: skip
+
+        self._launch("first", x, lambda: piece_tiles(z * y * width, channels, images * 8), pieces)
+        return self._affine(partials, workspace)
+
+    def _affine(self, partials: Tensor, workspace: Workspace) -> Tensor:
+        images, programs, _, channels = partials.shape
+        affine = workspace.take("affine", (images, 2, channels), partials, torch.float32)
+        norm_affine[(channels // _FEWEST, images)](
+            partials, self._gamma, self._beta, affine, programs, self._epsilon,
+            C=channels, BLOCK_C=_FEWEST, BLOCK_P=min(256, next_power_of_2(programs)), num_warps=8,
+        )  # fmt: skip
+        return affine
+
+    def _second_pass(
+        self, convolved: Tensor, affine: Tensor, x: Tensor, target: Tensor, workspace: Workspace
+    ) -> None:
+        images, z, y, width, channels = convolved.shape
+        add = self._identity or self._up
+        residual = self._taps if self._residual is None else self._residual  # some address, never read
+        matrices = (
+            affine, self._expansion, self._expansion_bias, self._compression, self._compression_bias,
+        )  # fmt: skip
+
+        def points(tile: PointTile) -> None:
+            shape = (tile.splits, *target.shape) if tile.splits > 1 else (1,)
+            parts = workspace.take("parts", shape, x, torch.float32)
+            options = {
+                "C": channels, "HIDDEN": self._hidden, "OUT": self.out, "BLOCK_V": tile.voxels,
+                "BLOCK_H": tile.hidden, "SPLITS": tile.splits, "EXACT": self._exact, "num_warps": tile.warps,
+                "num_stages": tile.stages,
+            }  # fmt: skip
+            blocks = cdiv(z * y * width, tile.voxels)
+            if self._up:
+                pointwise_up[(8 * blocks, tile.splits, images)](
+                    x, self._taps, *matrices, residual, target, parts, z, y, width,
+                    K=self._k, RESIDUAL=self._residual is not None, **options,
+                )  # fmt: skip
+            else:
+                pointwise[(blocks, tile.splits, images)](
+                    convolved, *matrices, x, residual, target, parts, z, y, width,
+                    ADD=add, DOWN=self._residual is not None, **options,
+                )  # fmt: skip
+            if tile.splits > 1:
+                self._combine(parts, target, tile.splits, add)
+
+        voxels = z * y * width * (8 if self._up else 1)
+        sizes = (self.channels, self._hidden, self.out)
+        self._launch("second", x, lambda: point_tiles(voxels, *sizes, x.itemsize, images), points)
+
+    def _combine(self, parts: Tensor, target: Tensor, splits: int, add: bool) -> None:
+        images, z, y, width, out = target.shape
+        block = min(64, out)
+        combine[(cdiv(z * y * width, 32), out // block, images)](
+            parts, self._compression_bias, target, z, y, width,
+            OUT=out, BLOCK_V=32, BLOCK_C=block, SPLITS=splits, ADD=add, UP=self._up, num_warps=4,
+        )  # fmt: skip
+
+
+def wide(channels: int) -> int:
+    """Channels with those that are added for the kernels: a power of two."""
+    return max(_FEWEST, next_power_of_2(channels))
+
+
+def padded(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """A float32 copy on the CPU, zero beyond the values."""
+    larger = torch.zeros(*shape)
+    larger[tuple(slice(side) for side in values.shape)] = values.detach().float().cpu()
+    return larger

@@ -1,0 +1,228 @@
+"""The first pass of a block: depthwise convolution, and per channel the mean and variance of what it gives.
+
+Activations are `(N, Z, Y, X, C)`; weights `(k, k, k, C)` float32. Sums are float32. Each program writes how
+many voxels it saw, their mean and their squared deviation to `partials`, `(N, programs, 3, C)`, so that the
+result does not depend on who comes first.
+
+The bias is left out: the norm that follows takes it away.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _write_partials(partials, program, c, C: tl.constexpr, count, mean, squares):
+    tl.store(partials + program * (3 * C) + c, tl.zeros_like(mean) + count)
+    tl.store(partials + program * (3 * C) + C + c, mean)
+    tl.store(partials + program * (3 * C) + 2 * C + c, squares)
+
+
+@triton.jit
+def _merged(count, mean, squares, result, there):
+    """The statistics so far, and with those of a piece `(voxels, channels)` (Chan et al.)."""
+    more = tl.sum(there.to(tl.float32), axis=0)
+    its_mean = tl.sum(tl.where(there[:, None], result, 0.0), axis=0) / tl.maximum(more, 1.0)
+    distance = tl.where(there[:, None], result - its_mean[None, :], 0.0)
+    both = tl.maximum(count + more, 1.0)
+    offset = its_mean - mean
+    squares += tl.sum(distance * distance, axis=0) + offset * offset * (count * more / both)
+    return count + more, mean + offset * (more / both), squares
+
+
+@triton.jit
+def depthwise_same(
+    x,
+    weights,
+    out,
+    partials,
+    programs,
+    Z,
+    Y,
+    X,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_Y: tl.constexpr,
+    BLOCK_X: tl.constexpr,
+    ROWS: tl.constexpr,
+    PLANES: tl.constexpr,
+):
+    """Stride 1: a column of `PLANES` planes; what is loaded once serves K planes of the output.
+
+    A thread holds `ROWS` neighbouring rows, and K planes of each: `sums[dz * ROWS + row]` collects the output
+    of plane `z + K // 2 - dz` while plane z is read. Statistics are of the distance from the first voxel.
+    """
+    P: tl.constexpr = K // 2
+    tiles_x = tl.cdiv(X, BLOCK_X)
+    tiles_y = tl.cdiv(Y, BLOCK_Y * ROWS)
+    tile = tl.program_id(0)
+    first = tile // (tiles_x * tiles_y) * PLANES
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    n = tl.program_id(2).to(tl.int64)
+    x += n * Z * Y * X * C
+    out += n * Z * Y * X * C
+    voxel = tl.arange(0, BLOCK_Y * BLOCK_X)
+    ys = (tile // tiles_x % tiles_y * BLOCK_Y + voxel // BLOCK_X) * ROWS
+    xs = tile % tiles_x * BLOCK_X + voxel % BLOCK_X
+    offsets = ((ys * X + xs) * C)[:, None] + c[None, :]
+
+    pivot = tl.zeros((BLOCK_C,), tl.float32)
+    total = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
+    squares = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
+    sums = (tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32),) * (K * ROWS)
+    for step in range(PLANES + K - 1):
+        z = first - P + step
+        plane = x + z * (Y * X * C)
+        for dx in tl.static_range(K):
+            inside_x = (xs + (dx - P) >= 0) & (xs + (dx - P) < X) & (z >= 0) & (z < Z)
+            for dy in tl.static_range(ROWS + K - 1):
+                inside = inside_x & (ys + (dy - P) >= 0) & (ys + (dy - P) < Y)
+                shift = ((dy - P) * X + (dx - P)) * C
+                value = tl.load(plane + shift + offsets, mask=inside[:, None], other=0.0).to(tl.float32)
+                for row in tl.static_range(ROWS):
+                    if dy - row >= 0 and dy - row < K:
+                        for dz in tl.static_range(K):
+                            weight = tl.load(weights + ((dz * K + dy - row) * K + dx) * C + c)
+                            more = sums[dz * ROWS + row] + value * weight[None, :]
+                            sums = sums[: dz * ROWS + row] + (more,) + sums[dz * ROWS + row + 1 :]
+        finished = z - P
+        if step == K - 1:
+            pivot = tl.sum(tl.where((voxel == 0)[:, None], sums[(K - 1) * ROWS], 0.0), axis=0)
+        for row in tl.static_range(ROWS):
+            result = sums[(K - 1) * ROWS + row]
+            there = ((xs < X) & (ys + row < Y) & (finished >= first) & (finished < Z))[:, None]
+            place = out + (finished * Y + row) * (X * C) + offsets
+            tl.store(place, result.to(out.dtype.element_ty), mask=there)
+            distance = tl.where(there, result - pivot[None, :], 0.0)
+            total += distance
+            squares += distance * distance
+        sums = (tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32),) * ROWS + sums[: (K - 1) * ROWS]
+    width = tl.minimum(BLOCK_X, X - tile % tiles_x * BLOCK_X)
+    height = tl.minimum(BLOCK_Y * ROWS, Y - tile // tiles_x % tiles_y * (BLOCK_Y * ROWS))
+    count = (width * height * tl.minimum(PLANES, Z - first)).to(tl.float32)
+    mean = tl.sum(total, axis=0) / count
+    deviation = tl.sum(squares, axis=0) - count * mean * mean
+    _write_partials(partials, n * programs + tile, c, C, count, pivot + mean, deviation)
+
+
+@triton.jit
+def depthwise_down(
+    x,
+    weights,
+    out,
+    partials,
+    programs,
+    Z,
+    Y,
+    X,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_V: tl.constexpr,
+    ROUNDS: tl.constexpr,
+):
+    """Stride 2: `x` is `(N, Z, Y, X, C)`, `out` `(N, Z/2, Y/2, X/2, C)`; a program does `ROUNDS` pieces."""
+    P: tl.constexpr = K // 2
+    half_y, half_x = Y // 2, X // 2
+    voxels = Z // 2 * half_y * half_x
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    n = tl.program_id(2).to(tl.int64)
+    x += n * Z * Y * X * C
+    out += n * voxels * C
+    start = tl.program_id(0) * (BLOCK_V * ROUNDS)
+    count = 0.0
+    mean = tl.zeros((BLOCK_C,), tl.float32)
+    squares = tl.zeros((BLOCK_C,), tl.float32)
+    for _ in range(ROUNDS):
+        voxel = start + tl.arange(0, BLOCK_V)
+        there = voxel < voxels
+        zs, ys, xs = voxel // (half_y * half_x) * 2, voxel // half_x % half_y * 2, voxel % half_x * 2
+        offsets = (((zs * Y + ys) * X + xs) * C)[:, None] + c[None, :]
+        result = tl.zeros((BLOCK_V, BLOCK_C), tl.float32)
+        for dz in range(K):
+            for dy in range(K):
+                inside_zy = there & (zs + (dz - P) >= 0) & (zs + (dz - P) < Z)
+                inside_zy &= (ys + (dy - P) >= 0) & (ys + (dy - P) < Y)
+                for dx in tl.static_range(K):
+                    inside = (inside_zy & (xs + (dx - P) >= 0) & (xs + (dx - P) < X))[:, None]
+                    shift = (((dz - P) * Y + (dy - P)) * X + (dx - P)) * C
+                    value = tl.load(x + shift + offsets, mask=inside, other=0.0).to(tl.float32)
+                    result += value * tl.load(weights + ((dz * K + dy) * K + dx) * C + c)[None, :]
+        place = out + voxel[:, None] * C + c[None, :]
+        tl.store(place, result.to(out.dtype.element_ty), mask=there[:, None])
+        count, mean, squares = _merged(count, mean, squares, result, there)
+        start += BLOCK_V
+    _write_partials(partials, n * programs + tl.program_id(0), c, C, count, mean, squares)
+
+
+@triton.jit
+def transposed_result(
+    x, weights, zs, ys, xs, there, odd_z, odd_y, odd_x, Z, Y, X, c, C: tl.constexpr, K: tl.constexpr
+):
+    """The transposed convolution at the voxels `2 (zs, ys, xs) + (odd_z, odd_y, odd_x)` of its 2n-1 grid.
+
+    Output o takes input i with tap `t = o + K // 2 - 2i`: every second tap, beginning with the first of the
+    right parity. The taps of one parity are the same for all voxels, and so are the weights.
+    """
+    P: tl.constexpr = K // 2
+    first_z, first_y, first_x = (odd_z + P) % 2, (odd_y + P) % 2, (odd_x + P) % 2
+    offsets = (((zs * Y + ys) * X + xs) * C)[:, None] + c[None, :]
+    result = tl.zeros((zs.shape[0], c.shape[0]), tl.float32)
+    for tap_z in range(first_z, K, 2):
+        dz = (odd_z + P - tap_z) // 2  # exact: both have the same parity
+        for tap_y in range(first_y, K, 2):
+            dy = (odd_y + P - tap_y) // 2
+            inside_zy = there & (zs + dz >= 0) & (zs + dz < Z) & (ys + dy >= 0) & (ys + dy < Y)
+            for step in tl.static_range((K + 1) // 2):
+                tap_x = first_x + 2 * step
+                dx = (odd_x + P - tap_x) // 2
+                inside = (inside_zy & (xs + dx >= 0) & (xs + dx < X) & (tap_x < K))[:, None]
+                shift = ((dz * Y + dy) * X + dx) * C
+                value = tl.load(x + shift + offsets, mask=inside, other=0.0).to(tl.float32)
+                tap = (tap_z * K + tap_y) * K + tl.minimum(tap_x, K - 1)
+                result += value * tl.load(weights + tap * C + c)[None, :]
+    return result
+
+
+@triton.jit
+def parity_voxels(block, parity, Z, Y, X, BLOCK_V: tl.constexpr):
+    """A block of the voxels of one parity: their halved places, whether they are there, and the parity."""
+    odd_z, odd_y, odd_x = parity // 4, parity // 2 % 2, parity % 2
+    # A side of n voxels becomes 2n-1: n even places and n-1 odd ones.
+    side_y, side_x = tl.maximum(Y - odd_y, 1), tl.maximum(X - odd_x, 1)
+    voxel = block * BLOCK_V + tl.arange(0, BLOCK_V)
+    there = voxel < (Z - odd_z) * (Y - odd_y) * (X - odd_x)
+    return voxel // (side_y * side_x), voxel // side_x % side_y, voxel % side_x, there, odd_z, odd_y, odd_x
+
+
+@triton.jit
+def depthwise_up(
+    x,
+    weights,
+    partials,
+    programs,
+    Z,
+    Y,
+    X,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_V: tl.constexpr,
+    ROUNDS: tl.constexpr,
+):
+    """Transposed with stride 2: only the statistics. Few taps a voxel: the second pass computes it again."""
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    n = tl.program_id(2).to(tl.int64)
+    x += n * Z * Y * X * C
+    parity, start = tl.program_id(0) % 8, tl.program_id(0) // 8 * ROUNDS
+    count = 0.0
+    mean = tl.zeros((BLOCK_C,), tl.float32)
+    squares = tl.zeros((BLOCK_C,), tl.float32)
+    for step in range(ROUNDS):
+        zs, ys, xs, there, odd_z, odd_y, odd_x = parity_voxels(start + step, parity, Z, Y, X, BLOCK_V)
+        result = transposed_result(x, weights, zs, ys, xs, there, odd_z, odd_y, odd_x, Z, Y, X, c, C, K)
+        count, mean, squares = _merged(count, mean, squares, result, there)
+    _write_partials(partials, n * programs + tl.program_id(0), c, C, count, mean, squares)

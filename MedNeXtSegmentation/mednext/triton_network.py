@@ -1,0 +1,226 @@
+"""MedNeXt on Triton kernels: the numbers of `network.py` in half precision, several times faster on a GPU.
+
+Activations are `(N, Z, Y, X, C)` in buffers that stay between calls. A block is two passes: the depthwise
+convolution with the statistics of its output, then norm, expansion, GELU, compression and residual without
+ever writing the expanded tensor. All sums are float32. From the second call with a shape on, the blocks run
+as one CUDA graph.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from .devices import is_out_of_memory
+from .network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock, check_patch
+
+if TYPE_CHECKING:
+    from .cuda.blocks import TritonBlock, Workspace
+
+_WIDEST = 512  # channels that fit a program
+_TENSOR_CORES = (7, 0)  # compute capability
+
+logger = logging.getLogger(__name__)
+
+
+def is_supported(network: nn.Module, device: torch.device) -> bool:
+    """Whether the kernels know this network and device, and Triton is there. Costs no start-up time.
+
+    Three dimensions, one head, resampling by blocks, no global response norm, at most 512 channels; an NVIDIA
+    card with tensor cores (compute capability 7.0 and later). Everything else runs on torch.
+    """
+    if device.type != "cuda" or torch.version.hip is not None or find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= _TENSOR_CORES and knows(network)
+
+
+def knows(network: nn.Module) -> bool:
+    """Whether the kernels know this network, wherever it runs."""
+    if not isinstance(network, MedNeXt) or network.dimensions != 3 or network.deep_supervision:
+        return False
+    blocks = [part for part in network.modules() if isinstance(part, MedNeXtBlock)]
+    resampling = [part for part in blocks if isinstance(part, DownBlock | UpBlock)]
+    widest = max((len(block.get_parameter("conv1.weight")) for block in blocks), default=0)
+    return len(resampling) == 8 and widest <= _WIDEST and not any(block.grn for block in blocks)
+
+
+class TritonMedNeXt(nn.Module):
+    """A trained network on the Triton kernels, for inference.
+
+        fast = TritonMedNeXt(network, torch.float16, torch.device("cuda"))
+        fast(torch.zeros(1, 1, 128, 128, 128, device="cuda")).shape  # (1, classes, 128, 128, 128)
+
+    Whoever uses it must be ready for these failures, all of them at the first call with a shape:
+    `torch.OutOfMemoryError`; any `RuntimeError`, `OSError` or `subprocess.CalledProcessError` that Triton's
+    compiler raises, for instance where there is no C compiler; and, in half precision at any call, NaN or
+    infinite logits where an activation is too large for it. float16 is three bits nearer to float32 than
+    bfloat16, and every card with tensor cores has it.
+
+    Args:
+        network: `is_supported`, in evaluation mode; its weights are copied.
+        dtype: of activations and matrices: torch.float16, bfloat16 (from compute capability 8.0), float32.
+        device: CUDA; the CPU only on Triton's interpreter (TRITON_INTERPRET=1), for tests.
+    """
+
+    def __init__(self, network: MedNeXt, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        from .cuda.blocks import TritonBlock, padded, wide
+
+        stem, head = (
+            network.get_parameter(f"{name}.weight").flatten(1) for name in ("stem", "out_0.conv_out")
+        )
+        self._dtype, self._device = dtype, device
+        self._in_channels, self._classes = network.in_channels, network.num_classes
+
+        def blocks(name: str) -> list[TritonBlock]:
+            parts = network.get_submodule(name).modules()
+            return [TritonBlock(part, dtype, device) for part in parts if isinstance(part, MedNeXtBlock)]
+
+        self._encoder = [blocks(f"enc_block_{level}") for level in range(4)]
+        self._down = [blocks(f"down_{level}")[0] for level in range(4)]
+        self._bottleneck = blocks("bottleneck")
+        self._up = [blocks(f"up_{level}")[0] for level in range(4)]
+        self._decoder = [blocks(f"dec_block_{level}") for level in range(4)]
+        channels = wide(len(stem))
+        self._stem_weights = padded(stem.T, (self._in_channels, channels)).to(device)
+        self._stem_bias = padded(network.get_parameter("stem.bias"), (channels,)).to(device)
+        self._columns = -(-self._classes // _columns(self._classes)) * _columns(self._classes)
+        self._head_weights = padded(head, (channels, self._columns)).to(device, dtype)
+        self._head_bias = padded(network.get_parameter("out_0.conv_out.bias"), (self._columns,)).to(device)
+        self._activations: _Activations | None = None
+        self._most_images: int | None = None
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)` in float32.
+
+        Where memory is too small for all N at once, they are worked on in smaller groups, now and later.
+
+        Raises:
+            OptionError: a side is not divisible by 16, or all of them are 16.
+        """
+        check_patch(x.shape[2:])
+        x = x.to(self._device)
+        logits = x.new_empty((len(x), self._classes, *x.shape[2:]), dtype=torch.float32)
+        done = 0
+        while done < len(x):
+            group = x[done : done + (self._most_images or len(x))].contiguous()
+            try:
+                self._group(group, logits[done : done + len(group)])
+            except RuntimeError as error:
+                if len(group) == 1 or not is_out_of_memory(error):
+                    raise
+                self._activations = None
+                self._most_images = len(group) // 2
+                logger.info(
+                    "Not enough memory for %d tiles at once; %d from now on.", len(group), self._most_images
+                )
+            else:
+                done += len(group)
+        return logits
+
+    @torch.inference_mode()
+    def tune(self, x: Tensor) -> None:
+        """Measure how large the kernels' tiles are best for inputs like `x`, and keep to that from now on."""
+        self(x)
+        assert self._activations is not None
+        self._activations.graph = None
+        for block in self._all_blocks():
+            block.measuring = True
+        self._blocks(self._activations)
+        for block in self._all_blocks():
+            block.measuring = False
+
+    def _all_blocks(self) -> list[TritonBlock]:
+        stages = (*self._encoder, self._down, self._bottleneck, self._up, *self._decoder)
+        return [block for stage in stages for block in stage]
+
+    def _group(self, image: Tensor, logits: Tensor) -> None:
+        from triton import cdiv
+
+        from .cuda.ends import head, stem
+
+        if self._activations is None or self._activations.shape != image.shape:
+            self._activations = None  # first let go of the old ones
+            self._activations = _Activations(image, self._widths(), self._dtype)
+        activations = self._activations
+        finest = activations.levels[0]
+        voxels, channels = finest[0, ..., 0].numel(), finest.shape[-1]
+        stem[(cdiv(voxels, 128), len(image))](
+            image,
+            self._stem_weights,
+            self._stem_bias,
+            finest,
+            voxels,
+            self._in_channels,
+            C=channels,
+            BLOCK_V=128,
+        )
+        if activations.graph is not None:
+            activations.graph.replay()
+        else:
+            self._blocks(activations)
+            self._capture(activations)
+        block = _columns(self._classes)
+        head[(cdiv(voxels, 128), self._columns // block, len(image))](
+            finest, self._head_weights, self._head_bias, logits, voxels, self._classes,
+            C=channels, BLOCK_K=block, BLOCK_V=128,
+        )  # fmt: skip
+
+    def _blocks(self, activations: _Activations) -> None:
+        levels, workspace = activations.levels, activations.workspace
+        for level in range(4):
+            for block in self._encoder[level]:
+                block.run(levels[level], levels[level], workspace)
+            self._down[level].run(levels[level], levels[level + 1], workspace)
+        for block in self._bottleneck:
+            block.run(levels[4], levels[4], workspace)
+        for level in (3, 2, 1, 0):
+            self._up[level].run(levels[level + 1], levels[level], workspace)
+            for block in self._decoder[level]:
+                block.run(levels[level], levels[level], workspace)
+
+    def _capture(self, activations: _Activations) -> None:
+        """Record the launches, now that everything is compiled and all memory is there."""
+        if self._device.type != "cuda" or activations.without_graph:
+            return
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self._blocks(activations)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            activations.without_graph = True
+            logger.info("No CUDA graph here, launching kernel by kernel: %s", error)
+        else:
+            activations.graph = graph
+
+    def _widths(self) -> list[int]:
+        return [block.channels for block in self._down] + [self._up[3].channels]
+
+
+class _Activations:
+    """Activations of every level for one shape of the input, `(N, Z, Y, X, C)`, and the graph over them."""
+
+    def __init__(self, image: Tensor, widths: list[int], dtype: torch.dtype) -> None:
+        from .cuda.blocks import Workspace
+
+        self.shape = image.shape
+        images, _, *sides = image.shape
+        self.levels = [
+            torch.empty(images, *(side >> level for side in sides), width, dtype=dtype, device=image.device)
+            for level, width in enumerate(widths)
+        ]
+        self.workspace: Workspace = Workspace()
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.without_graph = False
+
+
+def _columns(classes: int) -> int:
+    """Classes that one program of the head answers for."""
+    return min(64, max(16, 1 << (classes - 1).bit_length()))

@@ -1,0 +1,116 @@
+"""The network on Triton's kernels gives the reference's logits, and knows what it cannot do."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from mednext import triton_network
+from mednext.errors import OptionError
+from mednext.network import MedNeXt
+from mednext.triton_network import TritonMedNeXt, is_supported, knows
+from torch import Tensor
+from triton_device import DEVICE
+
+
+def small(**changes: Any) -> MedNeXt:
+    """A network of 4 channels, one block per stage, with weights and biases that all matter."""
+    torch.manual_seed(0)
+    options = {"in_channels": 2, "num_classes": 3, "expansion": (2,) * 9, "blocks": (1,) * 9, "channels": 4}
+    network = MedNeXt(**{**options, **changes}).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(0.3 * torch.randn_like(parameter))
+    return network
+
+
+def image(count: int = 1) -> Tensor:
+    return torch.randn(count, 2, 16, 32, 16, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def relative_difference(network: MedNeXt, x: Tensor, dtype: torch.dtype) -> float:
+    expected = network(x)
+    found = TritonMedNeXt(network, dtype, DEVICE)(x.to(DEVICE)).cpu()
+    assert found.shape == expected.shape and found.dtype == torch.float32
+    return float((found - expected).norm() / expected.norm())
+
+
+def test_the_network_gives_the_logits_of_the_reference() -> None:
+    """For every image of a batch, each normalised by itself."""
+    x = image(2)
+    x[1] *= 10
+    assert relative_difference(small(), x, torch.float32) < 1e-5
+
+
+def test_a_network_without_residuals_and_with_many_classes_is_the_same() -> None:
+    network = small(num_classes=70, residual=False, resampling="bottleneck")
+    assert relative_difference(network, image(), torch.float32) < 1e-5
+
+
+def test_the_network_in_float16_is_near_the_reference() -> None:
+    assert relative_difference(small(), image(), torch.float16) < 2e-2
+
+
+def test_when_memory_runs_out_fewer_tiles_are_taken_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = TritonMedNeXt(small(), torch.float32, DEVICE)
+    groups = []
+
+    def group(self: TritonMedNeXt, images: Tensor, logits: Tensor) -> None:
+        groups.append(len(images))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        logits.copy_(images.sum(1, keepdim=True))
+
+    monkeypatch.setattr(TritonMedNeXt, "_group", group)
+    x = image(5)
+    with caplog.at_level(logging.INFO):
+        logits = network(x.to(DEVICE)).cpu()
+    assert torch.equal(logits[:, 0], x.sum(1))
+    assert groups == [5, 2, 2, 1]
+    assert "2 from now on" in caplog.text
+
+
+def test_when_memory_is_too_small_for_one_tile_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def group(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(TritonMedNeXt, "_group", group)
+    with pytest.raises(torch.OutOfMemoryError):
+        TritonMedNeXt(small(), torch.float32, DEVICE)(image())
+
+
+def test_a_patch_that_cannot_be_halved_is_refused() -> None:
+    with pytest.raises(OptionError, match="divisible by 16"):
+        TritonMedNeXt(small(), torch.float32, DEVICE)(torch.zeros(1, 2, 16, 24, 32))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dimensions": 2},
+        {"deep_supervision": True},
+        {"resampling": "standard"},
+        {"grn": True},
+        {"channels": 64},
+    ],
+)
+def test_networks_that_the_kernels_do_not_know_are_left_to_torch(changes: dict[str, Any]) -> None:
+    with torch.device("meta"):
+        options = {"in_channels": 1, "num_classes": 2, "expansion": (2,) * 9, "blocks": (1,) * 9}
+        assert knows(MedNeXt(**options))
+        assert not knows(MedNeXt(**{**options, **changes}))
+
+
+def test_only_cuda_cards_with_tensor_cores_are_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (6, 1))
+    assert not any(is_supported(network, torch.device(name)) for name in ("cpu", "mps", "cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert is_supported(network, torch.device("cuda"))
+    monkeypatch.setattr(triton_network, "find_spec", lambda _: None)
+    assert not is_supported(network, torch.device("cuda"))
