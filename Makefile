@@ -8,10 +8,10 @@ IMAGE   ?=
 OUTPUT  ?= demo/output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint format bench bench-gpu clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make the virtual environment .venv with everything pinned
 
@@ -42,6 +42,9 @@ format: $(STAMP) ## rewrite the code in the project's style
 
 bench: $(STAMP) ## measure against MONAI and nnU-Net in one run
 	$(PYTHON) -m benchmarks
+
+bench-gpu: $(STAMP) ## measure the forward pass on a CUDA card
+	$(PYTHON) -m benchmarks.gpu
 
 clean: ## remove the environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo/output
