@@ -123,6 +123,11 @@ class TritonMedNeXt(nn.Module):
                 done += len(group)
         return logits
 
+    @property
+    def has_graph(self) -> bool:
+        """Whether the next call with the last shape replays a CUDA graph."""
+        return self._activations is not None and self._activations.graph is not None
+
     @torch.inference_mode()
     def tune(self, x: Tensor) -> None:
         """Measure how large the kernels' tiles are best for inputs like `x`, and keep to that from now on."""
@@ -134,6 +139,10 @@ class TritonMedNeXt(nn.Module):
         self._blocks(self._activations)
         for block in self._all_blocks():
             block.measuring = False
+
+    def tiles(self) -> list[str]:
+        """Which tiles the launches of every distinct block use, for people."""
+        return list(dict.fromkeys(line for block in self._all_blocks() for line in block.tiles()))
 
     def _all_blocks(self) -> list[TritonBlock]:
         stages = (*self._encoder, self._down, self._bottleneck, self._up, *self._decoder)

@@ -102,6 +102,12 @@ class TritonBlock:
             affine = self._first_pass(x, convolved, workspace)
             self._second_pass(convolved, affine, x, target, workspace)
 
+    def tiles(self) -> list[str]:
+        """The tile of every launch so far, with the shape of its input."""
+        return [
+            f"{name} {tuple(shape)}: {choice.tiles[0]}" for (name, shape), choice in self._choices.items()
+        ]
+
     def _launch(
         self, name: str, x: Tensor, tiles: Callable[[], Iterable[Tile]], run: Callable[[Tile], None]
     ) -> None:
@@ -123,7 +129,7 @@ class TritonBlock:
             depthwise_same[(programs, channels // tile.channels, images)](
                 x, self._taps, out, partials, programs, z, y, width,
                 C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_Y=tile.y, BLOCK_X=tile.x, ROWS=tile.rows,
-                PLANES=tile.planes, num_warps=tile.warps,
+                PLANES=tile.planes, UNROLL=tile.unroll, num_warps=tile.warps,
             )  # fmt: skip
 
         def pieces(tile: PieceTile) -> None:

@@ -49,6 +49,7 @@ def depthwise_same(
     BLOCK_X: tl.constexpr,
     ROWS: tl.constexpr,
     PLANES: tl.constexpr,
+    UNROLL: tl.constexpr,
 ):
     """Stride 1: a column of `PLANES` planes; what is loaded once serves K planes of the output.
 
@@ -76,7 +77,7 @@ def depthwise_same(
     for step in range(PLANES + K - 1):
         z = first - P + step
         plane = x + z * (Y * X * C)
-        for dx in tl.static_range(K):
+        for dx in tl.range(0, K, loop_unroll_factor=UNROLL):
             inside_x = (xs + (dx - P) >= 0) & (xs + (dx - P) < X) & (z >= 0) & (z < Z)
             for dy in tl.static_range(ROWS + K - 1):
                 inside = inside_x & (ys + (dy - P) >= 0) & (ys + (dy - P) < Y)

@@ -30,6 +30,7 @@ class ColumnTile:
     x: int
     rows: int
     planes: int
+    unroll: int = 1  # of the kernel's columns: more loads at once, in more registers
     warps: int = 4
 
     def programs(self, shape: Shape) -> int:
@@ -70,17 +71,19 @@ def column_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[C
         yield ColumnTile(channels, next_power_of_2(y), next_power_of_2(x), 1, z)
         return
     width, block = min(16, next_power_of_2(x)), min(32, channels)
-    for planes in (32, 16, 8, 4):
+    for planes in (32, 16, 8, 4, 2):
         tile = ColumnTile(block, max(32 // width, 1), width, 2, planes)
         if tile.programs(shape) * (channels // block) * images >= 4 * _PROGRAMS:
             break
     yield tile
-    yield replace(tile, planes=max(tile.planes // 2, 4))
+    yield replace(tile, planes=max(tile.planes // 2, 2))
     yield replace(tile, planes=tile.planes * 2)
     yield replace(tile, rows=1)
     yield replace(tile, rows=1, y=2 * tile.y)
-    if k == 3:  # more would not fit into the registers
+    if k == 3:  # with larger kernels these need more registers than there are
         yield replace(tile, rows=3)
+        yield replace(tile, rows=4)
+        yield replace(tile, unroll=3)
 
 
 def piece_tiles(voxels: int, channels: int, images: int) -> Iterator[PieceTile]:

@@ -1,0 +1,97 @@
+"""The network on a real card: the kernels as compiled, the CUDA graph, and memory that is too small."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mednext.network import MedNeXt
+from mednext.triton_network import TritonMedNeXt, is_supported
+from torch import Tensor
+
+DEVICE = torch.device("cuda")
+TOLERANCES = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}  # relative, of all logits
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _plain_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge computes in float32, not in the tensor cores' shorter one."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def network(name: str = "S", kernel_size: int = 3) -> MedNeXt:
+    torch.manual_seed(0)
+    return MedNeXt.variant(name, 1, 14, kernel_size=kernel_size).eval().to(DEVICE)
+
+
+def cube(side: int, count: int = 1) -> Tensor:
+    return torch.randn(count, 1, side, side, side, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+
+
+def relative_difference(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize(
+    ("name", "kernel_size", "side"), [("S", 3, 64), ("S", 3, 128), ("B", 3, 64), ("L", 3, 64), ("L", 5, 64)]
+)
+@torch.inference_mode()
+def test_the_kernels_give_the_logits_of_the_reference(
+    name: str, kernel_size: int, side: int, dtype: torch.dtype
+) -> None:
+    plain = network(name, kernel_size)
+    if not is_supported(plain, DEVICE):
+        pytest.skip("the kernels do not run on this card")
+    x = cube(side)
+    fast = TritonMedNeXt(plain, dtype, DEVICE)
+    assert relative_difference(fast(x), plain(x)) < TOLERANCES[dtype]
+
+
+@torch.inference_mode()
+def test_the_graph_gives_the_same_bits_as_the_launches() -> None:
+    fast = TritonMedNeXt(network(), torch.float16, DEVICE)
+    x = cube(64)
+    launched, replayed = fast(x), fast(x)
+    assert fast.has_graph
+    assert torch.equal(launched, replayed)
+
+
+@torch.inference_mode()
+def test_another_shape_gets_its_own_graph() -> None:
+    plain = network()
+    fast = TritonMedNeXt(plain, torch.float16, DEVICE)
+    for side in (64, 32, 64):
+        for _ in range(2):
+            x = cube(side)
+            assert relative_difference(fast(x), plain(x)) < TOLERANCES[torch.float16]
+
+
+@torch.inference_mode()
+def test_measuring_the_tiles_changes_no_number_beyond_rounding() -> None:
+    plain = network()
+    fast = TritonMedNeXt(plain, torch.float16, DEVICE)
+    x = cube(64)
+    fast.tune(x)
+    assert relative_difference(fast(x), plain(x)) < TOLERANCES[torch.float16]
+
+
+@torch.inference_mode()
+def test_when_memory_runs_out_fewer_tiles_are_taken_at_once() -> None:
+    fast = TritonMedNeXt(network(), torch.float16, DEVICE)
+    x = cube(64, count=16)
+    expected = torch.cat([fast(image[None]) for image in x])
+    one = torch.cuda.memory_allocated()
+    torch.cuda.empty_cache()
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction((one + 2**28) / total)
+    try:
+        together = fast(x)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert relative_difference(together, expected) < TOLERANCES[torch.float16]
