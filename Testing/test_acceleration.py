@@ -57,7 +57,7 @@ def difference(fast: FastNetwork, network: MedNeXt, image: Tensor = IMAGE) -> fl
 def test_the_native_kernels_are_taken_where_they_are(network: MedNeXt) -> None:
     fast = FastNetwork(network)
     assert difference(fast, network) < 1e-5
-    assert fast.formulation == "native float32"
+    assert fast.formulation == "native"
 
 
 @pytest.mark.usefixtures("without_kernels")

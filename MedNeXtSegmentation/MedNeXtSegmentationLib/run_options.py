@@ -24,6 +24,7 @@ class RunOptions:
         others stay as they are; `MedNeXtSegmentationLogic.undo` leads back. By default a new node is made.
     labels: names or label values of the structures to make, by default all.
     uncertainty: add a volume too that says how uncertain the result is, 0 to 1.
+    precision: "float32", or "bfloat16": faster on processors that have it, with slightly other labels.
     """
 
     roiNode: slicer.vtkMRMLMarkupsROINode | None = None
@@ -33,6 +34,7 @@ class RunOptions:
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
     labels: Sequence[str | int] | None = None
     uncertainty: bool = False
+    precision: str = "float32"
 
     def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Options:
         """What the worker is told; the region is told in the space of the volume.
@@ -46,4 +48,5 @@ class RunOptions:
             mirroring=self.mirroring,
             roi=roi_from_node(self.roiNode, volumeNode) if self.roiNode else None,
             uncertainty=self.uncertainty,
+            precision=self.precision,
         )

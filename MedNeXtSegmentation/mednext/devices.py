@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
+PRECISIONS = ("float32", "bfloat16")  # of activations and products on the CPU
 
 # What torch's allocators say when they are not given an exception class of their own.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")

@@ -62,6 +62,7 @@ class _Run:
     step: float
     roi: Roi | None
     uncertainty: bool
+    precision: str
     progress: Callable[[Progress], None]
     cancelled: Callable[[], bool] | None
     networks: LoadedNetworks
@@ -82,6 +83,7 @@ def segment(
     roi: Roi | None = None,
     uncertainty: bool = False,
     step: float | None = None,
+    precision: str = "float32",
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     threads: int | None = None,
@@ -107,6 +109,8 @@ def segment(
             (`field_of_view`) gets the box as if it were the whole image.
         uncertainty: also give the predictive entropy over folds and mirrored copies.
         step: distance of tiles as a fraction of the patch, 0.1 to 1; the model's by default.
+        precision: "float32", or "bfloat16": faster on processors that have it, with labels that differ a
+            little (docs/performance.md); on others it changes nothing.
         progress: called after every step of every stage.
         cancelled: asked before every pass through a network; True ends the run.
         threads: threads of torch on the CPU; None leaves it to torch.
@@ -136,6 +140,7 @@ def segment(
         _step(bundle.model.step if step is None else step),
         roi,
         uncertainty,
+        precision,
         progress or (lambda _: None),
         cancelled,
         LoadedNetworks() if networks is None else networks,
@@ -152,7 +157,8 @@ def segment(
             f"{bundle.model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
         ) from error
     seconds = time.monotonic() - begin
-    origin = provenance(bundle, run.folds, run.mirror_axes, run.step, roi, used, seconds)
+    origin = provenance(bundle, run.folds, run.mirror_axes, run.step, roi, precision, used, seconds)
+    origin["formulation"] = run.networks.network(run.bundle, run.folds[0], precision).formulation
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
     uncertain = None if entropy is None else seen.on_whole_grid(entropy)
@@ -307,13 +313,13 @@ def _predict(
 
 
 def _load(run: _Run) -> list[nn.Module]:
-    missing = run.networks.missing(run.bundle, run.folds)
+    missing = run.networks.missing(run.bundle, run.folds, run.precision)
     if missing:
         loaded = _counter(run, "loading", len(missing))
         for fold in missing:
-            run.networks.network(run.bundle, fold)
+            run.networks.network(run.bundle, fold, run.precision)
             loaded()
-    return [run.networks.network(run.bundle, fold) for fold in run.folds]
+    return [run.networks.network(run.bundle, fold, run.precision) for fold in run.folds]
 
 
 def _counter(run: _Run, stage: str, total: int) -> Callable[[], None]:

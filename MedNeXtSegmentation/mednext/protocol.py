@@ -77,6 +77,7 @@ class Options:
     mirroring: bool = True
     roi: Roi | None = None
     uncertainty: bool = False
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)

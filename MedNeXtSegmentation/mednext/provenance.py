@@ -23,12 +23,13 @@ def provenance(
     mirror_axes: Sequence[int],
     step: float,
     roi: Roi | None,
+    precision: str,
     device: torch.device,
     seconds: float,
 ) -> dict[str, str]:
     """Model, weights, options, device, time and software of a run."""
     return {
-        **recipe(bundle.model, folds, bool(mirror_axes), step, roi),
+        **recipe(bundle.model, folds, bool(mirror_axes), step, roi, precision),
         "device": device_name(device),
         "seconds": f"{seconds:.1f}",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

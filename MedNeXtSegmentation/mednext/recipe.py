@@ -16,6 +16,7 @@ def recipe(
     mirroring: bool = True,
     step: float | None = None,
     roi: Roi | None = None,
+    precision: str = "float32",
 ) -> dict[str, str]:
     """The words that a result's provenance has for these options; see `pipeline.segment` for their meaning.
 
@@ -35,6 +36,7 @@ def recipe(
         "mirror_axes": " ".join(str(axis) for axis in axes),
         "step": f"{model.step if step is None else step:g}",
         "roi_ras_mm": " ".join(f"{value:g}" for value in (*roi.lower, *roi.upper)) if roi else "",
+        "precision": precision,
     }
 
 

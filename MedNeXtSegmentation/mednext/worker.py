@@ -156,6 +156,7 @@ class Worker:
             device=options.device,
             roi=options.roi,
             uncertainty=options.uncertainty,
+            precision=options.precision,
             progress=report,
             cancelled=cancelled,
             networks=self._networks,

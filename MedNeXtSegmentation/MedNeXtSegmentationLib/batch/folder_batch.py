@@ -84,7 +84,7 @@ class FolderBatch:
         options = self._options
         return Batch(
             self._output,
-            recipe(self._bundle.model, options.folds, options.mirroring),
+            recipe(self._bundle.model, options.folds, options.mirroring, precision=options.precision),
             self._bundle.model.labels,
             self._carryOut,
             resume=self._resume,

@@ -90,4 +90,4 @@ def _recipe(model: Model, options: RunOptions, volume: Volume) -> dict[str, str]
     run = options.forEngine(model.name, volume)
     structures = () if options.labels is None else choose_labels(model.labels, options.labels)
     names = ", ".join(label.name for label in structures)
-    return {**recipe(model, run.folds, run.mirroring, None, run.roi), "structures": names}
+    return {**recipe(model, run.folds, run.mirroring, None, run.roi, run.precision), "structures": names}

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..devices import PRECISIONS
 from ..errors import IncompleteBatchError, OptionError
 from .console import Console
 from .segment import DEFAULT_MODEL, parse_folds
@@ -37,6 +38,7 @@ def add_parser(commands: Any) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (%(default)s)")
     add("--folds", type=parse_folds, default="all", help="networks to average: 0,1 or all (%(default)s)")
     add("--no-mirror", action="store_true", help="leave out mirrored copies: faster, a little less accurate")
+    add("--precision", choices=PRECISIONS, default="float32", help="bfloat16: faster, a little less exact")
     add("--threads", metavar="N", type=int, help="threads on the CPU; by default as many as fit")
     add("--no-resume", action="store_true", help="segment again what is done; corrected results stay")
     add("--list", action="store_true", help="only tell what would be segmented")
@@ -83,7 +85,7 @@ def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, ca
     mirroring = not options.no_mirror
     batch = Batch(
         options.output,
-        recipe(bundle.model, options.folds, mirroring),
+        recipe(bundle.model, options.folds, mirroring, precision=options.precision),
         bundle.model.labels,
         _carry_out(options, console, bundle),
         resume=not options.no_resume,
@@ -112,6 +114,7 @@ def _carry_out(
                 folds=options.folds,
                 mirroring=not options.no_mirror,
                 device=options.device,
+                precision=options.precision,
                 threads=options.threads,
                 progress=progress,
                 networks=networks,
