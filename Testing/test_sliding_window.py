@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -114,6 +115,30 @@ def test_mirrored_copies_are_averaged_over_all_combinations_of_axes() -> None:
         copies = [network(tile[None].flip(axes)).flip(axes)[0] for axes in ([], [2], [4], [2, 4])]
     mean = Ensemble([network], model, CPU, model.mirror_axes)(tile)
     torch.testing.assert_close(mean, torch.stack(copies).mean(dim=0))
+
+
+def test_a_network_may_take_several_mirrored_copies_at_once() -> None:
+    class Several(nn.Module):
+        """Says that it takes three, and notes how many it got."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = TINY_NETWORK.build().eval()
+            self.network.load_state_dict(tiny_weights())
+            self.got: list[int] = []
+
+        def images_at_once(self, sides: Sequence[int]) -> int:
+            return 3 if tuple(sides) == (16, 16, 32) else 1
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.got.append(len(x))
+            return self.network(x)
+
+    several = Several()
+    tile = torch.randn(1, 16, 16, 32)
+    together = Ensemble([several], tiny_model(), CPU, (0, 1, 2))(tile)
+    assert several.got == [3, 3, 2]
+    torch.testing.assert_close(together, Ensemble([several.network], tiny_model(), CPU, (0, 1, 2))(tile))
 
 
 def test_v1_averages_probabilities_and_v2_logits() -> None:

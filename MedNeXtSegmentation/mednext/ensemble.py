@@ -76,14 +76,21 @@ class Ensemble:
         tile = tile.to(self.device)[None].contiguous()
         mean = torch.zeros(self.outputs, *tile.shape[2:], device=self.device)
         for network in self.networks:
-            for flip in self._flips:
+            together = self._copies_at_once(network, tile)
+            for start in range(0, len(self._flips), together):
                 check_cancelled(self._cancelled)
-                axes = [axis + 1 for axis in flip]
-                logits = self._run(network, tile.flip([axis + 1 for axis in axes]))
-                mean += self._answer(logits).flip(axes)
+                flips = [[axis + 1 for axis in flip] for flip in self._flips[start : start + together]]
+                copies = torch.cat([tile.flip([axis + 1 for axis in axes]) for axes in flips])
+                for axes, logits in zip(flips, self._run(network, copies), strict=True):
+                    mean += self._answer(logits).flip(axes)
             self._on_fold()
         mean /= len(self.networks) * len(self._flips)
         return mean
+
+    def _copies_at_once(self, network: nn.Module, tile: Tensor) -> int:
+        """How many mirrored copies a network takes together; one, if it does not say."""
+        tell = getattr(network, "images_at_once", None)
+        return tell(tile.shape[2:]) if tell and not self._flat else 1
 
     def _answer(self, logits: Tensor) -> Tensor:
         if not self.probabilities:
@@ -91,17 +98,17 @@ class Ensemble:
         probabilities = torch.sigmoid(logits) if self._regions else torch.softmax(logits, dim=0)
         return torch.cat([logits, probabilities]) if self.logits else probabilities
 
-    def _run(self, network: nn.Module, tile: Tensor) -> Tensor:
+    def _run(self, network: nn.Module, tiles: Tensor) -> Tensor:
         with torch.autocast("cuda", dtype=torch.float16) if self._mixed_precision else nullcontext():
-            logits = network(tile.squeeze(2) if self._flat else tile)[0].float()
+            logits = network(tiles.squeeze(2) if self._flat else tiles).float()
         if self._flat:
-            logits = logits.unsqueeze(1)
+            logits = logits.unsqueeze(2)
         if bool(torch.isfinite(logits.sum())):
             return logits
         if self._mixed_precision:
             logger.warning("The network overflowed in half precision; going on in full precision.")
             self._mixed_precision = False
-            return self._run(network, tile)
+            return self._run(network, tiles)
         raise NumericalError(
             "The network answered with NaN or infinite values. Check that the image has the intensities that "
             "the model was trained for; if it has, the model's weights are at fault."

@@ -95,9 +95,10 @@ def slide(
         outputs: channels of the prediction.
         patch: voxels of a tile.
         step: largest distance of two tiles as a fraction of the patch.
-        device: where the sums are kept, in fp32.
+        device: where the sums are kept, in fp32, and the image, which tiles are cut from.
     """
     z, y, x = image.shape[1:]
+    image = image.to(device)  # all at once: on a card, tile by tile would take as long as the network
     starts = [tile_starts(length, side, step) for length, side in zip((z, y, x), patch, strict=True)]
     shares = [
         [share.to(device) for share in tile_shares(length, side, begin)]

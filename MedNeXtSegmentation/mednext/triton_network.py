@@ -9,6 +9,9 @@ as one CUDA graph.
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
     from .cuda.blocks import TritonBlock, Workspace
 
 _WIDEST = 512  # channels that fit a program
-_TENSOR_CORES = (7, 0)  # compute capability
+_MOST_IMAGES = 8  # all mirrored copies of a tile
+_TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ def is_supported(network: nn.Module, device: torch.device) -> bool:
     """Whether the kernels know this network and device, and Triton is there. Costs no start-up time.
 
     Three dimensions, one head, resampling by blocks, no global response norm, at most 512 channels; an NVIDIA
-    card with tensor cores (compute capability 7.0 and later). Everything else runs on torch.
+    card that Triton supports (compute capability 8.0 and later). Everything else runs on torch.
     """
     if device.type != "cuda" or torch.version.hip is not None or find_spec("triton") is None:
         return False
@@ -110,7 +114,8 @@ class TritonMedNeXt(nn.Module):
         while done < len(x):
             group = x[done : done + (self._most_images or len(x))].contiguous()
             try:
-                self._group(group, logits[done : done + len(group)])
+                with torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
+                    self._group(group, logits[done : done + len(group)])
             except RuntimeError as error:
                 if len(group) == 1 or not is_out_of_memory(error):
                     raise
@@ -122,6 +127,20 @@ class TritonMedNeXt(nn.Module):
             else:
                 done += len(group)
         return logits
+
+    def images_at_once(self, sides: Sequence[int]) -> int:
+        """How many images of these sides fit the card's free memory twice over, at most 8.
+
+        Together they fill the card also at the coarsest levels.
+        """
+        if self._device.type != "cuda":
+            return 1
+        numbers = sum(width / 8**level for level, width in enumerate(self._widths())) + self._widths()[0]
+        # Activations, and the logits with a copy of them.
+        size = math.prod(sides) * (numbers * self._dtype.itemsize + self._classes * 4 * 2)
+        unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        free = torch.cuda.mem_get_info(self._device)[0] + unused
+        return max(1, min(_MOST_IMAGES, int(free / (2 * size))))
 
     @property
     def has_graph(self) -> bool:
