@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from mednext import acceleration, native_library, openvino_network
-from mednext.acceleration import FastNetwork
+from mednext.acceleration import FastNetwork, Formulation
 from mednext.errors import OptionError
 from mednext.lean_network import LeanMedNeXt
 from mednext.network import MedNeXt
@@ -42,7 +42,7 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 def offer(monkeypatch: pytest.MonkeyPatch, make: Callable[[MedNeXt], nn.Module]) -> None:
     """Offer one formulation, preferred to all others."""
     monkeypatch.setattr(
-        acceleration, "native_formulations", lambda network, _: {"planted": lambda: make(network)}
+        acceleration, "kernels", lambda network, *_: [Formulation("planted", lambda: make(network))]
     )
 
 
@@ -77,9 +77,12 @@ def test_without_kernels_the_faster_of_torchs_ways_is_taken(
 
 @pytest.mark.usefixtures("without_kernels")
 def test_openvino_is_tried_where_it_is_installed(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "OpenVINO" not in acceleration.other_formulations(network)
+    def names() -> list[str]:
+        return [each.name for each in acceleration.other_formulations(network, torch.device("cpu"))]
+
+    assert names() == ["lean"]
     monkeypatch.setattr(openvino_network, "is_installed", lambda: True)
-    assert "OpenVINO" in acceleration.other_formulations(network)
+    assert names() == ["lean", "OpenVINO"]
 
 
 def test_a_formulation_that_is_wrong_is_not_used(
@@ -149,6 +152,12 @@ def test_bfloat16_is_taken_only_where_it_is_asked_for(network: MedNeXt, with_ker
     half = FastNetwork(network, "bfloat16")
     assert 1e-5 < difference(half, network) < 5e-2
     assert half.formulation == "native bfloat16"
+
+
+def test_a_network_of_another_kind_runs_as_it_is() -> None:
+    network = nn.Conv3d(2, 3, 1)
+    fast = FastNetwork(network)
+    assert torch.equal(fast(IMAGE), network(IMAGE))
 
 
 def test_a_precision_that_does_not_exist_is_refused(network: MedNeXt) -> None:

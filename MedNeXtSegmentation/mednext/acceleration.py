@@ -8,13 +8,15 @@ network goes on.
 from __future__ import annotations
 
 import logging
+import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from . import lean_network, native_network, openvino_network
+from . import lean_network, native_network, openvino_network, triton_network
 from .devices import PRECISIONS
 from .errors import DeviceError, OptionError
 from .native_library import Kernels, native_library
@@ -22,30 +24,37 @@ from .network import MedNeXt
 
 logger = logging.getLogger(__name__)
 
-_TOLERANCE = 1e-4  # of the largest logit; sums in another order differ by 1e-6
-_TOLERANCE_BF16 = 5e-2  # usual is 1e-2
-_BF16 = "native bfloat16"
+_FULL, _HALF = 1e-4, 5e-2  # tolerances, of the largest logit; usual are 1e-6 and 1e-2
 _PROBE_SIDES = (32, 32, 32)
+# What kernels and compilers raise; a fault of this program itself is not among them.
+_FAILURES = (RuntimeError, MemoryError, OSError, ImportError, subprocess.CalledProcessError, DeviceError)
 
-Formulation = Callable[[], nn.Module]
+
+@dataclass(frozen=True)
+class Formulation:
+    """A way to compute a network: `make` prepares it; it may differ from the plain one by `tolerance`."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    tolerance: float = _FULL
 
 
 class FastNetwork(nn.Module):
     """A network in the fastest formulation that works; its logits are those of `plain`.
 
-    The formulation is chosen at the first image on a device: native kernels where there are any, else what
-    was the fastest for this first image, so that every later image of a process runs the same way.
+    The formulation is chosen at the first image on a device: kernels of our own where there are any, else
+    what was the fastest for this first image, so that every later image of a process runs the same way.
 
     Args:
-        plain: the reference, in evaluation mode.
-        precision: "float32", or "bfloat16" for activations and products in half the memory and time where the
-            processor has it; statistics and sums stay float32.
+        plain: the reference, in evaluation mode. What is no MedNeXt has no other formulation.
+        precision: on the CPU: "float32", or "bfloat16" for activations and products in half the memory and
+            time where the processor has it; statistics and sums stay float32.
 
     Raises:
         OptionError: another precision.
     """
 
-    def __init__(self, plain: MedNeXt, precision: str = "float32") -> None:
+    def __init__(self, plain: nn.Module, precision: str = "float32") -> None:
         super().__init__()
         if precision not in PRECISIONS:
             raise OptionError(f"There is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
@@ -56,81 +65,89 @@ class FastNetwork(nn.Module):
         self._device: torch.device | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`."""
+        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`.
+
+        On a CUDA device without autocast the plain network runs: whoever calls had an overflow in half
+        precision, and the kernels there have no other.
+        """
         if x.device != self._device:
             self._device = x.device
             self._choose(x)
-        if self._chosen is not self.plain:
+        full_precision = x.device.type == "cuda" and not torch.is_autocast_enabled("cuda")
+        if self._chosen is not self.plain and not full_precision:
             try:
                 return self._chosen(x)
-            except (RuntimeError, MemoryError, OSError) as error:
+            except _FAILURES as error:
                 logger.warning("The %s network failed (%s): going on without it.", self.formulation, error)
                 self._take("plain", self.plain)
-        logits = self.plain(x)
-        assert isinstance(logits, Tensor)
-        return logits
+        return self.plain(x)
 
     def _choose(self, x: Tensor) -> None:
         self._take("plain", self.plain)
-        if x.device.type != "cpu":
+        if not isinstance(self.plain, MedNeXt):
             return
-        probe = torch.randn(
-            1, self.plain.in_channels, *_PROBE_SIDES, generator=torch.Generator().manual_seed(0)
-        )
-        for name, make in native_formulations(self.plain, self._precision).items():
-            tolerance = _TOLERANCE_BF16 if name == _BF16 else _TOLERANCE
-            network = _checked(name, make, self.plain, probe, tolerance)
+        for formulation in kernels(self.plain, x.device, self._precision):
+            network = _checked(formulation, self.plain, x.device)
             if network:
-                self._take(name, network)
+                self._take(formulation.name, network)
                 return
-        best = _seconds(self.plain, x)
-        for name, make in other_formulations(self.plain).items():
-            network = _checked(name, make, self.plain, probe, _TOLERANCE)
+        others = other_formulations(self.plain, x.device)
+        best = _seconds(self.plain, x) if others else 0.0
+        for formulation in others:
+            network = _checked(formulation, self.plain, x.device)
             if network and (seconds := _seconds(network, x)) < best:
                 best = seconds
-                self._take(name, network)
+                self._take(formulation.name, network)
 
     def _take(self, name: str, network: nn.Module) -> None:
         self.formulation, self._chosen = name, network
         logger.info("The network runs in its %s formulation on %s.", name, self._device)
 
 
-def native_formulations(network: MedNeXt, precision: str) -> dict[str, Formulation]:
-    """Those on native kernels, by name, the most wanted first; where they work they are the fastest."""
+def kernels(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:
+    """Those on kernels of our own, the most wanted first; where they work they are the fastest."""
+    if triton_network.is_supported(network, device):
+        triton = triton_network.TritonMedNeXt
+        return [Formulation("Triton", lambda: triton(network, torch.float16, device), _HALF)]
     library = native_library()
-    if library is None or not native_network.is_supported(network):
-        return {}
-    found: dict[str, Formulation] = {}
+    if device.type != "cpu" or library is None or not native_network.is_supported(network):
+        return []
+    native = native_network.NativeMedNeXt
+    found = [Formulation("native", lambda: native(network, Kernels(library)))]
     if precision == "bfloat16":
-        found[_BF16] = lambda: native_network.NativeMedNeXt(network, Kernels(library, "avx512_bf16"))
-    found["native"] = lambda: native_network.NativeMedNeXt(network, Kernels(library))
+        half = Formulation("native bfloat16", lambda: native(network, Kernels(library, "avx512_bf16")), _HALF)
+        found.insert(0, half)
     return found
 
 
-def other_formulations(network: MedNeXt) -> dict[str, Formulation]:
-    """Those without native kernels, by name; which is the fastest depends on machine and image."""
-    found: dict[str, Formulation] = {}
+def other_formulations(network: MedNeXt, device: torch.device) -> list[Formulation]:
+    """Those without such kernels; which is the fastest depends on machine and image."""
+    if device.type != "cpu":
+        return []
+    found = []
     if lean_network.is_supported(network):
-        found["lean"] = lambda: lean_network.LeanMedNeXt(network)
+        found.append(Formulation("lean", lambda: lean_network.LeanMedNeXt(network)))
     if openvino_network.is_installed() and not network.deep_supervision:
-        found["OpenVINO"] = lambda: openvino_network.OpenVinoMedNeXt(network)
+        found.append(Formulation("OpenVINO", lambda: openvino_network.OpenVinoMedNeXt(network)))
     return found
 
 
-def _checked(
-    name: str, make: Formulation, plain: MedNeXt, probe: Tensor, tolerance: float
-) -> nn.Module | None:
-    """The network if it gives the reference's logits for the probe; None, with a line in the log, if not."""
+def _checked(formulation: Formulation, plain: MedNeXt, device: torch.device) -> nn.Module | None:
+    """The network if it gives the reference's logits for a small image, else None and a line in the log."""
+    sides = _PROBE_SIDES[: plain.dimensions]
+    probe = torch.randn(1, plain.in_channels, *sides, generator=torch.Generator().manual_seed(0)).to(device)
     try:
-        network = make()
+        network = formulation.make()
         found, expected = network(probe), plain(probe)
-    except (RuntimeError, MemoryError, OSError, ImportError, DeviceError) as error:
-        logger.warning("The %s network cannot be used here (%s).", name, error)
+    except _FAILURES as error:
+        logger.warning("The %s network cannot be used here (%s).", formulation.name, error)
         return None
     difference = float((found - expected).abs().max() / expected.abs().max())
-    if difference <= tolerance:  # not so for NaN either
+    if difference <= formulation.tolerance:  # not so for NaN either
         return network
-    logger.warning("The %s network is wrong by %.1e of the largest logit: it is not used.", name, difference)
+    logger.warning(
+        "The %s network is wrong by %.1e of the largest logit: it is not used.", formulation.name, difference
+    )
     return None
 
 
