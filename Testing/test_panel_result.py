@@ -134,6 +134,13 @@ def test_the_uncertainty_lies_in_the_study_on_the_grid_and_is_shown_on_request_o
     assert [(c.GetBackgroundVolumeID(), c.GetForegroundVolumeID()) for c in composites] == before
 
 
+def test_an_uncertainty_is_never_taken_for_an_image(ready, result, volume, scene):
+    scene.RemoveNode(volume)
+    assert selector(ready, 0).currentNode() is None
+    add_volume(scene, head(), name="unnamed")
+    assert selector(ready, 0).currentNode().GetName() == "unnamed"
+
+
 def test_a_removed_uncertainty_leads_nowhere(ready, result, scene):
     from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
 

@@ -10,6 +10,8 @@ import slicer
 from mednext.model import Channel
 from slicer.i18n import tr as _
 
+from ..scene.uncertainty_node import is_uncertainty
+
 Volume = slicer.vtkMRMLScalarVolumeNode
 
 
@@ -55,11 +57,12 @@ class ChannelSelectors:
             self._showing = False
 
     def volumes(self) -> list[Volume]:
-        """All volumes that can be chosen, in the scene's order."""
+        """All volumes that show a patient, in the scene's order."""
         if not self._selectors:
             return []
         first = self._selectors[0]
-        return [first.nodeFromIndex(index) for index in range(first.nodeCount())]
+        nodes = [first.nodeFromIndex(index) for index in range(first.nodeCount())]
+        return [node for node in nodes if not is_uncertainty(node)]
 
     def setEnabled(self, enabled: bool) -> None:
         """While a run is on its way the volumes stay as they are."""
