@@ -328,6 +328,16 @@ def test_a_segmentation_of_surfaces_is_refused(volume, scene):
         ResultPlace([volume], into=node)
 
 
+def test_the_frame_of_a_sequence_is_refused(node, volume, scene):
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode")
+    sequence.SetDataNodeAtValue(node, "0")
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    with pytest.raises(OptionError, match="one frame of a sequence"):
+        ResultPlace([volume], into=browser.GetProxyNode(sequence))
+
+
 def test_a_segmentation_that_was_moved_meanwhile_stays_as_it_is(node, volume, scene):
     place = ResultPlace([volume], into=node)
     node.SetAndObserveTransformNodeID(add_linear_transform(scene, translation(9, 0, 0)).GetID())

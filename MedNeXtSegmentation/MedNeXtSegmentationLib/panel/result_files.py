@@ -42,18 +42,28 @@ class ResultFiles:
         self._node = node
 
     def _export(self) -> None:
-        filters = [f"{_title(suffix)} (*{suffix})" for suffix in FORMATS]
-        start = Path(settings.EXPORT_FOLDER.get()) / _fileName(self._node.GetName())
-        answer = qt.QFileDialog.getSaveFileName(
-            self._ui.exportButton, _("Export segmentation"), str(start), ";;".join(filters)
-        )
-        path = _withSuffix(answer)
+        path = self._askForFile()
         if path is None:
             return
         settings.EXPORT_FOLDER.set(str(path.parent))
         if path.name.lower().endswith(".dcm"):
             _ensureHighdicom()
         self._write(export_segments(self._node, path), _exported)
+
+    def _askForFile(self) -> Path | None:
+        """The file to write, None for none. The dialog adds the suffix of the chosen format by itself, and
+        asks before a file is replaced."""
+        start = Path(settings.EXPORT_FOLDER.get()) / _fileName(self._node.GetName())
+        dialog = qt.QFileDialog(self._ui.exportButton, _("Export segmentation"), str(start.parent))
+        dialog.setAcceptMode(qt.QFileDialog.AcceptSave)
+        suffixes = {f"{_title(suffix)} (*{suffix})": suffix for suffix in FORMATS}
+        dialog.setNameFilters(list(suffixes))
+        dialog.connect(
+            "filterSelected(QString)", lambda chosen: dialog.setDefaultSuffix(suffixes[chosen].lstrip("."))
+        )
+        dialog.setDefaultSuffix(next(iter(FORMATS)).lstrip("."))
+        dialog.selectFile(start.name)
+        return _withSuffix(dialog.selectedFiles()[0]) if dialog.exec_() else None
 
     def _addToTrainingSet(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(
@@ -97,14 +107,11 @@ def _fileName(name: str) -> str:
     return kept.strip(" .") + next(iter(FORMATS))
 
 
-def _withSuffix(answer: Any) -> Path | None:
-    """The path that was chosen, None for none; Qt gives the text alone, or with the filter.
+def _withSuffix(name: str) -> Path:
+    """The path that was chosen, with Slicer's suffix where it has none that is known.
 
-    Raises `OutputError` where a suffix must be added and the file is there: the dialog has not asked.
+    Raises `OutputError` when the file with that suffix is there: the dialog has not asked about it.
     """
-    name = answer[0] if isinstance(answer, tuple) else answer
-    if not name:
-        return None
     path = Path(name)
     if any(path.name.lower().endswith(suffix) for suffix in FORMATS):
         return path
