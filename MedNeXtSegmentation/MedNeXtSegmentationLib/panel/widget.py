@@ -98,6 +98,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
     def cleanup(self):
         self.runView.abandon()
         self.weightsView.command.abandon()
+        self.environmentView.abandon()
         self.modelsView.command.abandon()
         self._unbind()
         self.removeObservers()
