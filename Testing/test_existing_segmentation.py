@@ -288,6 +288,26 @@ def test_on_another_grid_the_nearest_voxels_are_taken(scene):
     assert np.argwhere(found).mean(axis=0) == pytest.approx(2 * np.argwhere(labelmap).mean(axis=0), abs=0.51)
 
 
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    axes=st.permutations([0, 1, 2]),
+    signs=st.tuples(*[st.sampled_from([-1, 1])] * 3),
+    shift=st.tuples(*[st.integers(-5, 5)] * 3),
+)
+def test_on_a_grid_with_other_axes_no_voxel_is_lost_or_moved(scene, axes, signs, shift):
+    scene.Clear(0)
+    volume = add_volume(scene, head(SHAPE), OBLIQUE_LEFT_HANDED)
+    turned = np.eye(4)
+    turned[:3, :3] = np.eye(3)[list(axes)] * signs
+    turned[:3, 3] = shift
+    other = add_volume(scene, head((4, 5, 6)), OBLIQUE_LEFT_HANDED @ turned, name="other")
+    node = new_segmentation(other, np.zeros((4, 5, 6)))
+    labelmap = blocks(sum(shift) + 20)
+    segment_into(node, volume, labelmap)
+    for label in LABELS:
+        assert np.array_equal(voxels(node, by_name(node, label.name), volume), labelmap == label.value)
+
+
 @pytest.mark.parametrize("moved", ["volume", "segmentation", "both"])
 def test_linear_parent_transforms_of_both_are_honoured(scene, moved):
     volume = add_volume(scene, head(SHAPE), OBLIQUE_LEFT_HANDED)
