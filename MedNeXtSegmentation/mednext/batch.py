@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .atomic import explaining, remove_leftovers
@@ -119,8 +119,8 @@ class Batch:
                         if not free:
                             return False
                         row = outcome(case, lambda: self._segmented(case, target))
+        rows[number] = row = with_model(row, self.recipe)
         report.put(row)
-        rows[number] = row
         if self.told:
             self.told(len(rows), len(cases), row)
         return True
@@ -172,6 +172,14 @@ def outcome(case: Case, work: Callable[[], Row]) -> Row:
     except Exception as error:  # boundary: whatever one case does, the others are segmented
         logger.exception("The case %s failed.", case.name)
         return _failed(case, error)
+
+
+def with_model(row: Row, recipe: Mapping[str, str]) -> Row:
+    """The row with the model that was used, or would have been."""
+    if row.model:
+        return row
+    name, version, sha256 = (recipe[key] for key in ("model", "model_version", "model_sha256"))
+    return replace(row, model=name, model_version=version, model_sha256=sha256)
 
 
 def _done(case: Case, output: str, segmentation: Segmentation) -> Row:
