@@ -61,7 +61,7 @@ class ResultFiles:
         dialog.connect(
             "filterSelected(QString)", lambda chosen: dialog.setDefaultSuffix(suffixes[chosen].lstrip("."))
         )
-        dialog.setDefaultSuffix(next(iter(FORMATS)).lstrip("."))
+        dialog.setDefaultSuffix(FORMATS[0].lstrip("."))
         dialog.selectFile(start.name)
         return _withSuffix(dialog.selectedFiles()[0]) if dialog.exec_() else None
 
@@ -104,7 +104,7 @@ def _title(suffix: str) -> str:
 def _fileName(name: str) -> str:
     """A node's name without what file systems do not take."""
     kept = "".join("_" if each in '<>:"/\\|?*' or ord(each) < 32 else each for each in name)
-    return kept.strip(" .") + next(iter(FORMATS))
+    return kept.strip(" .") + FORMATS[0]
 
 
 def _withSuffix(name: str) -> Path:
@@ -115,7 +115,7 @@ def _withSuffix(name: str) -> Path:
     path = Path(name)
     if any(path.name.lower().endswith(suffix) for suffix in FORMATS):
         return path
-    path = path.with_name(path.name + next(iter(FORMATS)))
+    path = path.with_name(path.name + FORMATS[0])
     if path.exists():
         raise OutputError(f"{path.name} is there already: choose it in the dialog to replace it.")
     return path
