@@ -20,14 +20,20 @@ class ChannelSelectors:
 
     onChosen: gets the index of a channel and its new volume or None, chosen by the user or gone.
     onAdded: is called when the scene has a volume more.
+    onRows: is called when there are other rows than before.
     """
 
     def __init__(
-        self, layout: Any, onChosen: Callable[[int, Volume | None], None], onAdded: Callable[[], None]
+        self,
+        layout: Any,
+        onChosen: Callable[[int, Volume | None], None],
+        onAdded: Callable[[], None],
+        onRows: Callable[[], None],
     ) -> None:
         self._layout = layout
         self._onChosen = onChosen
         self._onAdded = onAdded
+        self._onRows = onRows
         self._channels: tuple[Channel, ...] = ()
         self._selectors: list[Any] = []
         self._showing = False
@@ -46,6 +52,7 @@ class ChannelSelectors:
             label.toolTip = selector.toolTip
             self._layout.insertRow(index, label, selector)
             self._selectors.append(selector)
+        self._onRows()
 
     def setNodes(self, nodes: Sequence[Volume | None]) -> None:
         """Show these volumes, without a word to `onChosen`."""
