@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -177,6 +178,25 @@ def test_what_is_wrong_with_all_is_told_at_once(logic, tiny, images, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(OptionError, match="no images"):
         logic.segmentFolder(tmp_path / "empty", tmp_path / "out", tiny.path)
+
+
+def test_windows_go_on_living_meanwhile(logic, tiny, images, tmp_path):
+    import qt
+
+    pauses, last = [], [time.monotonic()]
+
+    def tick():
+        pauses.append(time.monotonic() - last[0])
+        last[0] = time.monotonic()
+        if ticking:
+            qt.QTimer.singleShot(0, tick)
+
+    ticking = [True]
+    qt.QTimer.singleShot(0, tick)
+    logic.segmentFolder(images, tmp_path / "out", tiny.path)
+    ticking.clear()
+    assert len(pauses) > 5
+    assert sorted(pauses)[-3] < 0.5  # generous: other processes of this machine take their time
 
 
 HEADLESS = """

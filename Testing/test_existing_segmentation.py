@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -287,6 +288,26 @@ def test_on_another_grid_the_nearest_voxels_are_taken(scene):
     assert np.argwhere(found).mean(axis=0) == pytest.approx(2 * np.argwhere(labelmap).mean(axis=0), abs=0.51)
 
 
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    axes=st.permutations([0, 1, 2]),
+    signs=st.tuples(*[st.sampled_from([-1, 1])] * 3),
+    shift=st.tuples(*[st.integers(-5, 5)] * 3),
+)
+def test_on_a_grid_with_other_axes_no_voxel_is_lost_or_moved(scene, axes, signs, shift):
+    scene.Clear(0)
+    volume = add_volume(scene, head(SHAPE), OBLIQUE_LEFT_HANDED)
+    turned = np.eye(4)
+    turned[:3, :3] = np.eye(3)[list(axes)] * signs
+    turned[:3, 3] = shift
+    other = add_volume(scene, head((4, 5, 6)), OBLIQUE_LEFT_HANDED @ turned, name="other")
+    node = new_segmentation(other, np.zeros((4, 5, 6)))
+    labelmap = blocks(sum(shift) + 20)
+    segment_into(node, volume, labelmap)
+    for label in LABELS:
+        assert np.array_equal(voxels(node, by_name(node, label.name), volume), labelmap == label.value)
+
+
 @pytest.mark.parametrize("moved", ["volume", "segmentation", "both"])
 def test_linear_parent_transforms_of_both_are_honoured(scene, moved):
     volume = add_volume(scene, head(SHAPE), OBLIQUE_LEFT_HANDED)
@@ -325,6 +346,16 @@ def test_a_segmentation_of_surfaces_is_refused(volume, scene):
     node.GetSegmentation().SetSourceRepresentationName(name)
     with pytest.raises(OptionError, match="surfaces or contours"):
         ResultPlace([volume], into=node)
+
+
+def test_the_frame_of_a_sequence_is_refused(node, volume, scene):
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode")
+    sequence.SetDataNodeAtValue(node, "0")
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    with pytest.raises(OptionError, match="one frame of a sequence"):
+        ResultPlace([volume], into=browser.GetProxyNode(sequence))
 
 
 def test_a_segmentation_that_was_moved_meanwhile_stays_as_it_is(node, volume, scene):
@@ -386,3 +417,35 @@ def test_undo_takes_provenance_and_volumes_back_too(node, volume, scene):
     redo(node)
     assert provenance_of(node) == after
     assert images_of(node) == [other]
+
+
+def test_a_hardened_transform_moves_the_image_and_what_goes_into_its_segmentation(node, volume, scene):
+    volume.SetAndObserveTransformNodeID(add_linear_transform(scene, translation(40, 0, 0)).GetID())
+    volume.HardenTransform()
+    labelmap = blocks(1)
+    segment_into(node, volume, labelmap)
+    assert node.GetParentTransformNode() is None
+    liver = by_name(node, "liver")
+    assert np.array_equal(voxels(node, liver, volume), labelmap == 2)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_hand_over_of_a_large_result_takes_less_than_a_tenth_of_a_second(scene, shared):
+    shape = (96, 256, 256)
+    volume = add_volume(scene, np.zeros(shape, dtype=np.int16))
+    node = new_segmentation(volume, blocks(0, shape=shape))
+    if shared:
+        draw(node, "mine", blocks(3, (1,), shape), volume)
+        node.GetSegmentation().CollapseBinaryLabelmaps(False)
+    uncertainty = np.random.default_rng(0).random(shape, dtype=np.float32)
+
+    def seconds():
+        made = result(volume, np.ones(shape), uncertainty=uncertainty)
+        place = ResultPlace([volume], into=node)
+        place.prepare(made)  # in the run's thread
+        begin = time.monotonic()
+        place.add(made)
+        return time.monotonic() - begin
+
+    # Three times at most: the system may take the processor away for a moment.
+    assert any(seconds() < 0.1 for _ in range(3))

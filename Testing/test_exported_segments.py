@@ -100,6 +100,14 @@ def test_a_scene_has_one_colour_table_for_a_model(node, volume):
     assert other.GetLabelmapConversionColorTableNode() is not node.GetLabelmapConversionColorTableNode()
 
 
+def test_a_structure_that_the_user_drew_anew_has_the_models_value_by_its_name(node, volume):
+    node.GetSegmentation().RemoveSegment(by_name(node, "liver"))
+    draw(node, "liver", corner(1), volume)
+    draw(node, "spleen", corner(0, 1), volume)  # the model's own spleen is still there
+    labels = DrawnSegments.take(node, volume, LABELS).labels
+    assert [(label.value, label.name) for label in labels] == [(1, "spleen"), (2, "liver"), (3, "spleen")]
+
+
 def test_overlapping_segments_are_refused_by_name_and_nothing_is_written(node, volume, tmp_path):
     paint(node, by_name(node, "liver"), corner(1, 1), volume)
     draw(node, "mine", corner(0, 1, 1), volume)

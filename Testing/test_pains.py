@@ -10,6 +10,7 @@ import pytest
 
 HERE = Path(__file__).parent
 PAINS = 15
+PROMISES = 20  # the rows of the comparison with the other extensions
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,11 @@ def exists(node_id: str) -> bool:
 
 def test_every_pain_is_there(rows):
     assert [row[0] for row in rows if row[0].isdigit()] == [str(number + 1) for number in range(PAINS)]
+
+
+def test_every_promise_is_there(rows):
+    names = [row[0] for row in rows if len(row) == 2 and row[0] != "promise"]
+    assert len(names) == len(set(names)) == PROMISES
 
 
 def test_every_row_names_a_test_or_says_why_there_is_none(rows):

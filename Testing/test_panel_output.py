@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import slicer
@@ -131,3 +134,14 @@ def test_output_is_locked_while_a_run_is_on_its_way(ready):
     ready.ui.segmentButton.click()
     let_run(ready)
     assert ready.ui.outputGroup.enabled
+
+
+def test_the_example_of_the_page_about_correcting_runs(ready, volume):
+    page = Path(__file__).parents[1] / "docs" / "correcting.md"
+    (example,) = re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    known = {"MedNeXtSegmentationLogic": type(ready.logic), "volumeNode": volume}
+    exec(compile(example, str(page), "exec"), known)
+    assert names(known["node"]) == ["anterior hippocampus", "posterior hippocampus"]
+    assert slicer.mrmlScene.GetFirstNodeByName("T1 uncertainty")

@@ -41,8 +41,17 @@ def let_write(widget):
         time.sleep(0.01)
 
 
-def export_to(widget, dialogs, path):
-    dialogs.answer(str(path))
+def export_to(widget, dialogs, path, format=0):
+    """Press Export, and choose a file and one of the formats in the dialog."""
+
+    def choose_file(dialog):
+        chosen = dialog.nameFilters()[format]
+        dialog.selectNameFilter(chosen)
+        dialog.filterSelected.emit(chosen)
+        dialog.selectFile(str(path))
+        return 1
+
+    dialogs.answer(choose_file if path else 0)
     widget.ui.exportButton.click()
     let_write(widget)
 
@@ -134,6 +143,13 @@ def test_the_uncertainty_lies_in_the_study_on_the_grid_and_is_shown_on_request_o
     assert [(c.GetBackgroundVolumeID(), c.GetForegroundVolumeID()) for c in composites] == before
 
 
+def test_an_uncertainty_is_never_taken_for_an_image(ready, result, volume, scene):
+    scene.RemoveNode(volume)
+    assert selector(ready, 0).currentNode() is None
+    add_volume(scene, head(), name="unnamed")
+    assert selector(ready, 0).currentNode().GetName() == "unnamed"
+
+
 def test_a_removed_uncertainty_leads_nowhere(ready, result, scene):
     from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
 
@@ -153,15 +169,20 @@ def test_export_writes_the_corrected_segmentation(ready, volume, dialogs, tmp_pa
     assert geometry.shape == SHAPE
 
 
-def test_export_adds_slicers_suffix_and_replaces_nothing_unasked(ready, dialogs, tmp_path):
+def test_a_name_without_a_suffix_gets_that_of_the_chosen_format(ready, dialogs, tmp_path):
     segment(ready)
     export_to(ready, dialogs, tmp_path / "T1")
-    assert [file.name for file in tmp_path.iterdir()] == ["T1.seg.nrrd"]
-    before = (tmp_path / "T1.seg.nrrd").read_bytes()
-    export_to(ready, dialogs, tmp_path / "T1")
-    assert ready.ui.resultErrorLabel.text.startswith("T1.seg.nrrd is there already")
-    assert (tmp_path / "T1.seg.nrrd").read_bytes() == before
-    export_to(ready, dialogs, "")
+    export_to(ready, dialogs, tmp_path / "T1", format=1)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["T1.nii.gz", "T1.seg.nrrd", "T1_colors.csv"]
+
+
+def test_a_file_that_the_dialog_has_not_asked_about_is_not_replaced(ready, dialogs, tmp_path):
+    segment(ready)
+    (tmp_path / "T1.mha.seg.nrrd").write_text("theirs")
+    export_to(ready, dialogs, tmp_path / "T1.mha")
+    assert ready.ui.resultErrorLabel.text.startswith("T1.mha.seg.nrrd is there already")
+    assert (tmp_path / "T1.mha.seg.nrrd").read_text() == "theirs"
+    export_to(ready, dialogs, None)
     assert not ready.ui.resultErrorLabel.visible
 
 

@@ -260,6 +260,22 @@ def test_what_would_be_wrong_with_every_case_ends_the_batch_at_once(run, images,
     assert run() == 2
 
 
+def test_what_a_killed_process_left_is_cleared_away_after_a_day(run, images, out):
+    old, young = out / "sub" / ".mednext-old.seg.nrrd", out / ".mednext-young.seg.nrrd"
+    for path in (old, young):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    os.utime(old, (time.time() - 90000,) * 2)
+    run()
+    assert not old.exists() and young.exists()
+
+
+def test_a_device_that_is_missing_is_told_once(run, images, out, capsys):
+    assert run("--device", "cuda:9") == 2
+    assert "cuda" in capsys.readouterr().err
+    assert not written(out)
+
+
 def test_an_empty_folder_is_told(run, images, tmp_path, capsys):
     for path in list(images.rglob("*.n*")):
         path.unlink()

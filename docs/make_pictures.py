@@ -3,6 +3,8 @@
 python docs/make_pictures.py            all of them: a minute, with the default model on the CPU
 python docs/make_pictures.py thumbnail  one
 
+With SLICER_SOURCE set to a checkout of Slicer, the uncertainty has the colours that it has in Slicer.
+
 The head is the ICBM152 template: Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre,
 Montreal Neurological Institute, McGill University.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,20 +26,25 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("MedNeXtSegmentation", "Testin
 
 import slicer  # noqa: E402 - found on the path that was just set
 import slicer_standin  # noqa: E402
+import vtk  # noqa: E402
 
 CORE = slicer_standin.start()
 
+from hippocampi import join  # noqa: E402
 from MedNeXtSegmentationLib.icbm152 import BOX_MM, CENTRES_RAS  # noqa: E402 - needs Slicer
 from MedNeXtSegmentationLib.sample_data import SAMPLE_NAME, cropAround  # noqa: E402
+from MedNeXtSegmentationLib.scene.uncertainty_node import places_of, uncertainty_of  # noqa: E402
 from panel_driving import MODULE, let_run  # noqa: E402
+from pictures import draw  # noqa: E402
 from slicer_standin.views import SliceView, ThreeDView  # noqa: E402
 from template_head import template_file  # noqa: E402
 
 ICONS = ROOT / "MedNeXtSegmentation" / "Resources" / "Icons"
 SCREENSHOTS = ROOT / "Resources" / "Screenshots"
 PANEL_PX = 400
-VIEW_PX = 300
+VIEW_PX = 280
 SHOWN_RAS = (27, -18, -17)
+SPUR_RAS = (15, -9.5, -17)  # of the anterior part, at its inner corner
 COLORS = 256  # in a palette, which makes the files small enough for a repository
 
 
@@ -47,11 +54,9 @@ def write(file: Path, picture: np.ndarray) -> None:
     print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1024} kB")
 
 
-def thumbnail() -> None:
-    """The button of the sample data: where in the head it is."""
-    slicer.mrmlScene.Clear(0)
-    head = slicer.util.loadVolume(str(template_file()))
-    box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+def add_box() -> Any:
+    """A region of interest around the right hippocampus, without handles."""
+    box = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Hippocampus")
     box.SetCenter(*CENTRES_RAS["right"])
     box.SetSize(*BOX_MM)
     box.CreateDefaultDisplayNodes()
@@ -62,10 +67,33 @@ def thumbnail() -> None:
     display.SetLineThickness(0.6)
     display.SetSelectedColor(1, 0.8, 0)
     box.SetNthControlPointVisibility(0, False)
+    return box
+
+
+def thumbnail() -> None:
+    """The button of the sample data: where in the head it is."""
+    slicer.mrmlScene.Clear(0)
+    head = slicer.util.loadVolume(str(template_file()))
+    add_box()
     view = SliceView(CORE, "Thumbnail", "Sagittal", (260, 200))
     view.show(head)
     view.centre((27, -22, 0), 190)
     write(ICONS / f"{SAMPLE_NAME}.png", view.image())
+
+
+def hippocampi() -> None:
+    """What the extension is about, for the catalog and the README."""
+    slicer.mrmlScene.Clear(0)
+    logic = slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
+    head = slicer.util.loadVolume(str(template_file()))
+    crops = {side: cropAround(head, centre, f"T1 {side}") for side, centre in CENTRES_RAS.items()}
+    both = join(head, {side: logic.segment(part) for side, part in crops.items()})
+    both.CreateClosedSurfaceRepresentation()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "hippocampi.png")
+        draw(CORE, head, both, file)
+        picture = Image.open(file).convert("RGB").resize((630, 630), Image.Resampling.LANCZOS)
+    write(SCREENSHOTS / "hippocampi.png", np.array(picture))
 
 
 @cache
@@ -76,10 +104,13 @@ def panel() -> Any:
     head = slicer.util.loadVolume(str(template_file()))
     cropAround(head, CENTRES_RAS["right"], "T1 right hippocampus")
     slicer.mrmlScene.RemoveNode(head)
-    return slicer_standin.show_module("MedNeXtSegmentation")[1]
+    widget = slicer_standin.show_module("MedNeXtSegmentation")[1]
+    widget.ui.uncertaintyBox.checked = True
+    return widget
 
 
 def crop() -> Any:
+    panel()
     return slicer.util.getFirstNodeByClassByName("vtkMRMLScalarVolumeNode", "T1 right hippocampus")
 
 
@@ -92,11 +123,19 @@ def finished() -> Any:
     return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")[0]
 
 
-def panel_picture(width_px: int = PANEL_PX) -> np.ndarray:
+def panel_picture() -> np.ndarray:
     """The panel as it is now (rows, columns, RGB)."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "panel.png")
-        slicer_standin.save_picture(panel().parent, file, width_px)
+        slicer_standin.save_picture(panel().parent, file, PANEL_PX)
+        return np.array(Image.open(file).convert("RGB"))
+
+
+def grabbed(widget: Any) -> np.ndarray:
+    """A part of the panel (rows, columns, RGB)."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "part.png")
+        widget.grab().save(str(file))
         return np.array(Image.open(file).convert("RGB"))
 
 
@@ -110,16 +149,16 @@ def view_3d() -> ThreeDView:
     return ThreeDView(CORE)
 
 
-def views(height_px: int) -> np.ndarray:
-    """Slicer's layout "Four-Up": slices through both parts of the hippocampus, 3D on the upper right."""
+def views(height_px: int, volume: Any, through_ras: Sequence[float]) -> np.ndarray:
+    """Slicer's layout "Four-Up": slices through a place, 3D on the upper right."""
     size = (VIEW_PX, height_px // 2)
     tiles = {}
     for orientation in ("Axial", "Coronal", "Sagittal"):
         view = slice_view(orientation)
         view.window.SetSize(*size)
-        view.show(crop())
+        view.show(volume)
         view.show_orientation()
-        view.node.JumpSlice(*SHOWN_RAS)
+        view.node.JumpSlice(*through_ras)
         tiles[orientation] = view.image()
     view_3d().window.SetSize(*size)
     view_3d().show_orientation()
@@ -128,16 +167,16 @@ def views(height_px: int) -> np.ndarray:
     return np.vstack([np.hstack(upper), np.hstack(lower)])
 
 
-def window() -> np.ndarray:
-    """The panel beside the views."""
+def window(volume: Any, through_ras: Sequence[float] = SHOWN_RAS) -> np.ndarray:
+    """The panel beside the views; by default they show both parts of the hippocampus."""
     panel_part = panel_picture()
     panel_part = panel_part[: len(panel_part) // 2 * 2]
-    return np.hstack([panel_part, views(len(panel_part))])
+    return np.hstack([panel_part, views(len(panel_part), volume, through_ras)])
 
 
 def ready() -> None:
     """The panel when it is opened with the sample data."""
-    write(SCREENSHOTS / "tutorial-ready.png", window())
+    write(SCREENSHOTS / "tutorial-ready.png", window(crop()))
 
 
 def running() -> None:
@@ -151,10 +190,72 @@ def running() -> None:
 def result() -> None:
     """The panel after a run, and what the views show."""
     finished().CreateClosedSurfaceRepresentation()
-    write(SCREENSHOTS / "tutorial-result.png", window())
+    write(SCREENSHOTS / "tutorial-result.png", window(crop()))
 
 
-ALL = (thumbnail, ready, running, result)
+def uncertain() -> None:
+    """The most uncertain place, with the uncertainty over the image."""
+    node = finished()
+    panel().ui.showUncertaintyButton.click()
+    panel().ui.nextPlaceButton.click()
+    place = places_of(uncertainty_of(node))[0]
+    write(SCREENSHOTS / "tutorial-uncertain.png", window(crop(), place))
+    panel().ui.showUncertaintyButton.click()
+
+
+def erase(centre_ras: tuple[float, float, float], radius_mm: float) -> None:
+    """What the Segment Editor's effect Erase does with a sphere brush, to all segments."""
+    node = finished()
+    ijk_to_ras = vtk.vtkMatrix4x4()
+    crop().GetIJKToRASMatrix(ijk_to_ras)
+    matrix = slicer.util.arrayFromVTKMatrix(ijk_to_ras)
+    for name in node.GetSegmentation().GetSegmentIDs():
+        voxels = slicer.util.arrayFromSegmentBinaryLabelmap(node, name, crop())
+        k, j, i = np.nonzero(voxels)
+        ras = np.stack([i, j, k], axis=1) @ matrix[:3, :3].T + matrix[:3, 3]
+        near = np.linalg.norm(ras - centre_ras, axis=1) < radius_mm
+        voxels[k[near], j[near], i[near]] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(voxels, node, name, crop())
+
+
+def corrected() -> None:
+    """Before and after a correction, on an axial slice."""
+    finished()
+    view = slice_view("Axial")
+    view.window.SetSize(VIEW_PX, VIEW_PX)
+    view.show(crop())
+    view.centre((25, -14, SPUR_RAS[2]), 30)
+    before = view.image()
+    erase(SPUR_RAS, 3)
+    write(SCREENSHOTS / "tutorial-corrected.png", np.hstack([before, view.image()]))
+
+
+def environment() -> None:
+    """The section that checks and mends."""
+    ui = panel().ui
+    ui.advancedButton.collapsed = ui.environmentButton.collapsed = False
+    ui.checkButton.click()
+    while not ui.checkButton.enabled:
+        slicer.app.processEvents()
+    panel_picture()  # lays it out
+    write(SCREENSHOTS / "tutorial-environment.png", grabbed(ui.environmentButton))
+    ui.advancedButton.collapsed = ui.environmentButton.collapsed = True
+
+
+def own_image() -> None:
+    """A whole head, of which only a region is segmented."""
+    panel()
+    slicer.mrmlScene.Clear(0)
+    head = slicer.util.loadVolume(str(template_file()))
+    head.SetName("My T1")
+    panel().ui.roiSelector.setCurrentNode(add_box())
+    panel().ui.segmentButton.click()
+    let_run(panel())
+    slicer.util.getNodesByClass("vtkMRMLSegmentationNode")[0].CreateClosedSurfaceRepresentation()
+    write(SCREENSHOTS / "tutorial-own-image.png", window(head))
+
+
+ALL = (thumbnail, hippocampi, ready, running, result, uncertain, corrected, environment, own_image)
 PICTURES: dict[str, Callable[[], None]] = {picture.__name__: picture for picture in ALL}
 
 

@@ -19,7 +19,7 @@ from .models_folder import useModelsFolder
 from .run_options import RunOptions
 from .scene.replaced_segments import can_undo, undo
 from .scene.result_place import ResultPlace
-from .scene.volume_from_node import channels_from_nodes
+from .scene.voxels_for_run import channelsForRun
 from .sequences.frames import isSequence
 from .sequences.segmenting import startSequence
 
@@ -196,6 +196,6 @@ def _start(
     nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
     if any(isSequence(node) for node in nodes):
         return startSequence(shared_client(), nodes, str(model), options)
-    channels = channels_from_nodes(nodes)
+    channels = channelsForRun(nodes)
     place = ResultPlace(nodes, options.segmentationNode, options.labels)
     return shared_client().start(channels, options.forEngine(model, nodes[0]), place.prepare), place

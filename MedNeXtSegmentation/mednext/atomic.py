@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from .errors import DiskSpaceError, OutputError
 
 UNFINISHED = ".mednext-"  # how names of files and folders begin that have not been put in place yet
 
+_PREFIX = ".mednext-"
+_ABANDONED_S = 86400.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -71,6 +74,14 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files below a folder whose writers were killed, after a day."""
+    for left in folder.rglob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if left.is_file() and time.time() - left.stat().st_mtime > _ABANDONED_S:
+                left.unlink()
 
 
 def check_place(path: Path) -> None:

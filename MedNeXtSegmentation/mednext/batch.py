@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-from .atomic import explaining
+from .atomic import explaining, remove_leftovers
 from .batch_report import DONE, FAILED, LEFT_OUT, REPORT_FILE, Report, Row
 from .cancellation import check_cancelled
 from .case_finding import RESULT_SUFFIX, Case
 from .errors import (
     BundleError,
     Cancelled,
+    DeviceError,
     DiskSpaceError,
     MedNeXtError,
     MissingPackageError,
@@ -34,9 +34,15 @@ from .lock import locked, locked_if_free
 from .segmentation import Segmentation
 
 # What is true for every case: the rest would only fail too.
-_ENDS_ALL = (Cancelled, BundleError, DiskSpaceError, MissingPackageError, OptionError, UnknownModelError)
-
-T = TypeVar("T")
+_ENDS_ALL = (
+    Cancelled,
+    BundleError,
+    DeviceError,
+    DiskSpaceError,
+    MissingPackageError,
+    OptionError,
+    UnknownModelError,
+)
 
 Keep = Callable[[Segmentation], None]
 CarryOut = Callable[[Case, Keep], None]
@@ -45,9 +51,9 @@ Told = Callable[[int, int, Row], None]
 logger = logging.getLogger(__name__)
 
 
-def at_once(work: Callable[[], T]) -> T:
+def at_once(work: Callable[[], None]) -> None:
     """Do slow work here and now; who has an event loop keeps it alive instead."""
-    return work()
+    work()
 
 
 @dataclass
@@ -72,7 +78,7 @@ class Batch:
     resume: bool = True
     told: Told | None = None
     cancelled: Callable[[], bool] | None = None
-    aside: Callable[[Callable[[], Segmentation | None]], Segmentation | None] = at_once
+    aside: Callable[[Callable[[], None]], None] = at_once
 
     def run(self, cases: Sequence[Case]) -> list[Row]:
         """Segment all cases; what became of each, in their order.
@@ -84,6 +90,7 @@ class Batch:
         """
         with explaining(self.output / "report"):
             self.output.mkdir(parents=True, exist_ok=True)
+            self.aside(lambda: remove_leftovers(self.output))
         report = Report(self.output / REPORT_FILE)
         rows: dict[int, Row] = {}
         busy = [n for n, case in enumerate(cases) if not self._one(n, cases, report, rows, wait=False)]
@@ -112,26 +119,29 @@ class Batch:
                         if not free:
                             return False
                         row = outcome(case, lambda: self._segmented(case, target))
+        rows[number] = row = with_model(row, self.recipe)
         report.put(row)
-        rows[number] = row
         if self.told:
             self.told(len(rows), len(cases), row)
         return True
 
     def _segmented(self, case: Case, target: Path) -> Row:
-        again = not self.resume
-        found = self.aside(lambda: finished(target, case, self.recipe, self.labels, again=again))
-        rows: list[Row] = []
         output = target.relative_to(self.output).as_posix()
+        rows: list[Row] = []
 
         def keep(segmentation: Segmentation) -> None:
             result = sealed(segmentation, case)
             write_segmentation(target, result)
             rows.append(_done(case, output, result))
 
-        if found is not None:
-            return _done(case, output, found)
-        self.carry_out(case, keep)
+        def find() -> None:
+            found = finished(target, case, self.recipe, self.labels, again=not self.resume)
+            if found is not None:
+                rows.append(_done(case, output, found))
+
+        self.aside(find)
+        if not rows:
+            self.carry_out(case, keep)
         return rows[0]
 
 
@@ -151,6 +161,8 @@ def outcome(case: Case, work: Callable[[], Row]) -> Row:
     """
     try:
         return work()
+    except OutOfMemoryError as error:  # of this image; other devices' troubles are those of all
+        return _failed(case, error)
     except _ENDS_ALL:
         raise
     except MedNeXtError as error:
@@ -160,6 +172,14 @@ def outcome(case: Case, work: Callable[[], Row]) -> Row:
     except Exception as error:  # boundary: whatever one case does, the others are segmented
         logger.exception("The case %s failed.", case.name)
         return _failed(case, error)
+
+
+def with_model(row: Row, recipe: Mapping[str, str]) -> Row:
+    """The row with the model that was used, or would have been."""
+    if row.model:
+        return row
+    name, version, sha256 = (recipe[key] for key in ("model", "model_version", "model_sha256"))
+    return replace(row, model=name, model_version=version, model_sha256=sha256)
 
 
 def _done(case: Case, output: str, segmentation: Segmentation) -> Row:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .image_kind import (
     CT,
     FLAIR,
+    OTHER,
     PD,
     PET,
     T1,
@@ -54,7 +55,10 @@ def why_another(name: str, channel: str) -> str:
     kind = kind_of_text(name)
     if kind_of_text(channel) not in _MR or kind == UNKNOWN or _speaks_of(name, channel):
         return ""
-    says = "may mean more than one kind of image" if kind == UNCLEAR else f"says {kind}"
+    says = {
+        UNCLEAR: "may mean more than one kind of image",
+        OTHER: "says that it is a mask, a map or another derived image",
+    }.get(kind, f"says {kind}")
     return f"Its name {says}, and the model takes {channel}."
 
 

@@ -60,7 +60,10 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """One input image: `array` `(Z, Y, X)` of any real voxel type, on `geometry`; `name` is for messages."""
+    """One input image: `array` `(Z, Y, X)` of any real voxel type, on `geometry`; `name` is for messages.
+
+    `write_request` also takes what has only the shape, the type and, one by one, the planes of an array.
+    """
 
     name: str
     array: np.ndarray

@@ -17,7 +17,7 @@ from mednext.volume import read_volume
 
 from ..engine.run import ProgressCallback
 from ..engine.worker_client import shared_client
-from ..scene.volume_from_node import channels_from_nodes
+from ..scene.voxels_for_run import channelsForRun
 from .private_scene import filesOfScene, privateScene
 from .scene_volumes import SceneCase, casesOfScene
 from .waiting import aside, waitFor
@@ -94,7 +94,7 @@ class FolderBatch:
 
     def _carryOut(self, case: Case, keep: Keep) -> None:
         inScene = self._inScene.get(case.name)
-        channels = channels_from_nodes(inScene.volumes) if inScene else lambda: _channels(case)
+        channels = channelsForRun(inScene.volumes) if inScene else lambda: _channels(case)
         waitFor(shared_client().start(channels, self._options, keep), self._progress)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from mednext.batch import done, outcome, settled
+from mednext.batch import done, outcome, settled, with_model
 from mednext.batch_report import Report, Row
 from mednext.errors import GeometryError
 from mednext.labels import choose_labels
@@ -52,6 +52,7 @@ def segmentCases(
             if not again:
                 made += _present(each, model, options)
             row = outcome(each.case, lambda each=each, made=made: _segmented(each, made, segment))
+        row = with_model(row, recipe(model))
         results.append(SceneResult(row, made[0] if made else None))
         if report:
             report.put(row)

@@ -16,6 +16,7 @@ from mednext.errors import EngineProcessError, MedNeXtError
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.05
+PROVIDE_S = 0.02  # more would be felt
 
 ProgressCallback = Callable[[dict[str, Any]], None]
 Result = TypeVar("Result")
@@ -31,16 +32,24 @@ class Run(Generic[Result]):
     Everything below but `report` is for one thread, Slicer's main thread, and but for `wait` returns at once.
     """
 
-    def __init__(self, carry_out: Callable[[Run[Result]], Result]) -> None:
+    def __init__(
+        self,
+        carry_out: Callable[[Run[Result]], Result],
+        provide: Callable[[float], object] = lambda _until: None,
+    ) -> None:
+        """`provide` is called by the main thread, and may work until that moment of `time.monotonic`."""
         self._carry_out = carry_out
+        self._provide = provide
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._cancel = threading.Event()
         self._outcome: Result | MedNeXtError | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
+        self._provide(time.monotonic() + PROVIDE_S)
 
     def poll(self) -> list[dict[str, Any]]:
         """The progress events since the last call (see `mednext.protocol`), oldest first."""
+        self._provide(time.monotonic() + PROVIDE_S)
         time.sleep(0.001)  # an application that keeps Python's lock in its event loop lets the threads go on
         return self._new_events()
 
@@ -70,6 +79,7 @@ class Run(Generic[Result]):
         """
         try:
             while not self.finished:
+                self._provide(time.monotonic() + PROVIDE_S)
                 self._thread.join(POLL_S)
                 self._tell(progress)
                 if idle:

@@ -18,6 +18,7 @@ from mednext.segmentation import Segmentation
 
 from .run import POLL_S, Run
 from .run_folder import remove_leftovers, run_folder
+from .voxel_feed import VoxelFeed
 from .worker_process import WorkerProcess, find_python
 
 SILENCE_S = 120.0  # importing torch from a cold disk stops the heartbeat for long; Cancel never waits for it
@@ -65,13 +66,14 @@ class WorkerClient:
         options: protocol.Options,
         prepare: Callable[[Segmentation], None] | None = None,
     ) -> Run[Segmentation]:
-        """Begin to segment; the channels' arrays must not change until the run has begun to report.
+        """Begin to segment; what is an array and no `VoxelFeed` must not change until that is written.
 
         `channels` may be a function that reads them from files, in the run's thread. `prepare` is called
         with the result in the run's thread, before the run is finished.
         """
         self._runs = [run for run in self._runs if not run.finished]
-        run = Run(functools.partial(self._segment, channels, options, prepare))
+        carry_out = functools.partial(self._segment, channels, options, prepare)
+        run = Run(carry_out, functools.partial(_copy, [] if callable(channels) else _feeds(channels)))
         self._runs.append(run)
         return run
 
@@ -112,6 +114,8 @@ class WorkerClient:
             number = next(self._numbers)
             run.report(protocol.progress_event(number, "sending"))
             process = self._running_process()
+            for feed in _feeds(channels):
+                feed.check_with(run.check_cancelled)
             protocol.write_request(folder, channels, options, lambda: run.cancelled)
             request = protocol.SegmentRequest(number, str(folder), self.release_after_s)
             _Conversation(process, run, request, self._silence_s).hold()
@@ -224,6 +228,15 @@ class _Conversation:
         )
         error.add_note("\n".join(self._process.log))
         return error
+
+
+def _feeds(channels: Sequence[protocol.Channel]) -> list[VoxelFeed]:
+    return [channel.array for channel in channels if isinstance(channel.array, VoxelFeed)]
+
+
+def _copy(feeds: Sequence[VoxelFeed], until: float) -> None:
+    """Let the main thread copy what the run's thread will read."""
+    all(feed.copy(until) for feed in feeds)
 
 
 @functools.cache

@@ -68,11 +68,12 @@ def _mendTorch(remedy: Remedy, onStage: Callable[[str], None]) -> None:
 
 
 def _installPackages() -> None:
+    from slicer import packaging  # takes its time to import
+
     missing = missingRequirements()
-    if not missing:
-        return
     try:
-        slicer.packaging.pip_ensure(missing, prompt_install=False, requester=REQUESTER)
+        # Asked already; and no restart, since only the worker imports them.
+        packaging.pip_ensure(missing, prompt_install=False, prompt_restart=False, requester=REQUESTER)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         raise MissingPackageError(
             _("{packages} could not be installed ({error}). Check the network connection.").format(

@@ -10,6 +10,8 @@ import slicer
 from mednext.model import Channel
 from slicer.i18n import tr as _
 
+from ..scene.uncertainty_node import is_uncertainty
+
 Volume = slicer.vtkMRMLScalarVolumeNode
 
 
@@ -18,14 +20,20 @@ class ChannelSelectors:
 
     onChosen: gets the index of a channel and its new volume or None, chosen by the user or gone.
     onAdded: is called when the scene has a volume more.
+    onRows: is called when there are other rows than before.
     """
 
     def __init__(
-        self, layout: Any, onChosen: Callable[[int, Volume | None], None], onAdded: Callable[[], None]
+        self,
+        layout: Any,
+        onChosen: Callable[[int, Volume | None], None],
+        onAdded: Callable[[], None],
+        onRows: Callable[[], None],
     ) -> None:
         self._layout = layout
         self._onChosen = onChosen
         self._onAdded = onAdded
+        self._onRows = onRows
         self._channels: tuple[Channel, ...] = ()
         self._selectors: list[Any] = []
         self._showing = False
@@ -44,6 +52,7 @@ class ChannelSelectors:
             label.toolTip = selector.toolTip
             self._layout.insertRow(index, label, selector)
             self._selectors.append(selector)
+        self._onRows()
 
     def setNodes(self, nodes: Sequence[Volume | None]) -> None:
         """Show these volumes, without a word to `onChosen`."""
@@ -55,11 +64,12 @@ class ChannelSelectors:
             self._showing = False
 
     def volumes(self) -> list[Volume]:
-        """All volumes that can be chosen, in the scene's order."""
+        """All volumes that show a patient, in the scene's order."""
         if not self._selectors:
             return []
         first = self._selectors[0]
-        return [first.nodeFromIndex(index) for index in range(first.nodeCount())]
+        nodes = [first.nodeFromIndex(index) for index in range(first.nodeCount())]
+        return [node for node in nodes if not is_uncertainty(node)]
 
     def setEnabled(self, enabled: bool) -> None:
         """While a run is on its way the volumes stay as they are."""

@@ -62,6 +62,10 @@ class EnvironmentView:
         """Whether something is being installed."""
         return self.mending.running
 
+    def abandon(self) -> None:
+        """Hear no more of a check: the panel is going away."""
+        self._check = None
+
     def check(self, then: Callable[[], None] | None = None) -> None:
         """Begin to check, unless a check is on its way; `then` is called after it."""
         self._afterCheck = then
@@ -82,6 +86,8 @@ class EnvironmentView:
         Returns why no run can begin now, "" if one can. Raises `MedNeXtError` when something could not be
         installed.
         """
+        if self.busy:
+            return _("Something is being installed: segment when it is there.")
         look = lookAtTorch()
         remedy = Remedy(torch=look is TorchLook.ABSENT, packages=bool(missingRequirements()))
         if look is TorchLook.STRANGE:
@@ -132,6 +138,7 @@ class EnvironmentView:
         remedy = self._remedyOf(self.result)
         if not remedy or not self._mayMend():
             return
+        self._ui.segmentButton.enabled = False  # until the panel is shown anew, when mending has ended
         try:
             said = self.mending.mend(remedy, self._showStage)
         except MedNeXtError as error:

@@ -42,18 +42,28 @@ class ResultFiles:
         self._node = node
 
     def _export(self) -> None:
-        filters = [f"{_title(suffix)} (*{suffix})" for suffix in FORMATS]
-        start = Path(settings.EXPORT_FOLDER.get()) / _fileName(self._node.GetName())
-        answer = qt.QFileDialog.getSaveFileName(
-            self._ui.exportButton, _("Export segmentation"), str(start), ";;".join(filters)
-        )
-        path = _withSuffix(answer)
+        path = self._askForFile()
         if path is None:
             return
         settings.EXPORT_FOLDER.set(str(path.parent))
         if path.name.lower().endswith(".dcm"):
             _ensureHighdicom()
         self._write(export_segments(self._node, path), _exported)
+
+    def _askForFile(self) -> Path | None:
+        """The file to write, None for none. The dialog adds the suffix of the chosen format by itself, and
+        asks before a file is replaced."""
+        start = Path(settings.EXPORT_FOLDER.get()) / _fileName(self._node.GetName())
+        dialog = qt.QFileDialog(self._ui.exportButton, _("Export segmentation"), str(start.parent))
+        dialog.setAcceptMode(qt.QFileDialog.AcceptSave)
+        suffixes = {f"{_title(suffix)} (*{suffix})": suffix for suffix in FORMATS}
+        dialog.setNameFilters(list(suffixes))
+        dialog.connect(
+            "filterSelected(QString)", lambda chosen: dialog.setDefaultSuffix(suffixes[chosen].lstrip("."))
+        )
+        dialog.setDefaultSuffix(FORMATS[0].lstrip("."))
+        dialog.selectFile(start.name)
+        return _withSuffix(dialog.selectedFiles()[0]) if dialog.exec_() else None
 
     def _addToTrainingSet(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(
@@ -94,21 +104,18 @@ def _title(suffix: str) -> str:
 def _fileName(name: str) -> str:
     """A node's name without what file systems do not take."""
     kept = "".join("_" if each in '<>:"/\\|?*' or ord(each) < 32 else each for each in name)
-    return kept.strip(" .") + next(iter(FORMATS))
+    return kept.strip(" .") + FORMATS[0]
 
 
-def _withSuffix(answer: Any) -> Path | None:
-    """The path that was chosen, None for none; Qt gives the text alone, or with the filter.
+def _withSuffix(name: str) -> Path:
+    """The path that was chosen, with Slicer's suffix where it has none that is known.
 
-    Raises `OutputError` where a suffix must be added and the file is there: the dialog has not asked.
+    Raises `OutputError` when the file with that suffix is there: the dialog has not asked about it.
     """
-    name = answer[0] if isinstance(answer, tuple) else answer
-    if not name:
-        return None
     path = Path(name)
     if any(path.name.lower().endswith(suffix) for suffix in FORMATS):
         return path
-    path = path.with_name(path.name + next(iter(FORMATS)))
+    path = path.with_name(path.name + FORMATS[0])
     if path.exists():
         raise OutputError(f"{path.name} is there already: choose it in the dialog to replace it.")
     return path

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ..scene.found_volumes import volumes_of
 from ..scene.replaced_segments import can_redo, can_undo, redo, undo
+from ..scene.result_images import images_of
 from .places_view import PlacesView
 from .result_files import ResultFiles
 from .result_messages import ResultMessages
@@ -96,14 +97,13 @@ class ResultView:
         self._messages.say(_("Redone: the segments are those after the run."))
 
     def _edit(self) -> None:
-        """Hand the node over to the Segment Editor, with the volume that it was made from."""
-        role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-        node, volume = self._node, self._node.GetNodeReference(role)
+        """Hand the node over to the Segment Editor, with the image that was segmented."""
+        node, image = self._node, next(iter(images_of(self._node)), None)
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.SegmentEditorWidget.editor
         editor.setSegmentationNode(node)
-        if volume:
-            editor.setSourceVolumeNode(volume)
+        if image:
+            editor.setSourceVolumeNode(image)
 
 
 def _sentence(name: str, volumes: dict[str, float]) -> str:

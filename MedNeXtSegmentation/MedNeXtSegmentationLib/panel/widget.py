@@ -36,6 +36,7 @@ from .remembered_choices import beginWithLastChoices, rememberChoices
 from .result_view import ResultView
 from .run_view import RunView
 from .sections import loadPanel
+from .tab_order import orderTabs
 from .task_card import TaskCard
 from .task_choices import TaskChoice, choiceNamed, taskChoices
 from .task_list import TaskList
@@ -68,7 +69,9 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.modelsView = ModelsView(self.ui, self._onModels)
         self.weightsView = WeightsView(self.ui, self._onModels, self.modelsView.askForCheckpoint)
         self.dropTarget = DropTarget(panel, self.weightsView.importPath)
-        self.selectors = ChannelSelectors(self.ui.inputsGroup.layout(), self._onChannel, self._onAdded)
+        self.selectors = ChannelSelectors(
+            self.ui.inputsGroup.layout(), self._onChannel, self._onAdded, lambda: orderTabs(panel)
+        )
         self.filling = ChannelFilling()
         self.checksView = ChecksView(self.ui)
         self.foldsChoice = FoldsChoice(self.ui, self._onFolds)
@@ -94,10 +97,12 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport, priority=-1.0)
         self._listTasks()
         self._bind()
+        orderTabs(panel)
 
     def cleanup(self):
         self.runView.abandon()
         self.weightsView.command.abandon()
+        self.environmentView.abandon()
         self.modelsView.command.abandon()
         self._unbind()
         self.removeObservers()

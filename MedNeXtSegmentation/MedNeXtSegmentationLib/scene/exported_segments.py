@@ -14,13 +14,7 @@ from .drawn_segments import DrawnSegments
 from .found_labels import FoundLabels, found_of
 from .result_images import images_of
 
-# Suffixes, and what a file dialog calls them.
-FORMATS = {
-    ".seg.nrrd": "Slicer segmentation",
-    ".nii.gz": "NIfTI labelmap",
-    ".nrrd": "NRRD labelmap",
-    ".dcm": "DICOM segmentation",
-}
+FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".dcm")  # the longer of two that end alike comes first
 COLORS_SUFFIX = "_colors.csv"
 
 

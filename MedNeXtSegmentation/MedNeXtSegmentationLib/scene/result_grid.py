@@ -88,14 +88,19 @@ def grid_in_segmentation(
 ) -> ResultGrid:
     """The grid on which the segments of `node` are drawn, and where the volume lies in it.
 
-    Raises `OptionError` for a segmentation whose segments are no labelmaps, `GeometryError` when a
-    non-linear or shearing transform lies between the two.
+    Raises `OptionError` for a segmentation whose segments are no labelmaps, and for the frame of a sequence
+    of segmentations; `GeometryError` when a non-linear or shearing transform lies between the two.
     """
     segmentation = node.GetSegmentation()
     if not segmentation.IsSourceRepresentationImageData():
         raise OptionError(
             f'The segments of "{node.GetName()}" are surfaces or contours, no labelmaps: choose a new '
             "segmentation, or convert it in the module Segmentations."
+        )
+    if slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(node) is not None:
+        raise OptionError(
+            f'"{node.GetName()}" shows one frame of a sequence, and Undo could meet another: choose a new '
+            "segmentation."
         )
     ijk_to_node = _lattice(segmentation)
     volume_ijk_to_node = np.linalg.inv(segmentation_to_volume(node, volume)) @ ijk_to_ras_of(volume)

@@ -28,9 +28,6 @@ from .uncertainty_node import (
 class ResultPlace:
     """Remembers the volumes of a run, so that a result never lands on another grid or on other voxels.
 
-    The voxels are read from the nodes' own memory while Slicer goes on: where a script writes into them
-    meanwhile, nobody knows what the network saw.
-
     channels: the volumes; the first one gives the grid.
     into: the segmentation whose segments of the same model are replaced; None for a new one.
     structures: names or label values of what is kept of the result; None for all.

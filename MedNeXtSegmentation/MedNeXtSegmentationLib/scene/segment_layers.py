@@ -55,18 +55,22 @@ def _split(
 ) -> tuple[slicer.vtkOrientedImageData, slicer.vtkOrientedImageData]:
     """Two labelmaps: the voxels with these values, and all others."""
     voxels = voxels_of(image)
-    chosen = np.isin(voxels, values)
-    nothing = voxels.dtype.type(0)
+    if voxels.dtype.kind not in "ui":
+        voxels = voxels.astype(np.int32)
+    every = np.arange(int(voxels.max()) + 1, dtype=voxels.dtype)
+    chosen = np.isin(every, values)
     return (
-        _with_voxels(image, np.where(chosen, voxels, nothing)),
-        _with_voxels(image, np.where(chosen, nothing, voxels)),
+        _looked_up(image, voxels, np.where(chosen, every, 0)),
+        _looked_up(image, voxels, np.where(chosen, 0, every)),
     )
 
 
-def _with_voxels(image: slicer.vtkOrientedImageData, voxels: np.ndarray) -> slicer.vtkOrientedImageData:
-    """A new labelmap at the same place."""
+def _looked_up(
+    image: slicer.vtkOrientedImageData, voxels: np.ndarray, lookup: np.ndarray
+) -> slicer.vtkOrientedImageData:
+    """A new labelmap at the same place, with a value for each value."""
     new = slicer.vtkOrientedImageData()
     new.CopyStructure(image)
     new.CopyDirections(image)
-    new.GetPointData().SetScalars(copy_for_vtk(voxels))
+    new.GetPointData().SetScalars(copy_for_vtk(lookup[voxels]))
     return new

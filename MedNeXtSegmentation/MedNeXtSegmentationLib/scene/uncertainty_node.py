@@ -46,18 +46,20 @@ def add_uncertainty_node(
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Add the volume beside the image, on its grid and under its parent transform; no view shows it yet."""
     scene = volume.GetScene()
-    name = scene.GenerateUniqueName(f"{volume.GetName()} uncertainty")
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    image = vtk.vtkImageData()
-    image.SetDimensions(volume.GetImageData().GetDimensions())
-    image.GetPointData().SetScalars(prepared.scalars)
-    node.SetAndObserveImageData(image)
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(scene.GenerateUniqueName(f"{volume.GetName()} uncertainty"))
+    # Before it is added: whoever looks for images shall know it from the first.
+    node.SetAttribute(_PLACES, json.dumps([[round(mm, 3) for mm in place] for place in prepared.places]))
+    scene.AddNode(node)
+    _set_display(node, prepared.largest)
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     node.SetIJKToRASMatrix(matrix)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    _set_display(node, prepared.largest)
-    node.SetAttribute(_PLACES, json.dumps([[round(mm, 3) for mm in place] for place in prepared.places]))
+    image = vtk.vtkImageData()
+    image.SetDimensions(volume.GetImageData().GetDimensions())
+    image.GetPointData().SetScalars(prepared.scalars)
+    node.SetAndObserveImageData(image)
     remember_uncertainty(segmentation, node)
     place_beside(node, volume)
     return node
@@ -93,14 +95,18 @@ def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[tuple[float, 
 
 
 def _set_display(node: slicer.vtkMRMLScalarVolumeNode, largest: float) -> None:
-    """Transparent where the result is certain, so that it can lie over the image."""
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    colors = next((color for color in _COLORS if node.GetScene().GetNodeByID(color)), None)
-    if colors:
-        display.SetAndObserveColorNodeID(colors)
+    """Transparent where the result is certain, so that it can lie over the image.
+
+    Before there are voxels: a new display would look at all of them to choose its window.
+    """
+    display = slicer.vtkMRMLScalarVolumeDisplayNode()
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0.0, max(largest, _LEAST_SHOWN))
     display.AutoThresholdOff()
     display.ApplyThresholdOn()
     display.SetThreshold(_LEAST_SHOWN, 1.0)
+    colors = next((color for color in _COLORS if node.GetScene().GetNodeByID(color)), None)
+    if colors:
+        display.SetAndObserveColorNodeID(colors)
+    node.GetScene().AddNode(display)
+    node.SetAndObserveDisplayNodeID(display.GetID())

@@ -10,7 +10,7 @@ import vtk
 from mednext.errors import GeometryError, InputError
 from mednext.protocol import Channel
 
-from ..scene.volume_from_node import channels_from_nodes
+from ..scene.voxels_for_run import channelsForRun
 
 if TYPE_CHECKING:
     Volume = slicer.vtkMRMLScalarVolumeNode
@@ -78,8 +78,8 @@ class Frames:
         return [node.GetDataNodeAtValue(value, True) if isSequence(node) else node for node in self._channels]
 
     def channels(self, index: int) -> list[Channel]:
-        """The channels of one frame, all in one space. Raises as `channels_from_nodes` does."""
-        return [channels_from_nodes([volume])[0] for volume in self.volumes(index)]
+        """The channels of one frame, all in one space. Raises as `channelsForRun` does."""
+        return [channelsForRun([volume])[0] for volume in self.volumes(index)]
 
     def title(self, index: int) -> str:
         """What a person calls a frame."""

@@ -11,6 +11,8 @@ from mednext.segmentation import Segmentation
 
 from ..engine.run import POLL_S, ProgressCallback, Run
 
+CANCEL_S = 2.0
+
 Take = Callable[[Segmentation], object]
 StartFrame = Callable[[int], tuple[Run[Segmentation], Take]]
 
@@ -76,7 +78,7 @@ class SequenceRun:
         finally:
             if self._run:
                 self.cancel()
-                self._run.join(timeout_s=2 * POLL_S)
+                self._run.join(CANCEL_S)
         return self.result()
 
     def cancel(self) -> None:
