@@ -128,6 +128,36 @@ def test_a_formulation_that_fails_in_the_middle_is_left_with_one_line_in_the_log
     assert len(caplog.records) == 1
 
 
+class Several(nn.Module):
+    """A formulation that takes four images at once, and runs out of memory with them."""
+
+    def __init__(self, network: MedNeXt) -> None:
+        super().__init__()
+        self.network = network
+
+    def images_at_once(self, sides: tuple[int, ...]) -> int:
+        return 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.network(x)
+
+
+@torch.inference_mode()
+def test_what_failed_with_several_images_at_once_is_done_one_by_one(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, Several)
+    fast = FastNetwork(network)
+    assert fast.images_at_once((32, 48, 32)) == 1  # nothing is chosen yet
+    fast(IMAGE)
+    assert fast.images_at_once((32, 48, 32)) == 4
+    together = fast(torch.cat([IMAGE, -IMAGE]))
+    assert torch.equal(together, torch.cat([network(IMAGE), network(-IMAGE)]))
+    assert fast.formulation == "plain" and fast.images_at_once((32, 48, 32)) == 1
+
+
 def test_a_formulation_that_cannot_be_made_is_left(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: MedNeXt) -> nn.Module:
         raise ImportError("no such package")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +80,14 @@ class FastNetwork(nn.Module):
             except _FAILURES as error:
                 logger.warning("The %s network failed (%s): going on without it.", self.formulation, error)
                 self._take("plain", self.plain)
+                # What was enough memory for all of them at once is not for the plain network.
+                return torch.cat([self.plain(image) for image in x.split(1)])
         return self.plain(x)
+
+    def images_at_once(self, sides: Sequence[int]) -> int:
+        """How many images of these sides are best given together; one before a formulation was chosen."""
+        tell = getattr(self._chosen, "images_at_once", None)
+        return tell(sides) if tell else 1
 
     def _choose(self, x: Tensor) -> None:
         self._take("plain", self.plain)

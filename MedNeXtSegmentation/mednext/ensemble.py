@@ -88,9 +88,10 @@ class Ensemble:
         return mean
 
     def _copies_at_once(self, network: nn.Module, tile: Tensor) -> int:
-        """How many mirrored copies a network takes together; one, if it does not say."""
+        """How many mirrored copies a network takes together; one, if it does not say or after an overflow."""
         tell = getattr(network, "images_at_once", None)
-        return tell(tile.shape[2:]) if tell and not self._flat else 1
+        overflowed = self.device.type == "cuda" and not self._mixed_precision
+        return tell(tile.shape[2:]) if tell and not self._flat and not overflowed else 1
 
     def _answer(self, logits: Tensor) -> Tensor:
         if not self.probabilities:
@@ -108,7 +109,7 @@ class Ensemble:
         if self._mixed_precision:
             logger.warning("The network overflowed in half precision; going on in full precision.")
             self._mixed_precision = False
-            return self._run(network, tiles)
+            return torch.cat([self._run(network, tile) for tile in tiles.split(1)])
         raise NumericalError(
             "The network answered with NaN or infinite values. Check that the image has the intensities that "
             "the model was trained for; if it has, the model's weights are at fault."
