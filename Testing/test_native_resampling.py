@@ -14,7 +14,6 @@ from bundles import TINY_NETWORK, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext import native_resampling
-from mednext.devices import torch_threads
 from mednext.errors import DeviceError
 from mednext.model import Model
 from mednext.native_library import Kernels
@@ -176,16 +175,16 @@ def test_certainty_is_exactly_zero_and_ignorance_one(kernels: Kernels) -> None:
     assert uncertainty.ravel().tolist() == pytest.approx([1, 0], abs=1e-7)
 
 
-def test_the_number_of_threads_changes_nothing(kernels: Kernels) -> None:
+def test_the_number_of_threads_changes_nothing(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     image, values = random(5, 31, 33), random(6, 4, 9, 20)
     matrix = axis_weights(31, 47, 3)
     weights = [axis_weights(a, b, 1) for a, b in ((4, 7), (9, 11), (20, 37))]
     model = some_model(3, "softmax", "nnunet_v2")
     results = []
     for count in (1, 2, 3, 200):
-        with torch_threads(count):
-            labels, uncertainty = written(kernels, model, values, weights)
-            results.append((native_resampling.along_axis(kernels, image, matrix, 1), labels, uncertainty))
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
+        labels, uncertainty = written(kernels, model, values, weights)
+        results.append((native_resampling.along_axis(kernels, image, matrix, 1), labels, uncertainty))
     for image, labels, uncertainty in results[1:]:
         assert torch.equal(image, results[0][0])
         np.testing.assert_array_equal(labels, results[0][1])

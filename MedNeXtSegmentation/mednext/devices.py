@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from .errors import DeviceError, OptionError
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "bfloat16")  # of activations and products on the CPU
@@ -105,23 +109,36 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
+def usable_cores() -> int:
+    """The processor cores that this process may run on."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux: a cluster's job may use a part of a machine
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
 @contextmanager
-def torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads on the CPU within the block; None leaves it as it is.
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Let torch, the native kernels, OpenVINO and ITK use so many threads on the CPU within the block.
+
+    Never more than there are cores: a larger number would only be slower, and is cut with a line in the log,
+    since one command serves many machines. None is what torch takes by itself.
 
     Raises:
         OptionError: a number below one.
     """
+    import SimpleITK as sitk
     import torch
 
-    if count is None:
-        yield
-        return
-    if count < 1:
+    if count is not None and count < 1:
         raise OptionError(f"The number of threads must be at least 1, not {count}.")
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    cores = usable_cores()
+    if count is not None and count > cores:
+        logger.warning("%d threads were asked for, but there are %d cores: using %d.", count, cores, cores)
+    of_torch, of_itk = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    used = min(count or of_torch, cores)
+    torch.set_num_threads(used)  # the native kernels and OpenVINO ask torch
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(used)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(of_torch)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(of_itk)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .bundle import Bundle, load_bundle
-from .devices import choose_device, device_name, is_out_of_memory, torch_threads
+from .devices import choose_device, cpu_threads, device_name, is_out_of_memory
 from .ensemble import Ensemble
 from .errors import ChannelError, OptionError, OutOfMemoryError
 from .extent import Extent, plan_extent
@@ -113,7 +113,7 @@ def segment(
             little (docs/performance.md); on others it changes nothing.
         progress: called after every step of every stage.
         cancelled: asked before every pass through a network; True ends the run.
-        threads: threads of torch on the CPU; None leaves it to torch.
+        threads: on the CPU, never more than there are cores; None leaves it to torch.
         networks: those of the run before, used if they fit; those of this run are there afterwards.
 
     Returns:
@@ -132,7 +132,8 @@ def segment(
     begin = time.monotonic()
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     chosen = choose_device(device)
-    volume = _one_volume(volumes, bundle.model)
+    with cpu_threads(threads):
+        volume = _one_volume(volumes, bundle.model)
     run = _Run(
         bundle,
         _folds(bundle, folds),
@@ -147,7 +148,7 @@ def segment(
     )
     seen = field_of_view(volume, bundle.model, roi)
     try:
-        with torch_threads(threads), torch.inference_mode():
+        with cpu_threads(threads), torch.inference_mode():
             labels, entropy, used = _label(seen.volume, run, chosen)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
