@@ -19,7 +19,7 @@ from mednext.model import Model
 from mednext.native_library import Kernels
 from mednext.postprocessing import LabelWriter
 from mednext.resampling import axis_weights, resample_image
-from mednext.sliding_window import Rows
+from mednext.sliding_window import Block
 from torch import Tensor
 
 sides = st.integers(1, 40)
@@ -72,7 +72,7 @@ def written(
         patch.setattr(native_resampling, "resampling_kernels", lambda: kernels)
         writer = LabelWriter(model, weights, labels, uncertainty)
         for first, stop in ((0, cut), (max(0, cut - 1), values.shape[1])):
-            writer.add(Rows(first, values[:, first:stop]))
+            writer.add(Block(first, 0, values[:, first:stop]))
     return labels, uncertainty
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +17,7 @@ from mednext.extent import plan_extent
 from mednext.postprocessing import LabelWriter, entropy, keep_largest_components
 from mednext.preprocessing import Preprocessed
 from mednext.resampling import axis_weights
-from mednext.sliding_window import Rows
+from mednext.sliding_window import Block
 from scipy.ndimage import gaussian_filter
 from skimage.measure import label as skimage_label
 from skimage.transform import resize
@@ -30,17 +31,22 @@ def smooth_logits(channels: int, shape: tuple[int, int, int]) -> torch.Tensor:
 
 
 def write_in_pieces(
-    model, logits: torch.Tensor, shape: tuple[int, int, int], cuts: list[int], with_entropy=False
+    model,
+    logits: torch.Tensor,
+    shape: tuple[int, int, int],
+    cuts: Sequence[int] = (),
+    line_cuts: Sequence[int] = (),
+    with_entropy=False,
 ):
-    """Labels (and entropy) on a grid of `shape` of logits that come in pieces, cut before the rows `cuts`."""
+    """Labels (and entropy) on a grid of `shape`; the logits come in blocks, cut before these places."""
     labels = np.zeros(shape, dtype=np.uint8)
     uncertainty = np.zeros(shape, dtype=np.float32) if with_entropy else None
     weights = [axis_weights(a, b, 1) for a, b in zip(logits.shape[1:], shape, strict=True)]
     writer = LabelWriter(model, weights, labels, uncertainty)
-    edges = [0, *cuts, logits.shape[1]]
-    for start, stop in pairwise(edges):
-        first = max(0, start - 1)
-        writer.add(Rows(first, logits[:, first:stop]))
+    for start, stop in pairwise([0, *cuts, logits.shape[1]]):
+        for line, line_stop in pairwise([0, *line_cuts, logits.shape[2]]):
+            first, first_line = max(0, start - 1), max(0, line - 1)
+            writer.add(Block(first, first_line, logits[:, first:stop, first_line:line_stop]))
     return (labels, uncertainty) if with_entropy else labels
 
 
@@ -48,14 +54,19 @@ def whole(logits: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
     return np.stack([resize(c.double().numpy(), shape, 1, mode="edge", anti_aliasing=False) for c in logits])
 
 
-@given(st.tuples(sides, sides, sides), st.tuples(sides, sides, sides), st.sets(st.integers(1, 23)))
+cuts_of_an_axis = st.sets(st.integers(1, 23)).map(sorted)
+
+
+@given(st.tuples(sides, sides, sides), st.tuples(sides, sides, sides), cuts_of_an_axis, cuts_of_an_axis)
 @settings(deadline=None, max_examples=40)
 def test_labels_written_in_pieces_equal_those_of_the_whole(
-    small: tuple[int, int, int], large: tuple[int, int, int], cuts: set[int]
+    small: tuple[int, int, int], large: tuple[int, int, int], cuts: list[int], line_cuts: list[int]
 ) -> None:
     logits = smooth_logits(3, small)
     expected = whole(logits, large)
-    labels = write_in_pieces(tiny_model(), logits, large, sorted(cut for cut in cuts if cut < small[0]))
+    cuts = [cut for cut in cuts if cut < small[0]]
+    line_cuts = [cut for cut in line_cuts if cut < small[1]]
+    labels = write_in_pieces(tiny_model(), logits, large, cuts, line_cuts)
     best_two = np.sort(expected, axis=0)[-2:]
     decided = best_two[1] - best_two[0] > 1e-4
     np.testing.assert_array_equal(labels[decided], expected.argmax(axis=0)[decided])
@@ -71,21 +82,23 @@ def test_slabs_of_one_row_give_the_same_labels(monkeypatch: pytest.MonkeyPatch) 
 def test_regions_are_painted_in_the_models_order_one_over_the_other() -> None:
     model = tiny_model(**tiny_regions(regions_class_order=(2, 1, 3)))
     logits = torch.tensor([[1.0, 1, 1, 1, -1], [-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1]])
-    labels = write_in_pieces(model, logits.view(3, 1, 1, 5), (1, 1, 5), [])
+    labels = write_in_pieces(model, logits.view(3, 1, 1, 5), (1, 1, 5))
     assert labels.ravel().tolist() == [2, 1, 3, 3, 0]
 
 
 def test_regions_of_v1_are_probabilities_above_one_half() -> None:
     model = tiny_model(**tiny_regions(), pipeline="nnunet_v1")
     probabilities = torch.tensor([[0.4, 0.6, 0.6], [0.1, 0.2, 0.9], [0.1, 0.2, 0.3]])
-    labels = write_in_pieces(model, probabilities.view(3, 1, 1, 3), (1, 1, 3), [])
+    labels = write_in_pieces(model, probabilities.view(3, 1, 1, 3), (1, 1, 3))
     assert labels.ravel().tolist() == [0, 1, 2]
 
 
 def test_uncertainty_is_the_entropy_of_the_probabilities_behind_the_logits() -> None:
     logits = smooth_logits(3, (4, 5, 6))
     probabilities = torch.softmax(smooth_logits(3, (4, 5, 6)) / 10, dim=0)
-    _, uncertainty = write_in_pieces(tiny_model(), torch.cat([logits, probabilities]), (4, 5, 6), [2], True)
+    _, uncertainty = write_in_pieces(
+        tiny_model(), torch.cat([logits, probabilities]), (4, 5, 6), [2], [1, 4], True
+    )
     np.testing.assert_allclose(uncertainty, entropy(probabilities, "softmax"), atol=1e-6)
 
 
@@ -127,13 +140,6 @@ def test_the_networks_see_half_a_patch_around_what_is_wanted_and_at_least_one_pa
     assert extent.target == wanted
     assert extent.source == (slice(42, 68), slice(0, 32), slice(36, 100))
     assert [tuple(weights.shape) for weights in extent.weights] == [(10, 26), (4, 32), (4, 64)]
-
-
-def test_the_axis_that_keeps_least_in_memory_is_streamed() -> None:
-    model = tiny_model(patch=(32, 32, 32))
-    orders = [(200, 64, 64), (64, 200, 64), (64, 64, 200)]
-    extents = [plan_extent(preprocessed(shape), model, None) for shape in orders]
-    assert [extent.axes[0] for extent in extents if extent] == [0, 1, 2]
 
 
 def test_a_box_beside_the_crop_is_no_work() -> None:

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.ensemble import Ensemble
 from mednext.errors import Cancelled, NumericalError
-from mednext.sliding_window import count_tiles, slide, tile_shares, tile_starts
+from mednext.sliding_window import Block, slide, tile_shares
+from mednext.tiling import count_tiles, streaming_order, tile_starts, unfinished
 from nnunet_v2_judge import prediction
 from torch import Tensor, nn
 
@@ -33,11 +34,17 @@ class Constant(nn.Module):
         return torch.full((1, self.classes, *x.shape[2:]), self.value)
 
 
+def place(block: Block) -> tuple[slice, slice, slice]:
+    """Where a block lies in the prediction `(K, Z, Y, X)`."""
+    rows, lines = block.values.shape[1:3]
+    return slice(None), slice(block.row, block.row + rows), slice(block.line, block.line + lines)
+
+
 def joined(image: Tensor, predict, patch: tuple[int, int, int], step: float = 0.5) -> Tensor:
-    """All rows of a prediction in one tensor."""
+    """All blocks of a prediction in one tensor."""
     whole = torch.full((1, *image.shape[1:]), torch.nan)
-    for rows in slide(image, predict, 1, patch, step, CPU):
-        whole[:, rows.start : rows.start + rows.values.shape[1]] = rows.values
+    for block in slide(image, predict, 1, patch, step, CPU):
+        whole[place(block)] = block.values
     return whole
 
 
@@ -81,15 +88,35 @@ def test_a_network_that_repeats_its_input_gives_the_image_back(
     torch.testing.assert_close(joined(image, torch.clone, patch, step), image)
 
 
-def test_rows_overlap_by_the_one_that_interpolation_needs() -> None:
-    image = torch.randn(1, 50, 8, 8)
-    spans = [
-        (rows.start, rows.start + rows.values.shape[1])
-        for rows in slide(image, torch.clone, 1, (16, 8, 8), 0.5, CPU)
-    ]
-    assert spans[0][0] == 0
-    assert spans[-1][1] == 50
-    assert all(following[0] == before[1] - 1 for before, following in pairwise(spans))
+@given(
+    st.tuples(*[st.integers(1, 25)] * 3),
+    st.tuples(*[st.integers(4, 16)] * 3),
+    st.sampled_from([0.3, 0.5, 0.7, 1.0]),
+)
+@settings(deadline=None, max_examples=30)
+def test_blocks_overlap_by_the_row_and_the_line_that_interpolation_needs(
+    shape: tuple[int, int, int], patch: tuple[int, int, int], step: float
+) -> None:
+    rows, row_stop, lines_stop = 0, 0, shape[1]
+    for block in slide(torch.randn(1, *shape), torch.clone, 1, patch, step, CPU):
+        if lines_stop == shape[1]:
+            rows, row_stop, lines_stop = max(0, row_stop - 1), block.row + block.values.shape[1], 0
+        assert block.row == rows
+        assert block.row + block.values.shape[1] == row_stop
+        assert block.line == max(0, lines_stop - 1)
+        lines_stop = block.line + block.values.shape[2]
+    assert (row_stop, lines_stop) == shape[:2]
+
+
+def test_about_half_a_patch_of_rows_is_kept() -> None:
+    shape, patch = (600, 400, 400), (128, 128, 128)
+    assert unfinished(shape, patch, 0.5).voxels(shape) < 0.7 * 128 * 400 * 400
+    assert unfinished(patch, patch, 0.5).voxels(patch) == 128**3
+
+
+def test_the_axis_that_keeps_least_in_memory_is_streamed() -> None:
+    orders = [(200, 64, 64), (64, 200, 64), (64, 64, 200)]
+    assert [streaming_order(shape, (32, 32, 32), 0.5)[0] for shape in orders] == [0, 1, 2]
 
 
 def test_tiles_are_zero_beyond_the_image() -> None:
@@ -182,6 +209,7 @@ def test_a_flat_network_sees_one_slice_at_a_time(tmp_path: Path) -> None:
     image = torch.randn(1, 3, 32, 32)
     ensemble = Ensemble([network], bundle.model, CPU, ())
     with torch.inference_mode():
-        rows = [rows.values[:, -1].clone() for rows in slide(image, ensemble, 3, (1, 32, 32), 0.5, CPU)]
+        blocks = slide(image, ensemble, 3, (1, 32, 32), 0.5, CPU)
+        rows = [block.values[:, -1].clone() for block in blocks]
         expected = [network(image[:, index][None])[0] for index in range(3)]
     np.testing.assert_allclose(torch.stack(rows), torch.stack(expected), atol=1e-5)

@@ -13,7 +13,7 @@ from mednext.bundle import load_bundle
 from mednext.native_library import Kernels
 from mednext.postprocessing import LabelWriter
 from mednext.resampling import axis_weights, resample_image, resampled_shape
-from mednext.sliding_window import Rows
+from mednext.sliding_window import Block
 
 from .interleaved import median_seconds, ratio_table
 
@@ -88,7 +88,7 @@ def _written(logits: torch.Tensor, shape: Shape) -> np.ndarray:
     writer = LabelWriter(model, weights, labels)
     for start in range(0, logits.shape[1], ROWS):
         first = max(0, start - 1)
-        writer.add(Rows(first, logits[:, first : start + ROWS]))
+        writer.add(Block(first, 0, logits[:, first : start + ROWS]))
     return labels
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import combinations
 
@@ -82,7 +82,8 @@ class Ensemble:
                 flips = [[axis + 1 for axis in flip] for flip in self._flips[start : start + together]]
                 copies = torch.cat([tile.flip([axis + 1 for axis in axes]) for axes in flips])
                 for axes, logits in zip(flips, self._run(network, copies), strict=True):
-                    mean += self._answer(logits).flip(axes)
+                    for part, answer in zip(mean.split(self.classes), self._answers(logits), strict=True):
+                        part.add_(answer.flip(axes) if axes else answer)
             self._on_fold()
         mean /= len(self.networks) * len(self._flips)
         return mean
@@ -93,11 +94,11 @@ class Ensemble:
         overflowed = self.device.type == "cuda" and not self._mixed_precision
         return tell(tile.shape[2:]) if tell and not self._flat and not overflowed else 1
 
-    def _answer(self, logits: Tensor) -> Tensor:
-        if not self.probabilities:
-            return logits
-        probabilities = torch.sigmoid(logits) if self._regions else torch.softmax(logits, dim=0)
-        return torch.cat([logits, probabilities]) if self.logits else probabilities
+    def _answers(self, logits: Tensor) -> Iterator[Tensor]:
+        if self.logits:
+            yield logits
+        if self.probabilities:
+            yield torch.sigmoid(logits) if self._regions else torch.softmax(logits, dim=0)
 
     def _run(self, network: nn.Module, tiles: Tensor) -> Tensor:
         with torch.autocast("cuda", dtype=torch.float16) if self._mixed_precision else nullcontext():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +12,7 @@ from .geometry import Box
 from .model import Model
 from .preprocessing import Preprocessed
 from .resampling import axis_weights, coarse_axis
-from .sliding_window import window_shape
+from .tiling import streaming_order
 
 T = TypeVar("T")
 
@@ -63,7 +62,7 @@ def plan_extent(image: Preprocessed, model: Model, wanted: Box | None) -> Extent
         source.append(seen)
         weights.append(part[:, seen])
     shape = [side.stop - side.start for side in source]
-    return Extent(target, _three(source), _three(weights), _streaming_order(shape, model.patch))
+    return Extent(target, _three(source), _three(weights), streaming_order(shape, model.patch, model.step))
 
 
 def _intersection(box: Box, other: Box) -> Box | None:
@@ -79,19 +78,6 @@ def _seen(weights: Tensor, patch: int) -> slice:
     stop = min(length, int(used[-1]) + 1 + patch // 2)
     start = max(0, min(start, stop - patch))
     return slice(start, min(length, max(stop, start + patch)))
-
-
-def _streaming_order(shape: Sequence[int], patch: Sequence[int]) -> tuple[int, int, int]:
-    """The order of axes that keeps the smallest part of the prediction in memory."""
-
-    def kept(axes: tuple[int, int, int]) -> int:
-        return math.prod(window_shape(_permuted(shape, axes), _permuted(patch, axes)))
-
-    return min(((0, 1, 2), (1, 0, 2), (2, 0, 1)), key=kept)
-
-
-def _permuted(values: Sequence[int], axes: tuple[int, int, int]) -> tuple[int, int, int]:
-    return _three([values[axis] for axis in axes])
 
 
 def _three(values: Sequence[T]) -> tuple[T, T, T]:

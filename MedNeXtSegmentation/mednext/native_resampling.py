@@ -47,7 +47,7 @@ class _Labelling(ctypes.Structure):
 
     _fields_ = [
         ("values", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("channels", "channel_step")),
+        *((name, ctypes.c_int64) for name in ("channels", "channel_step", "row_step")),
         *((name, _Band) for name in ("rows", "lines", "columns")),
         ("classes", ctypes.c_int64),
         ("regions", ctypes.c_void_p),
@@ -108,7 +108,7 @@ def write_labels(
     Returns:
         False, and nothing is written, where the weights are neither linear nor nearest.
     """
-    if not values[0].is_contiguous() or labels.dtype not in (np.uint8, np.uint16):
+    if not values[0, 0].is_contiguous() or labels.dtype not in (np.uint8, np.uint16):
         return False
     matrices = [matrix.contiguous() for matrix in weights]
     regions = np.array(painting[0] if painting else [], dtype=np.float32)
@@ -117,6 +117,7 @@ def write_labels(
         values=values.data_ptr(),
         channels=len(values) if uncertainty is not None else classes,
         channel_step=values.stride(0),
+        row_step=values.stride(1),
         rows=_band(matrices[0]),
         lines=_band(matrices[1]),
         columns=_band(matrices[2]),

@@ -26,7 +26,8 @@ from .postprocessing import LabelWriter, keep_largest_components
 from .preprocessing import Preprocessed, preprocess
 from .provenance import provenance
 from .segmentation import Segmentation
-from .sliding_window import count_tiles, slide
+from .sliding_window import slide
+from .tiling import count_tiles
 from .volume import Volume, check_volume, combine_channels
 
 MIN_STEP = 0.1  # model.json's too; the number of tiles grows with its third power
@@ -302,7 +303,7 @@ def _predict(
     # The image is worked through along extent.axes; the networks still see it as z, y, x.
     forward = (0, *(axis + 1 for axis in axes))
     back = tuple(forward.index(axis) for axis in range(4))
-    for rows in slide(
+    for block in slide(
         data.permute(forward),
         lambda tile: ensemble(tile.permute(back)).permute(forward),
         ensemble.outputs,
@@ -310,7 +311,7 @@ def _predict(
         run.step,
         devices[1],
     ):
-        writer.add(rows)
+        writer.add(block)
 
 
 def _load(run: _Run) -> list[nn.Module]:

@@ -1,7 +1,7 @@
-"""From a prediction on the model's grid to labels on the source grid, row by row, and their clean-up.
+"""From a prediction on the model's grid to labels on the source grid, block by block, and their clean-up.
 
 nnU-Net resamples all logits at once; at the size of a CT with fourteen classes that takes many gigabytes.
-Linear resampling needs two rows for one, so that labels are made as soon as the rows around them are done.
+Linear resampling needs two neighbours along each axis, so that labels are made as soon as these are finished.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch import Tensor
 from . import native_resampling
 from .model import Model
 from .resampling import along_axis
-from .sliding_window import Rows
+from .sliding_window import Block
 
 _SLAB_BYTES = 2**24  # of resampled predictions at a time; larger slabs were slower (cache)
 
 
 class LabelWriter:
-    """Takes finished rows of a prediction and writes labels and their uncertainty.
+    """Takes finished blocks of a prediction and writes labels and their uncertainty.
 
     Args:
         model: says whether the output is a softmax or regions, and of logits or probabilities.
-        weights: for each axis the matrix (rows wanted, rows predicted) of `resampling.axis_weights`,
+        weights: for each axis the matrix (voxels wanted, voxels predicted) of `resampling.axis_weights`,
             order 1 or 0, on the device of the prediction; it may be a part of the whole matrix.
         labels: integer `(Z, Y, X)` to write into, its shape being the rows of the matrices; may be a view.
         uncertainty: float32 of the same shape, or None.
@@ -44,51 +44,57 @@ class LabelWriter:
         self._weights = weights
         self._labels = labels
         self._uncertainty = uncertainty
-        used = weights[0] != 0
-        self._first = used.int().argmax(dim=1).tolist()
-        self._stop = (used.shape[1] - used.flip(1).int().argmax(dim=1)).tolist()
-        self._next = 0
+        self._rows, self._lines = _Neighbours(weights[0]), _Neighbours(weights[1])
+        self._row = self._line = 0  # the first that is not written; in the rows at work, the first line
 
-    def add(self, rows: Rows) -> None:
+    def add(self, block: Block) -> None:
         """Write every label whose predictions are known by now."""
-        available = rows.start + rows.values.shape[1]
-        stop = self._next
-        while stop < len(self._labels) and self._stop[stop] <= available:
-            stop += 1
-        if stop > self._next and not self._write_natively(slice(self._next, stop), rows):
-            height = self._slab_height(rows.values.shape[0])
-            for start in range(self._next, stop, height):
-                self._write(slice(start, min(start + height, stop)), rows)
-        self._next = stop
+        rows = self._rows.known(self._row, block.row + block.values.shape[1])
+        lines = self._lines.known(self._line, block.line + block.values.shape[2])
+        if rows.stop > rows.start and lines.stop > lines.start:
+            self._write(rows, lines, block)
+        self._line = lines.stop
+        if self._line == self._labels.shape[1]:
+            self._row, self._line = rows.stop, 0
 
-    def _slab_height(self, channels: int) -> int:
-        return max(1, _SLAB_BYTES // (4 * channels * math.prod(self._labels.shape[1:])))
+    def _write(self, rows: slice, lines: slice, block: Block) -> None:
+        if self._write_natively(rows, lines, block):
+            return
+        row_bytes = 4 * len(block.values) * (lines.stop - lines.start) * self._labels.shape[2]
+        height = max(1, _SLAB_BYTES // row_bytes)
+        for start in range(rows.start, rows.stop, height):
+            self._write_slab(slice(start, min(start + height, rows.stop)), lines, block)
 
-    def _needed(self, target: slice, rows: Rows) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """The predictions that these rows of labels depend on, and the weights for each axis."""
-        source = slice(self._first[target.start], self._stop[target.stop - 1])
-        values = rows.values[:, source.start - rows.start : source.stop - rows.start]
-        return values, (self._weights[0][target, source], self._weights[1], self._weights[2])
+    def _needed(
+        self, rows: slice, lines: slice, block: Block
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The predictions that these labels depend on, and the weights for each axis."""
+        row, line = self._rows.needed(rows), self._lines.needed(lines)
+        values = block.values[
+            :, row.start - block.row : row.stop - block.row, line.start - block.line : line.stop - block.line
+        ]
+        return values, (self._weights[0][rows, row], self._weights[1][lines, line], self._weights[2])
 
-    def _write_natively(self, target: slice, rows: Rows) -> bool:
+    def _write_natively(self, rows: slice, lines: slice, block: Block) -> bool:
         kernels = native_resampling.resampling_kernels()
-        if kernels is None or rows.values.device.type != "cpu":
+        if kernels is None or block.values.device.type != "cpu":
             return False
-        values, weights = self._needed(target, rows)
+        values, weights = self._needed(rows, lines, block)
         classes = self._model.network.num_classes
-        uncertainty = None if self._uncertainty is None else self._uncertainty[target]
+        labels = self._labels[rows, lines]
+        uncertainty = None if self._uncertainty is None else self._uncertainty[rows, lines]
         return native_resampling.write_labels(
-            kernels, values, weights, classes, self._labels[target], uncertainty, self._painting
+            kernels, values, weights, classes, labels, uncertainty, self._painting
         )
 
-    def _write(self, target: slice, rows: Rows) -> None:
-        slab, weights = self._needed(target, rows)
+    def _write_slab(self, rows: slice, lines: slice, block: Block) -> None:
+        slab, weights = self._needed(rows, lines, block)
         for axis in range(3):
             slab = along_axis(slab, weights[axis], axis + 1)
-        self._labels[target] = self._decide(slab[: self._model.network.num_classes]).cpu().numpy()
+        self._labels[rows, lines] = self._decide(slab[: self._model.network.num_classes]).cpu().numpy()
         if self._uncertainty is not None:
             probabilities = slab[-self._model.network.num_classes :]
-            self._uncertainty[target] = entropy(probabilities, self._model.output).cpu().numpy()
+            self._uncertainty[rows, lines] = entropy(probabilities, self._model.output).cpu().numpy()
 
     @property
     def _painting(self) -> tuple[Sequence[int], float] | None:
@@ -105,6 +111,26 @@ class LabelWriter:
         for channel, label in zip(values, order, strict=True):
             labels[channel > threshold] = label
         return labels
+
+
+class _Neighbours:
+    """Which voxels of a prediction each label depends on, along one axis with this matrix of weights."""
+
+    def __init__(self, weights: Tensor) -> None:
+        used = weights != 0
+        self._first = used.int().argmax(dim=1).tolist()
+        self._stop = (used.shape[1] - used.flip(1).int().argmax(dim=1)).tolist()
+
+    def known(self, start: int, available: int) -> slice:
+        """The labels from `start` on that only depend on voxels before `available`."""
+        stop = start
+        while stop < len(self._stop) and self._stop[stop] <= available:
+            stop += 1
+        return slice(start, stop)
+
+    def needed(self, labels: slice) -> slice:
+        """The voxels that these labels depend on."""
+        return slice(self._first[labels.start], self._stop[labels.stop - 1])
 
 
 def entropy(probabilities: Tensor, output: str) -> Tensor:

@@ -4,51 +4,35 @@ The tiles are nnU-Net's, and so are the weights: a Gaussian with a standard devi
 patch. Both are products of one factor per axis, and so is the sum of all weights at a voxel: it is known
 before the first tile, each tile is weighted by its share of it, and nothing is left to divide by.
 
-Rows (planes of the first axis) that no later tile reaches are handed out and forgotten, so that memory grows
-with the patch's depth and not with the image's.
+What no later tile reaches is handed out and forgotten, so that memory grows with half a patch's depth and not
+with the image's (see `tiling.Unfinished`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 from torch import Tensor
 
-_SIGMA = 1 / 8  # of the patch's side
+from .tiling import Shape, tile_starts, unfinished
 
-Shape = tuple[int, int, int]
+_SIGMA = 1 / 8  # of the patch's side
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Finished rows of a prediction.
+class Block:
+    """A finished part of a prediction: some rows, and of these some lines.
 
     Attributes:
-        start: row of the image that `values` begins with.
-        values: `(K, rows, Y, X)`. It is only valid until the next rows are asked for.
+        row, line: of the image that `values` begins with.
+        values: `(K, rows, lines, X)`. It is only valid until the next block is asked for.
     """
 
-    start: int
+    row: int
+    line: int
     values: Tensor
-
-
-def tile_starts(length: int, side: int, step: float) -> list[int]:
-    """Where tiles begin along one axis, as nnU-Net places them.
-
-    Args:
-        length: voxels of the image; if it is shorter than the tile, the one tile begins before it.
-        side: voxels of the tile.
-        step: largest distance of two tiles, as a fraction of `side`.
-    """
-    if length <= side:
-        return [-((side - length) // 2)]
-    count = math.ceil((length - side) / max(side * step, 1)) + 1
-    distance = (length - side) / (count - 1)
-    return [round(distance * index) for index in range(count)]
 
 
 def tile_shares(length: int, side: int, starts: Sequence[int]) -> list[Tensor]:
@@ -65,16 +49,6 @@ def tile_shares(length: int, side: int, starts: Sequence[int]) -> list[Tensor]:
     return [(gaussian / total[start + before : start + before + side]).float() for start in starts]
 
 
-def count_tiles(shape: Sequence[int], patch: Sequence[int], step: float) -> int:
-    """How many tiles an image of this shape needs."""
-    return math.prod(len(tile_starts(length, side, step)) for length, side in zip(shape, patch, strict=True))
-
-
-def window_shape(shape: Shape, patch: Shape) -> Shape:
-    """The part of a prediction that is kept in memory: a patch deep, and the last finished row."""
-    return min(shape[0], patch[0] + 1), shape[1], shape[2]
-
-
 def slide(
     image: Tensor,
     predict: Callable[[Tensor], Tensor],
@@ -82,11 +56,11 @@ def slide(
     patch: Shape,
     step: float,
     device: torch.device,
-) -> Iterator[Rows]:
-    """Predict an image tile by tile and hand out its rows as they are finished, first to last.
+) -> Iterator[Block]:
+    """Predict an image tile by tile and hand out what is finished, row by row and in these line by line.
 
-    Each but the first begins with the last row of the one before, since whoever interpolates between rows
-    needs both neighbours.
+    Blocks of the same rows follow each other until all lines are done. Each begins with the last line, or
+    row, of the one before, since whoever interpolates needs both neighbours.
 
     Args:
         image: `(C, Z, Y, X)`.
@@ -104,18 +78,66 @@ def slide(
         [share.to(device) for share in tile_shares(length, side, begin)]
         for length, side, begin in zip((z, y, x), patch, starts, strict=True)
     ]
-    window = torch.zeros(outputs, *window_shape((z, y, x), patch), device=device)
-    first = 0  # row of the image that the window begins with
-    for index, start in enumerate(starts[0]):
-        for column, line in product(range(len(starts[1])), range(len(starts[2]))):
-            corner = (start, starts[1][column], starts[2][line])
-            weight = shares[0][index][:, None, None] * shares[1][column][:, None] * shares[2][line]
-            prediction = predict(_cut(image, corner, patch)).to(device)
-            _add(window, prediction.mul_(weight), (start - first, *corner[1:]), (z - first, y, x))
-        finished = starts[0][index + 1] if index + 1 < len(starts[0]) else z
-        yield Rows(first, window[:, : finished - first])
-        _advance(window, finished - 1 - first)
-        first = finished - 1
+    sums = _Sums(outputs, (z, y, x), patch, step, device)
+    for row, start in enumerate(starts[0]):
+        next_start = starts[0][row + 1] if row + 1 < len(starts[0]) else z
+        for line, top in enumerate(starts[1]):
+            for column, left in enumerate(starts[2]):
+                weight = shares[0][row][:, None, None] * shares[1][line][:, None] * shares[2][column]
+                prediction = predict(_cut(image, (start, top, left), patch)).to(device)
+                sums.add(prediction.mul_(weight), (start, top, left))
+            done = starts[1][line + 1] if line + 1 < len(starts[1]) else y
+            yield sums.finished(next_start, done)
+            sums.forget(next_start, done)
+    if sums.row + 1 < z:  # the last row of tiles finishes more rows than there is room for
+        yield sums.finished(z, y)
+
+
+class _Sums:
+    """The sums over all tiles so far, where they are not finished, and the last finished row and line.
+
+    Attributes:
+        row: of the image that the sums begin with.
+    """
+
+    def __init__(self, outputs: int, shape: Shape, patch: Shape, step: float, device: torch.device) -> None:
+        size = unfinished(shape, patch, step)
+        self._shape = shape
+        self._sums = torch.zeros(outputs, size.rows, *shape[1:], device=device)
+        self._more = torch.zeros(outputs, size.more_rows, size.lines, shape[2], device=device)
+        self.row = 0
+        self._line = (
+            0  # of the image that `_more` begins with; those before it have moved on to the next rows
+        )
+
+    def add(self, tile: Tensor, corner: Shape) -> None:
+        """Add a tile `(outputs, *patch)` whose first voxel is at `corner` of the image."""
+        z, y, x = corner
+        _add(self._sums, tile, (z - self.row, y, x))
+        _add(self._more, tile, (z - self.row - self._sums.shape[1], y - self._line, x))
+
+    def finished(self, row: int, line: int) -> Block:
+        """What is finished when the next tiles begin at this row and line, as far as there is room."""
+        rows = min(row - self.row, self._sums.shape[1])
+        return Block(self.row, self._line, self._sums[:, :rows, self._line : line])
+
+    def forget(self, row: int, line: int) -> None:
+        """Let go of what `finished` gave, but for the last row and line."""
+        height = self._sums.shape[1]
+        drop = min(row - self.row, height) - 1
+        last = line == self._shape[1]
+        lines = slice(self._line, line if last else line - 1)
+        count = lines.stop - lines.start
+        for sums, more in zip(self._sums, self._more, strict=True):  # one at a time: the copies stay small
+            sums[: height - drop, lines] = sums[drop:, lines].clone()
+            sums[height - drop :, lines] = 0
+            extra = more[:drop, :count]
+            sums[height - drop : height - drop + len(extra), lines] = extra
+            more[:, : more.shape[1] - count] = more[:, count:].clone()
+            more[:, more.shape[1] - count :] = 0
+        self._line = 0 if last else lines.stop
+        if last:
+            self.row += drop
 
 
 def _cut(image: Tensor, corner: Shape, patch: Shape) -> Tensor:
@@ -128,9 +150,10 @@ def _cut(image: Tensor, corner: Shape, patch: Shape) -> Tensor:
     return tile
 
 
-def _add(window: Tensor, tile: Tensor, corner: Shape, shape: Shape) -> None:
-    outside, inside = _overlap(corner, tile.shape[1:], shape)
-    window[(slice(None), *outside)] += tile[(slice(None), *inside)]
+def _add(sums: Tensor, tile: Tensor, corner: Shape) -> None:
+    """Add what of a tile lies within the sums `(K, Z, Y, X)`."""
+    outside, inside = _overlap(corner, tile.shape[1:], sums.shape[1:])
+    sums[(slice(None), *outside)] += tile[(slice(None), *inside)]
 
 
 def _overlap(
@@ -139,15 +162,8 @@ def _overlap(
     """Where a tile lies within the image, and which part of the tile that is."""
     outside, inside = [], []
     for start, side, length in zip(corner, patch, shape, strict=True):
-        low, high = max(start, 0), min(start + side, length)
+        low = max(start, 0)
+        high = max(low, min(start + side, length))
         outside.append(slice(low, high))
         inside.append(slice(low - start, high - start))
     return outside, inside
-
-
-def _advance(window: Tensor, rows: int) -> None:
-    """Drop the first rows, move the others to the front, and clear what becomes free."""
-    kept = window.shape[1] - rows
-    for channel in window:  # one at a time: the copy that overlapping memory needs stays small
-        channel[:kept] = channel[rows:].clone()
-        channel[kept:] = 0

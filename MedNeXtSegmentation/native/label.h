@@ -26,11 +26,11 @@ inline Neighbours neighbours_of(const Band& band, int64_t row) {
 
 // Line `line` of every channel between two rows, `(channels, width)`.
 inline void between_rows(const Labelling& job, const Neighbours& rows, int64_t line, float* target) {
-    const int64_t width = job.columns.columns, row_step = job.lines.columns * width;
+    const int64_t width = job.columns.columns;
     const float first_weight = rows.first_weight, second_weight = rows.second_weight;
     for (int64_t c = 0; c < job.channels; ++c, target += width) {
-        const float* first = job.values + c * job.channel_step + rows.first * row_step + line * width;
-        const float* second = first + (rows.second - rows.first) * row_step;
+        const float* first = job.values + c * job.channel_step + rows.first * job.row_step + line * width;
+        const float* second = first + (rows.second - rows.first) * job.row_step;
         for (int64_t x = 0; x < width; ++x) target[x] = first_weight * first[x] + second_weight * second[x];
     }
 }

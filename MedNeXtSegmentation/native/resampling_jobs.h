@@ -24,8 +24,8 @@ struct Resampling {
 // Predictions on the model's grid to labels on the source grid. Each row of a weight matrix has at most two neighbours
 // that are not zero: nearest or linear interpolation.
 struct Labelling {
-    const float* values;  // (channels, rows, lines, columns), rows and all below contiguous
-    int64_t channels, channel_step;
+    const float* values;  // (channels, rows, lines, columns), lines and columns contiguous
+    int64_t channels, channel_step, row_step;
     Band rows, lines, columns;  // (output, input) voxels along each axis
     int64_t classes;            // the first channels decide on the label, the last ones on the uncertainty
     const float* regions;       // the label that each channel above the threshold paints, in order; null: arg max
