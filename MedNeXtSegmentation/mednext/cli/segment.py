@@ -48,7 +48,7 @@ def add_parser(commands: Any) -> None:
     )
     add("--uncertainty", metavar="FILE", type=Path, help="also write the uncertainty, 0 to 1, as an image")
     add("--precision", choices=PRECISIONS, default="float32", help="bfloat16: faster, a little less exact")
-    add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores; by default what fits")
+    add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores (default: what fits)")
     add("--overwrite", action="store_true", help="replace files that are there already")
     add("--json", action="store_true", help="print one JSON document instead of text")
     add("--quiet", action="store_true", help="print nothing but errors")

@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
     add("--folds", type=parse_folds, default="all", help="networks to average: 0,1 or all (%(default)s)")
     add("--no-mirror", action="store_true", help="leave out mirrored copies: faster, a little less accurate")
     add("--precision", choices=PRECISIONS, default="float32", help="bfloat16: faster, a little less exact")
-    add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores; by default what fits")
+    add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores (default: what fits)")
     add("--no-resume", action="store_true", help="segment again what is done; corrected results stay")
     add("--list", action="store_true", help="only tell what would be segmented")
     add("--json", action="store_true", help="print one JSON document instead of text")
