@@ -16,6 +16,7 @@ from typing import Literal
 
 from .geometry import Geometry, Roi
 from .model import Model, NetworkSpec
+from .tiling import streaming_order, unfinished
 
 MIB = 2**20
 
@@ -121,14 +122,12 @@ def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _
     outputs = model.network.num_classes * (logits + (run.uncertainty or not logits))
     seen = _seen_shape(model, run, resampled)
     patch = math.prod(model.patch)
-    # The image is worked through along the axis that keeps the fewest rows in memory.
-    rows = min(
-        math.prod(seen) // seen[axis] * min(seen[axis], model.patch[axis] + 1) for axis in range(len(seen))
-    )
-    deepest = max(rows // side for side in seen)  # one channel is moved forward at a time
+    axes = streaming_order(seen, model.patch, model.step)
+    shape = (seen[axes[0]], seen[axes[1]], seen[axes[2]])
+    kept = unfinished(shape, (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]), model.step)
     return _NetworkBytes(
         _activations(model.network, patch, run.device),
-        outputs * (rows + 4 * patch) * _FLOAT + deepest * _FLOAT + 4 * 2**24,
+        outputs * (kept.voxels(shape) + 4 * patch) * _FLOAT + 4 * 2**24,
     )
 
 
