@@ -69,11 +69,12 @@ def test_the_finest_head_does_not_depend_on_deep_supervision() -> None:
     assert torch.equal(plain(x), trained(x)[0])
 
 
+@pytest.mark.parametrize("checkpointing", ["expansion", "blocks"])
 @pytest.mark.parametrize(
     "options", [{}, {"grn": True}, {"resampling": "standard"}, {"deep_supervision": True}]
 )
-def test_gradient_checkpointing_changes_no_gradient(options: dict[str, Any]) -> None:
-    networks = [tiny(checkpointing=checkpointing, **options) for checkpointing in (False, True)]
+def test_gradient_checkpointing_changes_no_gradient(options: dict[str, Any], checkpointing: str) -> None:
+    networks = [tiny(checkpointing=what, **options) for what in ("none", checkpointing)]
     x = image(16, 32, 16)
     for network in networks:
         outputs = network(x)
@@ -82,6 +83,34 @@ def test_gradient_checkpointing_changes_no_gradient(options: dict[str, Any]) -> 
     for (name, plain), again in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):
         assert plain.grad is not None and again.grad is not None, name
         torch.testing.assert_close(again.grad, plain.grad, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_checkpointing_the_expansion_keeps_less_and_checkpointing_blocks_least() -> None:
+    def kept(network: MedNeXt) -> int:
+        """Different voxels that the backward pass holds on to."""
+        storages: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            result = network(image(32, 32, 32))
+        assert isinstance(result, Tensor)
+        return sum(storages.values())
+
+    network = tiny()
+    sizes = []
+    for what in ("none", "expansion", "blocks"):
+        network.checkpoint(what)
+        sizes.append(kept(network))
+    assert sizes[0] > 2 * sizes[1] > 2 * sizes[2]
+
+
+def test_checkpointing_is_named_or_on_or_off() -> None:
+    assert [tiny(checkpointing=what).checkpointing for what in (True, False)] == ["blocks", "none"]
+    with pytest.raises(OptionError, match="'everything'"):
+        tiny(checkpointing="everything")
 
 
 def test_global_response_norm_starts_as_the_identity() -> None:

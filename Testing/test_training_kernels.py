@@ -40,6 +40,8 @@ def needs_compiler() -> None:
     [
         {"kernel_size": 3},
         {"kernel_size": 5, "grn": True},
+        {"grn": True, "checkpointing": "expansion"},
+        {"checkpointing": "blocks"},
         {"kernel_size": 7, "channels": 5},
         {"residual": False, "resampling": "bottleneck"},
         {"resampling": "standard"},

@@ -174,8 +174,20 @@ def test_a_checkpoint_that_would_run_code_is_not_resumed(make_trainer, tmp_path:
 
 
 def test_the_larger_variants_recompute_their_blocks() -> None:
-    assert [TRAINERS[variant, 5].checkpointing for variant in "SBML"] == [False, False, True, True]
+    assert [TRAINERS[variant, 5].checkpointing for variant in "SBML"] == ["none", "none", "blocks", "blocks"]
     assert TRAINERS["L", 5].__name__ == "nnUNetTrainerMedNeXt_L_k5"
+
+
+def test_the_command_line_chooses_what_is_recomputed(
+    workspace: Workspace, make_trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[nnUNetTrainerMedNeXt] = []
+    monkeypatch.setattr(cli, "restart_tuned", lambda *_: None)
+    monkeypatch.setattr("mednext_training.trainer.train", lambda trainer, _: started.append(trainer))
+    for choice in ([], ["--checkpointing", "expansion"]):
+        assert cli.main(["--workspace", str(workspace.root), "train", *choice]) == 0
+        started[-1].initialize()
+    assert [trainer._plain_network.checkpointing for trainer in started] == ["none", "expansion"]
 
 
 def test_a_fold_that_does_not_exist_is_refused(workspace: Workspace, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from .errors import OptionError, UpKernError
 
 Resampling = Literal["residual", "bottleneck", "standard"]
+Checkpointing = Literal["none", "expansion", "blocks"]
 
 STEM_CHANNELS = 32
 SIDE_DIVISOR = 16  # four halvings: every side of a patch must be divisible by it
@@ -73,6 +74,7 @@ class MedNeXtBlock(nn.Module):
 
     depthwise: ClassVar[Mapping[int, type[nn.Module]]] = _CONVOLUTION
     stride: ClassVar[int] = 1
+    recompute_expansion = False  # in the backward pass, instead of keeping it
 
     def __init__(
         self,
@@ -110,7 +112,18 @@ class MedNeXtBlock(nn.Module):
 
     def transform(self, x: Tensor) -> Tensor:
         """The block without its residual path."""
-        x = self.act(self.conv2(self.norm(self.conv1(x))))
+        x = self.convolve(x)
+        if self.recompute_expansion and torch.is_grad_enabled():
+            return checkpoint(self.expand_and_compress, x, use_reentrant=False, preserve_rng_state=False)
+        return self.expand_and_compress(x)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The depthwise convolution: slow to compute, small to keep."""
+        return self.conv1(x)
+
+    def expand_and_compress(self, x: Tensor) -> Tensor:
+        """All that follows the depthwise convolution: fast to compute, many times larger."""
+        x = self.act(self.conv2(self.norm(x)))
         if self.grn:
             x = global_response_norm(x, self.grn_gamma, self.grn_beta)
         return self.conv3(x)
@@ -194,7 +207,8 @@ class MedNeXt(nn.Module):
         resampling: "residual" inverted bottlenecks, the same without residuals ("bottleneck"), or
             "standard" strided and transposed convolutions (the paper's ablation).
         grn: global response normalisation in every block but the first down block (the reference's quirk).
-        checkpointing: recompute whole blocks in the backward pass instead of keeping their activations.
+        checkpointing: what the backward pass computes again instead of keeping it: "none"; "expansion", what
+            follows the depthwise convolution of each block; or "blocks", all of them (also True).
     """
 
     def __init__(
@@ -210,12 +224,11 @@ class MedNeXt(nn.Module):
         residual: bool = True,
         resampling: Resampling = "residual",
         grn: bool = False,
-        checkpointing: bool = False,
+        checkpointing: Checkpointing | bool = "none",
     ) -> None:
         super().__init__()
         _check(in_channels, num_classes, expansion, blocks, kernel_size, dimensions, resampling)
         self.deep_supervision = deep_supervision
-        self.checkpointing = checkpointing
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.dimensions = dimensions
@@ -252,6 +265,7 @@ class MedNeXt(nn.Module):
             self.add_module(f"dec_block_{level}", stage(index, widths[level]))
         for level in range(5 if deep_supervision else 1):
             self.add_module(f"out_{level}", OutBlock(widths[level], num_classes, dimensions))
+        self.checkpoint(checkpointing)
 
     @classmethod
     def variant(
@@ -265,7 +279,7 @@ class MedNeXt(nn.Module):
         residual: bool = True,
         resampling: Resampling = "residual",
         grn: bool = False,
-        checkpointing: bool = False,
+        checkpointing: Checkpointing | bool = "none",
     ) -> MedNeXt:
         """One of the paper's sizes, "S", "B", "M" or "L".
 
@@ -289,9 +303,24 @@ class MedNeXt(nn.Module):
             checkpointing=checkpointing,
         )
 
+    def checkpoint(self, what: Checkpointing | bool) -> None:
+        """Choose what the backward pass computes again; see the class.
+
+        Raises:
+            OptionError: neither of the three, nor True or False.
+        """
+        if isinstance(what, bool):
+            what = "blocks" if what else "none"
+        if what not in ("none", "expansion", "blocks"):
+            raise OptionError(f"Checkpointing is 'none', 'expansion' or 'blocks', not {what!r}.")
+        self.checkpointing: Checkpointing = what
+        for module in self.modules():
+            if isinstance(module, MedNeXtBlock):
+                module.recompute_expansion = what == "expansion"
+
     def _run(self, name: str, x: Tensor) -> Tensor:
         part = self.get_submodule(name)
-        if not (self.checkpointing and torch.is_grad_enabled()):
+        if not (self.checkpointing == "blocks" and torch.is_grad_enabled()):
             return part(x)
         for block in part if isinstance(part, nn.Sequential) else (part,):
             x = checkpoint(block, x, use_reentrant=False)

@@ -128,12 +128,15 @@ def _to_channels_first(x: Tensor) -> Tensor:
 class _NativeBlock(MedNeXtBlock):
     """`MedNeXtBlock` on `(N, C, Z, Y, X)` whose memory is channels-last."""
 
-    def transform(self, x: Tensor) -> Tensor:
+    def convolve(self, x: Tensor) -> Tensor:
         layer = self.conv1
         assert isinstance(layer, _Layer)
         transposed = isinstance(layer, nn.ConvTranspose3d)
         y = _Depthwise.apply(_to_channels_last(x), layer.weight, layer.bias, layer.stride[0], transposed)
-        y = _ChannelNorm.apply(y, self.norm.weight, self.norm.bias, self.norm.eps)
+        return _to_channels_first(y)
+
+    def expand_and_compress(self, x: Tensor) -> Tensor:
+        y = _ChannelNorm.apply(_to_channels_last(x), self.norm.weight, self.norm.bias, self.norm.eps)
         y = F.gelu(_pointwise(y, self.conv2))
         if self.grn:
             normalised = global_response_norm(_to_channels_first(y), self.grn_gamma, self.grn_beta)

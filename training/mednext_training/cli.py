@@ -40,6 +40,7 @@ def _train(arguments: argparse.Namespace) -> None:
     trainer = TRAINERS[arguments.variant, arguments.kernel](
         plans, CONFIGURATION, arguments.fold, dataset, torch.device(device)
     )
+    trainer.checkpointing = arguments.checkpointing or trainer.checkpointing
     trainer.num_epochs = arguments.epochs
     trainer.num_iterations_per_epoch = arguments.iterations
     trainer.num_val_iterations_per_epoch = arguments.validation_iterations
@@ -115,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--epochs", type=int, default=1000)
     training.add_argument("--iterations", type=int, default=250, help="steps in an epoch")
     training.add_argument("--validation-iterations", type=int, default=50)
+    training.add_argument(
+        "--checkpointing",
+        choices=("none", "expansion", "blocks"),
+        help="what the backward pass computes again to save memory (default: blocks for M and L, else none)",
+    )
     training.add_argument("--stop-after", type=float, metavar="SECONDS", help="stop at the epoch's end after")
     training.set_defaults(run=_train)
 

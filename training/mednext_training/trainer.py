@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from mednext.network import MedNeXt
+from mednext.network import Checkpointing, MedNeXt
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -45,7 +45,7 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
     variant: ClassVar[str] = "S"
     kernel_size: ClassVar[int] = 3
     learning_rate: ClassVar[float] = 1e-3
-    checkpointing: ClassVar[bool] = False
+    checkpointing: Checkpointing = "none"
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
             kernel_size=cls.kernel_size,
             deep_supervision=enable_deep_supervision,
             dimensions=len(configuration_manager.patch_size),
-            checkpointing=cls.checkpointing,
         )
 
     def initialize(self) -> None:
-        """As nnU-Net does, then the native kernels when training on a CPU."""
+        """As nnU-Net does, then with checkpointing, and on the native kernels when training on a CPU."""
         super().initialize()
+        self._plain_network.checkpoint(self.checkpointing)
         if self.device.type == "cpu" and use_native_kernels(self.network):
             self.print_to_log_file("Training on native channels-last kernels")
 
@@ -109,8 +109,13 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """Switch the coarse heads on or off."""
+        self._plain_network.deep_supervision = enabled
+
+    @property
+    def _plain_network(self) -> MedNeXt:
+        """The network within what distributes and compiles it."""
         network = self.network.module if self.is_ddp else self.network
-        getattr(network, "_orig_mod", network).deep_supervision = enabled
+        return getattr(network, "_orig_mod", network)
 
     def plot_network_architecture(self) -> None:
         """Nothing: nnU-Net would trace the network for a drawing."""
@@ -131,8 +136,7 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
         if isinstance(state, str):
             with torch.serialization.safe_globals(_CHECKPOINT_GLOBALS):
                 state = torch.load(state, map_location=self.device, weights_only=True)
-        network = self.network.module if self.is_ddp else self.network
-        getattr(network, "_orig_mod", network).load_state_dict(state["network_weights"])
+        self._plain_network.load_state_dict(state["network_weights"])
         self.optimizer.load_state_dict(state["optimizer_state"])
         if self.grad_scaler is not None and state["grad_scaler_state"] is not None:
             self.grad_scaler.load_state_dict(state["grad_scaler_state"])
@@ -146,7 +150,7 @@ def _trainer(variant: str, kernel_size: int) -> type[nnUNetTrainerMedNeXt]:
     attributes = {
         "variant": variant,
         "kernel_size": kernel_size,
-        "checkpointing": variant in ("M", "L"),
+        "checkpointing": "blocks" if variant in ("M", "L") else "none",
         "__module__": __name__,
         "__doc__": f"MedNeXt-{variant} with kernel {kernel_size}.",
     }
