@@ -204,7 +204,7 @@ def _import_engine() -> str:
     import safetensors.torch  # noqa: F401
     import torch
 
-    from . import pipeline  # noqa: F401
+    from . import acceleration, pipeline, store  # noqa: F401
 
     return str(torch.__version__)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import platform
-from importlib import metadata
 from typing import Any
 
 from .console import Console
@@ -23,6 +21,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Print it."""
+    import platform
+
     from .. import __version__
     from ..devices import available_devices, choose_device, device_name
     from ..resources import models_folder
@@ -43,6 +43,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata  # a third of what `--help` took
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
