@@ -64,16 +64,18 @@ class NativeMedNeXt(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`; sides divisible by 16."""
-        return torch.stack([self._one(image) for image in x])
+        logits = torch.empty(len(x), self._classes, *x.shape[2:])
+        for image, target in zip(x, logits, strict=True):
+            self._one(image, target)
+        return logits
 
-    def _one(self, image: Tensor) -> Tensor:
+    def _one(self, image: Tensor, logits: Tensor) -> None:
         shape = image.shape[1], image.shape[2], image.shape[3]
         if self._activations is None or self._activations.shape != shape:
             self._activations = None  # the old ones go before the new ones come
             self._activations = _Activations(shape, self._widths, self._dtype)
         levels, normed, threads = self._activations.levels, self._activations.normed, torch.get_num_threads()
         planes = image.float().contiguous()
-        logits = torch.empty(self._classes, *shape)
         size = (planes[0].numel(), self._in_channels, self._widths[0])
         self._kernels.stem(*_pointers(planes, self._stem_weights, self._stem_bias, levels[0]), *size, threads)
         for level in range(4):
@@ -88,7 +90,6 @@ class NativeMedNeXt(nn.Module):
                 block.run(levels[level], levels[level], normed, threads)
         size = (planes[0].numel(), self._widths[0], self._classes)
         self._kernels.head(*_pointers(levels[0], self._head_weights, self._head_bias, logits), *size, threads)
-        return logits
 
     @property
     def _widths(self) -> list[int]:
