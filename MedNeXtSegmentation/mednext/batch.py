@@ -1,5 +1,7 @@
 """Many cases, one after the other: one bad case does not stop the rest, and what is done is not done again.
 
+While one is segmented, the next one is read and the last one written, by a thread each.
+
 Several processes, on several machines too, may work on the same output folder: each case is locked by the one
 that segments it, and the others go on with the next one. What is free at the end, since its process died, is
 done then.
@@ -8,13 +10,16 @@ done then.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from .atomic import explaining, remove_leftovers
 from .batch_report import DONE, FAILED, LEFT_OUT, REPORT_FILE, Report, Row
-from .cancellation import check_cancelled
+from .cancellation import POLL_S, check_cancelled
 from .case_finding import RESULT_SUFFIX, Case
 from .errors import (
     BundleError,
@@ -44,9 +49,11 @@ _ENDS_ALL = (
     UnknownModelError,
 )
 
-Keep = Callable[[Segmentation], None]
-CarryOut = Callable[[Case, Keep], None]
+Read = Callable[[Case], Any]
+Alive = Callable[[], None]
+CarryOut = Callable[[Case, Any, Alive], Segmentation]
 Told = Callable[[int, int, Row], None]
+Made = TypeVar("Made")
 
 logger = logging.getLogger(__name__)
 
@@ -64,16 +71,22 @@ class Batch:
         output: folder of the results, `<case>.seg.nrrd`, and of the report.
         recipe: of the results, see `recipe.recipe`.
         labels: of the model.
-        carry_out: segments a case and gives the result to `keep`, in any thread; raises what is wrong.
+        read: the images of a case, for `carry_out`; called in a thread of its own, for the next case while
+            `carry_out` works on one.
+        carry_out: segments the images of a case; calls its last argument now and then, so that a case that
+            has been written is told of.
         resume: leave finished cases as they are; else do them again.
         told: hears of each case: its number, how many there are, and what became of it.
         cancelled: asked between the cases; True ends the batch.
         aside: does slow work that needs no event loop.
+
+    What is wrong with a case may be raised by both, and becomes its row.
     """
 
     output: Path
     recipe: Mapping[str, str]
     labels: tuple[Label, ...]
+    read: Read
     carry_out: CarryOut
     resume: bool = True
     told: Told | None = None
@@ -92,57 +105,176 @@ class Batch:
             self.output.mkdir(parents=True, exist_ok=True)
             self.aside(lambda: remove_leftovers(self.output))
         report = Report(self.output / REPORT_FILE)
-        rows: dict[int, Row] = {}
-        busy = [n for n, case in enumerate(cases) if not self._one(n, cases, report, rows, wait=False)]
-        for number in busy:
-            self._one(number, cases, report, rows, wait=True)
+        course = _Course(self, cases, report)
+        try:
+            course.run()
+        finally:
+            course.close()
         report.flush()
-        return [rows[number] for number in range(len(cases))]
+        return [course.rows[number] for number in range(len(cases))]
 
-    def _one(
-        self, number: int, cases: Sequence[Case], report: Report, rows: dict[int, Row], wait: bool
-    ) -> bool:
-        """Bring one case to an end; False when another process is busy with it."""
-        check_cancelled(self.cancelled)
-        case = cases[number]
+
+@dataclass(eq=False)
+class _Begun:
+    """A case that this process has locked, and the row or the images that its reading comes to."""
+
+    number: int
+    case: Case
+    target: Path
+    reading: Future[Any]
+    lock: ExitStack = field(default_factory=ExitStack)
+
+    def take(self) -> Any:
+        """What was read; it is not kept here any longer."""
+        reading, self.reading = self.reading, Future()
+        return reading.result()
+
+
+class _Course:
+    """The cases of a batch on their way: one is segmented, the next one read, the last one written.
+
+    Never more than one is read ahead, and never more than one is being written: that bounds the memory. All
+    but reading and writing happens in the thread that made this.
+    """
+
+    def __init__(self, batch: Batch, cases: Sequence[Case], report: Report) -> None:
+        self.rows: dict[int, Row] = {}
+        self._batch = batch
+        self._cases = cases
+        self._report = report
+        self._reader = ThreadPoolExecutor(1, "mednext-reader")
+        self._writer = ThreadPoolExecutor(1, "mednext-writer")
+        self._locked: list[_Begun] = []
+        self._writing: tuple[_Begun, Future[Row]] | None = None
+
+    def run(self) -> None:
+        """Bring all cases to an end, those at last that another process was busy with."""
+        numbers = iter(range(len(self._cases)))
+        busy: list[int] = []
+        begun = self._begin_next(numbers, busy)
+        while begun:
+            self._wait_for_images(begun)
+            following = self._begin_next(numbers, busy)
+            self._segment(begun)
+            begun = following
+        self._end_writing()
+        for number in busy:
+            begun = self._begin(number, wait=True)
+            assert begun
+            self._wait_for_images(begun)
+            self._segment(begun)
+            self._end_writing()
+
+    def close(self) -> None:
+        """Wait for what is being read or written, and free the locks."""
+        self._reader.shutdown(cancel_futures=True)
+        self._writer.shutdown()
+        if self._writing and self._writing[1].exception() is None:
+            self._report.put(with_model(self._writing[1].result(), self._batch.recipe))
+        for begun in self._locked:
+            begun.lock.close()
+
+    def _begin_next(self, numbers: Iterator[int], busy: list[int]) -> _Begun | None:
+        for number in numbers:
+            begun = self._begin(number, wait=False)
+            if begun:
+                return begun
+            busy.append(number)
+        return None
+
+    def _begin(self, number: int, wait: bool) -> _Begun | None:
+        """Lock a case and begin to read it; None when another process is busy with it."""
+        check_cancelled(self._batch.cancelled)
+        case = self._cases[number]
+        target = self._batch.output / f"{case.name}{RESULT_SUFFIX}"
+        begun = _Begun(number, case, target, Future())
         row = settled(case)
-        if row is None:
-            target = self.output / f"{case.name}{RESULT_SUFFIX}"
-            lock = target.with_name(f".{target.name}.lock")
-            with explaining(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if wait:
-                    with locked(lock, self.cancelled):
-                        row = outcome(case, lambda: self._segmented(case, target))
-                else:
-                    with locked_if_free(lock) as free:
-                        if not free:
-                            return False
-                        row = outcome(case, lambda: self._segmented(case, target))
-        rows[number] = row = with_model(row, self.recipe)
-        report.put(row)
-        if self.told:
-            self.told(len(rows), len(cases), row)
-        return True
+        if row is not None:
+            begun.reading.set_result(row)
+            return begun
+        lock = target.with_name(f".{target.name}.lock")
+        with explaining(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if wait:
+                begun.lock.enter_context(locked(lock, self._batch.cancelled))
+            elif not begun.lock.enter_context(locked_if_free(lock)):
+                return None
+        self._locked.append(begun)
+        begun.reading = self._reader.submit(self._read, begun)
+        return begun
 
-    def _segmented(self, case: Case, target: Path) -> Row:
-        output = target.relative_to(self.output).as_posix()
-        rows: list[Row] = []
+    def _wait_for_images(self, begun: _Begun) -> None:
+        self._wait(begun.reading)
+        if isinstance(begun.reading.exception(), MemoryError | OutOfMemoryError):
+            begun.reading = self._reader.submit(self._read, begun)  # the case before has left the memory
+            self._wait(begun.reading)
 
-        def keep(segmentation: Segmentation) -> None:
-            result = sealed(segmentation, case)
-            write_segmentation(target, result)
-            rows.append(_done(case, output, result))
+    def _wait(self, future: Future[Any]) -> None:
+        def until_done() -> None:
+            while not future.done():
+                check_cancelled(self._batch.cancelled)
+                wait([future], POLL_S)  # not for ever: Windows would not hear Ctrl+C
 
-        def find() -> None:
-            found = finished(target, case, self.recipe, self.labels, again=not self.resume)
-            if found is not None:
-                rows.append(_done(case, output, found))
+        if not future.done():
+            self._batch.aside(until_done)
 
-        self.aside(find)
-        if not rows:
-            self.carry_out(case, keep)
-        return rows[0]
+    def _read(self, begun: _Begun) -> Any:
+        """The row of a case that is finished already, else its images. In the reader's thread."""
+        batch, case = self._batch, begun.case
+        found = finished(begun.target, case, batch.recipe, batch.labels, again=not batch.resume)
+        return batch.read(case) if found is None else self._done(begun, found)
+
+    def _segment(self, begun: _Begun) -> None:
+        """Segment a case that was read, and let it be written."""
+
+        def work() -> Row | Segmentation:
+            read = begun.take()
+            return read if isinstance(read, Row) else self._batch.carry_out(begun.case, read, self._alive)
+
+        made = outcome(begun.case, work)
+        self._end_writing()
+        if isinstance(made, Segmentation):
+            self._writing = begun, self._writer.submit(self._write, begun, made)
+        else:
+            self._free(begun)
+            self._tell(begun, made)
+
+    def _write(self, begun: _Begun, segmentation: Segmentation) -> Row:
+        """In the writer's thread."""
+        try:
+            result = sealed(segmentation, begun.case)
+            write_segmentation(begun.target, result)
+            return self._done(begun, result)
+        finally:
+            self._free(begun)
+
+    def _alive(self) -> None:
+        """Tell of a case that has been written meanwhile."""
+        if self._writing and self._writing[1].done():
+            self._end_writing()
+
+    def _end_writing(self) -> None:
+        if self._writing:
+            begun, writing = self._writing
+            self._wait(writing)
+            self._writing = None
+            self._tell(begun, outcome(begun.case, writing.result))
+
+    def _free(self, begun: _Begun) -> None:
+        begun.lock.close()
+        if begun in self._locked:
+            self._locked.remove(begun)
+
+    def _tell(self, begun: _Begun, row: Row) -> None:
+        self.rows[begun.number] = row = with_model(row, self._batch.recipe)
+        self._report.put(row)
+        if self._batch.told:
+            self._batch.told(len(self.rows), len(self._cases), row)
+
+    def _done(self, begun: _Begun, segmentation: Segmentation) -> Row:
+        output = begun.target.relative_to(self._batch.output).as_posix()
+        warning = "" if segmentation.labelmap.any() else "No structure was found."
+        return done(begun.case, output, segmentation.provenance, segmentation.volumes_ml(), warning)
 
 
 def settled(case: Case) -> Row | None:
@@ -154,8 +286,8 @@ def settled(case: Case) -> Row | None:
     return None
 
 
-def outcome(case: Case, work: Callable[[], Row]) -> Row:
-    """The row that `work` makes, or that of its failure.
+def outcome(case: Case, work: Callable[[], Made]) -> Made | Row:
+    """What `work` makes, or the row of its failure.
 
     Raises the errors that would be met with every case.
     """
@@ -180,11 +312,6 @@ def with_model(row: Row, recipe: Mapping[str, str]) -> Row:
         return row
     name, version, sha256 = (recipe[key] for key in ("model", "model_version", "model_sha256"))
     return replace(row, model=name, model_version=version, model_sha256=sha256)
-
-
-def _done(case: Case, output: str, segmentation: Segmentation) -> Row:
-    warning = "" if segmentation.labelmap.any() else "No structure was found."
-    return done(case, output, segmentation.provenance, segmentation.volumes_ml(), warning)
 
 
 def done(

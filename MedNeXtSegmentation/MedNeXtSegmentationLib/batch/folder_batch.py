@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mednext.batch import Batch, Keep
+from mednext.batch import Alive, Batch
 from mednext.batch_report import Row
 from mednext.bundle import Bundle
 from mednext.case_finding import Case, find_cases, folder_name, relative
 from mednext.errors import OptionError, UnreadableImageError
 from mednext.protocol import Channel, Options
 from mednext.recipe import recipe
+from mednext.segmentation import Segmentation
 from mednext.volume import read_volume
 
 from ..engine.run import ProgressCallback
@@ -86,19 +87,24 @@ class FolderBatch:
             self._output,
             recipe(self._bundle.model, options.folds, options.mirroring, precision=options.precision),
             self._bundle.model.labels,
+            self._read,
             self._carryOut,
             resume=self._resume,
             told=self._told,
             aside=aside,
         ).run(cases)
 
-    def _carryOut(self, case: Case, keep: Keep) -> None:
+    def _read(self, case: Case) -> list[Channel]:
+        """The images of a case from their files; those of a scene stay for the main thread."""
+        volumes = [read_volume(image) for image in case.images]
+        return [Channel(volume.name(0), volume.array[0], volume.geometry) for volume in volumes]
+
+    def _carryOut(self, case: Case, channels: list[Channel], alive: Alive) -> Segmentation:
+        def progress(event: dict[str, Any]) -> None:
+            alive()
+            if self._progress:
+                self._progress(event)
+
         inScene = self._inScene.get(case.name)
-        channels = channelsForRun(inScene.volumes) if inScene else lambda: _channels(case)
-        waitFor(shared_client().start(channels, self._options, keep), self._progress)
-
-
-def _channels(case: Case) -> list[Channel]:
-    """The images of a case, read from their files."""
-    volumes = [read_volume(image) for image in case.images]
-    return [Channel(volume.name(0), volume.array[0], volume.geometry) for volume in volumes]
+        read = channelsForRun(inScene.volumes) if inScene else channels
+        return waitFor(shared_client().start(read, self._options), progress)

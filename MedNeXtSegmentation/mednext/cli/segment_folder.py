@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,12 @@ from .console import Console
 from .segment import DEFAULT_MODEL, parse_folds
 
 if TYPE_CHECKING:
+    from ..batch import Alive, CarryOut
     from ..batch_report import Row
     from ..bundle import Bundle
     from ..case_finding import Case, Found
     from ..segmentation import Segmentation
+    from ..volume import Volume
 
 
 def add_parser(commands: Any) -> None:
@@ -87,6 +88,7 @@ def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, ca
         options.output,
         recipe(bundle.model, options.folds, mirroring, precision=options.precision),
         bundle.model.labels,
+        _read,
         _carry_out(options, console, bundle),
         resume=not options.no_resume,
         told=told,
@@ -94,21 +96,29 @@ def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, ca
     return batch.run(cases)
 
 
-def _carry_out(
-    options: argparse.Namespace, console: Console, bundle: Bundle
-) -> Callable[[Case, Callable[[Segmentation], None]], None]:
+def _read(case: Case) -> list[Volume]:
+    from ..volume import read_volume
+
+    return [read_volume(image) for image in case.images]
+
+
+def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) -> CarryOut:
     """Segments in this process; the networks stay loaded."""
     from ..loaded_networks import LoadedNetworks
-    from ..volume import read_volume
 
     networks = LoadedNetworks()
 
-    def carry_out(case: Case, keep: Callable[[Segmentation], None]) -> None:
-        volumes = [read_volume(image) for image in case.images]
-        from ..pipeline import segment  # torch takes seconds: a folder that is done needs none
+    def carry_out(_case: Case, volumes: list[Volume], alive: Alive) -> Segmentation:
+        from ..pipeline import Progress, segment  # torch takes seconds: a folder that is done needs none
 
-        with console.segmentation_progress() as progress:
-            segmentation = segment(
+        with console.segmentation_progress() as show:
+
+            def progress(step: Progress) -> None:
+                alive()
+                if show:
+                    show(step)
+
+            return segment(
                 volumes,
                 bundle,
                 folds=options.folds,
@@ -119,7 +129,6 @@ def _carry_out(
                 progress=progress,
                 networks=networks,
             )
-        keep(segmentation)
 
     return carry_out
 
