@@ -1,4 +1,4 @@
-"""In a batch the next case is read and the last one written while one is segmented; errors stay with their case.
+"""In a batch the next case is read and the last one written while one is segmented; errors stay with a case.
 
 Order is made by events, never by time: a test that would hang fails at `PATIENCE_S`.
 """
