@@ -20,6 +20,7 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from .channels_last import use_native_kernels
+from .depthwise_gradient import use_shifted_gradients
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
     kernel_size: ClassVar[int] = 3
     learning_rate: ClassVar[float] = 1e-3
     checkpointing: Checkpointing = "none"
+    shifted_gradients: bool = False  # on CUDA, see depthwise_gradient.py
 
     def __init__(
         self,
@@ -79,11 +81,16 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
         )
 
     def initialize(self) -> None:
-        """As nnU-Net does, then with checkpointing, and on the native kernels when training on a CPU."""
+        """As nnU-Net does, then with checkpointing, on the native kernels on a CPU, channels-last on CUDA."""
         super().initialize()
         self._plain_network.checkpoint(self.checkpointing)
         if self.device.type == "cpu" and use_native_kernels(self.network):
             self.print_to_log_file("Training on native channels-last kernels")
+        elif self.device.type == "cuda":
+            if not self.is_ddp and self._plain_network.dimensions == 3:  # buckets have their layout already
+                self.network.to(memory_format=torch.channels_last_3d)
+            if self.shifted_gradients:
+                use_shifted_gradients(self._plain_network)
 
     def _do_i_compile(self) -> bool:
         return self.device.type == "cuda" and super()._do_i_compile()
