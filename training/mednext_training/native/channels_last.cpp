@@ -69,6 +69,28 @@ inline Span valid(int64_t outputs, int64_t size, int64_t stride, int64_t tap, in
     return {first, std::max<int64_t>(0, std::min(outputs - 1, last) - first + 1)};
 }
 
+// Calls visit(tap, span, in) for every tap that meets a row of the small tensor, the `line`-th of all: `span` are the
+// positions in the row, and the first of them meets `in`, a voxel of the large tensor.
+template <typename Visit>
+inline void for_each_tap(const float* large, Shape large_size, Shape small_size, int64_t line, int64_t channels,
+                         int64_t k, int64_t stride, Visit visit) {
+    const int64_t pad = k / 2, y = line % small_size.y, z = line / small_size.y % small_size.z;
+    const int64_t batch = line / (small_size.y * small_size.z);
+    for (int64_t tz = 0; tz < k; ++tz) {
+        const int64_t lz = stride * z + tz - pad;
+        if (lz < 0 || lz >= large_size.z) continue;
+        for (int64_t ty = 0; ty < k; ++ty) {
+            const int64_t ly = stride * y + ty - pad;
+            if (ly < 0 || ly >= large_size.y) continue;
+            const float* in = large + ((batch * large_size.z + lz) * large_size.y + ly) * large_size.x * channels;
+            for (int64_t tx = 0; tx < k; ++tx) {
+                const Span span = valid(small_size.x, large_size.x, stride, tx, pad);
+                visit((tz * k + ty) * k + tx, span, in + (stride * span.first + tx - pad) * channels);
+            }
+        }
+    }
+}
+
 // Sum over voxels of (x - centre)^power for every channel: floats over short runs, doubles over runs.
 template <int power>
 std::vector<double> channel_moments(const float* x, const float* centre, int64_t voxels, int64_t channels,
@@ -103,31 +125,18 @@ extern "C" {
 // small[o] = bias + sum over taps of kernel[t] * large[stride * o + t - k/2]
 void depthwise_gather(const float* large, const float* kernel, const float* bias, float* small, int64_t n,
                       Shape large_size, Shape small_size, int64_t channels, int64_t k, int64_t stride, int threads) {
-    const int64_t pad = k / 2, row = small_size.x * channels;
     in_parallel(n * small_size.z * small_size.y, threads, [=](int64_t begin, int64_t end, int) {
         for (int64_t line = begin; line < end; ++line) {
-            const int64_t y = line % small_size.y, z = line / small_size.y % small_size.z;
-            const int64_t batch = line / (small_size.y * small_size.z);
-            float* out = small + line * row;
+            float* out = small + line * small_size.x * channels;
             for (int64_t x = 0; x < small_size.x; ++x) {
                 if (bias) std::memcpy(out + x * channels, bias, channels * sizeof(float));
                 else std::memset(out + x * channels, 0, channels * sizeof(float));
             }
-            for (int64_t tz = 0; tz < k; ++tz) {
-                const int64_t lz = stride * z + tz - pad;
-                if (lz < 0 || lz >= large_size.z) continue;
-                for (int64_t ty = 0; ty < k; ++ty) {
-                    const int64_t ly = stride * y + ty - pad;
-                    if (ly < 0 || ly >= large_size.y) continue;
-                    const float* in = large + ((batch * large_size.z + lz) * large_size.y + ly) * large_size.x * channels;
-                    for (int64_t tx = 0; tx < k; ++tx) {
-                        const Span span = valid(small_size.x, large_size.x, stride, tx, pad);
-                        add_scaled(out + span.first * channels, in + (stride * span.first + tx - pad) * channels,
-                                   kernel + ((tz * k + ty) * k + tx) * channels, span.count, channels,
-                                   stride * channels, channels);
-                    }
-                }
-            }
+            for_each_tap(large, large_size, small_size, line, channels, k, stride,
+                         [=](int64_t tap, Span span, const float* in) {
+                             add_scaled(out + span.first * channels, in, kernel + tap * channels, span.count,
+                                        channels, stride * channels, channels);
+                         });
         }
     });
 }
@@ -168,29 +177,17 @@ void depthwise_scatter(const float* small, const float* kernel, const float* bia
 // kernel_gradient[t] = sum over o of small[o] * large[stride * o + t - k/2]
 void depthwise_kernel_gradient(const float* large, const float* small, float* gradient, int64_t n, Shape large_size,
                                Shape small_size, int64_t channels, int64_t k, int64_t stride, int threads) {
-    const int64_t pad = k / 2, taps = k * k * k;
+    const int64_t taps = k * k * k;
     std::vector<std::vector<float>> partial(std::max(threads, 1), std::vector<float>(taps * channels, 0.0f));
     in_parallel(n * small_size.z * small_size.y, threads, [&](int64_t begin, int64_t end, int thread) {
         float* sum = partial[thread].data();
         for (int64_t line = begin; line < end; ++line) {
-            const int64_t y = line % small_size.y, z = line / small_size.y % small_size.z;
-            const int64_t batch = line / (small_size.y * small_size.z);
             const float* a = small + line * small_size.x * channels;
-            for (int64_t tz = 0; tz < k; ++tz) {
-                const int64_t lz = stride * z + tz - pad;
-                if (lz < 0 || lz >= large_size.z) continue;
-                for (int64_t ty = 0; ty < k; ++ty) {
-                    const int64_t ly = stride * y + ty - pad;
-                    if (ly < 0 || ly >= large_size.y) continue;
-                    const float* b = large + ((batch * large_size.z + lz) * large_size.y + ly) * large_size.x * channels;
-                    for (int64_t tx = 0; tx < k; ++tx) {
-                        const Span span = valid(small_size.x, large_size.x, stride, tx, pad);
-                        add_products(sum + ((tz * k + ty) * k + tx) * channels, a + span.first * channels,
-                                     b + (stride * span.first + tx - pad) * channels, span.count, channels,
-                                     stride * channels, channels);
-                    }
-                }
-            }
+            for_each_tap(large, large_size, small_size, line, channels, k, stride,
+                         [=](int64_t tap, Span span, const float* b) {
+                             add_products(sum + tap * channels, a + span.first * channels, b, span.count, channels,
+                                          stride * channels, channels);
+                         });
         }
     });
     for (int64_t i = 0; i < taps * channels; ++i) {
