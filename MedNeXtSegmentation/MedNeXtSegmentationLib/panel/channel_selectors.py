@@ -54,6 +54,11 @@ class ChannelSelectors:
             self._selectors.append(selector)
         self._onRows()
 
+    @property
+    def widgets(self) -> Sequence[Any]:
+        """The selectors, from top to bottom."""
+        return self._selectors
+
     def setNodes(self, nodes: Sequence[Volume | None]) -> None:
         """Show these volumes, without a word to `onChosen`."""
         self._showing = True

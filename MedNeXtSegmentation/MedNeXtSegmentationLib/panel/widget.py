@@ -36,7 +36,7 @@ from .remembered_choices import beginWithLastChoices, rememberChoices
 from .result_view import ResultView
 from .run_view import RunView
 from .sections import loadPanel
-from .tab_order import orderTabs
+from .tab_order import orderTabs, readingOrder
 from .task_card import TaskCard
 from .task_choices import TaskChoice, choiceNamed, taskChoices
 from .task_list import TaskList
@@ -60,7 +60,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        panel = loadPanel(lambda name: self.resourcePath(f"UI/{name}"))
+        panel = loadPanel(self._uiPath)
         self.layout.addWidget(panel)
         self.ui = slicer.util.childWidgetVariables(panel)
         self.logic = MedNeXtSegmentationLogic()
@@ -70,7 +70,7 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.weightsView = WeightsView(self.ui, self._onModels, self.modelsView.askForCheckpoint)
         self.dropTarget = DropTarget(panel, self.weightsView.importPath)
         self.selectors = ChannelSelectors(
-            self.ui.inputsGroup.layout(), self._onChannel, self._onAdded, lambda: orderTabs(panel)
+            self.ui.inputsGroup.layout(), self._onChannel, self._onAdded, self._orderTabs
         )
         self.filling = ChannelFilling()
         self.checksView = ChecksView(self.ui)
@@ -97,7 +97,14 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport, priority=-1.0)
         self._listTasks()
         self._bind()
-        orderTabs(panel)
+        self._orderTabs()
+
+    def _uiPath(self, name):
+        return self.resourcePath(f"UI/{name}")
+
+    def _orderTabs(self):
+        order = readingOrder(self._uiPath, "MedNeXtSegmentation.ui")
+        orderTabs(self.layout.parentWidget(), order, {"inputsGroup": self.selectors.widgets})
 
     def cleanup(self):
         self.runView.abandon()
