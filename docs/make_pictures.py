@@ -1,6 +1,6 @@
 """Draw the pictures of the documentation, with the real panel and Slicer's own views on the stand-in.
 
-python docs/make_pictures.py            all of them: a minute, with the default model on the CPU
+make pictures                           all of them: two minutes, with the default model on the CPU
 python docs/make_pictures.py thumbnail  one
 
 With SLICER_SOURCE set to a checkout of Slicer, the uncertainty has the colours that it has in Slicer.
