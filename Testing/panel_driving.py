@@ -98,7 +98,7 @@ def segment(widget: Any) -> Any:
     widget.ui.segmentButton.click()
     let_run(widget)
     assert not widget.ui.errorLabel.visible, widget.ui.errorLabel.text
-    return widget._parameters.result
+    return widget.panel.parameters.result
 
 
 def segmentations() -> list[Any]:

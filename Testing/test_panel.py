@@ -210,7 +210,7 @@ def test_each_channel_has_a_selector_that_finds_its_volume_by_name(widget, scene
 def test_nothing_found_is_said_plainly(ready, volume, scene):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "nothing")
     node.SetAttribute("MedNeXtSegmentation.volumes_ml", '{"spleen": 0.0}')
-    ready._onDone(node)
+    ready.panel.showResult(node)
     assert ready.ui.resultLabel.text == 'No structure was found: "nothing" is empty.'
     assert not ready.ui.volumesTable.visible
 

@@ -47,7 +47,7 @@ def shown(ready, models, scene):
     channels = tuple(Channel(name, "MR", "zscore") for name in ("T1", "T1ce", "T2", "FLAIR"))
     network = replace(TINY_NETWORK, in_channels=4)
     tiny_bundle(models / "four", folds=(0, 1), title="Four", network=network, channels=channels)
-    ready._onModels("")
+    ready.panel.showModels("")
     choose(ready, "four")
     add_volume(scene, head(), name="FLAIR")
     import ctk

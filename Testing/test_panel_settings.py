@@ -36,7 +36,7 @@ def test_a_task_that_is_gone_gives_way_to_the_first_one(widget, show_panel):
 def folds(ready, models):
     """A model of two folds beside the others."""
     tiny_bundle(models / "folds", folds=(0, 1), title="Two folds")
-    ready._onModels("")
+    ready.panel.showModels("")
     return ready
 
 
