@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import qt
+import slicer
 
 
 def readingOrder(uiPath: Callable[[str], str], file: str) -> list[tuple[str, bool]]:
@@ -45,7 +46,7 @@ def orderTabs(
 def _inOrder(
     panel: Any, order: Sequence[tuple[str, bool]], madeInPython: Mapping[str, Sequence[Any]]
 ) -> Iterator[Any]:
-    byName = {child.objectName: child for child in panel.findChildren(qt.QWidget) if child.objectName}
+    byName = {child.objectName: child for child in _widgetsIn(panel) if child.objectName}
     for name, isContainer in order:
         widget = byName.get(name)
         if widget is None:
@@ -54,4 +55,9 @@ def _inOrder(
         parts = madeInPython.get(name, ()) if isContainer else [widget]
         for part in parts:
             yield part
-            yield from part.findChildren(qt.QWidget)
+            yield from _widgetsIn(part)
+
+
+def _widgetsIn(widget: Any) -> Iterator[Any]:
+    """All widgets below this one; PythonQt's own `findChildren` does not work (see slicer.util)."""
+    return (child for child in slicer.util.findChildren(widget) if child.isWidgetType())
