@@ -262,6 +262,7 @@ class Panel(VTKObservationMixin):
         self.foldsChoice.show(choice.model if choice else None, self.parameters.folds)
 
     def _checks(self) -> Checks:
+        self.memoryView.hide()  # until it is known that something can run
         choice = self.choice
         if choice is None:
             return Checks(
@@ -274,7 +275,6 @@ class Panel(VTKObservationMixin):
         nodes = self._chosenNodes()
         checks = checkInputs(choice.model, nodes, self.parameters.roi)
         if checks.problem:
-            self.memoryView.hide()
             return checks
         problem = self.outputView.problem(choice.model, self.parameters, nodes[0])
         short = self.memoryView.check(choice.model, nodes, self._runOptions())
