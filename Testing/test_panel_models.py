@@ -88,6 +88,8 @@ def test_the_list_shows_what_is_searched_for_and_chooses_the_first_of_it(panel):
     panel.ui.searchBox.setText("kidney")
     assert set(rows(panel)) == {"restricted", "BTCV", "AMOS22"}
     assert panel.ui.searchLabel.text == "3 of 6 match."
+    panel.ui.searchBox.setText("tumour")  # as in "kidney tumours" and in "enhancing tumor"
+    assert set(rows(panel)) == {"restricted", "BraTS21"}
     panel.ui.searchBox.setText("femur")
     assert panel.ui.searchLabel.text == 'Nothing matches "femur".'
     assert rows(panel) == everything
