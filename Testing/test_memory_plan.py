@@ -146,7 +146,7 @@ def test_free_disk_of_a_folder_that_is_not_there_is_unknown(tmp_path):
 @pytest.fixture
 def view():
     """The module of the panel's part, after Slicer's classes are there."""
-    from MedNeXtSegmentationLib.panel import memory_view
+    from MedNeXtSegmentationLib.panel.run import memory_view
 
     return memory_view
 

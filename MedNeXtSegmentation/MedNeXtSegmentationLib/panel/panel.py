@@ -19,28 +19,28 @@ from ..run_options import RunOptions
 from ..scene.found_labels import forget_found
 from ..scene.image_description import describe
 from ..scene.replaced_segments import forget_all
-from .channel_filling import ChannelFilling
-from .channel_matching import fits
-from .channel_selectors import ChannelSelectors, Volume
-from .checks_view import ChecksView
-from .drop_target import DropTarget
-from .environment_view import EnvironmentView
-from .folds_choice import FoldsChoice, foldsOf
-from .frames_choice import FramesChoice
-from .input_checks import Checks, checkInputs
-from .memory_view import MemoryView
-from .models_view import ModelsView
-from .output_view import OutputView, wantedValues
+from .environment.environment_view import EnvironmentView
+from .environment.trouble_view import TroubleView
+from .inputs.channel_filling import ChannelFilling
+from .inputs.channel_matching import fits
+from .inputs.channel_selectors import ChannelSelectors, Volume
+from .inputs.checks_view import ChecksView
+from .inputs.frames_choice import FramesChoice
+from .inputs.input_checks import Checks, checkInputs
+from .models.drop_target import DropTarget
+from .models.models_view import ModelsView
+from .models.task_card import TaskCard
+from .models.task_choices import TaskChoice, choiceNamed, taskChoices
+from .models.task_list import TaskList
+from .models.weights_view import WeightsView
 from .parameters import MedNeXtSegmentationParameterNode, channelNode, plainChoices, setChannelNode
 from .remembered_choices import beginWithLastChoices, rememberChoices
-from .result_view import ResultView
-from .run_view import RunView
+from .result.result_view import ResultView
+from .run.folds_choice import FoldsChoice, foldsOf
+from .run.memory_view import MemoryView
+from .run.output_view import OutputView, wantedValues
+from .run.run_view import RunView
 from .tab_order import orderTabs, readingOrder
-from .task_card import TaskCard
-from .task_choices import TaskChoice, choiceNamed, taskChoices
-from .task_list import TaskList
-from .trouble_view import TroubleView
-from .weights_view import WeightsView
 
 DICOM_DELAY_MS = 500  # a volume's DICOM attributes come after the volume
 

@@ -10,7 +10,7 @@ import slicer
 from mednext.model import Channel
 from slicer.i18n import tr as _
 
-from ..scene.uncertainty_node import is_uncertainty
+from ...scene.uncertainty_node import is_uncertainty
 
 Volume = slicer.vtkMRMLScalarVolumeNode
 
