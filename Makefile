@@ -8,7 +8,7 @@ IMAGE   ?=
 OUTPUT  ?= demo/output
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench bench-gpu clean
+.PHONY: help setup demo test lint format pictures bench bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: $(STAMP) ## check style, types, and every use of Slicer's widgets
 format: $(STAMP) ## rewrite the code in the project's style
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+pictures: $(STAMP) ## draw the documentation's pictures anew
+	$(PYTHON) docs/make_pictures.py
 
 bench: $(STAMP) ## measure against MONAI and nnU-Net in one run
 	$(PYTHON) -m benchmarks

@@ -6,25 +6,35 @@ import importlib.util
 import time
 import unittest
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
-from MedNeXtSegmentationLib.logic import MedNeXtSegmentationLogic
-from MedNeXtSegmentationLib.panel.parameters import MedNeXtSegmentationParameterNode
 from MedNeXtSegmentationLib.panel.widget import MedNeXtSegmentationWidget
 from MedNeXtSegmentationLib.sample_data import downloadHippocampus, offerSampleData
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
+if TYPE_CHECKING:
+    from MedNeXtSegmentationLib.logic import MedNeXtSegmentationLogic
+
 __all__ = [
     "MedNeXtSegmentation",
     "MedNeXtSegmentationLogic",
-    "MedNeXtSegmentationParameterNode",
     "MedNeXtSegmentationTest",
     "MedNeXtSegmentationWidget",
     "registerSampleData",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the logic when somebody asks for it: Slicer loads this file when it starts."""
+    if name != "MedNeXtSegmentationLogic":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from MedNeXtSegmentationLib.logic import MedNeXtSegmentationLogic
+
+    return MedNeXtSegmentationLogic
 
 
 class MedNeXtSegmentation(ScriptedLoadableModule):
@@ -76,6 +86,7 @@ class MedNeXtSegmentationTest(ScriptedLoadableModuleTest):
 
     def test_a_colour_volume_is_refused_in_a_sentence(self):
         from mednext.errors import UnsupportedImageError
+        from MedNeXtSegmentationLib.logic import MedNeXtSegmentationLogic
 
         volumeNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Photograph")
         slicer.util.updateVolumeFromArray(volumeNode, np.zeros((4, 5, 6, 3), np.uint8))
@@ -87,7 +98,7 @@ class MedNeXtSegmentationTest(ScriptedLoadableModuleTest):
         volumeNode = self._addVolume()
         widget = slicer.util.getModuleWidget("MedNeXtSegmentation")
         widget.enter()  # as the module selector does, which is not there without a main window
-        parameters = MedNeXtSegmentationParameterNode(widget.logic.getParameterNode())
+        parameters = widget.panel.parameters
         parameters.choice = "hippocampus"
         widget.ui.segmentButton.click()
         while widget.isBusy():
@@ -97,6 +108,8 @@ class MedNeXtSegmentationTest(ScriptedLoadableModuleTest):
         self._checkResult(parameters.result, volumeNode)
 
     def test_the_sample_data_has_a_hippocampus(self):
+        from MedNeXtSegmentationLib.logic import MedNeXtSegmentationLogic
+
         self._needEngine()
         registerSampleData()
         crops = downloadHippocampus()

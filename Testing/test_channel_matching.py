@@ -66,7 +66,7 @@ def matching():
     import slicer_standin
 
     slicer_standin.start()
-    from MedNeXtSegmentationLib.panel import channel_matching
+    from MedNeXtSegmentationLib.panel.inputs import channel_matching
 
     return channel_matching
 

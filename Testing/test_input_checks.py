@@ -20,7 +20,7 @@ T1_FLAIR = tiny_model(channels=(Channel("T1", "MR", "zscore"), Channel("FLAIR", 
 @pytest.fixture
 def check(scene):
     """The checks of a model with volumes, without a panel."""
-    from MedNeXtSegmentationLib.panel.input_checks import checkInputs
+    from MedNeXtSegmentationLib.panel.inputs.input_checks import checkInputs
 
     return lambda model, *nodes: checkInputs(model, nodes, None)
 

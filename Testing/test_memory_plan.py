@@ -18,6 +18,7 @@ from mednext.geometry import Geometry, Roi
 from mednext.memory_plan import MIB, PlannedRun, parameters, plan_memory
 from mednext.model import NetworkSpec
 from mednext.protocol import Options
+from panel_driving import choose
 from worker_dialogue import Dialogue
 
 CT = Geometry((512, 512, 400), (0.8, 0.8, 1.5))
@@ -145,7 +146,7 @@ def test_free_disk_of_a_folder_that_is_not_there_is_unknown(tmp_path):
 @pytest.fixture
 def view():
     """The module of the panel's part, after Slicer's classes are there."""
-    from MedNeXtSegmentationLib.panel import memory_view
+    from MedNeXtSegmentationLib.panel.run import memory_view
 
     return memory_view
 
@@ -160,6 +161,14 @@ def test_the_panel_tells_what_a_run_takes_and_what_is_free(ready, view, monkeypa
     update(ready)
     assert ready.ui.memoryLabel.text == "About 0.4 GB; 14.2 GB are free."
     assert not ready.ui.warningLabel.visible
+
+
+def test_a_task_without_weights_takes_no_memory(ready):
+    ready.ui.advancedButton.collapsed = False
+    assert ready.ui.memoryLabel.visible
+    choose(ready, "BTCV")
+    assert not ready.ui.memoryLabel.visible
+    assert not ready.ui.memoryTitle.visible
 
 
 def test_too_little_memory_or_disk_is_warned_of_with_what_to_do(ready, view, monkeypatch):

@@ -108,7 +108,7 @@ def test_the_first_use_is_one_question_and_then_the_segmentation_runs_by_itself(
     assert len(segmentations()) == 1
     assert "torch" not in sys.modules
     assert (python.packages / "torch").exists()
-    assert any("Successfully installed" in line for line in bare.environmentView.mending.lines)
+    assert any("Successfully installed" in line for line in bare.panel.environmentView.mending.lines)
 
 
 def test_declining_is_a_calm_sentence(bare, dialogs):
@@ -216,10 +216,10 @@ def test_diagnostics_tell_a_developer_all_but_whose_image_it_was(ready, scene, t
     patient = add_volume(scene, head(), name="Müller Anna 1961")
     patient.AddDefaultStorageNode()
     patient.GetStorageNode().SetFileName(str(tmp_path / "klinik" / "mueller_anna.nrrd"))
-    ready.troubleView.diagnostics.noteRun({"device": "cpu", "mirroring": False})
+    ready.panel.troubleView.diagnostics.noteRun({"device": "cpu", "mirroring": False})
     error = ChannelError(f"Müller Anna 1961 from {tmp_path}/klinik/mueller_anna.nrrd is no MR image.")
     error.add_note("Traceback of the worker")
-    ready.troubleView.show(error)
+    ready.panel.troubleView.show(error)
     assert ready.ui.copyDiagnosticsButton.visible
     assert not ready.ui.checkAndMendButton.visible
     scene.RemoveNode(patient)
@@ -248,11 +248,11 @@ def test_diagnostics_have_the_check_and_the_last_result(section, volume):
 
 
 def test_an_error_that_mending_cannot_cure_offers_the_diagnostics_only(ready):
-    ready.troubleView.show(EngineProcessError("The worker crashed."))
+    ready.panel.troubleView.show(EngineProcessError("The worker crashed."))
     assert ready.ui.checkAndMendButton.visible
-    ready.troubleView.show(ChannelError("Too few channels."))
+    ready.panel.troubleView.show(ChannelError("Too few channels."))
     assert not ready.ui.checkAndMendButton.visible
-    ready.troubleView.show(None)
+    ready.panel.troubleView.show(None)
     assert not ready.ui.troubleWidget.visible
 
 
@@ -281,14 +281,41 @@ sys.meta_path.insert(0, Missing())
     return result.stdout
 
 
-def test_loading_the_module_imports_nothing_heavy():
+def test_loading_the_module_imports_neither_the_engine_nor_the_parts_of_the_panel():
     loaded = in_a_new_slicer("""
 before = set(sys.modules)
 slicer_standin.load_module(MODULE)
+print(*set(sys.modules) - before)
+""").split()
+    assert {name for name in loaded if name.startswith(("MedNeXt", "mednext"))} == {
+        "MedNeXtSegmentation",
+        "MedNeXtSegmentationLib",
+        "MedNeXtSegmentationLib.icbm152",
+        "MedNeXtSegmentationLib.panel",
+        "MedNeXtSegmentationLib.panel.widget",
+        "MedNeXtSegmentationLib.sample_data",
+    }
+    assert len(loaded) < 20
+
+
+def test_opening_the_panel_imports_nothing_heavy():
+    loaded = in_a_new_slicer("""
+before = set(sys.modules)
+slicer_standin.load_module(MODULE)
+slicer_standin.show_module("MedNeXtSegmentation")
 print(*{name.partition(".")[0] for name in set(sys.modules) - before})
-""")
-    assert "mednext" in loaded.split()
-    assert not HEAVY & set(loaded.split())
+""").split()
+    assert "mednext" in loaded
+    assert not HEAVY & set(loaded)
+
+
+def test_the_logic_is_imported_when_it_is_asked_for():
+    assert in_a_new_slicer("""
+slicer_standin.load_module(MODULE)
+assert "MedNeXtSegmentationLib.logic" not in sys.modules
+from MedNeXtSegmentation import MedNeXtSegmentationLogic
+print(MedNeXtSegmentationLogic().segment.__name__)
+""").split() == ["segment"]
 
 
 def test_the_panel_segments_in_a_slicer_that_can_import_none_of_the_engines_packages(models):
@@ -313,7 +340,7 @@ segment(widget)
 def test_the_section_fits_a_narrow_and_a_wide_dock(section, tmp_path, width_px):
     check(section)
     section.ui.logText.plainText = "a line of the log that is longer than any panel " * 9
-    section.runView.say("Something is wrong. " * 12, error=True)
-    section.troubleView.show(EngineProcessError("Something"))
+    section.panel.runView.say("Something is wrong. " * 12, error=True)
+    section.panel.troubleView.show(EngineProcessError("Something"))
     size = slicer_standin.save_picture(section.parent, tmp_path / "panel.png", width_px)
     assert size[0] == width_px

@@ -12,17 +12,19 @@ from slicer_nodes import add_volume, head
 
 
 def chain(panel: Any) -> list[Any]:
-    """What the tab key comes to below the panel, from the task on, as far as it can be seen."""
+    """What the tab key comes to in the panel from its first widget on, as far as it can be seen."""
     import qt
+    import slicer
 
-    found, widget = [], panel
-    while True:
-        widget = widget.nextInFocusChain()
-        if widget is panel or len(found) > 10_000:
-            return found
+    first = slicer.util.findChild(panel, "searchBox")
+    found, widget = [first], first.nextInFocusChain()
+    while widget is not first:
+        assert len(found) < 1000
         inside = panel.isAncestorOf(widget) and widget.isVisibleTo(panel)
         if inside and widget.focusPolicy & qt.Qt.TabFocus:
             found.append(widget)
+        widget = widget.nextInFocusChain()
+    return found
 
 
 def corner(panel: Any, widget: Any) -> tuple[int, int]:
@@ -45,7 +47,7 @@ def shown(ready, models, scene):
     channels = tuple(Channel(name, "MR", "zscore") for name in ("T1", "T1ce", "T2", "FLAIR"))
     network = replace(TINY_NETWORK, in_channels=4)
     tiny_bundle(models / "four", folds=(0, 1), title="Four", network=network, channels=channels)
-    ready._onModels("")
+    ready.panel.showModels("")
     choose(ready, "four")
     add_volume(scene, head(), name="FLAIR")
     import ctk

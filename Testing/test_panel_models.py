@@ -67,7 +67,9 @@ def panel(server, models, monkeypatch, show_panel):
 def let_work(widget, until=lambda: False):
     """Run the event loop while the engine's command runs."""
     end = time.monotonic() + PATIENCE_S
-    while (widget.weightsView.command.running or widget.modelsView.command.running) and not until():
+    while (
+        widget.panel.weightsView.command.running or widget.panel.modelsView.command.running
+    ) and not until():
         assert time.monotonic() < end
         slicer.app.processEvents()
         time.sleep(0.01)
@@ -82,16 +84,18 @@ def test_the_list_shows_what_is_searched_for_and_chooses_the_first_of_it(panel):
     everything = rows(panel)
     panel.ui.searchBox.setText("kidney TUMOR ct")
     assert rows(panel) == ["restricted"]
-    assert panel._parameters.choice == "restricted"
+    assert panel.panel.parameters.choice == "restricted"
     panel.ui.searchBox.setText("kidney")
     assert set(rows(panel)) == {"restricted", "BTCV", "AMOS22"}
     assert panel.ui.searchLabel.text == "3 of 6 match."
+    panel.ui.searchBox.setText("tumour")  # as in "kidney tumours" and in "enhancing tumor"
+    assert set(rows(panel)) == {"restricted", "BraTS21"}
     panel.ui.searchBox.setText("femur")
     assert panel.ui.searchLabel.text == 'Nothing matches "femur".'
     assert rows(panel) == everything
     panel.ui.searchBox.setText("")
     assert not panel.ui.searchLabel.visible
-    assert panel._parameters.choice == "restricted"
+    assert panel.panel.parameters.choice == "restricted"
 
 
 def test_a_long_list_of_structures_is_counted_and_told_in_full_in_the_tooltip(panel):
@@ -283,7 +287,7 @@ def test_removing_asks_first_and_spares_the_model_that_came_with_the_extension(i
 
     dialogs.answer(qt.QMessageBox.No)
     installed.ui.removeModelButton.click()
-    assert not installed.modelsView.command.running
+    assert not installed.panel.modelsView.command.running
     installed.ui.modelsTable.selectRow(0)
     assert not installed.ui.removeModelButton.enabled
     assert "comes with the extension" in installed.ui.removeModelButton.toolTip
@@ -329,8 +333,8 @@ def test_a_results_folder_of_nnunet_becomes_a_model(panel, dialogs, tmp_path):
     let_work(panel)
     assert ui.modelsErrorLabel.text == ""
     assert not ui.checkpointGroup.visible
-    assert panel._choice.model.orientation == "RAS"
-    assert panel._choice.name == "Dataset007-my-liver"
+    assert panel.panel.choice.model.orientation == "RAS"
+    assert panel.panel.choice.name == "Dataset007-my-liver"
 
 
 def test_the_list_of_published_models_is_read_again(panel, server):
@@ -399,4 +403,4 @@ def test_what_is_under_way_ends_with_the_panel(panel, server, packed):
     panel.ui.downloadButton.click()
     let_work(panel, until=lambda: len(server.requests) > 2)
     panel.cleanup()
-    assert not panel.weightsView.command.running
+    assert not panel.panel.weightsView.command.running

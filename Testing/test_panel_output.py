@@ -90,7 +90,7 @@ def test_a_removed_segmentation_is_no_longer_chosen(ready, scene):
     node = segment(ready)
     ready.ui.segmentationSelector.setCurrentNode(node)
     scene.RemoveNode(node)
-    assert ready._parameters.segmentation is None
+    assert ready.panel.parameters.segmentation is None
     assert not ready.ui.replacedLabel.visible
     assert ready.ui.segmentButton.enabled
 

@@ -35,7 +35,7 @@ def no_package_question(monkeypatch):
 
 def let_write(widget):
     begin = time.monotonic()
-    while widget.resultView.files.writing:
+    while widget.panel.resultView.files.writing:
         assert time.monotonic() - begin < PATIENCE_S
         slicer.app.processEvents()
         time.sleep(0.01)

@@ -76,4 +76,4 @@ def test_a_sequence_goes_into_no_segmentation_that_is_there(ready, sequence, sce
 
 def test_the_choice_is_saved_with_the_scene(ready, sequence):
     ready.ui.allFramesBox.checked = True
-    assert ready._parameters.allFrames
+    assert ready.panel.parameters.allFrames

@@ -6,7 +6,8 @@ import pytest
 import slicer
 import slicer_standin
 from bundles import tiny_bundle
-from panel_driving import MODULE, choose, let_run, segment, segmentations, set_option
+from panel_driving import MODULE, choose, let_run, segment, segmentations, selector, set_option
+from slicer_nodes import add_volume, head
 
 
 def reopen(show_panel):
@@ -35,7 +36,7 @@ def test_a_task_that_is_gone_gives_way_to_the_first_one(widget, show_panel):
 def folds(ready, models):
     """A model of two folds beside the others."""
     tiny_bundle(models / "folds", folds=(0, 1), title="Two folds")
-    ready._onModels("")
+    ready.panel.showModels("")
     return ready
 
 
@@ -59,7 +60,7 @@ def test_a_single_fold_is_used_alone_and_remembered(folds, show_panel):
     assert reopen(show_panel).ui.foldsBox.currentText == "Fold 1 only (fastest)"
 
 
-def test_a_step_down_is_told_while_it_runs_and_afterwards(ready, monkeypatch):
+def test_a_step_down_is_told_while_it_runs_and_afterwards(ready, scene, monkeypatch):
     from MedNeXtSegmentationLib.engine.run import Run
 
     poll = Run.poll
@@ -68,6 +69,7 @@ def test_a_step_down_is_told_while_it_runs_and_afterwards(ready, monkeypatch):
         return [event | {"remark": "Memory was full."} if event["done"] else event for event in poll(run)]
 
     monkeypatch.setattr(Run, "poll", poll_with_remark)
+    selector(ready, 0).setCurrentNode(add_volume(scene, head((64, 64, 64)), name="not done at once"))
     ready.ui.segmentButton.click()
     let_run(ready, until=lambda: ready.ui.statusLabel.visible)
     assert ready.ui.progressWidget.visible
@@ -75,4 +77,5 @@ def test_a_step_down_is_told_while_it_runs_and_afterwards(ready, monkeypatch):
     assert ready.ui.statusLabel.text == "Memory was full."
     ready.ui.segmentButton.click()
     assert not ready.ui.statusLabel.visible
+    ready.ui.segmentButton.click()
     let_run(ready)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,15 @@ def test_the_panel_takes_the_sample_without_a_warning(source, scene):
     widget = slicer_standin.show_module("MedNeXtSegmentation")[1]
     assert widget.ui.segmentButton.enabled
     assert not widget.ui.warningLabel.visible
+
+
+def test_the_readmes_example_runs_on_the_sample(source, module):
+    source.customDownloader(source)
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(from MedNeXtSegmentation import .*?)```", page, re.DOTALL)
+    names = {"slicer": slicer}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["segmentation"].GetName() == "T1 right hippocampus segmentation"
 
 
 def test_a_download_that_fails_adds_nothing(source, scene, tmp_path):

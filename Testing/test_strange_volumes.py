@@ -143,7 +143,7 @@ def test_what_is_no_image_cannot_be_chosen_and_is_refused_by_the_logic(ready, sc
     node = scene.AddNewNodeByClass(kind, "odd")
     shape = (9, 9, 9, 3) if "Vector" in kind else (9, 9, 9)
     slicer.util.updateVolumeFromArray(node, np.ones(shape, np.uint8))
-    assert node not in ready.selectors.volumes()
+    assert node not in ready.panel.selectors.volumes()
     before = len(segmentations())
     with pytest.raises(UnsupportedImageError, match='"odd"'):
         ready.logic.segment(node, plain)

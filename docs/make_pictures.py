@@ -1,6 +1,6 @@
 """Draw the pictures of the documentation, with the real panel and Slicer's own views on the stand-in.
 
-python docs/make_pictures.py            all of them: a minute, with the default model on the CPU
+make pictures                           all of them: two minutes, with the default model on the CPU
 python docs/make_pictures.py thumbnail  one
 
 With SLICER_SOURCE set to a checkout of Slicer, the uncertainty has the colours that it has in Slicer.
@@ -11,6 +11,7 @@ Montreal Neurological Institute, McGill University.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -255,10 +256,19 @@ def own_image() -> None:
     write(SCREENSHOTS / "tutorial-own-image.png", window(head))
 
 
-ALL = (thumbnail, hippocampi, ready, running, result, uncertain, corrected, environment, own_image)
-PICTURES: dict[str, Callable[[], None]] = {picture.__name__: picture for picture in ALL}
+# Each group in a process of its own: two 3D views in one scene are not drawn well.
+GROUPS = (
+    (thumbnail,),
+    (hippocampi,),
+    (ready, running, result, uncertain, corrected, environment, own_image),
+)
+PICTURES: dict[str, Callable[[], None]] = {picture.__name__: picture for group in GROUPS for picture in group}
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or PICTURES:
+    for name in sys.argv[1:]:
         PICTURES[name]()
+    if not sys.argv[1:]:
+        for group in GROUPS:
+            command = [sys.executable, __file__, *(picture.__name__ for picture in group)]
+            subprocess.run(command, check=True)

@@ -78,7 +78,9 @@ def _log_instead_of_showing(message: str, *_arguments: Any, **_options: Any) -> 
 
 def _destroy_widgets() -> None:
     """Python's own order of destruction at exit would abort the process."""
-    for widget in QtWidgets.QApplication.topLevelWidgets():
-        if shiboken6.isValid(widget):
-            shiboken6.delete(widget)
+    # The lists of combo boxes are windows, too, and go with their boxes.
+    windows = QtWidgets.QApplication.topLevelWidgets()
+    for window in [window for window in windows if window.parent() is None]:
+        if shiboken6.isValid(window):
+            shiboken6.delete(window)
     gc.collect()

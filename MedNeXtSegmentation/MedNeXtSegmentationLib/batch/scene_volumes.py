@@ -12,7 +12,7 @@ from mednext.channel_names import group_by_channels
 from mednext.errors import ChannelError
 from mednext.model import Model
 
-from ..panel.channel_matching import fits, matchChannels
+from ..panel.inputs.channel_matching import fits, matchChannels
 from ..scene.image_description import describe
 from ..scene.uncertainty_node import is_uncertainty
 

@@ -1,51 +1,63 @@
-"""The tab key goes through the panel as one reads it, not in the order in which its parts were made."""
+"""The tab key goes through the panel as one reads it, not in the order in which its parts were made.
+
+The order is that of the `.ui` files: what Qt tells of a layout's items does not outlive them in Python.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 import qt
+import slicer
 
-_ROLES = (qt.QFormLayout.LabelRole, qt.QFormLayout.FieldRole, qt.QFormLayout.SpanningRole)
+
+def readingOrder(uiPath: Callable[[str], str], file: str) -> list[tuple[str, bool]]:
+    """Names of the widgets of a `.ui` file, sections at their places, and whether others lie in them."""
+    found = []
+    for element in ElementTree.parse(uiPath(file)).getroot().iter():
+        name = element.get("name", "")
+        if element.tag == "widget":
+            found.append((name, element.find("layout") is not None or element.find("widget") is not None))
+        elif element.tag == "layout" and name.endswith("Place"):
+            found += readingOrder(uiPath, f"{name.removesuffix('Place')}.ui")
+    return found
 
 
-def orderTabs(panel: Any) -> None:
-    """Chain everything that the tab key reaches; to be called again when parts have come or gone."""
-    for before, after in pairwise(_reached(panel)):
+def orderTabs(
+    panel: Any, order: Sequence[tuple[str, bool]], madeInPython: Mapping[str, Sequence[Any]]
+) -> None:
+    """Chain everything that the tab key reaches; to be called again when parts have come or gone.
+
+    madeInPython: widgets that come first in a container, by its name.
+    """
+    chain: list[Any] = []
+    window = panel.window()
+    for widget in _inOrder(panel, order, madeInPython):
+        # The list of a combo box is a window of its own, and no link between windows is made.
+        if widget.focusPolicy & qt.Qt.TabFocus and widget.window() == window and widget not in chain:
+            chain.append(widget)
+    for before, after in pairwise(chain):
         qt.QWidget.setTabOrder(before, after)
 
 
-def _reached(widget: Any) -> Iterator[Any]:
-    """The widget and what lies in it, as far as the tab key goes there."""
-    if widget.focusPolicy & qt.Qt.TabFocus:
+def _inOrder(
+    panel: Any, order: Sequence[tuple[str, bool]], madeInPython: Mapping[str, Sequence[Any]]
+) -> Iterator[Any]:
+    byName = {child.objectName: child for child in _widgetsIn(panel) if child.objectName}
+    for name, isContainer in order:
+        widget = byName.get(name)
+        if widget is None:
+            continue
         yield widget
-    for part in _parts(widget):
-        yield from _reached(part)
+        parts = madeInPython.get(name, ()) if isContainer else [widget]
+        for part in parts:
+            yield part
+            yield from _widgetsIn(part)
 
 
-def _parts(widget: Any) -> Iterator[Any]:
-    """The widgets in a widget, in the order of its layout; those that are in no layout come last."""
-    laidOut = list(_widgetsOf(widget.layout())) if widget.layout() else []
-    yield from laidOut
-    for child in widget.children():
-        if child.isWidgetType() and not child.isWindow() and child not in laidOut:
-            yield child
-
-
-def _widgetsOf(layout: Any) -> Iterator[Any]:
-    for item in _items(layout):
-        if item.widget():
-            yield item.widget()
-        elif item.layout():
-            yield from _widgetsOf(item.layout())
-
-
-def _items(layout: Any) -> Iterator[Any]:
-    """A form's rows from top to bottom, wherever they were inserted; other layouts as they are."""
-    if isinstance(layout, qt.QFormLayout):
-        items = (layout.itemAt(row, role) for row in range(layout.rowCount()) for role in _ROLES)
-        yield from filter(None, items)
-    else:
-        yield from (layout.itemAt(index) for index in range(layout.count()))
+def _widgetsIn(widget: Any) -> Iterator[Any]:
+    """All widgets below this one; PythonQt's own `findChildren` does not work (see slicer.util)."""
+    return (child for child in slicer.util.findChildren(widget) if child.isWidgetType())

@@ -7,7 +7,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene.uncertainty_node import places_of, uncertainty_of
+from ...scene.uncertainty_node import places_of, uncertainty_of
 from .result_messages import ResultMessages
 
 _OPACITY = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mednext.catalog import Catalog, PublishedModel, Task
+from mednext.catalog import Catalog, PublishedModel, Task, folded
 from mednext.model import Model
 
 
@@ -36,10 +36,8 @@ class TaskChoice:
         if self.model:
             texts += [self.model.description, *(label.name for label in self.model.labels)]
             texts += [text for channel in self.model.channels for text in (channel.name, channel.modality)]
-        ours = " ".join(texts).casefold()
-        return all(
-            word in ours or (self.task and self.task.matches(word)) for word in words.casefold().split()
-        )
+        ours = folded(" ".join(texts))
+        return all(word in ours or (self.task and self.task.matches(word)) for word in folded(words).split())
 
 
 def taskChoices() -> list[TaskChoice]:

@@ -12,11 +12,11 @@ import slicer
 from mednext.errors import MedNeXtError, MissingPackageError
 from slicer.i18n import tr as _
 
-from .. import settings
-from ..engine.worker_client import WorkerClient
-from ..environment.check import CheckResult, EnvironmentCheck
-from ..environment.findings import Finding, Level, findingsOf
-from ..environment.remedy import Remedy, TorchLook, lookAtTorch, missingRequirements, remedyFor
+from ... import settings
+from ...engine.worker_client import WorkerClient
+from ...environment.check import CheckResult, EnvironmentCheck
+from ...environment.findings import Finding, Level, findingsOf
+from ...environment.remedy import Remedy, TorchLook, lookAtTorch, missingRequirements, remedyFor
 from .mending_view import MendingView
 
 _POLL_MS = 100

@@ -21,7 +21,7 @@ from mednext.image_kind import (
 )
 from mednext.model import Channel
 
-from ..scene.image_description import ImageDescription, describe
+from ...scene.image_description import ImageDescription, describe
 
 _MODALITIES = {CT: "CT", PET: "PT", T1: "MR", T1_NATIVE: "MR", T1_CONTRAST: "MR", T2: "MR", FLAIR: "MR"}
 

@@ -12,8 +12,8 @@ import slicer
 from mednext.errors import OutputError
 from slicer.i18n import tr as _
 
-from .. import settings
-from ..models_folder import changeModelsFolder, isSetOutside
+from ... import settings
+from ...models_folder import changeModelsFolder, isSetOutside
 from .checkpoint_form import CheckpointForm
 from .command_view import CommandView, CommandWidgets
 from .task_card import sizeText

@@ -10,9 +10,9 @@ import slicer
 from mednext.errors import MedNeXtError, MissingPackageError
 from slicer.i18n import tr as _
 
-from ..engine.worker_client import WorkerClient
-from ..environment.mending import mend
-from ..environment.remedy import Remedy, question
+from ...engine.worker_client import WorkerClient
+from ...environment.mending import mend
+from ...environment.remedy import Remedy, question
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from mednext.grid_checks import check_grid, check_overlap, spacing_warning, tilt
 from mednext.model import Model
 from slicer.i18n import tr as _
 
-from ..scene.image_description import ImageDescription, describe
-from ..scene.roi_from_node import roi_from_node
-from ..scene.volume_from_node import channels_from_nodes
-from ..scene.voxel_sample import VoxelSample, voxel_sample
+from ...scene.image_description import ImageDescription, describe
+from ...scene.roi_from_node import roi_from_node
+from ...scene.volume_from_node import channels_from_nodes
+from ...scene.voxel_sample import VoxelSample, voxel_sample
 from .image_checks import checkValues, imageWarnings
 
 _TILTED_DEGREES = 25.0

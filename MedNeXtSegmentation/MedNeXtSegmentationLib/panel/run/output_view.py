@@ -12,9 +12,9 @@ from mednext.labels import Label
 from mednext.model import Model
 from slicer.i18n import tr as _
 
-from ..scene.our_segments import our_segments
-from ..scene.result_grid import grid_in_segmentation
-from .parameters import MedNeXtSegmentationParameterNode
+from ...scene.our_segments import our_segments
+from ...scene.result_grid import grid_in_segmentation
+from ..parameters import MedNeXtSegmentationParameterNode
 
 _MOST_ROWS = 8  # more than these scroll
 _MOST_NAMES = 4

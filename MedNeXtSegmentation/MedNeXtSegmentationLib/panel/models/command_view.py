@@ -12,8 +12,8 @@ import slicer
 from mednext.errors import AlreadyInstalledError, Cancelled, MedNeXtError
 from slicer.i18n import tr as _
 
-from ..engine.background_run import BackgroundRun
-from ..engine.command import start_command
+from ...engine.background_run import BackgroundRun
+from ...engine.command import start_command
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene.found_volumes import volumes_of
-from ..scene.replaced_segments import can_redo, can_undo, redo, undo
-from ..scene.result_images import images_of
+from ...scene.found_volumes import volumes_of
+from ...scene.replaced_segments import can_redo, can_undo, redo, undo
+from ...scene.result_images import images_of
 from .places_view import PlacesView
 from .result_files import ResultFiles
 from .result_messages import ResultMessages

@@ -8,9 +8,9 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ..sequences.frames import sequenceShownBy
-from ..sequences.sequence_place import shownSegmentation
-from .parameters import MedNeXtSegmentationParameterNode
+from ...sequences.frames import sequenceShownBy
+from ...sequences.sequence_place import shownSegmentation
+from ..parameters import MedNeXtSegmentationParameterNode
 
 Volume = slicer.vtkMRMLScalarVolumeNode
 

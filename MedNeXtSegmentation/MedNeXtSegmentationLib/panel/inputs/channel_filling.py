@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mednext.model import Channel
 
-from ..scene.image_description import ImageDescription, describe
+from ...scene.image_description import ImageDescription, describe
 from .channel_matching import Volume, matchChannels
 
 

@@ -11,11 +11,11 @@ import slicer
 from mednext.errors import MissingPackageError, OutputError
 from slicer.i18n import tr as _
 
-from .. import settings
-from ..engine.background_run import BackgroundRun
-from ..engine.run import Run
-from ..scene.exported_segments import FORMATS, export_segments
-from ..scene.training_data import prepare_training_case
+from ... import settings
+from ...engine.background_run import BackgroundRun
+from ...engine.run import Run
+from ...scene.exported_segments import FORMATS, export_segments
+from ...scene.training_data import prepare_training_case
 from .result_messages import ResultMessages
 
 _HIGHDICOM = "highdicom>=0.22,<1"

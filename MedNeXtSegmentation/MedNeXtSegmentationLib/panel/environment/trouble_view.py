@@ -8,9 +8,9 @@ from typing import Any
 import qt
 from mednext.errors import EngineProcessError, MissingPackageError
 
-from ..engine.worker_client import WorkerClient
-from ..environment.diagnostics import Diagnostics
-from ..scene.provenance import provenance_of
+from ...engine.worker_client import WorkerClient
+from ...environment.diagnostics import Diagnostics
+from ...scene.provenance import provenance_of
 from .environment_view import EnvironmentView
 
 _LOG_LINES = 60

@@ -10,7 +10,7 @@ import slicer
 from mednext.errors import Cancelled, MedNeXtError
 from slicer.i18n import tr as _
 
-from ..engine.background_segmentation import BackgroundSegmentation
+from ...engine.background_segmentation import BackgroundSegmentation
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from mednext.image_kind import T1_CONTRAST, UNCLEAR
 from mednext.model import Channel
 from slicer.i18n import tr as _
 
-from ..scene.image_description import ImageDescription
-from ..scene.voxel_sample import VoxelSample
+from ...scene.image_description import ImageDescription
+from ...scene.voxel_sample import VoxelSample
 from .channel_matching import fits
 
 AIR_HU = -200.0

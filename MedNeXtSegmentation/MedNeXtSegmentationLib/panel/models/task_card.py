@@ -32,11 +32,8 @@ class TaskCard:
         ui.cardLabel.visible = ui.pictureLabel.visible = choice is not None
         if choice is None:
             return
-        names = [label.name for label in _about(choice).labels]
         ui.cardLabel.text = cardOf(choice)
-        ui.cardLabel.toolTip = _("Segments {count} structures: {names}.").format(
-            count=len(names), names=", ".join(names)
-        )
+        ui.cardLabel.toolTip = _tooltip(choice)
         ui.pictureLabel.setPixmap(qt.QPixmap(self._pictureOf(choice)))
         ui.pictureLabel.toolTip = choice.task.title if choice.task else choice.title
 
@@ -99,15 +96,23 @@ def _image(name: str, modality: str) -> str:
 
 
 def _accuracy(accuracy: dict[str, Any] | None) -> str:
-    """The mean Dice and where it was measured; a model says as much as its maker put there."""
+    """The mean Dice; where there is none, what the model's maker put there instead."""
     if not accuracy:
         return _("not measured")
     dice = accuracy.get("dice")
     mean = dice.get("mean") if isinstance(dice, dict) else dice
-    source = str(accuracy["source"])
     if not isinstance(mean, int | float):
-        return source
-    return _("Dice {dice:.3f}. {source}").format(dice=mean, source=source)
+        return str(accuracy["source"])
+    return _("Dice {dice:.3f}").format(dice=mean)
+
+
+def _tooltip(choice: TaskChoice) -> str:
+    """What is too long for the card: all names, and where the accuracy was measured."""
+    names = [label.name for label in _about(choice).labels]
+    text = _("Segments {count} structures: {names}.").format(count=len(names), names=", ".join(names))
+    if not choice.model or not choice.model.accuracy:
+        return text
+    return _("{text} Accuracy: {source}.").format(text=text, source=choice.model.accuracy["source"])
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

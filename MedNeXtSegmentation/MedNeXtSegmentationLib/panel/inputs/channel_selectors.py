@@ -10,7 +10,7 @@ import slicer
 from mednext.model import Channel
 from slicer.i18n import tr as _
 
-from ..scene.uncertainty_node import is_uncertainty
+from ...scene.uncertainty_node import is_uncertainty
 
 Volume = slicer.vtkMRMLScalarVolumeNode
 
@@ -53,6 +53,11 @@ class ChannelSelectors:
             self._layout.insertRow(index, label, selector)
             self._selectors.append(selector)
         self._onRows()
+
+    @property
+    def widgets(self) -> Sequence[Any]:
+        """The selectors, from top to bottom."""
+        return self._selectors
 
     def setNodes(self, nodes: Sequence[Volume | None]) -> None:
         """Show these volumes, without a word to `onChosen`."""

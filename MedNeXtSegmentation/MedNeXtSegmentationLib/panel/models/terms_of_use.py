@@ -7,7 +7,7 @@ from html import escape
 
 from slicer.i18n import tr as _
 
-from .. import settings
+from ... import settings
 from .task_choices import TaskChoice
 
 _NOT_FOR_ALL = re.compile(r"\bNC\b|non-?commercial|research (use )?only", re.IGNORECASE)

@@ -8,7 +8,7 @@ from typing import Any
 from mednext.model import Model
 from slicer.i18n import tr as _
 
-from ..settings import ALL_FOLDS
+from ...settings import ALL_FOLDS
 
 
 class FoldsChoice:

@@ -1,0 +1,1 @@
+"""The environment: check, mend, and the buttons beside an error."""

@@ -1,0 +1,326 @@
+"""The panel: it joins the choices, the checks, the run and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from mednext.errors import CatalogError
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from ..engine.background_segmentation import BackgroundSegmentation
+from ..engine.worker_client import shared_client
+from ..logic import MedNeXtSegmentationLogic
+from ..run_options import RunOptions
+from ..scene.found_labels import forget_found
+from ..scene.image_description import describe
+from ..scene.replaced_segments import forget_all
+from .environment.environment_view import EnvironmentView
+from .environment.trouble_view import TroubleView
+from .inputs.channel_filling import ChannelFilling
+from .inputs.channel_matching import fits
+from .inputs.channel_selectors import ChannelSelectors, Volume
+from .inputs.checks_view import ChecksView
+from .inputs.frames_choice import FramesChoice
+from .inputs.input_checks import Checks, checkInputs
+from .models.drop_target import DropTarget
+from .models.models_view import ModelsView
+from .models.task_card import TaskCard
+from .models.task_choices import TaskChoice, choiceNamed, taskChoices
+from .models.task_list import TaskList
+from .models.weights_view import WeightsView
+from .parameters import MedNeXtSegmentationParameterNode, channelNode, plainChoices, setChannelNode
+from .remembered_choices import beginWithLastChoices, rememberChoices
+from .result.result_view import ResultView
+from .run.folds_choice import FoldsChoice, foldsOf
+from .run.memory_view import MemoryView
+from .run.output_view import OutputView, wantedValues
+from .run.run_view import RunView
+from .tab_order import orderTabs, readingOrder
+
+DICOM_DELAY_MS = 500  # a volume's DICOM attributes come after the volume
+
+
+class Panel(VTKObservationMixin):
+    """Everything in the panel.
+
+    root: the widget of `sections.loadPanel`, and `ui` its children by their names.
+    resourcePath: gets a path below the folder Resources and returns the whole one.
+    """
+
+    def __init__(
+        self, root: Any, ui: Any, logic: MedNeXtSegmentationLogic, resourcePath: Callable[[str], str]
+    ) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self._root = root
+        self._resourcePath = resourcePath
+        self._logic = logic
+        self.parameters: MedNeXtSegmentationParameterNode | None = None
+        self._guiTag: int | None = None
+        self._choices: list[TaskChoice] = []
+        self._observed: list[Any] = []
+        self.taskList = TaskList(ui, self._onTask)
+        self.taskCard = TaskCard(ui, lambda name: resourcePath(f"Pictures/{name}"))
+        self.modelsView = ModelsView(ui, self.showModels)
+        self.weightsView = WeightsView(ui, self.showModels, self.modelsView.askForCheckpoint)
+        self.dropTarget = DropTarget(root, self.weightsView.importPath)
+        self.selectors = ChannelSelectors(
+            ui.inputsGroup.layout(), self._onChannel, self._onAdded, self._orderTabs
+        )
+        self.filling = ChannelFilling()
+        self.checksView = ChecksView(ui)
+        self.foldsChoice = FoldsChoice(ui, self._onFolds)
+        self.framesChoice = FramesChoice(ui)
+        self.memoryView = MemoryView(ui, self._update)
+        self.outputView = OutputView(ui, self._onLeftOut)
+        self.resultView = ResultView(ui)
+        client = shared_client()
+        self.environmentView = EnvironmentView(ui, client, self._update, lambda: not self.isBusy())
+        self.troubleView = TroubleView(ui, client, self.environmentView, self._lastResult)
+        self.runView = RunView(
+            ui,
+            self.environmentView.prepareRun,
+            self._segmentAsync,
+            self._update,
+            self.showResult,
+            self.troubleView.show,
+        )
+        self.listTasks()
+        self.bind()
+        self._orderTabs()
+
+    def _orderTabs(self):
+        order = readingOrder(lambda name: self._resourcePath(f"UI/{name}"), "MedNeXtSegmentation.ui")
+        orderTabs(self._root, order, {"inputsGroup": self.selectors.widgets})
+
+    def abandon(self) -> None:
+        """Hear no more of what is on its way: the panel goes away."""
+        self.runView.abandon()
+        self.weightsView.command.abandon()
+        self.environmentView.abandon()
+        self.modelsView.command.abandon()
+        self.unbind()
+        self.removeObservers()
+
+    def enter(self) -> None:
+        """The panel is looked at now."""
+        if not self.isBusy():
+            shared_client().prepare()  # the engine takes seconds to start: it is ready at the first click
+        self.listTasks()  # a model may have been installed meanwhile
+        self.bind()
+
+    def isBusy(self) -> bool:
+        """Whether a run is on its way, or something is being installed for it."""
+        return self.runView.running or self.environmentView.busy
+
+    def forgetScene(self) -> None:
+        """The scene is about to be closed: nothing of it may be held or written to."""
+        self.runView.abandon()
+        self.unbind()
+        forget_all()
+        forget_found()
+
+    def bindAgain(self) -> None:
+        """A scene was read: it may have brought other choices."""
+        if self.parameters is not None:
+            self.unbind()
+            self.bind()
+
+    def bind(self) -> None:
+        """Show the choices of the scene, and the user's last ones where it has none."""
+        if self.parameters is None:
+            self.parameters = MedNeXtSegmentationParameterNode(self._logic.getParameterNode())
+            self._guiTag = self.parameters.connectGui(self.ui)
+            self.addObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._update)
+        if not self.parameters.choice and self._choices:
+            names = [choice.name for choice in self._choices]
+            beginWithLastChoices(self.parameters, names, names[0])
+        self._fillChannels()
+        self._update()
+
+    def unbind(self) -> None:
+        """Show no scene's choices any more."""
+        self._observe([])
+        if self.parameters is not None:
+            self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._update)
+            self.parameters.disconnectGui(self._guiTag)
+            self.parameters = None
+
+    def listTasks(self) -> None:
+        """Look again which models and tasks there are."""
+        try:
+            self._choices = taskChoices()
+        except CatalogError as error:
+            self._choices = []
+            self.runView.say(str(error), error=True)
+        self.taskList.setChoices(self._choices)
+        self.modelsView.show(self._choices)
+
+    @property
+    def choice(self) -> TaskChoice | None:
+        """What is chosen, if it is still there."""
+        return choiceNamed(self.parameters.choice, self._choices)
+
+    @property
+    def _channels(self):
+        choice = self.choice
+        return choice.model.channels if choice and choice.model else ()
+
+    def _chosenNodes(self) -> list[Volume | None]:
+        return [channelNode(self.parameters, index) for index in range(len(self._channels))]
+
+    def _onTask(self, name):
+        if self.parameters is not None:
+            self.runView.say("")  # what was said was about the choice before
+            first = channelNode(self.parameters, 0)
+            self.parameters.choice = name
+            self.parameters.leftOut = []  # another model has other structures
+            for channel in range(len(self._channels)):
+                setChannelNode(self.parameters, channel, None)
+            if len(self._channels) == 1 and first and fits(self._channels[0], describe(first)):
+                setChannelNode(self.parameters, 0, first)
+            self._fillChannels()
+            self._update()
+
+    def showModels(self, installed: str | None) -> None:
+        """Models have come or gone; a new one is chosen."""
+        self.listTasks()
+        if installed and self.parameters and not self.isBusy() and self.parameters.choice != installed:
+            self._onTask(installed)
+        else:
+            self._update()
+
+    def _fillChannels(self):
+        """Give the channels that have no volume the one that they seem to want."""
+        self.selectors.showChannels(self._channels)
+        filled = self.filling.fill(self._channels, self._chosenNodes(), self.selectors.volumes())
+        for index, node in enumerate(filled):
+            setChannelNode(self.parameters, index, node)
+
+    def _onAdded(self):
+        self._fillAgain()
+        qt.QTimer.singleShot(DICOM_DELAY_MS, self._fillAgain)
+
+    def _fillAgain(self):
+        if self.parameters is not None and not self.isBusy():
+            self._fillChannels()
+            self._update()
+
+    def _onFolds(self, folds):
+        if self.parameters is not None:
+            self.parameters.folds = folds
+
+    def _onChannel(self, index, node):
+        if self.parameters is not None:
+            setChannelNode(self.parameters, index, node)
+            self.runView.say("")
+            if node is not None:  # the others may follow from it: they are of the same study
+                self._fillChannels()
+            self._update()
+
+    def _onLeftOut(self, values):
+        if self.parameters is not None:
+            self.parameters.leftOut = values
+
+    def _update(self, _caller=None, _event=None):
+        """Show what the parameter node says, and whether it can be segmented."""
+        if self.parameters is None:
+            return
+        self._showChoice()
+        self.outputView.show(self.choice.model if self.choice else None, self.parameters)
+        nodes = self._chosenNodes()
+        self.selectors.setNodes(nodes)
+        self.framesChoice.show(nodes, self.parameters)
+        self.resultView.show(None if self.isBusy() else self.parameters.result)
+        for widget in (
+            self.taskList,
+            self.ui.roiSelector,
+            self.ui.allFramesBox,
+            self.ui.outputGroup,
+            self.ui.advancedButton,
+            self.ui.modelsButton,
+        ):
+            widget.setEnabled(not self.isBusy())
+        self.selectors.setEnabled(not self.isBusy())
+        if not self.isBusy():
+            self._observe([*nodes, self.parameters.roi])
+            self.checksView.show(self._checks())
+
+    def _showChoice(self):
+        """Row, card and selectors of what is chosen."""
+        choice = self.choice
+        self.taskList.select(choice.name if choice else "")
+        self.taskCard.show(choice)
+        self.weightsView.show(choice)
+        self.selectors.showChannels(self._channels)
+        self.ui.inputsGroup.visible = bool(self._channels)
+        self.foldsChoice.show(choice.model if choice else None, self.parameters.folds)
+
+    def _checks(self) -> Checks:
+        self.memoryView.hide()  # until it is known that something can run
+        choice = self.choice
+        if choice is None:
+            return Checks(
+                _('The model "{name}" is not installed here: choose another.').format(
+                    name=self.parameters.choice
+                )
+            )
+        if choice.model is None:
+            return Checks(_("The weights are missing: see above how to get them."))
+        nodes = self._chosenNodes()
+        checks = checkInputs(choice.model, nodes, self.parameters.roi)
+        if checks.problem:
+            return checks
+        problem = self.outputView.problem(choice.model, self.parameters, nodes[0])
+        short = self.memoryView.check(choice.model, nodes, self._runOptions())
+        return Checks(problem, (*checks.warnings, *short))
+
+    def _observe(self, nodes):
+        """Hear of changes of the chosen volumes and the region: they may be fit now, or no longer."""
+        nodes = [node for node in nodes if node is not None]
+        if nodes == self._observed:
+            return
+        for node in self._observed:
+            self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._observed = []
+        for node in nodes:
+            if node not in self._observed:
+                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
+                self._observed.append(node)
+
+    def _segmentAsync(self, onDone, **callbacks) -> BackgroundSegmentation:
+        from mednext.store import find_model
+
+        rememberChoices(self.parameters)
+        self.troubleView.diagnostics.noteRun(plainChoices(self.parameters))
+        return self._logic.segmentAsync(
+            self.framesChoice.inputs(),
+            str(find_model(self.choice.name)),
+            **self.framesChoice.options(vars(self._runOptions()), onDone),
+            **callbacks,
+        )
+
+    def _runOptions(self) -> RunOptions:
+        model, parameters = self.choice.model, self.parameters
+        return RunOptions(
+            roiNode=parameters.roi,
+            device=parameters.device,
+            folds=foldsOf(model, parameters.folds),
+            mirroring=parameters.mirroring,
+            segmentationNode=parameters.segmentation,
+            labels=wantedValues(model, parameters) if parameters.leftOut else None,
+            uncertainty=parameters.uncertainty,
+        )
+
+    def _lastResult(self):
+        return self.parameters.result if self.parameters is not None else None
+
+    def showResult(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        """A run has ended with this segmentation."""
+        self.parameters.result = node
+        self._update()

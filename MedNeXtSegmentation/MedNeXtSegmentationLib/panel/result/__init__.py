@@ -1,0 +1,1 @@
+"""The result: volumes, uncertain places, undo, files."""

@@ -1,0 +1,1 @@
+"""A run: what it makes, what it takes, its button and its progress."""
