@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from mednext.allocator import tuned_environment
 from mednext.network import Checkpointing
 
 from .training_step import LAYERS, prepared, step_of
@@ -27,10 +28,14 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
-def measure(layers: str, checkpointing: Checkpointing, side: int) -> float:
-    """MiB, of a child."""
+def measure(layers: str, checkpointing: Checkpointing, side: int, tuned: bool) -> float:
+    """MiB, of a child, with the allocator as `mednext-train` tunes it, or as the system has it."""
     command = [sys.executable, "-m", "benchmarks.training_memory", layers, checkpointing, str(side)]
-    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    environment = tuned_environment()
+    if not tuned:
+        environment.pop("GLIBC_TUNABLES", None)
+    finished = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return float(finished.stdout)
 
 
 def main() -> None:
