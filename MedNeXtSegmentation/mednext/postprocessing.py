@@ -117,9 +117,9 @@ class _Neighbours:
     """Which voxels of a prediction each label depends on, along one axis with this matrix of weights."""
 
     def __init__(self, weights: Tensor) -> None:
-        used = weights != 0
-        self._first = used.int().argmax(dim=1).tolist()
-        self._stop = (used.shape[1] - used.flip(1).int().argmax(dim=1)).tolist()
+        used = weights.cpu().numpy() != 0
+        self._first = used.argmax(axis=1).tolist()
+        self._stop = (used.shape[1] - used[:, ::-1].argmax(axis=1)).tolist()
 
     def known(self, start: int, available: int) -> slice:
         """The labels from `start` on that only depend on voxels before `available`."""

@@ -60,20 +60,19 @@ def axis_weights(length: int, new_length: int, order: int) -> Tensor:
     """
     if length == new_length:
         return torch.eye(length)
-    scale = length / new_length
-    centres = scale * (torch.arange(new_length, dtype=torch.float64) + 0.5) - 0.5
+    centres = length / new_length * (np.arange(new_length) + 0.5) - 0.5
     if order == 3:
-        return torch.from_numpy(_cubic_weights(centres.numpy(), length)).float()
-    weights = torch.zeros(new_length, length, dtype=torch.float64)
-    rows = torch.arange(new_length)
+        return torch.from_numpy(_cubic_weights(centres, length)).float()
+    weights = np.zeros((new_length, length))
+    rows = np.arange(new_length)
     if order == 0:
-        weights[rows, torch.floor(centres + 0.5).long().clamp(0, length - 1)] = 1
+        weights[rows, np.floor(centres + 0.5).astype(int).clip(0, length - 1)] = 1
     else:
-        lower = torch.floor(centres)
+        lower = np.floor(centres)
         fraction = centres - lower
         for index, share in ((lower, 1 - fraction), (lower + 1, fraction)):
-            weights.index_put_((rows, index.long().clamp(0, length - 1)), share, accumulate=True)
-    return weights.float()
+            weights[rows, index.astype(int).clip(0, length - 1)] += share
+    return torch.from_numpy(weights).float()
 
 
 def _cubic_weights(centres: np.ndarray, length: int) -> np.ndarray:

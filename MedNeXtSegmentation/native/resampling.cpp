@@ -5,6 +5,12 @@
 #include "jobs.h"
 #include "threads.h"
 
+namespace {
+
+constexpr int64_t PIECE_OF_LINES = 48;  // that one thread takes at a time: neighbours of a line are used again
+
+}  // namespace
+
 // Resamples one axis of (before, weights.columns, after) to (before, weights.rows, after).
 EXPORTED void mednext_resample(const Kernels* kernels, const Resampling* given, int64_t threads) {
     const ResamplingKernels& chosen = *kernels->resampling;
@@ -13,14 +19,14 @@ EXPORTED void mednext_resample(const Kernels* kernels, const Resampling* given, 
     Resampling job = *given;
     job.weights = weights.band();
     if (last) {
-        in_parallel(job.before, 1, threads,
-                    [&](int64_t begin, int64_t end, int64_t) { chosen.resample_last(job, begin, end); });
+        in_pieces(job.before, PIECE_OF_LINES, threads, 0,
+                  [&](int64_t begin, int64_t end, float*) { chosen.resample_last(job, begin, end); });
         return;
     }
     const int64_t strips = job.before * ((job.after + chosen.strip_width - 1) / chosen.strip_width);
-    in_parallel(strips, 1, threads, [&](int64_t begin, int64_t end, int64_t) {
-        std::vector<float> scratch(job.weights.columns * chosen.strip_width);
-        chosen.resample_strips(job, begin, end, scratch.data());
+    const int64_t scratch = job.weights.columns * chosen.strip_width;
+    in_pieces(strips, 1, threads, scratch, [&](int64_t begin, int64_t end, float* own) {
+        chosen.resample_strips(job, begin, end, own);
     });
 }
 
@@ -31,9 +37,7 @@ EXPORTED int64_t mednext_label(const Kernels* kernels, const Labelling* given, i
     if (rows.widest() > 2 || lines.widest() > 2 || columns.widest() > 2) return 0;
     Labelling job = *given;
     job.rows = rows.band(), job.lines = lines.band(), job.columns = columns.band();
-    in_parallel(job.rows.rows * job.lines.rows, 1, threads, [&](int64_t begin, int64_t end, int64_t) {
-        std::vector<float> scratch(chosen.label_scratch(job));
-        chosen.label(job, begin, end, scratch.data());
-    });
+    in_pieces(job.rows.rows * job.lines.rows, PIECE_OF_LINES, threads, chosen.label_scratch(job),
+              [&](int64_t begin, int64_t end, float* own) { chosen.label(job, begin, end, own); });
     return 1;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -16,4 +17,16 @@ void in_parallel(int64_t count, int64_t grain, int64_t threads, const Work& work
     for (int64_t part = 1; part < parts; ++part) others.emplace_back(work, begin(part), begin(part + 1), part);
     work(begin(0), begin(1), 0);
     for (auto& other : others) other.join();
+}
+
+// Calls work(begin, end, scratch) for pieces of `grain` of [0, count), each by the next thread that is free: on a busy
+// machine none waits for a thread that does not get on.
+template <typename Work>
+void in_pieces(int64_t count, int64_t grain, int64_t threads, int64_t scratch_floats, const Work& work) {
+    std::atomic<int64_t> next{0};
+    in_parallel((count + grain - 1) / grain, 1, threads, [&](int64_t, int64_t, int64_t) {
+        std::vector<float> scratch(scratch_floats);
+        for (int64_t begin = next.fetch_add(grain); begin < count; begin = next.fetch_add(grain))
+            work(begin, std::min(count, begin + grain), scratch.data());
+    });
 }
