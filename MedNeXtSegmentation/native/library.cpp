@@ -4,7 +4,7 @@
 #include "processor.h"
 #include "threads.h"
 
-EXPORTED int64_t mednext_version() { return 1; }
+EXPORTED int64_t mednext_version() { return 2; }
 
 // The best float32 kernels of this processor, or those of this name; null if there are none. All others take them.
 EXPORTED const Kernels* mednext_kernels(const char* name) { return find_kernels(name); }
