@@ -53,15 +53,12 @@ def setting(name: str) -> str:
 def configured(tmp_path_factory):
     """The build folder of a configuration with the stand-in of Slicer's CMake package."""
     cmake = shutil.which("cmake")
-    if cmake is None:
-        pytest.skip("cmake is not installed")
+    if cmake is None or not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("there is no CMake or no C++ compiler on this machine")
     build = tmp_path_factory.mktemp("build")
     options = [f"-DSlicer_DIR={STANDIN}", "-DBUILD_TESTING=ON"]
     if "SLICER_SOURCE" in os.environ:
         options.append(f"-DSLICER_SOURCE={os.environ['SLICER_SOURCE']}")
-    # Nothing is compiled: a machine without a compiler configures it, too.
-    options += [f"-DCMAKE_{language}_COMPILER_FORCED=ON" for language in ("C", "CXX")]
-    options += [f"-DCMAKE_{language}_COMPILER={cmake}" for language in ("C", "CXX")]
     command = [cmake, "-S", str(ROOT), "-B", str(build), *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -127,6 +124,7 @@ def test_the_extension_configures(configured):
 def test_what_is_installed_is_what_the_folder_holds(configured):
     files = [file for file in MODULE.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     present = {file.relative_to(MODULE).as_posix() for file in files} - {"CMakeLists.txt"}
+    present = {name for name in present if not name.startswith(("native/", "mednext/mednext_native."))}
     assert present == {*lines(configured / "scripts.txt"), *lines(configured / "resources.txt")}
 
 
