@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from panel_driving import models, ready, volume, widget  # noqa: F401
 from panel_fixtures import _no_open_question, dialogs, show_panel, slot_errors  # noqa: F401
 
@@ -14,6 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Before torch is imported: on a busy machine two threads wait for each other most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Nor does hypothesis time the examples: another program may have the processor for a while.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def whole(logits: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 @given(st.tuples(sides, sides, sides), st.tuples(sides, sides, sides), st.sets(st.integers(1, 23)))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_labels_written_in_pieces_equal_those_of_the_whole(
     small: tuple[int, int, int], large: tuple[int, int, int], cuts: set[int]
 ) -> None:
