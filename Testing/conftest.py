@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from native_build import native_kernels, native_library_folder  # noqa: F401
 from panel_driving import models, ready, volume, widget  # noqa: F401
 from panel_fixtures import _no_open_question, dialogs, show_panel, slot_errors  # noqa: F401
@@ -19,6 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Before Triton is imported, which torch may do: without a card its kernels are interpreted.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Nor does hypothesis time the examples: another program may have the processor for a while.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 
 @pytest.fixture(scope="session")

@@ -154,7 +154,7 @@ def test_what_the_user_draws_after_a_run_does_not_change_what_undo_puts_back(nod
     assert voxels(node, own, volume).all()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seeds=st.lists(st.integers(0, 9), min_size=6, max_size=6), collapse=st.booleans(), edit=st.booleans())
 def test_foreign_segments_are_identical_after_a_run_an_undo_and_a_redo(scene, seeds, collapse, edit):
     scene.Clear(0)
@@ -288,7 +288,7 @@ def test_on_another_grid_the_nearest_voxels_are_taken(scene):
     assert np.argwhere(found).mean(axis=0) == pytest.approx(2 * np.argwhere(labelmap).mean(axis=0), abs=0.51)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     axes=st.permutations([0, 1, 2]),
     signs=st.tuples(*[st.sampled_from([-1, 1])] * 3),

@@ -114,7 +114,7 @@ class TestSlicersOwnFormat:
             else:
                 assert "SCT^85756007^Tissue" in segment.GetTerminology()
 
-    @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(geometry=geometries(smallest=12, largest=14))
     def test_every_voxel_is_in_its_place(self, scene, tmp_path_factory, geometry):
         path = tmp_path_factory.mktemp("seg") / "kidneys.seg.nrrd"

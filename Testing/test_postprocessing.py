@@ -58,7 +58,7 @@ cuts_of_an_axis = st.sets(st.integers(1, 23)).map(sorted)
 
 
 @given(st.tuples(sides, sides, sides), st.tuples(sides, sides, sides), cuts_of_an_axis, cuts_of_an_axis)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_labels_written_in_pieces_equal_those_of_the_whole(
     small: tuple[int, int, int], large: tuple[int, int, int], cuts: list[int], line_cuts: list[int]
 ) -> None:

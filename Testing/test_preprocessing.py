@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bundles import tiny_model
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mednext.bundle import Channel
@@ -31,7 +31,6 @@ def volume(array: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1
 
 
 @given(masks)
-@settings(deadline=None)
 def test_holes_are_filled_as_by_scipy(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(fill_holes(mask), binary_fill_holes(mask))
 

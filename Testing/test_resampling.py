@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mednext.resampling import along_axis, axis_weights, coarse_axis, resample_image, resampled_shape
 from scipy.ndimage import gaussian_filter
@@ -26,7 +26,6 @@ def test_the_weights_of_every_output_voxel_sum_to_one(length: int, new_length: i
 
 
 @given(sides, sides, st.sampled_from([1, 3]))
-@settings(deadline=None)
 def test_an_axis_is_resampled_as_by_skimage(length: int, new_length: int, order: int) -> None:
     signal = smooth_image((length,))
     expected = resize(

@@ -49,7 +49,7 @@ def test_a_real_ct_has_the_same_voxels_and_place_as_its_file(scene, real_data):
     assert channel.geometry.close_to(read.geometry, 1e-6)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(angles, angles, st.tuples(*[st.floats(0.2, 5)] * 3), st.booleans(), st.permutations(range(3)))
 def test_any_rotation_spacing_axis_order_and_handedness_is_kept(scene, s, r, spacing, flip, order):
     matrix = rotation(s, r) @ np.diag([*spacing, 1.0])

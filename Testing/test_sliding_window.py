@@ -80,7 +80,7 @@ def test_shares_follow_nnunets_gaussian() -> None:
     st.tuples(*[st.integers(2, 16)] * 3),
     st.sampled_from([0.3, 0.5, 1.0]),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_network_that_repeats_its_input_gives_the_image_back(
     shape: tuple[int, int, int], patch: tuple[int, int, int], step: float
 ) -> None:

@@ -56,7 +56,7 @@ def test_an_uncertain_border_all_around_is_several_places_on_it():
         assert shell[k, j, i] > 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from([(1.0, 1.0, 1.0), (0.5, 0.5, 5.0), (3.0, 2.0, 1.0)]))
 def test_places_are_uncertain_apart_and_in_order(seed, spacing):
     grid = Geometry((30, 26, 22), spacing)

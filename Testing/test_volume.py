@@ -139,7 +139,7 @@ def test_a_channel_on_any_other_grid_keeps_its_values_in_space(reference, channe
 
 
 @given(orientations)
-@settings(max_examples=len(ORIENTATIONS), deadline=None)
+@settings(max_examples=len(ORIENTATIONS))
 def test_a_channel_stored_along_other_axes_comes_back_voxel_by_voxel(code):
     stored, grid = reorient_array(noise(OBLIQUE, 1), OBLIQUE, code)
     combined = combine_channels([volume_of(noise(OBLIQUE), OBLIQUE), volume_of(stored, grid)])
