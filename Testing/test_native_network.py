@@ -71,7 +71,7 @@ def test_every_kind_of_network_gives_the_references_logits(options: dict, kernel
     assert relative_difference(NativeMedNeXt(network, kernels), network, image) < tolerance
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(sides=st.tuples(*[st.integers(1, 5).map(lambda n: 16 * n)] * 3), threads=st.integers(1, 3))
 def test_any_shape_and_any_number_of_threads_give_the_references_logits(
     native_kernels: ctypes.CDLL, sides: tuple[int, int, int], threads: int

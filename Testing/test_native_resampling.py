@@ -83,7 +83,7 @@ def interpolated(values: Tensor, weights: Sequence[Tensor]) -> np.ndarray:
 
 
 @given(st.lists(st.integers(1, 5), max_size=3), sides, sides, st.integers(1, 300), st.sampled_from([0, 1, 3]))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_an_axis_is_multiplied_by_its_weights(
     kernels: Kernels, before: list[int], length: int, new_length: int, after: int, order: int
 ) -> None:
@@ -96,7 +96,7 @@ def test_an_axis_is_multiplied_by_its_weights(
 
 
 @given(shapes, shapes, st.sampled_from([None, 0, 1, 2]), st.sampled_from([1, 3]))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_an_image_is_resampled_as_by_torch(
     kernels: Kernels, shape: Shape, wanted: Shape, separate: int | None, order: int
 ) -> None:
@@ -118,7 +118,7 @@ def test_an_image_is_resampled_as_by_torch(
     st.sampled_from([np.uint8, np.uint16]),
     st.sampled_from([None, 0, 2]),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_labels_and_uncertainty_are_those_of_torch(
     kernels: Kernels,
     shape: Shape,
@@ -143,7 +143,7 @@ def test_labels_and_uncertainty_are_those_of_torch(
 
 
 @given(shapes, shapes, st.integers(1, 15), st.integers(0, 19), st.sampled_from(["nnunet_v1", "nnunet_v2"]))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_regions_and_their_uncertainty_are_those_of_torch(
     kernels: Kernels, shape: Shape, wanted: Shape, classes: int, cut: int, pipeline: str
 ) -> None:

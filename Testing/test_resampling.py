@@ -19,7 +19,6 @@ def smooth_image(shape: tuple[int, ...]) -> np.ndarray:
 
 
 @given(sides, sides, st.sampled_from([0, 1, 3]))
-@settings(deadline=None)
 def test_the_weights_of_every_output_voxel_sum_to_one(length: int, new_length: int, order: int) -> None:
     total = axis_weights(length, new_length, order).sum(dim=1)
     torch.testing.assert_close(total, torch.ones(new_length))

@@ -93,7 +93,7 @@ def test_a_network_that_repeats_its_input_gives_the_image_back(
     st.tuples(*[st.integers(4, 16)] * 3),
     st.sampled_from([0.3, 0.5, 0.7, 1.0]),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_blocks_overlap_by_the_row_and_the_line_that_interpolation_needs(
     shape: tuple[int, int, int], patch: tuple[int, int, int], step: float
 ) -> None:
