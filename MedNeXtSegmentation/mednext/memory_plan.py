@@ -16,6 +16,7 @@ from typing import Literal
 
 from .geometry import Geometry, Roi
 from .model import Model, NetworkSpec
+from .native_library import CHANNELS, library_file
 from .tiling import streaming_order, unfinished
 
 MIB = 2**20
@@ -27,6 +28,8 @@ _LABEL = 1
 _PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
 _CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
 _CUDA_CONTEXT = 500 * MIB  # what a process takes of a card beside its tensors, an estimate
+_NATIVE_MAPS = 1 + sum(2.0**level / 8**level for level in range(5))
+_NATIVE_COPIES = 3  # of the weights: the plain network's, and those of the kernels before and after the norm
 _ALLOCATOR = 1.05  # freed blocks that do not fit what comes next
 
 
@@ -81,7 +84,8 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     results = 2 * whole * _LABEL + (2 * whole * _FLOAT if run.uncertainty else 0)
 
     network = _network_bytes(model, run, resampled)
-    weights = run.folds * parameters(model.network) * _FLOAT
+    copies = _NATIVE_COPIES if _is_native(model.network, run.device) else 1
+    weights = run.folds * parameters(model.network) * _FLOAT * copies
     host = _PROCESS + images + model_images + results + weights
     host += max(preprocessing, network.activations + network.sums if run.device != "cuda" else 0)
     host += _CUDA_HOST if run.device == "cuda" else 0
@@ -134,16 +138,23 @@ def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _
 def _activations(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
     """Bytes of one pass through a network.
 
-    Counted in feature maps of the finest level (channels x patch, fp32), where nearly all memory goes, as a
-    function of that level's expansion ratio. Measured for S, B, M, L (kernel 3) and L (kernel 5) with
-    patches of 64 and 96: 16.3 to 20.3 of them with the settings of `allocator` on Linux, which keep freed
-    blocks, and 11.4 to 17.4 without, which is what is alive at the same time. The latter is taken for other
-    systems and for CUDA, unmeasured.
+    Counted in feature maps of the finest level (channels x patch, fp32), where nearly all memory goes. On the
+    native kernels these are the map of each level, and one for the output of a depthwise convolution; all
+    folds share them. On torch it is a function of that level's expansion ratio. Measured for S, B, M, L
+    (kernel 3) and L (kernel 5) with patches of 64 and 96: 16.3 to 20.3 of them with the settings of
+    `allocator` on Linux, which keep freed blocks, and 11.4 to 17.4 without, which is what is alive at the
+    same time. The latter is taken for other systems and for CUDA, unmeasured.
     """
+    if _is_native(network, device):
+        return int(_NATIVE_MAPS * -(-network.channels // CHANNELS) * CHANNELS * patch * _FLOAT)
     ratio = max(network.expansion[0], network.expansion[-1])
     kept = device != "cuda" and sys.platform == "linux"
     maps = 16 + 1.5 * ratio if kept else 3 + 4.5 * ratio
     return int(maps * network.channels * patch * _FLOAT)
+
+
+def _is_native(network: NetworkSpec, device: DeviceKind) -> bool:
+    return device == "cpu" and network.dimensions == 3 and library_file() is not None
 
 
 def _resampled_shape(grid: Geometry, model: Model) -> tuple[int, int, int]:

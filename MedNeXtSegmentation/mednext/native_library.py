@@ -78,7 +78,7 @@ class Kernels:
 @cache
 def native_library() -> ctypes.CDLL | None:
     """The library, or None where it is not there, does not load, or does not know this processor."""
-    path = _find()
+    path = library_file()
     return None if path is None else load_library(path)
 
 
@@ -97,8 +97,8 @@ def load_library(path: Path) -> ctypes.CDLL | None:
     return library
 
 
-def _find() -> Path | None:
-    """Beside this file in an installed wheel; in the extension one folder up."""
+def library_file() -> Path | None:
+    """Where the library is: beside this file, in a build tree of the extension one folder up."""
     chosen = os.environ.get(_FOLDER_VARIABLE)
     if chosen == "off":
         return None

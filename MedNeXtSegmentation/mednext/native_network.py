@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ class NativeMedNeXt(nn.Module):
         shape = image.shape[1], image.shape[2], image.shape[3]
         if self._activations is None or self._activations.shape != shape:
             self._activations = None  # the old ones go before the new ones come
-            self._activations = _Activations(shape, self._widths, self._dtype)
+            self._activations = _activations_for(shape, tuple(self._widths), self._dtype)
         levels, normed, threads = self._activations.levels, self._activations.normed, torch.get_num_threads()
         planes = image.float().contiguous()
         size = (planes[0].numel(), self._in_channels, self._widths[0])
@@ -110,6 +111,17 @@ class _Activations:
             for level, width in enumerate(widths)
         ]
         self.normed = torch.empty(max(level.numel() for level in self.levels), dtype=dtype)
+
+
+def _activations_for(shape: Shape, widths: tuple[int, ...], dtype: torch.dtype) -> _Activations:
+    """The folds of a model run one after the other: they share them, and the last one takes them along."""
+    found = _in_use.get((shape, widths, dtype))
+    if found is None:
+        found = _in_use[shape, widths, dtype] = _Activations(shape, widths, dtype)
+    return found
+
+
+_in_use: WeakValueDictionary[tuple[Shape, tuple[int, ...], torch.dtype], _Activations] = WeakValueDictionary()
 
 
 class _Block:
