@@ -56,39 +56,58 @@ def preprocess_by_nnunet(volume: Volume, model: Model) -> tuple[np.ndarray, dict
     return image, properties
 
 
-def segment_by_nnunet(volume: Volume, bundle: Bundle, mirroring: bool, patcher: MonkeyPatch) -> Verdict:
-    """Preprocess, predict and export with nnU-Net's own code, on the CPU and with fp32 sums.
+class Judge:
+    """nnU-Net's predictor with the networks of a bundle, on the CPU and with fp32 sums.
 
-    `volume` must be in the model's orientation: nnU-Net takes axes as they are stored.
+    Images must be in the model's orientation: nnU-Net takes axes as they are stored.
     """
-    model = bundle.model
-    patcher.setattr(prediction, "torch", _Fp32Torch())
-    patcher.setattr(prediction, "compute_gaussian", partial(prediction.compute_gaussian, dtype=torch.float32))
-    plans = PlansManager(_plans(model))
-    configuration = plans.get_configuration("3d_fullres")
-    predictor = prediction.nnUNetPredictor(
-        tile_step_size=model.step,
-        use_mirroring=mirroring,
-        perform_everything_on_device=False,
-        device=torch.device("cpu"),
-        allow_tqdm=False,
-    )
-    networks = [bundle.network(fold.index) for fold in model.folds]
-    predictor.manual_initialization(
-        networks[0],
-        plans,
-        configuration,
-        [{name: value.clone() for name, value in network.state_dict().items()} for network in networks],
-        _dataset(model),
-        "nnUNetTrainer",
-        model.mirror_axes,
-    )
-    image, properties = preprocess_by_nnunet(volume, model)
-    logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(image))
-    labels = convert_predicted_logits_to_segmentation_with_correct_shape(
-        logits, plans, configuration, predictor.label_manager, properties, num_threads_torch=1
-    )
-    return Verdict(image, labels)
+
+    def __init__(self, bundle: Bundle, mirroring: bool, patcher: MonkeyPatch) -> None:
+        model = bundle.model
+        patcher.setattr(prediction, "torch", _Fp32Torch())
+        gaussian = partial(prediction.compute_gaussian, dtype=torch.float32)
+        patcher.setattr(prediction, "compute_gaussian", gaussian)
+        self._plans = PlansManager(_plans(model))
+        self._configuration = self._plans.get_configuration("3d_fullres")
+        self._predictor = prediction.nnUNetPredictor(
+            tile_step_size=model.step,
+            use_mirroring=mirroring,
+            perform_everything_on_device=False,
+            device=torch.device("cpu"),
+            allow_tqdm=False,
+        )
+        networks = [bundle.network(fold.index) for fold in model.folds]
+        self._predictor.manual_initialization(
+            networks[0],
+            self._plans,
+            self._configuration,
+            [{name: value.clone() for name, value in network.state_dict().items()} for network in networks],
+            _dataset(model),
+            "nnUNetTrainer",
+            model.mirror_axes,
+        )
+
+    def logits(self, image: np.ndarray) -> torch.Tensor:
+        """Logits `(classes, Z, Y, X)` of a preprocessed image `(C, Z, Y, X)`."""
+        return self._predictor.predict_logits_from_preprocessed_data(torch.from_numpy(image))
+
+    def labels(self, logits: torch.Tensor, properties: dict[str, Any]) -> np.ndarray:
+        """Labels `(Z, Y, X)` on the grid of the image before preprocessing."""
+        return convert_predicted_logits_to_segmentation_with_correct_shape(
+            logits,
+            self._plans,
+            self._configuration,
+            self._predictor.label_manager,
+            properties,
+            num_threads_torch=1,
+        )
+
+
+def segment_by_nnunet(volume: Volume, bundle: Bundle, mirroring: bool, patcher: MonkeyPatch) -> Verdict:
+    """Preprocess, predict and export with nnU-Net's own code; `volume` is in the model's orientation."""
+    judge = Judge(bundle, mirroring, patcher)
+    image, properties = preprocess_by_nnunet(volume, bundle.model)
+    return Verdict(image, judge.labels(judge.logits(image), properties))
 
 
 def _plans(model: Model) -> dict[str, Any]:

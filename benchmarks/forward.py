@@ -1,24 +1,49 @@
-"""Forward pass of MedNeXt-S: MONAI's network and ours, fp32, batch 1, 14 classes."""
+"""The forward pass of one patch on the CPU: peers, the reference and ours, interleaved in one process."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
-from mednext.network import MedNeXt
+from mednext.allocator import give_memory_back
 
-from .interleaved import median_seconds, ratio_table
+from .candidates import CLASSES, REFERENCE, Forward, Size, forwards
+from .children import megabytes_of
+from .interleaved import median_seconds
+
+HEADER = "| | seconds | times the reference | difference | peak MiB |\n|---|---|---|---|---|"
 
 
-def measure(side: int, rounds: int) -> str:
-    """A table for a cube of `side` voxels."""
-    from monai.networks.nets.mednext import create_mednext
+@torch.inference_mode()
+def measure(size: Size, side: int, rounds: int, compiled: bool) -> str:
+    """A table for a cube of `side` voxels; with `compiled` also torch.compile, where there is a compiler."""
+    image = torch.randn(1, 1, side, side, side, generator=torch.Generator().manual_seed(0))
+    made = {name: make() for name, make in forwards(size, compiled).items()}
+    differences = _differences(made, image)
+    seconds = median_seconds({name: partial(run, image) for name, run in made.items()}, rounds)
+    memory = {name: _peak_mib(name, size, side) for name in made}
+    del made
+    give_memory_back()
+    title = f"### MedNeXt-{size}, {side}³, {CLASSES} classes, {rounds} rounds"
+    rows = [_row(name, seconds, differences[name], memory[name]) for name in seconds]
+    return "\n".join([title, "", HEADER, *rows])
 
-    image = torch.randn(1, 1, side, side, side)
-    networks = {
-        "MONAI": create_mednext("S", spatial_dims=3, in_channels=1, out_channels=14, kernel_size=3).eval(),
-        "mednext.network": MedNeXt.variant("S", in_channels=1, num_classes=14).eval(),
-    }
-    with torch.inference_mode():
-        seconds = median_seconds({name: partial(net, image) for name, net in networks.items()}, rounds)
-    return ratio_table(f"Forward, MedNeXt-S k3, {side}³", seconds, "MONAI")
+
+def _differences(made: Mapping[str, Forward], image: torch.Tensor) -> dict[str, float | None]:
+    """The largest, of the reference's largest logit; None for another network than the reference's."""
+    expected = made[REFERENCE](image)
+    scale = float(expected.abs().max())
+    found = {name: float((run(image) - expected).abs().max()) / scale for name, run in made.items()}
+    return {name: value if value < 0.1 else None for name, value in found.items()}
+
+
+def _peak_mib(name: str, size: Size, side: int) -> float:
+    return megabytes_of("benchmarks.forward_memory", name, f"{size.variant}{size.kernel}", str(side))
+
+
+def _row(name: str, seconds: Mapping[str, float], difference: float | None, mib: float) -> str:
+    told = "another network" if difference is None else f"{difference:.0e}" if difference else "0"
+    return (
+        f"| {name} | {seconds[name]:.2f} | {seconds[REFERENCE] / seconds[name]:.2f} | {told} | {mib:,.0f} |"
+    )

@@ -1,0 +1,62 @@
+"""Processes of their own: for peaks of memory, which never fall within one, and for what a start takes."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from mednext.allocator import tuned_environment
+
+
+def present_mib() -> float:
+    """What this process has in memory now, in MiB; on other systems than Linux, its peak until now."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return peak_mib()
+    return _kib(status, "VmRSS:") / 2**10
+
+
+def peak_mib() -> float:
+    """The peak of this process in MiB (macOS counts in bytes)."""
+    import resource  # not on Windows
+
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage tells begins with the peak of the parent
+        return _kib(status, "VmHWM:") / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def numbers_of(module: str, *arguments: str) -> list[float]:
+    """The numbers that `python -m module` prints in its last line, in a process with a tuned allocator."""
+    finished = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env=tuned_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return [float(word) for word in finished.stdout.splitlines()[-1].split()]
+
+
+def megabytes_of(module: str, *arguments: str) -> float:
+    """The one number that `python -m module` prints."""
+    return numbers_of(module, *arguments)[0]
+
+
+def median_seconds_of(command: Sequence[str], rounds: int) -> float:
+    """Median seconds from the start of a command to its end."""
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _kib(status: Path, name: str) -> int:
+    lines = status.read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])

@@ -1,0 +1,179 @@
+"""A whole scan: nnU-Net v2's predictor and our pipeline, with the same network, volume and step.
+
+Both begin with the image in memory and end with labels on its grid, without mirroring; networks are loaded
+before. nnU-Net's sums are in fp32, as in Testing/nnunet_v2_judge.py, since its own in fp16 move labels.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from mednext.bundle import Bundle, load_bundle, write_bundle
+from mednext.geometry import Geometry
+from mednext.labels import Label
+from mednext.loaded_networks import LoadedNetworks
+from mednext.model import Channel, NetworkSpec
+from mednext.network import VARIANTS
+from mednext.pipeline import Progress, segment
+from mednext.postprocessing import LabelWriter
+from mednext.volume import Volume
+
+from .candidates import CLASSES, Size
+from .page import ROOT
+
+STAGES = ("preprocessing", "network", "postprocessing")
+RAS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
+SPACING = (0.8, 0.8, 1.5)  # mm along x, y, z; the model's is 1 mm
+NNUNET, OURS, HALF = "nnU-Net v2", "ours, float32", "ours, bfloat16"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Labels `(Z, Y, X)`, seconds of each stage, and the formulation of the network."""
+
+    labels: np.ndarray
+    seconds: dict[str, float]
+    formulation: str = "torch"
+
+
+def measure(size: Size, voxels: tuple[int, int, int], patch_side: int, rounds: int) -> str:
+    """A table for a scan of `voxels` along x, y, z."""
+    volume = _volume(voxels)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = _bundle(Path(folder) / "model", size, patch_side)
+        ways = _ways(volume, bundle)
+        seen: dict[str, list[Result]] = {name: [] for name in ways}
+        for _ in range(rounds):
+            for name, way in ways.items():
+                seen[name].append(way())
+    return _table(size, voxels, patch_side, rounds, seen)
+
+
+def _ways(volume: Volume, bundle: Bundle) -> dict[str, Callable[[], Result]]:
+    """What is measured; ours has chosen its formulation before."""
+    ways: dict[str, Callable[[], Result]] = {NNUNET: lambda: _by_nnunet(volume, bundle)}
+    small = _volume((16, 16, 16))
+    for name in (OURS, HALF):
+        precision, networks = name.split()[1], LoadedNetworks()
+        _by_us(small, bundle, precision, networks)
+        ways[name] = lambda precision=precision, networks=networks: _by_us(  # type: ignore[misc]
+            volume, bundle, precision, networks
+        )
+    return ways
+
+
+def _by_nnunet(volume: Volume, bundle: Bundle) -> Result:
+    sys.path.insert(0, str(ROOT / "Testing"))
+    import nnunet_v2_judge as judge
+    from pytest import MonkeyPatch
+
+    with MonkeyPatch.context() as patcher:
+        peer = judge.Judge(bundle, False, patcher)
+        times = [time.perf_counter()]
+        image, properties = judge.preprocess_by_nnunet(volume, bundle.model)
+        times.append(time.perf_counter())
+        logits = peer.logits(image)
+        times.append(time.perf_counter())
+        labels = peer.labels(logits, properties)
+        times.append(time.perf_counter())
+    return Result(labels, dict(zip(STAGES, np.diff(times).tolist(), strict=True)))
+
+
+def _by_us(volume: Volume, bundle: Bundle, precision: str, networks: LoadedNetworks) -> Result:
+    began: dict[str, float] = {}
+
+    def report(progress: Progress) -> None:
+        began.setdefault(progress.stage, time.perf_counter())
+
+    with _timed(LabelWriter, "add") as writing:
+        found = segment(volume, bundle, device="cpu", precision=precision, progress=report, networks=networks)
+    end = time.perf_counter()
+    rows = sum(writing)  # labels are written row by row, while the network goes on
+    seconds = {
+        "preprocessing": began["network"] - began["preprocessing"],
+        "network": began["postprocessing"] - began["network"] - rows,
+        "postprocessing": end - began["postprocessing"] + rows,
+    }
+    return Result(found.labelmap, seconds, found.provenance["formulation"])
+
+
+@contextmanager
+def _timed(owner: type, method: str) -> Iterator[list[float]]:
+    """The seconds of every call of a method within the block."""
+    seconds: list[float] = []
+    original = getattr(owner, method)
+
+    def call(*arguments: object) -> object:
+        started = time.perf_counter()
+        try:
+            return original(*arguments)
+        finally:
+            seconds.append(time.perf_counter() - started)
+
+    with patch.object(owner, method, call):
+        yield seconds
+
+
+def _table(
+    size: Size, voxels: Sequence[int], patch_side: int, rounds: int, seen: dict[str, list[Result]]
+) -> str:
+    sides = "×".join(map(str, voxels))
+    lines = [
+        f"### MedNeXt-{size}, {sides} voxels of {'×'.join(map(str, SPACING))} mm at 1 mm, patch "
+        f"{patch_side}³, {CLASSES} classes, medians of {rounds} rounds",
+        "",
+        f"| | {' s | '.join(STAGES)} s | all s | times nnU-Net | labels equal |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    expected = seen[NNUNET][0].labels
+    wholes = {name: _median(sum(r.seconds.values()) for r in results) for name, results in seen.items()}
+    for name, results in seen.items():
+        parts = " | ".join(f"{_median(r.seconds[stage] for r in results):.2f}" for stage in STAGES)
+        equal = 100 * float((results[0].labels == expected).mean())
+        told = f"{name} ({results[0].formulation})"
+        times = wholes[NNUNET] / wholes[name]
+        lines.append(f"| {told} | {parts} | {wholes[name]:.2f} | {times:.2f} | {equal:.3f} % |")
+    return "\n".join(lines)
+
+
+def _median(values: Iterator[float]) -> float:
+    return statistics.median(list(values))
+
+
+def _volume(voxels: tuple[int, int, int]) -> Volume:
+    """Random tissue that varies over eight voxels or so, in HU."""
+    shape = voxels[::-1]
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, 1, *(max(2, side // 8) for side in shape), generator=generator)
+    array = torch.nn.functional.interpolate(coarse, shape, mode="trilinear")[0] * 300
+    return Volume(array.numpy(), Geometry(voxels, SPACING, direction=RAS))
+
+
+def _bundle(folder: Path, size: Size, patch_side: int) -> Bundle:
+    """Random weights."""
+    ratios = VARIANTS[size.variant]
+    network = NetworkSpec(size.variant, 1, CLASSES, size.kernel, ratios.expansion, ratios.blocks)
+    torch.manual_seed(0)
+    weights = network.build().state_dict()
+    model = replace(
+        load_bundle("hippocampus").model,
+        name=folder.name,
+        network=network,
+        channels=(Channel("CT", "CT", "ct", mean=0.0, std=150.0, lower=-400.0, upper=400.0),),
+        labels=tuple(Label(value, f"label {value}", (255, 0, 0)) for value in range(1, CLASSES)),
+        patch=(patch_side,) * 3,
+        mirror_axes=(),
+        field_of_view=None,
+        accuracy=None,
+    )
+    return write_bundle(folder, model, {0: weights}, half=False)

@@ -1,0 +1,91 @@
+"""How time and memory of the pipeline grow with image, classes and folds, with a network that costs nothing.
+
+`python -m benchmarks.growth X Y Z CLASSES FOLDS` prints seconds and MiB beyond what was there before the run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from mednext.bundle import Bundle, load_bundle
+from mednext.geometry import Geometry
+from mednext.labels import Label
+from mednext.model import Fold, Model
+from mednext.pipeline import segment
+from mednext.volume import Volume
+from torch import nn
+
+from .children import numbers_of, peak_mib, present_mib
+
+PATCH = (128, 128, 128)
+SPACING = (0.8, 0.8, 1.5)  # mm along x, y, z; the model's is 1 mm
+BASE = ((192, 192, 128), 14, 1)
+CASES = [
+    ((128, 128, 96), 14, 1),
+    BASE,
+    ((256, 256, 192), 14, 1),
+    ((192, 192, 128), 2, 1),
+    ((192, 192, 128), 56, 1),
+    ((192, 192, 128), 14, 5),
+]
+LARGE = ((512, 512, 400), 14, 1)
+
+Case = tuple[tuple[int, int, int], int, int]
+
+
+class Pointwise(Bundle):
+    """A bundle without weights on disk, whose network is one 1x1x1 convolution."""
+
+    def network(self, fold: int) -> nn.Module:  # type: ignore[override]
+        torch.manual_seed(fold)
+        return nn.Conv3d(1, self.model.network.num_classes, 1).eval()
+
+
+def measure(large: bool) -> str:
+    """A table; with `large` also a whole body's CT."""
+    lines = [
+        "| voxels | classes | folds | seconds | peak MiB | of it image and labels |",
+        "|---|---|---|---|---|---|",
+    ]
+    cases: Sequence[Case] = [*CASES, LARGE] if large else CASES
+    for size, classes, folds in cases:
+        seconds, mib = numbers_of(__name__, *map(str, (*size, classes, folds)))
+        least = 5 * np.prod(size) / 2**20  # float32 and uint8
+        sides = "×".join(map(str, size))
+        lines.append(f"| {sides} | {classes} | {folds} | {seconds:.1f} | {mib:,.0f} | {least:,.0f} |")
+    return "\n".join(lines)
+
+
+def main(size: tuple[int, int, int], classes: int, folds: int) -> None:
+    """Measure one case and print."""
+    array = np.random.default_rng(0).standard_normal((1, *size[::-1]), np.float32)
+    volume = Volume(array, Geometry(size, SPACING))
+    bundle = Pointwise(Path(), _model(classes, folds))
+    before = present_mib() - array.nbytes / 2**20
+    started = time.perf_counter()
+    segment(volume, bundle, device="cpu")
+    sys.stdout.write(f"{time.perf_counter() - started} {peak_mib() - before}\n")
+
+
+def _model(classes: int, folds: int) -> Model:
+    model = load_bundle("hippocampus").model
+    return replace(
+        model,
+        network=replace(model.network, num_classes=classes),
+        labels=tuple(Label(value, f"label {value}", (255, 0, 0)) for value in range(1, classes)),
+        folds=tuple(Fold(index, f"fold_{index}.safetensors", f"{index:064}") for index in range(folds)),
+        patch=PATCH,
+        mirror_axes=(),
+        field_of_view=None,
+    )
+
+
+if __name__ == "__main__":
+    *sides, classes, folds = map(int, sys.argv[1:])
+    main((sides[0], sides[1], sides[2]), classes, folds)

@@ -1,0 +1,75 @@
+"""From a start to the first tile and to the result, cold and warm; and what comes before any image."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+
+import numpy as np
+from mednext import protocol
+from mednext.geometry import Geometry
+
+from .children import median_seconds_of
+from .page import ROOT
+
+ONE_TILE = (32, 48, 32)  # x, y, z: the default model's patch as an image has it
+CROP = (35, 50, 36)  # a usual crop of its training set
+
+COMMANDS = {
+    "`import mednext`": (["-c", "import mednext"], 0.15),
+    "`mednext --help`": (["-m", "mednext", "--help"], 0.2),
+    "for comparison: Python alone": (["-c", "pass"], None),
+    "for comparison: `import torch`": (["-c", "import torch"], None),
+}
+
+
+def measure(rounds: int) -> str:
+    """A table of medians of processes of their own; disk caches are warm."""
+    lines = ["| | seconds | goal |", "|---|---|---|"]
+    for name, (command, goal) in COMMANDS.items():
+        median_seconds_of(command, 1)
+        lines.append(_line(name, median_seconds_of(command, rounds), goal))
+    runs = [_runs() for _ in range(rounds)]
+    goals = {"cold, one tile: result": 5.0, "warm, one tile: result": 0.5}
+    for name in runs[0]:
+        lines.append(_line(name, statistics.median(run[name] for run in runs), goals.get(name)))
+    return "\n".join(lines)
+
+
+def _line(name: str, seconds: float, goal: float | None) -> str:
+    return f"| {name} | {seconds:.2f} | {f'< {goal:g}' if goal else ''} |"
+
+
+def _runs() -> dict[str, float]:
+    """Seconds to the first tile and to the result, of a new worker and of the same one again."""
+    sys.path.insert(0, str(ROOT / "MedNeXtSegmentation"))
+    from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
+
+    client = WorkerClient()
+    try:
+        seen: dict[str, float] = {}
+        for name, size in (
+            ("cold, one tile", ONE_TILE),
+            ("warm, one tile", ONE_TILE),
+            ("warm, a crop", CROP),
+        ):
+            first, result = _run(client, size)
+            seen |= {f"{name}: first tile": first, f"{name}: result": result}
+        return seen
+    finally:
+        client.shutdown()
+
+
+def _run(client: object, size: tuple[int, int, int]) -> tuple[float, float]:
+    array = np.random.default_rng(0).normal(1000, 200, size=size[::-1]).astype(np.float32)
+    channel = protocol.Channel("T1", array, Geometry(size, (1.0, 1.0, 1.0)))
+    first: list[float] = []
+
+    def heard(event: protocol.Message) -> None:
+        if event["stage"] == "network" and event["done"]:
+            first.append(time.perf_counter() - started)
+
+    started = time.perf_counter()
+    client.start([channel], protocol.Options("hippocampus", device="cpu")).wait(heard)  # type: ignore[attr-defined]
+    return first[0], time.perf_counter() - started
