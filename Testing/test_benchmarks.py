@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+
 from benchmarks.__main__ import _parts
 from benchmarks.candidates import REFERENCE, Size, forwards
 from benchmarks.page import PAGE, write_block

@@ -80,7 +80,7 @@ def forwards(size: Size, compiled: bool) -> dict[str, Callable[[], Forward]]:
 
 def _compiled(network: MedNeXt) -> Forward:
     copy = deepcopy(network).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    compiled = torch.compile(copy)
+    compiled = torch.compile(copy, dynamic=False)  # else its second shape fails within Inductor
     return lambda x: compiled(x.contiguous(memory_format=torch.channels_last_3d))
 
 

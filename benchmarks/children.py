@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -47,14 +48,20 @@ def megabytes_of(module: str, *arguments: str) -> float:
     return numbers_of(module, *arguments)[0]
 
 
-def median_seconds_of(command: Sequence[str], rounds: int) -> float:
-    """Median seconds from the start of a command to its end."""
-    seconds = []
+def median_seconds_of(command: Sequence[str], rounds: int) -> tuple[float, float]:
+    """Median seconds from the start of a command to its end, and of its processor time."""
+    seconds, processor = [], []
     for _ in range(rounds):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True)
+        before, started = os.times(), time.perf_counter()
+        subprocess.run(
+            [sys.executable, *command], stdout=subprocess.DEVNULL, env=tuned_environment(), check=True
+        )
         seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+        after = os.times()
+        processor.append(
+            after.children_user - before.children_user + after.children_system - before.children_system
+        )
+    return statistics.median(seconds), statistics.median(processor)
 
 
 def _kib(status: Path, name: str) -> int:

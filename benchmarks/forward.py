@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from subprocess import CalledProcessError
 
 import torch
 from mednext.allocator import give_memory_back
@@ -21,7 +22,7 @@ def measure(size: Size, side: int, rounds: int, compiled: bool) -> str:
     image = torch.randn(1, 1, side, side, side, generator=torch.Generator().manual_seed(0))
     made = {name: make() for name, make in forwards(size, compiled).items()}
     differences = _differences(made, image)
-    seconds = median_seconds({name: partial(run, image) for name, run in made.items()}, rounds)
+    seconds = median_seconds({name: partial(run, image) for name, run in made.items()}, rounds, warm=True)
     memory = {name: _peak_mib(name, size, side) for name in made}
     del made
     give_memory_back()
@@ -38,12 +39,16 @@ def _differences(made: Mapping[str, Forward], image: torch.Tensor) -> dict[str, 
     return {name: value if value < 0.1 else None for name, value in found.items()}
 
 
-def _peak_mib(name: str, size: Size, side: int) -> float:
-    return megabytes_of("benchmarks.forward_memory", name, f"{size.variant}{size.kernel}", str(side))
+def _peak_mib(name: str, size: Size, side: int) -> float | None:
+    """None where a process of its own failed: the seconds of all the others are not lost for that."""
+    try:
+        return megabytes_of("benchmarks.forward_memory", name, f"{size.variant}{size.kernel}", str(side))
+    except CalledProcessError:
+        return None
 
 
-def _row(name: str, seconds: Mapping[str, float], difference: float | None, mib: float) -> str:
+def _row(name: str, seconds: Mapping[str, float], difference: float | None, mib: float | None) -> str:
     told = "another network" if difference is None else f"{difference:.0e}" if difference else "0"
-    return (
-        f"| {name} | {seconds[name]:.2f} | {seconds[REFERENCE] / seconds[name]:.2f} | {told} | {mib:,.0f} |"
-    )
+    ratio = seconds[REFERENCE] / seconds[name]
+    memory = "not measured" if mib is None else f"{mib:,.0f}"
+    return f"| {name} | {seconds[name]:.2f} | {ratio:.2f} | {told} | {memory} |"

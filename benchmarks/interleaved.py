@@ -7,9 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def median_seconds(candidates: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each candidate over `rounds`, after one call of each that is not counted."""
-    for candidate in candidates.values():
+def median_seconds(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, warm: bool = False
+) -> dict[str, float]:
+    """Median seconds of each candidate over `rounds`, after one call of each that is not counted.
+
+    `warm` says that all of them have been called before.
+    """
+    for candidate in () if warm else candidates.values():
         candidate()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):

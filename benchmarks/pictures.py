@@ -8,15 +8,15 @@ from pathlib import Path
 from .page import PAGE, ROOT
 
 PICTURE = ROOT / "Resources" / "Screenshots" / "performance.png"
-SHOWN = (
-    "MONAI",
-    "reference",
-    "torch.compile, channels-last",
-    "lean",
-    "OpenVINO fp32",
-    "native fp32",
-    "native bf16",
-)
+COLORS = {  # peers grey, ours blue
+    "MONAI": "#d0d0d0",
+    "reference": "#9a9a9a",
+    "torch.compile, channels-last": "#b5b5b5",
+    "OpenVINO fp32": "#777777",
+    "lean": "#9ecae1",
+    "native fp32": "#3182bd",
+    "native bf16": "#08306b",
+}
 
 _TABLE = re.compile(r"^### (MedNeXt-\S+ k\d), (\d+)³.*\n\n((?:\|.*\n)+)", re.MULTILINE)
 
@@ -29,14 +29,13 @@ def draw(page: Path = PAGE, picture: Path = PICTURE) -> None:
     from matplotlib import pyplot as plt
 
     tables = _ratios(page.read_text(encoding="utf-8"))
-    names = [name for name in SHOWN if any(name in ratios for ratios in tables.values())]
+    names = [name for name in COLORS if any(name in ratios for ratios in tables.values())]
     figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
     width = 0.8 / len(names)
     for number, name in enumerate(names):
         places = [group + (number - (len(names) - 1) / 2) * width for group in range(len(tables))]
         heights = [ratios.get(name, 0.0) for ratios in tables.values()]
-        ours = name.startswith(("lean", "native"))
-        bars = axes.bar(places, heights, width, label=name, color=_color(number, ours))
+        bars = axes.bar(places, heights, width, label=name, color=COLORS[name])
         axes.bar_label(bars, [f"{height:.1f}" if height else "" for height in heights], fontsize=6)
     axes.set_xticks(range(len(tables)), list(tables))
     axes.set_ylabel("times as fast as the reference")
@@ -55,8 +54,3 @@ def _ratios(text: str) -> dict[str, dict[str, float]]:
         if len(rows[0]) == 5:  # name, seconds, ratio, difference, memory
             found[f"{network.removeprefix('MedNeXt-')}, {side}³"] = {row[0]: float(row[2]) for row in rows}
     return found
-
-
-def _color(number: int, ours: bool) -> str:
-    greys, blues = ("#bbbbbb", "#888888", "#a6a6a6", "#cccccc", "#999999"), ("#9ecae1", "#3182bd", "#08519c")
-    return blues[number % len(blues)] if ours else greys[number % len(greys)]
