@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,11 @@ def uncertain_places(uncertainty: np.ndarray, geometry: Geometry, most: int = MO
     while len(places) < most and around.size and around.max() > smallest:
         index = np.unravel_index(int(around.argmax()), around.shape)
         voxel = _worst_voxel(uncertainty, _window(index, cell, uncertainty.shape), limit)
-        places.append(Place(_position(voxel, geometry), float(around[index]) * geometry.voxel_volume_ml))
+        place = Place(_position(voxel, geometry), float(around[index]) * geometry.voxel_volume_ml)
         around[index] = 0
+        if any(math.dist(place.position, other.position) < APART_MM for other in places):
+            continue  # the cell was far enough, but not the worst voxel around it
+        places.append(place)
         around[_near(voxel, around.shape, cell, geometry)] = 0
     return places
 
