@@ -87,10 +87,10 @@ def _folder_of(package: str) -> str | None:
 
 
 def _import_error(module: str) -> str | None:
-    """Why a module cannot be imported; a broken package raises whatever it likes."""
+    """Why a module cannot be imported; None if it can."""
     try:
         importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  # boundary: a broken package raises whatever it likes
         sys.stderr.write(traceback.format_exc())
         return f"{type(error).__name__}: {error}"
     return None
@@ -115,7 +115,7 @@ def _look_at_torch(facts: Facts) -> None:
         elif found.mps:
             facts.devices = [Card(f"Apple {platform.machine()} (MPS)")]
         _compute(torch, "cuda" if found.cuda else "mps" if found.mps else "cpu")
-    except Exception as error:  # noqa: BLE001  # half a PyTorch raises whatever it likes
+    except Exception as error:  # noqa: BLE001  # boundary: half a PyTorch raises whatever it likes
         sys.stderr.write(traceback.format_exc())
         found.trial_error = f"{type(error).__name__}: {error}"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,19 +206,19 @@ def _write(
 
 def _move_all(moves: Mapping[Path, Path]) -> None:
     """Rename each file into its folder; all or none."""
-    done: list[Path] = []
-    try:
+    with ExitStack() as undo:
         for file, folder in moves.items():
             target = folder / file.name
             if target.exists():
                 raise OutputError(f"{target} is there already: try again.")
             file.rename(target)
-            done.append(target)
-    except BaseException:
-        for target in done:
-            with suppress(OSError):
-                target.unlink()
-        raise
+            undo.callback(_remove, target)
+        undo.pop_all()
+
+
+def _remove(file: Path) -> None:
+    with suppress(OSError):
+        file.unlink()
 
 
 def _narrow(labelmap: np.ndarray) -> np.ndarray:
