@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mednext.allocator import tuned_environment
+from mednext.allocator import give_memory_back, tuned_environment
 
 
 def present_mib() -> float:
@@ -19,6 +19,13 @@ def present_mib() -> float:
     if not status.exists():
         return peak_mib()
     return _kib(status, "VmRSS:") / 2**10
+
+
+def forget_peak() -> None:
+    """Give freed memory back and, on Linux, let the peak begin anew."""
+    give_memory_back()
+    if Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_mib() -> float:
