@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,15 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set MEDNEXT_DATA to run this test")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Whatever ran before in this process: which files that are differs from run to run."""
+    random.seed(0)
+    torch = sys.modules.get("torch")  # most tests need none
+    if torch is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture

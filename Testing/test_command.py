@@ -71,7 +71,7 @@ def test_cancelling_ends_the_process_and_keeps_what_has_arrived(start, packed, s
     data = packed.read_bytes()
     url = server.answer("/tiny.zip", stall_after(data, 65536))
     run = start("models", "install", url, "--sha256", hashlib.sha256(data).hexdigest())
-    while not run.poll():
+    while not any(event["done"] for event in run.poll()):
         time.sleep(0.05)
     run.cancel()
     with pytest.raises(Cancelled):
