@@ -17,9 +17,7 @@ import pytest
 MODULE = Path(__file__).parents[1] / "MedNeXtSegmentation" / "MedNeXtSegmentation.py"
 PATIENCE_S = 200
 LARGE = (96, 96, 96)
-FELT_S = (
-    0.2  # what a `standstill` must not take; work on all voxels of a large volume takes several times that
-)
+FELT_S = 0.2  # no `standstill` of the window may take that long
 TRIES = 3  # others may have the caches, or the host of a virtual machine its processor, for a moment
 
 
