@@ -141,6 +141,8 @@ def test_torch_is_left_to_the_pytorch_extension():
 
 def test_the_whole_repository_stays_small_enough_to_clone():
     """The index wants at most 100 MB with the whole history."""
+    if shutil.which("git") is None:
+        pytest.skip("there is no git on this machine")
     result = subprocess.run(
         ["git", "count-objects", "-v"], cwd=ROOT, capture_output=True, text=True, check=False
     )
