@@ -12,6 +12,7 @@ from http_server import Server, serve, stall_after
 from mednext import archive
 from mednext.errors import AlreadyInstalledError, Cancelled, EngineProcessError
 from mednext.processes import is_running
+from python_programs import write_python_program
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows starts no scripts as programs")
 
@@ -81,9 +82,7 @@ def test_cancelling_ends_the_process_and_keeps_what_has_arrived(start, packed, s
 
 @posix
 def test_a_process_that_ends_without_an_answer_is_explained(start, monkeypatch, tmp_path):
-    launcher = tmp_path / "PythonSlicer"
-    launcher.write_text(f"#!{sys.executable}\nimport os; print('noise'); os._exit(7)\n")
-    launcher.chmod(0o755)
+    write_python_program(tmp_path / "PythonSlicer", "import os; print('noise'); os._exit(7)\n")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(EngineProcessError, match="exit code 7"):
         start("models", "list").wait()
@@ -91,13 +90,13 @@ def test_a_process_that_ends_without_an_answer_is_explained(start, monkeypatch, 
 
 @posix
 def test_a_process_that_does_not_listen_is_ended_before_two_seconds(command, start, monkeypatch, tmp_path):
-    launcher, pid_file = tmp_path / "PythonSlicer", tmp_path / "pid"
-    launcher.write_text(
-        f"#!{sys.executable}\nimport os, time, pathlib\n"
+    pid_file = tmp_path / "pid"
+    write_python_program(
+        tmp_path / "PythonSlicer",
+        "import os, time, pathlib\n"
         f"pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\n"
-        'print(\'{"stage": "x", "done": 0, "total": 1}\', flush=True)\ntime.sleep(3600)\n'
+        'print(\'{"stage": "x", "done": 0, "total": 1}\', flush=True)\ntime.sleep(600)\n',
     )
-    launcher.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     run = start("models", "list")
     while not run.poll():

@@ -100,7 +100,7 @@ def test_half_a_torch_is_noticed(python, files):
 
 def test_a_torch_that_hangs_is_ended_and_told(tmp_path):
     python = make_slicer_python(tmp_path / "Slicer", without=[".*"])  # it comes to torch at once
-    python.add("torch", "2.9.0", torch_that("import time; time.sleep(3600)"))
+    python.add("torch", "2.9.0", torch_that("import time; time.sleep(600)"))
     result = look(python, patience_s=5.0)
     assert result.exit_code is None
     assert "did not come to an end" in of_torch(result).text

@@ -20,6 +20,7 @@ from mednext.protocol import Options
 from MedNeXtSegmentationLib.engine import run_folder, worker_client
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
 from MedNeXtSegmentationLib.engine.worker_process import find_python
+from python_programs import write_python_program
 from worker_dialogue import channel, environment, stages
 
 SLOW = (96, 96, 96)  # for `fine`: 8 mirrored copies of thousands of tiles, on any machine more than enough
@@ -201,10 +202,7 @@ def test_a_hung_worker_is_found_by_its_silence(client, tiny, fine, monkeypatch):
 
 def python_that_runs(tmp_path: Path, program: str) -> str:
     """A program in the place of Python: it ignores what it is asked to run."""
-    executable = tmp_path / "python"
-    executable.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{program}\n")
-    executable.chmod(0o755)
-    return str(executable)
+    return str(write_python_program(tmp_path / "python", f"import os, signal, sys, time\n{program}\n"))
 
 
 @posix
@@ -216,9 +214,9 @@ def python_that_runs(tmp_path: Path, program: str) -> str:
         ("os.kill(os.getpid(), signal.SIGKILL)", "exit code -9.*memory"),
         ("sys.exit(0)", "without an answer"),
         ("print('Welcome to the cluster')", "Welcome to the cluster"),
-        ("os.close(1); time.sleep(3600)", "without an answer"),
-        ("""print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(3600)""", "99.*version 1"),
-        ("time.sleep(3600)", "not been heard of for 1 s"),
+        ("os.close(1); time.sleep(600)", "without an answer"),
+        ("""print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(600)""", "99.*version 1"),
+        ("time.sleep(600)", "not been heard of for 1 s"),
     ],
 )
 def test_a_program_that_is_no_worker_is_explained(tmp_path, program, message):
@@ -318,6 +316,7 @@ CRASH = """
 import json, sys, time
 from mednext.protocol import Options
 from MedNeXtSegmentationLib.engine.worker_client import shared_client
+from python_programs import write_python_program
 from worker_dialogue import channel
 client = shared_client()
 run = client.start([channel((96, 96, 96))], Options(sys.argv[1], "cpu"))
@@ -325,7 +324,7 @@ while all(event["stage"] == "sending" for event in run.poll()):
     assert not run.finished, run.result()
 print(json.dumps({"worker": client._process.pid, "torch": "torch" in sys.modules}), flush=True)
 if sys.argv[2] == "crash":
-    time.sleep(3600)
+    time.sleep(600)
 """
 
 
