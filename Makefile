@@ -27,8 +27,8 @@ $(STAMP): pyproject.toml constraints.txt .ci/debian-packages hatch_build.py $(wi
 demo: $(STAMP) ## segment a head with the default model: make demo [IMAGE=head.nii.gz]
 	$(PYTHON) demo/run_demo.py --output $(OUTPUT) $(if $(IMAGE),--image "$(IMAGE)")
 
-test: $(STAMP) ## run the tests
-	$(PYTHON) -m pytest
+test: $(STAMP) ## run the tests, in two processes
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## check style, types, and every use of Slicer's widgets
 	$(PYTHON) -m ruff check .

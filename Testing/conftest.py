@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from native_build import native_kernels, native_library_folder  # noqa: F401
+from nnunet_threads import nnunet_in_threads  # noqa: F401
 from panel_driving import models, ready, volume, widget  # noqa: F401
 from panel_fixtures import _no_open_question, dialogs, show_panel, slot_errors  # noqa: F401
 
@@ -21,9 +26,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# Nor does hypothesis time the examples: another program may have the processor for a while.
-settings.register_profile("without deadline", deadline=None)
-settings.load_profile("without deadline")
+# Examples are the same in every run, and not timed: other programs may have the processor for a while.
+# `pytest --hypothesis-profile=explore` looks for new ones.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("explore", patient)
+settings.register_profile("same examples", patient, derandomize=True)
+settings.load_profile("same examples")
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +41,23 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set MEDNEXT_DATA to run this test")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Whatever ran before in this process: which files that are differs from run to run."""
+    random.seed(0)
+    torch = sys.modules.get("torch")  # most tests need none
+    if torch is not None:
+        torch.manual_seed(0)
+
+
+@pytest.fixture
+def children_hear_ctrl_c() -> Iterator[None]:
+    """A shell that starts `make test &` has Ctrl+C ignored, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

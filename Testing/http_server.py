@@ -116,13 +116,13 @@ def serve(
 
 
 def stall_after(content: bytes, count: int) -> Answer:
-    """Promise the whole content, send `count` bytes, and fall silent without hanging up."""
+    """Promise the whole content, send `count` bytes, and fall silent for ever without hanging up."""
 
     def answer(handler: Handler) -> None:
         handler.head(200, len(content), ETag='"v1"')
         handler.wfile.write(content[:count])
         handler.wfile.flush()
-        handler.server.stopped.wait(30)
+        handler.server.stopped.wait()
 
     return answer
 
@@ -131,7 +131,7 @@ def stall_before_head() -> Answer:
     """Accept the request and never say anything."""
 
     def answer(handler: Handler) -> None:
-        handler.server.stopped.wait(30)
+        handler.server.stopped.wait()
 
     return answer
 
@@ -173,13 +173,13 @@ class ProxyHandler(Handler):
     def do_CONNECT(self) -> None:
         self.server.requests.append(Request(self.path, self.headers))
         host, port = self.path.rsplit(":", 1)
-        with socket.create_connection((host, int(port)), timeout=5) as upstream:
+        with socket.create_connection((host, int(port)), timeout=60) as upstream:
             self.send_response(200)
             self.end_headers()
             back = threading.Thread(target=_pump, args=(upstream, self.connection), daemon=True)
             back.start()
             _pump(self.connection, upstream)
-            back.join(5)
+            back.join(60)
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

@@ -2,7 +2,7 @@
 
 The folder holds links to the packages of the present Python, and its `pip` and `light_the_torch` make and
 remove such links: nothing is downloaded and nothing is lost. With $OFFLINE set they fail as without a
-network.
+network; $WAITS_FOR is a file that they wait for, as for a long download.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from slicer_python import INSTALLABLE, link_packages
 here = Path(__file__).parents[1]
 command, names = sys.argv[1], [re.split("[<>=!~]", word)[0] for word in sys.argv[2:] if word[0] != "-"]
 print(" ".join(["{program}", *sys.argv[1:]]), flush=True)
-time.sleep(0.3)
+while os.environ.get("WAITS_FOR") and not Path(os.environ["WAITS_FOR"]).exists():
+    time.sleep(0.01)
 if os.environ.get("OFFLINE"):
     print("ERROR: Could not find a version that satisfies the requirement: no network", flush=True)
     sys.exit(1)

@@ -12,12 +12,11 @@ import slicer
 import slicer_standin
 from bundles import tiny_bundle
 from mednext.errors import Cancelled, GeometryError, InputError, UnknownModelError
-from panel_driving import standstill
+from panel_driving import FELT_S, LARGE, TRIES, standstill
 from slicer_nodes import add_volume, head
 
 MODULE = Path(__file__).parents[1] / "MedNeXtSegmentation" / "MedNeXtSegmentation.py"
-LARGE = (96, 96, 96)
-PATIENCE_S = 120
+PATIENCE_S = 200
 
 
 @pytest.fixture
@@ -36,6 +35,13 @@ def coarse(tmp_path_factory):
     """A model for which a large volume is a few tiles."""
     folder = tmp_path_factory.mktemp("models") / "coarse"
     return str(tiny_bundle(folder, spacing=(8.0, 8.0, 8.0)).path)
+
+
+@pytest.fixture(scope="module")
+def fine(tmp_path_factory):
+    """A model for which `LARGE` is thousands of tiles."""
+    folder = tmp_path_factory.mktemp("models") / "fine"
+    return str(tiny_bundle(folder, spacing=(0.5, 0.5, 0.5)).path)
 
 
 class Listener:
@@ -94,24 +100,26 @@ def test_the_node_comes_when_it_is_done_and_everything_happens_in_the_main_threa
 def test_a_large_volume_never_holds_up_the_event_loop(scene, logic, coarse, listener):
     volume = add_volume(scene, np.tile(head((32, 32, 32)), (8, 12, 12)).astype(np.int16))
 
-    running = []
+    def longest_standstill():
+        running = []
 
-    def begin():
-        running.append(
-            logic.segmentAsync(volume, coarse, device="cpu", mirroring=False, **listener.callbacks)
-        )
+        def begin():
+            running.append(
+                logic.segmentAsync(volume, coarse, device="cpu", mirroring=False, **listener.callbacks)
+            )
 
-    assert standstill(begin) < 0.1
-    assert let_run(running[0]) < 0.1
+        return max(standstill(begin), let_run(running[0]))
+
+    assert any(longest_standstill() < FELT_S for _ in range(TRIES))
     assert not listener.errors
     segment_id = listener.nodes[0].GetSegmentation().GetNthSegmentID(0)
     assert slicer.util.arrayFromSegmentBinaryLabelmap(listener.nodes[0], segment_id, volume).any()
 
 
-def test_a_cancelled_run_adds_nothing(scene, logic, tiny, listener):
+def test_a_cancelled_run_adds_nothing(scene, logic, fine, listener):
     volume = add_volume(scene, head(LARGE))
     nodes = scene.GetNumberOfNodes()
-    running = logic.segmentAsync(volume, tiny, device="cpu", **listener.callbacks)
+    running = logic.segmentAsync(volume, fine, device="cpu", **listener.callbacks)
     let_run(running, until=lambda: any(event["stage"] == "network" for event in listener.progress))
     running.cancel()
     let_run(running)
@@ -160,8 +168,7 @@ def test_a_volume_whose_voxels_were_written_meanwhile_gets_no_segmentation(scene
 def test_a_volume_that_was_changed_meanwhile_gets_no_segmentation(scene, logic, tiny, listener, change):
     volume = add_volume(scene, head())
     running = logic.segmentAsync(volume, tiny, device="cpu", **listener.callbacks)
-    let_run(running, until=lambda: listener.progress)
-    change(volume)
+    change(volume)  # at once: a fast machine is through when the event loop looks for the first time
     nodes = scene.GetNumberOfNodes()
     let_run(running)
     assert [type(error) for error in listener.errors] == [GeometryError]

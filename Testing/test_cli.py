@@ -76,7 +76,6 @@ def python(*arguments: object, **options: Any) -> subprocess.CompletedProcess[st
         env={**os.environ, "PYTHONPATH": ENGINE},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
         **options,
     )
@@ -292,6 +291,7 @@ def test_info_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
     assert "torch 2." in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("children_hear_ctrl_c")
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 def test_ctrl_c_cancels_with_exit_code_130_and_leaves_no_model(tiny: Bundle, here: Path) -> None:
     pack(tiny.path, here / "in.zip")
@@ -305,11 +305,11 @@ def test_ctrl_c_cancels_with_exit_code_130_and_leaves_no_model(tiny: Bundle, her
             stdout=subprocess.PIPE,
             text=True,
         )
-        end = time.monotonic() + 60
-        while not server.requests and time.monotonic() < end:
+        while not server.requests:
+            assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate()
     assert process.returncode == 130
     assert json.loads(output)["error"] == "Cancelled"
     assert "tiny" not in store.installed_names()

@@ -295,6 +295,5 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": ENGINE},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )

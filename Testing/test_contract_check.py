@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -82,7 +81,6 @@ def test_a_planted_mistake_in_a_ui_file_is_found(tmp_path, mistake, expected):
 
 def test_the_command_tells_file_and_line_and_fails(tmp_path):
     findings(tmp_path, "import qt\n\nqt.QLabel().txet\n")
-    started = time.perf_counter()
     result = subprocess.run(
         [sys.executable, "-m", "slicer_contract", tmp_path],
         cwd=HERE,
@@ -92,7 +90,6 @@ def test_the_command_tells_file_and_line_and_fails(tmp_path):
     )
     assert result.returncode == 1
     assert result.stdout.startswith(f"{tmp_path / 'module.py'}:3: QLabel shows no 'txet'")
-    assert time.perf_counter() - started < 20
 
 
 def test_the_extension_keeps_the_contract():

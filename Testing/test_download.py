@@ -1,4 +1,7 @@
-"""Downloading survives what servers, networks, disks and users do to it."""
+"""Downloading survives what servers, networks, disks and users do to it.
+
+Nothing here is timed: a silent server is so for ever, and who waits for it meets the time limit of pytest.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -34,7 +38,9 @@ from mednext.errors import (
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes, several chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 DROP = 3 * CHUNK_BYTES
-SHORT = Patience(connect_s=2, read_s=0.3, attempts=3, backoff_s=0.02, longest_wait_s=2)
+# Patient with a server that answers, since a busy machine takes its time, and quick to ask again.
+SHORT = Patience(connect_s=60, read_s=60, attempts=3, backoff_s=0.02, longest_wait_s=2)
+IMPATIENT = replace(SHORT, read_s=0.3, attempts=20)
 
 
 @pytest.fixture(autouse=True)
@@ -162,18 +168,14 @@ def test_a_server_that_always_starts_over_and_drops_is_given_up(server: Server, 
 
 
 def test_a_stalled_connection_is_given_up_and_resumed(server: Server, target: Path) -> None:
-    start = time.monotonic()
-    fetch(server.answer("/m.zip", stall_after(CONTENT, DROP), serve(CONTENT)), target)
-    assert time.monotonic() - start < 3
+    fetch(server.answer("/m.zip", stall_after(CONTENT, DROP), serve(CONTENT)), target, patience=IMPATIENT)
     assert_only_the_file(target)
     assert server.requests[1].headers["Range"] == f"bytes={DROP}-"
 
 
 def test_a_server_that_never_answers_is_an_error_not_a_hang(server: Server, target: Path) -> None:
-    start = time.monotonic()
     with pytest.raises(DownloadError, match="silent"):
-        fetch(server.answer("/m.zip", stall_before_head()), target)
-    assert time.monotonic() - start < 5
+        fetch(server.answer("/m.zip", stall_before_head()), target, patience=replace(IMPATIENT, attempts=2))
 
 
 def test_a_truncated_file_of_unknown_length_is_resumed(server: Server, target: Path) -> None:
@@ -285,9 +287,8 @@ def test_retry_after_is_obeyed(form: str, server: Server, target: Path) -> None:
 def test_a_mirror_that_asks_for_too_long_a_pause_is_left_for_the_next(server: Server, target: Path) -> None:
     busy = server.answer("/busy", status(503, Retry_After="3600"))
     good = server.answer("/good", serve(CONTENT))
-    start = time.monotonic()
-    download([busy, good], target, sha256=SHA256, patience=SHORT)
-    assert time.monotonic() - start < 2
+    download([busy, good], target, sha256=SHA256, patience=SHORT)  # else an hour
+    assert [request.path for request in server.requests] == ["/busy", "/good"]
     assert_only_the_file(target)
 
 
@@ -327,17 +328,21 @@ def test_a_server_that_is_not_there_is_an_error(target: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [stall_before_head(), stall_after(CONTENT, DROP), status(429, Retry_After="9")]
+    "answer", [stall_before_head(), stall_after(CONTENT, DROP), status(429, Retry_After="3000")]
 )
-def test_cancelling_ends_a_silent_download_within_a_second(
+def test_cancelling_ends_a_download_that_waits_for_an_hour(
     answer: Callable[..., None], server: Server, target: Path
 ) -> None:
-    pressed = threading.Event()
-    threading.Timer(0.3, pressed.set).start()
-    start = time.monotonic()
+    asked: list[bool] = []
+
+    def cancelled() -> bool:
+        """Pressed while it waits: some looks after the server has heard the request."""
+        asked.extend([True] * len(server.requests))
+        return len(asked) > 3
+
+    patience = Patience(read_s=3600, longest_wait_s=3600)
     with pytest.raises(Cancelled):
-        fetch(server.answer("/m.zip", answer), target, cancelled=pressed.is_set, patience=Patience())
-    assert time.monotonic() - start < 1.3
+        fetch(server.answer("/m.zip", answer), target, cancelled=cancelled, patience=patience)
     assert not target.exists()
 
 
@@ -390,7 +395,7 @@ def test_processes_that_download_the_same_file_at_once_do_it_once(server: Server
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(250)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert_only_the_file(target)
     assert len(server.requests) == 1

@@ -27,7 +27,7 @@ def target(tmp_path: Path) -> Path:
 
 
 def fetch(url: str, target: Path) -> None:
-    patience = Patience(connect_s=2, read_s=2, attempts=2, backoff_s=0.02)
+    patience = Patience(connect_s=60, read_s=60, attempts=2, backoff_s=0.02)
     download([url], target, sha256=hashlib.sha256(CONTENT).hexdigest(), patience=patience)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +17,7 @@ from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, can_undo, r
 from MedNeXtSegmentationLib.scene.result_images import images_of
 from MedNeXtSegmentationLib.scene.result_place import ResultPlace
 from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
+from panel_driving import FELT_S, TRIES, standstill
 from segmentation_nodes import (
     LABELS,
     SHAPE,
@@ -430,7 +430,7 @@ def test_a_hardened_transform_moves_the_image_and_what_goes_into_its_segmentatio
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_the_hand_over_of_a_large_result_takes_less_than_a_tenth_of_a_second(scene, shared):
+def test_the_hand_over_of_a_large_result_is_not_felt(scene, shared):
     shape = (96, 256, 256)
     volume = add_volume(scene, np.zeros(shape, dtype=np.int16))
     node = new_segmentation(volume, blocks(0, shape=shape))
@@ -443,9 +443,6 @@ def test_the_hand_over_of_a_large_result_takes_less_than_a_tenth_of_a_second(sce
         made = result(volume, np.ones(shape), uncertainty=uncertainty)
         place = ResultPlace([volume], into=node)
         place.prepare(made)  # in the run's thread
-        begin = time.monotonic()
-        place.add(made)
-        return time.monotonic() - begin
+        return standstill(lambda: place.add(made))
 
-    # Three times at most: the system may take the processor away for a moment.
-    assert any(seconds() < 0.1 for _ in range(3))
+    assert any(seconds() < FELT_S for _ in range(TRIES))

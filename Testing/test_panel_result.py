@@ -15,7 +15,7 @@ from segmentation_nodes import blocks, by_name, draw, paint, voxels
 from slicer_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
 
 SHAPE = (24, 36, 20)
-PATIENCE_S = 60
+PATIENCE_S = 200
 
 
 @pytest.fixture

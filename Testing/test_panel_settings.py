@@ -69,6 +69,7 @@ def test_a_step_down_is_told_while_it_runs_and_afterwards(ready, scene, monkeypa
         return [event | {"remark": "Memory was full."} if event["done"] else event for event in poll(run)]
 
     monkeypatch.setattr(Run, "poll", poll_with_remark)
+    choose(ready, "fine")
     selector(ready, 0).setCurrentNode(add_volume(scene, head((64, 64, 64)), name="not done at once"))
     ready.ui.segmentButton.click()
     let_run(ready, until=lambda: ready.ui.statusLabel.visible)

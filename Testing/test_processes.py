@@ -27,7 +27,7 @@ def test_a_process_of_another_user_counts():
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 def test_a_process_that_ended_is_gone_even_if_its_parent_has_not_noticed():
     pid = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], os.environ)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not is_running(pid)

@@ -195,12 +195,13 @@ def test_channels_are_brought_together(run, images, out, tmp_path):
 def test_a_killed_batch_goes_on_where_it_was(images, out, tiny, tmp_path):
     for number in range(4):
         add_image(images / f"more {number}.nii.gz", seed=number)
-    process = start(images, out, tiny)
-    while len(report(out) if (out / "report.csv").exists() else ()) < 2:
-        assert process.poll() is None, "the batch was faster than the test"
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
+    with busy(out, "a"):  # so that the batch comes to no end
+        process = start(images, out, tiny)
+        while len(report(out) if (out / "report.csv").exists() else ()) < 2:
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
     before = written(out)
     rest = start(images, out, tiny)
     assert rest.wait() == 0
@@ -209,16 +210,18 @@ def test_a_killed_batch_goes_on_where_it_was(images, out, tiny, tmp_path):
     assert before.items() <= after.items()
 
 
+@pytest.mark.usefixtures("children_hear_ctrl_c")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_ends_a_batch_cleanly(images, out, tiny):
     for number in range(4):
         add_image(images / f"more {number}.nii.gz", seed=number)
-    process = start(images, out, tiny)
-    while not (out / "report.csv").exists():
-        assert process.poll() is None, "the batch was faster than the test"
-        time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    assert process.wait() == CANCELLED
+    with busy(out, "a"):  # so that the batch comes to no end
+        process = start(images, out, tiny)
+        while not (out / "report.csv").exists():
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == CANCELLED
     hidden = [path.name for path in out.rglob(".*")]
     assert not hidden
     assert all(row["status"] == "done" for row in report(out).values())
@@ -235,20 +238,22 @@ def test_two_processes_share_the_work(images, out, tiny):
 
 
 def test_a_case_that_another_process_is_busy_with_is_waited_for_at_the_end(run, images, out, capsys):
-    out.mkdir()
-    held, free = threading.Event(), threading.Event()
+    held, over = threading.Event(), threading.Event()
 
     def hold():
-        with locked(out / ".a.seg.nrrd.lock"):
+        with busy(out, "a"):
             held.set()
-            free.wait(60)
+            while not (over.is_set() or (out / "report.csv").exists()):  # the other case is done
+                time.sleep(0.01)
 
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait()
-    threading.Timer(1.0, free.set).start()
-    assert run() == 0
-    holder.join()
+    try:
+        assert run() == 0
+    finally:
+        over.set()
+        holder.join()
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
     assert [line.split(": ")[0] for line in lines] == ["[1/2] Kopf ü/头 'b'", "[2/2] a"]
 
@@ -288,6 +293,12 @@ def test_the_list_of_cases_can_be_seen_beforehand(run, images, out, capsys):
     listed = json.loads(capsys.readouterr().out)
     assert [case["case"] for case in listed["cases"]] == ["a", "Kopf ü/头 'b'"]
     assert not out.exists()
+
+
+def busy(out: Path, case: str):
+    """While the block runs, another process seems to be busy with a case."""
+    out.mkdir(exist_ok=True)
+    return locked(out / f".{case}.seg.nrrd.lock")
 
 
 def start(images: Path, out: Path, model) -> subprocess.Popen:

@@ -35,7 +35,7 @@ from mednext.errors import (
 from mednext.resources import models_folder, shipped_models_folder
 from zip_files import zipped
 
-SHORT = Patience(connect_s=2, read_s=0.3, attempts=2, backoff_s=0.02)
+SHORT = Patience(connect_s=60, read_s=60, attempts=2, backoff_s=0.02)
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_nnunet_finds_the_data_set_in_order_and_reads_equal_arrays(tmp_path):
+def test_nnunet_finds_the_data_set_in_order_and_reads_equal_arrays(tmp_path, nnunet_in_threads):
     from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
@@ -101,7 +101,7 @@ def test_the_record_says_where_a_case_comes_from_and_what_was_corrected(tmp_path
     assert liver["added"] == np.count_nonzero((found != 2) & (corrected == 2))
 
 
-def test_regions_are_described_as_nnunet_wants_them(tmp_path):
+def test_regions_are_described_as_nnunet_wants_them(tmp_path, nnunet_in_threads):
     from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 
     model = tiny_model(**tiny_regions())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -95,14 +97,28 @@ def test_without_a_compiler_the_network_stays_on_torch(monkeypatch: pytest.Monke
         native_build.native_library.cache_clear()
 
 
-def test_a_compiler_that_fails_is_logged_and_left(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("compiler", "cache", "told"),
+    [
+        ("false", "cache", "false failed"),
+        ("no-such-compiler -O2", "cache", "no-such-compiler"),
+        ("false", "a file/cache", "a file"),
+    ],
+)
+def test_a_compiler_that_fails_and_a_cache_that_cannot_be_written_are_logged_and_left(
+    compiler: str,
+    cache: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    (tmp_path / "a file").touch()
     native_build.native_library.cache_clear()
-    monkeypatch.setenv("CXX", "false")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
     try:
         assert not use_native_kernels(small_network())
     finally:
         native_build.native_library.cache_clear()
-    assert "false failed" in caplog.text
+    assert told in caplog.text

@@ -28,6 +28,8 @@ from mednext_training.workspace import Workspace
 
 CASES = 6
 
+pytestmark = pytest.mark.timeout(900)  # planning and training take long on a busy machine
+
 
 def write_case(folder: Path, name: str, seed: int, shift_labels: float = 0.0) -> None:
     """A noisy volume with two bright boxes, and its labels."""
@@ -45,7 +47,7 @@ def write_case(folder: Path, name: str, seed: int, shift_labels: float = 0.0) ->
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory, nnunet_in_threads: None) -> Workspace:
     """A converted, planned and preprocessed data set."""
     folder = tmp_path_factory.mktemp("training")
     for index in range(CASES):

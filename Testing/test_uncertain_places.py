@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mednext.geometry import Geometry
 from mednext.uncertain_places import APART_MM, MOST_PLACES, uncertain_places
+from panel_driving import standstill
 
 GRID = Geometry((40, 50, 30), (1.0, 1.5, 2.0), (10.0, -20.0, 5.0))
 
@@ -82,6 +82,4 @@ def test_small_and_flat_volumes_are_no_trouble(shape):
 def test_a_large_volume_takes_no_longer_than_reading_it_a_few_times():
     grid = Geometry((256, 256, 200), (1.0, 1.0, 1.0))
     uncertainty = np.random.default_rng(0).random(grid.shape, dtype=np.float32)
-    begin = time.monotonic()
-    assert uncertain_places(uncertainty, grid)
-    assert time.monotonic() - begin < 10
+    assert standstill(lambda: uncertain_places(uncertainty, grid)) < 10

@@ -14,12 +14,18 @@ from mednext.protocol import CancelRequest, Options, SegmentRequest
 from mednext.worker import Worker
 from worker_dialogue import Dialogue, channel, environment, stages
 
-SLOW = (96, 96, 96)  # 8 mirrored copies of dozens of tiles: many seconds
+SLOW = (96, 96, 96)  # for `fine`: 8 mirrored copies of thousands of tiles, on any machine more than enough
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return Options(str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path), "cpu")
+
+
+@pytest.fixture(scope="module")
+def fine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "fine"
+    return Options(str(tiny_bundle(folder, spacing=(0.5, 0.5, 0.5)).path), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +99,8 @@ def test_an_error_has_class_sentence_and_details(warm, tmp_path):
     assert "Traceback" in answer["details"]
 
 
-def test_a_run_is_cancelled_between_tiles_and_the_worker_stays_warm(warm, tiny, tmp_path):
-    warm.segment(30, tmp_path / "30", tiny, SLOW)
+def test_a_run_is_cancelled_between_tiles_and_the_worker_stays_warm(warm, tiny, fine, tmp_path):
+    warm.segment(30, tmp_path / "30", fine, SLOW)
     while json.loads(warm.hear()).get("stage") != "network":
         pass
     warm.say(protocol.format_request(CancelRequest(30)))
@@ -136,10 +142,13 @@ def test_a_request_waits_for_torch_and_can_be_cancelled_meanwhile(fresh, tiny, t
 CHATTY = """
 import os, threading, time
 
+said = threading.Event()
+
 def chat():
     while True:
         print("progress: 50 %", end="", flush=True)
         os.write(1, b"a library in C")
+        said.set()
         time.sleep(0.01)
 
 threading.Thread(target=chat, daemon=True).start()
@@ -147,10 +156,10 @@ threading.Thread(target=chat, daemon=True).start()
 
 
 def test_what_libraries_print_does_not_come_between_the_events(tmp_path, tiny):
-    (tmp_path / "torch.py").write_text(CHATTY + "time.sleep(1)\nraise ImportError('no torch')")
+    (tmp_path / "torch.py").write_text(CHATTY + "said.wait()\nraise ImportError('no torch')")
     dialogue = Dialogue(folders=[tmp_path])
     assert [event["event"] for event in dialogue.events_until("error")] == ["hello", "error"]
-    dialogue.process.wait(timeout=10)
+    dialogue.exit_code()
     assert "a library in C" in "".join(dialogue.errors)
 
 
@@ -161,14 +170,14 @@ def test_a_torch_that_cannot_be_imported_is_explained(tmp_path):
     assert (error["run"], error["error"]) == (None, "MissingPackageError")
     assert "c10.dll" in error["message"]
     assert "PyTorch" in error["message"]
-    assert dialogue.process.wait(timeout=10) != 0
+    assert dialogue.exit_code() != 0
 
 
-def test_it_ends_when_its_input_ends(fresh, tiny, tmp_path):
-    fresh.segment(1, tmp_path / "1", tiny, SLOW)
+def test_it_ends_when_its_input_ends(fresh, fine, tmp_path):
+    fresh.segment(1, tmp_path / "1", fine, SLOW)
     fresh.events_until("progress")
     fresh.process.stdin.close()
-    assert fresh.process.wait(timeout=10) == 0
+    assert fresh.exit_code() == 0
 
 
 def test_it_ends_with_the_process_that_started_it():
@@ -177,7 +186,7 @@ def test_it_ends_with_the_process_that_started_it():
     assert json.loads(dialogue.hear())["event"] == "hello"
     parent.kill()
     parent.wait()
-    assert dialogue.process.wait(timeout=30) == 0
+    assert dialogue.exit_code() == 0
 
 
 def test_want_of_memory_is_an_explained_error(tmp_path, tiny, monkeypatch):

@@ -49,7 +49,8 @@ class Dialogue:
         self.errors: list[str] = []
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._read_errors, daemon=True).start()
+        self._errors_read = threading.Thread(target=self._read_errors, daemon=True)
+        self._errors_read.start()
 
     def say(self, line: str) -> None:
         """Say any line."""
@@ -78,6 +79,12 @@ class Dialogue:
         while not events or events[-1]["event"] not in kinds:
             events.append(json.loads(self.hear()))
         return events
+
+    def exit_code(self) -> int:
+        """Wait for the end of the process, and of what it says."""
+        code = self.process.wait(PATIENCE_S)
+        self._errors_read.join(PATIENCE_S)
+        return code
 
     def end(self) -> None:
         """End the worker, whatever it does."""

@@ -21,9 +21,8 @@ SMALL_BYTES = 64 * 2**20  # below this no ratio is suspicious
 
 _MIB = 2**20
 _BLOCK_BYTES = 2**20
-_FORBIDDEN = set('<>:"|?*') | {
-    chr(code) for code in range(32)
-}  # in names on Windows; ":" opens streams there
+# In names on Windows; ":" opens streams there.
+_FORBIDDEN = set('<>:"|?*') | {chr(code) for code in range(32)}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date of the format: the same bundle gives the same zip
 
 

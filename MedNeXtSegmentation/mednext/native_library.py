@@ -22,9 +22,8 @@ SAME, DOWN, UP = 0, 1, 2  # stride of a depthwise convolution
 NONE, IDENTITY, CONVOLUTION = 0, 1, 2  # residual path of a block
 
 _SUFFIX = {"win32": ".dll", "darwin": ".so"}.get(sys.platform, ".so")  # CMake's for a module
-_FOLDER_VARIABLE = (
-    "MEDNEXT_NATIVE"  # a folder with the library, for those who build it themselves; "off": none
-)
+# A folder with the library, for those who build it themselves; "off": none.
+_FOLDER_VARIABLE = "MEDNEXT_NATIVE"
 
 
 class Depthwise(ctypes.Structure):

@@ -149,9 +149,8 @@ class _Block:
         if block.residual:
             self._residual = IDENTITY if self._stride == SAME else CONVOLUTION
         if self._residual == CONVOLUTION:
-            matrix = state["res_conv.weight"].flatten(
-                1
-            )  # (in, out) of a transposed convolution, else (out, in)
+            # (in, out) of a transposed convolution, else (out, in)
+            matrix = state["res_conv.weight"].flatten(1)
             self._residual_weights = _packed(kernels, matrix if self._stride == UP else matrix.T)
             self._compression_bias += _padded(state["res_conv.bias"], (self._out,))
         self._response_norm = _ResponseNorm(state, hidden, self._hidden) if block.grn else None

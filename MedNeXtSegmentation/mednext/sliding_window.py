@@ -106,9 +106,8 @@ class _Sums:
         self._sums = torch.zeros(outputs, size.rows, *shape[1:], device=device)
         self._more = torch.zeros(outputs, size.more_rows, size.lines, shape[2], device=device)
         self.row = 0
-        self._line = (
-            0  # of the image that `_more` begins with; those before it have moved on to the next rows
-        )
+        # Of the image, that `_more` begins with; those before it have moved on to the next rows.
+        self._line = 0
 
     def add(self, tile: Tensor, corner: Shape) -> None:
         """Add a tile `(outputs, *patch)` whose first voxel is at `corner` of the image."""

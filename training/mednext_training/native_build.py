@@ -34,17 +34,26 @@ def native_library() -> ctypes.CDLL | None:
     digest = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode() + _processor()).hexdigest()[:16]
     cache_folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mednext"
     library = cache_folder / f"channels_last_{digest}.so"
-    if not library.exists():
-        cache_folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder) as scratch:
-            built = Path(scratch) / library.name
-            command = [compiler, *FLAGS, "-o", str(built), str(SOURCE)]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-            if result.returncode:
-                logger.warning("%s failed, training runs on torch's own layers:\n%s", compiler, result.stderr)
-                return None
-            built.replace(library)
+    try:
+        if not library.exists():
+            _compile(compiler, library)
+    except subprocess.CalledProcessError as error:
+        logger.warning("%s failed, training runs on torch's own layers:\n%s", compiler, error.stderr)
+        return None
+    except OSError as error:  # no such compiler, or a cache folder that cannot be written
+        logger.warning("The kernels were not compiled, training runs on torch's own layers: %s", error)
+        return None
     return ctypes.CDLL(str(library))
+
+
+def _compile(compiler: str, library: Path) -> None:
+    """Raises `CalledProcessError` when the compiler fails, and `OSError` without one, or without a place."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        built = Path(scratch) / library.name
+        command = [compiler, *FLAGS, "-o", str(built), str(SOURCE)]
+        subprocess.run(command, capture_output=True, text=True, check=True)
+        built.replace(library)
 
 
 def _processor() -> bytes:

@@ -52,13 +52,15 @@ class WorkerClient:
         self._silence_s = silence_s
         self._numbers = itertools.count(1)
         self._turn = threading.Lock()
+        self._preparing: threading.Thread | None = None
         self._process: WorkerProcess | None = None
         self._runs: list[Run[Segmentation]] = []
         self._cleaned = False
 
     def prepare(self) -> None:
         """Start the worker, so that torch is imported when the first run comes. Returns at once."""
-        threading.Thread(target=self._prepare, daemon=True).start()
+        self._preparing = threading.Thread(target=self._prepare, daemon=True)
+        self._preparing.start()
 
     def start(
         self,
@@ -93,6 +95,10 @@ class WorkerClient:
             self._process.kill()
         for run in self._runs:
             run.join(SHUTDOWN_S)
+        if self._preparing:  # the worker that it may have started meanwhile ends, too
+            self._preparing.join(SHUTDOWN_S)
+            if self._process:
+                self._process.kill()
 
     def _prepare(self) -> None:
         with self._turn:
