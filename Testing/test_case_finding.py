@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +160,22 @@ def test_the_channels_of_a_dicom_study_go_by_the_descriptions(tmp_path):
     arterial, venous = found["p"].images
     assert Path(arterial.split("#")[0]).name == "1" and Path(venous.split("#")[0]).name == "0"
     assert "arterial, venous" in found["p/2/CT plain"].left_out
+
+
+def test_a_series_spread_over_several_folders_is_refused_and_not_cut_into_parts(tmp_path):
+    write_series(tmp_path / "p" / "DIR000", noise(), UPRIGHT)
+    (tmp_path / "p" / "DIR001").mkdir()
+    for file in sorted((tmp_path / "p" / "DIR000").iterdir())[:9]:
+        file.rename(tmp_path / "p" / "DIR001" / file.name)
+    found = cases(tmp_path, CT)
+    assert set(found) == {"p"} and not found["p"].images
+    assert "p/DIR000, p/DIR001" in str(found["p"].problem)
+
+
+def test_copies_of_a_series_are_a_case_each(tmp_path):
+    write_series(tmp_path / "p", noise(), UPRIGHT)
+    shutil.copytree(tmp_path / "p", tmp_path / "copy")
+    assert all(len(case.files) == 18 and not case.problem for case in cases(tmp_path, CT).values())
 
 
 def test_a_damaged_dicom_file_is_a_case_with_a_problem(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import GeometryError, UnreadableImageError, UnsupportedImageError
+from ..errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from ..geometry import Geometry, shown
 from .image_files import reason, refuse_frames
 
@@ -120,6 +120,20 @@ def series_in(folder: Path) -> list[SeriesHeader]:
     _check_all_belong(folder, found)
     headers = (_header(folder, each, files) for each, files in found.items())
     return [header for header in headers if header]
+
+
+def are_copies(series: Sequence[SeriesHeader]) -> bool:
+    """Whether each of these has all slices, or at least the same ones; they have the same UID.
+
+    Else their slices belong together: many archives put no more than a hundred files into a folder.
+    """
+    if len({header.slices for header in series}) > 1:
+        return False
+    try:
+        first, *others = (series_of_files(header.files).geometry for header in series)
+    except InputError:
+        return False
+    return all(other.close_to(first) for other in others)
 
 
 def _series_files(folder: Path, uid: str | None) -> list[Path]:
