@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 from bundles import TINY_NETWORK, tiny_model
 from cases import noise
@@ -56,6 +57,16 @@ def test_results_hidden_files_and_the_output_folder_are_no_input(tmp_path):
     )
     touch(tmp_path / "results" / "c.nii.gz", tmp_path / "__MACOSX" / "d.nii", tmp_path / "notes.txt")
     assert list(cases(tmp_path, output=tmp_path / "results")) == ["a"]
+
+
+def test_linked_folders_are_walked_through_once(tmp_path):
+    touch(*(tmp_path / path for path in ("disk/p1/a.nii", "disk/p3/c.nii", "study/p2/b.nii")))
+    (tmp_path / "study" / "p1").symlink_to(tmp_path / "disk" / "p1")
+    (tmp_path / "study" / "rest").symlink_to(tmp_path / "disk")
+    (tmp_path / "study" / "again").symlink_to(tmp_path / "study" / "p2")
+    (tmp_path / "study" / "p2" / "without end").symlink_to(tmp_path / "study")
+    (tmp_path / "disk" / "p1" / "loop").symlink_to(tmp_path / "disk" / "p1")
+    assert set(cases(tmp_path / "study")) == {"p1/a", "p2/b", "rest/p3/c"}
 
 
 def test_the_same_name_with_two_suffixes_makes_two_results(tmp_path):
@@ -170,6 +181,14 @@ def test_a_series_spread_over_several_folders_is_refused_and_not_cut_into_parts(
     found = cases(tmp_path, CT)
     assert set(found) == {"p"} and not found["p"].images
     assert "p/DIR000, p/DIR001" in str(found["p"].problem)
+
+
+def test_dicom_files_of_old_archives_without_a_preamble_are_found(tmp_path):
+    write_series(tmp_path / "p", noise(), UPRIGHT)
+    for file in (tmp_path / "p").iterdir():
+        bare = pydicom.Dataset(pydicom.dcmread(file))
+        pydicom.dcmwrite(file, bare, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    assert len(cases(tmp_path, CT)["p"].files) == 18
 
 
 def test_copies_of_a_series_are_a_case_each(tmp_path):

@@ -112,14 +112,27 @@ def _folders(place: Path, output: Path | None, cases: list[Case]) -> Iterator[tu
         cases.append(_refused(folder_name(folder, place), [folder], place, UnreadableImageError(sentence)))
 
     hidden = output.resolve() if output else None
-    for path, names, files in os.walk(place, onerror=refused):
+    met: set[Path] = set()
+    for path, names, files in os.walk(place, onerror=refused, followlinks=True):
         folder = Path(path)
         names[:] = sorted(
             name
             for name in names
-            if not name.startswith((".", "__MACOSX")) and (folder / name).resolve() != hidden
+            if not name.startswith((".", "__MACOSX"))
+            and (folder / name).resolve() != hidden
+            and _leads_on(folder / name, place.resolve(), met)
         )
         yield folder, sorted(name for name in files if not name.startswith("."))
+
+
+def _leads_on(folder: Path, root: Path, met: set[Path]) -> bool:
+    """Whether a folder is to be walked through: not one that was met, nor a link that leads back."""
+    target = folder.resolve()
+    if folder.is_symlink() and (target.is_relative_to(root) or root.is_relative_to(target)):
+        return False
+    new = target not in met
+    met.add(target)
+    return new
 
 
 def _is_image(name: str) -> bool:

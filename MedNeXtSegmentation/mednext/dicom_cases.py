@@ -152,6 +152,8 @@ def _is_dicom(file: Path) -> bool:
         return False
     try:
         with file.open("rb") as content:
-            return content.read(132)[128:] == b"DICM"
+            start = content.read(132)
     except OSError:
         return False
+    # Without a preamble, as in old archives, a file begins with its first element, of the group 0008.
+    return start[128:] == b"DICM" or (start[:2] == b"\x08\x00" and start[3:4] == b"\0")
