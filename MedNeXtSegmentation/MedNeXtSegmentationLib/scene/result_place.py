@@ -13,7 +13,7 @@ from .color_table import add_color_table
 from .found_labels import FoundLabels, keep_found
 from .found_volumes import keep_volumes
 from .label_voxels import LabelVoxels
-from .result_grid import ResultGrid, grid_in_segmentation, grid_of_volume
+from .result_grid import ResultGrid, grid_in_segmentation, grid_of_volume, ijk_to_ras_of
 from .result_images import remember_images
 from .segmentation_node import add_segmentation_node, put_into_segmentation_node
 from .subject_hierarchy import place_beside
@@ -46,6 +46,7 @@ class ResultPlace:
         self._name = self._volume.GetName()
         self._volume_grid = _grid(self._volume)
         self._written = [_last_written(channel) for channel in channels]
+        self._places = [_place_beside(channel, self._volume) for channel in channels]
         self._into = into
         self._into_name = into.GetName() if into else ""
         self._structures = structures
@@ -75,7 +76,7 @@ class ResultPlace:
         node = self._put(prepared)
         keep_volumes(node, prepared.volumes_ml)
         keep_found(node, prepared.found)
-        remember_images(node, self._channels)
+        remember_images(node, [channel for channel in self._channels if channel.GetScene()])
         add_color_table(node, prepared.segmentation)
         if prepared.uncertainty:
             add_uncertainty_node(node, self._volume, prepared.uncertainty)
@@ -111,7 +112,12 @@ class ResultPlace:
             raise GeometryError(
                 f'The grid of "{self._name}" was changed while it was segmented: segment it again.'
             )
-        for channel, written in zip(self._channels, self._written, strict=True):
+        for channel, written, place in zip(self._channels, self._written, self._places, strict=True):
+            if channel.GetScene() and _place_beside(channel, self._volume) != place:
+                raise GeometryError(
+                    f'"{channel.GetName()}" was moved against "{self._name}" while both were segmented: '
+                    "segment them again."
+                )
             if _last_written(channel) != written:
                 raise InputError(
                     f'The voxels of "{channel.GetName()}" were changed while it was segmented: '
@@ -146,6 +152,19 @@ def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
     image = volume.GetImageData()
     scalars = image.GetPointData().GetScalars() if image else None
     return scalars.GetMTime() if scalars else 0
+
+
+def _place_beside(
+    channel: slicer.vtkMRMLScalarVolumeNode, first: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[float, ...]:
+    """Where the voxels of a channel lie in the space of the first one, through both parent transforms."""
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        channel.GetParentTransformNode(), first.GetParentTransformNode(), matrix
+    )
+    grid = slicer.util.vtkMatrixFromArray(ijk_to_ras_of(channel))
+    vtk.vtkMatrix4x4.Multiply4x4(matrix, grid, matrix)
+    return tuple(slicer.util.arrayFromVTKMatrix(matrix).ravel().round(3))
 
 
 def _grid(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:
