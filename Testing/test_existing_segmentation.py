@@ -348,6 +348,14 @@ def test_a_segmentation_of_surfaces_is_refused(volume, scene):
         ResultPlace([volume], into=node)
 
 
+def test_a_segmentation_of_fractional_labelmaps_is_refused(node, volume):
+    name = "Fractional labelmap"
+    assert node.GetSegmentation().CreateRepresentation(name)
+    node.GetSegmentation().SetSourceRepresentationName(name)
+    with pytest.raises(OptionError, match="no labelmaps"):
+        ResultPlace([volume], into=node)
+
+
 def test_the_frame_of_a_sequence_is_refused(node, volume, scene):
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode")
     sequence.SetDataNodeAtValue(node, "0")
@@ -365,6 +373,25 @@ def test_a_segmentation_that_was_moved_meanwhile_stays_as_it_is(node, volume, sc
     with pytest.raises(GeometryError, match="moved in space"):
         place.add(result(volume, blocks(1)))
     assert snapshot(node, node.GetSegmentation().GetSegmentIDs(), volume) == before
+
+
+def test_a_channel_that_was_moved_against_the_first_meanwhile_is_named(volume, scene):
+    second = add_volume(scene, head(SHAPE, seed=1), OBLIQUE_LEFT_HANDED, name="T2")
+    place = ResultPlace([volume, second])
+    both = add_linear_transform(scene, translation(9, 0, 0)).GetID()
+    volume.SetAndObserveTransformNodeID(both)
+    with pytest.raises(GeometryError, match='"T2" was moved against "T1"'):
+        place.add(result(volume, blocks(1)))
+    second.SetAndObserveTransformNodeID(both)
+    assert place.add(result(volume, blocks(1)))
+
+
+def test_a_channel_that_was_removed_meanwhile_is_not_remembered(volume, scene):
+    second = add_volume(scene, head(SHAPE, seed=1), OBLIQUE_LEFT_HANDED, name="T2")
+    place = ResultPlace([volume, second])
+    scene.RemoveNode(second)
+    node = place.add(result(volume, blocks(1)))
+    assert node.GetNumberOfNodeReferences("MedNeXtSegmentation.image") == 1
 
 
 def test_a_segmentation_that_was_removed_meanwhile_is_named(node, volume, scene):
@@ -417,6 +444,24 @@ def test_undo_takes_provenance_and_volumes_back_too(node, volume, scene):
     redo(node)
     assert provenance_of(node) == after
     assert images_of(node) == [other]
+
+
+def test_a_colour_table_that_the_user_gave_stays(node, volume, scene):
+    mine = scene.AddNewNodeByClass("vtkMRMLColorTableNode", "mine")
+    node.SetLabelmapConversionColorTableNodeID(mine.GetID())
+    segment_into(node, volume, blocks(1))
+    assert node.GetLabelmapConversionColorTableNode() is mine
+
+
+def test_undo_of_the_first_run_takes_the_colour_table_away(volume, scene):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    segment_into(node, volume, blocks(1))
+    table = node.GetLabelmapConversionColorTableNode()
+    assert table.GetName() == "tiny labels"
+    undo(node)
+    assert node.GetLabelmapConversionColorTableNode() is None
+    redo(node)
+    assert node.GetLabelmapConversionColorTableNode() is table
 
 
 def test_a_hardened_transform_moves_the_image_and_what_goes_into_its_segmentation(node, volume, scene):
