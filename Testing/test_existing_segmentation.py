@@ -12,6 +12,7 @@ import vtk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mednext.errors import GeometryError, OptionError
+from mednext.formats.seg_nrrd import write_seg_nrrd
 from MedNeXtSegmentationLib.scene.found_labels import found_of
 from MedNeXtSegmentationLib.scene.provenance import provenance_of
 from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, can_undo, redo, undo
@@ -410,6 +411,15 @@ def test_tags_survive_saving_so_that_the_next_session_knows_its_segments(node, v
     assert loaded.GetSegmentation().GetNumberOfSegments() == 3
     assert np.array_equal(voxels(loaded, by_name(loaded, "liver"), volume), blocks(1) == 2)
     assert np.array_equal(voxels(loaded, by_name(loaded, "own"), volume), blocks(3, (1,)))
+
+
+def test_a_file_of_a_batch_gets_new_voxels_instead_of_the_same_segments_again(volume, tmp_path):
+    write_seg_nrrd(tmp_path / "case.seg.nrrd", result(volume, blocks(0)))
+    node = slicer.util.loadSegmentation(str(tmp_path / "case.seg.nrrd"))
+    segment_into(node, volume, blocks(1))
+    names = [node.GetSegmentation().GetNthSegment(number).GetName() for number in range(2)]
+    assert names == ["spleen", "liver"] and node.GetSegmentation().GetNumberOfSegments() == 2
+    assert np.array_equal(voxels(node, by_name(node, "spleen"), volume), blocks(1) == 1)
 
 
 def test_unknown_structures_are_refused_by_name(volume):
