@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +69,19 @@ def test_linked_folders_are_walked_through_once(tmp_path):
     (tmp_path / "study" / "p2" / "without end").symlink_to(tmp_path / "study")
     (tmp_path / "disk" / "p1" / "loop").symlink_to(tmp_path / "disk" / "p1")
     assert set(cases(tmp_path / "study")) == {"p1/a", "p2/b", "rest/p3/c"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_in_an_unknown_encoding_are_told_and_do_not_stop_the_others(tmp_path):
+    latin = os.fsdecode("Müller".encode("latin-1"))
+    touch(tmp_path / "a.nii", tmp_path / f"{latin}.nii", tmp_path / latin / "b.nii")
+    found = cases(tmp_path)
+    assert not found["a"].problem
+    assert set(found) == {"a", "M_ller", "M_ller.nii"}
+    assert all("M?ller" in str(found[name].problem) for name in ("M_ller", "M_ller.nii"))
+    write_series(tmp_path / "ct", noise(), UPRIGHT)
+    next((tmp_path / "ct").iterdir()).rename(tmp_path / "ct" / latin)
+    assert [case.problem is None for name, case in cases(tmp_path, CT).items() if "ct" in name] == [False]
 
 
 def test_the_same_name_with_two_suffixes_makes_two_results(tmp_path):

@@ -91,7 +91,7 @@ def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
 
 def relative(path: Path, root: Path) -> str:
     """A path as reports tell it, the same on every system."""
-    return path.relative_to(root).as_posix()
+    return path.relative_to(root).as_posix().encode(errors="replace").decode()
 
 
 def folder_name(folder: Path, root: Path) -> str:
@@ -122,7 +122,28 @@ def _folders(place: Path, output: Path | None, cases: list[Case]) -> Iterator[tu
             and (folder / name).resolve() != hidden
             and _leads_on(folder / name, place.resolve(), met)
         )
-        yield folder, sorted(name for name in files if not name.startswith("."))
+        seen = sorted(name for name in files if not name.startswith("."))
+        unknown = [name for name in (*names, *seen) if not _is_text(name)]
+        cases += (_of_unknown_name(folder / name, place) for name in unknown)
+        names[:] = [name for name in names if name not in unknown]
+        if any(name in unknown and not _is_image(name) for name in seen):
+            seen = [name for name in seen if _is_image(name)]  # no DICOM series that lacks a slice
+        yield folder, [name for name in seen if name not in unknown]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is what the system takes for text: old disks may have names in other encodings."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _of_unknown_name(path: Path, root: Path) -> Case:
+    name = safe_path(path.relative_to(root).parts)
+    sentence = f'The name "{relative(path, root)}" is not in UTF-8 and cannot be read: rename it.'
+    return _refused(name, [path], root, UnreadableImageError(sentence))
 
 
 def _leads_on(folder: Path, root: Path, met: set[Path]) -> bool:
