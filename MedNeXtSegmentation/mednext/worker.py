@@ -59,7 +59,7 @@ class Worker:
         """Import the engine, then segment what is asked for until the process ends; returns an exit code."""
         try:
             torch_version = _import_engine()
-        except Exception as error:  # boundary: what a broken installation raises has no bounds
+        except Exception as error:  # noqa: BLE001  # boundary: what a broken installation raises has no bounds
             self.say(protocol.error_event(None, _explain_import(error), traceback.format_exc()))
             return EngineProcessError.exit_code
         self._ready = True

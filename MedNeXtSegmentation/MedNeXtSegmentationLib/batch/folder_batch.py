@@ -9,8 +9,8 @@ from typing import Any
 from mednext.batch import Alive, Batch
 from mednext.batch_report import Row
 from mednext.bundle import Bundle
-from mednext.case_names import told_apart
 from mednext.case_finding import Case, find_cases, folder_name, relative
+from mednext.case_names import told_apart
 from mednext.errors import OptionError, UnreadableImageError
 from mednext.protocol import Channel, Options
 from mednext.recipe import recipe

@@ -40,7 +40,7 @@ class VoxelFeed:
                 self._planes.put(self._read(self._next))
             except InputError as error:
                 return self._fail(error)
-            except Exception as error:  # boundary: the reader would wait for ever
+            except Exception as error:  # noqa: BLE001  # boundary: the reader would wait for ever
                 return self._fail(InputError(f"The voxels of the image could not be copied: {error!r}."))
             self._next += 1
         return self._next == self.shape[0]

@@ -161,8 +161,9 @@ def engine_process_options() -> dict[str, Any]:
 
 
 def kill_with_launcher(process: subprocess.Popen[str], pid: int | None) -> None:
-    """End a process of the engine, and wait until it has ended, but not for ever: one that waits for a disk or
-    a device ends when that answers.
+    """End a process of the engine, and wait until it has ended.
+
+    Not for ever: one that waits for a disk or a device ends when that answers.
 
     PythonSlicer is a launcher: killing it alone would leave Python running, whose number is `pid`.
     """

@@ -54,9 +54,9 @@ def _check(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     start = image.GetExtent()[::2]
     if any(start):
         raise UnsupportedImageError(
-            f'The voxels of "{node.GetName()}" are counted from {start}, not from 0, and its files and arrays '
-            "have another place than Slicer's views: call ShiftImageDataExtentToZeroStart() of the node, or "
-            "cut it with the module Crop Volume."
+            f'The voxels of "{node.GetName()}" are counted from {start}, not from 0, and its files and '
+            "arrays have another place than Slicer's views: call ShiftImageDataExtentToZeroStart() of the "
+            "node, or cut it with the module Crop Volume."
         )
     components = image.GetNumberOfScalarComponents()
     if components != 1:

@@ -75,7 +75,8 @@ class Frames:
     def volumes(self, index: int) -> list[Volume]:
         """The volumes of one frame. Raises `InputError` when it was removed since."""
         value = self.values[index]
-        found = [node.GetDataNodeAtValue(value, True) if isSequence(node) else node for node in self._channels]
+        nodes = self._channels
+        found = [node.GetDataNodeAtValue(value, True) if isSequence(node) else node for node in nodes]
         if None in found:
             raise InputError(
                 f'A frame was removed from the sequence "{self.master.GetName()}": segment it again.'
