@@ -30,6 +30,7 @@ _COMPLEX = {sitk.sitkComplexFloat32, sitk.sitkComplexFloat64}
 _PATIENT_SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior"}
 _SOP_CLASS = "0008|0016"  # only DICOM files have it
 _GZIP_LEVEL = 4
+_LONGEST_LINE, _LONGEST_HEADER = 2**16, 2**24
 _LEAST_FREE_BYTES = 2**16  # what is left of a disk on which a file did not go on
 
 
@@ -153,6 +154,22 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
             raise GeometryError(
                 f'{path} does not say where left and right are (its "space" is "{space}"): convert it anew.'
             )
+        directions = _nrrd_field(path, "space directions")
+        if directions.count("(") != 3:
+            raise GeometryError(
+                f'{path} does not say where its axes point to (its "space directions" are "{directions}"): '
+                "convert it anew."
+            )
+
+
+def _nrrd_field(path: Path, name: str) -> str:
+    """What the header of a NRRD file says in a field; "" without it. ITK makes up what is missing."""
+    with path.open("rb") as file:
+        while (line := file.readline(_LONGEST_LINE).strip()) and file.tell() < _LONGEST_HEADER:
+            key, _, value = line.decode(errors="replace").partition(":")
+            if key.strip().casefold() == name and not value.startswith("="):
+                return value.strip()
+    return ""
 
 
 def refuse_frames(reader: sitk.ImageFileReader, path: Path) -> None:
