@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mednext.errors import GeometryError, OptionError
 from mednext.formats.seg_nrrd import write_seg_nrrd
+from mednext.geometry import Roi
 from MedNeXtSegmentationLib.scene.found_labels import found_of
 from MedNeXtSegmentationLib.scene.provenance import provenance_of
 from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, can_undo, redo, undo
@@ -435,6 +436,45 @@ def test_labels_of_a_wide_labelmap_keep_their_values(volume):
     only = wide.only([300])
     assert set(np.unique(only.labelmap)) == {0, 300}
     assert [label.value for label in only.labels] == [300]
+
+
+def test_a_run_in_a_region_leaves_what_lies_outside_of_it(scene):
+    volume = add_volume(scene, head(SHAPE), translation(10, 20, 30))
+    node = new_segmentation(volume, blocks(0))
+    drawn = np.zeros(SHAPE, dtype=bool)
+    drawn[1:11, 1, 1] = True
+    paint(node, by_name(node, "spleen"), (blocks(0) == 1) | drawn, volume)  # a correction, half in the region
+    before = {name: voxels(node, by_name(node, name), volume) > 0 for name in ("spleen", "liver")}
+    box = (slice(0, 6), slice(0, 14), slice(0, 9))
+    found = np.zeros(SHAPE, dtype=np.uint8)
+    found[box] = blocks(3)[box]
+    segment_into(node, volume, found, roi=Roi((9.6, 19.6, 29.6), (18.4, 33.4, 35.4)))
+    for value, name in enumerate(before, start=1):
+        expected = before[name].copy()
+        expected[box] = found[box] == value
+        assert np.array_equal(voxels(node, by_name(node, name), volume) > 0, expected)
+    undo(node)
+    for name, was in before.items():
+        assert np.array_equal(voxels(node, by_name(node, name), volume) > 0, was)
+
+
+def test_a_region_is_kept_on_another_grid_too(scene):
+    volume = add_volume(scene, head(SHAPE), OBLIQUE_LEFT_HANDED)
+    finer = add_volume(scene, head((30, 30, 30)), OBLIQUE_LEFT_HANDED @ np.diag([0.6, 0.5, 0.5, 1]))
+    node = new_segmentation(finer, np.ones((30, 30, 30), dtype=np.uint8))
+    geometry = result(volume, blocks(0)).geometry
+    middle = geometry.ijk_to_ras @ (8, 7, 6, 1)
+    roi = Roi(tuple(middle[:3] - 2), tuple(middle[:3] + 2))
+    segment_into(node, volume, np.zeros(SHAPE), roi=roi)
+    k, j, i = np.indices((30, 30, 30))
+    nearest = np.stack([np.round(0.5 * k), np.round(0.5 * j), np.round(0.6 * i)])
+    inside = np.logical_and.reduce(
+        [(n >= side.start) & (n < side.stop) for n, side in zip(nearest, roi.box_in(geometry), strict=True)]
+    )
+    left = voxels(node, by_name(node, "spleen"), finer) > 0
+    surely = (np.abs(np.stack([0.5 * k, 0.5 * j, 0.6 * i]) % 1 - 0.5) > 1e-6).all(axis=0)
+    assert np.array_equal(left[surely], ~inside[surely])
+    assert 0 < np.count_nonzero(inside) < inside.size
 
 
 def test_undo_takes_provenance_and_volumes_back_too(node, volume, scene):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import slicer
 import vtk
 from mednext.errors import GeometryError, InputError
+from mednext.geometry import Roi
 from mednext.segmentation import Segmentation
 
 from .color_table import add_color_table
@@ -31,6 +32,7 @@ class ResultPlace:
     channels: the volumes; the first one gives the grid.
     into: the segmentation whose segments of the same model are replaced; None for a new one.
     structures: names or label values of what is kept of the result; None for all.
+    roi: the region that the run is limited to: outside of it, `into` keeps all voxels. None for no limit.
 
     Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result.
     """
@@ -40,6 +42,7 @@ class ResultPlace:
         channels: Sequence[slicer.vtkMRMLScalarVolumeNode],
         into: slicer.vtkMRMLSegmentationNode | None = None,
         structures: Sequence[str | int] | None = None,
+        roi: Roi | None = None,
     ) -> None:
         self._channels = list(channels)
         self._volume = channels[0]
@@ -50,6 +53,7 @@ class ResultPlace:
         self._into = into
         self._into_name = into.GetName() if into else ""
         self._structures = structures
+        self._roi = roi
         self._grid = self._result_grid()
         self._prepared: _Prepared | None = None
 
@@ -90,8 +94,9 @@ class ResultPlace:
 
     def _put(self, prepared: _Prepared) -> slicer.vtkMRMLSegmentationNode:
         if self._into is not None:
+            region = self._roi.box_in(prepared.segmentation.geometry) if self._roi else None
             put_into_segmentation_node(
-                self._into, self._volume, prepared.segmentation, self._grid, prepared.voxels
+                self._into, self._volume, prepared.segmentation, self._grid, prepared.voxels, region
             )
             remember_uncertainty(self._into, None)
             return self._into
