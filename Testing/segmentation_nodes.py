@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 import vtk
 from bundles import TINY_MODEL
-from mednext.geometry import Geometry
+from mednext.geometry import Geometry, Roi
 from mednext.labels import Label
 from mednext.segmentation import Segmentation
 from MedNeXtSegmentationLib.scene.result_place import ResultPlace
@@ -46,9 +46,9 @@ def blocks(seed: int = 0, values: Sequence[int] = (1, 2), shape: Sequence[int] =
     return labelmap
 
 
-def segment_into(node: Any, volume: Any, labelmap: np.ndarray, **options: Any) -> Any:
+def segment_into(node: Any, volume: Any, labelmap: np.ndarray, roi: Roi | None = None, **options: Any) -> Any:
     """Put a result into a node that is there; `options` are those of `result`."""
-    return ResultPlace([volume], into=node).add(result(volume, labelmap, **options))
+    return ResultPlace([volume], into=node, roi=roi).add(result(volume, labelmap, **options))
 
 
 def new_segmentation(volume: Any, labelmap: np.ndarray, **options: Any) -> Any:

@@ -136,6 +136,23 @@ def test_a_damaged_file_is_refused_by_name(damage: str, tmp_path: Path, folder: 
         unpack(path, folder)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_damage_is_told_whatever_the_compression(method: int, tmp_path: Path, folder: Path) -> None:
+    path = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path, "w", method) as target:
+        target.writestr("model.json", bytes(range(256)) * 40)
+    data = bytearray(path.read_bytes())
+    data[60:100] = bytes(0xFF ^ byte for byte in data[60:100])
+    path.write_bytes(data)
+    with pytest.raises(BundleFormatError, match=r"damaged\.zip"):
+        unpack(path, folder)
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_told(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(BundleFormatError, match="cannot be unpacked: File name too long"):
+        unpack(zipped(tmp_path, {"x" * 300: b""}), folder)
+
+
 def test_unpacking_can_be_cancelled(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(Cancelled):
         unpack(zipped(tmp_path, CONTENT), folder, cancelled=lambda: True)

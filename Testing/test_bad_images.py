@@ -219,6 +219,14 @@ def test_a_nrrd_that_does_not_say_where_left_is(tmp_path):
     refused(path, GeometryError, "left and right")
 
 
+@pytest.mark.parametrize("directions", [None, "none (0,1,0) (0,0,1)"])
+def test_a_nrrd_that_does_not_say_where_its_axes_point_to(tmp_path, directions):
+    path = nrrd(tmp_path / "a.nrrd", directions or "(1,0,0) (0,1,0) (0,0,1)")
+    if directions is None:
+        path.write_bytes(path.read_bytes().replace(b"space directions: (1,0,0) (0,1,0) (0,0,1)\n", b""))
+    refused(path, GeometryError, "where its axes point to", "convert it anew")
+
+
 def test_a_nrrd_in_the_scanners_space(tmp_path):
     refused(nrrd(tmp_path / "a.nrrd", space="space: scanner-xyz\n"), GeometryError, "scanner-xyz")
 

@@ -162,6 +162,27 @@ def test_the_files_of_a_scene_are_no_cases_of_their_own(logic, tiny, saved, tmp_
     assert all(row.status == "done" and ".mrml: " in row.files for row in rows)
 
 
+def test_a_scene_whose_image_was_replaced_is_segmented_again(logic, tiny, saved, tmp_path):
+    options = {"model": tiny.path, "device": "cpu"}
+    rows = logic.segmentFolder(saved / "files", tmp_path / "out", **options)
+    results = [tmp_path / "out" / row.output for row in rows]
+    written = [result.stat().st_mtime_ns for result in results]
+    image = next((saved / "files").rglob("moved*.nrrd"))
+    os.utime(image, ns=(max(written) + 1, max(written) + 1))
+    logic.segmentFolder(saved / "files", tmp_path / "out", **options)
+    assert all(result.stat().st_mtime_ns > before for result, before in zip(results, written, strict=True))
+
+
+def test_scenes_and_folders_of_the_same_name_do_not_share_results(scene, logic, tiny, tmp_path):
+    add_volume(scene, head(seed=3), name="T1")
+    (tmp_path / "in").mkdir()
+    assert slicer.util.saveScene(str(tmp_path / "in" / "p1.mrb"))
+    add_image(tmp_path / "in" / "p1" / "T1.nii.gz")
+    shutil.copy(tmp_path / "in" / "p1.mrb", tmp_path / "in" / "p1" / "T1.mrb")
+    rows = logic.segmentFolder(tmp_path / "in", tmp_path / "out", tiny.path, device="cpu")
+    assert statuses(rows) == dict.fromkeys(("p1/T1", "p1.mrb/T1", "p1/T1/T1"), "done")
+
+
 def test_a_scene_that_cannot_be_read_is_a_row(logic, tiny, images, tmp_path):
     (images / "broken.mrb").write_bytes(b"PK no zip")
     rows = logic.segmentFolder(images, tmp_path / "out", tiny.path)

@@ -165,6 +165,22 @@ def test_a_case_that_is_written_is_told_of_while_the_next_is_segmented(make: Cal
     assert told == list("abcd")
 
 
+def test_an_image_that_is_replaced_while_it_is_segmented_is_segmented_again(
+    make: Callable[..., Batch], tmp_path: Path
+) -> None:
+    image, runs = tmp_path / "a.nii", []
+    case = Case("a", (), (image,), "a.nii")
+
+    def replace_image(_case: Case, _images: int, _alive: Alive) -> Segmentation:
+        runs.append(image.write_bytes(b"other image"))
+        return result_of(1)
+
+    image.write_bytes(b"first image")
+    for _ in range(3):
+        make(carry_out=replace_image).run([case])
+    assert len(runs) == 2  # the third finds the result of the second, whose image is still the same
+
+
 def test_an_error_in_reading_belongs_to_its_case(make: Callable[..., Batch], tmp_path: Path) -> None:
     def broken(case: Case) -> int:
         if case.name == "b":

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pydicom
 import pytest
 from bundles import TINY_NETWORK, tiny_model
 from cases import noise
@@ -55,6 +59,29 @@ def test_results_hidden_files_and_the_output_folder_are_no_input(tmp_path):
     )
     touch(tmp_path / "results" / "c.nii.gz", tmp_path / "__MACOSX" / "d.nii", tmp_path / "notes.txt")
     assert list(cases(tmp_path, output=tmp_path / "results")) == ["a"]
+
+
+def test_linked_folders_are_walked_through_once(tmp_path):
+    touch(*(tmp_path / path for path in ("disk/p1/a.nii", "disk/p3/c.nii", "study/p2/b.nii")))
+    (tmp_path / "study" / "p1").symlink_to(tmp_path / "disk" / "p1")
+    (tmp_path / "study" / "rest").symlink_to(tmp_path / "disk")
+    (tmp_path / "study" / "again").symlink_to(tmp_path / "study" / "p2")
+    (tmp_path / "study" / "p2" / "without end").symlink_to(tmp_path / "study")
+    (tmp_path / "disk" / "p1" / "loop").symlink_to(tmp_path / "disk" / "p1")
+    assert set(cases(tmp_path / "study")) == {"p1/a", "p2/b", "rest/p3/c"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_in_an_unknown_encoding_are_told_and_do_not_stop_the_others(tmp_path):
+    latin = os.fsdecode("Müller".encode("latin-1"))
+    touch(tmp_path / "a.nii", tmp_path / f"{latin}.nii", tmp_path / latin / "b.nii")
+    found = cases(tmp_path)
+    assert not found["a"].problem
+    assert set(found) == {"a", "M_ller", "M_ller.nii"}
+    assert all("M?ller" in str(found[name].problem) for name in ("M_ller", "M_ller.nii"))
+    write_series(tmp_path / "ct", noise(), UPRIGHT)
+    next((tmp_path / "ct").iterdir()).rename(tmp_path / "ct" / latin)
+    assert [case.problem is None for name, case in cases(tmp_path, CT).items() if "ct" in name] == [False]
 
 
 def test_the_same_name_with_two_suffixes_makes_two_results(tmp_path):
@@ -159,6 +186,30 @@ def test_the_channels_of_a_dicom_study_go_by_the_descriptions(tmp_path):
     arterial, venous = found["p"].images
     assert Path(arterial.split("#")[0]).name == "1" and Path(venous.split("#")[0]).name == "0"
     assert "arterial, venous" in found["p/2/CT plain"].left_out
+
+
+def test_a_series_spread_over_several_folders_is_refused_and_not_cut_into_parts(tmp_path):
+    write_series(tmp_path / "p" / "DIR000", noise(), UPRIGHT)
+    (tmp_path / "p" / "DIR001").mkdir()
+    for file in sorted((tmp_path / "p" / "DIR000").iterdir())[:9]:
+        file.rename(tmp_path / "p" / "DIR001" / file.name)
+    found = cases(tmp_path, CT)
+    assert set(found) == {"p"} and not found["p"].images
+    assert "p/DIR000, p/DIR001" in str(found["p"].problem)
+
+
+def test_dicom_files_of_old_archives_without_a_preamble_are_found(tmp_path):
+    write_series(tmp_path / "p", noise(), UPRIGHT)
+    for file in (tmp_path / "p").iterdir():
+        bare = pydicom.Dataset(pydicom.dcmread(file))
+        pydicom.dcmwrite(file, bare, implicit_vr=True, little_endian=True, enforce_file_format=False)
+    assert len(cases(tmp_path, CT)["p"].files) == 18
+
+
+def test_copies_of_a_series_are_a_case_each(tmp_path):
+    write_series(tmp_path / "p", noise(), UPRIGHT)
+    shutil.copytree(tmp_path / "p", tmp_path / "copy")
+    assert all(len(case.files) == 18 and not case.problem for case in cases(tmp_path, CT).values())
 
 
 def test_a_damaged_dicom_file_is_a_case_with_a_problem(tmp_path):

@@ -11,6 +11,8 @@ import vtk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mednext.errors import GeometryError, OptionError
+from mednext.formats.seg_nrrd import write_seg_nrrd
+from mednext.geometry import Roi
 from MedNeXtSegmentationLib.scene.found_labels import found_of
 from MedNeXtSegmentationLib.scene.provenance import provenance_of
 from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, can_undo, redo, undo
@@ -348,6 +350,14 @@ def test_a_segmentation_of_surfaces_is_refused(volume, scene):
         ResultPlace([volume], into=node)
 
 
+def test_a_segmentation_of_fractional_labelmaps_is_refused(node, volume):
+    name = "Fractional labelmap"
+    assert node.GetSegmentation().CreateRepresentation(name)
+    node.GetSegmentation().SetSourceRepresentationName(name)
+    with pytest.raises(OptionError, match="no labelmaps"):
+        ResultPlace([volume], into=node)
+
+
 def test_the_frame_of_a_sequence_is_refused(node, volume, scene):
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode")
     sequence.SetDataNodeAtValue(node, "0")
@@ -365,6 +375,25 @@ def test_a_segmentation_that_was_moved_meanwhile_stays_as_it_is(node, volume, sc
     with pytest.raises(GeometryError, match="moved in space"):
         place.add(result(volume, blocks(1)))
     assert snapshot(node, node.GetSegmentation().GetSegmentIDs(), volume) == before
+
+
+def test_a_channel_that_was_moved_against_the_first_meanwhile_is_named(volume, scene):
+    second = add_volume(scene, head(SHAPE, seed=1), OBLIQUE_LEFT_HANDED, name="T2")
+    place = ResultPlace([volume, second])
+    both = add_linear_transform(scene, translation(9, 0, 0)).GetID()
+    volume.SetAndObserveTransformNodeID(both)
+    with pytest.raises(GeometryError, match='"T2" was moved against "T1"'):
+        place.add(result(volume, blocks(1)))
+    second.SetAndObserveTransformNodeID(both)
+    assert place.add(result(volume, blocks(1)))
+
+
+def test_a_channel_that_was_removed_meanwhile_is_not_remembered(volume, scene):
+    second = add_volume(scene, head(SHAPE, seed=1), OBLIQUE_LEFT_HANDED, name="T2")
+    place = ResultPlace([volume, second])
+    scene.RemoveNode(second)
+    node = place.add(result(volume, blocks(1)))
+    assert node.GetNumberOfNodeReferences("MedNeXtSegmentation.image") == 1
 
 
 def test_a_segmentation_that_was_removed_meanwhile_is_named(node, volume, scene):
@@ -385,6 +414,15 @@ def test_tags_survive_saving_so_that_the_next_session_knows_its_segments(node, v
     assert np.array_equal(voxels(loaded, by_name(loaded, "own"), volume), blocks(3, (1,)))
 
 
+def test_a_file_of_a_batch_gets_new_voxels_instead_of_the_same_segments_again(volume, tmp_path):
+    write_seg_nrrd(tmp_path / "case.seg.nrrd", result(volume, blocks(0)))
+    node = slicer.util.loadSegmentation(str(tmp_path / "case.seg.nrrd"))
+    segment_into(node, volume, blocks(1))
+    names = [node.GetSegmentation().GetNthSegment(number).GetName() for number in range(2)]
+    assert names == ["spleen", "liver"] and node.GetSegmentation().GetNumberOfSegments() == 2
+    assert np.array_equal(voxels(node, by_name(node, "spleen"), volume), blocks(1) == 1)
+
+
 def test_unknown_structures_are_refused_by_name(volume):
     with pytest.raises(OptionError, match=r"'lungs'.*spleen \(1\), liver \(2\)"):
         ResultPlace([volume], structures=["lungs"]).add(result(volume, blocks(0)))
@@ -398,6 +436,45 @@ def test_labels_of_a_wide_labelmap_keep_their_values(volume):
     only = wide.only([300])
     assert set(np.unique(only.labelmap)) == {0, 300}
     assert [label.value for label in only.labels] == [300]
+
+
+def test_a_run_in_a_region_leaves_what_lies_outside_of_it(scene):
+    volume = add_volume(scene, head(SHAPE), translation(10, 20, 30))
+    node = new_segmentation(volume, blocks(0))
+    drawn = np.zeros(SHAPE, dtype=bool)
+    drawn[1:11, 1, 1] = True
+    paint(node, by_name(node, "spleen"), (blocks(0) == 1) | drawn, volume)  # a correction, half in the region
+    before = {name: voxels(node, by_name(node, name), volume) > 0 for name in ("spleen", "liver")}
+    box = (slice(0, 6), slice(0, 14), slice(0, 9))
+    found = np.zeros(SHAPE, dtype=np.uint8)
+    found[box] = blocks(3)[box]
+    segment_into(node, volume, found, roi=Roi((9.6, 19.6, 29.6), (18.4, 33.4, 35.4)))
+    for value, name in enumerate(before, start=1):
+        expected = before[name].copy()
+        expected[box] = found[box] == value
+        assert np.array_equal(voxels(node, by_name(node, name), volume) > 0, expected)
+    undo(node)
+    for name, was in before.items():
+        assert np.array_equal(voxels(node, by_name(node, name), volume) > 0, was)
+
+
+def test_a_region_is_kept_on_another_grid_too(scene):
+    volume = add_volume(scene, head(SHAPE), OBLIQUE_LEFT_HANDED)
+    finer = add_volume(scene, head((30, 30, 30)), OBLIQUE_LEFT_HANDED @ np.diag([0.6, 0.5, 0.5, 1]))
+    node = new_segmentation(finer, np.ones((30, 30, 30), dtype=np.uint8))
+    geometry = result(volume, blocks(0)).geometry
+    middle = geometry.ijk_to_ras @ (8, 7, 6, 1)
+    roi = Roi(tuple(middle[:3] - 2), tuple(middle[:3] + 2))
+    segment_into(node, volume, np.zeros(SHAPE), roi=roi)
+    k, j, i = np.indices((30, 30, 30))
+    nearest = np.stack([np.round(0.5 * k), np.round(0.5 * j), np.round(0.6 * i)])
+    inside = np.logical_and.reduce(
+        [(n >= side.start) & (n < side.stop) for n, side in zip(nearest, roi.box_in(geometry), strict=True)]
+    )
+    left = voxels(node, by_name(node, "spleen"), finer) > 0
+    surely = (np.abs(np.stack([0.5 * k, 0.5 * j, 0.6 * i]) % 1 - 0.5) > 1e-6).all(axis=0)
+    assert np.array_equal(left[surely], ~inside[surely])
+    assert 0 < np.count_nonzero(inside) < inside.size
 
 
 def test_undo_takes_provenance_and_volumes_back_too(node, volume, scene):
@@ -417,6 +494,24 @@ def test_undo_takes_provenance_and_volumes_back_too(node, volume, scene):
     redo(node)
     assert provenance_of(node) == after
     assert images_of(node) == [other]
+
+
+def test_a_colour_table_that_the_user_gave_stays(node, volume, scene):
+    mine = scene.AddNewNodeByClass("vtkMRMLColorTableNode", "mine")
+    node.SetLabelmapConversionColorTableNodeID(mine.GetID())
+    segment_into(node, volume, blocks(1))
+    assert node.GetLabelmapConversionColorTableNode() is mine
+
+
+def test_undo_of_the_first_run_takes_the_colour_table_away(volume, scene):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    segment_into(node, volume, blocks(1))
+    table = node.GetLabelmapConversionColorTableNode()
+    assert table.GetName() == "tiny labels"
+    undo(node)
+    assert node.GetLabelmapConversionColorTableNode() is None
+    redo(node)
+    assert node.GetLabelmapConversionColorTableNode() is table
 
 
 def test_a_hardened_transform_moves_the_image_and_what_goes_into_its_segmentation(node, volume, scene):

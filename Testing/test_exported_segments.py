@@ -108,6 +108,19 @@ def test_a_structure_that_the_user_drew_anew_has_the_models_value_by_its_name(no
     assert [(label.value, label.name) for label in labels] == [(1, "spleen"), (2, "liver"), (3, "spleen")]
 
 
+def test_imported_segments_may_have_negative_label_values(volume, scene):
+    labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    voxels = corner(0, 1, 2).astype(np.int16)
+    voxels[5] = -5
+    slicer.util.updateVolumeFromArray(labelmap, voxels)
+    labelmap.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(OBLIQUE_LEFT_HANDED))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labelmap, node)
+    drawn = DrawnSegments.take(node, volume).segmentation()
+    named = {label.name: np.count_nonzero(drawn.labelmap == label.value) for label in drawn.labels}
+    assert named == {"Label_-5": 0, "Label_1": 1, "Label_2": 1}  # Slicer drops the voxels below 0
+
+
 def test_overlapping_segments_are_refused_by_name_and_nothing_is_written(node, volume, tmp_path):
     paint(node, by_name(node, "liver"), corner(1, 1), volume)
     draw(node, "mine", corner(0, 1, 1), volume)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mednext.errors import DiskSpaceError, GeometryError, OutputError
+from mednext.formats.image_files import to_image, write_verified
 from mednext.volume import write_image
 from refusals import GRID, noise
 
@@ -66,6 +70,17 @@ try:
 except MedNeXtError as error:
     print(type(error).__name__, error)
 """
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_told_from_other_failures(tmp_path, monkeypatch):
+    image = to_image(noise(), GRID)
+    (tmp_path / "full.nrrd").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match="check the disk's free space"):
+        write_verified(image, tmp_path / "full.nrrd", tmp_path / "labels.nrrd")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=4096))
+    with pytest.raises(DiskSpaceError, match=r"The disk is full: .*labels\.nrrd was not written"):
+        write_verified(image, tmp_path / "full.nrrd", tmp_path / "labels.nrrd")
 
 
 @pytest.mark.parametrize("suffix", ["nii.gz", "nii", "nrrd", "mha"])

@@ -277,6 +277,7 @@ def test_a_two_dimensional_model_has_a_patch_of_one_plane() -> None:
         (json.dumps(SOFTMAX).replace('"step": 0.5', '"step": 1e999'), "'step' must be a finite number"),
         ("[" * 100_000, "not valid JSON"),
         (json.dumps({**SOFTMAX, "name": 10**400}), "'name' must be a text"),
+        (json.dumps({**SOFTMAX, "title": "half \ud800"}), "'title' must be a text without half"),
     ],
 )
 def test_what_is_no_proper_json_is_refused(tmp_path: Path, text: str, message: str) -> None:

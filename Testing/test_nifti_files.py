@@ -59,6 +59,26 @@ def test_a_degenerate_sform(tmp_path):
     refused(patched(path, QFORM_CODE, "<h", 0), GeometryError, "degenerate sform")
 
 
+@pytest.mark.parametrize(
+    ("offset", "values"),
+    [(256, (0.9, 0.9, 0.9)), (256, (float("nan"), 0, 0)), (268, (0, float("inf"), 0))],
+    ids=["quaternion too long", "quaternion no number", "position no number"],
+)
+def test_an_impossible_qform_that_itk_would_replace(tmp_path, offset, values):
+    path = patched(written(tmp_path / "image.nii"), offset, "<3f", *values)
+    refused(path, GeometryError, "impossible qform", "correct its header")
+
+
+def test_a_position_by_sform_that_is_no_number(tmp_path):
+    path = patched(written(tmp_path / "image.nii"), 292, "<f", float("nan"))
+    refused(path, GeometryError, "degenerate sform")
+
+
+def test_voxels_that_would_begin_within_the_header(tmp_path):
+    path = patched(written(tmp_path / "image.nii"), 108, "<f", 0)
+    refused(path, UnreadableImageError, "voxels at byte 0")
+
+
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
 def test_a_nifti_that_does_not_say_where_left_is(tmp_path, suffix):
     path = tmp_path / f"image.{suffix}"

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from mednext.errors import InputError
 from mednext.formats.image_files import read_image
+from MedNeXtSegmentationLib.scene.training_data import prepare_training_case
 from panel_driving import choose, segment, selector, set_option
 from segmentation_nodes import blocks, by_name, draw, paint, voxels
 from slicer_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
@@ -221,6 +223,17 @@ def test_a_corrected_result_becomes_a_training_case(ready, volume, dialogs, tmp_
     spleen = record["labels"][0]
     assert spleen["voxels"] == spleen["added"] == 0
     assert record["run"]["model"] == "tiny"
+
+
+def test_an_image_that_changes_while_a_training_case_is_written_is_no_case(ready, volume, dialogs, tmp_path):
+    node = segment(ready)
+    case = prepare_training_case(node, tmp_path)
+    slicer.util.arrayFromVolume(volume)[0] = 0
+    slicer.util.arrayFromVolumeModified(volume)
+    case.provide(time.monotonic() + 60)
+    with pytest.raises(InputError, match="were changed"):
+        case.write()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_segment_of_unknown_meaning_is_named_and_no_case_is_written(ready, volume, dialogs, tmp_path):

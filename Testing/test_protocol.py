@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from mednext import errors, protocol
+from mednext.atomic import explaining
 from mednext.geometry import Geometry, Roi
 from mednext.labels import Label
 from mednext.protocol import CancelRequest, Channel, Options, SegmentRequest
@@ -49,6 +51,14 @@ def test_writing_a_large_request_can_be_cancelled(tmp_path):
     asked = iter([False] * 5 + [True])
     with pytest.raises(errors.Cancelled):
         protocol.write_request(tmp_path, [channel()], Options("tiny"), lambda: next(asked))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_told_as_such(tmp_path):
+    (tmp_path / protocol.LABELMAP_FILE).symlink_to("/dev/full")
+    sent = Segmentation(np.zeros(GEOMETRY.shape, np.uint8), GEOMETRY, (Label(1, "a", (1, 2, 3)),))
+    with pytest.raises(errors.DiskSpaceError), explaining(tmp_path / protocol.LABELMAP_FILE):
+        protocol.write_result(tmp_path, sent)
 
 
 def test_a_result_arrives_as_it_was_sent(tmp_path):

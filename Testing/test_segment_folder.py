@@ -132,6 +132,17 @@ def test_an_image_that_was_replaced_is_segmented_again(run, images, out):
     assert [name for name in after if after[name] != before[name]] == ["a.seg.nrrd"]
 
 
+def test_an_image_in_place_of_another_is_noticed_whatever_its_date(run, images, out):
+    run()
+    before = written(out)
+    add_image(images / "a.nii.gz", seed=5)
+    os.utime(images / "a.nii.gz", (1e9, 1e9))  # copied with its old date
+    os.utime(images / "Kopf ü" / "头 'b'.nrrd", (1e9, 1e9))
+    assert run() == 0
+    after = written(out)
+    assert [name for name in after if after[name] != before[name]] == ["a.seg.nrrd"]
+
+
 def test_a_damaged_result_is_made_again(run, images, out):
     run()
     data = (out / "a.seg.nrrd").read_bytes()

@@ -112,6 +112,18 @@ def test_the_channels_of_a_model_are_those_of_one_study(scene, logic, two):
     assert len({result.row.case for result in results}) == 2
 
 
+def test_a_result_of_other_channels_is_none_of_these(scene, logic, two):
+    add_volume(scene, head(), name="T1")
+    flair = add_volume(scene, head(seed=1), name="FLAIR")
+    (first,) = logic.segmentScene(two, device="cpu")
+    (second,) = logic.segmentScene(two, device="cpu")
+    assert second.segmentationNode is first.segmentationNode
+    scene.RemoveNode(flair)
+    add_volume(scene, head(seed=2), name="FLAIR")
+    (third,) = logic.segmentScene(two, device="cpu")
+    assert third.segmentationNode is not first.segmentationNode
+
+
 def test_ambiguous_groups_are_refused_with_a_sentence(scene, logic, two):
     for name in ("T1 a", "T1 b", "FLAIR", "CT"):
         add_volume(scene, head(), name=name)

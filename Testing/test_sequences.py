@@ -194,6 +194,18 @@ def test_a_frame_that_changes_meanwhile_gets_no_result(scene, logic, tiny):
     assert nodes(scene) == before
 
 
+def test_a_frame_that_is_removed_meanwhile_is_named(scene, logic, tiny):
+    sequence = add_sequence(scene)[0]
+    before = nodes(scene)
+
+    def remove(_event):
+        sequence.RemoveDataNodeAtValue(TIMES[1])
+
+    with pytest.raises(InputError, match=r"Frame 2 of 3.*was removed"):
+        logic.segment(sequence, tiny, progressCallback=remove)
+    assert nodes(scene) == before
+
+
 def test_a_sequence_that_is_removed_meanwhile_gets_no_result(scene, logic, tiny):
     sequence, browser, _proxy = add_sequence(scene)
     count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")

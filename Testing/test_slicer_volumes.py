@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+import vtk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mednext.errors import ChannelError, GeometryError, InputError, UnsupportedImageError
@@ -161,6 +162,20 @@ def test_what_is_no_image_is_refused_by_name(scene, node_class, error, message):
     node = scene.AddNewNodeByClass(node_class, "Something")
     with pytest.raises(error, match=f'"Something" {message}'):
         channels_from_nodes([node])
+
+
+def test_voxels_that_are_not_counted_from_0_are_refused_until_slicer_counts_them_anew(scene):
+    whole = add_volume(scene, head(), translation(10, 20, 30), name="whole")
+    cut = vtk.vtkExtractVOI()
+    cut.SetInputData(whole.GetImageData())
+    cut.SetVOI(4, 15, 3, 13, 2, 11)
+    cut.Update()
+    node = add_volume(scene, head(), translation(10, 20, 30), name="cut")
+    node.SetAndObserveImageData(cut.GetOutput())
+    with pytest.raises(UnsupportedImageError, match=r'"cut" are counted from \(4, 3, 2\)'):
+        channels_from_nodes([node])
+    node.ShiftImageDataExtentToZeroStart()
+    assert channels_from_nodes([node])[0].geometry.origin == (-14, -23, 32)
 
 
 def test_a_colour_volume_is_refused(scene):

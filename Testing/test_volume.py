@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_files import write_series
@@ -241,6 +242,25 @@ def test_a_tilted_gantry_is_refused_with_its_angle(tmp_path, hounsfield):
     straight = Geometry(OBLIQUE.size, OBLIQUE.spacing)
     write_series(tmp_path, hounsfield, straight, shift_per_slice=(0, 2.5 * np.tan(np.radians(12)), 0))
     with pytest.raises(GeometryError, match=r"tilted by 12\.0 degrees"):
+        read_volume(tmp_path)
+
+
+def test_a_small_tilt_that_moves_the_last_slice_by_more_than_a_pixel_is_refused(tmp_path):
+    array, geometry = np.zeros((120, 4, 4)), Geometry((4, 4, 120), (1.0, 1.0, 2.5))
+    write_series(tmp_path, array, geometry, shift_per_slice=(2.5 * np.tan(np.radians(0.4)), 0, 0))
+    with pytest.raises(GeometryError, match=r"tilted by 0\.4 degrees"):
+        read_volume(tmp_path)
+
+
+def test_slices_that_are_displaced_within_the_stack_are_refused(tmp_path, hounsfield):
+    write_series(tmp_path, hounsfield, OBLIQUE)
+    for file in tmp_path.iterdir():
+        dataset = pydicom.dcmread(file)
+        if dataset.InstanceNumber in (3, 4):
+            to_the_side = 30 * np.reshape(OBLIQUE.direction, (3, 3))[:, 0]
+            dataset.ImagePositionPatient = list(dataset.ImagePositionPatient + to_the_side.round(3))
+            dataset.save_as(file)
+    with pytest.raises(GeometryError, match=r"displaced by up to 30\.0 mm"):
         read_volume(tmp_path)
 
 

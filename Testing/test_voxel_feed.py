@@ -11,6 +11,7 @@ import slicer
 from bundles import tiny_bundle
 from mednext.errors import Cancelled, InputError
 from MedNeXtSegmentationLib.engine import run
+from MedNeXtSegmentationLib.engine.voxel_feed import VoxelFeed
 from slicer_nodes import add_volume, head
 
 
@@ -95,6 +96,16 @@ def test_voxels_that_the_volume_lets_go_are_still_there_for_the_run(scene, feed_
     change(volume)
     feed.copy(soon())
     np.testing.assert_array_equal(np.stack(list(feed)), voxels)
+
+
+def test_whatever_goes_wrong_while_copying_ends_the_run_instead_of_letting_it_wait(scene):
+    def read(_index):
+        raise MemoryError("no more")
+
+    feed = VoxelFeed((4, 5, 6), np.dtype(np.int16), read)
+    assert feed.copy(soon())
+    with pytest.raises(InputError, match="no more"):
+        next(iter(feed))
 
 
 def test_whoever_waits_for_planes_hears_of_the_cancel(scene, feed_of):

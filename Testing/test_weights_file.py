@@ -56,6 +56,8 @@ def test_another_file_than_promised_is_refused(weights: bytes, tmp_path: Path) -
         {"w": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}},
         {"w": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}},
         {"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}},
+        {"w": {"dtype": "F32", "shape": [-1, -2], "data_offsets": [0, 8]}},
+        {"w": {"dtype": "F32", "shape": [2.0], "data_offsets": [0.0, 8.0]}},
         {},
         [],
     ],
@@ -63,6 +65,18 @@ def test_another_file_than_promised_is_refused(weights: bytes, tmp_path: Path) -
 def test_a_header_that_tells_of_something_else_is_refused(header: object, tmp_path: Path) -> None:
     with pytest.raises(BundleIntegrityError, match="not a safetensors file"):
         check(tmp_path, safetensors(header, bytes(8)))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 100_000,
+        b'{"w": %s, "w": %s}' % ((b'{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}',) * 2),
+    ],
+)
+def test_a_header_that_readers_take_for_different_things_is_refused(header: bytes, tmp_path: Path) -> None:
+    with pytest.raises(BundleIntegrityError, match="not a safetensors file"):
+        check(tmp_path, struct.pack("<Q", len(header)) + header + bytes(8))
 
 
 @pytest.mark.parametrize("length", [0, 7, 8, 100])

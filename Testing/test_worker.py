@@ -163,8 +163,9 @@ def test_what_libraries_print_does_not_come_between_the_events(tmp_path, tiny):
     assert "a library in C" in "".join(dialogue.errors)
 
 
-def test_a_torch_that_cannot_be_imported_is_explained(tmp_path):
-    (tmp_path / "torch.py").write_text("raise OSError('[WinError 126] c10.dll')")
+@pytest.mark.parametrize("error", ["OSError('[WinError 126] c10.dll')", "ValueError('c10.dll changed size')"])
+def test_a_torch_that_cannot_be_imported_is_explained(tmp_path, error):
+    (tmp_path / "torch.py").write_text(f"raise {error}")
     dialogue = Dialogue(folders=[tmp_path])
     error = dialogue.events_until("error")[-1]
     assert (error["run"], error["error"]) == (None, "MissingPackageError")

@@ -243,6 +243,26 @@ def test_garbage_on_standard_output_is_kept_for_the_log_and_does_no_harm(tmp_pat
     client.shutdown()
 
 
+@posix
+@pytest.mark.usefixtures("temporary_folder")
+def test_a_worker_that_cannot_be_killed_at_once_holds_nobody_up_and_is_not_asked_again(tmp_path, monkeypatch):
+    client = WorkerClient(python_that_runs(tmp_path, "time.sleep(60)"))
+    run = client.start([channel()], Options("tiny"))
+    stage_reached(run, "sending")
+    while not client._process:
+        time.sleep(0.01)
+    stuck = client._process
+    kill = stuck._process.kill
+    monkeypatch.setattr(os, "killpg", lambda *_: None)  # as while it waits for a dead network drive
+    monkeypatch.setattr(stuck._process, "kill", lambda: None)
+    client.shutdown()
+    assert not run._thread.is_alive()
+    assert client._running_process() is not stuck
+    monkeypatch.undo()
+    kill()
+    client.shutdown()
+
+
 LAUNCHER = """
 import subprocess
 sys.exit(subprocess.call([{python!r}, *sys.argv[1:]]))

@@ -197,5 +197,6 @@ def _start(
     if any(isSequence(node) for node in nodes):
         return startSequence(shared_client(), nodes, str(model), options)
     channels = channelsForRun(nodes)
-    place = ResultPlace(nodes, options.segmentationNode, options.labels)
-    return shared_client().start(channels, options.forEngine(model, nodes[0]), place.prepare), place
+    engineOptions = options.forEngine(model, nodes[0])
+    place = ResultPlace(nodes, options.segmentationNode, options.labels, engineOptions.roi)
+    return shared_client().start(channels, engineOptions, place.prepare), place

@@ -20,8 +20,9 @@ class RunOptions:
     device: "auto", "cpu", "cuda" or "mps".
     folds: which folds of the model to average, by default all.
     mirroring: average over mirrored copies too, as the model allows: slower, a little more accurate.
-    segmentationNode: put the result into this node. Segments that the same model made are replaced, all
-        others stay as they are; `MedNeXtSegmentationLogic.undo` leads back. By default a new node is made.
+    segmentationNode: put the result into this node. Segments that the same model made are replaced, with a
+        region only there, all others stay as they are; `MedNeXtSegmentationLogic.undo` leads back. By default
+        a new node is made.
     labels: names or label values of the structures to make, by default all.
     uncertainty: add a volume too that says how uncertain the result is, 0 to 1.
     precision: "float32", or "bfloat16": faster on processors that have it, with slightly other labels.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import shutil
 import stat
 import zipfile
@@ -42,7 +44,7 @@ def unpack(archive: Path, folder: Path, cancelled: Callable[[], bool] | None = N
             members = _checked_members(source, archive, folder)
             for member in members:
                 _extract(source, member, inside(folder, member.filename), cancelled)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         raise BundleFormatError(
             f"{archive} is not a zip file, or a damaged one ({error}). Download or export it again."
         ) from error
@@ -52,6 +54,13 @@ def unpack(archive: Path, folder: Path, cancelled: Callable[[], bool] | None = N
         ) from error
     except FileNotFoundError as error:
         raise BundleFormatError(f"There is no file {archive}. Check the path.") from error
+    except OSError as error:
+        if error.errno not in (None, errno.ENAMETOOLONG):
+            raise
+        # bz2's answer to damaged data has no number.
+        raise BundleFormatError(
+            f"{archive} cannot be unpacked: {error.strerror or error}. Download or export it again."
+        ) from error
 
 
 def pack(folder: Path, archive: Path) -> None:

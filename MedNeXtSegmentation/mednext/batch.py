@@ -33,7 +33,7 @@ from .errors import (
     UnknownModelError,
 )
 from .export import write_segmentation
-from .finished_case import finished, sealed
+from .finished_case import fingerprint, finished, sealed
 from .labels import Label
 from .lock import locked, locked_if_free
 from .segmentation import Segmentation
@@ -122,6 +122,7 @@ class _Begun:
     case: Case
     target: Path
     reading: Future[Any]
+    files: str = ""  # fingerprint of the images, before they are read
     lock: ExitStack = field(default_factory=ExitStack)
 
     def take(self) -> Any:
@@ -222,7 +223,10 @@ class _Course:
         """The row of a case that is finished already, else its images. In the reader's thread."""
         batch, case = self._batch, begun.case
         found = finished(begun.target, case, batch.recipe, batch.labels, again=not batch.resume)
-        return batch.read(case) if found is None else self._done(begun, found)
+        if found is not None:
+            return self._done(begun, found)
+        begun.files = fingerprint(case)
+        return batch.read(case)
 
     def _segment(self, begun: _Begun) -> None:
         """Segment a case that was read, and let it be written."""
@@ -242,7 +246,7 @@ class _Course:
     def _write(self, begun: _Begun, segmentation: Segmentation) -> Row:
         """In the writer's thread."""
         try:
-            result = sealed(segmentation, begun.case)
+            result = sealed(segmentation, begun.case, begun.files)
             write_segmentation(begun.target, result)
             return self._done(begun, result)
         finally:

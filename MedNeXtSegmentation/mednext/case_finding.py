@@ -91,7 +91,7 @@ def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
 
 def relative(path: Path, root: Path) -> str:
     """A path as reports tell it, the same on every system."""
-    return path.relative_to(root).as_posix()
+    return path.relative_to(root).as_posix().encode(errors="replace").decode()
 
 
 def folder_name(folder: Path, root: Path) -> str:
@@ -112,14 +112,48 @@ def _folders(place: Path, output: Path | None, cases: list[Case]) -> Iterator[tu
         cases.append(_refused(folder_name(folder, place), [folder], place, UnreadableImageError(sentence)))
 
     hidden = output.resolve() if output else None
-    for path, names, files in os.walk(place, onerror=refused):
+    met: set[Path] = set()
+    for path, names, files in os.walk(place, onerror=refused, followlinks=True):
         folder = Path(path)
         names[:] = sorted(
             name
             for name in names
-            if not name.startswith((".", "__MACOSX")) and (folder / name).resolve() != hidden
+            if not name.startswith((".", "__MACOSX"))
+            and (folder / name).resolve() != hidden
+            and _leads_on(folder / name, place.resolve(), met)
         )
-        yield folder, sorted(name for name in files if not name.startswith("."))
+        seen = sorted(name for name in files if not name.startswith("."))
+        unknown = [name for name in (*names, *seen) if not _is_text(name)]
+        cases += (_of_unknown_name(folder / name, place) for name in unknown)
+        names[:] = [name for name in names if name not in unknown]
+        if any(name in unknown and not _is_image(name) for name in seen):
+            seen = [name for name in seen if _is_image(name)]  # no DICOM series that lacks a slice
+        yield folder, [name for name in seen if name not in unknown]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is what the system takes for text: old disks may have names in other encodings."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _of_unknown_name(path: Path, root: Path) -> Case:
+    name = safe_path(path.relative_to(root).parts)
+    sentence = f'The name "{relative(path, root)}" is not in UTF-8 and cannot be read: rename it.'
+    return _refused(name, [path], root, UnreadableImageError(sentence))
+
+
+def _leads_on(folder: Path, root: Path, met: set[Path]) -> bool:
+    """Whether a folder is to be walked through: not one that was met, nor a link that leads back."""
+    target = folder.resolve()
+    if folder.is_symlink() and (target.is_relative_to(root) or root.is_relative_to(target)):
+        return False
+    new = target not in met
+    met.add(target)
+    return new
 
 
 def _is_image(name: str) -> bool:

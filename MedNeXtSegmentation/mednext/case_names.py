@@ -14,6 +14,7 @@ _MOST_BYTES = 180  # of a part; file systems take 255, and suffixes come on top
 
 def safe_part(name: str) -> str:
     """A name as one part of a path, on every file system; letters of all languages stay."""
+    name = name.encode(errors="replace").decode()  # a name that is no text on this computer
     safe = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", name)).strip().rstrip(". ")
     if not safe or safe.startswith("."):
         safe = f"_{safe.lstrip('.')}"

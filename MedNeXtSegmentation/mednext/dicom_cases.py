@@ -8,8 +8,8 @@ from pathlib import Path
 from .case_finding import Case, folder_name, relative
 from .case_names import safe_part
 from .channel_names import channel_in, group_by_channels
-from .errors import ChannelError, InputError
-from .formats.dicom_series import SeriesHeader, series_in
+from .errors import ChannelError, InputError, UnreadableImageError
+from .formats.dicom_series import SeriesHeader, are_copies, series_in
 from .model import Model
 
 _NO_DICOM = (".txt", ".csv", ".json", ".xml", ".pdf", ".png", ".jpg", ".jpeg", ".zip", ".gz", ".raw", ".md")
@@ -27,15 +27,40 @@ def dicom_cases(root: Path, folders: Sequence[Path], model: Model) -> Iterator[C
     those whose description says so, or the only series that there is. A model of several channels takes the
     series of a study whose descriptions say the channels' names.
     """
-    studies: dict[str, list[SeriesHeader]] = {}
+    found: dict[str, list[SeriesHeader]] = {}
     for folder in folders:
         try:
             for header in series_in(folder):
-                studies.setdefault(header.study_uid or str(folder), []).append(header)
+                found.setdefault(header.uid, []).append(header)
         except InputError as error:
             yield Case(folder_name(folder, root), (), (), relative(folder, root), problem=error)
+    studies: dict[str, list[SeriesHeader]] = {}
+    for headers in found.values():
+        if len(headers) > 1 and not are_copies(headers):
+            yield _spread(root, headers)
+            continue
+        for header in headers:
+            studies.setdefault(header.study_uid or str(header.folder), []).append(header)
     for series in studies.values():
         yield from _cases_of_study(root, series, model)
+
+
+def _spread(root: Path, parts: Sequence[SeriesHeader]) -> Case:
+    """A series whose slices lie in several folders: each of them alone would be a part of the patient."""
+    folder = _common_folder(parts)
+    folders = ", ".join(relative(part.folder, root) for part in parts)
+    problem = UnreadableImageError(
+        f'The slices of one series ({parts[0].modality} "{parts[0].description}") lie in several folders '
+        f"({folders}): put all of them into one folder."
+    )
+    return Case(
+        folder_name(folder, root),
+        (),
+        (),
+        f"{relative(folder, root)}#{parts[0].uid}",
+        problem=problem,
+        long_name=f"{folder_name(folder, root)}/{safe_part(parts[0].description or parts[0].uid)}",
+    )
 
 
 def _cases_of_study(root: Path, series: Sequence[SeriesHeader], model: Model) -> Iterator[Case]:
@@ -127,6 +152,8 @@ def _is_dicom(file: Path) -> bool:
         return False
     try:
         with file.open("rb") as content:
-            return content.read(132)[128:] == b"DICM"
+            start = content.read(132)
     except OSError:
         return False
+    # Without a preamble, as in old archives, a file begins with its first element, of the group 0008.
+    return start[128:] == b"DICM" or (start[:2] == b"\x08\x00" and start[3:4] == b"\0")

@@ -70,6 +70,8 @@ class Fields:
         value = self.take(key, default)
         if not isinstance(value, str):
             raise self.refuse(key, value, "a text")
+        if not _is_unicode(value):
+            raise self.refuse(key, value, "a text without half characters")
         if choices and value not in choices:
             raise self.refuse(key, value, "one of " + ", ".join(choices))
         if not value and not empty:
@@ -157,7 +159,7 @@ def read_json(path: Path, error: type[MedNeXtError]) -> Any:
     except UnicodeDecodeError as cause:
         raise error(f"{path} is not a text file in UTF-8.") from cause
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=no_repeats)
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not valid JSON: {cause}. Repair it, or get the file again.") from cause
 
@@ -180,13 +182,19 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, for `json.loads`. Raises ValueError when a key is there twice."""
     data = dict(pairs)
     if len(data) != len(pairs):
         keys = [key for key, _ in pairs]
         repeated = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the field {repeated!r} is given twice")
     return data
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether files can hold the text: JSON may have one half of a pair of surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _is_number(value: Any) -> bool:

@@ -1,13 +1,16 @@
 """Whether a case of a batch is finished: its result is there, as it was written, and of the same recipe.
 
-A result carries its recipe, its source and a seal (SHA-256 of its labels) in its header. What has no seal, or
-a broken one, was not written by a batch or was corrected since, and is never replaced.
+A result carries its recipe, its source, a fingerprint of the images' files and a seal (SHA-256 of its labels)
+in its header. What has no seal, or a broken one, was not written by a batch or was corrected since, and is
+never replaced.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +26,15 @@ from .segmentation import Segmentation
 
 SOURCE = "source"
 SEAL = "labelmap_sha256"
+FINGERPRINT = "source_fingerprint"
+
+_ENDS_BYTES = 2**16
 
 
-def sealed(segmentation: Segmentation, case: Case) -> Segmentation:
-    """The segmentation with the words by which `finished` recognises it."""
-    words = {SOURCE: case.source, SEAL: _seal(segmentation.labelmap)}
+def sealed(segmentation: Segmentation, case: Case, files: str) -> Segmentation:
+    """The segmentation with the words by which `finished` recognises it; `files` is the `fingerprint` of the
+    images that were read for it."""
+    words = {SOURCE: case.source, FINGERPRINT: files, SEAL: _seal(segmentation.labelmap)}
     return replace(segmentation, provenance={**segmentation.provenance, **words})
 
 
@@ -36,8 +43,8 @@ def finished(
 ) -> Segmentation | None:
     """The result of this case in `path`; None where there is none, or one that may be replaced.
 
-    A result may be replaced when its data are damaged, when an image was written after it, or when `again`
-    is set and it is as a batch wrote it.
+    A result may be replaced when its data are damaged, when an image was written after it or is another than
+    it was made of, or when `again` is set and it is as a batch wrote it.
 
     Raises:
         OutputError: something else is there, which must not be lost.
@@ -65,7 +72,22 @@ def finished(
         raise OutputError(
             f"{path} was changed since it was written: it stays. Move it away to have it redone."
         )
-    return None if again or _older(path, case) else result
+    if again or _older(path, case) or words.get(FINGERPRINT, fingerprint(case)) != fingerprint(case):
+        return None
+    return result
+
+
+def fingerprint(case: Case) -> str:
+    """SHA-256 of the sizes, the beginnings and the ends of a case's files: another image has another one,
+    whatever the times of the files are."""
+    found = hashlib.sha256()
+    for path in case.files:
+        with suppress(OSError), path.open("rb") as file:  # what cannot be read is told when it is read
+            size = os.fstat(file.fileno()).st_size
+            found.update(f"{size}:".encode() + file.read(_ENDS_BYTES))
+            file.seek(max(0, size - _ENDS_BYTES))
+            found.update(file.read(_ENDS_BYTES))
+    return found.hexdigest()
 
 
 def _words(path: Path) -> dict[str, str]:

@@ -217,9 +217,9 @@ def read_request(folder: Path) -> tuple[list[Channel], Options]:
 
 def write_result(folder: Path, segmentation: Segmentation) -> None:
     """Write what the engine found beside the request. Raises OSError when the disk is full."""
-    np.save(folder / LABELMAP_FILE, segmentation.labelmap, allow_pickle=False)
+    _save_by_slices(folder / LABELMAP_FILE, segmentation.labelmap)
     if segmentation.uncertainty is not None:
-        np.save(folder / UNCERTAINTY_FILE, segmentation.uncertainty, allow_pickle=False)
+        _save_by_slices(folder / UNCERTAINTY_FILE, segmentation.uncertainty)
     result = {
         "geometry": asdict(segmentation.geometry),
         "labels": [label.to_json() for label in segmentation.labels],
@@ -244,8 +244,11 @@ def read_result(folder: Path) -> Segmentation:
     )
 
 
-def _save_by_slices(path: Path, array: np.ndarray, cancelled: Callable[[], bool] | None) -> None:
-    """Write `(Z, Y, X)` as .npy, so that it can be cancelled, and other threads run meanwhile."""
+def _save_by_slices(path: Path, array: np.ndarray, cancelled: Callable[[], bool] | None = None) -> None:
+    """Write `(Z, Y, X)` as .npy, so that it can be cancelled, and other threads run meanwhile.
+
+    numpy's own `save` does not tell a full disk from other failures.
+    """
     voxel_type = np.lib.format.dtype_to_descr(array.dtype)
     header = {"descr": voxel_type, "fortran_order": False, "shape": array.shape}
     with path.open("wb") as file:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BundleIntegrityError
+from .fields import no_repeats
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _LENGTH = struct.Struct("<Q")
@@ -41,8 +42,8 @@ def check_weights(path: Path, sha256: str) -> None:
     if found != sha256:
         raise changed(path, found, sha256)
     try:
-        _check_tensors(json.loads(header), rest)
-    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        _check_tensors(json.loads(header, object_pairs_hook=no_repeats), rest)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
         raise BundleIntegrityError(f"{path} is not a safetensors file: {cause}.") from cause
 
 
@@ -67,6 +68,8 @@ def _check_tensors(header: dict[str, Any], data_bytes: int) -> None:
     end = 0
     for tensor in sorted(tensors, key=lambda tensor: tensor["data_offsets"][0]):
         begin, stop = tensor["data_offsets"]
+        if any(type(number) is not int or number < 0 for number in (begin, stop, *tensor["shape"])):
+            raise ValueError("its header has numbers that are no sizes")
         if begin != end or stop - begin != math.prod(tensor["shape"]) * _BYTES[tensor["dtype"]]:
             raise ValueError("its tensors are not where its header says")
         end = stop

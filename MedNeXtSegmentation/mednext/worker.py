@@ -59,7 +59,7 @@ class Worker:
         """Import the engine, then segment what is asked for until the process ends; returns an exit code."""
         try:
             torch_version = _import_engine()
-        except (ImportError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # boundary: what a broken installation raises has no bounds
             self.say(protocol.error_event(None, _explain_import(error), traceback.format_exc()))
             return EngineProcessError.exit_code
         self._ready = True
@@ -209,9 +209,10 @@ def _import_engine() -> str:
     return str(torch.__version__)
 
 
-def _explain_import(error: ImportError | OSError) -> MissingPackageError:
+def _explain_import(error: Exception) -> MissingPackageError:
+    reason = error if isinstance(error, ImportError | OSError) else f"{type(error).__name__}: {error}"
     return MissingPackageError(
-        f"The engine cannot be loaded: {error}. Install PyTorch with Slicer's extension PyTorch; if it is "
+        f"The engine cannot be loaded: {reason}. Install PyTorch with Slicer's extension PyTorch; if it is "
         "there already, install it again."
     )
 

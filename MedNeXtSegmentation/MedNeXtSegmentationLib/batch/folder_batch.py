@@ -10,6 +10,7 @@ from mednext.batch import Alive, Batch
 from mednext.batch_report import Row
 from mednext.bundle import Bundle
 from mednext.case_finding import Case, find_cases, folder_name, relative
+from mednext.case_names import told_apart
 from mednext.errors import OptionError, UnreadableImageError
 from mednext.protocol import Channel, Options
 from mednext.recipe import recipe
@@ -59,13 +60,20 @@ class FolderBatch:
         if not cases and not found.scenes:
             raise OptionError(f"{self._place} holds no images: give the folder with the images.")
         rows = self._batch(cases)
-        for scene in found.scenes:
-            rows += self._scene(scene)
+        for scene, name in zip(found.scenes, self._namesOf(found.scenes, cases), strict=True):
+            rows += self._scene(scene, name)
         return rows
 
-    def _scene(self, path: Path) -> list[Row]:
+    def _namesOf(self, scenes: Sequence[Path], cases: Sequence[Case]) -> list[str]:
+        """For each scene a name that no other one has, and no folder with results of images."""
+        taken = {parent.as_posix().casefold() for case in cases for parent in Path(case.name).parents}
+        short = [folder_name(scene.with_suffix(""), self._root) for scene in scenes]
+        long = [folder_name(scene, self._root) for scene in scenes]
+        names = [b if a.casefold() in taken else a for a, b in zip(short, long, strict=True)]
+        return told_apart(names, long)
+
+    def _scene(self, path: Path, name: str) -> list[Row]:
         """The cases of one scene file, which is read only here."""
-        name = folder_name(path.with_suffix(""), self._root)
         try:
             with privateScene(path) as scene:
                 inScene = casesOfScene(scene, self._bundle.model, f"{name}/")
@@ -79,7 +87,7 @@ class FolderBatch:
 
     def _caseOf(self, path: Path, case: Case) -> Case:
         source = f"{relative(path, self._root)}: {case.source}"
-        return Case(case.name, (), (path,), source, case.problem, case.left_out)
+        return Case(case.name, (), (path, *filesOfScene(path)), source, case.problem, case.left_out)
 
     def _batch(self, cases: Sequence[Case]) -> list[Row]:
         options = self._options

@@ -19,6 +19,7 @@ from mednext.recipe import recipe
 from ..run_options import RunOptions
 from ..scene.found_volumes import volumes_of
 from ..scene.provenance import ATTRIBUTE_PREFIX, provenance_of
+from ..scene.result_images import images_of
 from .scene_volumes import SceneCase, Volume, casesOfScene
 
 Segment = Callable[[Sequence[Volume]], slicer.vtkMRMLSegmentationNode]
@@ -76,13 +77,12 @@ def _segmented(each: SceneCase, made: list[slicer.vtkMRMLSegmentationNode], segm
 def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[slicer.vtkMRMLSegmentationNode]:
     """Segmentations of these volumes that are what this run would make."""
     scene, first = each.volumes[0].GetScene(), each.volumes[0]
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     with suppress(GeometryError):  # a region that has no place there: the run says so
         wanted = _recipe(model, options, first)
         for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
             node = scene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
             told = {key: node.GetAttribute(ATTRIBUTE_PREFIX + key) or "" for key in wanted}
-            if told == wanted and node.GetNodeReference(role) is first:
+            if told == wanted and images_of(node) == list(each.volumes):
                 yield node
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -19,7 +16,7 @@ from mednext.errors import EngineProcessError
 from mednext.protocol import error_from_event
 
 from .run import POLL_S, Run
-from .worker_process import engine_environment, find_python
+from .worker_process import engine_process_options, find_python, kill_with_launcher
 
 CANCEL_ANSWER_S = 1.2
 CLOSING_S = 0.3  # from its last word to its end
@@ -49,11 +46,7 @@ class _Command:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=engine_environment(),
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                **engine_process_options(),
             )
         except OSError as error:
             raise EngineProcessError(f"{python} could not be started ({error}): reinstall Slicer.") from error
@@ -124,11 +117,7 @@ class _Command:
         try:
             self._process.wait(CLOSING_S)
         except subprocess.TimeoutExpired:
-            if sys.platform != "win32":  # PythonSlicer is a launcher: killing it alone would leave Python
-                with suppress(OSError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.kill()
-            self._process.wait()
+            kill_with_launcher(self._process, None)
 
     def _hear(self) -> None:
         assert self._process.stdout

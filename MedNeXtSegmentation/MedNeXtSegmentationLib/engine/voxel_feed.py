@@ -39,11 +39,16 @@ class VoxelFeed:
             try:
                 self._planes.put(self._read(self._next))
             except InputError as error:
-                self._planes.put(error)
-                self._next = self.shape[0]
-                break
+                return self._fail(error)
+            except Exception as error:  # noqa: BLE001  # boundary: the reader would wait for ever
+                return self._fail(InputError(f"The voxels of the image could not be copied: {error!r}."))
             self._next += 1
         return self._next == self.shape[0]
+
+    def _fail(self, error: InputError) -> bool:
+        self._planes.put(error)
+        self._next = self.shape[0]
+        return True
 
     def check_with(self, check: Callable[[], None]) -> None:
         """While the reader waits for planes it calls this, which raises when there is nothing to wait for."""

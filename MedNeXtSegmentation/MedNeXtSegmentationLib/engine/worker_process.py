@@ -24,6 +24,7 @@ from mednext.resources import MODELS_VARIABLE, models_folder
 KILLED = (-9, 137)  # what Linux does to a process when memory runs out, seen directly and through a launcher
 KEPT_LINES = 500
 CLOSING_S = 1.0
+DYING_S = 0.5
 
 
 class WorkerProcess:
@@ -42,6 +43,7 @@ class WorkerProcess:
         self.events: queue.SimpleQueue[protocol.Message | None] = queue.SimpleQueue()
         self.log: deque[str] = deque(maxlen=KEPT_LINES)
         self.greeted = False
+        self._killed = False
         self.pid: int | None = None
         self.accelerators: tuple[Accelerator, ...] | None = None
         try:
@@ -60,8 +62,8 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process.poll() is None
+        """Whether the process runs, and was not told to end."""
+        return not self._killed and self._process.poll() is None
 
     def send(self, request: protocol.Request) -> None:
         """Send a request; that a dead worker cannot hear it shows in `events`."""
@@ -73,7 +75,8 @@ class WorkerProcess:
             self.log.append("The request could not be sent: the worker had closed its input.")
 
     def kill(self) -> None:
-        """End the process whatever it is doing, and wait until it has ended."""
+        """End the process whatever it is doing; see `kill_with_launcher`."""
+        self._killed = True
         kill_with_launcher(self._process, self.pid)
 
     def explain_end(self) -> EngineProcessError:
@@ -160,6 +163,8 @@ def engine_process_options() -> dict[str, Any]:
 def kill_with_launcher(process: subprocess.Popen[str], pid: int | None) -> None:
     """End a process of the engine, and wait until it has ended.
 
+    Not for ever: one that waits for a disk or a device ends when that answers.
+
     PythonSlicer is a launcher: killing it alone would leave Python running, whose number is `pid`.
     """
     if process.poll() is None:
@@ -169,4 +174,5 @@ def kill_with_launcher(process: subprocess.Popen[str], pid: int | None) -> None:
             elif pid:
                 os.kill(pid, signal.SIGTERM)
     process.kill()
-    process.wait()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(DYING_S)

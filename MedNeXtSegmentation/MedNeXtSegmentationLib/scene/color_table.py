@@ -13,9 +13,13 @@ _LABELS = f"{ATTRIBUTE_PREFIX}labels_of"
 def add_color_table(node: slicer.vtkMRMLSegmentationNode, segmentation: Segmentation) -> None:
     """Let a node use the colour table of its model, which is made once for a scene.
 
-    It has the labels of this and of earlier results of the model; more are added as they come.
+    It has the labels of this and of earlier results of the model; more are added as they come. A table that
+    the user has given to the node stays.
     """
     scene = node.GetScene()
+    present = node.GetLabelmapConversionColorTableNode()
+    if present is not None and present.GetAttribute(_LABELS) is None:
+        return
     model = segmentation.provenance.get("model", "")
     table = _table_of(scene, model) or _new_table(scene, model)
     largest = max((label.value for label in segmentation.labels), default=0)

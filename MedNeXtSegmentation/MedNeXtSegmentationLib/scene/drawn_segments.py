@@ -17,7 +17,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from .our_segments import is_a_copy, label_value_of, model_of
 from .provenance import provenance_of
 from .result_grid import ResultGrid, ijk_to_ras_of, segmentation_to_volume
-from .segment_layers import layers_of, voxels_of
+from .segment_layers import has_labelmaps, layers_of, voxels_of, with_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class DrawnSegments:
         """Copy the segments of a node. `known` are the labels of the model: a segment that the user drew has
         the value of the label with its name, unless a segment of the model has it."""
         segmentation = node.GetSegmentation()
-        if segmentation.GetNumberOfSegments() == 0 or not segmentation.IsSourceRepresentationImageData():
+        if segmentation.GetNumberOfSegments() == 0 or not has_labelmaps(segmentation):
             raise OutputError(f'"{node.GetName()}" has no segments that are labelmaps.')
         values = _label_values(node, known)
         to_volume = np.linalg.inv(ijk_to_ras_of(volume)) @ segmentation_to_volume(node, volume)
@@ -79,9 +79,8 @@ class DrawnSegments:
         return max(label.value for label in self.labels)
 
     def _add(self, layer: _Layer, labelmap: np.ndarray) -> None:
-        lookup = np.zeros(max([int(layer.voxels.max(initial=0)), *layer.values]) + 1, dtype=labelmap.dtype)
-        lookup[list(layer.values)] = list(layer.values.values())
-        placed = ResultGrid(np.eye(4), layer.to_volume).place(lookup[layer.voxels])
+        drawn = with_values(layer.voxels, layer.values, labelmap.dtype)
+        placed = ResultGrid(np.eye(4), layer.to_volume).place(drawn)
         voxels = vtk_to_numpy(placed.scalars).reshape([axis.stop - axis.start for axis in placed.box])
         inside = [
             slice(max(0, axis.start), min(n, axis.stop))

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import slicer
 import vtk
-
-_MODEL = "MedNeXtSegmentation.Model"
-_VALUE = "MedNeXtSegmentation.LabelValue"
-_ID = "MedNeXtSegmentation.SegmentID"
+from mednext.segment_tags import ID_TAG, MODEL_TAG, VALUE_TAG, segment_tags
 
 
 def mark_as_ours(segment: slicer.vtkSegment, segment_id: str, model: str, value: int) -> None:
-    """Remember which label of which model a segment is. Tags are saved with the segmentation.
-
-    The ID goes in too: a copy that the user makes has all tags and another ID, and is the user's own.
-    """
-    segment.SetTag(_MODEL, model)
-    segment.SetTag(_VALUE, str(value))
-    segment.SetTag(_ID, segment_id)
+    """Remember which label of which model a segment is. Tags are saved with the segmentation."""
+    for tag, text in segment_tags(model, value, segment_id).items():
+        segment.SetTag(tag, text)
 
 
 def our_segments(segmentation: slicer.vtkSegmentation, model: str) -> dict[int, str]:
@@ -26,25 +19,25 @@ def our_segments(segmentation: slicer.vtkSegmentation, model: str) -> dict[int, 
     for segment_id in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segment_id)
         value = label_value_of(segment)
-        if value is not None and _tag(segment, _MODEL) == model and _tag(segment, _ID) == segment_id:
+        if value is not None and _tag(segment, MODEL_TAG) == model and _tag(segment, ID_TAG) == segment_id:
             found[value] = segment_id
     return found
 
 
 def model_of(segment: slicer.vtkSegment) -> str:
     """The name of the model that made a segment or the segment that it was copied from; "" for others."""
-    return _tag(segment, _MODEL)
+    return _tag(segment, MODEL_TAG)
 
 
 def label_value_of(segment: slicer.vtkSegment) -> int | None:
     """The model's label value. The segment's own may change when Slicer puts labelmaps together."""
-    text = _tag(segment, _VALUE)
+    text = _tag(segment, VALUE_TAG)
     return int(text) if text.isdecimal() else None
 
 
 def is_a_copy(segment: slicer.vtkSegment, segment_id: str) -> bool:
     """Whether a segment with our tags was copied from ours."""
-    return bool(_tag(segment, _ID)) and _tag(segment, _ID) != segment_id
+    return bool(_tag(segment, ID_TAG)) and _tag(segment, ID_TAG) != segment_id
 
 
 def _tag(segment: slicer.vtkSegment, name: str) -> str:

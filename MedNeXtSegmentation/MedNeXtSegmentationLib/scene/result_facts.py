@@ -15,17 +15,24 @@ from .uncertainty_node import remember_uncertainty, uncertainty_of
 
 @dataclass(frozen=True)
 class ResultFacts:
-    """Provenance with volumes, the images, the uncertainty, and what the run had found."""
+    """Provenance with volumes, the images, the uncertainty, what the run had found, and the colour table."""
 
     provenance: Mapping[str, str]
     images: tuple[slicer.vtkMRMLScalarVolumeNode, ...]
     uncertainty: slicer.vtkMRMLScalarVolumeNode | None
     found: FoundLabels | None
+    colors: slicer.vtkMRMLColorTableNode | None
 
 
 def facts_of(node: slicer.vtkMRMLSegmentationNode) -> ResultFacts:
     """What a node knows of its result now."""
-    return ResultFacts(provenance_of(node), tuple(images_of(node)), uncertainty_of(node), found_of(node))
+    return ResultFacts(
+        provenance_of(node),
+        tuple(images_of(node)),
+        uncertainty_of(node),
+        found_of(node),
+        node.GetLabelmapConversionColorTableNode(),
+    )
 
 
 def restore_facts(node: slicer.vtkMRMLSegmentationNode, facts: ResultFacts) -> None:
@@ -35,3 +42,5 @@ def restore_facts(node: slicer.vtkMRMLSegmentationNode, facts: ResultFacts) -> N
     uncertainty = facts.uncertainty
     remember_uncertainty(node, uncertainty if uncertainty is not None and uncertainty.GetScene() else None)
     keep_found(node, facts.found)
+    colors = facts.colors if facts.colors is not None and facts.colors.GetScene() else None
+    node.SetLabelmapConversionColorTableNodeID(colors.GetID() if colors else None)

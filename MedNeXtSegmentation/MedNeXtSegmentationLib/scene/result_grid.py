@@ -12,6 +12,7 @@ from mednext.errors import GeometryError, OptionError
 from mednext.geometry import Geometry
 
 from .label_voxels import LabelVoxels, label_voxels
+from .segment_layers import has_labelmaps
 
 _WHOLE_VOXELS = 0.01  # a shift this near to whole voxels is one; files round
 _MOST_VOXELS = 2**31
@@ -92,7 +93,7 @@ def grid_in_segmentation(
     of segmentations; `GeometryError` when a non-linear or shearing transform lies between the two.
     """
     segmentation = node.GetSegmentation()
-    if not segmentation.IsSourceRepresentationImageData():
+    if not has_labelmaps(segmentation):
         raise OptionError(
             f'The segments of "{node.GetName()}" are surfaces or contours, no labelmaps: choose a new '
             "segmentation, or convert it in the module Segmentations."

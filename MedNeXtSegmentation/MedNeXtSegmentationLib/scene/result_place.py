@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import slicer
 import vtk
 from mednext.errors import GeometryError, InputError
+from mednext.geometry import Roi
 from mednext.segmentation import Segmentation
 
 from .color_table import add_color_table
 from .found_labels import FoundLabels, keep_found
 from .found_volumes import keep_volumes
 from .label_voxels import LabelVoxels
-from .result_grid import ResultGrid, grid_in_segmentation, grid_of_volume
+from .result_grid import ResultGrid, grid_in_segmentation, grid_of_volume, ijk_to_ras_of
 from .result_images import remember_images
 from .segmentation_node import add_segmentation_node, put_into_segmentation_node
 from .subject_hierarchy import place_beside
@@ -31,6 +32,7 @@ class ResultPlace:
     channels: the volumes; the first one gives the grid.
     into: the segmentation whose segments of the same model are replaced; None for a new one.
     structures: names or label values of what is kept of the result; None for all.
+    roi: the region that the run is limited to: outside of it, `into` keeps all voxels. None for no limit.
 
     Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result.
     """
@@ -40,15 +42,18 @@ class ResultPlace:
         channels: Sequence[slicer.vtkMRMLScalarVolumeNode],
         into: slicer.vtkMRMLSegmentationNode | None = None,
         structures: Sequence[str | int] | None = None,
+        roi: Roi | None = None,
     ) -> None:
         self._channels = list(channels)
         self._volume = channels[0]
         self._name = self._volume.GetName()
         self._volume_grid = _grid(self._volume)
         self._written = [_last_written(channel) for channel in channels]
+        self._places = [_place_beside(channel, self._volume) for channel in channels]
         self._into = into
         self._into_name = into.GetName() if into else ""
         self._structures = structures
+        self._roi = roi
         self._grid = self._result_grid()
         self._prepared: _Prepared | None = None
 
@@ -75,7 +80,7 @@ class ResultPlace:
         node = self._put(prepared)
         keep_volumes(node, prepared.volumes_ml)
         keep_found(node, prepared.found)
-        remember_images(node, self._channels)
+        remember_images(node, [channel for channel in self._channels if channel.GetScene()])
         add_color_table(node, prepared.segmentation)
         if prepared.uncertainty:
             add_uncertainty_node(node, self._volume, prepared.uncertainty)
@@ -89,8 +94,9 @@ class ResultPlace:
 
     def _put(self, prepared: _Prepared) -> slicer.vtkMRMLSegmentationNode:
         if self._into is not None:
+            region = self._roi.box_in(prepared.segmentation.geometry) if self._roi else None
             put_into_segmentation_node(
-                self._into, self._volume, prepared.segmentation, self._grid, prepared.voxels
+                self._into, self._volume, prepared.segmentation, self._grid, prepared.voxels, region
             )
             remember_uncertainty(self._into, None)
             return self._into
@@ -111,7 +117,12 @@ class ResultPlace:
             raise GeometryError(
                 f'The grid of "{self._name}" was changed while it was segmented: segment it again.'
             )
-        for channel, written in zip(self._channels, self._written, strict=True):
+        for channel, written, place in zip(self._channels, self._written, self._places, strict=True):
+            if channel.GetScene() and _place_beside(channel, self._volume) != place:
+                raise GeometryError(
+                    f'"{channel.GetName()}" was moved against "{self._name}" while both were segmented: '
+                    "segment them again."
+                )
             if _last_written(channel) != written:
                 raise InputError(
                     f'The voxels of "{channel.GetName()}" were changed while it was segmented: '
@@ -146,6 +157,19 @@ def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
     image = volume.GetImageData()
     scalars = image.GetPointData().GetScalars() if image else None
     return scalars.GetMTime() if scalars else 0
+
+
+def _place_beside(
+    channel: slicer.vtkMRMLScalarVolumeNode, first: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[float, ...]:
+    """Where the voxels of a channel lie in the space of the first one, through both parent transforms."""
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        channel.GetParentTransformNode(), first.GetParentTransformNode(), matrix
+    )
+    grid = slicer.util.vtkMatrixFromArray(ijk_to_ras_of(channel))
+    vtk.vtkMatrix4x4.Multiply4x4(matrix, grid, matrix)
+    return tuple(slicer.util.arrayFromVTKMatrix(matrix).ravel().round(3))
 
 
 def _grid(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import slicer
+from mednext.labels import MAX_LABEL
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .label_voxels import copy_for_vtk
 
 LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 SURFACE = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
+
+
+def has_labelmaps(segmentation: slicer.vtkSegmentation) -> bool:
+    """Whether the segments are drawn as labelmaps: not as surfaces, contours, or fractions of voxels."""
+    return segmentation.GetSourceRepresentationName() == LABELMAP
 
 
 def separate(segmentation: slicer.vtkSegmentation, segment_ids: Iterable[str]) -> None:
@@ -55,22 +61,29 @@ def _split(
 ) -> tuple[slicer.vtkOrientedImageData, slicer.vtkOrientedImageData]:
     """Two labelmaps: the voxels with these values, and all others."""
     voxels = voxels_of(image)
-    if voxels.dtype.kind not in "ui":
-        voxels = voxels.astype(np.int32)
-    every = np.arange(int(voxels.max()) + 1, dtype=voxels.dtype)
-    chosen = np.isin(every, values)
-    return (
-        _looked_up(image, voxels, np.where(chosen, every, 0)),
-        _looked_up(image, voxels, np.where(chosen, 0, every)),
-    )
+    left = with_values(voxels, {value: value for value in values}, voxels.dtype)
+    return _in_place_of(image, left), _in_place_of(image, np.where(left == 0, voxels, 0))
 
 
-def _looked_up(
-    image: slicer.vtkOrientedImageData, voxels: np.ndarray, lookup: np.ndarray
-) -> slicer.vtkOrientedImageData:
-    """A new labelmap at the same place, with a value for each value."""
+def with_values(voxels: np.ndarray, values: Mapping[int, int], dtype: np.dtype) -> np.ndarray:
+    """The voxels of a labelmap with a new value for each of these, and 0 for all others."""
+    low, high = int(voxels.min(initial=0)), int(voxels.max(initial=0))
+    if voxels.dtype.kind not in "ui" or low < 0 or high > MAX_LABEL:  # an imported labelmap may have any
+        changed = np.zeros(voxels.shape, dtype)
+        for value, new in values.items():
+            changed[voxels == value] = new
+        return changed
+    lookup = np.zeros(high + 1, dtype)
+    for value, new in values.items():
+        if 0 <= value <= high:
+            lookup[value] = new
+    return lookup[voxels]
+
+
+def _in_place_of(image: slicer.vtkOrientedImageData, voxels: np.ndarray) -> slicer.vtkOrientedImageData:
+    """A new labelmap at the same place."""
     new = slicer.vtkOrientedImageData()
     new.CopyStructure(image)
     new.CopyDirections(image)
-    new.GetPointData().SetScalars(copy_for_vtk(lookup[voxels]))
+    new.GetPointData().SetScalars(copy_for_vtk(voxels))
     return new

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+from mednext.geometry import Box
 from mednext.labels import Label
 from mednext.segmentation import Segmentation
 
+from .kept_voxels import with_kept_voxels
 from .label_voxels import LabelVoxels
 from .our_segments import mark_as_ours, our_segments
 from .provenance import set_provenance
@@ -56,16 +58,25 @@ def put_into_segmentation_node(
     segmentation: Segmentation,
     grid: ResultGrid,
     voxels: LabelVoxels,
+    region: Box | None = None,
 ) -> None:
     """Put a result into a node that is there: the model's own segments get new voxels, or are added.
 
-    Segments of the user and of other models stay as they are. `undo` of `replaced_segments` leads back.
+    Segments of the user and of other models stay as they are, and after a run that was limited to a `region`
+    of the volume `(Z, Y, X)` all voxels outside of that. `undo` of `replaced_segments` leads back.
     """
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     image = _oriented_image(voxels, grid.ijk_to_ras)
     set_reference(node, volume, image)
-    put_segments(node, _segments(node.GetSegmentation(), segmentation, image))
+    segments = _segments(node.GetSegmentation(), segmentation, image)
+    if region is not None:
+        for segment_id, new in segments.items():
+            old = node.GetSegmentation().GetSegment(segment_id)
+            both = old and with_kept_voxels(old, voxels, new.GetLabelValue(), grid, region)
+            if both:
+                new.AddRepresentation(LABELMAP, _oriented_image(both, grid.ijk_to_ras))
+    put_segments(node, segments)
     set_provenance(node, segmentation.provenance)
 
 

@@ -51,6 +51,13 @@ def _check(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None or min(image.GetDimensions()) < 1:
         raise InputError(f'"{node.GetName()}" has no voxels: load the image again.')
+    start = image.GetExtent()[::2]
+    if any(start):
+        raise UnsupportedImageError(
+            f'The voxels of "{node.GetName()}" are counted from {start}, not from 0, and its files and '
+            "arrays have another place than Slicer's views: call ShiftImageDataExtentToZeroStart() of the "
+            "node, or cut it with the module Crop Volume."
+        )
     components = image.GetNumberOfScalarComponents()
     if components != 1:
         raise UnsupportedImageError(

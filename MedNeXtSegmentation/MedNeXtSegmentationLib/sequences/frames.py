@@ -73,9 +73,15 @@ class Frames:
         return (browser and browser.GetProxyNode(first)) or first.GetNthDataNode(0)
 
     def volumes(self, index: int) -> list[Volume]:
-        """The volumes of one frame."""
+        """The volumes of one frame. Raises `InputError` when it was removed since."""
         value = self.values[index]
-        return [node.GetDataNodeAtValue(value, True) if isSequence(node) else node for node in self._channels]
+        nodes = self._channels
+        found = [node.GetDataNodeAtValue(value, True) if isSequence(node) else node for node in nodes]
+        if None in found:
+            raise InputError(
+                f'A frame was removed from the sequence "{self.master.GetName()}": segment it again.'
+            )
+        return found
 
     def channels(self, index: int) -> list[Channel]:
         """The channels of one frame, all in one space. Raises as `channelsForRun` does."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import GeometryError, UnreadableImageError, UnsupportedImageError
+from ..errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from ..geometry import Geometry, shown
 from .image_files import reason, refuse_frames
 
@@ -122,6 +122,20 @@ def series_in(folder: Path) -> list[SeriesHeader]:
     return [header for header in headers if header]
 
 
+def are_copies(series: Sequence[SeriesHeader]) -> bool:
+    """Whether each of these has all slices, or at least the same ones; they have the same UID.
+
+    Else their slices belong together: many archives put no more than a hundred files into a folder.
+    """
+    if len({header.slices for header in series}) > 1:
+        return False
+    try:
+        first, *others = (series_of_files(header.files).geometry for header in series)
+    except InputError:
+        return False
+    return all(other.close_to(first) for other in others)
+
+
 def _series_files(folder: Path, uid: str | None) -> list[Path]:
     """The files of the series, in no particular order."""
     found = {header.uid: header for header in series_in(folder)}
@@ -205,7 +219,7 @@ def _stacked(files: list[Path], folder: Path) -> Series:
     slices.sort(key=lambda s: float(s.position @ normal))
     positions = np.array([s.position for s in slices])
     _check_gaps(positions @ normal, folder)
-    _check_tilt(positions[-1] - positions[0], normal, folder)
+    _check_upright(positions, normal, max(first.spacing), folder)
     gap = float((positions[-1] - positions[0]) @ normal) / (len(slices) - 1)
     x, y, z = positions[0].tolist()
     geometry = Geometry(
@@ -231,12 +245,22 @@ def _check_gaps(depths: np.ndarray, folder: Path) -> None:
         )
 
 
-def _check_tilt(run: np.ndarray, normal: np.ndarray, folder: Path) -> None:
-    """Refuse a stack that leans (`run` from first to last slice): read upright, every slice is displaced."""
-    along = float(run @ normal)
-    tilt = math.degrees(math.atan2(float(np.linalg.norm(run - along * normal)), along))
-    if tilt > _TILT_TOLERANCE_DEGREES:
+def _check_upright(positions: np.ndarray, normal: np.ndarray, pixel: float, folder: Path) -> None:
+    """Refuse a stack that leans, or has slices beside it: read upright, these slices are displaced.
+
+    `positions` are those of the slices in order, mm; `pixel` is the longer side of a pixel in mm.
+    """
+    run = positions - positions[0]
+    along = run @ normal
+    beside = np.linalg.norm(run - np.outer(along, normal), axis=1)
+    tilt = math.degrees(math.atan2(beside[-1], along[-1]))
+    if tilt > _TILT_TOLERANCE_DEGREES or beside[-1] > pixel:
         raise GeometryError(
             f"{folder} was made with a gantry tilted by {tilt:.1f} degrees: load it in Slicer, which "
             "corrects this, harden its transform, resample it and save it as NRRD."
+        )
+    if beside.max() > pixel:
+        raise GeometryError(
+            f"{folder} has slices that are displaced by up to {beside.max():.1f} mm against the first one, "
+            "within their plane: give slices of one stack only."
         )

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..atomic import replacing
-from ..errors import GeometryError, InputError, OutputError, UnreadableImageError, UnsupportedImageError
+from ..errors import (
+    DiskSpaceError,
+    GeometryError,
+    InputError,
+    OutputError,
+    UnreadableImageError,
+    UnsupportedImageError,
+)
 from ..geometry import Geometry, shown
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
 from .nifti_header import check_nifti
@@ -22,6 +30,8 @@ _COMPLEX = {sitk.sitkComplexFloat32, sitk.sitkComplexFloat64}
 _PATIENT_SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior"}
 _SOP_CLASS = "0008|0016"  # only DICOM files have it
 _GZIP_LEVEL = 4
+_LONGEST_LINE, _LONGEST_HEADER = 2**16, 2**24
+_LEAST_FREE_BYTES = 2**16  # what is left of a disk on which a file did not go on
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
@@ -80,15 +90,20 @@ def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
         sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=_GZIP_LEVEL)
         written = sitk.ReadImage(str(temporary))
     except RuntimeError as error:
-        raise OutputError(
-            f"{path} could not be written ({reason(error)}): check the disk's free space."
-        ) from error
+        raise _unwritten(path, f"could not be written ({reason(error)})") from error
     # ITK's writers do not all notice a full disk, and NIfTI rounds: only reading back tells.
     before, after = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(written)
     if not np.array_equal(before, after, equal_nan=True):
-        raise OutputError(f"{path} was not written completely: check the disk's free space.")
+        raise _unwritten(path, "was not written completely")
     if not Geometry.from_image(written).close_to(Geometry.from_image(image)):
         raise OutputError(f"{path} cannot keep this image's place in space: use .nrrd.")
+
+
+def _unwritten(path: Path, what: str) -> OutputError | DiskSpaceError:
+    """ITK does not say why a file could not be written, but a full disk can be seen."""
+    if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
+        return DiskSpaceError(f"The disk is full: {path} was not written. Free some space.")
+    return OutputError(f"{path} {what}: check the disk's free space.")
 
 
 def grid_of(image: sitk.Image, path: Path) -> Geometry:
@@ -139,6 +154,22 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
             raise GeometryError(
                 f'{path} does not say where left and right are (its "space" is "{space}"): convert it anew.'
             )
+        directions = _nrrd_field(path, "space directions")
+        if directions.count("(") != 3:
+            raise GeometryError(
+                f'{path} does not say where its axes point to (its "space directions" are "{directions}"): '
+                "convert it anew."
+            )
+
+
+def _nrrd_field(path: Path, name: str) -> str:
+    """What the header of a NRRD file says in a field; "" without it. ITK makes up what is missing."""
+    with path.open("rb") as file:
+        while (line := file.readline(_LONGEST_LINE).strip()) and file.tell() < _LONGEST_HEADER:
+            key, _, value = line.decode(errors="replace").partition(":")
+            if key.strip().casefold() == name and not value.startswith("="):
+                return value.strip()
+    return ""
 
 
 def refuse_frames(reader: sitk.ImageFileReader, path: Path) -> None:

@@ -26,6 +26,7 @@ SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
 _HEADER_BYTES = 348
 _CHUNK = 1 << 22
 _SCALE_TOLERANCE = 0.01
+_LONGEST_QUATERNION = 1.001  # files round
 _TURN_TOLERANCE = math.radians(60)
 _FLOATS = {16: "f4", 64: "f8"}  # by datatype code
 
@@ -36,7 +37,7 @@ class NiftiHeader:
 
     `dim` and `pixdim` have eight numbers, of which the first of `dim` counts the dimensions; `bits` is per
     voxel; `float_type` is numpy's name for it where it has NaN; `data_start` is in bytes; `quaternion` is
-    (b, c, d); `sform` is 3x4, from index to mm in RAS.
+    (b, c, d), `position` belongs to it; `sform` is 3x4, from index to mm in RAS.
     """
 
     dim: tuple[int, ...]
@@ -47,6 +48,7 @@ class NiftiHeader:
     qform_code: int
     sform_code: int
     quaternion: tuple[float, ...]
+    position: tuple[float, ...]
     sform: np.ndarray
 
     @property
@@ -108,7 +110,7 @@ def _parse(block: bytes, path: Path) -> NiftiHeader:
     codes = struct.unpack_from(order + "2h", block, 252)
     datatype = struct.unpack_from(order + "h", block, 70)[0]
     data_start = struct.unpack_from(order + "f", block, 108)[0]
-    if not 0 <= data_start <= 2**31:
+    if not _HEADER_BYTES <= data_start <= 2**31:  # ITK would take the byte after the header for less
         raise UnreadableImageError(
             f"{path} has its voxels at byte {data_start:g}: it is damaged, copy it again."
         )
@@ -121,6 +123,7 @@ def _parse(block: bytes, path: Path) -> NiftiHeader:
         qform_code=codes[0],
         sform_code=codes[1],
         quaternion=struct.unpack_from(order + "3f", block, 256),
+        position=struct.unpack_from(order + "3f", block, 268),
         sform=np.reshape(struct.unpack_from(order + "12f", block, 280), (3, 4)),
     )
 
@@ -141,10 +144,17 @@ def _check_orientation(header: NiftiHeader, path: Path) -> None:
             f"{path} does not say where left and right are (qform_code and sform_code are 0): convert it "
             "anew, or set the codes, for example with fslorient, once you are sure of the sides."
         )
+    if header.qform_code > 0:
+        length = math.hypot(*header.quaternion)
+        if not (length <= _LONGEST_QUATERNION and all(map(math.isfinite, header.position))):
+            raise GeometryError(
+                f"{path} has an impossible qform, the quaternion {shown(header.quaternion)} at "
+                f"{shown(header.position)} mm: correct its header."
+            )
     if header.sform_code <= 0:
         return
     scales = np.linalg.norm(header.sform[:, :3], axis=0)
-    if not np.isfinite(scales).all() or scales.min() == 0:
+    if not np.isfinite(header.sform).all() or scales.min() == 0:
         raise GeometryError(f"{path} has a degenerate sform, {header.sform.tolist()}: correct its header.")
     if header.qform_code > 0:
         # An sform to an atlas may scale and turn a little, and ITK then follows the qform; it may not swap

@@ -72,9 +72,15 @@ class ResultFiles:
         if not folder:
             return
         settings.TRAINING_SET_FOLDER.set(str(folder))
-        self._write(prepare_training_case(self._node, Path(folder)), _added)
+        case = prepare_training_case(self._node, Path(folder))
+        self._write(case.write, _added, case.provide)
 
-    def _write(self, work: Callable[[], Any], told: Callable[[Any], str]) -> None:
+    def _write(
+        self,
+        work: Callable[[], Any],
+        told: Callable[[Any], str],
+        provide: Callable[[float], object] = lambda _until: None,
+    ) -> None:
         self._enable(False)
         self._messages.say(_("Writing..."))
 
@@ -86,7 +92,7 @@ class ResultFiles:
             self._enable(True)
             self._messages.fail(error)
 
-        self._writing = BackgroundRun(Run(lambda _run: work()), onDone=done, onError=failed)
+        self._writing = BackgroundRun(Run(lambda _run: work(), provide), onDone=done, onError=failed)
 
     def _enable(self, on: bool) -> None:
         self._ui.exportButton.enabled = self._ui.trainingButton.enabled = on
