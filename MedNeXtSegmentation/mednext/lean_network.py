@@ -161,13 +161,13 @@ def _convolved_planes(block: MedNeXtBlock, x: Tensor, kernel: Tensor, bias: Tens
         part = convolve(
             x[rows].movedim(-1, 1),
             kernel[:, :, tap],
-            bias if result is None else None,
+            bias if result is None and not up else None,  # transposed, torch would add it slowly
             stride=block.stride,
             padding=pad,
             groups=len(kernel),
         )
         if result is None:
-            result = part
+            result = part.add_(bias[:, None, None]) if up else part
         else:
             result[inside[0] : inside[-1] + 1] += part
     assert result is not None
@@ -218,9 +218,9 @@ class _Transform:
             variance = self._squares / self._count - mean**2
             scale = state["norm.weight"] / torch.sqrt(variance + self._block.norm.eps)
             shift = state["norm.bias"] - mean * scale
-            weight = state["conv2.weight"].flatten(1).T
-            bias = state["conv2.bias"] + shift @ weight.double()
-            self._folded = bias.to(weight.dtype), (scale[:, None] * weight).to(weight.dtype)
+            weight = state["conv2.weight"].flatten(1)
+            bias = torch.addmv(state["conv2.bias"], weight, shift.to(weight.dtype))
+            self._folded = bias, (weight * scale.to(weight.dtype)).T
         return self._folded
 
 
