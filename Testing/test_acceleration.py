@@ -76,6 +76,22 @@ def test_without_kernels_the_faster_of_torchs_ways_is_taken(
 
 
 @pytest.mark.usefixtures("without_kernels")
+def test_no_more_than_a_part_of_a_large_image_decides_which_way_is_taken(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+
+    def seconds(made: nn.Module, image: Tensor) -> float:
+        seen.add(tuple(image.shape))
+        return 1.0 if isinstance(made, LeanMedNeXt) else 2.0
+
+    monkeypatch.setattr(acceleration, "_seconds", seconds)
+    large = torch.randn(1, 2, 80, 32, 32)
+    assert difference(FastNetwork(network), network, large) < 1e-5
+    assert seen == {(1, 2, 64, 32, 32)}
+
+
+@pytest.mark.usefixtures("without_kernels")
 def test_openvino_is_tried_where_it_is_installed(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
     def names() -> list[str]:
         return [each.name for each in acceleration.other_formulations(network, torch.device("cpu"))]

@@ -2,15 +2,15 @@
 // line of voxels exist at a time.
 #pragma once
 
+#include <algorithm>
+
 #include "resample.h"
 
 namespace {
 
-inline int64_t blocks_of(const Labelling& job) { return (job.columns.rows + COLUMNS - 1) / COLUMNS; }
-
-int64_t label_scratch(const Labelling& job) {
-    return job.channels * (job.columns.columns + 2 * blocks_of(job) * COLUMNS);
-}
+// Floats of a line of the output, in whole vectors, and of a line of the input, of which two vectors are read anywhere.
+inline int64_t wide_of(const Labelling& job) { return (job.columns.rows + Vec::lanes - 1) / Vec::lanes * Vec::lanes; }
+inline int64_t width_of(const Labelling& job) { return job.columns.columns + 2 * Vec::lanes; }
 
 // The two neighbours of an output voxel along one axis and their weights; the second is the first where there is one.
 struct Neighbours {
@@ -24,26 +24,62 @@ inline Neighbours neighbours_of(const Band& band, int64_t row) {
     return {first, last, weights[first], first == last ? 0.0f : weights[last]};
 }
 
-// Line `line` of every channel between two rows, `(channels, width)`.
+// The neighbours along a line, for each voxel of the output. Places count from the first one that the voxel's vector
+// needs, where all of them are `near`: within two vectors from there; else from the beginning of the line.
+struct Columns {
+    float *begin, *first, *second, *first_weight, *second_weight;
+    bool near;
+
+    static int64_t scratch(const Labelling& job) { return 5 * wide_of(job); }
+
+    Columns(const Labelling& job, float* scratch) : near(true) {
+        const int64_t wide = wide_of(job), count = job.columns.rows;
+        begin = scratch, first = begin + wide, second = first + wide;
+        first_weight = second + wide, second_weight = first_weight + wide;
+        for (int64_t x = 0; x < wide; ++x) {
+            const Neighbours found = x < count ? neighbours_of(job.columns, x) : Neighbours{0, 0, 0.0f, 0.0f};
+            first[x] = static_cast<float>(found.first), second[x] = static_cast<float>(found.second);
+            first_weight[x] = found.first_weight, second_weight[x] = found.second_weight;
+        }
+        for (int64_t x = 0; x < wide; x += Vec::lanes) {
+            const int64_t stop = x + Vec::lanes < count ? x + Vec::lanes : count;
+            begin[x] = *std::min_element(first + x, first + stop);
+            near = near && *std::max_element(second + x, second + stop) - begin[x] < 2 * Vec::lanes;
+        }
+        for (int64_t x = 0; near && x < count; ++x) {
+            const float start = begin[x / Vec::lanes * Vec::lanes];
+            first[x] -= start, second[x] -= start;
+        }
+    }
+};
+
+// Line `line` of every channel between two rows, `(channels, width_of)`.
 inline void between_rows(const Labelling& job, const Neighbours& rows, int64_t line, float* target) {
     const int64_t width = job.columns.columns;
     const float first_weight = rows.first_weight, second_weight = rows.second_weight;
-    for (int64_t c = 0; c < job.channels; ++c, target += width) {
+    for (int64_t c = 0; c < job.channels; ++c, target += width_of(job)) {
         const float* first = job.values + c * job.channel_step + rows.first * job.row_step + line * width;
         const float* second = first + (rows.second - rows.first) * job.row_step;
         for (int64_t x = 0; x < width; ++x) target[x] = first_weight * first[x] + second_weight * second[x];
     }
 }
 
-// ... and then along the line, `(channels, wide)`.
-inline void expand(const Labelling& job, const float* lines, float* target) {
-    const int64_t width = job.columns.columns, wide = blocks_of(job) * COLUMNS;
-    for (int64_t column = 0, block = 0; column < wide; column += COLUMNS, ++block) {
-        const int64_t last = column + COLUMNS < job.columns.rows ? column + COLUMNS : job.columns.rows;
-        const Span span = span_of(job.columns, column, last);
-        gemm(lines + span.first, width, job.columns.packed + job.columns.packed_blocks[block], nullptr, job.channels,
-             span.stop - span.first, COLUMNS, target + column, wide, Store{});
+// ... and then along the line, `(channels, wide_of)`.
+inline void expand(const Labelling& job, const Columns& columns, const float* lines, float* target) {
+    const int64_t width = width_of(job), wide = wide_of(job);
+    for (int64_t x = 0; columns.near && x < wide; x += Vec::lanes) {
+        const float* line = lines + static_cast<int64_t>(columns.begin[x]);
+        const Places first = Places::of(Vec::load(columns.first + x)), second = Places::of(Vec::load(columns.second + x));
+        const Vec first_weight = Vec::load(columns.first_weight + x), second_weight = Vec::load(columns.second_weight + x);
+        for (int64_t c = 0; c < job.channels; ++c, line += width) {
+            const Vec one = first_weight * pick(line, first);
+            fma(second_weight, pick(line, second), one).store(target + c * wide + x);
+        }
     }
+    for (int64_t c = 0; !columns.near && c < job.channels; ++c, lines += width, target += wide)
+        for (int64_t x = 0; x < wide; ++x)
+            target[x] = columns.first_weight[x] * lines[static_cast<int64_t>(columns.first[x])] +
+                        columns.second_weight[x] * lines[static_cast<int64_t>(columns.second[x])];
 }
 
 // Between two expanded lines, a vector of voxels at a time.
@@ -99,37 +135,40 @@ inline Vec entropy(const Labelling& job, const BetweenLines& values, int64_t x, 
 }
 
 template <typename T>
-void store_labels(const Vec& labels, int64_t count, T* target, int64_t step) {
-    float values[Vec::lanes];
-    labels.store(values);
-    for (int64_t i = 0; i < count; ++i) target[i * step] = static_cast<T>(values[i]);
+void store_line(const float* line, int64_t count, void* target, int64_t offset, int64_t step) {
+    T* out = static_cast<T*>(target) + offset;
+    if (step == 1) {
+        for (int64_t i = 0; i < count; ++i) out[i] = static_cast<T>(line[i]);
+    } else {
+        for (int64_t i = 0; i < count; ++i) out[i * step] = static_cast<T>(line[i]);
+    }
 }
 
-inline void write_line(const Labelling& job, const BetweenLines& values, int64_t row, int64_t line) {
+// `decided` is room for one line.
+inline void write_line(const Labelling& job, const BetweenLines& values, int64_t row, int64_t line, float* decided) {
     const int64_t *steps = job.label_steps, *others = job.uncertainty_steps;
-    const int64_t offset = row * steps[0] + line * steps[1];
-    float* uncertainty = job.uncertainty + (job.uncertainty ? row * others[0] + line * others[1] : 0);
-    for (int64_t x = 0; x < job.columns.rows; x += Vec::lanes) {
-        const int64_t count = x + Vec::lanes <= job.columns.rows ? Vec::lanes : job.columns.rows - x;
-        const Vec label = decide(job, values, x);
-        if (job.label_bytes == 1) {
-            store_labels(label, count, static_cast<uint8_t*>(job.labels) + offset + x * steps[2], steps[2]);
-        } else {
-            store_labels(label, count, static_cast<uint16_t*>(job.labels) + offset + x * steps[2], steps[2]);
-        }
-        if (!job.uncertainty) continue;
-        float unknown[Vec::lanes];
-        entropy(job, values, x, Vec::all(job.entropy_scale)).store(unknown);
-        for (int64_t i = 0; i < count; ++i) uncertainty[(x + i) * others[2]] = unknown[i];
-    }
+    const int64_t count = job.columns.rows, offset = row * steps[0] + line * steps[1];
+    for (int64_t x = 0; x < values.wide; x += Vec::lanes) decide(job, values, x).store(decided + x);
+    if (job.label_bytes == 1) store_line<uint8_t>(decided, count, job.labels, offset, steps[2]);
+    else store_line<uint16_t>(decided, count, job.labels, offset, steps[2]);
+    if (!job.uncertainty) return;
+    const Vec scale = Vec::all(job.entropy_scale);
+    for (int64_t x = 0; x < values.wide; x += Vec::lanes) entropy(job, values, x, scale).store(decided + x);
+    store_line<float>(decided, count, job.uncertainty, row * others[0] + line * others[1], others[2]);
+}
+
+int64_t label_scratch(const Labelling& job) {
+    return job.channels * (width_of(job) + 2 * wide_of(job)) + wide_of(job) + Columns::scratch(job);
 }
 
 // Lines of the output, in order of (row, line). The two expanded lines around the last one are kept for the next.
 void label(const Labelling& job, int64_t first_line, int64_t last_line, float* scratch) {
-    const int64_t wide = blocks_of(job) * COLUMNS;
+    const int64_t wide = wide_of(job);
     float* between = scratch;
-    float* expanded[2] = {scratch + job.channels * job.columns.columns, nullptr};
+    float* expanded[2] = {between + job.channels * width_of(job), nullptr};
     expanded[1] = expanded[0] + job.channels * wide;
+    float* decided = expanded[1] + job.channels * wide;
+    const Columns columns(job, decided + wide);
     int64_t held_row = -1, held[2] = {-1, -1};
     for (int64_t item = first_line; item < last_line; ++item) {
         const int64_t row = item / job.lines.rows, line = item % job.lines.rows;
@@ -140,12 +179,12 @@ void label(const Labelling& job, int64_t first_line, int64_t last_line, float* s
             const int64_t slot = needed % 2;
             if (held[slot] == needed) continue;
             between_rows(job, rows, needed, between);
-            expand(job, between, expanded[slot]);
+            expand(job, columns, between, expanded[slot]);
             held[slot] = needed;
         }
         const BetweenLines values{expanded[lines.first % 2], expanded[lines.second % 2], Vec::all(lines.first_weight),
                                   Vec::all(lines.second_weight), wide};
-        write_line(job, values, row, line);
+        write_line(job, values, row, line, decided);
     }
 }
 

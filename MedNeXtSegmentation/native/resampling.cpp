@@ -33,7 +33,7 @@ EXPORTED void mednext_resample(const Kernels* kernels, const Resampling* given, 
 // Labels (rows.rows, lines.rows, columns.rows) from predictions; returns whether the weights are as `Labelling` says.
 EXPORTED int64_t mednext_label(const Kernels* kernels, const Labelling* given, int64_t threads) {
     const ResamplingKernels& chosen = *kernels->resampling;
-    const CompleteBand rows(given->rows, 0), lines(given->lines, 0), columns(given->columns, chosen.columns);
+    const CompleteBand rows(given->rows, 0), lines(given->lines, 0), columns(given->columns, 0);
     if (rows.widest() > 2 || lines.widest() > 2 || columns.widest() > 2) return 0;
     Labelling job = *given;
     job.rows = rows.band(), job.lines = lines.band(), job.columns = columns.band();

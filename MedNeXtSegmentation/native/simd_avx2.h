@@ -34,6 +34,17 @@ inline Vec mantissa(Vec x) {
     return {_mm256_or_ps(bits, _mm256_set1_ps(1.0f))};
 }
 
+// Floats among the 2 * lanes at `p`, each by its place.
+struct Places {
+    __m256i v;
+    static Places of(Vec places) { return {_mm256_cvttps_epi32(places.v)}; }
+};
+inline Vec pick(const float* p, Places places) {
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p), places.v);
+    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(p + Vec::lanes), places.v);
+    return {_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(places.v, 28)))};
+}
+
 constexpr int ROWS = 6, VECTORS = 2;  // registers of one GEMM tile: 12 sums, 2 weights, 1 input of 16
 constexpr int POSITIONS = 8;          // outputs of one depthwise row that are in registers
 

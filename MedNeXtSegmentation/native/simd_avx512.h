@@ -28,6 +28,15 @@ inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
 inline Vec exponent(Vec x) { return {_mm512_getexp_ps(x.v)}; }
 inline Vec mantissa(Vec x) { return {_mm512_getmant_ps(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src)}; }
 
+// Floats among the 2 * lanes at `p`, each by its place.
+struct Places {
+    __m512i v;
+    static Places of(Vec places) { return {_mm512_cvttps_epi32(places.v)}; }
+};
+inline Vec pick(const float* p, Places places) {
+    return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), places.v, _mm512_loadu_ps(p + Vec::lanes))};
+}
+
 constexpr int ROWS = 12, VECTORS = 2;  // registers of one GEMM tile: 24 sums, 2 weights, 1 input of 32
 constexpr int POSITIONS = 16;          // outputs of one depthwise row that are in registers
 

@@ -32,6 +32,19 @@ inline Vec mantissa(Vec x) {
     return {vreinterpretq_f32_u32(vorrq_u32(bits, vdupq_n_u32(0x3f800000)))};
 }
 
+// Floats among the 2 * lanes at `p`, each by its place.
+struct Places {
+    uint8x16_t v;  // of their bytes
+    static Places of(Vec places) {
+        const uint32x4_t first = vmulq_n_u32(vcvtq_u32_f32(places.v), 0x04040404);
+        return {vreinterpretq_u8_u32(vaddq_u32(first, vdupq_n_u32(0x03020100)))};
+    }
+};
+inline Vec pick(const float* p, Places places) {
+    const uint8x16x2_t bytes{{vreinterpretq_u8_f32(vld1q_f32(p)), vreinterpretq_u8_f32(vld1q_f32(p + Vec::lanes))}};
+    return {vreinterpretq_f32_u8(vqtbl2q_u8(bytes, places.v))};
+}
+
 constexpr int ROWS = 6, VECTORS = 4;  // registers of one GEMM tile: 24 sums, 4 weights, 1 input of 32
 constexpr int POSITIONS = 16;         // outputs of one depthwise row that are in registers
 
