@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "unrolled.h"
+
 namespace {
 
 struct Element {
@@ -28,6 +30,14 @@ inline Vec load(const Element* p) {
 }
 inline void store(Vec value, Element* p) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value.v)));
+}
+
+template <int V, typename Target>
+ALWAYS_INLINE void store_row(const Vec (&values)[V], Target* p) {
+    unrolled<0, V>([&](auto v) { store(values[v], p + v * Vec::lanes); });
+}
+ALWAYS_INLINE void store_row(const Vec (&values)[2], Element* p) {  // one conversion for both
+    _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(values[1].v, values[0].v)));
 }
 inline Element rounded(float x) {
     uint32_t bits;

@@ -1,6 +1,8 @@
 // Activations and packed weights are stored as float32.
 #pragma once
 
+#include "unrolled.h"
+
 namespace {
 
 using Element = float;
@@ -13,6 +15,10 @@ inline Vec multiply_add(Factor a, Factor b, Vec sum) { return fma(a, b, sum); }
 
 inline Vec load(const float* p) { return Vec::load(p); }
 inline void store(Vec value, float* p) { value.store(p); }
+template <int V>
+ALWAYS_INLINE void store_row(const Vec (&values)[V], float* p) {
+    unrolled<0, V>([&](auto v) { store(values[v], p + v * Vec::lanes); });
+}
 inline Element rounded(float x) { return x; }
 
 }  // namespace

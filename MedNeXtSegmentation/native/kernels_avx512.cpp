@@ -1,6 +1,7 @@
 #include "jobs.h"
 #include "simd_avx512.h"
 #include "element_float.h"
+#include "gelu_cubic.h"
 
 #include "ends.h"
 #include "label.h"

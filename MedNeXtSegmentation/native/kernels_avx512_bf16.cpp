@@ -1,6 +1,7 @@
 #include "jobs.h"
 #include "simd_avx512.h"
 #include "element_bf16.h"
+#include "gelu_quadratic.h"
 
 #include "ends.h"
 #include "pointwise.h"

@@ -1,6 +1,7 @@
 #include "jobs.h"
 #include "simd_neon.h"
 #include "element_float.h"
+#include "gelu_polynomial.h"
 
 #include "ends.h"
 #include "label.h"

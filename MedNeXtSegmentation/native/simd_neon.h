@@ -1,6 +1,8 @@
 // Four floats: NEON on 64-bit ARM.
 #include <arm_neon.h>
 
+#include "unrolled.h"
+
 namespace {
 
 struct Vec {
@@ -21,6 +23,13 @@ inline Vec larger(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 
 // a > b ? yes : no
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) { return {vbslq_f32(vcgtq_f32(a.v, b.v), yes.v, no.v)}; }
+
+// Asks for a cache line that will be needed. GCC 12 forgets a function of nothing else unless it is inlined by force.
+#if defined(_MSC_VER) && !defined(__clang__)
+ALWAYS_INLINE void fetch(const char* p) { __prefetch(p); }
+#else
+ALWAYS_INLINE void fetch(const char* p) { __builtin_prefetch(p); }
+#endif
 
 // x = mantissa * 2^exponent with a mantissa in [1, 2), for normal numbers.
 inline Vec exponent(Vec x) {
