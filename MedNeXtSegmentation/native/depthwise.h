@@ -83,15 +83,19 @@ struct RowSums {
     Vec pivot, sum, squares;  // sums of (x - pivot) and its square: a mean far from zero costs no digits
 };
 
-// `output` is null if only the statistics are wanted; else, and of the input at `wanted`, what the next row will need is
-// asked for: this vector's share.
+// `output` is null if only the statistics are wanted (UP). What the next row will need of the input, from `wanted` on, and
+// of the output is asked for: this vector's share. DOWN needs four new rows of the input, and little output.
 template <int K, int STRIDE>
 RowSums depthwise_lanes(const Depthwise& job, const Tap* taps, int64_t count, int64_t lane, Element* output,
                         const Element* wanted) {
     constexpr int pad = K / 2;
-    constexpr int64_t bytes = Vec::lanes * sizeof(Element), lines = Ahead::share(POSITIONS * bytes, K * K);
-    Ahead inputs(wanted + lane * job.in_x, bytes * job.in_x);
-    Ahead outputs(output ? output + (job.channels + lane) * job.out_x : wanted, output ? bytes * job.out_x : 0);
+    constexpr int64_t bytes = Vec::lanes * sizeof(Element), new_rows = STRIDE == DOWN ? 2 : 1;
+    constexpr int64_t lines = Ahead::share(POSITIONS * new_rows * new_rows * bytes, K * K);
+    const Element* plane_before = wanted - job.in_y * job.in_x * job.channels;
+    Ahead inputs(wanted + lane * job.in_x * new_rows, bytes * job.in_x * new_rows);
+    Ahead others(wanted, 0);
+    if (STRIDE == DOWN) others = Ahead(plane_before + lane * job.in_x * new_rows, bytes * job.in_x * new_rows);
+    else if (STRIDE == SAME) others = Ahead(output + (job.channels + lane) * job.out_x, bytes * job.out_x);
     RowSums sums{Vec::all(0.0f), Vec::all(0.0f), Vec::all(0.0f)};
     for (int64_t x = 0; x < job.out_x; x += POSITIONS) {
         const int64_t first = STRIDE == DOWN ? 2 * x : STRIDE == UP ? x / 2 : x;
@@ -102,7 +106,7 @@ RowSums depthwise_lanes(const Depthwise& job, const Tap* taps, int64_t count, in
         for (const Tap* tap = taps; tap < taps + count; ++tap) {
             const Element* row = tap->input + lane;
             const float* kernel = tap->kernel + lane;
-            for (int i = 0; i < lines; ++i) inputs.next(), outputs.next();
+            for (int i = 0; i < lines; ++i) inputs.next(), others.next();
             if (inside) add_row<K, STRIDE, false>(sum, row, kernel, first, job.in_x, job.channels);
             else add_row<K, STRIDE, true>(sum, row, kernel, first, job.in_x, job.channels);
         }

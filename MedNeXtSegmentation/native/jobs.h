@@ -50,6 +50,7 @@ struct Kernels {
     void (*depthwise)(const Depthwise&, int64_t first_row, int64_t last_row, Moments&);
     void (*pointwise)(const Pointwise&, int64_t first_row, int64_t last_row, void* scratch, double* hidden_squares);
     int64_t (*pointwise_scratch)(const Pointwise&);  // bytes
+    int64_t (*rows_at_once)(const Pointwise&);       // that are best computed together
     void (*stem)(const float* planes, const float* weights, const float* bias, void* output, int64_t first_voxel,
                  int64_t last_voxel, int64_t voxels, int64_t in_channels, int64_t out_channels);
     void (*head)(const void* input, const void* packed, const float* bias, float* planes, int64_t first_voxel,
