@@ -49,9 +49,16 @@ inline const Element* next_input(const Depthwise& job, int64_t z, int64_t y) {
     return static_cast<const Element*>(job.input) + (iz * job.in_y + iy) * job.in_x * job.channels;
 }
 
+// Whether the output is written past the caches: where it is too large to be found there by the second pass.
+inline bool is_streamed(const Depthwise& job) {
+    constexpr int64_t caches = 32 * 1024 * 1024, line = 64;
+    const int64_t bytes = job.out_z * job.out_y * job.out_x * job.channels * static_cast<int64_t>(sizeof(Element));
+    return bytes > caches && reinterpret_cast<uintptr_t>(job.output) % line == 0;
+}
+
 // Adds one input row to POSITIONS outputs of one output row. K taps; `first` is the input of relative position 0.
 // A transposed tap reads where an ordinary one writes, so one walk over the inputs serves all three strides.
-template <int K, int STRIDE, bool EDGE>
+template <int K, int STRIDE, int PART, bool EDGE>
 ALWAYS_INLINE void add_row(Vec (&sum)[POSITIONS], const Element* row, const float* kernel, int64_t first, int64_t size,
                            int64_t channels) {
     constexpr int pad = K / 2;
@@ -68,7 +75,7 @@ ALWAYS_INLINE void add_row(Vec (&sum)[POSITIONS], const Element* row, const floa
         const Element* at = next;
         next += channels;
         if (EDGE && (position < 0 || position >= size)) return;
-        const Vec value = load(at);
+        const Vec value = load_part<PART>(at);
         unrolled<0, K>([&](auto tap) {
             constexpr int t = decltype(tap)::value;
             constexpr int o = STRIDE == UP ? 2 * j - pad + t : STRIDE == DOWN ? (j + pad - t) / 2 : j + pad - t;
@@ -85,7 +92,7 @@ struct RowSums {
 
 // `output` is null if only the statistics are wanted (UP). What the next row will need of the input, from `wanted` on, and
 // of the output is asked for: this vector's share. DOWN needs four new rows of the input, and little output.
-template <int K, int STRIDE>
+template <int K, int STRIDE, int PART, bool STREAM>
 RowSums depthwise_lanes(const Depthwise& job, const Tap* taps, int64_t count, int64_t lane, Element* output,
                         const Element* wanted) {
     constexpr int pad = K / 2;
@@ -95,7 +102,7 @@ RowSums depthwise_lanes(const Depthwise& job, const Tap* taps, int64_t count, in
     Ahead inputs(wanted + lane * job.in_x * new_rows, bytes * job.in_x * new_rows);
     Ahead others(wanted, 0);
     if (STRIDE == DOWN) others = Ahead(plane_before + lane * job.in_x * new_rows, bytes * job.in_x * new_rows);
-    else if (STRIDE == SAME) others = Ahead(output + (job.channels + lane) * job.out_x, bytes * job.out_x);
+    else if (STRIDE == SAME && !STREAM) others = Ahead(output + (job.channels + lane) * job.out_x, bytes * job.out_x);
     RowSums sums{Vec::all(0.0f), Vec::all(0.0f), Vec::all(0.0f)};
     for (int64_t x = 0; x < job.out_x; x += POSITIONS) {
         const int64_t first = STRIDE == DOWN ? 2 * x : STRIDE == UP ? x / 2 : x;
@@ -104,17 +111,19 @@ RowSums depthwise_lanes(const Depthwise& job, const Tap* taps, int64_t count, in
         Vec sum[POSITIONS];
         unrolled<0, POSITIONS>([&](auto o) { sum[o] = Vec::all(0.0f); });
         for (const Tap* tap = taps; tap < taps + count; ++tap) {
-            const Element* row = tap->input + lane;
+            const Element* row = tap->input + lane - PART * Vec::lanes;
             const float* kernel = tap->kernel + lane;
             for (int i = 0; i < lines; ++i) inputs.next(), others.next();
-            if (inside) add_row<K, STRIDE, false>(sum, row, kernel, first, job.in_x, job.channels);
-            else add_row<K, STRIDE, true>(sum, row, kernel, first, job.in_x, job.channels);
+            if (inside) add_row<K, STRIDE, PART, false>(sum, row, kernel, first, job.in_x, job.channels);
+            else add_row<K, STRIDE, PART, true>(sum, row, kernel, first, job.in_x, job.channels);
         }
         if (x == 0) sums.pivot = sum[0];
         const int64_t last = job.out_x - x < POSITIONS ? job.out_x - x : POSITIONS;
+        Element* target = output + x * job.channels + lane;
         unrolled<0, POSITIONS>([&](auto o) {
             if (o >= last) return;
-            if (output) store(sum[o], output + (x + o) * job.channels + lane);
+            if (STREAM) stream(sum[o], target + o * job.channels);
+            else if (output) store(sum[o], target + o * job.channels);
             const Vec deviation = sum[o] - sums.pivot;
             sums.sum = sums.sum + deviation;
             sums.squares = fma(deviation, deviation, sums.squares);
@@ -126,11 +135,12 @@ RowSums depthwise_lanes(const Depthwise& job, const Tap* taps, int64_t count, in
 // By pointer, since compilers make slower code of it within its caller.
 using DepthwiseLanes = RowSums (*)(const Depthwise&, const Tap*, int64_t, int64_t, Element*, const Element*);
 
-inline DepthwiseLanes depthwise_for(int64_t k, int64_t stride) {
+template <int PART, bool STREAM>
+DepthwiseLanes depthwise_for(int64_t k, int64_t stride) {
     static constexpr DepthwiseLanes table[3][3] = {
-        {depthwise_lanes<3, SAME>, depthwise_lanes<3, DOWN>, depthwise_lanes<3, UP>},
-        {depthwise_lanes<5, SAME>, depthwise_lanes<5, DOWN>, depthwise_lanes<5, UP>},
-        {depthwise_lanes<7, SAME>, depthwise_lanes<7, DOWN>, depthwise_lanes<7, UP>},
+        {depthwise_lanes<3, SAME, PART, STREAM>, depthwise_lanes<3, DOWN, PART, false>, depthwise_lanes<3, UP, PART, false>},
+        {depthwise_lanes<5, SAME, PART, STREAM>, depthwise_lanes<5, DOWN, PART, false>, depthwise_lanes<5, UP, PART, false>},
+        {depthwise_lanes<7, SAME, PART, STREAM>, depthwise_lanes<7, DOWN, PART, false>, depthwise_lanes<7, UP, PART, false>},
     };
     return table[(k - 3) / 2][stride];
 }
@@ -150,12 +160,14 @@ inline void add_row_sums(Moments& moments, const RowSums& row, int64_t lane, int
 
 // The output row (z, y) in all channels; `output` and `moments` may be null.
 inline void depthwise_row(const Depthwise& job, int64_t z, int64_t y, Element* output, Moments* moments) {
-    const DepthwiseLanes lanes_of_row = depthwise_for(job.k, job.stride);
+    DepthwiseLanes parts[] = {depthwise_for<0, false>(job.k, job.stride), depthwise_for<PARTS - 1, false>(job.k, job.stride)};
+    if constexpr (PARTS == 1)
+        if (is_streamed(job)) parts[0] = depthwise_for<0, true>(job.k, job.stride);
     Tap taps[7 * 7];
     const int64_t count = find_taps(job, z, y, taps);
     const Element* wanted = next_input(job, z, y);
     for (int64_t lane = 0; lane < job.channels; lane += Vec::lanes) {
-        const RowSums sums = lanes_of_row(job, taps, count, lane, output, wanted);
+        const RowSums sums = parts[lane / Vec::lanes % PARTS](job, taps, count, lane, output, wanted);
         if (moments) add_row_sums(*moments, sums, lane, job.out_x);
     }
     if (moments) moments->count += static_cast<double>(job.out_x);

@@ -39,6 +39,20 @@ ALWAYS_INLINE void store_row(const Vec (&values)[V], Target* p) {
 ALWAYS_INLINE void store_row(const Vec (&values)[2], Element* p) {  // one conversion for both
     _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(values[1].v, values[0].v)));
 }
+inline void stream(Vec value, Element* p) { store(value, p); }  // half a line is better kept
+
+// What the depthwise convolution reads together: the even or the odd ones of 32 channels, since a pair of bfloat16 is
+// taken apart in one step each, where widening consecutive ones takes two. So its kernel, statistics and output have
+// the even channels first, and then the odd ones.
+constexpr int PARTS = 2;
+template <int PART>
+ALWAYS_INLINE Vec load_part(const Element* p) {
+    const __m512i pairs = _mm512_loadu_si512(p);
+    const __m512i part = PART ? _mm512_and_si512(pairs, _mm512_set1_epi32(-0x10000)) : _mm512_slli_epi32(pairs, 16);
+    return {_mm512_castsi512_ps(part)};
+}
+int64_t channel_at(int64_t position) { return position / 32 * 32 + position % 16 * 2 + position / 16 % 2; }
+
 inline Element rounded(float x) {
     uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);

@@ -19,6 +19,16 @@ template <int V>
 ALWAYS_INLINE void store_row(const Vec (&values)[V], float* p) {
     unrolled<0, V>([&](auto v) { store(values[v], p + v * Vec::lanes); });
 }
+inline void stream(Vec value, float* p) { value.stream(p); }
+
+// What the depthwise convolution reads together: consecutive channels.
+constexpr int PARTS = 1;
+template <int PART>
+ALWAYS_INLINE Vec load_part(const Element* p) {
+    return load(p);
+}
+int64_t channel_at(int64_t position) { return position; }
+
 inline Element rounded(float x) { return x; }
 
 }  // namespace

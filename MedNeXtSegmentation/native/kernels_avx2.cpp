@@ -8,5 +8,5 @@
 #include "pointwise.h"
 
 extern const Kernels kernels_avx2;
-const Kernels kernels_avx2{"avx2", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, rows_at_once,
-                           stem, head, &resampling};
+const Kernels kernels_avx2{"avx2", sizeof(Element), channel_at, pack, depthwise, pointwise, pointwise_scratch,
+                           rows_at_once, stem, head, &resampling};

@@ -7,5 +7,5 @@
 #include "pointwise.h"
 
 extern const Kernels kernels_avx512_bf16;
-const Kernels kernels_avx512_bf16{"avx512_bf16", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, rows_at_once,
-                                  stem, head, nullptr};
+const Kernels kernels_avx512_bf16{"avx512_bf16", sizeof(Element), channel_at, pack, depthwise, pointwise, pointwise_scratch,
+                                  rows_at_once, stem, head, nullptr};

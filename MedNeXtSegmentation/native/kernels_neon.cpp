@@ -8,5 +8,5 @@
 #include "pointwise.h"
 
 extern const Kernels kernels_neon;
-const Kernels kernels_neon{"neon", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, rows_at_once,
-                           stem, head, &resampling};
+const Kernels kernels_neon{"neon", sizeof(Element), channel_at, pack, depthwise, pointwise, pointwise_scratch,
+                           rows_at_once, stem, head, &resampling};

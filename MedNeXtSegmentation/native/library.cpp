@@ -4,7 +4,7 @@
 #include "processor.h"
 #include "threads.h"
 
-EXPORTED int64_t mednext_version() { return 2; }
+EXPORTED int64_t mednext_version() { return 3; }
 
 // The best float32 kernels of this processor, or those of this name; null if there are none. All others take them.
 EXPORTED const Kernels* mednext_kernels(const char* name) { return find_kernels(name); }
@@ -13,6 +13,9 @@ EXPORTED const char* mednext_name(const Kernels* kernels) { return kernels->name
 
 // Bytes of a stored value: 4 for float32, 2 for bfloat16.
 EXPORTED int64_t mednext_bytes(const Kernels* kernels) { return kernels->bytes; }
+
+// The channel that is at this position in the output of a depthwise convolution, its statistics and its kernel.
+EXPORTED int64_t mednext_channel_at(const Kernels* kernels, int64_t position) { return kernels->channel_at(position); }
 
 // Packs a matrix (depth, columns), its rows multiplied by `scale` (if any), for the products of the others.
 EXPORTED void mednext_pack(const Kernels* kernels, const float* matrix, const float* scale, int64_t depth,

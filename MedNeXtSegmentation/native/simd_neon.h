@@ -11,6 +11,7 @@ struct Vec {
     static Vec load(const float* p) { return {vld1q_f32(p)}; }
     static Vec all(float x) { return {vdupq_n_f32(x)}; }
     void store(float* p) const { vst1q_f32(p, v); }
+    void stream(float* p) const { store(p); }  // a part of a line is better kept
 };
 
 inline Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
