@@ -15,7 +15,7 @@ from .errors import DeviceError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # of the functions below; a library of another version is left alone
+VERSION = 3  # of the functions below; a library of another version is left alone
 CHANNELS = 32  # activations have a multiple of so many channels
 
 SAME, DOWN, UP = 0, 1, 2  # stride of a depthwise convolution
@@ -125,3 +125,4 @@ def _declare(library: ctypes.CDLL) -> None:
         function = getattr(library, f"mednext_{name}")
         function.argtypes, function.restype = [pointer, *arguments], None
     library.mednext_label.restype = number
+    library.mednext_channel_at.argtypes, library.mednext_channel_at.restype = [pointer, number], number

@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "unrolled.h"
+
 namespace {
 
 struct Element {
@@ -29,6 +31,28 @@ inline Vec load(const Element* p) {
 inline void store(Vec value, Element* p) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(value.v)));
 }
+
+template <int V, typename Target>
+ALWAYS_INLINE void store_row(const Vec (&values)[V], Target* p) {
+    unrolled<0, V>([&](auto v) { store(values[v], p + v * Vec::lanes); });
+}
+ALWAYS_INLINE void store_row(const Vec (&values)[2], Element* p) {  // one conversion for both
+    _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(values[1].v, values[0].v)));
+}
+inline void stream(Vec value, Element* p) { store(value, p); }  // half a line is better kept
+
+// What the depthwise convolution reads together: the even or the odd ones of 32 channels, since a pair of bfloat16 is
+// taken apart in one step each, where widening consecutive ones takes two. So its kernel, statistics and output have
+// the even channels first, and then the odd ones.
+constexpr int PARTS = 2;
+template <int PART>
+ALWAYS_INLINE Vec load_part(const Element* p) {
+    const __m512i pairs = _mm512_loadu_si512(p);
+    const __m512i part = PART ? _mm512_and_si512(pairs, _mm512_set1_epi32(-0x10000)) : _mm512_slli_epi32(pairs, 16);
+    return {_mm512_castsi512_ps(part)};
+}
+int64_t channel_at(int64_t position) { return position / 32 * 32 + position % 16 * 2 + position / 16 % 2; }
+
 inline Element rounded(float x) {
     uint32_t bits;
     std::memcpy(&bits, &x, sizeof bits);

@@ -1,6 +1,8 @@
 // Activations and packed weights are stored as float32.
 #pragma once
 
+#include "unrolled.h"
+
 namespace {
 
 using Element = float;
@@ -13,6 +15,20 @@ inline Vec multiply_add(Factor a, Factor b, Vec sum) { return fma(a, b, sum); }
 
 inline Vec load(const float* p) { return Vec::load(p); }
 inline void store(Vec value, float* p) { value.store(p); }
+template <int V>
+ALWAYS_INLINE void store_row(const Vec (&values)[V], float* p) {
+    unrolled<0, V>([&](auto v) { store(values[v], p + v * Vec::lanes); });
+}
+inline void stream(Vec value, float* p) { value.stream(p); }
+
+// What the depthwise convolution reads together: consecutive channels.
+constexpr int PARTS = 1;
+template <int PART>
+ALWAYS_INLINE Vec load_part(const Element* p) {
+    return load(p);
+}
+int64_t channel_at(int64_t position) { return position; }
+
 inline Element rounded(float x) { return x; }
 
 }  // namespace

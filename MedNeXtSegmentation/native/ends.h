@@ -19,19 +19,37 @@ void stem(const float* planes, const float* weights, const float* bias, void* ou
     }
 }
 
+// The classes [block, block + classes) of `count` voxels: `logits` become parts of planes.
+inline void write_planes(const float* logits, int64_t count, int64_t classes, float* plane, int64_t voxels) {
+    constexpr int64_t line = 16;
+    for (int64_t c = 0; c < classes; ++c, plane += voxels)
+        for (int64_t i = 0; i < count; ++i) {
+            if (i % line == 0) fetch(reinterpret_cast<const char*>(plane + i + count));  // for the next voxels
+            plane[i] = logits[i * COLUMNS + c];
+        }
+}
+
 void head(const void* input, const void* packed, const float* bias, float* planes, int64_t first_voxel,
           int64_t last_voxel, int64_t voxels, int64_t in_channels, int64_t out_channels) {
-    constexpr int64_t piece = 8 * ROWS;
+    constexpr int64_t piece = 16 * ROWS;
     float logits[piece * COLUMNS];
     const Element* features = static_cast<const Element*>(input);
+    const Element* matrix = static_cast<const Element*>(packed);
     for (int64_t v = first_voxel; v < last_voxel; v += piece) {
         const int64_t count = v + piece <= last_voxel ? piece : last_voxel - v;
+        const Element* own = features + v * in_channels;
         for (int64_t block = 0; block < out_channels; block += COLUMNS) {
-            gemm(features + v * in_channels, in_channels, static_cast<const Element*>(packed) + block * in_channels,
-                 bias + block, count, in_channels, COLUMNS, logits, COLUMNS, Store{});
             const int64_t classes = block + COLUMNS <= out_channels ? COLUMNS : out_channels - block;
-            for (int64_t c = 0; c < classes; ++c)
-                for (int64_t i = 0; i < count; ++i) planes[(block + c) * voxels + v + i] = logits[i * COLUMNS + c];
+            const Element* weights_of_block = matrix + block * in_channels;
+            const Ahead ahead(own + count * in_channels, count * in_channels * sizeof(Element));
+            if (classes <= COLUMNS / 2) {
+                gemm<VECTORS / 2>(own, in_channels, weights_of_block, bias + block, count, in_channels, COLUMNS, logits,
+                                  COLUMNS, Store{}, ahead);
+            } else {
+                gemm(own, in_channels, weights_of_block, bias + block, count, in_channels, COLUMNS, logits, COLUMNS,
+                     Store{}, ahead);
+            }
+            write_planes(logits, count, classes, planes + block * voxels + v, voxels);
         }
     }
 }

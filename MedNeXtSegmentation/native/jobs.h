@@ -12,6 +12,7 @@ constexpr int64_t CHANNELS = 32;  // a multiple of the columns of every instruct
 
 enum Stride : int64_t { SAME = 0, DOWN = 1, UP = 2 };
 
+// Kernel, output and statistics have the channels in the kernels' own order (`channel_at`).
 // A depthwise convolution without bias, zero-padded by k / 2. DOWN has stride 2; UP is its transpose, on 2n - 1 voxels.
 struct Depthwise {
     const void* input;    // (in_z, in_y, in_x, channels)
@@ -46,10 +47,12 @@ struct Pointwise {
 struct Kernels {
     const char* name;
     int64_t bytes;  // of a stored value
+    int64_t (*channel_at)(int64_t position);  // of a depthwise convolution's output
     void (*pack)(const float* matrix, const float* scale, int64_t depth, int64_t columns, void* packed);
     void (*depthwise)(const Depthwise&, int64_t first_row, int64_t last_row, Moments&);
     void (*pointwise)(const Pointwise&, int64_t first_row, int64_t last_row, void* scratch, double* hidden_squares);
     int64_t (*pointwise_scratch)(const Pointwise&);  // bytes
+    int64_t (*rows_at_once)(const Pointwise&);       // that are best computed together
     void (*stem)(const float* planes, const float* weights, const float* bias, void* output, int64_t first_voxel,
                  int64_t last_voxel, int64_t voxels, int64_t in_channels, int64_t out_channels);
     void (*head)(const void* input, const void* packed, const float* bias, float* planes, int64_t first_voxel,

@@ -1,11 +1,12 @@
 #include "jobs.h"
 #include "simd_avx512.h"
 #include "element_float.h"
+#include "gelu_cubic.h"
 
 #include "ends.h"
 #include "label.h"
 #include "pointwise.h"
 
 extern const Kernels kernels_avx512;
-const Kernels kernels_avx512{"avx512", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, stem, head,
-                             &resampling};
+const Kernels kernels_avx512{"avx512", sizeof(Element), channel_at, pack, depthwise, pointwise, pointwise_scratch,
+                             rows_at_once, stem, head, &resampling};

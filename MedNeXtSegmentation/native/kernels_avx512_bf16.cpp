@@ -1,10 +1,11 @@
 #include "jobs.h"
 #include "simd_avx512.h"
 #include "element_bf16.h"
+#include "gelu_quadratic.h"
 
 #include "ends.h"
 #include "pointwise.h"
 
 extern const Kernels kernels_avx512_bf16;
-const Kernels kernels_avx512_bf16{"avx512_bf16", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, stem, head,
-                                  nullptr};
+const Kernels kernels_avx512_bf16{"avx512_bf16", sizeof(Element), channel_at, pack, depthwise, pointwise, pointwise_scratch,
+                                  rows_at_once, stem, head, nullptr};

@@ -1,11 +1,12 @@
 #include "jobs.h"
 #include "simd_neon.h"
 #include "element_float.h"
+#include "gelu_polynomial.h"
 
 #include "ends.h"
 #include "label.h"
 #include "pointwise.h"
 
 extern const Kernels kernels_neon;
-const Kernels kernels_neon{"neon", sizeof(Element), pack, depthwise, pointwise, pointwise_scratch, stem, head,
-                           &resampling};
+const Kernels kernels_neon{"neon", sizeof(Element), channel_at, pack, depthwise, pointwise, pointwise_scratch,
+                           rows_at_once, stem, head, &resampling};

@@ -43,12 +43,17 @@ inline void add_residual_row(const Pointwise& job, int64_t z, int64_t y, float* 
     }
 }
 
-inline void write_row(const Pointwise& job, int64_t z, int64_t y, const float* result) {
+inline Element* target_row(const Pointwise& job, int64_t z, int64_t y) {
     const int64_t row = (z + job.offset) * job.target_y + y + job.offset;
-    Element* target = static_cast<Element*>(job.target) + (row * job.target_x + job.offset) * job.out_channels;
+    return static_cast<Element*>(job.target) + (row * job.target_x + job.offset) * job.out_channels;
+}
+
+inline void write_row(const Pointwise& job, int64_t z, int64_t y, const float* result) {
+    Element* target = target_row(job, z, y);
     for (int64_t i = 0; i < job.depthwise.out_x * job.out_channels; i += Vec::lanes) {
-        if (job.add) Add{}(load(result + i), target + i);
-        else Store{}(load(result + i), target + i);
+        const Vec value[1] = {load(result + i)};
+        if (job.add) Add{}(value, target + i);
+        else Store{}(value, target + i);
     }
 }
 
@@ -65,20 +70,22 @@ inline void sum_squares(const Element* hidden, int64_t voxels, int64_t channels,
     }
 }
 
-// Expansion, GELU and compression of `voxels` voxels; with `squares` only the sums of squares after the GELU.
+// Expansion, GELU and compression of `voxels` voxels; with `squares` only the sums of squares after the GELU. `wanted` is
+// where the results will go in the end: the expansion asks for it, and the compression for the input of the next piece.
 template <typename Target, typename Finish>
 void transform(const Pointwise& job, const Element* normed, int64_t voxels, Element* hidden, double* squares,
-               Target* target, Finish finish) {
+               Target* target, Finish finish, const Element* wanted) {
     const int64_t in = job.depthwise.channels, out = job.out_channels;
     const Element* expansion = static_cast<const Element*>(job.expansion);
     const Element* compression = static_cast<const Element*>(job.compression);
     for (int64_t v = 0; v < voxels; v += PIECE) {
         const int64_t count = v + PIECE <= voxels ? PIECE : voxels - v;
-        gemm(normed + v * in, in, expansion, job.expansion_bias, count, in, job.hidden, hidden, job.hidden, Gelu{});
+        gemm(normed + v * in, in, expansion, job.expansion_bias, count, in, job.hidden, hidden, job.hidden, Gelu{},
+             Ahead(wanted + v * out, count * out * sizeof(Element)));
         if (squares) sum_squares(hidden, count, job.hidden, squares);
         else
             gemm(hidden, job.hidden, compression, job.compression_bias, count, job.hidden, out, target + v * out, out,
-                 finish);
+                 finish, Ahead(normed + (v + count) * in, count * in * sizeof(Element)));
     }
 }
 
@@ -86,7 +93,6 @@ void pointwise(const Pointwise& job, int64_t first_row, int64_t last_row, void* 
     const Depthwise& grid = job.depthwise;
     const Scratch size(job);
     const int64_t at_once = rows_at_once(job), in = grid.channels, out = job.out_channels;
-    const DepthwiseLanes lanes_of_row = depthwise_for(grid.k, grid.stride);
     float* result = static_cast<float*>(scratch);
     Element* computed = reinterpret_cast<Element*>(result + size.result);
     Element* hidden = computed + size.normed;
@@ -96,17 +102,16 @@ void pointwise(const Pointwise& job, int64_t first_row, int64_t last_row, void* 
         if (!grid.output) {
             normed = computed;
             for (int64_t r = 0; r < rows; ++r)
-                for (int64_t lane = 0; lane < in; lane += Vec::lanes)
-                    lanes_of_row(grid, (row + r) / grid.out_y, (row + r) % grid.out_y, lane,
-                                 computed + r * grid.out_x * in);
+                depthwise_row(grid, (row + r) / grid.out_y, (row + r) % grid.out_y, computed + r * grid.out_x * in, nullptr);
         }
         if (grid.stride == SAME) {  // the target's rows lie as those of the source
             Element* target = static_cast<Element*>(job.target) + row * grid.out_x * out;
-            if (job.add) transform(job, normed, voxels, hidden, hidden_squares, target, Add{});
-            else transform(job, normed, voxels, hidden, hidden_squares, target, Store{});
+            if (job.add) transform(job, normed, voxels, hidden, hidden_squares, target, Add{}, target);
+            else transform(job, normed, voxels, hidden, hidden_squares, target, Store{}, target);
             continue;
         }
-        transform(job, normed, voxels, hidden, hidden_squares, result, Store{});
+        transform(job, normed, voxels, hidden, hidden_squares, result, Store{},
+                  target_row(job, row / grid.out_y, row % grid.out_y));
         for (int64_t r = 0; r < rows && !hidden_squares; ++r) {
             const int64_t z = (row + r) / grid.out_y, y = (row + r) % grid.out_y;
             if (job.residual == CONVOLUTION) add_residual_row(job, z, y, result + r * grid.out_x * out);

@@ -35,7 +35,7 @@ bool has_avx2() {
     return registers[2] >> 12 & 1 && leaf_seven(5) && saves(0x6);
 }
 
-bool has_avx512() { return leaf_seven(16) && saves(0xe6); }
+bool has_avx512() { return leaf_seven(16) && leaf_seven(17) && saves(0xe6); }  // F and DQ
 
 bool has_bf16() {
     int registers[4];
@@ -46,7 +46,7 @@ bool has_bf16() {
 #else
 
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
+bool has_avx512() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq"); }
 bool has_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 
 #endif

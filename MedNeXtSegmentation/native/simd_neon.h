@@ -1,6 +1,8 @@
 // Four floats: NEON on 64-bit ARM.
 #include <arm_neon.h>
 
+#include "unrolled.h"
+
 namespace {
 
 struct Vec {
@@ -9,6 +11,7 @@ struct Vec {
     static Vec load(const float* p) { return {vld1q_f32(p)}; }
     static Vec all(float x) { return {vdupq_n_f32(x)}; }
     void store(float* p) const { vst1q_f32(p, v); }
+    void stream(float* p) const { store(p); }  // a part of a line is better kept
 };
 
 inline Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
@@ -21,6 +24,13 @@ inline Vec larger(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 
 // a > b ? yes : no
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) { return {vbslq_f32(vcgtq_f32(a.v, b.v), yes.v, no.v)}; }
+
+// Asks for a cache line that will be needed. GCC 12 forgets a function of nothing else unless it is inlined by force.
+#if defined(_MSC_VER) && !defined(__clang__)
+ALWAYS_INLINE void fetch(const char* p) { __prefetch(p); }
+#else
+ALWAYS_INLINE void fetch(const char* p) { __builtin_prefetch(p); }
+#endif
 
 // x = mantissa * 2^exponent with a mantissa in [1, 2), for normal numbers.
 inline Vec exponent(Vec x) {

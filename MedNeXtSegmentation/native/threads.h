@@ -1,32 +1,41 @@
-// Work in equal parts on several threads.
+// Work in pieces on several threads.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <system_error>
 #include <thread>
 #include <vector>
 
-// Calls work(begin, end, part) for equal parts of [0, count); parts begin at multiples of `grain`.
+// Calls work(begin, end, scratch) for pieces of `grain` of [0, count), each by the next thread that is free: on a busy
+// machine, and where some cores are slower than others, none waits for a thread that does not get on. `scratch` is of
+// this many floats, aligned to a cache line.
 template <typename Work>
-void in_parallel(int64_t count, int64_t grain, int64_t threads, const Work& work) {
-    const int64_t grains = (count + grain - 1) / grain;
-    const int64_t parts = std::max<int64_t>(1, std::min(threads, grains));
-    const auto begin = [=](int64_t part) { return std::min(count, grains * part / parts * grain); };
+void in_pieces(int64_t count, int64_t grain, int64_t threads, int64_t scratch_floats, const Work& work) {
+    constexpr size_t line = 64;
+    std::atomic<int64_t> next{0};
+    const auto worker = [&] {
+        std::vector<float> memory(scratch_floats + line / sizeof(float));
+        const auto address = reinterpret_cast<uintptr_t>(memory.data());
+        float* scratch = memory.data() + (line - address % line) % line / sizeof(float);
+        for (int64_t begin = next.fetch_add(grain); begin < count; begin = next.fetch_add(grain))
+            work(begin, std::min(count, begin + grain), scratch);
+    };
+    const int64_t wanted = std::min(threads, (count + grain - 1) / grain);
     std::vector<std::thread> others;
-    for (int64_t part = 1; part < parts; ++part) others.emplace_back(work, begin(part), begin(part + 1), part);
-    work(begin(0), begin(1), 0);
+    try {
+        for (int64_t i = 1; i < wanted; ++i) others.emplace_back(worker);
+    } catch (const std::system_error&) {
+        // The system has no more threads: those that there are do it all.
+    }
+    worker();
     for (auto& other : others) other.join();
 }
 
-// Calls work(begin, end, scratch) for pieces of `grain` of [0, count), each by the next thread that is free: on a busy
-// machine none waits for a thread that does not get on.
-template <typename Work>
-void in_pieces(int64_t count, int64_t grain, int64_t threads, int64_t scratch_floats, const Work& work) {
-    std::atomic<int64_t> next{0};
-    in_parallel((count + grain - 1) / grain, 1, threads, [&](int64_t, int64_t, int64_t) {
-        std::vector<float> scratch(scratch_floats);
-        for (int64_t begin = next.fetch_add(grain); begin < count; begin = next.fetch_add(grain))
-            work(begin, std::min(count, begin + grain), scratch.data());
-    });
+// A grain that gives each thread several pieces, of whole multiples of `unit`.
+inline int64_t grain_for(int64_t count, int64_t unit, int64_t threads) {
+    constexpr int64_t pieces_per_thread = 8;
+    const int64_t units = (count + unit - 1) / unit, pieces = std::max<int64_t>(1, threads * pieces_per_thread);
+    return (units + pieces - 1) / pieces * unit;
 }
