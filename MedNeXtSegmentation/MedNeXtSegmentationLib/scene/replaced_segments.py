@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import slicer
 
 from .result_facts import ResultFacts, facts_of, restore_facts
-from .segment_layers import LABELMAP, SURFACE, separate
+from .segment_layers import LABELMAP, SURFACE, separate, without_voxels
 
 _MOST_STATES = 10
 
@@ -118,8 +118,7 @@ def _put(segmentation: slicer.vtkSegmentation, segment_id: str, new: slicer.vtkS
             segmentation.RemoveSegment(segment_id)
         return
     if old is None:
-        segment = slicer.vtkSegment()
-        segment.DeepCopyMetadata(new)
+        segment = without_voxels(new)
         segment.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
         segmentation.AddSegment(segment, segment_id)
         return
@@ -133,8 +132,7 @@ def _copy(segmentation: slicer.vtkSegmentation, segment_id: str) -> slicer.vtkSe
     segment = segmentation.GetSegment(segment_id)
     if segment is None:
         return None
-    copy = slicer.vtkSegment()
-    copy.DeepCopyMetadata(segment)
+    copy = without_voxels(segment)
     copy.AddRepresentation(LABELMAP, segment.GetRepresentation(LABELMAP))
     return copy
 
