@@ -102,7 +102,7 @@ def test_the_first_use_is_one_question_and_then_the_segmentation_runs_by_itself(
     for words in ("PyTorch", "gigabytes", "safetensors", "Slicer's own folder"):
         assert words in dialogs.asked[0].text
     assert ("Downloading and installing PyTorch: some minutes", False) in seen
-    assert bare.ui.segmentButton.text == "Cancel"
+    assert bare.ui.segmentButton.text == "&Cancel"
     let_run(bare)
     assert not bare.ui.errorLabel.visible, bare.ui.errorLabel.text
     assert len(segmentations()) == 1

@@ -22,7 +22,7 @@ def test_the_choice_is_there_for_a_frame_of_a_sequence_only(ready, volume, scene
     selector = slicer.util.findChild(ready.parent, "channelSelector0")
     selector.setCurrentNode(proxy)
     assert ready.ui.allFramesBox.visible
-    assert ready.ui.allFramesBox.text == "All 3 frames of the sequence"
+    assert ready.ui.allFramesBox.text == "All 3 frames of the se&quence"
     selector.setCurrentNode(volume)
     assert not ready.ui.allFramesBox.visible
 

@@ -8,6 +8,8 @@ from typing import Any
 import qt
 import slicer
 
+from .tab_order import partThatTakesKeys
+
 SECTIONS = (
     "Task",
     "Weights",
@@ -34,6 +36,7 @@ def loadPanel(uiPath: Callable[[str], str]) -> Any:
         section.setMRMLScene(slicer.mrmlScene)
         slicer.util.findChild(panel, f"{name}Place").addWidget(section)
     _keepNarrow(panel)
+    _leadToWhatTakesKeys(panel)
     return panel
 
 
@@ -44,3 +47,11 @@ def _keepNarrow(panel: Any) -> None:
             policy = label.sizePolicy
             policy.setHorizontalPolicy(qt.QSizePolicy.Ignored)
             label.setSizePolicy(policy)
+
+
+def _leadToWhatTakesKeys(panel: Any) -> None:
+    """The accelerator key of a label leads into its selector, not to the frame around it."""
+    for label in slicer.util.findChildren(panel, className="QLabel"):
+        buddy = label.buddy()
+        if buddy is not None:
+            label.setBuddy(partThatTakesKeys(buddy))

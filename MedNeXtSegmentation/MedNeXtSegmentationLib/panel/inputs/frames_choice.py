@@ -30,7 +30,7 @@ class FramesChoice:
         box = self._ui.allFramesBox
         box.visible = sequence is not None
         if sequence is not None:
-            box.text = _("All {count} frames of the sequence").format(count=sequence.GetNumberOfDataNodes())
+            box.text = _("All {count} frames of the se&quence").format(count=sequence.GetNumberOfDataNodes())
         for widget in (self._ui.segmentationSelector, self._ui.uncertaintyBox):
             widget.enabled = not self._all
 

@@ -116,7 +116,7 @@ class RunView:
 
     def _showPreparing(self, stage: str) -> None:
         self._show()
-        self._ui.segmentButton.text = _("Segment")
+        self._ui.segmentButton.text = _("&Segment")
         self._ui.segmentButton.enabled = False  # an installation is not broken off halfway
         self._ui.stageLabel.text = stage
 
@@ -156,7 +156,7 @@ class RunView:
 
     def _show(self) -> None:
         ui = self._ui
-        ui.segmentButton.text = _("Cancel") if self.running else _("Segment")
+        ui.segmentButton.text = _("&Cancel") if self.running else _("&Segment")
         ui.progressWidget.visible = self.running
         if self.running:
             ui.segmentButton.enabled = True
