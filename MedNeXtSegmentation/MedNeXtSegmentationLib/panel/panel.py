@@ -58,7 +58,6 @@ class Panel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.ui = ui
         self._root = root
-        self._resourcePath = resourcePath
         self._logic = logic
         self.parameters: MedNeXtSegmentationParameterNode | None = None
         self._guiTag: int | None = None
@@ -90,13 +89,15 @@ class Panel(VTKObservationMixin):
             self.showResult,
             self.troubleView.show,
         )
+        self._readingOrder = readingOrder(lambda name: resourcePath(f"UI/{name}"), "MedNeXtSegmentation.ui")
+        self._isNew = True
         self.listTasks()
         self.bind()
-        self._orderTabs()
+        if not self.selectors.widgets:  # else new selectors have asked for it
+            self._orderTabs()
 
     def _orderTabs(self):
-        order = readingOrder(lambda name: self._resourcePath(f"UI/{name}"), "MedNeXtSegmentation.ui")
-        orderTabs(self._root, order, {"inputsGroup": self.selectors.widgets})
+        orderTabs(self._root, self._readingOrder, {"inputsGroup": self.selectors.widgets})
 
     def abandon(self) -> None:
         """Hear no more of what is on its way: the panel goes away."""
@@ -111,8 +112,10 @@ class Panel(VTKObservationMixin):
         """The panel is looked at now."""
         if not self.isBusy():
             shared_client().prepare()  # the engine takes seconds to start: it is ready at the first click
-        self.listTasks()  # a model may have been installed meanwhile
-        self.bind()
+        if not self._isNew:
+            self.listTasks()  # a model may have been installed meanwhile
+            self.bind()
+        self._isNew = False
 
     def isBusy(self) -> bool:
         """Whether a run is on its way, or something is being installed for it."""
