@@ -235,10 +235,11 @@ class Panel(VTKObservationMixin):
         if self.parameters is None:
             return
         self._showChoice()
-        self.outputView.show(self.choice.model if self.choice else None, self.parameters)
         nodes = self._chosenNodes()
         self.selectors.setNodes(nodes)
         self.framesChoice.show(nodes, self.parameters)
+        model = self.choice.model if self.choice else None
+        self.outputView.show(model, self.parameters, self.framesChoice.all)
         self.resultView.show(None if self.isBusy() else self.parameters.result)
         for widget in (
             self.taskList,
@@ -279,8 +280,8 @@ class Panel(VTKObservationMixin):
         checks = checkInputs(choice.model, nodes, self.parameters.roi)
         if checks.problem:
             return checks
-        problem = self.outputView.problem(choice.model, self.parameters, nodes[0])
-        short = self.memoryView.check(choice.model, nodes, self._runOptions())
+        problem = self.outputView.problem(choice.model, self.parameters, nodes[0], self.framesChoice.all)
+        short = self.memoryView.check(choice.model, nodes, self._runOptions(), self.framesChoice.count)
         return Checks(problem, (*checks.warnings, *short))
 
     def _observe(self, nodes):
@@ -315,7 +316,7 @@ class Panel(VTKObservationMixin):
             device=parameters.device,
             folds=foldsOf(model, parameters.folds),
             mirroring=parameters.mirroring,
-            segmentationNode=parameters.segmentation,
+            segmentationNode=None if self.framesChoice.all else parameters.segmentation,
             labels=wantedValues(model, parameters) if parameters.leftOut else None,
             uncertainty=parameters.uncertainty,
         )

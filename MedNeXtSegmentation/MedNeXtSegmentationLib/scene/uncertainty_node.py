@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import slicer
@@ -46,23 +48,49 @@ def add_uncertainty_node(
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Add the volume beside the image, on its grid and under its parent transform; no view shows it yet."""
     scene = volume.GetScene()
+    node = new_uncertainty(scene, f"{volume.GetName()} uncertainty", prepared.largest, prepared.places)
+    fill_uncertainty(node, volume, prepared)
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    remember_uncertainty(segmentation, node)
+    place_beside(node, volume)
+    return node
+
+
+def new_uncertainty(
+    scene: slicer.vtkMRMLScene, name: str, largest: float, places: Sequence[Position]
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add a volume without voxels that will say how uncertain a result is, up to `largest`."""
     node = slicer.vtkMRMLScalarVolumeNode()
-    node.SetName(scene.GenerateUniqueName(f"{volume.GetName()} uncertainty"))
+    node.SetName(scene.GenerateUniqueName(name))
     # Before it is added: whoever looks for images shall know it from the first.
-    node.SetAttribute(_PLACES, json.dumps([[round(mm, 3) for mm in place] for place in prepared.places]))
+    node.SetAttribute(_PLACES, _written(places))
     scene.AddNode(node)
-    _set_display(node, prepared.largest)
+    _set_display(node, largest)
+    return node
+
+
+def fill_uncertainty(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    prepared: PreparedUncertainty,
+) -> None:
+    """Give a node the voxels and the places, on the grid of the image; it may be in no scene."""
+    node.SetAttribute(_PLACES, _written(prepared.places))
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     node.SetIJKToRASMatrix(matrix)
-    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     image = vtk.vtkImageData()
     image.SetDimensions(volume.GetImageData().GetDimensions())
     image.GetPointData().SetScalars(prepared.scalars)
     node.SetAndObserveImageData(image)
-    remember_uncertainty(segmentation, node)
-    place_beside(node, volume)
-    return node
+
+
+def remember_places_of_frames(
+    sequence: slicer.vtkMRMLSequenceNode, places: Mapping[str, Sequence[Position]]
+) -> None:
+    """Keep the places of each frame, by index value, with the sequence: its file keeps only voxels."""
+    rounded = {value: json.loads(_written(those)) for value, those in places.items()}
+    sequence.SetAttribute(_PLACES, json.dumps(rounded, ensure_ascii=False))
 
 
 def uncertainty_of(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -72,7 +100,7 @@ def uncertainty_of(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMR
 
 def is_uncertainty(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether a volume says how uncertain a result is, and shows no patient."""
-    return volume.GetAttribute(_PLACES) is not None
+    return volume.GetAttribute(_PLACES) is not None or _places_of_frame(volume) is not None
 
 
 def remember_uncertainty(
@@ -83,15 +111,41 @@ def remember_uncertainty(
 
 
 def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[tuple[float, float, float]]:
-    """The uncertain places in mm RAS of the world, the worst first, where the scene shows them now."""
+    """The uncertain places in mm RAS of the world, the worst first, where the scene shows them now.
+
+    Of a sequence those of the frame that is shown.
+    """
     try:
-        places = json.loads(uncertainty.GetAttribute(_PLACES) or "[]")
+        places = _places_of_frame(uncertainty)
+        if places is None:
+            places = json.loads(uncertainty.GetAttribute(_PLACES) or "[]")
         local = [tuple(float(mm) for mm in place) for place in places]
     except (ValueError, TypeError):  # written by somebody else
         return []
     to_world = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(uncertainty.GetParentTransformNode(), None, to_world)
     return [to_world.TransformPoint(place) for place in local if len(place) == 3]
+
+
+def _written(places: Sequence[Position]) -> str:
+    return json.dumps([[round(mm, 3) for mm in place] for place in places])
+
+
+def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None:
+    """What the sequence knows whose current frame a volume shows; None for other volumes.
+
+    Not the volume's own attribute: it is that of another frame after a scene was read.
+    """
+    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(volume)
+    sequence = browser.GetSequenceNode(volume) if browser else None
+    text = sequence.GetAttribute(_PLACES) if sequence else None
+    if text is None:
+        return None
+    with suppress(ValueError, AttributeError):  # written by somebody else
+        value = browser.GetMasterSequenceNode().GetNthIndexValue(browser.GetSelectedItemNumber())
+        item = sequence.GetItemNumberFromIndexValue(value, False)
+        return json.loads(text).get(sequence.GetNthIndexValue(item), [])
+    return []
 
 
 def _set_display(node: slicer.vtkMRMLScalarVolumeNode, largest: float) -> None:

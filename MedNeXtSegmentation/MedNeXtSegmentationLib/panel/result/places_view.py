@@ -20,6 +20,7 @@ class PlacesView:
         self._ui = ui
         self._messages = messages
         self._uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._places: list[tuple[float, float, float]] = []  # those that `_next` counts
         self._next = 0
         self._covered: list[tuple[slicer.vtkMRMLSliceCompositeNode, str | None, float]] = []
         ui.nextPlaceButton.connect("clicked()", self._goOn)
@@ -31,15 +32,19 @@ class PlacesView:
         if uncertainty is not self._uncertainty:
             self._ui.showUncertaintyButton.checked = False
             self._uncertainty = uncertainty
-            self._next = 0
+            self._places = []
         self._ui.nextPlaceButton.visible = self._ui.showUncertaintyButton.visible = uncertainty is not None
-        self._ui.nextPlaceButton.enabled = bool(uncertainty and places_of(uncertainty))
 
     def _goOn(self) -> None:
         """Jump to the next place; after the last one comes the first."""
-        places = places_of(self._uncertainty) if self._uncertainty.GetScene() else []
-        if not places:
+        if self._uncertainty.GetScene() is None:
             self._messages.say(_("The uncertainty is no longer in the scene."))
+            return
+        places = places_of(self._uncertainty)
+        if places != self._places:  # of another frame of a sequence, or moved by a transform
+            self._places, self._next = places, 0
+        if not places:
+            self._messages.say(_("There is no uncertain place."))
             return
         number = self._next % len(places)
         self._next = number + 1
