@@ -8,10 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
-from mednext.geometry import Geometry
+from mednext.segmentation import Segmentation
 from mednext.uncertain_places import uncertain_places
 
 from .label_voxels import copy_for_vtk
@@ -23,7 +22,15 @@ _PLACES = f"{ATTRIBUTE_PREFIX}places_ras_mm"
 _COLORS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeRainbow")
 _LEAST_SHOWN = 0.05
 
-Position = Sequence[float]
+Position = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class NamedPlace:
+    """A position in mm RAS, and the names of the structures between which the model was undecided there."""
+
+    position: Position
+    structures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +39,19 @@ class PreparedUncertainty:
 
     scalars: vtk.vtkDataArray
     largest: float
-    places: Sequence[Position]
+    places: Sequence[NamedPlace]
 
 
-def prepare_uncertainty(uncertainty: np.ndarray, geometry: Geometry) -> PreparedUncertainty:
-    """Do what needs no scene, in any thread: seconds for a large volume."""
-    places = [place.position for place in uncertain_places(uncertainty, geometry)]
+def prepare_uncertainty(segmentation: Segmentation) -> PreparedUncertainty | None:
+    """Do what needs no scene, in any thread: seconds for a large volume. None where it was not asked for."""
+    uncertainty, labelmap = segmentation.uncertainty, segmentation.labelmap
+    if uncertainty is None:
+        return None
+    names = {label.value: label.name for label in segmentation.labels}
+    places = [
+        NamedPlace(place.position, tuple(names[value] for value in place.labels if value in names))
+        for place in uncertain_places(uncertainty, segmentation.geometry, labelmap)
+    ]
     return PreparedUncertainty(copy_for_vtk(uncertainty), float(uncertainty.max(initial=0.0)), places)
 
 
@@ -57,7 +71,7 @@ def add_uncertainty_node(
 
 
 def new_uncertainty(
-    scene: slicer.vtkMRMLScene, name: str, largest: float, places: Sequence[Position]
+    scene: slicer.vtkMRMLScene, name: str, largest: float, places: Sequence[NamedPlace]
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Add a volume without voxels that will say how uncertain a result is, up to `largest`."""
     node = slicer.vtkMRMLScalarVolumeNode()
@@ -86,7 +100,7 @@ def fill_uncertainty(
 
 
 def remember_places_of_frames(
-    sequence: slicer.vtkMRMLSequenceNode, places: Mapping[str, Sequence[Position]]
+    sequence: slicer.vtkMRMLSequenceNode, places: Mapping[str, Sequence[NamedPlace]]
 ) -> None:
     """Keep the places of each frame, by index value, with the sequence: its file keeps only voxels."""
     rounded = {value: json.loads(_written(those)) for value, those in places.items()}
@@ -110,7 +124,12 @@ def remember_uncertainty(
     segmentation.SetNodeReferenceID(_ROLE, uncertainty.GetID() if uncertainty else None)
 
 
-def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[tuple[float, float, float]]:
+def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[Position]:
+    """The positions of `named_places_of`."""
+    return [place.position for place in named_places_of(uncertainty)]
+
+
+def named_places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[NamedPlace]:
     """The uncertain places in mm RAS of the world, the worst first, where the scene shows them now.
 
     Of a sequence those of the frame that is shown.
@@ -119,16 +138,19 @@ def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[tuple[float, 
         places = _places_of_frame(uncertainty)
         if places is None:
             places = json.loads(uncertainty.GetAttribute(_PLACES) or "[]")
-        local = [tuple(float(mm) for mm in place) for place in places]
+        local = [([float(mm) for mm in place[:3]], tuple(map(str, place[3:]))) for place in places]
     except (ValueError, TypeError):  # written by somebody else
         return []
     to_world = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(uncertainty.GetParentTransformNode(), None, to_world)
-    return [to_world.TransformPoint(place) for place in local if len(place) == 3]
+    return [
+        NamedPlace(tuple(to_world.TransformPoint(place)), names) for place, names in local if len(place) == 3
+    ]
 
 
-def _written(places: Sequence[Position]) -> str:
-    return json.dumps([[round(mm, 3) for mm in place] for place in places])
+def _written(places: Sequence[NamedPlace]) -> str:
+    lists = [[*(round(mm, 3) for mm in place.position), *place.structures] for place in places]
+    return json.dumps(lists, ensure_ascii=False)
 
 
 def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None:

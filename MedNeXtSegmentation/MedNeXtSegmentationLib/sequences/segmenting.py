@@ -22,8 +22,8 @@ def startSequence(
     """Begin to segment all frames. Raises what is wrong with the nodes or the first frame."""
     if options.segmentationNode is not None:
         raise OptionError(
-            "The results of a sequence are a new sequence of segmentations, and one that is there stays as it "
-            "is: choose no segmentation, or segment a single frame."
+            "The results of a sequence are a new sequence of segmentations, and one that is there stays as "
+            "it is: choose no segmentation, or segment a single frame."
         )
     frames = Frames(nodes)
     engineOptions = options.forEngine(model, frames.shown)

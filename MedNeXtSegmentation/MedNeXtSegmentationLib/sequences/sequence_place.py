@@ -35,7 +35,7 @@ class SequencePlace:
             self._uncertain.take(value, volume, prepared.uncertainty)
 
     def add(self, _done: object = True) -> slicer.vtkMRMLSequenceNode:
-        """Put the sequence of segmentations into the scene, in the browser of the images, and the uncertainty.
+        """Put segmentations and uncertainties into the scene, as sequences in the browser of the images.
 
         Its browser saves changes: what is corrected in a frame stays in it. Raises `GeometryError` when the
         sequence of the images was removed meanwhile.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import slicer
 
 from ..scene.subject_hierarchy import place_beside
 from ..scene.uncertainty_node import (
+    NamedPlace,
     PreparedUncertainty,
     fill_uncertainty,
     new_uncertainty,
@@ -22,7 +25,7 @@ class UncertainFrames:
 
     def __init__(self, sequence: slicer.vtkMRMLSequenceNode) -> None:
         self._sequence = sequence
-        self._places: dict[str, list[tuple[float, ...]]] = {}
+        self._places: dict[str, Sequence[NamedPlace]] = {}
         self._largest = 0.0
 
     def take(self, value: str, volume: slicer.vtkMRMLScalarVolumeNode, prepared: PreparedUncertainty) -> None:
@@ -30,7 +33,7 @@ class UncertainFrames:
         node = slicer.vtkMRMLScalarVolumeNode()
         fill_uncertainty(node, volume, prepared)
         self._sequence.SetDataNodeAtValue(node, value)
-        self._places[value] = [tuple(place) for place in prepared.places]
+        self._places[value] = prepared.places
         self._largest = max(self._largest, prepared.largest)
 
     def add(

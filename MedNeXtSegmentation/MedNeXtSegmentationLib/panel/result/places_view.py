@@ -7,7 +7,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ...scene.uncertainty_node import places_of, uncertainty_of
+from ...scene.uncertainty_node import NamedPlace, named_places_of, uncertainty_of
 from .result_messages import ResultMessages
 
 _OPACITY = 0.5
@@ -20,7 +20,7 @@ class PlacesView:
         self._ui = ui
         self._messages = messages
         self._uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
-        self._places: list[tuple[float, float, float]] = []  # those that `_next` counts
+        self._places: list[NamedPlace] = []  # those that `_next` counts
         self._next = 0
         self._covered: list[tuple[slicer.vtkMRMLSliceCompositeNode, str | None, float]] = []
         ui.nextPlaceButton.connect("clicked()", self._goOn)
@@ -40,7 +40,7 @@ class PlacesView:
         if self._uncertainty.GetScene() is None:
             self._messages.say(_("The uncertainty is no longer in the scene."))
             return
-        places = places_of(self._uncertainty)
+        places = named_places_of(self._uncertainty)
         if places != self._places:  # of another frame of a sequence, or moved by a transform
             self._places, self._next = places, 0
         if not places:
@@ -48,10 +48,13 @@ class PlacesView:
             return
         number = self._next % len(places)
         self._next = number + 1
-        slicer.modules.markups.logic().JumpSlicesToLocation(*places[number], True)
-        self._messages.say(
-            _("Uncertain place {number} of {total}.").format(number=number + 1, total=len(places))
+        slicer.modules.markups.logic().JumpSlicesToLocation(*places[number].position, True)
+        told = _("Uncertain place {number} of {total}: {structures}.").format(
+            number=number + 1,
+            total=len(places),
+            structures=", ".join(places[number].structures) or _("no structure was found here"),
         )
+        self._messages.say(told)
 
     def _lay(self, on: bool) -> None:
         """Lay the uncertainty over the images, or put back what lay there before."""
