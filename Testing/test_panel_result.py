@@ -255,6 +255,26 @@ def test_structures_that_were_left_out_are_named(ready, dialogs, tmp_path):
     assert 'no segments of "spleen"' in ready.ui.resultErrorLabel.text
 
 
+def test_a_run_in_a_region_becomes_a_training_case_of_that_region(ready, volume, dialogs, tmp_path, scene):
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    bounds = [0.0] * 6
+    volume.GetRASBounds(bounds)
+    roi.SetCenter([(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)])
+    roi.SetSize([(high - low) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)])
+    ready.ui.roiSelector.setCurrentNode(roi)
+    node = segment(ready)
+    paint(node, by_name(node, "spleen"), np.zeros(SHAPE), volume)
+    paint(node, by_name(node, "liver"), np.ones(SHAPE), volume)
+    dialogs.answer(str(tmp_path))
+    ready.ui.trainingButton.click()
+    let_write(ready)
+    assert "cropped to the region of the run" in ready.ui.resultStatusLabel.text
+    assert "were left out" in ready.ui.resultStatusLabel.text
+    labels, grid = read_image(tmp_path / "Dataset501_Test" / "labelsTr" / "tiny_0001.nii.gz")
+    assert (labels == 2).all()
+    assert np.prod(grid.size) < np.prod(SHAPE) / 4
+
+
 def test_all_channels_are_written(widget, scene, dialogs, tmp_path):
     flair = add_volume(scene, head((20, 30, 18), seed=5), np.diag([1.2, 1.2, 1.2, 1.0]), name="FLAIR")
     t1 = add_volume(scene, head(), name="T1")

@@ -8,16 +8,34 @@ import vtk
 _MODEL = "MedNeXtSegmentation.Model"
 _VALUE = "MedNeXtSegmentation.LabelValue"
 _ID = "MedNeXtSegmentation.SegmentID"
+_REGION = "MedNeXtSegmentation.Region"
 
 
-def mark_as_ours(segment: slicer.vtkSegment, segment_id: str, model: str, value: int) -> None:
+def mark_as_ours(
+    segment: slicer.vtkSegment, segment_id: str, model: str, value: int, region: str = ""
+) -> None:
     """Remember which label of which model a segment is. Tags are saved with the segmentation.
 
     The ID goes in too: a copy that the user makes has all tags and another ID, and is the user's own.
+    region: in which voxels the structure was looked for, see `segmented_region.py`.
     """
     segment.SetTag(_MODEL, model)
     segment.SetTag(_VALUE, str(value))
     segment.SetTag(_ID, segment_id)
+    set_region(segment, region)
+
+
+def set_region(segment: slicer.vtkSegment, region: str) -> None:
+    """Remember in which voxels the structure was looked for; "" where nothing is known."""
+    if region:
+        segment.SetTag(_REGION, region)
+    else:
+        segment.RemoveTag(_REGION)
+
+
+def region_of(segment: slicer.vtkSegment) -> str:
+    """What `set_region` remembered."""
+    return _tag(segment, _REGION)
 
 
 def our_segments(segmentation: slicer.vtkSegmentation, model: str) -> dict[int, str]:

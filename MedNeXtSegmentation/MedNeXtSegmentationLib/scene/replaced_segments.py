@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import slicer
 
+from .our_segments import region_of, set_region
 from .result_facts import ResultFacts, facts_of, restore_facts
 from .segment_layers import LABELMAP, SURFACE, separate, without_voxels
 
@@ -26,9 +27,9 @@ def put_segments(
 ) -> None:
     """Replace, add or (None) remove segments; the history of the node then has the state before.
 
-    Of segments that are there, only voxels and label values change: their names, colours, tags, places in
-    the list and display stay. Segments that are not named are not touched, even where they share a labelmap
-    with those.
+    Of segments that are there, only voxels and label values change, and what says where they were looked for:
+    their names, colours, other tags, places in the list and display stay. Segments that are not named are not
+    touched, even where they share a labelmap with those.
     """
     before = _exchange(node, segments)
     history = _history_of(node)
@@ -124,6 +125,7 @@ def _put(segmentation: slicer.vtkSegmentation, segment_id: str, new: slicer.vtkS
         return
     old.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
     old.SetLabelValue(new.GetLabelValue())
+    set_region(old, region_of(new))
     old.RemoveAllRepresentations(LABELMAP)
 
 

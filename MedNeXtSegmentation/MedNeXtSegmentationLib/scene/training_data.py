@@ -14,6 +14,7 @@ from .drawn_segments import DrawnSegments
 from .found_labels import found_of
 from .provenance import provenance_of
 from .result_images import images_of
+from .segmented_region import segmented_region
 from .volume_from_node import channels_from_nodes
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def prepare_training_case(node: slicer.vtkMRMLSegmentationNode, folder: Path) ->
     The images' voxels are read when that function runs.
 
     Raises `OptionError` for a node that no model made, `UnknownModelError` when that model is no longer
-    installed, and the errors of `DrawnSegments.take`, `channels_from_nodes` and `dataset_folder`.
+    installed, and the errors of `segmented_region`, `DrawnSegments.take`, `channels_from_nodes` and
+    `dataset_folder`.
     """
     from mednext.store import find_model
     from mednext.training_case import add_training_case
@@ -41,6 +43,7 @@ def prepare_training_case(node: slicer.vtkMRMLSegmentationNode, folder: Path) ->
     if not images:
         raise OptionError(f'The images of "{node.GetName()}" are no longer in the scene.')
     channels = channels_from_nodes(images)
+    region = segmented_region(node, name, images[0])
     drawn = DrawnSegments.take(node, images[0], model.labels)
     found, target = found_of(node), dataset_folder(folder, model)
     author = _author()
@@ -49,6 +52,7 @@ def prepare_training_case(node: slicer.vtkMRMLSegmentationNode, folder: Path) ->
         model,
         channels,
         drawn.segmentation(),
+        region=region,
         found=found.labelmap() if found else None,
         author=author,
     )

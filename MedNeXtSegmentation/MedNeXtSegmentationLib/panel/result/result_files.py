@@ -141,6 +141,12 @@ def _exported(files: list[Path]) -> str:
 
 def _added(case: Any) -> str:
     text = _("Added as {case} in {folder}").format(case=case.name, folder=str(case.folder))
+    if case.left_out is not None:
+        text = _("{text}, cropped to the region of the run").format(text=text)
+    if case.left_out:
+        text = _("{text}: {count} voxels of the structures lie beyond it and were left out").format(
+            text=text, count=case.left_out
+        )
     if not case.resampled:
         return text
     return _("{text}. On the grid of the first image now: {names}").format(
