@@ -41,6 +41,7 @@ from .run.memory_view import MemoryView
 from .run.output_view import OutputView, wantedValues
 from .run.run_view import RunView
 from .tab_order import orderTabs, readingOrder
+from .watched_nodes import WatchedNodes
 
 DICOM_DELAY_MS = 500  # a volume's DICOM attributes come after the volume
 
@@ -62,7 +63,7 @@ class Panel(VTKObservationMixin):
         self.parameters: MedNeXtSegmentationParameterNode | None = None
         self._guiTag: int | None = None
         self._choices: list[TaskChoice] = []
-        self._observed: list[Any] = []
+        self._watched = WatchedNodes(self._update)
         self.taskList = TaskList(ui, self._onTask)
         self.taskCard = TaskCard(ui, lambda name: resourcePath(f"Pictures/{name}"))
         self.modelsView = ModelsView(ui, self.showModels)
@@ -148,7 +149,7 @@ class Panel(VTKObservationMixin):
 
     def unbind(self) -> None:
         """Show no scene's choices any more."""
-        self._observe([])
+        self._watched.watch([])
         if self.parameters is not None:
             self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._update)
             self.parameters.disconnectGui(self._guiTag)
@@ -243,16 +244,14 @@ class Panel(VTKObservationMixin):
         self.resultView.show(None if self.isBusy() else self.parameters.result)
         for widget in (
             self.taskList,
-            self.ui.roiSelector,
-            self.ui.allFramesBox,
+            self.ui.inputsGroup,
             self.ui.outputGroup,
             self.ui.advancedButton,
             self.ui.modelsButton,
         ):
             widget.setEnabled(not self.isBusy())
-        self.selectors.setEnabled(not self.isBusy())
         if not self.isBusy():
-            self._observe([*nodes, self.parameters.roi])
+            self._watched.watch([*nodes, self.parameters.roi])
             self.checksView.show(self._checks())
 
     def _showChoice(self):
@@ -283,19 +282,6 @@ class Panel(VTKObservationMixin):
         problem = self.outputView.problem(choice.model, self.parameters, nodes[0], self.framesChoice.all)
         short = self.memoryView.check(choice.model, nodes, self._runOptions(), self.framesChoice.count)
         return Checks(problem, (*checks.warnings, *short))
-
-    def _observe(self, nodes):
-        """Hear of changes of the chosen volumes and the region: they may be fit now, or no longer."""
-        nodes = [node for node in nodes if node is not None]
-        if nodes == self._observed:
-            return
-        for node in self._observed:
-            self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._observed = []
-        for node in nodes:
-            if node not in self._observed:
-                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
-                self._observed.append(node)
 
     def _segmentAsync(self, onDone, **callbacks) -> BackgroundSegmentation:
         from mednext.store import find_model

@@ -79,11 +79,6 @@ class ChannelSelectors:
         nodes = [first.nodeFromIndex(index) for index in range(first.nodeCount())]
         return [node for node in nodes if not is_uncertainty(node)]
 
-    def setEnabled(self, enabled: bool) -> None:
-        """While a run is on its way the volumes stay as they are."""
-        for selector in self._selectors:
-            selector.setEnabled(enabled)
-
     def _newSelector(self, index: int, channel: Channel) -> Any:
         selector = slicer.qMRMLNodeComboBox()
         selector.objectName = f"channelSelector{index}"

@@ -28,7 +28,7 @@ class FramesChoice:
         self._nodes, self._parameters = list(nodes), parameters
         sequence = next(filter(None, map(sequenceShownBy, nodes)), None)
         box = self._ui.allFramesBox
-        box.visible = sequence is not None
+        box.visible = self._ui.Frames.visible = sequence is not None  # an empty section would leave a gap
         if sequence is not None:
             box.text = _("All {count} frames of the se&quence").format(count=sequence.GetNumberOfDataNodes())
         self._ui.segmentationSelector.enabled = not self.all

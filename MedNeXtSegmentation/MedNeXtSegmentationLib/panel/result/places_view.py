@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...scene.uncertainty_node import NamedPlace, named_places_of, uncertainty_of
-from .result_messages import ResultMessages
+from ..messages import Messages
 
 _OPACITY = 0.5
 
@@ -16,7 +16,7 @@ _OPACITY = 0.5
 class PlacesView:
     """The buttons "Next uncertain place" and "Show uncertainty", hidden without an uncertainty."""
 
-    def __init__(self, ui: Any, messages: ResultMessages) -> None:
+    def __init__(self, ui: Any, messages: Messages) -> None:
         self._ui = ui
         self._messages = messages
         self._uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None

@@ -16,7 +16,7 @@ from ...engine.background_run import BackgroundRun
 from ...engine.run import Run
 from ...scene.exported_segments import FORMATS, export_segments
 from ...scene.training_data import prepare_training_case
-from .result_messages import ResultMessages
+from ..messages import Messages
 
 _HIGHDICOM = "highdicom>=0.22,<1"
 
@@ -24,7 +24,7 @@ _HIGHDICOM = "highdicom>=0.22,<1"
 class ResultFiles:
     """Asks where to, copies from the scene what is needed, and lets a thread write it."""
 
-    def __init__(self, ui: Any, messages: ResultMessages) -> None:
+    def __init__(self, ui: Any, messages: Messages) -> None:
         self._ui = ui
         self._messages = messages
         self._node: slicer.vtkMRMLSegmentationNode | None = None
