@@ -224,6 +224,8 @@ def test_diagnostics_tell_a_developer_all_but_whose_image_it_was(ready, scene, t
     assert not ready.ui.checkAndMendButton.visible
     scene.RemoveNode(patient)
     ready.ui.copyDiagnosticsButton.click()
+    assert ready.ui.copiedLabel.text == "Copied to the clipboard."
+    assert ready.ui.copiedLabel.visible
     text = clipboard()
     for words in (
         "MedNeXtSegmentation 0.",

@@ -277,6 +277,14 @@ def test_the_uncertainty_of_a_sequence_moves_with_the_images_and_is_never_taken_
     assert np.allclose(np.array(moved) - places_of(uncertainty), (30, 0, 0))
 
 
+def test_before_a_frame_was_chosen_the_places_are_those_of_the_first(scene, logic, tiny):
+    browser, _proxy, _segmentation, uncertainty = uncertain(scene, logic, tiny)
+    browser.SetSelectedItemNumber(0)
+    first = places_of(uncertainty)
+    browser.SetSelectedItemNumber(-1)
+    assert places_of(uncertainty) == first
+
+
 def test_a_saved_scene_knows_the_places_of_all_frames(scene, logic, tiny, tmp_path):
     browser, _proxy, _segmentation, uncertainty = uncertain(scene, logic, tiny)
     expected = []

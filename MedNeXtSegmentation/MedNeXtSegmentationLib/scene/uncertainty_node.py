@@ -148,6 +148,11 @@ def named_places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[NamedPl
     ]
 
 
+def shown_value(browser: slicer.vtkMRMLSequenceBrowserNode) -> str:
+    """The index value of the frame that a browser shows; the first one's before any was chosen."""
+    return browser.GetMasterSequenceNode().GetNthIndexValue(max(0, browser.GetSelectedItemNumber()))
+
+
 def _written(places: Sequence[NamedPlace]) -> str:
     lists = [[*(round(mm, 3) for mm in place.position), *place.structures] for place in places]
     return json.dumps(lists, ensure_ascii=False)
@@ -163,10 +168,9 @@ def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None
     text = sequence.GetAttribute(_PLACES) if sequence else None
     if text is None:
         return None
+    item = sequence.GetItemNumberFromIndexValue(shown_value(browser), False)
     with suppress(ValueError, AttributeError):  # written by somebody else
-        value = browser.GetMasterSequenceNode().GetNthIndexValue(browser.GetSelectedItemNumber())
-        item = sequence.GetItemNumberFromIndexValue(value, False)
-        return json.loads(text).get(sequence.GetNthIndexValue(item), [])
+        return json.loads(text).get(sequence.GetNthIndexValue(item), []) if item >= 0 else []
     return []
 
 

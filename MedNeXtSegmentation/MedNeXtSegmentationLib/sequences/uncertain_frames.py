@@ -14,6 +14,7 @@ from ..scene.uncertainty_node import (
     new_uncertainty,
     remember_places_of_frames,
     remember_uncertainty,
+    shown_value,
 )
 
 
@@ -46,14 +47,14 @@ class UncertainFrames:
 
         segmentation, image: what the scene shows of the results and of the images.
         """
-        scene, now = browser.GetScene(), browser.GetSelectedItemNumber()
         if not self._places:
             return
+        scene = browser.GetScene()
         name = scene.GenerateUniqueName(f"{browser.GetMasterSequenceNode().GetName()} uncertainty")
         self._sequence.SetName(name)
         remember_places_of_frames(self._sequence, self._places)
         scene.AddNode(self._sequence)
-        shown = self._places.get(browser.GetMasterSequenceNode().GetNthIndexValue(max(0, now)), [])
+        shown = self._places.get(shown_value(browser), [])
         # Our own: the browser would make one whose display looks at all voxels to choose its window.
         proxy = new_uncertainty(scene, name, self._largest, shown)
         browser.AddSynchronizedSequenceNode(self._sequence)
