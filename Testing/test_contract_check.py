@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from slicer_contract.facts import qt_wrappers, slicer_classes
 from slicer_contract.module_folder import check_module
+from slicer_contract.ui_file import UiFile
 
 HERE = Path(__file__).parent
 UI = """<ui version="4.0"><widget class="qMRMLWidget" name="panel">
@@ -77,6 +78,14 @@ def test_a_planted_mistake_in_python_is_found(tmp_path, line, expected):
 )
 def test_a_planted_mistake_in_a_ui_file_is_found(tmp_path, mistake, expected):
     assert expected in findings(tmp_path, **mistake)[0]
+
+
+def test_a_buddy_that_is_not_in_the_file_is_found(tmp_path):
+    label = '<widget class="QLabel" name="a"><property name="buddy"><cstring>{}</cstring></property></widget>'
+    file = tmp_path / "a.ui"
+    for buddy, found in (("a", []), ("b", ["a: there is no widget 'b' to be its buddy"])):
+        file.write_text(f"<ui>{label.format(buddy)}</ui>")
+        assert [finding.text for finding in UiFile(file).findings()] == found
 
 
 def test_the_command_tells_file_and_line_and_fails(tmp_path):

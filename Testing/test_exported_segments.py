@@ -142,6 +142,13 @@ def test_slicers_format_keeps_overlaps_and_tags(node, volume, tmp_path, scene):
     assert [file.name for file in tmp_path.iterdir()] == ["a.seg.nrrd"]
 
 
+@pytest.mark.parametrize("name", ["a.seg.nrrd", "a.nii.gz"])
+def test_what_the_main_thread_does_writes_no_file(node, tmp_path, name):
+    write = export_segments(node, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    assert write()[0].is_file()
+
+
 def test_segments_that_reach_beyond_the_image_are_not_cut_silently(scene, tmp_path):
     whole = add_volume(scene, head(SHAPE), OBLIQUE_LEFT_HANDED, name="whole")
     crop = add_volume(scene, head((6, 6, 6)), OBLIQUE_LEFT_HANDED, name="crop")

@@ -76,7 +76,7 @@ def test_a_volume_that_is_loaded_is_chosen_by_itself_so_that_one_click_segments(
 
 def test_segment_adds_a_node_and_shows_its_volumes(ready, volume):
     ready.ui.segmentButton.click()
-    assert ready.ui.segmentButton.text == "Cancel"
+    assert ready.ui.segmentButton.text == "&Cancel"
     assert ready.ui.progressWidget.visible
     let_run(ready)
     (node,) = segmentations()
@@ -86,7 +86,7 @@ def test_segment_adds_a_node_and_shows_its_volumes(ready, volume):
     assert table(ready) == list(zip(["spleen", "liver"], expected, strict=True))
     assert any(found.any() for found in voxels)
     assert "T1 segmentation" in ready.ui.resultLabel.text
-    assert ready.ui.segmentButton.text == "Segment"
+    assert ready.ui.segmentButton.text == "&Segment"
     assert not ready.ui.progressWidget.visible
 
 
@@ -255,7 +255,7 @@ def test_closing_the_scene_during_a_run_leaves_a_panel_that_works(ready, scene):
     let_run(ready, until=lambda: "tile" in ready.ui.stageLabel.text)
     scene.Clear(0)
     assert not ready.isBusy()
-    assert ready.ui.segmentButton.text == "Segment"
+    assert ready.ui.segmentButton.text == "&Segment"
     assert not ready.ui.segmentButton.enabled
     add_volume(scene, head())
     choose(ready, "tiny")

@@ -124,7 +124,7 @@ def test_the_first_use_is_one_question_and_then_the_segmentation_runs_by_itself(
     for words in ("PyTorch", "gigabytes", "safetensors", "Slicer's own folder"):
         assert words in dialogs.asked[0].text
     assert seen == [(DOWNLOADING, False)]
-    assert bare.ui.segmentButton.text == "Cancel"
+    assert bare.ui.segmentButton.text == "&Cancel"
     let_run(bare)
     assert not bare.ui.errorLabel.visible, bare.ui.errorLabel.text
     assert len(segmentations()) == 1
@@ -246,6 +246,8 @@ def test_diagnostics_tell_a_developer_all_but_whose_image_it_was(ready, scene, t
     assert not ready.ui.checkAndMendButton.visible
     scene.RemoveNode(patient)
     ready.ui.copyDiagnosticsButton.click()
+    assert ready.ui.copiedLabel.text == "Copied to the clipboard."
+    assert ready.ui.copiedLabel.visible
     text = clipboard()
     for words in (
         "MedNeXtSegmentation 0.",

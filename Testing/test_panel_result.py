@@ -111,8 +111,17 @@ def test_the_slice_views_go_from_place_to_place_and_begin_again(ready, result):
     for number, place in enumerate([*places, places[0]]):
         ready.ui.nextPlaceButton.click()
         shown = number % len(places) + 1
-        assert ready.ui.resultStatusLabel.text == f"Uncertain place {shown} of {len(places)}."
+        assert ready.ui.resultStatusLabel.text.startswith(f"Uncertain place {shown} of {len(places)}: ")
         assert distances_to_slices(place) == pytest.approx([0, 0, 0], abs=1e-3)
+
+
+def test_the_structures_at_an_uncertain_place_are_named(ready, result):
+    told = set()
+    for _ in range(12):
+        ready.ui.nextPlaceButton.click()
+        told.add(ready.ui.resultStatusLabel.text.partition(": ")[2])
+    known = {"spleen, liver.", "liver, spleen.", "spleen.", "liver.", "no structure was found here."}
+    assert told <= known
 
 
 def test_places_follow_the_parent_transform(ready, volume, scene):
@@ -123,7 +132,7 @@ def test_places_follow_the_parent_transform(ready, volume, scene):
     from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
 
     uncertainty = uncertainty_of(node)
-    local = json.loads(uncertainty.GetAttribute("MedNeXtSegmentation.places_ras_mm"))[0]
+    local = json.loads(uncertainty.GetAttribute("MedNeXtSegmentation.places_ras_mm"))[0][:3]
     ready.ui.nextPlaceButton.click()
     assert distances_to_slices((matrix @ [*local, 1])[:3]) == pytest.approx([0, 0, 0], abs=1e-3)
 
@@ -257,6 +266,26 @@ def test_structures_that_were_left_out_are_named(ready, dialogs, tmp_path):
     ready.ui.trainingButton.click()
     let_write(ready)
     assert 'no segments of "spleen"' in ready.ui.resultErrorLabel.text
+
+
+def test_a_run_in_a_region_becomes_a_training_case_of_that_region(ready, volume, dialogs, tmp_path, scene):
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    bounds = [0.0] * 6
+    volume.GetRASBounds(bounds)
+    roi.SetCenter([(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)])
+    roi.SetSize([(high - low) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)])
+    ready.ui.roiSelector.setCurrentNode(roi)
+    node = segment(ready)
+    paint(node, by_name(node, "spleen"), np.zeros(SHAPE), volume)
+    paint(node, by_name(node, "liver"), np.ones(SHAPE), volume)
+    dialogs.answer(str(tmp_path))
+    ready.ui.trainingButton.click()
+    let_write(ready)
+    assert "cropped to the region of the run" in ready.ui.resultStatusLabel.text
+    assert "were left out" in ready.ui.resultStatusLabel.text
+    labels, grid = read_image(tmp_path / "Dataset501_Test" / "labelsTr" / "tiny_0001.nii.gz")
+    assert (labels == 2).all()
+    assert np.prod(grid.size) < np.prod(SHAPE) / 4
 
 
 def test_all_channels_are_written(widget, scene, dialogs, tmp_path):

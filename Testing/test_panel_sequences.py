@@ -22,7 +22,7 @@ def test_the_choice_is_there_for_a_frame_of_a_sequence_only(ready, volume, scene
     selector = slicer.util.findChild(ready.parent, "channelSelector0")
     selector.setCurrentNode(proxy)
     assert ready.ui.allFramesBox.visible
-    assert ready.ui.allFramesBox.text == "All 3 frames of the sequence"
+    assert ready.ui.allFramesBox.text == "All 3 frames of the se&quence"
     selector.setCurrentNode(volume)
     assert not ready.ui.allFramesBox.visible
 
@@ -68,7 +68,8 @@ def test_a_sequence_goes_into_no_segmentation_that_is_there(ready, sequence, sce
     before = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     ready.ui.segmentationSelector.setCurrentNode(before)
     ready.ui.allFramesBox.checked = True
-    assert not ready.ui.segmentationSelector.enabled and not ready.ui.uncertaintyBox.enabled
+    assert not ready.ui.segmentationSelector.enabled
+    assert ready.ui.replacedLabel.text.startswith("A new sequence of segmentations.")
     assert segment(ready) is not before
     ready.ui.allFramesBox.checked = False
     assert ready.ui.segmentationSelector.enabled
@@ -77,3 +78,43 @@ def test_a_sequence_goes_into_no_segmentation_that_is_there(ready, sequence, sce
 def test_the_choice_is_saved_with_the_scene(ready, sequence):
     ready.ui.allFramesBox.checked = True
     assert ready.panel.parameters.allFrames
+
+
+def test_a_choice_that_all_frames_make_no_use_of_holds_nothing_up(ready, sequence):
+    ready.ui.allFramesBox.checked = True
+    frame = segment(ready)
+    ready.ui.allFramesBox.checked = False
+    ready.ui.segmentationSelector.setCurrentNode(frame)
+    assert not ready.ui.segmentButton.enabled
+    assert "shows one frame of a sequence" in ready.ui.segmentButton.toolTip
+    ready.ui.allFramesBox.checked = True
+    assert ready.ui.segmentButton.enabled
+    segment(ready)
+
+
+def test_the_uncertain_places_are_those_of_the_shown_frame(ready, sequence):
+    from MedNeXtSegmentationLib.scene.uncertainty_node import places_of, uncertainty_of
+
+    _sequence, browser = sequence
+    ready.ui.allFramesBox.checked = True
+    ready.ui.uncertaintyBox.checked = True
+    uncertainty = uncertainty_of(segment(ready))
+    ready.ui.nextPlaceButton.click()
+    ready.ui.nextPlaceButton.click()
+    first = places_of(uncertainty)
+    browser.SetSelectedItemNumber(1)
+    assert places_of(uncertainty) not in (first, [])
+    ready.ui.nextPlaceButton.click()
+    assert ready.ui.resultStatusLabel.text.startswith("Uncertain place 1 of ")
+    ready.ui.showUncertaintyButton.click()
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert {composite.GetForegroundVolumeID() for composite in composites} == {uncertainty.GetID()}
+    ready.ui.showUncertaintyButton.click()
+
+
+def test_what_the_uncertainty_of_all_frames_takes_is_planned(ready, sequence):
+    ready.ui.allFramesBox.checked = True
+    ready.ui.uncertaintyBox.checked = True
+    assert ready.panel.framesChoice.count == 3
+    ready.ui.allFramesBox.checked = False
+    assert ready.panel.framesChoice.count == 1

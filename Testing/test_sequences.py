@@ -11,6 +11,8 @@ import slicer_standin
 from bundles import TINY_NETWORK, tiny_bundle
 from mednext.errors import Cancelled, GeometryError, InputError, OptionError, UnsupportedImageError
 from mednext.model import Channel
+from MedNeXtSegmentationLib.scene.result_grid import ijk_to_ras_of
+from MedNeXtSegmentationLib.scene.uncertainty_node import is_uncertainty, places_of, uncertainty_of
 from panel_driving import MODULE
 from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
 
@@ -222,8 +224,9 @@ def test_a_sequence_that_is_removed_meanwhile_gets_no_result(scene, logic, tiny)
 
 def test_what_does_not_fit_is_refused_before_anything_starts(scene, logic, tiny, two):
     sequence, browser, proxy = add_sequence(scene)
-    with pytest.raises(OptionError, match="no uncertainty"):
-        logic.segment(sequence, tiny, uncertainty=True)
+    there = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "there")
+    with pytest.raises(OptionError, match="one that is there stays as it is"):
+        logic.segment(sequence, tiny, segmentationNode=there)
     with pytest.raises(InputError, match="no frames"):
         logic.segment(scene.AddNewNodeByClass("vtkMRMLSequenceNode", "empty"), tiny)
     short = add_sequence(scene, "short", frames=2)[0]
@@ -241,3 +244,84 @@ def test_frames_are_left_out_of_a_batch(scene, logic, tiny):
     add_sequence(scene)
     (result,) = logic.segmentScene(tiny)
     assert result.row.status == "left out" and "segment the sequence" in result.row.message
+
+
+def uncertain(scene, logic, tiny):
+    """A sequence that was segmented with its uncertainty, its browser, and what shows both."""
+    sequence, browser, proxy = add_sequence(scene)
+    result = logic.segment(sequence, tiny, device="cpu", uncertainty=True)
+    segmentation = browser.GetProxyNode(result)
+    return browser, proxy, segmentation, uncertainty_of(segmentation)
+
+
+def test_the_uncertainty_of_each_frame_is_that_of_the_frame_as_a_volume_of_its_own(scene, logic, tiny):
+    browser, proxy, _segmentation, uncertainty = uncertain(scene, logic, tiny)
+    assert browser.GetSequenceNode(uncertainty).GetNumberOfDataNodes() == 3
+    for index in (2, 0, 1):
+        browser.SetSelectedItemNumber(index)
+        alone = add_volume(scene, head(seed=index), OBLIQUE_LEFT_HANDED)
+        expected = uncertainty_of(logic.segment(alone, tiny, device="cpu", uncertainty=True))
+        shown = slicer.util.arrayFromVolume(uncertainty)
+        assert np.array_equal(shown, slicer.util.arrayFromVolume(expected))
+        assert places_of(uncertainty) == places_of(expected) != []
+        assert np.allclose(ijk_to_ras_of(uncertainty), ijk_to_ras_of(proxy))
+
+
+def test_without_the_option_there_is_no_sequence_of_uncertainty(scene, logic, tiny):
+    sequence, browser, _proxy = add_sequence(scene)
+    segmentation = browser.GetProxyNode(logic.segment(sequence, tiny, device="cpu"))
+    assert uncertainty_of(segmentation) is None
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 2
+
+
+def test_the_uncertainty_of_a_sequence_moves_with_the_images_and_is_never_taken_for_one(scene, logic, tiny):
+    sequence, browser, proxy = add_sequence(scene)
+    transform = add_linear_transform(scene, translation(30, 0, 0))
+    proxy.SetAndObserveTransformNodeID(transform.GetID())
+    result = logic.segment(sequence, tiny, device="cpu", uncertainty=True)
+    uncertainty = uncertainty_of(browser.GetProxyNode(result))
+    assert uncertainty.GetTransformNodeID() == transform.GetID()
+    assert is_uncertainty(uncertainty)
+    browser.SetSelectedItemNumber(2)
+    assert is_uncertainty(uncertainty)
+    moved = places_of(uncertainty)
+    uncertainty.SetAndObserveTransformNodeID(None)
+    assert np.allclose(np.array(moved) - places_of(uncertainty), (30, 0, 0))
+
+
+def test_before_a_frame_was_chosen_the_places_are_those_of_the_first(scene, logic, tiny):
+    browser, _proxy, _segmentation, uncertainty = uncertain(scene, logic, tiny)
+    browser.SetSelectedItemNumber(0)
+    first = places_of(uncertainty)
+    browser.SetSelectedItemNumber(-1)
+    assert places_of(uncertainty) == first
+
+
+def test_a_saved_scene_knows_the_places_of_all_frames(scene, logic, tiny, tmp_path):
+    browser, _proxy, _segmentation, uncertainty = uncertain(scene, logic, tiny)
+    expected = []
+    for index in range(3):
+        browser.SetSelectedItemNumber(index)
+        expected.append(places_of(uncertainty))
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"), properties={"clear": True})
+    browser = slicer.util.getFirstNodeByClassByName("vtkMRMLSequenceBrowserNode", "heart browser")
+    segmentation = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")[0]
+    uncertainty = uncertainty_of(segmentation)
+    for index in range(3):
+        browser.SetSelectedItemNumber(index)
+        assert is_uncertainty(uncertainty)
+        assert np.allclose(places_of(uncertainty), expected[index], atol=1e-3)
+
+
+def test_cancelling_leaves_no_uncertainty_behind(scene, logic, tiny):
+    sequence, _browser, _proxy = add_sequence(scene)
+    before = nodes(scene)
+
+    def cancel(event):
+        if event["frame"] == 2:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        logic.segment(sequence, tiny, uncertainty=True, progressCallback=cancel)
+    assert nodes(scene) == before

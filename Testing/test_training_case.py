@@ -153,6 +153,52 @@ def test_wrong_labels_are_refused_and_nothing_is_written(tmp_path, segmentation,
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_that_was_limited_to_a_region_makes_a_case_of_that_region(tmp_path):
+    box = (slice(2, 7), slice(0, 6), slice(3, 12))
+    flair = image(1, Geometry((11, 9, 9), (1.0, 1.2, 1.9), (4.0, -8.0, 10.0)), "FLAIR")
+    two = tiny_model(
+        channels=(ModelChannel("T1", "MR", "zscore"), ModelChannel("FLAIR", "MR", "zscore")),
+        network=replace(TINY_NETWORK, in_channels=2),
+    )
+    segmentation = truth(roi_ras_mm="0 0 0 9 9 9")
+    folder, whole = tmp_path / "Dataset501_A", tmp_path / "Dataset502_B"
+    channels = [image(), flair]
+    case = add_training_case(folder, two, channels, segmentation, region=box, found=0 * labels())
+    from mednext.formats.image_files import read_image
+
+    written, grid = read_image(folder / "labelsTr" / "tiny_0001.nii.gz")
+    assert np.array_equal(written, labels()[box])
+    assert grid.close_to(GRID.cropped(box))
+    assert np.array_equal(read_image(folder / "imagesTr" / "tiny_0001_0000.nii.gz")[0], image().array[box])
+    add_training_case(whole, two, channels, truth())
+    second = read_image(whole / "imagesTr" / "tiny_0001_0001.nii.gz")[0]
+    assert np.array_equal(read_image(folder / "imagesTr" / "tiny_0001_0001.nii.gz")[0], second[box])
+    assert case.left_out == np.count_nonzero(labels()) - np.count_nonzero(labels()[box]) > 0
+    record = json.loads((folder / "provenanceTr" / "tiny_0001.json").read_text())
+    assert record["voxels_left_out"] == case.left_out
+    assert [row["added"] for row in record["labels"]] == [row["voxels"] for row in record["labels"]]
+
+
+def test_a_region_that_is_the_whole_image_leaves_nothing_out(tmp_path):
+    everywhere = tuple(slice(0, n) for n in SHAPE)
+    case = add_training_case(tmp_path / "Dataset501_A", TINY_MODEL, [image()], truth(), region=everywhere)
+    assert case.left_out is None
+
+
+def test_a_region_without_any_structure_teaches_nothing(tmp_path):
+    labelmap = labels()
+    labelmap[:2] = 0
+    with pytest.raises(OptionError, match="nothing to learn"):
+        add_training_case(
+            tmp_path / "Dataset501_A",
+            TINY_MODEL,
+            [image()],
+            truth(labelmap),
+            region=(slice(0, 2), slice(0, 10), slice(0, 12)),
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_segment_without_voxels_does_no_harm(tmp_path):
     segmentation = Segmentation(labels(), GRID, (*TINY_MODEL.labels, UNKNOWN))
     assert add_training_case(tmp_path / "Dataset501_A", TINY_MODEL, [image()], segmentation)

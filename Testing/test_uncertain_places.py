@@ -45,6 +45,16 @@ def test_weak_uncertainty_beside_a_strong_one_does_not_count():
     assert len(places) == 1
 
 
+def test_a_place_tells_between_which_labels_the_model_was_undecided():
+    border, inside, missed = ((5, 10, 10), 1, 0.6), ((20, 35, 28), 3, 0.6), ((5, 40, 10), 2, 0.6)
+    labelmap = np.zeros(GRID.shape, dtype=np.uint8)
+    labelmap[:15, :20, :10], labelmap[:15, :20, 10:] = 3, 7
+    labelmap[15:] = 2
+    places = uncertain_places(field(border, inside, missed), GRID, labelmap)
+    found = {tuple(np.round(index_of(place)).astype(int)): place.labels for place in places}
+    assert found == {border[0]: (7, 3), inside[0]: (2,), missed[0]: ()}
+
+
 def test_an_uncertain_border_all_around_is_several_places_on_it():
     k, j, i = np.indices((60, 60, 60))
     distance = np.sqrt((k - 30) ** 2 + (j - 30) ** 2 + (i - 30) ** 2)

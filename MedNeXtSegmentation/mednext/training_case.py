@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 from . import __version__
 from .atomic import explaining
 from .errors import ChannelError, GeometryError, OptionError, OutputError
-from .geometry import Geometry
+from .geometry import Box, Geometry
 from .lock import locked
 from .model import Model
 from .protocol import Channel
@@ -34,11 +34,16 @@ _LOCK = ".mednext-lock"
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """A case that was written: its name, its data set's folder, and the channels that had to be resampled."""
+    """A case that was written: its name, its data set's folder, and the channels that had to be resampled.
+
+    `left_out`: how many voxels of structures lie beyond the region that was segmented, and are not in the
+    case; None where the case is the whole image.
+    """
 
     name: str
     folder: Path
     resampled: tuple[str, ...]
+    left_out: int | None = None
 
 
 def add_training_case(
@@ -47,6 +52,7 @@ def add_training_case(
     channels: Sequence[Channel],
     truth: Segmentation,
     *,
+    region: Box | None = None,
     found: np.ndarray | None = None,
     author: str = "",
 ) -> TrainingCase:
@@ -55,6 +61,8 @@ def add_training_case(
     Args:
         channels: the images in the model's order; all are written on the grid of the first.
         truth: the labels as they are now, on that grid, with the provenance of the run that they began with.
+        region: the box `(Z, Y, X)` of the grid that the run was limited to. The case is cropped to it: all
+            around, nobody has looked for the structures, and they would be taught as background.
         found: the labelmap `(Z, Y, X)` of that run, to count what was corrected; None when it is not known.
         author: who corrected it.
 
@@ -65,17 +73,26 @@ def add_training_case(
     `GeometryError` when the images do not go with them, `OutputError` and `DiskSpaceError` when the folder
     cannot be written.
     """
-    _check_labels(model, truth)
+    _check_region(truth, region)
     _check_images(model, channels, truth)
+    left_out = None
+    if region is not None and truth.labelmap[region].shape != truth.labelmap.shape:
+        left_out = int(np.count_nonzero(truth.labelmap) - np.count_nonzero(truth.labelmap[region]))
+        cropped = np.ascontiguousarray(truth.labelmap[region])
+        truth = replace(truth, labelmap=cropped, geometry=truth.geometry.cropped(region))
+        found = None if found is None else found[region]
+    _check_labels(model, truth)
     read_description(folder, model)  # refuses before anything is made
     images, resampled = _on_one_grid(channels)
+    if region is not None and left_out is not None:
+        images = [(array[region], truth.geometry) for array, _ in images]
     with explaining(folder):
         for part in (folder, folder / IMAGES, folder / LABELS, folder / PROVENANCE):
             part.mkdir(exist_ok=True)
         with locked(folder / _LOCK):  # another Slicer may look for a free number, too
             description = read_description(folder, model)
             name = free_case_name(folder, model.name)
-            case = TrainingCase(name, folder, resampled)
+            case = TrainingCase(name, folder, resampled, left_out)
             provenance = _provenance(case, model, channels, truth, found, author)
             _write(case, description, images, truth, provenance)
     return case
@@ -100,10 +117,13 @@ def _check_labels(model: Model, truth: Segmentation) -> None:
         )
     if not values:
         raise OptionError("All segments are empty: there is nothing to learn from.")
-    if truth.provenance.get("roi_ras_mm"):
+
+
+def _check_region(truth: Segmentation, region: Box | None) -> None:
+    if truth.provenance.get("roi_ras_mm") and region is None:
         raise OptionError(
-            "Only a region of the image was segmented, and all around it would be taught as background: crop "
-            "the image to it with the module Crop Volume, and segment that."
+            "Only a region of the image was segmented, it is not known which voxels that were, and all "
+            "around would be taught as background: segment the region again."
         )
 
 
@@ -154,6 +174,7 @@ def _provenance(
         "folds_sha256": {str(fold.index): fold.sha256 for fold in model.folds},
         "images": [channel.name for channel in channels],
         "resampled": list(case.resampled),
+        "voxels_left_out": case.left_out,
         "labels": _corrections(truth, found),
         "run": dict(truth.provenance),
     }

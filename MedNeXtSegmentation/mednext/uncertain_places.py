@@ -20,16 +20,27 @@ _PART_OF_FIRST = 0.05  # a place with less in it than this part of the first one
 
 @dataclass(frozen=True)
 class Place:
-    """`position` in mm RAS, in the space of the volume; `amount` is the sum of uncertainty around it, mL."""
+    """`position` in mm RAS, in the space of the volume; `amount` is the sum of uncertainty around it, mL.
+
+    `labels`: which labels were given to the uncertain voxels there, that of most voxels first; none where all
+    of them are background.
+    """
 
     position: tuple[float, float, float]
     amount: float
+    labels: tuple[int, ...] = ()
 
 
-def uncertain_places(uncertainty: np.ndarray, geometry: Geometry, most: int = MOST_PLACES) -> list[Place]:
+def uncertain_places(
+    uncertainty: np.ndarray,
+    geometry: Geometry,
+    labelmap: np.ndarray | None = None,
+    most: int = MOST_PLACES,
+) -> list[Place]:
     """The places with the most uncertainty around them, in decreasing order, at least `APART_MM` apart.
 
     uncertainty: `(Z, Y, X)` in [0, 1], 1 where nothing is known.
+    labelmap: `(Z, Y, X)`, the result that is uncertain, 0 for background.
 
     Voxels with less than half of the largest value do not count. The rest is summed in cells of some mm and
     their neighbours, as an uncertain border is often one connected region around a whole organ: its worst
@@ -42,8 +53,10 @@ def uncertain_places(uncertainty: np.ndarray, geometry: Geometry, most: int = MO
     smallest = _PART_OF_FIRST * around.max(initial=0.0)
     while len(places) < most and around.size and around.max() > smallest:
         index = np.unravel_index(int(around.argmax()), around.shape)
-        voxel = _worst_voxel(uncertainty, _window(index, cell, uncertainty.shape), limit)
-        place = Place(_position(voxel, geometry), float(around[index]) * geometry.voxel_volume_ml)
+        window = _window(index, cell, uncertainty.shape)
+        voxel = _worst_voxel(uncertainty, window, limit)
+        labels = () if labelmap is None else _labels(labelmap[window], uncertainty[window] >= limit)
+        place = Place(_position(voxel, geometry), float(around[index]) * geometry.voxel_volume_ml, labels)
         around[index] = 0
         if any(math.dist(place.position, other.position) < APART_MM for other in places):
             continue  # the cell was far enough, but not the worst voxel around it
@@ -90,6 +103,12 @@ def _worst_voxel(uncertainty: np.ndarray, window: Box, limit: float) -> np.ndarr
     worst = np.argwhere(part >= 0.95 * part.max())
     nearest = worst[((worst - middle) ** 2).sum(axis=1).argmin()]
     return nearest + [axis.start for axis in window]
+
+
+def _labels(labelmap: np.ndarray, uncertain: np.ndarray) -> tuple[int, ...]:
+    values, counts = np.unique(labelmap[uncertain], return_counts=True)
+    ordered = values[np.argsort(-counts, kind="stable")].tolist()
+    return tuple(value for value in ordered if value)
 
 
 def _near(voxel: np.ndarray, cells: tuple[int, ...], cell: tuple[int, ...], geometry: Geometry) -> np.ndarray:

@@ -37,6 +37,10 @@ class UiFile:
                 yield f"{name}: Slicer has no widget class {cls}"
                 continue
             for info in widget.findall("property"):
+                if (cls, info.get("name")) == ("QLabel", "buddy"):  # Qt's loader connects it by name
+                    if (target := info.findtext("cstring", "")) not in self.classes:
+                        yield f"{name}: there is no widget {target!r} to be its buddy"
+                    continue
                 # stdset="0" marks a dynamic property, which may have any name.
                 member = members_of(cls).get(info.get("name", ""))
                 if info.get("stdset") is None and (member is None or member.kind is not Kind.PROPERTY):

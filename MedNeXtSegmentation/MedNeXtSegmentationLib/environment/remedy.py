@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
-import importlib.metadata
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -73,6 +72,8 @@ def lookAtTorch() -> TorchLook:
 
 def installedVersion(distribution: str) -> str | None:
     """The version of an installed package; None if there is none."""
+    import importlib.metadata  # here: it brings modules for mail, and the panel is opened without
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -41,6 +41,7 @@ from .run.memory_view import MemoryView
 from .run.output_view import OutputView, wantedValues
 from .run.run_view import RunView
 from .tab_order import orderTabs, readingOrder
+from .watched_nodes import WatchedNodes
 
 DICOM_DELAY_MS = 500  # a volume's DICOM attributes come after the volume
 
@@ -58,12 +59,11 @@ class Panel(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.ui = ui
         self._root = root
-        self._resourcePath = resourcePath
         self._logic = logic
         self.parameters: MedNeXtSegmentationParameterNode | None = None
         self._guiTag: int | None = None
         self._choices: list[TaskChoice] = []
-        self._observed: list[Any] = []
+        self._watched = WatchedNodes(self._update)
         self.taskList = TaskList(ui, self._onTask)
         self.taskCard = TaskCard(ui, lambda name: resourcePath(f"Pictures/{name}"))
         self.modelsView = ModelsView(ui, self.showModels)
@@ -90,13 +90,15 @@ class Panel(VTKObservationMixin):
             self.showResult,
             self.troubleView.show,
         )
+        self._readingOrder = readingOrder(lambda name: resourcePath(f"UI/{name}"), "MedNeXtSegmentation.ui")
+        self._isNew = True
         self.listTasks()
         self.bind()
-        self._orderTabs()
+        if not self.selectors.widgets:  # else new selectors have asked for it
+            self._orderTabs()
 
     def _orderTabs(self):
-        order = readingOrder(lambda name: self._resourcePath(f"UI/{name}"), "MedNeXtSegmentation.ui")
-        orderTabs(self._root, order, {"inputsGroup": self.selectors.widgets})
+        orderTabs(self._root, self._readingOrder, {"inputsGroup": self.selectors.widgets})
 
     def abandon(self) -> None:
         """Hear no more of what is on its way: the panel goes away."""
@@ -111,8 +113,10 @@ class Panel(VTKObservationMixin):
         """The panel is looked at now."""
         if not self.isBusy():
             shared_client().prepare()  # the engine takes seconds to start: it is ready at the first click
-        self.listTasks()  # a model may have been installed meanwhile
-        self.bind()
+        if not self._isNew:
+            self.listTasks()  # a model may have been installed meanwhile
+            self.bind()
+        self._isNew = False
 
     def isBusy(self) -> bool:
         """Whether a run is on its way, or something is being installed for it."""
@@ -145,7 +149,7 @@ class Panel(VTKObservationMixin):
 
     def unbind(self) -> None:
         """Show no scene's choices any more."""
-        self._observe([])
+        self._watched.watch([])
         if self.parameters is not None:
             self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._update)
             self.parameters.disconnectGui(self._guiTag)
@@ -232,23 +236,22 @@ class Panel(VTKObservationMixin):
         if self.parameters is None:
             return
         self._showChoice()
-        self.outputView.show(self.choice.model if self.choice else None, self.parameters)
         nodes = self._chosenNodes()
         self.selectors.setNodes(nodes)
         self.framesChoice.show(nodes, self.parameters)
+        model = self.choice.model if self.choice else None
+        self.outputView.show(model, self.parameters, self.framesChoice.all)
         self.resultView.show(None if self.isBusy() else self.parameters.result)
         for widget in (
             self.taskList,
-            self.ui.roiSelector,
-            self.ui.allFramesBox,
+            self.ui.inputsGroup,
             self.ui.outputGroup,
             self.ui.advancedButton,
             self.ui.modelsButton,
         ):
             widget.setEnabled(not self.isBusy())
-        self.selectors.setEnabled(not self.isBusy())
         if not self.isBusy():
-            self._observe([*nodes, self.parameters.roi])
+            self._watched.watch([*nodes, self.parameters.roi])
             self.checksView.show(self._checks())
 
     def _showChoice(self):
@@ -276,22 +279,9 @@ class Panel(VTKObservationMixin):
         checks = checkInputs(choice.model, nodes, self.parameters.roi)
         if checks.problem:
             return checks
-        problem = self.outputView.problem(choice.model, self.parameters, nodes[0])
-        short = self.memoryView.check(choice.model, nodes, self._runOptions())
+        problem = self.outputView.problem(choice.model, self.parameters, nodes[0], self.framesChoice.all)
+        short = self.memoryView.check(choice.model, nodes, self._runOptions(), self.framesChoice.count)
         return Checks(problem, (*checks.warnings, *short))
-
-    def _observe(self, nodes):
-        """Hear of changes of the chosen volumes and the region: they may be fit now, or no longer."""
-        nodes = [node for node in nodes if node is not None]
-        if nodes == self._observed:
-            return
-        for node in self._observed:
-            self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
-        self._observed = []
-        for node in nodes:
-            if node not in self._observed:
-                self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._update)
-                self._observed.append(node)
 
     def _segmentAsync(self, onDone, **callbacks) -> BackgroundSegmentation:
         from mednext.store import find_model
@@ -312,7 +302,7 @@ class Panel(VTKObservationMixin):
             device=parameters.device,
             folds=foldsOf(model, parameters.folds),
             mirroring=parameters.mirroring,
-            segmentationNode=parameters.segmentation,
+            segmentationNode=None if self.framesChoice.all else parameters.segmentation,
             labels=wantedValues(model, parameters) if parameters.leftOut else None,
             uncertainty=parameters.uncertainty,
         )

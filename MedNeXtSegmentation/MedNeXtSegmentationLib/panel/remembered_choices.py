@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Container
 
+import slicer
+
 from .. import settings
 from .parameters import MedNeXtSegmentationParameterNode
 
@@ -17,10 +19,11 @@ def beginWithLastChoices(
     names: of the models and tasks that there are; the last one may be gone, then it is `first`.
     """
     task = settings.TASK.get()
-    parameters.device = settings.DEVICE.get()
-    parameters.folds = settings.FOLDS.get()
-    parameters.mirroring = settings.MIRRORING.get()
-    parameters.choice = task if task in names else first
+    with slicer.util.NodeModify(parameters.parameterNode):  # the panel follows once, not four times
+        parameters.device = settings.DEVICE.get()
+        parameters.folds = settings.FOLDS.get()
+        parameters.mirroring = settings.MIRRORING.get()
+        parameters.choice = task if task in names else first
 
 
 def rememberChoices(parameters: MedNeXtSegmentationParameterNode) -> None:

@@ -37,7 +37,7 @@ def orderTabs(
     window = panel.window()
     for widget in _inOrder(panel, order, madeInPython):
         # The list of a combo box is a window of its own, and no link between windows is made.
-        if widget.focusPolicy & qt.Qt.TabFocus and widget.window() == window and widget not in chain:
+        if takesKeys(widget) and widget.window() == window and widget not in chain:
             chain.append(widget)
     for before, after in pairwise(chain):
         qt.QWidget.setTabOrder(before, after)
@@ -46,7 +46,7 @@ def orderTabs(
 def _inOrder(
     panel: Any, order: Sequence[tuple[str, bool]], madeInPython: Mapping[str, Sequence[Any]]
 ) -> Iterator[Any]:
-    byName = {child.objectName: child for child in _widgetsIn(panel) if child.objectName}
+    byName = {child.objectName: child for child in widgetsIn(panel) if child.objectName}
     for name, isContainer in order:
         widget = byName.get(name)
         if widget is None:
@@ -55,9 +55,19 @@ def _inOrder(
         parts = madeInPython.get(name, ()) if isContainer else [widget]
         for part in parts:
             yield part
-            yield from _widgetsIn(part)
+            yield from widgetsIn(part)
 
 
-def _widgetsIn(widget: Any) -> Iterator[Any]:
+def takesKeys(widget: Any) -> bool:
+    """Whether the tab key comes to a widget."""
+    return bool(widget.focusPolicy & qt.Qt.TabFocus)
+
+
+def partThatTakesKeys(widget: Any) -> Any:
+    """The widget, or what in it takes keys: a selector of nodes is a frame around a list."""
+    return widget if takesKeys(widget) else next(filter(takesKeys, widgetsIn(widget)), widget)
+
+
+def widgetsIn(widget: Any) -> Iterator[Any]:
     """All widgets below this one; PythonQt's own `findChildren` does not work (see slicer.util)."""
     return (child for child in slicer.util.findChildren(widget) if child.isWidgetType())

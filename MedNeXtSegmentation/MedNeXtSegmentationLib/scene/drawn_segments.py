@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
-import vtk
 from mednext.errors import GeometryError, OutputError
 from mednext.geometry import Geometry
 from mednext.labels import MAX_LABEL, Label, Terminology
@@ -17,7 +16,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from .our_segments import is_a_copy, label_value_of, model_of
 from .provenance import provenance_of
 from .result_grid import ResultGrid, ijk_to_ras_of, segmentation_to_volume
-from .segment_layers import has_labelmaps, layers_of, voxels_of, with_values
+from .segment_layers import copied_layers, has_labelmaps, with_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +41,18 @@ class DrawnSegments:
     ) -> DrawnSegments:
         """Copy the segments of a node. `known` are the labels of the model: a segment that the user drew has
         the value of the label with its name, unless a segment of the model has it."""
+        refuse_without_labelmaps(node)
         segmentation = node.GetSegmentation()
-        if segmentation.GetNumberOfSegments() == 0 or not has_labelmaps(segmentation):
-            raise OutputError(f'"{node.GetName()}" has no segments that are labelmaps.')
         values = _label_values(node, known)
         to_volume = np.linalg.inv(ijk_to_ras_of(volume)) @ segmentation_to_volume(node, volume)
-        layers = []
-        for image, segment_ids in layers_of(segmentation).items():
-            matrix = vtk.vtkMatrix4x4()
-            image.GetImageToWorldMatrix(matrix)
-            from_layer = to_volume @ slicer.util.arrayFromVTKMatrix(matrix)
-            from_layer[:3, 3] += from_layer[:3, :3] @ image.GetExtent()[::2]
-            local = {
-                segmentation.GetSegment(segment_id).GetLabelValue(): values[segment_id]
-                for segment_id in segment_ids
-            }
-            layers.append(_Layer(voxels_of(image).copy(), from_layer, local))
+        layers = [
+            _Layer(
+                copy.voxels,
+                to_volume @ copy.ijk_to_ras,
+                {local: values[segment_id] for segment_id, local in copy.values.items()},
+            )
+            for copy in copied_layers(segmentation)
+        ]
         labels = [_label(segmentation.GetSegment(each), value) for each, value in values.items()]
         labels.sort(key=lambda label: label.value)
         size = volume.GetImageData().GetDimensions()
@@ -120,6 +115,13 @@ class DrawnSegments:
     def _names(self, values: Sequence[int]) -> str:
         named = [f'"{label.name}"' for label in self.labels if label.value in values]
         return ", ".join(named)
+
+
+def refuse_without_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Raise `OutputError` for a segmentation without segments, or whose segments are no labelmaps."""
+    segmentation = node.GetSegmentation()
+    if segmentation.GetNumberOfSegments() == 0 or not has_labelmaps(segmentation):
+        raise OutputError(f'"{node.GetName()}" has no segments that are labelmaps.')
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import slicer
-from mednext.atomic import replacing
 from mednext.errors import OutputError, UnreadableImageError
 
 from .drawn_segments import DrawnSegments
 from .found_labels import FoundLabels, found_of
 from .result_images import images_of
+from .segmentation_file import SegmentationFile
 
 FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".dcm")  # the longer of two that end alike comes first
 COLORS_SUFFIX = "_colors.csv"
@@ -24,12 +24,13 @@ def export_segments(node: slicer.vtkMRMLSegmentationNode, path: Path) -> Callabl
     The suffix of `path` says the format. A labelmap gets a colour table beside it. An existing file is
     replaced: whoever asks has asked the user.
 
-    Raises `OutputError` for what cannot be written in this format, and the errors of `DrawnSegments.take`.
+    Raises `OutputError` for what cannot be written in this format, and the errors of `DrawnSegments.take` and
+    `SegmentationFile.take`.
     """
     suffix = suffix_of(path)
     if suffix == ".seg.nrrd":
-        _write_by_slicer(node, path)
-        return lambda: [path]
+        file = SegmentationFile.take(node)
+        return lambda: file.write(path)
     volume = next(iter(images_of(node)), None)
     if volume is None:
         raise OutputError(f'The image of "{node.GetName()}" is no longer in the scene: export .seg.nrrd.')
@@ -68,15 +69,6 @@ def dicom_files_of(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Path]:
             "DICOM database: import the series there again."
         )
     return files
-
-
-def _write_by_slicer(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
-    """In Slicer's own way: all layers, names, colours, codes and tags, in the node's own space."""
-    storage = slicer.vtkMRMLSegmentationStorageNode()
-    with replacing(path) as temporary:
-        storage.SetFileName(str(temporary))
-        if not storage.WriteData(node):
-            raise OutputError(f"Slicer could not write {path}: see its error log.")
 
 
 def _write_labelmap(path: Path, drawn: DrawnSegments) -> list[Path]:

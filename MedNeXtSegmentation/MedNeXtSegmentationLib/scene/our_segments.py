@@ -6,11 +6,32 @@ import slicer
 import vtk
 from mednext.segment_tags import ID_TAG, MODEL_TAG, VALUE_TAG, segment_tags
 
+_REGION_TAG = "MedNeXtSegmentation.Region"
 
-def mark_as_ours(segment: slicer.vtkSegment, segment_id: str, model: str, value: int) -> None:
-    """Remember which label of which model a segment is. Tags are saved with the segmentation."""
+
+def mark_as_ours(
+    segment: slicer.vtkSegment, segment_id: str, model: str, value: int, region: str = ""
+) -> None:
+    """Remember which label of which model a segment is. Tags are saved with the segmentation.
+
+    region: in which voxels the structure was looked for, see `segmented_region.py`.
+    """
     for tag, text in segment_tags(model, value, segment_id).items():
         segment.SetTag(tag, text)
+    set_region(segment, region)
+
+
+def set_region(segment: slicer.vtkSegment, region: str) -> None:
+    """Remember in which voxels the structure was looked for; "" where nothing is known."""
+    if region:
+        segment.SetTag(_REGION_TAG, region)
+    else:
+        segment.RemoveTag(_REGION_TAG)
+
+
+def region_of(segment: slicer.vtkSegment) -> str:
+    """What `set_region` remembered."""
+    return _tag(segment, _REGION_TAG)
 
 
 def our_segments(segmentation: slicer.vtkSegmentation, model: str) -> dict[int, str]:

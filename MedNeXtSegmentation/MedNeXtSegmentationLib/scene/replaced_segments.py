@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import slicer
 
+from .our_segments import region_of, set_region
 from .result_facts import ResultFacts, facts_of, restore_facts
-from .segment_layers import LABELMAP, SURFACE, separate
+from .segment_layers import LABELMAP, SURFACE, separate, without_voxels
 
 _MOST_STATES = 10
 
@@ -26,9 +27,9 @@ def put_segments(
 ) -> None:
     """Replace, add or (None) remove segments; the history of the node then has the state before.
 
-    Of segments that are there, only voxels and label values change: their names, colours, tags, places in
-    the list and display stay. Segments that are not named are not touched, even where they share a labelmap
-    with those.
+    Of segments that are there, only voxels and label values change, and what says where they were looked for:
+    their names, colours, other tags, places in the list and display stay. Segments that are not named are not
+    touched, even where they share a labelmap with those.
     """
     before = _exchange(node, segments)
     history = _history_of(node)
@@ -118,13 +119,13 @@ def _put(segmentation: slicer.vtkSegmentation, segment_id: str, new: slicer.vtkS
             segmentation.RemoveSegment(segment_id)
         return
     if old is None:
-        segment = slicer.vtkSegment()
-        segment.DeepCopyMetadata(new)
+        segment = without_voxels(new)
         segment.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
         segmentation.AddSegment(segment, segment_id)
         return
     old.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
     old.SetLabelValue(new.GetLabelValue())
+    set_region(old, region_of(new))
     old.RemoveAllRepresentations(LABELMAP)
 
 
@@ -133,8 +134,7 @@ def _copy(segmentation: slicer.vtkSegmentation, segment_id: str) -> slicer.vtkSe
     segment = segmentation.GetSegment(segment_id)
     if segment is None:
         return None
-    copy = slicer.vtkSegment()
-    copy.DeepCopyMetadata(segment)
+    copy = without_voxels(segment)
     copy.AddRepresentation(LABELMAP, segment.GetRepresentation(LABELMAP))
     return copy
 

@@ -19,7 +19,6 @@ from .result_images import remember_images
 from .segmentation_node import add_segmentation_node, put_into_segmentation_node
 from .subject_hierarchy import place_beside
 from .uncertainty_node import (
-    PreparedUncertainty,
     add_uncertainty_node,
     prepare_uncertainty,
     remember_uncertainty,
@@ -147,9 +146,7 @@ class _Prepared:
         self.voxels = voxels
         self.volumes_ml = segmentation.volumes_ml()
         self.found = FoundLabels.of(segmentation.labelmap)
-        self.uncertainty: PreparedUncertainty | None = None
-        if segmentation.uncertainty is not None:
-            self.uncertainty = prepare_uncertainty(segmentation.uncertainty, segmentation.geometry)
+        self.uncertainty = prepare_uncertainty(segmentation)
 
 
 def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:

@@ -15,6 +15,7 @@ from .provenance import set_provenance
 from .replaced_segments import put_segments
 from .result_grid import ResultGrid, grid_of_volume, set_reference
 from .segment_layers import LABELMAP
+from .segmented_region import region_text
 
 
 def add_segmentation_node(
@@ -86,11 +87,12 @@ def _segments(
     """A segment for each label, under the ID that it has in `into` or will have there."""
     model = segmentation.provenance.get("model", "")
     present = our_segments(into, model)
+    region = region_text(segmentation)
     segments: dict[str, slicer.vtkSegment] = {}
     for label in segmentation.labels:
         segment_id = present.get(label.value) or into.GenerateUniqueSegmentID(f"{model}_{label.value}")
         segments[segment_id] = _segment(label, image)
-        mark_as_ours(segments[segment_id], segment_id, model, label.value)
+        mark_as_ours(segments[segment_id], segment_id, model, label.value, region)
     return segments
 
 

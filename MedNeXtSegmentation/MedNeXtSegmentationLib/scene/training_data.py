@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import slicer
 from mednext.errors import OptionError
+from mednext.geometry import Box
 from mednext.model import Model, read_model
 from mednext.protocol import Channel
 
@@ -17,6 +18,7 @@ from .drawn_segments import DrawnSegments
 from .found_labels import FoundLabels, found_of
 from .provenance import provenance_of
 from .result_images import images_of
+from .segmented_region import segmented_region
 from .voxels_for_run import channelsForRun
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class PreparedCase:
     _model: Model
     _channels: Sequence[Channel]
     _drawn: DrawnSegments
+    _region: Box | None
     _found: FoundLabels | None
     _author: str
 
@@ -48,6 +51,7 @@ class PreparedCase:
             self._model,
             [replace(channel, array=np.stack(list(channel.array))) for channel in self._channels],
             self._drawn.segmentation(),
+            region=self._region,
             found=self._found.labelmap() if self._found else None,
             author=self._author,
         )
@@ -59,7 +63,8 @@ def prepare_training_case(node: slicer.vtkMRMLSegmentationNode, folder: Path) ->
     `folder` is a data set of nnU-Net, or the folder in which there is one for the model's task or shall be.
 
     Raises `OptionError` for a node that no model made, `UnknownModelError` when that model is no longer
-    installed, and the errors of `DrawnSegments.take`, `channels_from_nodes` and `dataset_folder`.
+    installed, and the errors of `segmented_region`, `DrawnSegments.take`, `channels_from_nodes` and
+    `dataset_folder`.
     """
     from mednext.store import find_model
     from mednext.training_set import dataset_folder
@@ -71,9 +76,11 @@ def prepare_training_case(node: slicer.vtkMRMLSegmentationNode, folder: Path) ->
     images = images_of(node)
     if not images:
         raise OptionError(f'The images of "{node.GetName()}" are no longer in the scene.')
+    region = segmented_region(node, name, images[0])
     channels = channelsForRun(images)
     drawn = DrawnSegments.take(node, images[0], model.labels)
-    return PreparedCase(dataset_folder(folder, model), model, channels, drawn, found_of(node), _author())
+    target = dataset_folder(folder, model)
+    return PreparedCase(target, model, channels, drawn, region, found_of(node), _author())
 
 
 def _author() -> str:

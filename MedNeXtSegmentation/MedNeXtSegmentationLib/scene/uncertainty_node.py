@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import slicer
 import vtk
-from mednext.geometry import Geometry
+from mednext.segmentation import Segmentation
 from mednext.uncertain_places import uncertain_places
 
 from .label_voxels import copy_for_vtk
@@ -21,7 +22,15 @@ _PLACES = f"{ATTRIBUTE_PREFIX}places_ras_mm"
 _COLORS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeRainbow")
 _LEAST_SHOWN = 0.05
 
-Position = Sequence[float]
+Position = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class NamedPlace:
+    """A position in mm RAS, and the names of the structures between which the model was undecided there."""
+
+    position: Position
+    structures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +39,19 @@ class PreparedUncertainty:
 
     scalars: vtk.vtkDataArray
     largest: float
-    places: Sequence[Position]
+    places: Sequence[NamedPlace]
 
 
-def prepare_uncertainty(uncertainty: np.ndarray, geometry: Geometry) -> PreparedUncertainty:
-    """Do what needs no scene, in any thread: seconds for a large volume."""
-    places = [place.position for place in uncertain_places(uncertainty, geometry)]
+def prepare_uncertainty(segmentation: Segmentation) -> PreparedUncertainty | None:
+    """Do what needs no scene, in any thread: seconds for a large volume. None where it was not asked for."""
+    uncertainty, labelmap = segmentation.uncertainty, segmentation.labelmap
+    if uncertainty is None:
+        return None
+    names = {label.value: label.name for label in segmentation.labels}
+    places = [
+        NamedPlace(place.position, tuple(names[value] for value in place.labels if value in names))
+        for place in uncertain_places(uncertainty, segmentation.geometry, labelmap)
+    ]
     return PreparedUncertainty(copy_for_vtk(uncertainty), float(uncertainty.max(initial=0.0)), places)
 
 
@@ -46,23 +62,49 @@ def add_uncertainty_node(
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Add the volume beside the image, on its grid and under its parent transform; no view shows it yet."""
     scene = volume.GetScene()
+    node = new_uncertainty(scene, f"{volume.GetName()} uncertainty", prepared.largest, prepared.places)
+    fill_uncertainty(node, volume, prepared)
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    remember_uncertainty(segmentation, node)
+    place_beside(node, volume)
+    return node
+
+
+def new_uncertainty(
+    scene: slicer.vtkMRMLScene, name: str, largest: float, places: Sequence[NamedPlace]
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add a volume without voxels that will say how uncertain a result is, up to `largest`."""
     node = slicer.vtkMRMLScalarVolumeNode()
-    node.SetName(scene.GenerateUniqueName(f"{volume.GetName()} uncertainty"))
+    node.SetName(scene.GenerateUniqueName(name))
     # Before it is added: whoever looks for images shall know it from the first.
-    node.SetAttribute(_PLACES, json.dumps([[round(mm, 3) for mm in place] for place in prepared.places]))
+    node.SetAttribute(_PLACES, _written(places))
     scene.AddNode(node)
-    _set_display(node, prepared.largest)
+    _set_display(node, largest)
+    return node
+
+
+def fill_uncertainty(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    prepared: PreparedUncertainty,
+) -> None:
+    """Give a node the voxels and the places, on the grid of the image; it may be in no scene."""
+    node.SetAttribute(_PLACES, _written(prepared.places))
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     node.SetIJKToRASMatrix(matrix)
-    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     image = vtk.vtkImageData()
     image.SetDimensions(volume.GetImageData().GetDimensions())
     image.GetPointData().SetScalars(prepared.scalars)
     node.SetAndObserveImageData(image)
-    remember_uncertainty(segmentation, node)
-    place_beside(node, volume)
-    return node
+
+
+def remember_places_of_frames(
+    sequence: slicer.vtkMRMLSequenceNode, places: Mapping[str, Sequence[NamedPlace]]
+) -> None:
+    """Keep the places of each frame, by index value, with the sequence: its file keeps only voxels."""
+    rounded = {value: json.loads(_written(those)) for value, those in places.items()}
+    sequence.SetAttribute(_PLACES, json.dumps(rounded, ensure_ascii=False))
 
 
 def uncertainty_of(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -72,7 +114,7 @@ def uncertainty_of(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMR
 
 def is_uncertainty(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether a volume says how uncertain a result is, and shows no patient."""
-    return volume.GetAttribute(_PLACES) is not None
+    return volume.GetAttribute(_PLACES) is not None or _places_of_frame(volume) is not None
 
 
 def remember_uncertainty(
@@ -82,16 +124,54 @@ def remember_uncertainty(
     segmentation.SetNodeReferenceID(_ROLE, uncertainty.GetID() if uncertainty else None)
 
 
-def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[tuple[float, float, float]]:
-    """The uncertain places in mm RAS of the world, the worst first, where the scene shows them now."""
+def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[Position]:
+    """The positions of `named_places_of`."""
+    return [place.position for place in named_places_of(uncertainty)]
+
+
+def named_places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[NamedPlace]:
+    """The uncertain places in mm RAS of the world, the worst first, where the scene shows them now.
+
+    Of a sequence those of the frame that is shown.
+    """
     try:
-        places = json.loads(uncertainty.GetAttribute(_PLACES) or "[]")
-        local = [tuple(float(mm) for mm in place) for place in places]
+        places = _places_of_frame(uncertainty)
+        if places is None:
+            places = json.loads(uncertainty.GetAttribute(_PLACES) or "[]")
+        local = [([float(mm) for mm in place[:3]], tuple(map(str, place[3:]))) for place in places]
     except (ValueError, TypeError):  # written by somebody else
         return []
     to_world = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(uncertainty.GetParentTransformNode(), None, to_world)
-    return [to_world.TransformPoint(place) for place in local if len(place) == 3]
+    return [
+        NamedPlace(tuple(to_world.TransformPoint(place)), names) for place, names in local if len(place) == 3
+    ]
+
+
+def shown_value(browser: slicer.vtkMRMLSequenceBrowserNode) -> str:
+    """The index value of the frame that a browser shows; the first one's before any was chosen."""
+    return browser.GetMasterSequenceNode().GetNthIndexValue(max(0, browser.GetSelectedItemNumber()))
+
+
+def _written(places: Sequence[NamedPlace]) -> str:
+    lists = [[*(round(mm, 3) for mm in place.position), *place.structures] for place in places]
+    return json.dumps(lists, ensure_ascii=False)
+
+
+def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None:
+    """What the sequence knows whose current frame a volume shows; None for other volumes.
+
+    Not the volume's own attribute: it is that of another frame after a scene was read.
+    """
+    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(volume)
+    sequence = browser.GetSequenceNode(volume) if browser else None
+    text = sequence.GetAttribute(_PLACES) if sequence else None
+    if text is None:
+        return None
+    item = sequence.GetItemNumberFromIndexValue(shown_value(browser), False)
+    with suppress(ValueError, AttributeError):  # written by somebody else
+        return json.loads(text).get(sequence.GetNthIndexValue(item), []) if item >= 0 else []
+    return []
 
 
 def _set_display(node: slicer.vtkMRMLScalarVolumeNode, largest: float) -> None:

@@ -20,10 +20,10 @@ def startSequence(
     client: WorkerClient, nodes: Sequence[slicer.vtkMRMLNode], model: str, options: RunOptions
 ) -> tuple[SequenceRun, SequencePlace]:
     """Begin to segment all frames. Raises what is wrong with the nodes or the first frame."""
-    if options.segmentationNode is not None or options.uncertainty:
+    if options.segmentationNode is not None:
         raise OptionError(
-            "The results of a sequence are a new sequence of segmentations: they cannot go into one that is "
-            "there, and have no uncertainty."
+            "The results of a sequence are a new sequence of segmentations, and one that is there stays as "
+            "it is: choose no segmentation, or segment a single frame."
         )
     frames = Frames(nodes)
     engineOptions = options.forEngine(model, frames.shown)

@@ -10,6 +10,7 @@ from ..scene.result_place import ResultPlace
 from ..scene.segmentation_node import fill_segmentation_node
 from ..scene.subject_hierarchy import place_beside
 from .frames import Frames
+from .uncertain_frames import UncertainFrames
 
 
 class SequencePlace:
@@ -18,23 +19,23 @@ class SequencePlace:
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
         self._name = f"{frames.master.GetName()} segmentation"
-        self._sequence = slicer.vtkMRMLSequenceNode()
-        self._sequence.SetIndexName(frames.master.GetIndexName())
-        self._sequence.SetIndexUnit(frames.master.GetIndexUnit())
-        self._sequence.SetIndexType(frames.master.GetIndexType())
-        self._sequence.SetNumericIndexValueTolerance(frames.master.GetNumericIndexValueTolerance())
+        self._sequence = _sequenceLike(frames.master)
+        self._uncertain = UncertainFrames(_sequenceLike(frames.master))
 
     def take(self, index: int, place: ResultPlace) -> None:
         """Add the prepared result of a frame. Raises when the frame was changed meanwhile."""
         prepared = place.prepared()
+        volume, value = self._frames.volumes(index)[0], self._frames.values[index]
         node = slicer.vtkMRMLSegmentationNode()
         node.SetName(self._name)
-        fill_segmentation_node(node, self._frames.volumes(index)[0], prepared.segmentation, prepared.voxels)
+        fill_segmentation_node(node, volume, prepared.segmentation, prepared.voxels)
         keep_volumes(node, prepared.volumes_ml)
-        self._sequence.SetDataNodeAtValue(node, self._frames.values[index])
+        self._sequence.SetDataNodeAtValue(node, value)
+        if prepared.uncertainty:
+            self._uncertain.take(value, volume, prepared.uncertainty)
 
     def add(self, _done: object = True) -> slicer.vtkMRMLSequenceNode:
-        """Put the sequence of segmentations into the scene, in the browser of the images.
+        """Put segmentations and uncertainties into the scene, as sequences in the browser of the images.
 
         Its browser saves changes: what is corrected in a frame stays in it. Raises `GeometryError` when the
         sequence of the images was removed meanwhile.
@@ -48,7 +49,9 @@ class SequencePlace:
         browser.AddSynchronizedSequenceNode(self._sequence)
         browser.SetSaveChanges(self._sequence, True)
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
-        self._dress(browser.GetProxyNode(self._sequence))
+        proxy = browser.GetProxyNode(self._sequence)
+        self._dress(proxy)
+        self._uncertain.add(browser, proxy, self._frames.shown)
         return self._sequence
 
     def _dress(self, proxy: slicer.vtkMRMLSegmentationNode) -> None:
@@ -76,3 +79,13 @@ def _newBrowser(
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{sequence.GetName()} browser")
     browser.AddSynchronizedSequenceNode(sequence)
     return browser
+
+
+def _sequenceLike(other: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceNode:
+    """An empty sequence with the same index, in no scene."""
+    sequence = slicer.vtkMRMLSequenceNode()
+    sequence.SetIndexName(other.GetIndexName())
+    sequence.SetIndexUnit(other.GetIndexUnit())
+    sequence.SetIndexType(other.GetIndexType())
+    sequence.SetNumericIndexValueTolerance(other.GetNumericIndexValueTolerance())
+    return sequence

@@ -6,8 +6,10 @@ plain labelmap.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from ..atomic import replacing
@@ -31,11 +33,31 @@ def write_seg_nrrd(path: Path, segmentation: Segmentation) -> None:
 
     Raises `OutputError` or `DiskSpaceError` when the file cannot be written; nothing is left behind then.
     """
-    image = to_image(segmentation.labelmap, segmentation.geometry)
-    for key, value in seg_nrrd_header(segmentation).items():
+    write_layers(path, [segmentation.labelmap], segmentation.geometry, seg_nrrd_header(segmentation))
+
+
+def write_layers(
+    path: Path, layers: Sequence[np.ndarray], geometry: Geometry, header: Mapping[str, str]
+) -> None:
+    """Write labelmaps `(Z, Y, X)` of one type, several where segments overlap, and these words in the header.
+
+    Raises the errors of `write_seg_nrrd`.
+    """
+    image = to_image(layers[0], geometry)
+    if len(layers) > 1:
+        image = sitk.Compose([image, *(to_image(layer, geometry) for layer in layers[1:])])
+    for key, value in header.items():
         image.SetMetaData(key, value)
     with replacing(path) as temporary:
         write_verified(image, temporary, path)
+
+
+def segment_words(path: Path) -> dict[str, str]:
+    """What the header of a file says of its segmentation and segments: all words of Slicer's format.
+
+    Raises `UnreadableImageError` when the file cannot be read.
+    """
+    return {key: value for key, value in _words(path).items() if key.startswith("Segment")}
 
 
 def read_provenance(path: Path) -> dict[str, str]:
@@ -44,15 +66,9 @@ def read_provenance(path: Path) -> dict[str, str]:
     Slicer drops these words when it saves a segmentation: a file that was corrected there has none.
     Raises `UnreadableImageError` when the file cannot be read.
     """
-    reader = sitk.ImageFileReader()
-    try:
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise UnreadableImageError(f"{path} is damaged or no segmentation ({reason(error)}).") from error
     return {
-        key.removeprefix(PROVENANCE_PREFIX): reader.GetMetaData(key)
-        for key in reader.GetMetaDataKeys()
+        key.removeprefix(PROVENANCE_PREFIX): value
+        for key, value in _words(path).items()
         if key.startswith(PROVENANCE_PREFIX)
     }
 
@@ -72,6 +88,17 @@ def seg_nrrd_header(segmentation: Segmentation) -> dict[str, str]:
     for key, value in segmentation.provenance.items():
         header[PROVENANCE_PREFIX + key] = _one_line(value)
     return header
+
+
+def _words(path: Path) -> dict[str, str]:
+    """All key/value pairs of a file's header."""
+    reader = sitk.ImageFileReader()
+    try:
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise UnreadableImageError(f"{path} is damaged or no segmentation ({reason(error)}).") from error
+    return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
 
 
 def _segment(label: Label, geometry: Geometry, model: str) -> dict[str, str]:

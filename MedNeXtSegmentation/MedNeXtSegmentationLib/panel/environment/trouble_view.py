@@ -42,8 +42,12 @@ class TroubleView:
         """Stand beside an error, or go."""
         self._ui.troubleWidget.visible = error is not None
         self._ui.checkAndMendButton.visible = isinstance(error, EngineProcessError | MissingPackageError)
+        self._showCopied(False)  # that was before
         if error:
             self.diagnostics.noteError(error)
+
+    def _showCopied(self, copied: bool) -> None:
+        self._ui.copiedLabel.visible = self._ui.allCopiedLabel.visible = copied
 
     def copy(self) -> None:
         """Put everything into the clipboard."""
@@ -54,3 +58,4 @@ class TroubleView:
             self._environment.result, provenance, log, self._environment.mending.lines
         )
         qt.QApplication.clipboard().setText(text)
+        self._showCopied(True)

@@ -11,6 +11,7 @@ from mednext.model import Channel
 from slicer.i18n import tr as _
 
 from ...scene.uncertainty_node import is_uncertainty
+from ..tab_order import partThatTakesKeys
 
 Volume = slicer.vtkMRMLScalarVolumeNode
 
@@ -48,8 +49,10 @@ class ChannelSelectors:
             self._layout.removeRow(0)
         for index, channel in enumerate(channels):
             selector = self._newSelector(index, channel)
-            label = qt.QLabel(_("{channel}:").format(channel=channel.name))
+            # In a label that leads to its selector, "&" would mark a key.
+            label = qt.QLabel(_("{channel}:").format(channel=channel.name.replace("&", "&&")))
             label.toolTip = selector.toolTip
+            label.setBuddy(partThatTakesKeys(selector))
             self._layout.insertRow(index, label, selector)
             self._selectors.append(selector)
         self._onRows()
@@ -75,11 +78,6 @@ class ChannelSelectors:
         first = self._selectors[0]
         nodes = [first.nodeFromIndex(index) for index in range(first.nodeCount())]
         return [node for node in nodes if not is_uncertainty(node)]
-
-    def setEnabled(self, enabled: bool) -> None:
-        """While a run is on its way the volumes stay as they are."""
-        for selector in self._selectors:
-            selector.setEnabled(enabled)
 
     def _newSelector(self, index: int, channel: Channel) -> Any:
         selector = slicer.qMRMLNodeComboBox()

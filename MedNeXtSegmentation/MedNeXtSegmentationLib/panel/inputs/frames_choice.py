@@ -28,33 +28,34 @@ class FramesChoice:
         self._nodes, self._parameters = list(nodes), parameters
         sequence = next(filter(None, map(sequenceShownBy, nodes)), None)
         box = self._ui.allFramesBox
-        box.visible = sequence is not None
+        box.visible = self._ui.Frames.visible = sequence is not None  # an empty section would leave a gap
         if sequence is not None:
-            box.text = _("All {count} frames of the sequence").format(count=sequence.GetNumberOfDataNodes())
-        for widget in (self._ui.segmentationSelector, self._ui.uncertaintyBox):
-            widget.enabled = not self._all
+            box.text = _("All {count} frames of the se&quence").format(count=sequence.GetNumberOfDataNodes())
+        self._ui.segmentationSelector.enabled = not self.all
 
     @property
-    def _all(self) -> bool:
+    def all(self) -> bool:
+        """Whether all frames of a sequence are segmented: into a new sequence."""
         shows = any(sequenceShownBy(node) is not None for node in self._nodes)
         return shows and self._parameters is not None and self._parameters.allFrames
 
+    @property
+    def count(self) -> int:
+        """How many frames are segmented."""
+        sequence = next(filter(None, map(sequenceShownBy, self._nodes)), None) if self.all else None
+        return sequence.GetNumberOfDataNodes() if sequence else 1
+
     def inputs(self) -> list[Any]:
         """What is to be segmented: the volumes, or the sequences whose frames they are."""
-        if not self._all:
+        if not self.all:
             return list(self._nodes)
         return [sequenceShownBy(node) or node for node in self._nodes]
 
     def options(self, options: dict[str, Any], onDone: Callable[[Any], None]) -> dict[str, Any]:
-        """The options of the run; a sequence goes into no segmentation that is there.
-
-        `onDone` gets a segmentation of the scene, also from a sequence.
-        """
-        if not self._all:
+        """The options of the run; `onDone` gets a segmentation of the scene, also from a sequence."""
+        if not self.all:
             return {**options, "onDone": onDone}
         return {
             **options,
-            "segmentationNode": None,
-            "uncertainty": False,
             "onDone": lambda sequence: onDone(shownSegmentation(sequence)),
         }

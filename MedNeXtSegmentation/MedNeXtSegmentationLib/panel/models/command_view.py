@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import slicer
-from mednext.errors import AlreadyInstalledError, Cancelled, MedNeXtError
+from mednext.errors import AlreadyInstalledError, Cancelled
 from slicer.i18n import tr as _
 
 from ...engine.background_run import BackgroundRun
 from ...engine.command import start_command
-
-logger = logging.getLogger(__name__)
+from ..messages import Messages
+from ..remaining_time import leftText
 
 _MIB = 2**20
 _STEPS = 1000
@@ -41,13 +40,13 @@ class CommandView:
 
     def __init__(self, widgets: CommandWidgets, onChanged: Callable[[], None]) -> None:
         self._widgets = widgets
+        self._messages = Messages(widgets.statusLabel, widgets.errorLabel)
         self._onChanged = onChanged
         self._run: BackgroundRun | None = None
         self._number = 0
         self._arrived: tuple[float, int] | None = None  # when the first progress came, and how far it was
         widgets.cancelButton.connect("clicked()", self.cancel)
         widgets.progress.visible = False
-        self.say("")
 
     @property
     def running(self) -> bool:
@@ -112,12 +111,7 @@ class CommandView:
 
     def say(self, sentence: str, error: bool = False) -> None:
         """Show a sentence, as an error or as a remark."""
-        for label, text in (
-            (self._widgets.errorLabel, sentence if error else ""),
-            (self._widgets.statusLabel, "" if error else sentence),
-        ):
-            label.text = text
-            label.visible = bool(text)
+        self._messages.say(sentence, error)
 
     def _end(self) -> None:
         self._run = None
@@ -128,14 +122,7 @@ class CommandView:
         if isinstance(error, Cancelled):
             self.say(cancelled or _("Cancelled. Nothing was changed."))
             return
-        logger.error("A command of the engine failed: %s", error, exc_info=error)
-        if isinstance(error, MedNeXtError):
-            self.say(str(error), error=True)
-        else:
-            self.say(
-                _("A fault of this program: {error}. Details are in Slicer's log.").format(error=repr(error)),
-                error=True,
-            )
+        self._messages.fail(error)
 
     def _showProgress(self, event: dict[str, Any]) -> None:
         if not self._widgets.cancelButton.enabled:  # it is being cancelled
@@ -163,13 +150,6 @@ class CommandView:
         if done == before:
             return text
         return leftText(text, (now - begin) * (total - done) / (done - before))
-
-
-def leftText(text: str, remaining_s: float) -> str:
-    """What is being done, and how long it will take."""
-    if remaining_s < 90:
-        return _("{text}, about {seconds:.0f} s left").format(text=text, seconds=remaining_s)
-    return _("{text}, about {minutes:.0f} min left").format(text=text, minutes=remaining_s / 60)
 
 
 def _mayReplace(error: AlreadyInstalledError) -> bool:

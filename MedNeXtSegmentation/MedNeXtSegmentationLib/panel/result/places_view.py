@@ -7,8 +7,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ...scene.uncertainty_node import places_of, uncertainty_of
-from .result_messages import ResultMessages
+from ...scene.uncertainty_node import NamedPlace, named_places_of, uncertainty_of
+from ..messages import Messages
 
 _OPACITY = 0.5
 
@@ -16,10 +16,11 @@ _OPACITY = 0.5
 class PlacesView:
     """The buttons "Next uncertain place" and "Show uncertainty", hidden without an uncertainty."""
 
-    def __init__(self, ui: Any, messages: ResultMessages) -> None:
+    def __init__(self, ui: Any, messages: Messages) -> None:
         self._ui = ui
         self._messages = messages
         self._uncertainty: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._places: list[NamedPlace] = []  # those that `_next` counts
         self._next = 0
         self._covered: list[tuple[slicer.vtkMRMLSliceCompositeNode, str | None, float]] = []
         ui.nextPlaceButton.connect("clicked()", self._goOn)
@@ -31,22 +32,29 @@ class PlacesView:
         if uncertainty is not self._uncertainty:
             self._ui.showUncertaintyButton.checked = False
             self._uncertainty = uncertainty
-            self._next = 0
+            self._places = []
         self._ui.nextPlaceButton.visible = self._ui.showUncertaintyButton.visible = uncertainty is not None
-        self._ui.nextPlaceButton.enabled = bool(uncertainty and places_of(uncertainty))
 
     def _goOn(self) -> None:
         """Jump to the next place; after the last one comes the first."""
-        places = places_of(self._uncertainty) if self._uncertainty.GetScene() else []
-        if not places:
+        if self._uncertainty.GetScene() is None:
             self._messages.say(_("The uncertainty is no longer in the scene."))
+            return
+        places = named_places_of(self._uncertainty)
+        if places != self._places:  # of another frame of a sequence, or moved by a transform
+            self._places, self._next = places, 0
+        if not places:
+            self._messages.say(_("There is no uncertain place."))
             return
         number = self._next % len(places)
         self._next = number + 1
-        slicer.modules.markups.logic().JumpSlicesToLocation(*places[number], True)
-        self._messages.say(
-            _("Uncertain place {number} of {total}.").format(number=number + 1, total=len(places))
+        slicer.modules.markups.logic().JumpSlicesToLocation(*places[number].position, True)
+        told = _("Uncertain place {number} of {total}: {structures}.").format(
+            number=number + 1,
+            total=len(places),
+            structures=", ".join(places[number].structures) or _("no structure was found here"),
         )
+        self._messages.say(told)
 
     def _lay(self, on: bool) -> None:
         """Lay the uncertainty over the images, or put back what lay there before."""

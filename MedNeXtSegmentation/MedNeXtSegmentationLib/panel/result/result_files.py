@@ -16,7 +16,7 @@ from ...engine.background_run import BackgroundRun
 from ...engine.run import Run
 from ...scene.exported_segments import FORMATS, export_segments
 from ...scene.training_data import prepare_training_case
-from .result_messages import ResultMessages
+from ..messages import Messages
 
 _HIGHDICOM = "highdicom>=0.22,<1"
 
@@ -24,7 +24,7 @@ _HIGHDICOM = "highdicom>=0.22,<1"
 class ResultFiles:
     """Asks where to, copies from the scene what is needed, and lets a thread write it."""
 
-    def __init__(self, ui: Any, messages: ResultMessages) -> None:
+    def __init__(self, ui: Any, messages: Messages) -> None:
         self._ui = ui
         self._messages = messages
         self._node: slicer.vtkMRMLSegmentationNode | None = None
@@ -147,6 +147,12 @@ def _exported(files: list[Path]) -> str:
 
 def _added(case: Any) -> str:
     text = _("Added as {case} in {folder}").format(case=case.name, folder=str(case.folder))
+    if case.left_out is not None:
+        text = _("{text}, cropped to the region of the run").format(text=text)
+    if case.left_out:
+        text = _("{text}: {count} voxels of the structures lie beyond it and were left out").format(
+            text=text, count=case.left_out
+        )
     if not case.resampled:
         return text
     return _("{text}. On the grid of the first image now: {names}").format(

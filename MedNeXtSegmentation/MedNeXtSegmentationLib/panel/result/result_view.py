@@ -11,9 +11,9 @@ from slicer.i18n import tr as _
 from ...scene.found_volumes import volumes_of
 from ...scene.replaced_segments import can_redo, can_undo, redo, undo
 from ...scene.result_images import images_of
+from ..messages import Messages
 from .places_view import PlacesView
 from .result_files import ResultFiles
-from .result_messages import ResultMessages
 
 _MOST_ROWS = 12  # more than these scroll
 
@@ -25,7 +25,7 @@ class ResultView:
         self._ui = ui
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._volumes: dict[str, float] = {}
-        self._messages = ResultMessages(ui)
+        self._messages = Messages(ui.resultStatusLabel, ui.resultErrorLabel)
         self._places = PlacesView(ui, self._messages)
         self.files = ResultFiles(ui, self._messages)
         header = ui.volumesTable.horizontalHeader()

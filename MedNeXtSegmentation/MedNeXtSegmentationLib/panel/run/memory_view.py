@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
 from mednext.devices import Accelerator
@@ -40,15 +42,24 @@ class MemoryView:
         self._say("")
 
     def check(
-        self, model: Model, nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], options: RunOptions
+        self,
+        model: Model,
+        nodes: Sequence[slicer.vtkMRMLScalarVolumeNode],
+        options: RunOptions,
+        frames: int = 1,
     ) -> tuple[str, ...]:
-        """Show the plan of a run, and return sentences on what there is too little of."""
+        """Show the plan of a run, and return sentences on what there is too little of.
+
+        Of a sequence with so many frames, the uncertainty of all of them is kept.
+        """
         accelerators = shared_client().accelerators()
         if accelerators is None:
             self._waitForEngine()
         device = _device(options.device, accelerators or ())
         try:
             plan = _plan(model, nodes, options, device)
+            if options.uncertainty:
+                plan = replace(plan, host=plan.host + (frames - 1) * _uncertaintyBytes(nodes[0]))
         except MedNeXtError:  # the other checks say what is wrong
             self._say("")
             return ()
@@ -103,6 +114,10 @@ def _plan(
             options.uncertainty,
         ),
     )
+
+
+def _uncertaintyBytes(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
+    return volume.GetImageData().GetNumberOfPoints() * np.dtype(np.float32).itemsize
 
 
 def _sentences(plan: MemoryPlan, device: Accelerator | None) -> Iterator[str]:

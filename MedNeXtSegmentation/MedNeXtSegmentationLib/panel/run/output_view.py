@@ -37,8 +37,10 @@ class OutputView:
         ui.noStructuresButton.connect("clicked()", lambda: self._onLeftOut(self._values()))
         self._unfold(False)
 
-    def show(self, model: Model | None, parameters: MedNeXtSegmentationParameterNode) -> None:
-        """Show what is chosen for this model."""
+    def show(
+        self, model: Model | None, parameters: MedNeXtSegmentationParameterNode, allFrames: bool
+    ) -> None:
+        """Show what is chosen for this model, for one volume or for all frames of a sequence."""
         self._ui.outputGroup.visible = model is not None
         if model is None:
             return
@@ -49,19 +51,25 @@ class OutputView:
         self._unfold(self._ui.structuresButton.checked)
         wanted = wantedValues(model, parameters)
         node = parameters.segmentation
-        self._ui.replacedLabel.visible = node is not None
-        self._ui.replacedLabel.text = _whatHappens(node, model, wanted) if node else ""
+        self._ui.replacedLabel.visible = node is not None or allFrames
+        if allFrames:
+            self._ui.replacedLabel.text = _(
+                "A new sequence of segmentations. One that is there, with its corrections, stays as it is."
+            )
+        else:
+            self._ui.replacedLabel.text = _whatHappens(node, model, wanted) if node else ""
 
     def problem(
         self,
         model: Model,
         parameters: MedNeXtSegmentationParameterNode,
         volume: slicer.vtkMRMLScalarVolumeNode,
+        allFrames: bool,
     ) -> str:
         """Why the result could not be put where it shall go, or ""."""
         if not wantedValues(model, parameters):
             return _("Choose at least one structure.")
-        if parameters.segmentation is not None:
+        if parameters.segmentation is not None and not allFrames:
             try:
                 grid_in_segmentation(parameters.segmentation, volume)
             except MedNeXtError as error:

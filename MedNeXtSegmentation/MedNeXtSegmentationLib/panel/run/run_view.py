@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +10,8 @@ from mednext.errors import Cancelled, MedNeXtError
 from slicer.i18n import tr as _
 
 from ...engine.background_segmentation import BackgroundSegmentation
-
-logger = logging.getLogger(__name__)
+from ..messages import Messages
+from ..remaining_time import leftText
 
 
 class RunView:
@@ -36,6 +35,7 @@ class RunView:
         onError: Callable[[Exception | None], None],
     ) -> None:
         self._ui = ui
+        self._messages = Messages(ui.statusLabel, ui.errorLabel)
         self._prepare = prepare
         self._onError = onError
         self._start = start
@@ -65,12 +65,7 @@ class RunView:
 
     def say(self, sentence: str, error: bool = False) -> None:
         """Show a sentence below the button, as an error or as a remark."""
-        for label, text in (
-            (self._ui.errorLabel, sentence if error else ""),
-            (self._ui.statusLabel, "" if error else sentence),
-        ):
-            label.text = text
-            label.visible = bool(text)
+        self._messages.say(sentence, error)
         if not error:
             self._onError(None)
 
@@ -116,7 +111,7 @@ class RunView:
 
     def _showPreparing(self, stage: str) -> None:
         self._show()
-        self._ui.segmentButton.text = _("Segment")
+        self._ui.segmentButton.text = _("&Segment")
         self._ui.segmentButton.enabled = False  # an installation is not broken off halfway
         self._ui.stageLabel.text = stage
 
@@ -139,15 +134,8 @@ class RunView:
         if isinstance(error, Cancelled):
             self.say(_("Cancelled. Nothing was added to the scene."))
             return
-        logger.error("The segmentation failed: %s", error, exc_info=error)
         self._onError(error)
-        if isinstance(error, MedNeXtError):
-            self.say(str(error), error=True)
-        else:
-            self.say(
-                _("A fault of this program: {error}. Details are in Slicer's log.").format(error=repr(error)),
-                error=True,
-            )
+        self._messages.fail(error)
 
     def _end(self) -> None:
         self._run = None
@@ -156,7 +144,7 @@ class RunView:
 
     def _show(self) -> None:
         ui = self._ui
-        ui.segmentButton.text = _("Cancel") if self.running else _("Segment")
+        ui.segmentButton.text = _("&Cancel") if self.running else _("&Segment")
         ui.progressWidget.visible = self.running
         if self.running:
             ui.segmentButton.enabled = True
@@ -196,6 +184,4 @@ def _stageText(stage: str, done: int, total: int, remaining_s: float | None) -> 
     text = names.get(stage, stage).format(done=done, total=total)
     if stage != "network" or remaining_s is None:
         return text
-    if remaining_s < 90:
-        return _("{text}, about {seconds:.0f} s left").format(text=text, seconds=remaining_s)
-    return _("{text}, about {minutes:.0f} min left").format(text=text, minutes=remaining_s / 60)
+    return leftText(text, remaining_s)

@@ -1,4 +1,4 @@
-"""The sentences in the result section: what a button did, or why it did nothing."""
+"""The sentences of a section: what a button did, or why it did nothing."""
 
 from __future__ import annotations
 
@@ -12,25 +12,31 @@ from slicer.i18n import tr as _
 logger = logging.getLogger(__name__)
 
 
-class ResultMessages:
-    """One sentence at a time, as a remark or as an error."""
+class Messages:
+    """One sentence at a time, as a remark or as an error, each in a label of its own."""
 
-    def __init__(self, ui: Any) -> None:
-        self._ui = ui
+    def __init__(self, statusLabel: Any, errorLabel: Any) -> None:
+        self._statusLabel = statusLabel
+        self._errorLabel = errorLabel
         self.say("")
 
-    def say(self, sentence: str) -> None:
-        """Show a remark; "" for none."""
-        self._show(sentence, "")
+    def say(self, sentence: str, error: bool = False) -> None:
+        """Show a sentence, as an error or as a remark; "" for none."""
+        for label, text in (
+            (self._statusLabel, "" if error else sentence),
+            (self._errorLabel, sentence if error else ""),
+        ):
+            label.text = text
+            label.visible = bool(text)
 
     def fail(self, error: Exception) -> None:
         """Show what went wrong."""
         logger.error("%s", error, exc_info=error)
         if isinstance(error, MedNeXtError):
-            self._show("", str(error))
+            self.say(str(error), error=True)
         else:
             fault = _("A fault of this program: {error}. Details are in Slicer's log.")
-            self._show("", fault.format(error=repr(error)))
+            self.say(fault.format(error=repr(error)), error=True)
 
     def guard(self, action: Callable[[], None]) -> Callable[[], None]:
         """The action, with what goes wrong in it shown."""
@@ -43,8 +49,3 @@ class ResultMessages:
                 self.fail(error)
 
         return act
-
-    def _show(self, remark: str, error: str) -> None:
-        for label, text in ((self._ui.resultStatusLabel, remark), (self._ui.resultErrorLabel, error)):
-            label.text = text
-            label.visible = bool(text)

@@ -1,0 +1,67 @@
+"""The uncertainty of every frame: a sequence of volumes beside the segmentations, in the same browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import slicer
+
+from ..scene.subject_hierarchy import place_beside
+from ..scene.uncertainty_node import (
+    NamedPlace,
+    PreparedUncertainty,
+    fill_uncertainty,
+    new_uncertainty,
+    remember_places_of_frames,
+    remember_uncertainty,
+    shown_value,
+)
+
+
+class UncertainFrames:
+    """Collects the uncertainty of the frames outside of the scene.
+
+    sequence: an empty one with the index of the images.
+    """
+
+    def __init__(self, sequence: slicer.vtkMRMLSequenceNode) -> None:
+        self._sequence = sequence
+        self._places: dict[str, Sequence[NamedPlace]] = {}
+        self._largest = 0.0
+
+    def take(self, value: str, volume: slicer.vtkMRMLScalarVolumeNode, prepared: PreparedUncertainty) -> None:
+        """Add that of the frame at an index value, on the grid of its image."""
+        node = slicer.vtkMRMLScalarVolumeNode()
+        fill_uncertainty(node, volume, prepared)
+        self._sequence.SetDataNodeAtValue(node, value)
+        self._places[value] = prepared.places
+        self._largest = max(self._largest, prepared.largest)
+
+    def add(
+        self,
+        browser: slicer.vtkMRMLSequenceBrowserNode,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        image: slicer.vtkMRMLScalarVolumeNode,
+    ) -> None:
+        """Put the sequence into the scene, if there is any uncertainty; no view shows it yet.
+
+        segmentation, image: what the scene shows of the results and of the images.
+        """
+        if not self._places:
+            return
+        scene = browser.GetScene()
+        name = scene.GenerateUniqueName(f"{browser.GetMasterSequenceNode().GetName()} uncertainty")
+        self._sequence.SetName(name)
+        remember_places_of_frames(self._sequence, self._places)
+        scene.AddNode(self._sequence)
+        shown = self._places.get(shown_value(browser), [])
+        # Our own: the browser would make one whose display looks at all voxels to choose its window.
+        proxy = new_uncertainty(scene, name, self._largest, shown)
+        browser.AddSynchronizedSequenceNode(self._sequence)
+        browser.AddProxyNode(proxy, self._sequence, False)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        proxy.SetName(name)
+        remember_uncertainty(segmentation, proxy)
+        if image.GetScene() is scene:
+            proxy.SetAndObserveTransformNodeID(image.GetTransformNodeID())
+            place_beside(proxy, image)
