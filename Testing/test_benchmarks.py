@@ -73,7 +73,7 @@ def test_the_reference_and_its_peers_are_measured_with_the_same_weights() -> Non
 
 def test_every_pass_of_the_native_kernels_is_timed(native_kernels: ctypes.CDLL) -> None:
     table = measure(native_kernels, Size("S", 3), 32, Kernels(native_kernels).name, 1)
-    counted = ("stem", "depthwise", "pointwise", "pack", "head")
+    counted = ("stem", "depthwise", "pointwise", "fold", "head")
     assert [kind for kind in counted if f"| {kind} | all |" not in table] == []
     assert (
         table.count("| depthwise |") == table.count("| pointwise |") == 14

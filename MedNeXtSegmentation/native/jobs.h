@@ -49,7 +49,7 @@ struct Kernels {
     const char* name;
     int64_t bytes;  // of a stored value
     int64_t (*channel_at)(int64_t position);  // of a depthwise convolution's output
-    void (*pack)(const float* matrix, const float* scale, int64_t depth, int64_t columns, void* packed);
+    void (*pack)(const float* matrix, const float* scale, int64_t depth, int64_t columns, int64_t step, void* packed);
     void (*depthwise)(const Depthwise&, int64_t first_row, int64_t last_row, Moments&);
     void (*pointwise)(const Pointwise&, int64_t first_row, int64_t last_row, void* scratch, double* hidden_squares);
     int64_t (*pointwise_scratch)(const Pointwise&);  // bytes
