@@ -199,7 +199,7 @@ class _Block:
     def _fold(
         self, matrix: Tensor, bias: Tensor, norm: tuple[Tensor, Tensor], packed: Tensor, threads: int
     ) -> Tensor:
-        """Pack a matrix with its input's scale and shift taken into it; returns the bias that goes with it."""
+        """Pack a matrix with its input's scale and shift taken into it; returns the bias for it."""
         folded = torch.empty(matrix.shape[1])
         pointers = _pointers(matrix, *norm, bias)
         self._kernels.fold(*pointers, *matrix.shape, *_pointers(packed, folded), threads)
