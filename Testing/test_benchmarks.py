@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 from pathlib import Path
 
 import pytest
+from mednext.native_library import Kernels
 
 from benchmarks.__main__ import _parts
 from benchmarks.candidates import REFERENCE, Size, forwards
 from benchmarks.page import PAGE, write_block
+from benchmarks.passes import measure
 from benchmarks.pictures import draw
 
 TABLES = """
@@ -66,3 +69,12 @@ def test_the_reference_and_its_peers_are_measured_with_the_same_weights() -> Non
     state = dict(ours.named_parameters())
     assert sum(p.numel() for p in theirs.parameters()) == sum(p.numel() for p in state.values())
     assert (theirs.stem.weight == state["stem.weight"]).all()
+
+
+def test_every_pass_of_the_native_kernels_is_timed(native_kernels: ctypes.CDLL) -> None:
+    table = measure(native_kernels, Size("S", 3), 32, Kernels(native_kernels).name, 1)
+    counted = ("stem", "depthwise", "pointwise", "fold", "head")
+    assert [kind for kind in counted if f"| {kind} | all |" not in table] == []
+    assert (
+        table.count("| depthwise |") == table.count("| pointwise |") == 14
+    )  # nine stages, four of them with changes

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.errors import DeviceError
-from mednext.native_library import Kernels, load_library
+from mednext.native_library import SAME, Depthwise, Kernels, Pointwise, load_library
 from mednext.native_network import NativeMedNeXt, is_supported
 from mednext.network import MedNeXt
 from torch import Tensor
@@ -123,3 +123,55 @@ def test_a_file_that_is_no_library_is_left_alone(tmp_path, caplog: pytest.LogCap
     file.write_bytes(b"not a library")
     assert load_library(file) is None
     assert "going on without them" in caplog.text
+
+
+def gelu(kernels: Kernels, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values `(V, 32)` as they are stored, and what a second pass without any weights makes of them."""
+    stored = x.bfloat16() if kernels.bytes_per_value == 2 else x
+    identity, none, target = torch.eye(32), torch.zeros(32), torch.empty_like(stored)
+    packed = torch.empty(32, 32)
+    kernels.pack(identity.data_ptr(), None, 32, 32, packed.data_ptr())
+    grid = Depthwise(stored.data_ptr(), None, stored.data_ptr(), *(1, 1, len(x)) * 2, 32, 3, SAME)
+    pointers = (
+        packed.data_ptr(),
+        packed.data_ptr(),
+        None,
+        none.data_ptr(),
+        none.data_ptr(),
+        target.data_ptr(),
+    )
+    kernels.pointwise(ctypes.byref(Pointwise(grid, *pointers, hidden=32, out_channels=32, target_y=1)), 1)
+    return stored.double(), target.double()
+
+
+def test_gelu_is_right_for_arguments_of_any_size(kernels: Kernels) -> None:
+    near, far = torch.linspace(-9, 9, 32 * 4000), torch.linspace(-3e4, 3e4, 32 * 8)
+    x, found = gelu(kernels, torch.cat([near, far]).view(-1, 32))
+    difference = (found - torch.nn.functional.gelu(x)).abs() / x.abs().clamp(min=1)
+    assert float(difference.max()) < (4e-3 if kernels.bytes_per_value == 2 else 4e-7)
+
+
+def test_what_is_no_number_stays_none(kernels: Kernels) -> None:
+    x = torch.zeros(13, 32)
+    x[5] = torch.nan
+    _, found = gelu(kernels, x)
+    assert bool(found[5].isnan().all())
+    assert not bool(found[[4, 6]].isnan().any())
+
+
+def test_an_output_beyond_the_caches_is_like_any_other(kernels: Kernels) -> None:
+    torch.manual_seed(0)
+    image, kernel = torch.randn(34, 96, 96, 32), torch.randn(3, 3, 3, 32)
+    stored = image.bfloat16() if kernels.bytes_per_value == 2 else image
+    order = [kernels.channel_at(position) for position in range(32)]
+    own, output = kernel[..., order].contiguous(), torch.empty_like(stored)
+    mean, variance = torch.empty(2, 32, dtype=torch.float64)
+    pointers = [tensor.data_ptr() for tensor in (stored, own, output)]
+    job = Depthwise(*pointers, *image.shape[:3] * 2, 32, 3, SAME)
+    kernels.depthwise(ctypes.byref(job), mean.data_ptr(), variance.data_ptr(), 2)
+    planes, weight = stored.float().movedim(-1, 0)[None], kernel.movedim(-1, 0)[:, None]
+    expected = torch.nn.functional.conv3d(planes, weight, padding=1, groups=32)[0].movedim(0, -1)[..., order]
+    rounding = 1e-2 if stored.dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(output.float(), expected, rtol=rounding, atol=rounding)
+    torch.testing.assert_close(mean, expected.double().mean((0, 1, 2)), rtol=0, atol=1e-5)
+    torch.testing.assert_close(variance, expected.double().var((0, 1, 2), correction=0), rtol=1e-5, atol=0)

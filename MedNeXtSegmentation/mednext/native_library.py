@@ -115,6 +115,7 @@ def _declare(library: ctypes.CDLL) -> None:
     library.mednext_bytes.argtypes, library.mednext_bytes.restype = [pointer], number
     for name, arguments in (
         ("pack", [pointer, pointer, number, number, pointer]),
+        ("fold", [pointer, pointer, pointer, pointer, number, number, pointer, pointer, number]),
         ("depthwise", [ctypes.POINTER(Depthwise), pointer, pointer, number]),
         ("pointwise", [ctypes.POINTER(Pointwise), number]),
         ("resample", [pointer, number]),

@@ -144,7 +144,7 @@ class _Block:
         self._expansion_bias = _padded(state["conv2.bias"], (self._hidden,)).double()
         self._folded_expansion = torch.empty_like(self._expansion)
         self._compression = _padded(state["conv3.weight"].flatten(1).T, (self._hidden, self._out))
-        self._compression_bias = _padded(state["conv3.bias"], (self._out,))
+        self._compression_bias = _padded(state["conv3.bias"], (self._out,)).double()
         self._folded_compression = _packed(kernels, self._compression)
         self._residual, self._residual_weights = NONE, torch.empty(0)
         if block.residual:
@@ -154,6 +154,7 @@ class _Block:
             matrix = state["res_conv.weight"].flatten(1)
             self._residual_weights = _packed(kernels, matrix if self._stride == UP else matrix.T)
             self._compression_bias += _padded(state["res_conv.bias"], (self._out,))
+        self._plain_compression_bias = self._compression_bias.float()
         self._response_norm = _ResponseNorm(state, hidden, self._hidden) if block.grn else None
 
     def run(self, x: Tensor, target: Tensor, normed: Tensor | None, threads: int) -> None:
@@ -165,10 +166,11 @@ class _Block:
         mean, variance = torch.empty(2, self.channels, dtype=torch.float64)
         self._kernels.depthwise(ctypes.byref(first), *_pointers(mean, variance), threads)
         scale = self._gamma / torch.sqrt(variance + self._epsilon)
-        _pack(self._kernels, self._expansion, scale.float(), self._folded_expansion)
-        shift = self._beta - mean * scale
-        expansion_bias = (self._expansion_bias + shift @ self._expansion.double()).float()
-        compression_bias = self._compression_bias
+        norm = scale, self._beta - mean * scale
+        expansion_bias = self._fold(
+            self._expansion, self._expansion_bias, norm, self._folded_expansion, threads
+        )
+        compression_bias = self._plain_compression_bias
         second = Pointwise(
             first,
             *_pointers(self._folded_expansion, self._folded_compression, self._residual_weights),
@@ -186,11 +188,21 @@ class _Block:
             second.hidden_squares = squares.data_ptr()
             self._kernels.pointwise(ctypes.byref(second), threads)
             second.hidden_squares = None
-            factor, offset = self._response_norm.affine(squares)
-            _pack(self._kernels, self._compression, factor.float(), self._folded_compression)
-            compression_bias = (compression_bias + offset @ self._compression.double()).float()
+            norm = self._response_norm.affine(squares)
+            compression_bias = self._fold(
+                self._compression, self._compression_bias, norm, self._folded_compression, threads
+            )
             second.compression_bias = compression_bias.data_ptr()
         self._kernels.pointwise(ctypes.byref(second), threads)
+
+    def _fold(
+        self, matrix: Tensor, bias: Tensor, norm: tuple[Tensor, Tensor], packed: Tensor, threads: int
+    ) -> Tensor:
+        """Pack a matrix with its input's scale and shift taken into it; returns the bias for it."""
+        folded = torch.empty(matrix.shape[1])
+        pointers = _pointers(matrix, *norm, bias)
+        self._kernels.fold(*pointers, *matrix.shape, *_pointers(packed, folded), threads)
+        return folded
 
     def _first_pass(self, x: Tensor, normed: Tensor | None) -> Depthwise:
         sides = [
@@ -227,13 +239,8 @@ def _packed(kernels: Kernels, matrix: Tensor) -> Tensor:
     rows, columns = matrix.shape
     padded = _padded(matrix, (_wide(rows), _wide(columns)))
     packed = torch.empty_like(padded)
-    _pack(kernels, padded, None, packed)
+    kernels.pack(padded.data_ptr(), None, *padded.shape, packed.data_ptr())
     return packed
-
-
-def _pack(kernels: Kernels, matrix: Tensor, scale: Tensor | None, packed: Tensor) -> None:
-    factor = None if scale is None else scale.data_ptr()
-    kernels.pack(matrix.data_ptr(), factor, *matrix.shape, packed.data_ptr())
 
 
 def _pointers(*tensors: Tensor) -> list[int]:

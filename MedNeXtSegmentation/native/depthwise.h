@@ -49,7 +49,7 @@ inline const Element* next_input(const Depthwise& job, int64_t z, int64_t y) {
     return static_cast<const Element*>(job.input) + (iz * job.in_y + iy) * job.in_x * job.channels;
 }
 
-// Whether the output is written past the caches: where it is too large to be found there by the second pass.
+// Whether the output is written past the caches: where the second pass would not find it there anyway.
 inline bool is_streamed(const Depthwise& job) {
     constexpr int64_t caches = 32 * 1024 * 1024, line = 64;
     const int64_t bytes = job.out_z * job.out_y * job.out_x * job.channels * static_cast<int64_t>(sizeof(Element));

@@ -43,7 +43,7 @@ inline Vec gelu(Vec x) {
     __m512 p = _mm512_fmadd_ps(coefficient(3), size, coefficient(2));
     p = _mm512_fmadd_ps(p, size, coefficient(1));
     p = _mm512_fmadd_ps(p, size, coefficient(0));
-    return {_mm512_add_ps(_mm512_max_ps(x.v, _mm512_setzero_ps()), p)};
+    return {_mm512_add_ps(_mm512_max_ps(_mm512_setzero_ps(), x.v), p)};  // in this order NaN stays NaN
 }
 
 }  // namespace

@@ -33,14 +33,15 @@ struct Gelu {
     }
 };
 
-// Packs a matrix (depth, columns), its rows multiplied by `scale` (if any), in blocks of COLUMNS for `gemm`.
-void pack(const float* matrix, const float* scale, int64_t depth, int64_t columns, void* packed) {
+// Packs a matrix (depth, columns), its rows `step` values apart and multiplied by `scale` (if any), in blocks of COLUMNS
+// for `gemm`.
+void pack(const float* matrix, const float* scale, int64_t depth, int64_t columns, int64_t step, void* packed) {
     Element* out = static_cast<Element*>(packed);
     for (int64_t column = 0; column < columns; column += COLUMNS)
         for (int64_t k = 0; k < depth; k += DEPTH_STEP)
             for (int64_t c = 0; c < COLUMNS; ++c)
                 for (int64_t d = k; d < k + DEPTH_STEP; ++d)
-                    *out++ = rounded(matrix[d * columns + column + c] * (scale ? scale[d] : 1.0f));
+                    *out++ = rounded(matrix[d * step + column + c] * (scale ? scale[d] : 1.0f));
 }
 
 // target[r, :] = finish(bias + a[r, :] * b) for R rows and the first V vectors of one block of columns; `bias` may be

@@ -12,8 +12,8 @@ constexpr int64_t CHANNELS = 32;  // a multiple of the columns of every instruct
 
 enum Stride : int64_t { SAME = 0, DOWN = 1, UP = 2 };
 
-// Kernel, output and statistics have the channels in the kernels' own order (`channel_at`).
 // A depthwise convolution without bias, zero-padded by k / 2. DOWN has stride 2; UP is its transpose, on 2n - 1 voxels.
+// Kernel, output and statistics have the channels in an order of the kernels' own: see `channel_at`.
 struct Depthwise {
     const void* input;    // (in_z, in_y, in_x, channels)
     const float* kernel;  // (k, k, k, channels)
@@ -31,7 +31,8 @@ struct Moments {
 enum Residual : int64_t { NONE = 0, IDENTITY = 1, CONVOLUTION = 2 };
 
 // expansion -> GELU -> compression -> residual for every voxel, with the norm folded into the expansion's weights.
-// Matrices are packed (see `pack`); biases are float32, the residual convolution's is part of the compression's.
+// Matrices are packed (see `pack`), the expansion's rows in the order of the depthwise convolution's output; biases are
+// float32, the residual convolution's is part of the compression's.
 struct Pointwise {
     Depthwise depthwise;  // where `output` is null, its rows are computed as they are needed
     const void *expansion, *compression, *residual_weights;
@@ -48,7 +49,7 @@ struct Kernels {
     const char* name;
     int64_t bytes;  // of a stored value
     int64_t (*channel_at)(int64_t position);  // of a depthwise convolution's output
-    void (*pack)(const float* matrix, const float* scale, int64_t depth, int64_t columns, void* packed);
+    void (*pack)(const float* matrix, const float* scale, int64_t depth, int64_t columns, int64_t step, void* packed);
     void (*depthwise)(const Depthwise&, int64_t first_row, int64_t last_row, Moments&);
     void (*pointwise)(const Pointwise&, int64_t first_row, int64_t last_row, void* scratch, double* hidden_squares);
     int64_t (*pointwise_scratch)(const Pointwise&);  // bytes

@@ -20,7 +20,24 @@ EXPORTED int64_t mednext_channel_at(const Kernels* kernels, int64_t position) { 
 // Packs a matrix (depth, columns), its rows multiplied by `scale` (if any), for the products of the others.
 EXPORTED void mednext_pack(const Kernels* kernels, const float* matrix, const float* scale, int64_t depth,
                            int64_t columns, void* packed) {
-    kernels->pack(matrix, scale, depth, columns, packed);
+    kernels->pack(matrix, scale, depth, columns, columns, packed);
+}
+
+// Takes the map x * scale + shift of a product's input into its matrix, which is packed, and its bias.
+EXPORTED void mednext_fold(const Kernels* kernels, const float* matrix, const double* scale, const double* shift,
+                           const double* bias, int64_t depth, int64_t columns, void* packed, float* folded_bias,
+                           int64_t threads) {
+    constexpr int64_t small = 1 << 16;  // a thread takes longer to start
+    const std::vector<float> factors(scale, scale + depth);
+    const int64_t useful_threads = depth * columns < small ? 1 : threads;
+    in_pieces(columns, CHANNELS, useful_threads, 0, [&](int64_t begin, int64_t end, float*) {
+        char* target = static_cast<char*>(packed) + begin * depth * kernels->bytes;
+        kernels->pack(matrix + begin, factors.data(), depth, end - begin, columns, target);
+        double sums[CHANNELS] = {};
+        for (int64_t d = 0; d < depth; ++d)
+            for (int64_t c = 0; c < CHANNELS; ++c) sums[c] += shift[d] * matrix[d * columns + begin + c];
+        for (int64_t c = 0; c < CHANNELS; ++c) folded_bias[begin + c] = static_cast<float>(bias[begin + c] + sums[c]);
+    });
 }
 
 // Mean and variance of every channel go to `mean` and `variance`. The same number of threads gives the same bits.

@@ -11,7 +11,7 @@ struct Vec {
     static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
     static Vec all(float x) { return {_mm512_set1_ps(x)}; }
     void store(float* p) const { _mm512_storeu_ps(p, v); }
-    // Past the caches: a whole line, which then need not be read before.
+    // Past the caches: a whole line, which then need not be read before. The end of a thread's work orders these writes.
     void stream(float* p) const { _mm512_stream_ps(p, v); }
 };
 
