@@ -23,6 +23,7 @@ from .network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock, check_patch
 
 if TYPE_CHECKING:
     from .cuda.blocks import TritonBlock, Workspace
+    from .cuda.choice import Choices
 
 _WIDEST = 512  # channels that fit a program
 _MOST_IMAGES = 8  # all mirrored copies of a tile
@@ -78,11 +79,13 @@ class TritonMedNeXt(nn.Module):
             network.get_parameter(f"{name}.weight").flatten(1) for name in ("stem", "out_0.conv_out")
         )
         self._dtype, self._device = dtype, device
+        self._choices: Choices = {}
         self._in_channels, self._classes = network.in_channels, network.num_classes
 
         def blocks(name: str) -> list[TritonBlock]:
             parts = network.get_submodule(name).modules()
-            return [TritonBlock(part, dtype, device) for part in parts if isinstance(part, MedNeXtBlock)]
+            found = [part for part in parts if isinstance(part, MedNeXtBlock)]
+            return [TritonBlock(part, dtype, device, self._choices) for part in found]
 
         self._encoder = [blocks(f"enc_block_{level}") for level in range(4)]
         self._down = [blocks(f"down_{level}")[0] for level in range(4)]
@@ -159,9 +162,9 @@ class TritonMedNeXt(nn.Module):
         for block in self._all_blocks():
             block.measuring = False
 
-    def tiles(self) -> list[str]:
-        """Which tiles the launches of every distinct block use, for people."""
-        return list(dict.fromkeys(line for block in self._all_blocks() for line in block.tiles()))
+    def tiles(self) -> dict[tuple[object, ...], object]:
+        """Which tiles the launches so far use, as in `cuda/measured.py`."""
+        return {key: choice.tiles[0] for key, choice in self._choices.items()}
 
     def _all_blocks(self) -> list[TritonBlock]:
         stages = (*self._encoder, self._down, self._bottleneck, self._up, *self._decoder)
