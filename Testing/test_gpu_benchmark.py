@@ -11,7 +11,7 @@ import torch
 from mednext.network import MedNeXt
 from torch import nn
 
-from benchmarks.gpu.__main__ import JOBS, TUNING, run_job
+from benchmarks.gpu.__main__ import JOBS, TUNING, finished, run_job
 from benchmarks.gpu.records import MARK, OURS, Record, append, read, tables, told
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing to measure")
@@ -55,6 +55,11 @@ def test_results_are_read_again_but_for_a_line_that_was_cut_off(tmp_path: Path) 
         more.write('{"job": "forward:L3", "wh')
     assert read(file) == [record]
     assert told("@{}") is None and told("text") is None and MARK == "@"
+
+
+def test_a_job_that_failed_is_done_again() -> None:
+    kept, half = Record("forward:S3", OURS, {"ms": 1.5}), Record("forward:L3", OURS, {"ms": 1.5})
+    assert finished([kept, half, Record("failed", "forward:L3", {"why": "exit code 1"})]) == [kept]
 
 
 def test_the_goals_are_held_against_what_was_measured() -> None:

@@ -85,7 +85,14 @@ class FastNetwork(nn.Module):
         return self.plain(x)
 
     def images_at_once(self, sides: Sequence[int]) -> int:
-        """How many images of these sides are best given together; one before a formulation was chosen."""
+        """How many images of these sides are best given together.
+
+        On a card a formulation is chosen for that, before the first image; else it is one until then.
+        """
+        device = next((parameter.device for parameter in self.plain.parameters()), None)
+        if device != self._device and device is not None and device.type == "cuda":
+            self._device = device
+            self._choose(torch.zeros(1, getattr(self.plain, "in_channels", 1), *sides, device=device))
         tell = getattr(self._chosen, "images_at_once", None)
         return tell(sides) if tell else 1
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _WIDEST = 512  # channels that fit a program
 _MOST_IMAGES = 8  # all mirrored copies of a tile
+_MOST_FILLED = 4  # groups in a row: the last of an image, or an image of few tiles
+_MOST_NUMBERS = 2**31 - 1  # of an image's activations: offsets within it have 32 bits
 _TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
 
 logger = logging.getLogger(__name__)
@@ -100,6 +102,8 @@ class TritonMedNeXt(nn.Module):
         self._head_bias = padded(network.get_parameter("out_0.conv_out.bias"), (self._columns,)).to(device)
         self._activations: _Activations | None = None
         self._most_images: int | None = None
+        self._at_once: dict[tuple[int, ...], int] = {}
+        self._filled = 0  # groups in a row
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
@@ -109,8 +113,13 @@ class TritonMedNeXt(nn.Module):
 
         Raises:
             OptionError: a side is not divisible by 16, or all of them are 16.
+            RuntimeError: a patch has more numbers than the kernels can count.
         """
         check_patch(x.shape[2:])
+        if math.prod(x.shape[2:]) * self._widths()[0] > _MOST_NUMBERS:
+            raise RuntimeError(
+                f"A patch of {tuple(x.shape[2:])} is too large for the kernels' 32-bit offsets."
+            )
         x = x.to(self._device)
         logits = x.new_empty((len(x), self._classes, *x.shape[2:]), dtype=torch.float32)
         done = 0
@@ -134,10 +143,16 @@ class TritonMedNeXt(nn.Module):
     def images_at_once(self, sides: Sequence[int]) -> int:
         """How many images of these sides fit the card's free memory twice over, at most 8.
 
-        Together they fill the card also at the coarsest levels.
+        Together they fill the card also at the coarsest levels. The first answer stays, unless memory runs
+        out: another number is another graph.
         """
         if self._device.type != "cuda":
             return 1
+        if tuple(sides) not in self._at_once:
+            self._at_once[tuple(sides)] = self._room(sides)
+        return min(self._at_once[tuple(sides)], self._most_images or _MOST_IMAGES)
+
+    def _room(self, sides: Sequence[int]) -> int:
         numbers = sum(width / 8**level for level, width in enumerate(self._widths())) + self._widths()[0]
         # Activations, and the logits with a copy of them.
         size = math.prod(sides) * (numbers * self._dtype.itemsize + self._classes * 4 * 2)
@@ -171,12 +186,26 @@ class TritonMedNeXt(nn.Module):
         return [block for stage in stages for block in stage]
 
     def _group(self, image: Tensor, logits: Tensor) -> None:
+        """Images that are computed together; fewer than before are filled up, which spares a new graph."""
+        shape = torch.Size() if self._activations is None else self._activations.shape
+        missing = shape[0] - len(image) if shape[1:] == image.shape[1:] else 0
+        if missing <= 0 or self._filled == _MOST_FILLED:
+            self._filled = 0
+            self._compute(image, logits)
+            return
+        self._filled += 1
+        together = logits.new_empty(shape[0], *logits.shape[1:])
+        self._compute(torch.cat([image, image.new_zeros(missing, *image.shape[1:])]), together)
+        logits.copy_(together[: len(image)])
+
+    def _compute(self, image: Tensor, logits: Tensor) -> None:
         from triton import cdiv
 
         from .cuda.ends import head, stem
 
         if self._activations is None or self._activations.shape != image.shape:
             self._activations = None  # first let go of the old ones
+            logger.info("Kernels for %s: compiling them the first time takes minutes.", tuple(image.shape))
             self._activations = _Activations(image, self._widths(), self._dtype)
         activations = self._activations
         finest = activations.levels[0]

@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -32,13 +33,12 @@ def main() -> None:
     arguments = _arguments()
     end = time.monotonic() + arguments.seconds
     folder = arguments.output or (Path(os.environ["OUT"]) if os.environ.get("OUT") else None)
-    records = read(arguments.resume) if arguments.resume else []
+    records = finished(read(arguments.resume)) if arguments.resume else []
     if not arguments.smoke and not _has_card():
         sys.stdout.write("no CUDA device here\n")
         return
     file = _file(folder, records)
-    done = {record.job for record in records}
-    jobs = [job for job in arguments.jobs if job not in done]
+    jobs = [job for job in arguments.jobs if job not in {record.job for record in records}]
 
     def keep(record: Record) -> None:
         records.append(record)
@@ -64,12 +64,17 @@ def main() -> None:
     sys.stdout.write(text)
 
 
+def finished(records: Sequence[Record]) -> list[Record]:
+    """Those of jobs that ended well; the others are to be done again."""
+    failed = {record.what for record in records if record.job in ("failed", "left out")}
+    return [record for record in records if record.job not in (*failed, "failed", "left out")]
+
+
 def run_job(job: str, command: Sequence[str], longest_s: float, folder: Path | None) -> Iterator[Record]:
     """What a job tells, as it tells it; then how it ended, if not well. Never raises for what the job did."""
     started = time.monotonic()
-    errors = (folder / f"errors_{job.replace(':', '_').replace(' ', '_')}.txt") if folder else None
     with (
-        (errors or Path(os.devnull)).open("w", encoding="utf-8") as log,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace") as process,
     ):
         timer = threading.Timer(longest_s, process.kill)
@@ -80,13 +85,15 @@ def run_job(job: str, command: Sequence[str], longest_s: float, folder: Path | N
                 yield record
         code = process.wait()
         timer.cancel()
-        seconds = time.monotonic() - started
-        said = _end_of(errors)
+        log.seek(0)
+        said = log.read()
+    seconds = time.monotonic() - started
     if code:
         why = f"ended after {seconds:.0f} s" if code == -9 else f"exit code {code}"
-        yield Record("failed", job, {"why": f"{why}: {said}"})
-    elif errors:
-        errors.unlink()  # eight files come back from a lent machine
+        yield Record("failed", job, {"why": f"{why}: {' '.join(said.split())[-300:]}"})
+    if code and folder:
+        with (folder / "errors.txt").open("a", encoding="utf-8") as errors:
+            errors.write(f"===== {job}\n{said}\n")
     yield Record("seconds", job, {"s": seconds})
 
 
@@ -123,15 +130,11 @@ def _file(folder: Path | None, records: Sequence[Record]) -> Path | None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "gpu.jsonl"
-    file.unlink(missing_ok=True)
+    for old in (file, folder / "errors.txt"):
+        old.unlink(missing_ok=True)
     for record in records:
         append(file, record)
     return file
-
-
-def _end_of(errors: Path | None) -> str:
-    lines = errors.read_text(encoding="utf-8", errors="replace").split("\n") if errors else []
-    return " ".join(line for line in lines if line.strip())[-300:]
 
 
 def _has_card() -> bool:

@@ -148,14 +148,16 @@ def point_tiles(
             block, math.gcd(hidden // splits, chunk), splits, 8 if block * widest >= 128 * 128 else 4, 2
         )
 
-    def traffic(tile: PointTile) -> int:
-        """Bytes of weights and parts through the second-level cache."""
-        weights = cdiv(voxels, tile.voxels) * (channels + out) * hidden * itemsize
-        return weights + (8 * tile.splits * voxels * out if tile.splits > 1 else 0)
+    def cost(tile: PointTile) -> float:
+        """Bytes of weights and parts through the second-level cache; more where a part of the card idles."""
+        blocks = cdiv(voxels, tile.voxels)
+        weights = blocks * (channels + out) * hidden * itemsize
+        parts = 8 * tile.splits * voxels * out if tile.splits > 1 else 0
+        return (weights + parts) / min(1.0, blocks * images * tile.splits / (_PROGRAMS // 2))
 
     first = tile(128 if widest <= 128 else 64 if widest <= 256 else 32)
     if widest == 256 and itemsize == 2 and not up:
-        first = min(first, tile(128), key=traffic)
+        first = min(first, tile(128), key=cost)
     smaller = [tile(block) for block in dict.fromkeys((first.voxels // 2, 32, 16)) if block < first.voxels]
     for choice in (first, *smaller):
         yield choice
