@@ -91,6 +91,7 @@ class Task:
     side: int
     capability: int
     all_tiles: bool
+    dtype: str = "float16"
 
 
 def compile_task(task: Task) -> list[Compiled]:
@@ -138,14 +139,14 @@ def _infer(task: Task) -> None:
 
     from .scale import FULL
 
-    meta, half = torch.device("meta"), torch.float16
+    meta, dtype = torch.device("meta"), getattr(torch, task.dtype)
     parts = FULL.network(task.network).get_submodule(task.block).modules()
     plain = next(part for part in parts if isinstance(part, MedNeXtBlock))
-    block = TritonBlock(plain, half, meta)
+    block = TritonBlock(plain, dtype, meta)
     level = 4 if task.block == "bottleneck" else int(task.block[-1]) + isinstance(plain, UpBlock)
 
     def grid(level: int) -> Any:
-        return torch.empty(1, *(task.side >> level,) * 3, 32 << level, dtype=half, device=meta)
+        return torch.empty(1, *(task.side >> level,) * 3, 32 << level, dtype=dtype, device=meta)
 
     x = grid(level)
     resampled = {DownBlock: level + 1, UpBlock: level - 1}.get(type(plain))
@@ -158,10 +159,10 @@ def _train(task: Task) -> None:
 
     kernel, level = int(task.network[1:]), int(task.block[-1])
     side, channels = task.side >> level, 32 << level
-    meta, half = torch.device("meta"), torch.float16
+    meta, dtype = torch.device("meta"), getattr(torch, task.dtype)
 
     def grid(side: int) -> Any:
-        return torch.empty(2, channels, *(side,) * 3, dtype=half, device=meta)
+        return torch.empty(2, channels, *(side,) * 3, dtype=dtype, device=meta)
 
     x, weight = grid(side), torch.empty(channels, 1, *(kernel,) * 3, device=meta)
     vector, affine = torch.empty(channels, device=meta), torch.empty(2, 2, channels, device=meta)
@@ -220,12 +221,13 @@ def main() -> None:
     )
     parser.add_argument("--side", type=int, default=128, help="side of the cube in voxels")
     parser.add_argument("--capability", type=int, default=90, help="compute capability, 90 for 9.0")
+    parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16")
     parser.add_argument("--all-tiles", action="store_true", help="also those that are only measured")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--report", action="store_true", help="registers, spills and so on of every kernel")
     arguments = parser.parse_args()
     tasks = [
-        Task(network, block, arguments.side, arguments.capability, arguments.all_tiles)
+        Task(network, block, arguments.side, arguments.capability, arguments.all_tiles, arguments.dtype)
         for network in arguments.networks
         for block in arguments.blocks
         if block not in _TRAINING
