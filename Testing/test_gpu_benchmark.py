@@ -12,6 +12,7 @@ from mednext.network import MedNeXt
 from torch import nn
 
 from benchmarks.gpu.__main__ import JOBS, TUNING, finished, run_job
+from benchmarks.gpu.compiling import Task, tasks_of, warm
 from benchmarks.gpu.records import MARK, OURS, Record, append, read, tables, told
 
 pytest.importorskip("triton", reason="Triton is not installed: nothing to measure")
@@ -27,6 +28,7 @@ def child(text: str) -> list[str]:
 def test_what_a_job_told_before_it_crashed_is_kept(tmp_path: Path) -> None:
     text = """
 import os, sys
+from benchmarks.gpu.compiling import Task, tasks_of, warm
 from benchmarks.gpu.records import tell
 print("some library says this")
 tell("forward:S3", "Triton fp16", ms=1.5)
@@ -75,6 +77,16 @@ def test_the_goals_are_held_against_what_was_measured() -> None:
     assert "| S3, times eager | 10.00 | ≥ 6 | yes |" in text
     assert "| B3, 128³, ms | not measured | ≤ 2.3 |  |" in text
     assert "no/thing" in text
+
+
+def test_kernels_are_compiled_before_by_several_processes_and_one_that_fails_harms_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")  # what it sets is taken back
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    good = Task("S3", "training_4", 32, 90)
+    assert warm([good, good, Task("S3", "no such block", 32, 90)], 2, 280) == 1
+    assert {task.block for task in tasks_of("tune:S3", 90)} >= {"enc_block_0", "up_0"}
 
 
 @pytest.mark.parametrize("part", PARTS)

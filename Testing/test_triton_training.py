@@ -15,7 +15,7 @@ from triton_device import DEVICE  # skips all of this where there is no Triton
 # isort: split
 from mednext_training import triton_blocks, triton_layers
 from mednext_training.triton_blocks import use_triton_kernels
-from mednext_training.triton_layers import channel_norm, depthwise, kernel_gradient
+from mednext_training.triton_layers import channel_norm, depthwise, depthwise_input_gradient, kernel_gradient
 
 EXACT = 2e-6  # relative, in float32
 HALF = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
@@ -105,6 +105,19 @@ def test_norm_and_gradients_are_torchs(dtype: torch.dtype, offset: float) -> Non
     assert close(found, expected.detach(), tolerance)
     for mine, judge in zip(ours, exact, strict=True):
         assert close(mine.grad, judge.grad, tolerance)
+
+
+def test_the_operators_are_as_torch_compile_takes_them() -> None:
+    """Their schema, and the shapes and layouts that they promise without computing anything."""
+    x, weight = (each.to(DEVICE).requires_grad_() for each in operands(2, 3, (2, 2, 4)))
+    vector = torch.ones(2, device=DEVICE, requires_grad=True)
+    looked_at = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(depthwise, (x, weight, vector, 2, True), test_utils=looked_at)
+    torch.library.opcheck(channel_norm, (x, vector, vector, 1e-5), test_utils=looked_at)
+    small = x.detach()[:, :, ::2, ::2, ::2]
+    torch.library.opcheck(kernel_gradient, (x.detach(), small, 3, 2), test_utils=looked_at)
+    gradient = (small, weight.detach(), [2, 2, 4], 2, False)
+    torch.library.opcheck(depthwise_input_gradient, gradient, test_utils=looked_at)
 
 
 def block_of(kind: type[MedNeXtBlock], **options: bool) -> MedNeXtBlock:

@@ -25,7 +25,7 @@ TUNING = ("tune:S3", "tune:L3", "tune:L5", "tune:B3", "tune:M3")
 LONGEST_S = {"compiled": 150.0, "training": 240.0, "end to end": 150.0, "tune": 240.0}
 _USUAL_S = 90.0
 _LEAST_S = 15.0  # what no job is begun for
-_WARM = "compile"
+_COMPILING_S = 120.0
 
 
 def main() -> None:
@@ -98,22 +98,13 @@ def run_job(job: str, command: Sequence[str], longest_s: float, folder: Path | N
 
 
 def _warmed(jobs: Sequence[str], processes: int, end: float) -> Record:
-    """Compile the kernels of all these networks in parallel; a first pass does it one after the other."""
+    """Compile the kernels of all jobs in parallel; a first pass does it one after the other."""
+    from .compiling import tasks_of, warm
+
     started = time.monotonic()
-    networks = list(dict.fromkeys(job.partition(":")[2] for job in jobs))
-    tuned = [job.partition(":")[2] for job in jobs if job.startswith("tune")]
-    for names, more in ((networks, []), (tuned, ["--all-tiles"])):
-        if names:
-            command = [sys.executable, "-m", "benchmarks.gpu.compiling", "--networks", *names, *more]
-            command += ["--processes", str(processes), "--capability", _capability()]
-            left = max(1.0, min(240.0, end - time.monotonic()))
-            try:
-                subprocess.run(
-                    command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=left, check=False
-                )
-            except subprocess.TimeoutExpired:
-                break
-    return Record("seconds", _WARM, {"s": time.monotonic() - started})
+    tasks = [task for job in jobs for task in tasks_of(job, _capability())]
+    missing = warm(tasks, processes, min(_COMPILING_S, end - started))
+    return Record("seconds", "compiling", {"s": time.monotonic() - started, "tasks missing": float(missing)})
 
 
 def _write_tiles(path: Path, records: Sequence[Record]) -> None:
@@ -143,11 +134,11 @@ def _has_card() -> bool:
     return torch.cuda.is_available()
 
 
-def _capability() -> str:
+def _capability() -> int:
     import torch
 
     major, minor = torch.cuda.get_device_capability()
-    return f"{major}{minor}"
+    return 10 * major + minor
 
 
 def _machine() -> str:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -90,8 +90,9 @@ class Task:
     block: str
     side: int
     capability: int
-    all_tiles: bool
+    all_tiles: bool = False
     dtype: str = "float16"
+    images: int = 1
 
 
 def compile_task(task: Task) -> list[Compiled]:
@@ -123,12 +124,12 @@ def compile_task(task: Task) -> list[Compiled]:
 
     driver.set_active(AbsentCard(task.capability))  # type: ignore[arg-type]
     JITFunction.__getitem__ = instead_of_launching  # type: ignore[method-assign, assignment]
-    if task.all_tiles:
-        Choice.launch = launch_all  # type: ignore[method-assign]
-    if task.block in _TRAINING:
-        _train(task)
-    else:
-        _infer(task)
+    launch = Choice.launch  # the process has other tasks after this one
+    Choice.launch = launch_all if task.all_tiles else launch  # type: ignore[method-assign]
+    try:
+        (_train if task.block in _TRAINING else _infer)(task)
+    finally:
+        Choice.launch = launch  # type: ignore[method-assign]
     return list(dict.fromkeys(seen))
 
 
@@ -146,7 +147,7 @@ def _infer(task: Task) -> None:
     level = 4 if task.block == "bottleneck" else int(task.block[-1]) + isinstance(plain, UpBlock)
 
     def grid(level: int) -> Any:
-        return torch.empty(1, *(task.side >> level,) * 3, 32 << level, dtype=dtype, device=meta)
+        return torch.empty(task.images, *(task.side >> level,) * 3, 32 << level, dtype=dtype, device=meta)
 
     x = grid(level)
     resampled = {DownBlock: level + 1, UpBlock: level - 1}.get(type(plain))
@@ -210,6 +211,40 @@ def compile_all(tasks: Iterable[Task], processes: int) -> Iterator[tuple[Task, l
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         yield from zip(waiting, pool.map(compile_task, waiting), strict=True)
+
+
+def warm(tasks: Iterable[Task], processes: int, longest_s: float) -> int:
+    """Compile what can be in this time, and tell how many tasks failed or were left; nothing is raised."""
+    os.environ["TRITON_INTERPRET"] = "0"
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    try:
+        done, left = wait([pool.submit(compile_task, task) for task in dict.fromkeys(tasks)], longest_s)
+        return len(left) + sum(future.exception() is not None for future in done)
+    finally:
+        workers = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+
+
+def tasks_of(job: str, capability: int) -> list[Task]:
+    """What a job of `benchmarks.gpu` would compile, kernel after kernel, if nobody had done it before."""
+    part, _, name = job.partition(":")
+    if part == "training":
+        return [Task(name, block, 128, capability) for block in _TRAINING]
+    halves = ("float16", "bfloat16")
+    ways: list[dict[str, Any]] = {
+        "check": [{"side": 64, "dtype": dtype} for dtype in (*halves, "float32")],
+        "forward": [{"dtype": dtype} for dtype in halves],
+        "batches": [{"images": images} for images in (1, 2, 4, 8)],
+        "end to end": [{"side": 32}, {"images": 8}],
+        "tune": [{"all_tiles": True}],
+    }.get(part, [{}])
+    return [
+        Task(name, block, **{"side": 128, "capability": capability, **way})
+        for way in ways
+        for block in _BLOCKS
+    ]
 
 
 def main() -> None:
