@@ -211,4 +211,5 @@ def test_cards_without_kernels_have_the_other_layout_to_choose_from(dimensions: 
     (formulation,) = other_formulations(network, torch.device("cuda"))
     assert formulation.name == "channels-last"
     x = IMAGE if dimensions == 3 else IMAGE[:, :, 0]
-    torch.testing.assert_close(formulation.make()(x[..., :32, :32]), network(x[..., :32, :32]))
+    found, expected = formulation.make()(x[..., :32, :32]), network(x[..., :32, :32])
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
