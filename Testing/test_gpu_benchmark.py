@@ -77,6 +77,7 @@ def test_the_goals_are_held_against_what_was_measured() -> None:
     assert "| S3, times eager | 10.00 | ≥ 6 | yes |" in text
     assert "| B3, 128³, ms | not measured | ≤ 2.3 |  |" in text
     assert "no/thing" in text
+    assert "goal" not in tables([Record("forward:S3", OURS, {"ms": 1.5})], tiny=True)
 
 
 def test_kernels_are_compiled_before_by_several_processes_and_one_that_fails_harms_no_other(

@@ -57,7 +57,7 @@ def main() -> None:
             job, command, min(left, LONGEST_S.get(job.partition(":")[0], _USUAL_S)), folder
         ):
             keep(record)
-    text = f"{_machine()}\n\n{tables(records)}"
+    text = f"{_machine()}\n\n{tables(records, arguments.smoke)}"
     if folder:
         (folder / "gpu.md").write_text(text, encoding="utf-8")
         _write_tiles(folder / "measured_tiles.txt", records)
