@@ -46,7 +46,7 @@ pictures: $(STAMP) ## draw the documentation's pictures anew
 bench: $(STAMP) ## measure against MONAI and nnU-Net in one run
 	$(PYTHON) -m benchmarks
 
-bench-gpu: $(STAMP) ## measure the forward pass on a CUDA card
+bench-gpu: $(STAMP) ## measure everything on a CUDA card
 	$(PYTHON) -m benchmarks.gpu
 
 clean: ## remove the environment and all caches

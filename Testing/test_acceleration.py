@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from mednext import acceleration, native_library, openvino_network
-from mednext.acceleration import FastNetwork, Formulation
+from mednext.acceleration import FastNetwork, Formulation, other_formulations
 from mednext.errors import OptionError
 from mednext.lean_network import LeanMedNeXt
 from mednext.network import MedNeXt
@@ -218,3 +218,14 @@ def test_the_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> Non
         assert native_library.native_library() is None
     finally:
         native_library.native_library.cache_clear()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@torch.inference_mode()
+def test_cards_without_kernels_have_the_other_layout_to_choose_from(dimensions: int) -> None:
+    network = MedNeXt(2, 3, expansion=(2,) * 9, blocks=(1,) * 9, channels=4, dimensions=dimensions).eval()
+    (formulation,) = other_formulations(network, torch.device("cuda"))
+    assert formulation.name == "channels-last"
+    x = IMAGE if dimensions == 3 else IMAGE[:, :, 0]
+    found, expected = formulation.make()(x[..., :32, :32]), network(x[..., :32, :32])
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -131,11 +132,12 @@ def test_labels_and_uncertainty_are_the_same_bits_with_and_without(
     assert found.provenance["formulation"] == formulation
     passes: list[int] = []
 
-    def without(ensemble: Ensemble, tile: Tensor) -> Tensor:
-        passes.append(1)
-        return ensemble._predict(tile)
+    def without(ensemble: Ensemble, tiles: Iterator[Tensor]) -> Iterator[Tensor]:
+        for tile in tiles:
+            passes.append(1)
+            yield from ensemble._predict([tile])
 
-    monkeypatch.setattr(Ensemble, "__call__", without)
+    monkeypatch.setattr(Ensemble, "predict", without)
     expected = segmented(bundle)
     assert len(passes) == 18
     np.testing.assert_array_equal(found.labelmap, expected.labelmap)

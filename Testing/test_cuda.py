@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from mednext.acceleration import FastNetwork
 from mednext.network import MedNeXt
+from mednext.transfers import Download, Upload
 from mednext.triton_network import TritonMedNeXt, is_supported
+from mednext_training.triton_blocks import use_triton_kernels
 from torch import Tensor
 
 DEVICE = torch.device("cuda")
@@ -60,6 +64,32 @@ def test_the_graph_gives_the_same_bits_as_the_launches() -> None:
     launched, replayed = fast(x), fast(x)
     assert fast.has_graph
     assert torch.equal(launched, replayed)
+
+
+@torch.inference_mode()
+def test_a_formulation_is_chosen_before_the_first_tiles_are_put_together() -> None:
+    fast = FastNetwork(network())
+    assert fast.images_at_once((64, 64, 64)) > 1
+    assert fast.formulation == "Triton"
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_a_training_step_has_torchs_gradients(kernel: int) -> None:
+    """`use_triton_kernels` compares them."""
+    plain = MedNeXt.variant("S", 1, 3, kernel_size=kernel, deep_supervision=True).to(DEVICE)
+    assert use_triton_kernels(plain, DEVICE)
+
+
+@torch.inference_mode()
+def test_images_and_labels_travel_while_the_card_computes() -> None:
+    image = torch.randn(2, 40, 32, 32)
+    upload, download = Upload(image, DEVICE), Download()
+    found = np.zeros((2, 40, 32, 32), dtype=np.float32)
+    for row in (8, 24, 40):
+        device_image = upload.up_to(row)
+        download.begin(device_image[:, :row] * 2, found[:, :row])
+    download.finish()
+    np.testing.assert_array_equal(found, 2 * image.numpy())
 
 
 @torch.inference_mode()

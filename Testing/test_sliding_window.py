@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def place(block: Block) -> tuple[slice, slice, slice]:
 def joined(image: Tensor, predict, patch: tuple[int, int, int], step: float = 0.5) -> Tensor:
     """All blocks of a prediction in one tensor."""
     whole = torch.full((1, *image.shape[1:]), torch.nan)
-    for block in slide(image, predict, 1, patch, step, CPU):
+    for block in slide(image, partial(map, predict), 1, patch, step, CPU):
         whole[place(block)] = block.values
     return whole
 
@@ -98,7 +99,7 @@ def test_blocks_overlap_by_the_row_and_the_line_that_interpolation_needs(
     shape: tuple[int, int, int], patch: tuple[int, int, int], step: float
 ) -> None:
     rows, row_stop, lines_stop = 0, 0, shape[1]
-    for block in slide(torch.randn(1, *shape), torch.clone, 1, patch, step, CPU):
+    for block in slide(torch.randn(1, *shape), partial(map, torch.clone), 1, patch, step, CPU):
         if lines_stop == shape[1]:
             rows, row_stop, lines_stop = max(0, row_stop - 1), block.row + block.values.shape[1], 0
         assert block.row == rows
@@ -144,24 +145,50 @@ def test_mirrored_copies_are_averaged_over_all_combinations_of_axes() -> None:
     torch.testing.assert_close(mean, torch.stack(copies).mean(dim=0))
 
 
+class Several(nn.Module):
+    """Says that it takes several tiles of 16 by 16 by 32 voxels, and notes how many it got."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.network = TINY_NETWORK.build().eval()
+        self.network.load_state_dict(tiny_weights())
+        self.count = count
+        self.got: list[int] = []
+
+    def images_at_once(self, sides: Sequence[int]) -> int:
+        return self.count if tuple(sides) == (16, 16, 32) else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.got.append(len(x))
+        return self.network(x)
+
+
+def test_a_network_may_take_several_tiles_at_once() -> None:
+    """In their order, also where one of them is of air and answered by itself; each is counted."""
+    several, counted = Several(3), []
+    tiles = [torch.randn(1, 16, 16, 32) for _ in range(6)]
+    tiles[4] = torch.zeros(1, 16, 16, 32)
+    ensemble = Ensemble([several], tiny_model(), CPU, (), on_fold=lambda: counted.append(1))
+    found = [answer.clone() for answer in ensemble.predict(iter(tiles))]
+    assert several.got == [3, 1, 1, 1]
+    assert len(counted) == 6
+    alone = Ensemble([several.network], tiny_model(), CPU, ())
+    for tile, answer in zip(tiles, found, strict=True):
+        torch.testing.assert_close(answer, alone(tile))
+
+
+def test_tiles_are_taken_together_with_all_their_mirrored_copies() -> None:
+    several = Several(8)
+    tiles = [torch.randn(1, 16, 16, 32) for _ in range(3)]
+    found = list(Ensemble([several], tiny_model(), CPU, (0, 1)).predict(tiles))
+    assert several.got == [8, 4]
+    alone = Ensemble([several.network], tiny_model(), CPU, (0, 1))
+    for tile, answer in zip(tiles, found, strict=True):
+        torch.testing.assert_close(answer, alone(tile))
+
+
 def test_a_network_may_take_several_mirrored_copies_at_once() -> None:
-    class Several(nn.Module):
-        """Says that it takes three, and notes how many it got."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = TINY_NETWORK.build().eval()
-            self.network.load_state_dict(tiny_weights())
-            self.got: list[int] = []
-
-        def images_at_once(self, sides: Sequence[int]) -> int:
-            return 3 if tuple(sides) == (16, 16, 32) else 1
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.got.append(len(x))
-            return self.network(x)
-
-    several = Several()
+    several = Several(3)
     tile = torch.randn(1, 16, 16, 32)
     together = Ensemble([several], tiny_model(), CPU, (0, 1, 2))(tile)
     assert several.got == [3, 3, 2]
@@ -209,7 +236,7 @@ def test_a_flat_network_sees_one_slice_at_a_time(tmp_path: Path) -> None:
     image = torch.randn(1, 3, 32, 32)
     ensemble = Ensemble([network], bundle.model, CPU, ())
     with torch.inference_mode():
-        blocks = slide(image, ensemble, 3, (1, 32, 32), 0.5, CPU)
+        blocks = slide(image, ensemble.predict, 3, (1, 32, 32), 0.5, CPU)
         rows = [block.values[:, -1].clone() for block in blocks]
         expected = [network(image[:, index][None])[0] for index in range(3)]
     np.testing.assert_allclose(torch.stack(rows), torch.stack(expected), atol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -87,6 +88,27 @@ def test_when_memory_is_too_small_for_one_tile_it_says_so(monkeypatch: pytest.Mo
 def test_a_patch_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(OptionError, match="divisible by 16"):
         TritonMedNeXt(small(), torch.float32, DEVICE)(torch.zeros(1, 2, 16, 24, 32))
+
+
+def test_a_last_group_is_filled_up_but_many_small_groups_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = TritonMedNeXt(small(), torch.float32, DEVICE)
+    computed = []
+
+    def compute(self: TritonMedNeXt, images: Tensor, logits: Tensor) -> None:
+        computed.append(len(images))
+        self._activations = SimpleNamespace(shape=images.shape)
+        logits.copy_(images.sum(1, keepdim=True))
+
+    monkeypatch.setattr(TritonMedNeXt, "_compute", compute)
+    x = image(4)
+    for count in (4, 3, 4, 1, 1, 1, 1, 1, 1):
+        assert torch.equal(network(x[:count].to(DEVICE)).cpu()[:, 0], x[:count].sum(1))
+    assert computed == [4, 4, 4, 4, 4, 4, 4, 1, 1]
+
+
+def test_a_patch_with_more_numbers_than_the_kernels_count_is_left_to_torch() -> None:
+    with pytest.raises(RuntimeError, match="too large"):
+        TritonMedNeXt(small(), torch.float32, DEVICE)(torch.empty(1, 2, 512, 512, 512, device="meta"))
 
 
 @pytest.mark.parametrize(

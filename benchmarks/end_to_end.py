@@ -48,9 +48,9 @@ class Result:
 
 def measure(size: Size, voxels: tuple[int, int, int], patch_side: int, rounds: int) -> str:
     """A table for a scan of `voxels` along x, y, z."""
-    volume = _volume(voxels)
+    volume = volume_of(voxels)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = _bundle(Path(folder) / "model", size, patch_side)
+        bundle = bundle_of(Path(folder) / "model", _spec(size), (patch_side,) * 3)
         ways = _ways(volume, bundle)
         seen: dict[str, list[Result]] = {name: [] for name in ways}
         for _ in range(rounds):
@@ -62,7 +62,7 @@ def measure(size: Size, voxels: tuple[int, int, int], patch_side: int, rounds: i
 def _ways(volume: Volume, bundle: Bundle) -> dict[str, Callable[[], Result]]:
     """What is measured; ours has chosen its formulation before."""
     ways: dict[str, Callable[[], Result]] = {NNUNET: lambda: _by_nnunet(volume, bundle)}
-    small = _volume((16, 16, 16))
+    small = volume_of((16, 16, 16))
     for name in (OURS, HALF):
         precision, networks = name.split()[1], LoadedNetworks()
         _by_us(small, bundle, precision, networks)
@@ -150,7 +150,7 @@ def _median(values: Iterator[float]) -> float:
     return statistics.median(list(values))
 
 
-def _volume(voxels: tuple[int, int, int]) -> Volume:
+def volume_of(voxels: tuple[int, int, int]) -> Volume:
     """Random tissue that varies over eight voxels or so, in HU."""
     shape = voxels[::-1]
     generator = torch.Generator().manual_seed(0)
@@ -159,10 +159,15 @@ def _volume(voxels: tuple[int, int, int]) -> Volume:
     return Volume(array.numpy(), Geometry(voxels, SPACING, direction=RAS))
 
 
-def _bundle(folder: Path, size: Size, patch_side: int) -> Bundle:
-    """Random weights."""
+def _spec(size: Size) -> NetworkSpec:
     ratios = VARIANTS[size.variant]
-    network = NetworkSpec(size.variant, 1, CLASSES, size.kernel, ratios.expansion, ratios.blocks)
+    return NetworkSpec(size.variant, 1, CLASSES, size.kernel, ratios.expansion, ratios.blocks)
+
+
+def bundle_of(
+    folder: Path, network: NetworkSpec, patch: tuple[int, int, int], mirror_axes: tuple[int, ...] = ()
+) -> Bundle:
+    """A model of this network with random weights, for a CT at 1 mm."""
     torch.manual_seed(0)
     weights = network.build().state_dict()
     model = replace(
@@ -170,9 +175,9 @@ def _bundle(folder: Path, size: Size, patch_side: int) -> Bundle:
         name=folder.name,
         network=network,
         channels=(Channel("CT", "CT", "ct", mean=0.0, std=150.0, lower=-400.0, upper=400.0),),
-        labels=tuple(Label(value, f"label {value}", (255, 0, 0)) for value in range(1, CLASSES)),
-        patch=(patch_side,) * 3,
-        mirror_axes=(),
+        labels=tuple(Label(value, f"label {value}", (255, 0, 0)) for value in range(1, network.num_classes)),
+        patch=patch,
+        mirror_axes=mirror_axes,
         field_of_view=None,
         accuracy=None,
     )

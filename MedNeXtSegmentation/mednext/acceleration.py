@@ -11,6 +11,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -87,7 +88,15 @@ class FastNetwork(nn.Module):
         return self.plain(x)
 
     def images_at_once(self, sides: Sequence[int]) -> int:
-        """How many images of these sides are best given together; one before a formulation was chosen."""
+        """How many images of these sides are best given together.
+
+        On a card a formulation is chosen for that, before the first image; else it is one until then.
+        """
+        device = next((parameter.device for parameter in self.plain.parameters()), None)
+        if device != self._device and device is not None and device.type == "cuda":
+            self._device = device
+            with torch.autocast("cuda", dtype=torch.float16):  # as the images will be computed
+                self._choose(torch.zeros(1, getattr(self.plain, "in_channels", 1), *sides, device=device))
         tell = getattr(self._chosen, "images_at_once", None)
         return tell(sides) if tell else 1
 
@@ -114,6 +123,19 @@ class FastNetwork(nn.Module):
         logger.info("The network runs in its %s formulation on %s.", name, self._device)
 
 
+class ChannelsLast(nn.Module):
+    """The plain network with its activations in the other order, which cuDNN may have faster kernels for."""
+
+    def __init__(self, network: MedNeXt) -> None:
+        super().__init__()
+        self._layout = torch.channels_last_3d if network.dimensions == 3 else torch.channels_last
+        self.network = deepcopy(network).to(memory_format=self._layout)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`."""
+        return self.network(x.contiguous(memory_format=self._layout))
+
+
 def kernels(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:
     """Those on kernels of our own, the most wanted first; where they work they are the fastest."""
     if triton_network.is_supported(network, device):
@@ -132,6 +154,8 @@ def kernels(network: MedNeXt, device: torch.device, precision: str) -> list[Form
 
 def other_formulations(network: MedNeXt, device: torch.device) -> list[Formulation]:
     """Those without such kernels; which is the fastest depends on machine and image."""
+    if device.type == "cuda":
+        return [Formulation("channels-last", lambda: ChannelsLast(network), _HALF)]
     if device.type != "cpu":
         return []
     found = []
@@ -165,7 +189,14 @@ def _seconds(network: nn.Module, x: Tensor) -> float:
     """Of the faster of two passes: the first of a shape may have to prepare something."""
     seconds = []
     for _ in range(2):
+        _wait(x.device)
         started = time.perf_counter()
         network(x)
+        _wait(x.device)
         seconds.append(time.perf_counter() - started)
     return min(seconds)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

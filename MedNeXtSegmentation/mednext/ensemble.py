@@ -9,7 +9,7 @@ networks are asked once, and their answer is kept for the next of these tiles.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import combinations
 
@@ -56,9 +56,8 @@ class Ensemble:
         self.probabilities = uncertainty or not self.logits
         self._regions = model.output == "regions"
         self._flat = model.network.dimensions == 2
-        self._flips = [
-            axes for count in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, count)
-        ]
+        spatial = [axis + 1 for axis in mirror_axes]  # of a tile with its channels
+        self._flips = [axes for count in range(len(spatial) + 1) for axes in combinations(spatial, count)]
         self._mixed_precision = device.type == "cuda"
         self._on_fold = on_fold
         self._cancelled = cancelled
@@ -69,48 +68,76 @@ class Ensemble:
         """Channels of an answer: mean logits (if any), then mean probabilities (if any)."""
         return self.classes * (self.logits + self.probabilities)
 
-    @torch.inference_mode()
     def __call__(self, tile: Tensor) -> Tensor:
-        """The mean prediction `(outputs, Z, Y, X)` for a tile `(C, Z, Y, X)`, in fp32.
+        """The prediction for one tile; see `predict`."""
+        return next(self.predict([tile]))
+
+    @torch.inference_mode()
+    def predict(self, tiles: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The mean prediction `(outputs, Z, Y, X)` for each tile `(C, Z, Y, X)`, in fp32.
+
+        As many tiles are taken at once as the networks want, with all their mirrored copies.
 
         Raises:
             NumericalError: the network answered with NaN or infinite values.
             Cancelled: the user asked for it.
         """
-        values = tile[:, :1, :1, :1]
-        if not bool((tile == values).all()):  # NaN is not equal to itself
-            return self._predict(tile)
+        group: list[Tensor] = []
+        for tile in tiles:
+            values = tile[:, :1, :1, :1]
+            of_air = bool((tile == values).all())  # NaN is not equal to itself
+            if not of_air:
+                group.append(tile)
+            if of_air or len(group) >= self._tiles_at_once(tile):
+                yield from self._predict(group)
+                group = []
+            if of_air:
+                yield self._predict_air(tile, values)
+        yield from self._predict(group)
+
+    def _predict_air(self, tile: Tensor, values: Tensor) -> Tensor:
         kind = (self._mixed_precision, *values.flatten().tolist())
         if self._of_air is None or self._of_air[0] != kind:
             self._of_air = None  # one prediction at a time
-            self._of_air = kind, self._predict(tile)
+            (answer,) = self._predict([tile])
+            self._of_air = kind, answer
         else:
             check_cancelled(self._cancelled)
             for _ in self.networks:
                 self._on_fold()
         return self._of_air[1].clone()
 
-    def _predict(self, tile: Tensor) -> Tensor:
-        tile = tile.to(self.device)[None].contiguous()
-        mean = torch.zeros(self.outputs, *tile.shape[2:], device=self.device)
+    def _predict(self, tiles: Sequence[Tensor]) -> list[Tensor]:
+        means = [torch.zeros(self.outputs, *tile.shape[1:], device=self.device) for tile in tiles]
+        here = [tile.to(self.device) for tile in tiles]
+        copies = [(number, axes) for number in range(len(tiles)) for axes in self._flips]
         for network in self.networks:
-            together = self._copies_at_once(network, tile)
-            for start in range(0, len(self._flips), together):
+            together = self._images_at_once(network, tiles[0]) if tiles else 1
+            for start in range(0, len(copies), together):
                 check_cancelled(self._cancelled)
-                flips = [[axis + 1 for axis in flip] for flip in self._flips[start : start + together]]
-                copies = torch.cat([tile.flip([axis + 1 for axis in axes]) for axes in flips])
-                for axes, logits in zip(flips, self._run(network, copies), strict=True):
-                    for part, answer in zip(mean.split(self.classes), self._answers(logits), strict=True):
+                some = copies[start : start + together]
+                images = torch.stack(
+                    [here[number].flip(axes) if axes else here[number] for number, axes in some]
+                )
+                for (number, axes), logits in zip(some, self._run(network, images), strict=True):
+                    parts = means[number].split(self.classes)
+                    for part, answer in zip(parts, self._answers(logits), strict=True):
                         part.add_(answer.flip(axes) if axes else answer)
-            self._on_fold()
-        mean /= len(self.networks) * len(self._flips)
-        return mean
+            for _ in tiles:
+                self._on_fold()
+        count = len(self.networks) * len(self._flips)
+        return [mean.div_(count) for mean in means]
 
-    def _copies_at_once(self, network: nn.Module, tile: Tensor) -> int:
-        """How many mirrored copies a network takes together; one, if it does not say or after an overflow."""
+    def _tiles_at_once(self, tile: Tensor) -> int:
+        """How many tiles with all their mirrored copies the networks take together, at least one."""
+        images = min(self._images_at_once(network, tile) for network in self.networks)
+        return max(1, images // len(self._flips))
+
+    def _images_at_once(self, network: nn.Module, tile: Tensor) -> int:
+        """How many tiles a network takes together; one, if it does not say or after an overflow."""
         tell = getattr(network, "images_at_once", None)
         overflowed = self.device.type == "cuda" and not self._mixed_precision
-        return tell(tile.shape[2:]) if tell and not self._flat and not overflowed else 1
+        return tell(tile.shape[1:]) if tell and not self._flat and not overflowed else 1
 
     def _answers(self, logits: Tensor) -> Iterator[Tensor]:
         if self.logits:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from .acceleration import FastNetwork
 from .bundle import Bundle, load_bundle
+from .device_check import trouble
 from .devices import choose_device, cpu_threads, device_name, is_out_of_memory
 from .ensemble import Ensemble
 from .errors import ChannelError, OptionError, OutOfMemoryError
@@ -233,9 +235,15 @@ def _predict_stepping_down(
 ) -> torch.device:
     """Predict on the device; when its memory runs out, keep the sums on the CPU, then do all of it there.
 
-    Every attempt writes every label anew. Returns the device that the networks ran on in the end.
+    Every attempt writes every label anew. Returns the device that the networks ran on in the end. An Apple
+    GPU that cannot compute the network, or computes it wrongly, is not used.
     """
     cpu = torch.device("cpu")
+    if device.type == "mps" and (reason := trouble(_plain(networks[0]), device)):
+        _remark(
+            run, f"The networks ran on the CPU, since {device_name(device)} cannot compute them: {reason}."
+        )
+        device = cpu
     rungs = [(device, device), (device, cpu), (cpu, cpu)] if device.type != "cpu" else [(cpu, cpu)]
     for network_device, sum_device in rungs[:-1]:
         try:
@@ -250,6 +258,10 @@ def _predict_stepping_down(
             torch.cuda.empty_cache()
     _predict(networks, image, extent, run, labels, entropy, rungs[-1])
     return cpu
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    return network.plain if isinstance(network, FastNetwork) else network
 
 
 def _step_down_remark(network_device: torch.device, sum_device: torch.device) -> str:
@@ -303,15 +315,21 @@ def _predict(
     # The image is worked through along extent.axes; the networks still see it as z, y, x.
     forward = (0, *(axis + 1 for axis in axes))
     back = tuple(forward.index(axis) for axis in range(4))
+
+    def predict(tiles: Iterator[Tensor]) -> Iterator[Tensor]:
+        for prediction in ensemble.predict(tile.permute(back) for tile in tiles):
+            yield prediction.permute(forward)
+
     for block in slide(
         data.permute(forward),
-        lambda tile: ensemble(tile.permute(back)).permute(forward),
+        predict,
         ensemble.outputs,
         (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]),
         run.step,
         devices[1],
     ):
         writer.add(block)
+    writer.finish()
 
 
 def _load(run: _Run) -> list[nn.Module]:

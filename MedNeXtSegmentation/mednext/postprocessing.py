@@ -16,10 +16,12 @@ from torch import Tensor
 
 from . import native_resampling
 from .model import Model
-from .resampling import along_axis
+from .resampling import along_axis, is_identity
 from .sliding_window import Block
+from .transfers import Download
 
-_SLAB_BYTES = 2**24  # of resampled predictions at a time; larger slabs were slower (cache)
+# Of resampled predictions at a time. On a CPU larger slabs were slower (cache); a card wants work.
+_SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**24, 2**28
 
 
 class LabelWriter:
@@ -45,7 +47,9 @@ class LabelWriter:
         self._labels = labels
         self._uncertainty = uncertainty
         self._rows, self._lines = _Neighbours(weights[0]), _Neighbours(weights[1])
+        self._resampled = [axis for axis, matrix in enumerate(weights) if not is_identity(matrix)]
         self._row = self._line = 0  # the first that is not written; in the rows at work, the first line
+        self._download = Download()
 
     def add(self, block: Block) -> None:
         """Write every label whose predictions are known by now."""
@@ -57,11 +61,16 @@ class LabelWriter:
         if self._line == self._labels.shape[1]:
             self._row, self._line = rows.stop, 0
 
+    def finish(self) -> None:
+        """Wait until everything is written; before that, the arrays may lack the last blocks."""
+        self._download.finish()
+
     def _write(self, rows: slice, lines: slice, block: Block) -> None:
         if self._write_natively(rows, lines, block):
             return
         row_bytes = 4 * len(block.values) * (lines.stop - lines.start) * self._labels.shape[2]
-        height = max(1, _SLAB_BYTES // row_bytes)
+        on_cpu = block.values.device.type == "cpu"
+        height = max(1, (_SLAB_BYTES if on_cpu else _SLAB_BYTES_OF_A_DEVICE) // row_bytes)
         for start in range(rows.start, rows.stop, height):
             self._write_slab(slice(start, min(start + height, rows.stop)), lines, block)
 
@@ -89,12 +98,16 @@ class LabelWriter:
 
     def _write_slab(self, rows: slice, lines: slice, block: Block) -> None:
         slab, weights = self._needed(rows, lines, block)
-        for axis in range(3):
+        for axis in self._resampled:
             slab = along_axis(slab, weights[axis], axis + 1)
-        self._labels[rows, lines] = self._decide(slab[: self._model.network.num_classes]).cpu().numpy()
+        labels = self._decide(slab[: self._model.network.num_classes])
+        if self._labels.dtype == np.uint8:
+            labels = labels.to(torch.uint8)  # a quarter of what has to be copied
+        self._download.begin(labels, self._labels[rows, lines])
         if self._uncertainty is not None:
             probabilities = slab[-self._model.network.num_classes :]
-            self._uncertainty[rows, lines] = entropy(probabilities, self._model.output).cpu().numpy()
+            uncertain = entropy(probabilities, self._model.output)
+            self._download.begin(uncertain, self._uncertainty[rows, lines])
 
     @property
     def _painting(self) -> tuple[Sequence[int], float] | None:

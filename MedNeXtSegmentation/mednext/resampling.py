@@ -109,10 +109,12 @@ def along_axis(x: Tensor, weights: Tensor, axis: int) -> Tensor:
     """
     axis %= x.ndim
     new, old = weights.shape
-    if new == old and torch.equal(weights, torch.eye(old, device=weights.device)):
+    if x.device.type != "cpu":  # where asking for a number waits for the device, and zeros cost little
+        return _by_whole_matrix(x, weights, axis)
+    if is_identity(weights):
         return x
     kernels = native_resampling.resampling_kernels()
-    if kernels is not None and x.device.type == "cpu" and x.dtype == weights.dtype == torch.float32:
+    if kernels is not None and x.dtype == weights.dtype == torch.float32:
         return native_resampling.along_axis(kernels, x, weights, axis)
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     source = x.reshape(before.numel(), old, after.numel())
@@ -127,6 +129,18 @@ def along_axis(x: Tensor, weights: Tensor, axis: int) -> Tensor:
         else:
             result[:, rows] = block[:, first:last] @ source[:, first:last]
     return result.reshape(*before, new, *after)
+
+
+def is_identity(weights: Tensor) -> bool:
+    """Whether a matrix of weights changes nothing."""
+    new, old = weights.shape
+    return new == old and torch.equal(weights, torch.eye(old, device=weights.device))
+
+
+def _by_whole_matrix(x: Tensor, weights: Tensor, axis: int) -> Tensor:
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    source = x.reshape(before.numel(), x.shape[axis], after.numel())
+    return torch.matmul(weights, source).reshape(*before, len(weights), *after)
 
 
 def resample_image(image: Tensor, shape: Sequence[int], separate: int | None, order: int = 3) -> Tensor:

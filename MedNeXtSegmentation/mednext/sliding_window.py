@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from .tiling import Shape, tile_starts, unfinished
+from .transfers import Upload
 
 _SIGMA = 1 / 8  # of the patch's side
 
@@ -51,7 +53,7 @@ def tile_shares(length: int, side: int, starts: Sequence[int]) -> list[Tensor]:
 
 def slide(
     image: Tensor,
-    predict: Callable[[Tensor], Tensor],
+    predict: Callable[[Iterator[Tensor]], Iterator[Tensor]],
     outputs: int,
     patch: Shape,
     step: float,
@@ -64,28 +66,30 @@ def slide(
 
     Args:
         image: `(C, Z, Y, X)`.
-        predict: maps a tile `(C, *patch)`, zero outside of the image, to `(outputs, *patch)`; its answer is
-            overwritten.
+        predict: maps tiles `(C, *patch)`, zero outside of the image, to `(outputs, *patch)` each, in their
+            order; it may take several before it answers the first. Its answers are overwritten.
         outputs: channels of the prediction.
         patch: voxels of a tile.
         step: largest distance of two tiles as a fraction of the patch.
         device: where the sums are kept, in fp32, and the image, which tiles are cut from.
     """
     z, y, x = image.shape[1:]
-    image = image.to(device)  # all at once: on a card, tile by tile would take as long as the network
+    upload = Upload(image, device)  # by rows: on a card, tile by tile would take as long as the network
     starts = [tile_starts(length, side, step) for length, side in zip((z, y, x), patch, strict=True)]
     shares = [
         [share.to(device) for share in tile_shares(length, side, begin)]
         for length, side, begin in zip((z, y, x), patch, starts, strict=True)
     ]
     sums = _Sums(outputs, (z, y, x), patch, step, device)
+    corners = product(starts[0], starts[1], starts[2])
+    tiles = (_cut(upload.up_to(corner[0] + patch[0]), corner, patch) for corner in corners)
+    predictions = predict(tiles)
     for row, start in enumerate(starts[0]):
         next_start = starts[0][row + 1] if row + 1 < len(starts[0]) else z
         for line, top in enumerate(starts[1]):
             for column, left in enumerate(starts[2]):
                 weight = shares[0][row][:, None, None] * shares[1][line][:, None] * shares[2][column]
-                prediction = predict(_cut(image, (start, top, left), patch)).to(device)
-                sums.add(prediction.mul_(weight), (start, top, left))
+                sums.add(next(predictions).to(device).mul_(weight), (start, top, left))
             done = starts[1][line + 1] if line + 1 < len(starts[1]) else y
             yield sums.finished(next_start, done)
             sums.forget(next_start, done)

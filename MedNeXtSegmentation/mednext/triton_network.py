@@ -23,9 +23,12 @@ from .network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock, check_patch
 
 if TYPE_CHECKING:
     from .cuda.blocks import TritonBlock, Workspace
+    from .cuda.choice import Choices
 
 _WIDEST = 512  # channels that fit a program
 _MOST_IMAGES = 8  # all mirrored copies of a tile
+_MOST_FILLED = 4  # groups in a row: the last of an image, or an image of few tiles
+_MOST_NUMBERS = 2**31 - 1  # of an image's activations: offsets within it have 32 bits
 _TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
 
 logger = logging.getLogger(__name__)
@@ -78,11 +81,13 @@ class TritonMedNeXt(nn.Module):
             network.get_parameter(f"{name}.weight").flatten(1) for name in ("stem", "out_0.conv_out")
         )
         self._dtype, self._device = dtype, device
+        self._choices: Choices = {}
         self._in_channels, self._classes = network.in_channels, network.num_classes
 
         def blocks(name: str) -> list[TritonBlock]:
             parts = network.get_submodule(name).modules()
-            return [TritonBlock(part, dtype, device) for part in parts if isinstance(part, MedNeXtBlock)]
+            found = [part for part in parts if isinstance(part, MedNeXtBlock)]
+            return [TritonBlock(part, dtype, device, self._choices) for part in found]
 
         self._encoder = [blocks(f"enc_block_{level}") for level in range(4)]
         self._down = [blocks(f"down_{level}")[0] for level in range(4)]
@@ -97,6 +102,8 @@ class TritonMedNeXt(nn.Module):
         self._head_bias = padded(network.get_parameter("out_0.conv_out.bias"), (self._columns,)).to(device)
         self._activations: _Activations | None = None
         self._most_images: int | None = None
+        self._at_once: dict[tuple[int, ...], int] = {}
+        self._filled = 0  # groups in a row
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
@@ -106,8 +113,13 @@ class TritonMedNeXt(nn.Module):
 
         Raises:
             OptionError: a side is not divisible by 16, or all of them are 16.
+            RuntimeError: a patch has more numbers than the kernels can count.
         """
         check_patch(x.shape[2:])
+        if math.prod(x.shape[2:]) * self._widths()[0] > _MOST_NUMBERS:
+            raise RuntimeError(
+                f"A patch of {tuple(x.shape[2:])} is too large for the kernels' 32-bit offsets."
+            )
         x = x.to(self._device)
         logits = x.new_empty((len(x), self._classes, *x.shape[2:]), dtype=torch.float32)
         done = 0
@@ -131,10 +143,16 @@ class TritonMedNeXt(nn.Module):
     def images_at_once(self, sides: Sequence[int]) -> int:
         """How many images of these sides fit the card's free memory twice over, at most 8.
 
-        Together they fill the card also at the coarsest levels.
+        Together they fill the card also at the coarsest levels. The first answer stays, unless memory runs
+        out: another number is another graph.
         """
         if self._device.type != "cuda":
             return 1
+        if tuple(sides) not in self._at_once:
+            self._at_once[tuple(sides)] = self._room(sides)
+        return min(self._at_once[tuple(sides)], self._most_images or _MOST_IMAGES)
+
+    def _room(self, sides: Sequence[int]) -> int:
         numbers = sum(width / 8**level for level, width in enumerate(self._widths())) + self._widths()[0]
         # Activations, and the logits with a copy of them.
         size = math.prod(sides) * (numbers * self._dtype.itemsize + self._classes * 4 * 2)
@@ -159,21 +177,35 @@ class TritonMedNeXt(nn.Module):
         for block in self._all_blocks():
             block.measuring = False
 
-    def tiles(self) -> list[str]:
-        """Which tiles the launches of every distinct block use, for people."""
-        return list(dict.fromkeys(line for block in self._all_blocks() for line in block.tiles()))
+    def tiles(self) -> dict[tuple[object, ...], object]:
+        """Which tiles the launches so far use, as in `cuda/measured.py`."""
+        return {key: choice.tiles[0] for key, choice in self._choices.items()}
 
     def _all_blocks(self) -> list[TritonBlock]:
         stages = (*self._encoder, self._down, self._bottleneck, self._up, *self._decoder)
         return [block for stage in stages for block in stage]
 
     def _group(self, image: Tensor, logits: Tensor) -> None:
+        """Images that are computed together; fewer than before are filled up, which spares a new graph."""
+        shape = torch.Size() if self._activations is None else self._activations.shape
+        missing = shape[0] - len(image) if shape[1:] == image.shape[1:] else 0
+        if missing <= 0 or self._filled == _MOST_FILLED:
+            self._filled = 0
+            self._compute(image, logits)
+            return
+        self._filled += 1
+        together = logits.new_empty(shape[0], *logits.shape[1:])
+        self._compute(torch.cat([image, image.new_zeros(missing, *image.shape[1:])]), together)
+        logits.copy_(together[: len(image)])
+
+    def _compute(self, image: Tensor, logits: Tensor) -> None:
         from triton import cdiv
 
         from .cuda.ends import head, stem
 
         if self._activations is None or self._activations.shape != image.shape:
             self._activations = None  # first let go of the old ones
+            logger.info("Kernels for %s: compiling them the first time takes minutes.", tuple(image.shape))
             self._activations = _Activations(image, self._widths(), self._dtype)
         activations = self._activations
         finest = activations.levels[0]

@@ -8,6 +8,7 @@ convolutions are matrix products over voxels. Parameters stay where they are: ch
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -107,6 +108,8 @@ class _ChannelNorm(torch.autograd.Function):
         return dx, dweight, dbias, None
 
 
+Kinds = Mapping[type[nn.Module], type[nn.Module]]
+
 _Layer = nn.Conv3d | nn.ConvTranspose3d
 
 
@@ -125,31 +128,23 @@ def _to_channels_first(x: Tensor) -> Tensor:
     return x.permute(0, 4, 1, 2, 3)
 
 
-class _NativeBlock(MedNeXtBlock):
-    """`MedNeXtBlock` on `(N, C, Z, Y, X)` whose memory is channels-last."""
-
-    def convolve(self, x: Tensor) -> Tensor:
-        layer = self.conv1
-        assert isinstance(layer, _Layer)
-        transposed = isinstance(layer, nn.ConvTranspose3d)
-        y = _Depthwise.apply(_to_channels_last(x), layer.weight, layer.bias, layer.stride[0], transposed)
-        return _to_channels_first(y)
+class ChannelsLastBlock(MedNeXtBlock):
+    """`MedNeXtBlock` on `(N, C, Z, Y, X)` whose memory is channels-last, with a norm of its own."""
 
     def expand_and_compress(self, x: Tensor) -> Tensor:
-        y = _ChannelNorm.apply(_to_channels_last(x), self.norm.weight, self.norm.bias, self.norm.eps)
-        y = F.gelu(_pointwise(y, self.conv2))
+        y = F.gelu(_pointwise(_to_channels_last(self.normalise(x)), self.conv2))
         if self.grn:
             normalised = global_response_norm(_to_channels_first(y), self.grn_gamma, self.grn_beta)
             y = _to_channels_last(normalised)
         return _to_channels_first(_pointwise(y, self.conv3))
 
+    def normalise(self, x: Tensor) -> Tensor:
+        """The norm of the block."""
+        return self.norm(x)
 
-class _NativeDownBlock(_NativeBlock, DownBlock):
-    """`DownBlock` on the native kernels."""
 
-
-class _NativeUpBlock(_NativeBlock, UpBlock):
-    """`UpBlock` on the native kernels; its strided residual touches every second voxel only."""
+class ChannelsLastUpBlock(ChannelsLastBlock, UpBlock):
+    """`UpBlock`, likewise; its strided residual touches every second voxel only."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.pad(_to_channels_last(self.transform(x)), (0, 0, 1, 0, 1, 0, 1, 0))
@@ -162,7 +157,30 @@ class _NativeUpBlock(_NativeBlock, UpBlock):
         return _to_channels_first(y)
 
 
-class _NativePointwise(nn.Conv3d):
+class _NativeBlock(ChannelsLastBlock):
+    """`MedNeXtBlock` on the native kernels."""
+
+    def convolve(self, x: Tensor) -> Tensor:
+        layer = self.conv1
+        assert isinstance(layer, _Layer)
+        transposed = isinstance(layer, nn.ConvTranspose3d)
+        y = _Depthwise.apply(_to_channels_last(x), layer.weight, layer.bias, layer.stride[0], transposed)
+        return _to_channels_first(y)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        return _to_channels_first(_ChannelNorm.apply(_to_channels_last(x), norm.weight, norm.bias, norm.eps))
+
+
+class _NativeDownBlock(_NativeBlock, DownBlock):
+    """`DownBlock` on the native kernels."""
+
+
+class _NativeUpBlock(_NativeBlock, ChannelsLastUpBlock):
+    """`UpBlock` on the native kernels."""
+
+
+class _ChannelsLastPointwise(nn.Conv3d):
     """A 1x1x1 convolution, strided or not, as a matrix product over voxels."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -170,18 +188,29 @@ class _NativePointwise(nn.Conv3d):
         return _to_channels_first(_pointwise(_to_channels_last(x)[:, ::step, ::step, ::step], self))
 
 
-class _NativeHead(nn.ConvTranspose3d):
+class _ChannelsLastHead(nn.ConvTranspose3d):
     """The 1x1x1 transposed convolution of a head as a matrix product over voxels."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         return _to_channels_first(_pointwise(_to_channels_last(x), self))
 
 
-_NATIVE: dict[type[nn.Module], type[nn.Module]] = {
+_NATIVE: Kinds = {
     MedNeXtBlock: _NativeBlock,
     DownBlock: _NativeDownBlock,
     UpBlock: _NativeUpBlock,
 }
+
+
+def switch(network: MedNeXt, kinds: Kinds) -> None:
+    """Give the blocks of a 3D network these other classes, in place, and all matrix products over voxels."""
+    network.stem.__class__ = _ChannelsLastPointwise
+    for module in list(network.modules()):
+        if isinstance(module, DownBlock) and module.residual:
+            module.res_conv.__class__ = _ChannelsLastPointwise
+        elif isinstance(module, OutBlock):
+            module.conv_out.__class__ = _ChannelsLastHead
+        module.__class__ = kinds.get(type(module), type(module))
 
 
 def use_native_kernels(network: MedNeXt) -> bool:
@@ -195,11 +224,5 @@ def use_native_kernels(network: MedNeXt) -> bool:
     if network.dimensions != 3 or native_library() is None:
         return False
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    network.stem.__class__ = _NativePointwise
-    for module in list(network.modules()):
-        if isinstance(module, DownBlock) and module.residual:
-            module.res_conv.__class__ = _NativePointwise
-        elif isinstance(module, OutBlock):
-            module.conv_out.__class__ = _NativeHead
-        module.__class__ = _NATIVE.get(type(module), type(module))
+    switch(network, _NATIVE)
     return True

@@ -21,6 +21,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from .channels_last import use_native_kernels
 from .depthwise_gradient import use_shifted_gradients
+from .triton_blocks import use_triton_kernels
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
     kernel_size: ClassVar[int] = 3
     learning_rate: ClassVar[float] = 1e-3
     checkpointing: Checkpointing = "none"
-    shifted_gradients: bool = False  # on CUDA, see depthwise_gradient.py
+    triton_kernels: bool = True  # on CUDA, see triton_blocks.py
+    shifted_gradients: bool = False  # on CUDA without these, see depthwise_gradient.py
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
         )
 
     def initialize(self) -> None:
-        """As nnU-Net does, then with checkpointing, on the native kernels on a CPU, channels-last on CUDA."""
+        """As nnU-Net does, then with checkpointing, on the fastest kernels that work on this device."""
         super().initialize()
         self._plain_network.checkpoint(self.checkpointing)
         if self.device.type == "cpu" and use_native_kernels(self.network):
@@ -89,7 +91,9 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
         elif self.device.type == "cuda":
             if not self.is_ddp and self._plain_network.dimensions == 3:  # buckets have their layout already
                 self.network.to(memory_format=torch.channels_last_3d)
-            if self.shifted_gradients:
+            if self.triton_kernels and use_triton_kernels(self._plain_network, self.device):
+                self.print_to_log_file("Training on Triton kernels")
+            elif self.shifted_gradients:
                 use_shifted_gradients(self._plain_network)
 
     def _do_i_compile(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from triton import cdiv, next_power_of_2
 
 from ..network import DownBlock, MedNeXtBlock, UpBlock
-from .choice import Choice
+from .choice import Choice, Choices
 from .depthwise import depthwise_down, depthwise_same, depthwise_up
 from .norm import norm_affine
 from .pointwise import combine, pointwise, pointwise_up
@@ -43,13 +43,20 @@ class TritonBlock:
         block: on any device; its weights are copied.
         dtype: of the activations: float16, bfloat16 or float32.
         device: where it will run.
+        choices: of tiles, which blocks of a network share.
 
     Attributes:
         channels, out: of input and output, with those that are added for the kernels.
-        measuring: measure all tiles at every launch and keep the fastest; the numbers are wrong meanwhile.
+        measuring: measure all tiles once and keep the fastest; the numbers are wrong meanwhile.
     """
 
-    def __init__(self, block: MedNeXtBlock, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        block: MedNeXtBlock,
+        dtype: torch.dtype,
+        device: torch.device,
+        choices: Choices | None = None,
+    ) -> None:
         parameters = dict(block.named_parameters())
         kernel, expansion, compression = (
             parameters[f"{name}.weight"] for name in ("conv1", "conv2", "conv3")
@@ -80,6 +87,7 @@ class TritonBlock:
             weight = parameters["res_conv.weight"].flatten(1)  # transposed: (in, out), else (out, in)
             self._residual = matrix(weight if self._up else weight.T, self.channels, self.out)
             self._compression_bias += vector("res_conv.bias", self.out)
+        self._shared: Choices = {} if choices is None else choices
         self._choices: dict[tuple[str, torch.Size], Choice[Any]] = {}
         self.measuring = False
 
@@ -102,18 +110,13 @@ class TritonBlock:
             affine = self._first_pass(x, convolved, workspace)
             self._second_pass(convolved, affine, x, target, workspace)
 
-    def tiles(self) -> list[str]:
-        """The tile of every launch so far, with the shape of its input."""
-        return [
-            f"{name} {tuple(shape)}: {choice.tiles[0]}" for (name, shape), choice in self._choices.items()
-        ]
-
     def _launch(
-        self, name: str, x: Tensor, tiles: Callable[[], Iterable[Tile]], run: Callable[[Tile], None]
+        self, name: str, x: Tensor, choose: Callable[[], Choice[Tile]], run: Callable[[Tile], None]
     ) -> None:
         choice = self._choices.get((name, x.shape))
         if choice is None:
-            choice = self._choices[name, x.shape] = Choice(tiles())
+            choice = choose()
+            choice = self._choices[name, x.shape] = self._shared.setdefault(choice.key, choice)
         if self.measuring:
             choice.measure(run)
         choice.launch(run)
@@ -127,9 +130,9 @@ class TritonBlock:
             programs = tile.programs((z, y, width))
             partials = workspace.take("partials", (images, programs, 3, channels), x, torch.float32)
             depthwise_same[(programs, channels // tile.channels, images)](
-                x, self._taps, out, partials, programs, z, y, width,
+                x, self._taps, out, partials, programs, tile.planes, z, y, width,
                 C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_Y=tile.y, BLOCK_X=tile.x, ROWS=tile.rows,
-                PLANES=tile.planes, UNROLL=tile.unroll, num_warps=tile.warps,
+                UNROLL=tile.unroll, num_warps=tile.warps,
             )  # fmt: skip
 
         def pieces(tile: PieceTile) -> None:
@@ -137,16 +140,16 @@ class TritonBlock:
             programs = tile.programs(out[0, ..., 0].numel())
             partials = workspace.take("partials", (images, programs, 3, channels), x, torch.float32)
             depthwise_down[(programs, channels // tile.channels, images)](
-                x, self._taps, out, partials, programs, z, y, width,
-                C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_V=tile.voxels, ROUNDS=tile.rounds,
-                num_warps=tile.warps,
+                x, self._taps, out, partials, programs, tile.rounds, z, y, width,
+                C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_V=tile.voxels, num_warps=tile.warps,
             )  # fmt: skip
 
         if self._down:
             voxels = out[0, ..., 0].numel()
-            self._launch("first", x, lambda: piece_tiles(voxels, channels, images), pieces)
+            self._launch("first", x, lambda: Choice(piece_tiles, voxels, channels, images), pieces)
         else:
-            self._launch("first", x, lambda: column_tiles((z, y, width), channels, images, self._k), column)
+            shape = (z, y, width)
+            self._launch("first", x, lambda: Choice(column_tiles, shape, channels, images, self._k), column)
         return self._affine(partials, workspace)
 
     def _first_pass_up(self, x: Tensor, workspace: Workspace) -> Tensor:
@@ -158,12 +161,12 @@ class TritonBlock:
             programs = 8 * tile.programs(z * y * width)  # of each parity
             partials = workspace.take("partials", (images, programs, 3, channels), x, torch.float32)
             depthwise_up[(programs, channels // tile.channels, images)](
-                x, self._taps, partials, programs, z, y, width,
-                C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_V=tile.voxels, ROUNDS=tile.rounds,
-                num_warps=tile.warps,
+                x, self._taps, partials, programs, tile.rounds, z, y, width,
+                C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_V=tile.voxels, num_warps=tile.warps,
             )  # fmt: skip
 
-        self._launch("first", x, lambda: piece_tiles(z * y * width, channels, images * 8), pieces)
+        parity = z * y * width  # voxels of it, at most
+        self._launch("first", x, lambda: Choice(piece_tiles, parity, channels, images * 8), pieces)
         return self._affine(partials, workspace)
 
     def _affine(self, partials: Tensor, workspace: Workspace) -> Tensor:
@@ -171,7 +174,7 @@ class TritonBlock:
         affine = workspace.take("affine", (images, 2, channels), partials, torch.float32)
         norm_affine[(channels // _FEWEST, images)](
             partials, self._gamma, self._beta, affine, programs, self._epsilon,
-            C=channels, BLOCK_C=_FEWEST, BLOCK_P=min(256, next_power_of_2(programs)), num_warps=8,
+            C=channels, BLOCK_C=_FEWEST, BLOCK_P=32 if programs <= 32 else 256, num_warps=8,
         )  # fmt: skip
         return affine
 
@@ -208,8 +211,8 @@ class TritonBlock:
                 self._combine(parts, target, tile.splits, add)
 
         voxels = z * y * width * (8 if self._up else 1)
-        sizes = (self.channels, self._hidden, self.out)
-        self._launch("second", x, lambda: point_tiles(voxels, *sizes, x.itemsize, images), points)
+        asked = (voxels, self.channels, self._hidden, self.out, x.itemsize, images, self._up)
+        self._launch("second", x, lambda: Choice(point_tiles, *asked), points)
 
     def _combine(self, parts: Tensor, target: Tensor, splits: int, add: bool) -> None:
         images, z, y, width, out = target.shape

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from triton.runtime.errors import OutOfResources
+
+from .measured import MEASURED
+from .tiles import INTERPRETED
 
 Tile = TypeVar("Tile")
 
 
 class Choice(Generic[Tile]):
-    """The first tile that the card has room for, or once it was measured, the fastest."""
+    """The first tile that the card has room for, or once it was measured, the fastest.
 
-    def __init__(self, tiles: Iterable[Tile]) -> None:
-        self.tiles = list(dict.fromkeys(tiles))
+    Args:
+        rule: of `tiles.py`.
+        asked: its arguments.
+
+    Attributes:
+        key: rule and arguments, as in `measured.py`.
+        tiles: the first of them is the choice.
+    """
+
+    def __init__(self, rule: Callable[..., Iterable[Tile]], *asked: Any) -> None:
+        self.key = (rule.__name__, *asked)
+        known: Any = [] if INTERPRETED or self.key not in MEASURED else [MEASURED[self.key]]
+        self.tiles: list[Tile] = list(dict.fromkeys([*known, *rule(*asked)]))
+        self._measured = False
 
     def launch(self, run: Callable[[Tile], None]) -> None:
         """Call `run` with the chosen tile.
@@ -35,7 +50,10 @@ class Choice(Generic[Tile]):
                 return
 
     def measure(self, run: Callable[[Tile], None], rounds: int = 5) -> None:
-        """Put the fastest tile first: median time on the current CUDA device, all of them in turn."""
+        """Put the fastest tile first, once: median time on the current CUDA device, all of them in turn."""
+        if self._measured:
+            return
+        self._measured = True
         times: dict[Tile, list[float]] = {}
         for tile in self.tiles:
             try:
@@ -52,3 +70,6 @@ class Choice(Generic[Tile]):
                 end.synchronize()
                 seen.append(start.elapsed_time(end))
         self.tiles = sorted(times, key=lambda tile: statistics.median(times[tile])) or self.tiles
+
+
+Choices = dict[tuple[Any, ...], Choice[Any]]  # by their keys

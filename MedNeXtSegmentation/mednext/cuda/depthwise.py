@@ -32,13 +32,15 @@ def _merged(count, mean, squares, result, there):
     return count + more, mean + offset * (more / both), squares
 
 
-@triton.jit
+# What is not specialised is not compiled anew for every size of the grid.
+@triton.jit(do_not_specialize=["programs", "planes"])
 def depthwise_same(
     x,
     weights,
     out,
     partials,
     programs,
+    planes,
     Z,
     Y,
     X,
@@ -48,10 +50,9 @@ def depthwise_same(
     BLOCK_Y: tl.constexpr,
     BLOCK_X: tl.constexpr,
     ROWS: tl.constexpr,
-    PLANES: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """Stride 1: a column of `PLANES` planes; what is loaded once serves K planes of the output.
+    """Stride 1: a column of `planes` planes; what is loaded once serves K planes of the output.
 
     A thread holds `ROWS` neighbouring rows, and K planes of each: `sums[dz * ROWS + row]` collects the output
     of plane `z + K // 2 - dz` while plane z is read. Statistics are of the distance from the first voxel.
@@ -60,7 +61,7 @@ def depthwise_same(
     tiles_x = tl.cdiv(X, BLOCK_X)
     tiles_y = tl.cdiv(Y, BLOCK_Y * ROWS)
     tile = tl.program_id(0)
-    first = tile // (tiles_x * tiles_y) * PLANES
+    first = tile // (tiles_x * tiles_y) * planes
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     n = tl.program_id(2).to(tl.int64)
     x += n * Z * Y * X * C
@@ -74,7 +75,7 @@ def depthwise_same(
     total = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
     squares = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
     sums = (tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32),) * (K * ROWS)
-    for step in range(PLANES + K - 1):
+    for step in range(planes + (K - 1)):
         z = first - P + step
         plane = x + z * (Y * X * C)
         for dx in tl.range(0, K, loop_unroll_factor=UNROLL):
@@ -103,19 +104,20 @@ def depthwise_same(
         sums = (tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32),) * ROWS + sums[: (K - 1) * ROWS]
     width = tl.minimum(BLOCK_X, X - tile % tiles_x * BLOCK_X)
     height = tl.minimum(BLOCK_Y * ROWS, Y - tile // tiles_x % tiles_y * (BLOCK_Y * ROWS))
-    count = (width * height * tl.minimum(PLANES, Z - first)).to(tl.float32)
+    count = (width * height * tl.minimum(planes, Z - first)).to(tl.float32)
     mean = tl.sum(total, axis=0) / count
     deviation = tl.sum(squares, axis=0) - count * mean * mean
     _write_partials(partials, n * programs + tile, c, C, count, pivot + mean, deviation)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["programs", "rounds"])
 def depthwise_down(
     x,
     weights,
     out,
     partials,
     programs,
+    rounds,
     Z,
     Y,
     X,
@@ -123,21 +125,20 @@ def depthwise_down(
     K: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_V: tl.constexpr,
-    ROUNDS: tl.constexpr,
 ):
-    """Stride 2: `x` is `(N, Z, Y, X, C)`, `out` `(N, Z/2, Y/2, X/2, C)`; a program does `ROUNDS` pieces."""
+    """Stride 2: `x` is `(N, Z, Y, X, C)`, `out` half as wide, rounded up; a program does `rounds` pieces."""
     P: tl.constexpr = K // 2
-    half_y, half_x = Y // 2, X // 2
-    voxels = Z // 2 * half_y * half_x
+    half_y, half_x = (Y + 1) // 2, (X + 1) // 2
+    voxels = (Z + 1) // 2 * half_y * half_x
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     n = tl.program_id(2).to(tl.int64)
     x += n * Z * Y * X * C
     out += n * voxels * C
-    start = tl.program_id(0) * (BLOCK_V * ROUNDS)
+    start = tl.program_id(0) * (BLOCK_V * rounds)
     count = 0.0
     mean = tl.zeros((BLOCK_C,), tl.float32)
     squares = tl.zeros((BLOCK_C,), tl.float32)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         voxel = start + tl.arange(0, BLOCK_V)
         there = voxel < voxels
         zs, ys, xs = voxel // (half_y * half_x) * 2, voxel // half_x % half_y * 2, voxel % half_x * 2
@@ -199,12 +200,13 @@ def parity_voxels(block, parity, Z, Y, X, BLOCK_V: tl.constexpr):
     return voxel // (side_y * side_x), voxel // side_x % side_y, voxel % side_x, there, odd_z, odd_y, odd_x
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["programs", "rounds"])
 def depthwise_up(
     x,
     weights,
     partials,
     programs,
+    rounds,
     Z,
     Y,
     X,
@@ -212,17 +214,16 @@ def depthwise_up(
     K: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_V: tl.constexpr,
-    ROUNDS: tl.constexpr,
 ):
     """Transposed with stride 2: only the statistics. Few taps a voxel: the second pass computes it again."""
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     n = tl.program_id(2).to(tl.int64)
     x += n * Z * Y * X * C
-    parity, start = tl.program_id(0) % 8, tl.program_id(0) // 8 * ROUNDS
+    parity, start = tl.program_id(0) % 8, tl.program_id(0) // 8 * rounds
     count = 0.0
     mean = tl.zeros((BLOCK_C,), tl.float32)
     squares = tl.zeros((BLOCK_C,), tl.float32)
-    for step in range(ROUNDS):
+    for step in range(rounds):
         zs, ys, xs, there, odd_z, odd_y, odd_x = parity_voxels(start + step, parity, Z, Y, X, BLOCK_V)
         result = transposed_result(x, weights, zs, ys, xs, there, odd_z, odd_y, odd_x, Z, Y, X, c, C, K)
         count, mean, squares = _merged(count, mean, squares, result, there)

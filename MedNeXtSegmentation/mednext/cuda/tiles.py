@@ -1,7 +1,7 @@
 """How much each program of a kernel does: the first choice, and smaller ones for cards with less memory.
 
-A tile's channels are contiguous, eight to a thread. Chosen from the compiler's reports (registers, spills,
-shared memory) for compute capability 8.0 to 9.0.
+A tile's channels are contiguous, eight to a thread or four. Chosen from the compiler's reports (registers,
+spills, shared memory) for compute capability 8.0 to 9.0; `measured.py` goes before these rules.
 """
 
 from __future__ import annotations
@@ -65,25 +65,36 @@ class PointTile:
 
 
 def column_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[ColumnTile]:
-    """For a grid `(Z, Y, X)`: the deepest column that still fills the card first."""
+    """For a grid `(Z, Y, X)`: the deepest column that still fills the card first.
+
+    Sixteen voxels of 32 channels are four channels to a thread, and four rows: what a thread loads of the
+    weights, most of all its loads, then serves four voxels.
+    """
     z, y, x = shape
     if INTERPRETED:
         yield ColumnTile(channels, next_power_of_2(y), next_power_of_2(x), 1, z)
         return
-    width, block = min(16, next_power_of_2(x)), min(32, channels)
-    for planes in (32, 16, 8, 4, 2):
-        tile = ColumnTile(block, max(32 // width, 1), width, 2, planes)
-        if tile.programs(shape) * (channels // block) * images >= 4 * _PROGRAMS:
-            break
+    width = min(16, next_power_of_2(x))
+    tile = ColumnTile(min(32, channels), 16 // width, width, rows=4, planes=2)
+
+    def programs(tile: ColumnTile) -> int:
+        return tile.programs(shape) * (channels // tile.channels) * images
+
+    deep = (replace(tile, planes=planes) for planes in (32, 16, 8, 4))
+    tile = next((tile for tile in deep if programs(tile) >= 4 * _PROGRAMS), tile)
+    if programs(tile) < _PROGRAMS:  # too few to hide how long loads take: more of them, and more at once
+        tile = replace(tile, rows=2, unroll=3 if k == 3 else 1)
     yield tile
     yield replace(tile, planes=max(tile.planes // 2, 2))
     yield replace(tile, planes=tile.planes * 2)
-    yield replace(tile, rows=1)
-    yield replace(tile, rows=1, y=2 * tile.y)
+    yield replace(tile, planes=cdiv(z, 3))
+    yield replace(tile, unroll=3 if tile.unroll == 1 else 1)
+    yield replace(tile, rows=2)
+    yield replace(tile, rows=2, y=2 * tile.y)
+    yield replace(tile, channels=min(64, channels))
     if k == 3:  # with larger kernels these need more registers than there are
-        yield replace(tile, rows=3)
-        yield replace(tile, rows=4)
-        yield replace(tile, unroll=3)
+        yield replace(tile, rows=6)
+        yield replace(tile, rows=8)
 
 
 def piece_tiles(voxels: int, channels: int, images: int) -> Iterator[PieceTile]:
@@ -92,33 +103,40 @@ def piece_tiles(voxels: int, channels: int, images: int) -> Iterator[PieceTile]:
         yield PieceTile(channels, min(4096, next_power_of_2(voxels)), 1)
         return
     block = min(64, channels)
+    tile = PieceTile(block, 64, 1)
     for rounds in (8, 4, 2, 1):
-        tile = PieceTile(block, 64, rounds)
+        tile = replace(tile, rounds=rounds)
         if tile.programs(voxels) * (channels // block) * images >= 2 * _PROGRAMS:
             break
+    else:  # too few: smaller ones
+        tile = replace(tile, channels=min(32, block), voxels=32)
     yield tile
-    yield replace(tile, voxels=32, rounds=2 * tile.rounds)
+    yield replace(tile, voxels=tile.voxels // 2, rounds=2 * tile.rounds)
+    yield replace(tile, voxels=tile.voxels // 2)
     yield replace(tile, channels=min(32, block))
+    yield replace(tile, channels=block, voxels=64)
     yield replace(tile, rounds=2 * tile.rounds)
 
 
 def point_tiles(
-    voxels: int, channels: int, hidden: int, out: int, itemsize: int, images: int
+    voxels: int, channels: int, hidden: int, out: int, itemsize: int, images: int, up: bool
 ) -> Iterator[PointTile]:
-    """For one launch of the second pass; later ones need less shared memory.
+    """For one launch of the second pass; the next ones need less shared memory, the last are for measuring.
 
     Args:
         voxels: of an image that the launch works on.
         channels, hidden, out: of the block, padded.
         itemsize: bytes of a number.
         images: that are worked on together.
+        up: the convolution is computed again, which takes registers.
     """
     if INTERPRETED:
         yield PointTile(min(4096, next_power_of_2(voxels)), math.gcd(hidden, 64), 1, 4, 1)
         return
     widest = max(channels, out)
-    most = 128 if widest <= 128 else 64 if widest <= 256 else 32
-    for block in dict.fromkeys((most, most // 2, 16)):
+    chunk = 32 if widest >= 256 or itemsize == 4 else 64
+
+    def tile(block: int) -> PointTile:
         splits = 1
         while (
             cdiv(voxels, block) * images * splits < _PROGRAMS // 2
@@ -126,9 +144,31 @@ def point_tiles(
             and hidden % (splits * 32) == 0
         ):
             splits *= 2
-        chunk = math.gcd(hidden // splits, 32 if widest >= 256 or itemsize == 4 else 64)
-        warps = 8 if block * widest >= 128 * 128 else 4
-        for stages in (2, 1, 3):
-            yield PointTile(block, chunk, splits, warps, stages)
-        yield PointTile(block, math.gcd(chunk, 32), splits, warps, 1)
+        return PointTile(
+            block, math.gcd(hidden // splits, chunk), splits, 8 if block * widest >= 128 * 128 else 4, 2
+        )
+
+    def cost(tile: PointTile) -> float:
+        """Bytes of weights and parts through the second-level cache; more where a part of the card idles."""
+        blocks = cdiv(voxels, tile.voxels)
+        weights = blocks * (channels + out) * hidden * itemsize
+        parts = 8 * tile.splits * voxels * out if tile.splits > 1 else 0
+        return (weights + parts) / min(1.0, blocks * images * tile.splits / (_PROGRAMS // 2))
+
+    first = tile(128 if widest <= 128 else 64 if widest <= 256 else 32)
+    if widest == 256 and itemsize == 2 and not up:
+        first = min(first, tile(128), key=cost)
+    smaller = [tile(block) for block in dict.fromkeys((first.voxels // 2, 32, 16)) if block < first.voxels]
+    for choice in (first, *smaller):
+        yield choice
+        yield replace(choice, stages=1)
+        yield replace(choice, stages=1, hidden=math.gcd(choice.hidden, 32))
     yield PointTile(16, 16, 1, 4, 1)
+    yield replace(first, stages=3)
+    yield replace(first, hidden=math.gcd(hidden // first.splits, 96 - chunk))
+    yield replace(first, warps=12 - first.warps)
+    yield replace(tile(2 * first.voxels), warps=8)
+    if hidden % (first.splits * 64) == 0:
+        yield replace(first, splits=2 * first.splits, hidden=math.gcd(hidden // first.splits // 2, chunk))
+    if first.splits > 1:
+        yield replace(first, splits=first.splits // 2)

@@ -1,0 +1,287 @@
+"""Compile all kernels of networks in parallel, for a card that need not be there.
+
+    python -m benchmarks.gpu.compiling --networks S3 L5 --report     # registers, spills and so on
+    python -m benchmarks.gpu.compiling --networks S3 --all-tiles     # before tiles are measured on a card
+
+What was compiled lies in Triton's cache: the first pass on a card then only loads it. Triton brings all
+that it needs, up to the machine code; only the launch is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+SHARED_BYTES = {80: 166912, 86: 101376, 89: 101376, 90: 232448}  # that a program can have
+_REGISTERS, _WARPS, _PROGRAMS = 65536, 64, 32  # of a multiprocessor
+_PROCESSORS = 132  # of an H100 and an H200
+_BLOCKS = (
+    *(f"{part}_{level}" for level in range(4) for part in ("enc_block", "down")),
+    "bottleneck",
+    *(f"up_{level}" for level in (3, 2, 1, 0)),
+)
+_TRAINING = tuple(f"training_{level}" for level in range(5))
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel as it would be launched, and what the assembler says of it."""
+
+    kernel: str
+    grid: tuple[int, ...]
+    options: str
+    registers: int
+    stack: int  # bytes: what is not 0 was spilled
+    shared: int
+    warps: int
+    tensor_cores: int  # instructions
+
+    @property
+    def resident(self) -> int:
+        """Programs that a multiprocessor of capability 9.0 runs at the same time."""
+        by_registers = _REGISTERS // (math.ceil(self.registers / 8) * 8 * 32 * self.warps)
+        by_shared = (SHARED_BYTES[90] + 1024) // (self.shared + 1024)
+        return min(by_registers, by_shared, _WARPS // self.warps, _PROGRAMS)
+
+    def __str__(self) -> str:
+        waves = math.prod(self.grid) / _PROCESSORS / max(1, self.resident)
+        return (
+            f"{self.kernel:26} {self.registers:3} registers, {self.stack} B spilled, {self.shared:6} shared, "
+            f"{self.tensor_cores:3} on tensor cores, {self.resident} resident, {waves:.2f} waves: "
+            f"{self.options}"
+        )
+
+
+class AbsentCard:
+    """What Triton asks of a driver before it launches."""
+
+    def __init__(self, capability: int) -> None:
+        from triton.backends.compiler import GPUTarget
+
+        self._target = GPUTarget("cuda", capability, 32)
+
+    def get_current_target(self) -> Any:
+        return self._target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """Kernels that one process compiles: those of a block, or of training with a kernel size."""
+
+    network: str
+    block: str
+    side: int
+    capability: int
+    all_tiles: bool = False
+    dtype: str = "float16"
+    images: int = 1
+
+
+def compile_task(task: Task) -> list[Compiled]:
+    """In a process in which Triton does not interpret."""
+    from mednext.cuda.choice import Choice
+    from triton.runtime import driver
+    from triton.runtime.errors import OutOfResources
+    from triton.runtime.jit import JITFunction
+
+    seen: list[Compiled] = []
+
+    def instead_of_launching(self: Any, grid: tuple[int, ...]) -> Any:
+        def compiled(*arguments: Any, **options: Any) -> None:
+            code = self.warmup(*arguments, grid=grid, **options)
+            limit = SHARED_BYTES.get(task.capability, SHARED_BYTES[80])
+            if code.metadata.shared > limit:
+                raise OutOfResources(code.metadata.shared, limit, "shared memory")
+            shown = {name: value for name, value in options.items() if not isinstance(value, bool)}
+            seen.append(_described(self.__name__, grid, shown, code))
+
+        return functools.wraps(self.fn)(compiled)
+
+    def launch_all(self: Any, run: Callable[[Any], None]) -> None:
+        for tile in self.tiles:
+            try:
+                run(tile)
+            except OutOfResources:
+                continue
+
+    driver.set_active(AbsentCard(task.capability))  # type: ignore[arg-type]
+    JITFunction.__getitem__ = instead_of_launching  # type: ignore[method-assign, assignment]
+    launch = Choice.launch  # the process has other tasks after this one
+    Choice.launch = launch_all if task.all_tiles else launch  # type: ignore[method-assign]
+    try:
+        (_train if task.block in _TRAINING else _infer)(task)
+    finally:
+        Choice.launch = launch  # type: ignore[method-assign]
+    return list(dict.fromkeys(seen))
+
+
+def _infer(task: Task) -> None:
+    import torch
+    from mednext.cuda.blocks import TritonBlock, Workspace
+    from mednext.network import DownBlock, MedNeXtBlock, UpBlock
+
+    from .scale import FULL
+
+    meta, dtype = torch.device("meta"), getattr(torch, task.dtype)
+    parts = FULL.network(task.network).get_submodule(task.block).modules()
+    plain = next(part for part in parts if isinstance(part, MedNeXtBlock))
+    block = TritonBlock(plain, dtype, meta)
+    level = 4 if task.block == "bottleneck" else int(task.block[-1]) + isinstance(plain, UpBlock)
+
+    def grid(level: int) -> Any:
+        return torch.empty(task.images, *(task.side >> level,) * 3, 32 << level, dtype=dtype, device=meta)
+
+    x = grid(level)
+    resampled = {DownBlock: level + 1, UpBlock: level - 1}.get(type(plain))
+    block.run(x, x if resampled is None else grid(resampled), Workspace())
+
+
+def _train(task: Task) -> None:
+    import torch
+    from mednext_training import triton_layers as layers
+
+    kernel, level = int(task.network[1:]), int(task.block[-1])
+    side, channels = task.side >> level, 32 << level
+    meta, dtype = torch.device("meta"), getattr(torch, task.dtype)
+
+    def grid(side: int) -> Any:
+        return torch.empty(2, channels, *(side,) * 3, dtype=dtype, device=meta)
+
+    x, weight = grid(side), torch.empty(channels, 1, *(kernel,) * 3, device=meta)
+    vector, affine = torch.empty(channels, device=meta), torch.empty(2, 2, channels, device=meta)
+    layers.launch_depthwise(x, weight, 1, False)
+    layers.launch_norm(x, vector, vector, 1e-5)
+    layers.launch_norm_gradient(x, x, affine, vector)
+    layers.launch_kernel_gradient(x, x, kernel, 1)
+    if level < 4:  # halved
+        layers.launch_depthwise(x, weight, 2, False)
+        layers.launch_kernel_gradient(x, grid(side // 2), kernel, 2)
+    if level > 0:  # doubled
+        layers.launch_depthwise(x, weight, 2, True)
+        layers.launch_kernel_gradient(grid(2 * side - 1), x, kernel, 2)
+
+
+def _described(kernel: str, grid: tuple[int, ...], options: dict[str, Any], code: Any) -> Compiled:
+    import triton
+
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        cubin.write_bytes(code.asm["cubin"])
+        usage = _said(tools / "cuobjdump", "-res-usage", cubin)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    registers, stack = (int(number) for number in found.groups()) if found else (0, -1)
+    tensor_cores = len(re.findall(r"\b(?:wgmma\.mma_async|mma\.sync)", code.asm["ptx"]))
+    shown = ", ".join(f"{name.lower()} {value}" for name, value in options.items())
+    metadata = code.metadata
+    return Compiled(
+        kernel, tuple(grid), shown, registers, stack, metadata.shared, metadata.num_warps, tensor_cores
+    )
+
+
+def _said(*command: object) -> str:
+    run = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    return run.stdout
+
+
+def compile_all(tasks: Iterable[Task], processes: int) -> Iterator[tuple[Task, list[Compiled]]]:
+    """By several processes, and as soon as each is done."""
+    waiting = list(tasks)
+    os.environ["TRITON_INTERPRET"] = "0"
+    if processes == 1:
+        yield from ((task, compile_task(task)) for task in waiting)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from zip(waiting, pool.map(compile_task, waiting), strict=True)
+
+
+def warm(tasks: Iterable[Task], processes: int, longest_s: float) -> int:
+    """Compile what can be in this time, and tell how many tasks failed or were left; nothing is raised."""
+    os.environ["TRITON_INTERPRET"] = "0"
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    try:
+        done, left = wait([pool.submit(compile_task, task) for task in dict.fromkeys(tasks)], longest_s)
+        return len(left) + sum(future.exception() is not None for future in done)
+    finally:
+        workers = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.terminate()
+
+
+def tasks_of(job: str, capability: int) -> list[Task]:
+    """What a job of `benchmarks.gpu` would compile, kernel after kernel, if nobody had done it before."""
+    part, _, name = job.partition(":")
+    if part == "training":
+        return [Task(name, block, 128, capability) for block in _TRAINING]
+    halves = ("float16", "bfloat16")
+    ways: list[dict[str, Any]] = {
+        "check": [{"side": 64, "dtype": dtype} for dtype in (*halves, "float32")],
+        "forward": [{"dtype": dtype} for dtype in halves],
+        "batches": [{"images": images} for images in (1, 2, 4, 8)],
+        "end to end": [{"side": 32}, {"images": 8}],
+        "tune": [{"all_tiles": True}],
+    }.get(part, [{}])
+    return [
+        Task(name, block, **{"side": 128, "capability": capability, **way})
+        for way in ways
+        for block in _BLOCKS
+    ]
+
+
+def main() -> None:
+    """Compile, and tell what was compiled."""
+    parser = argparse.ArgumentParser(prog="benchmarks.gpu.compiling", description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=["S3"])
+    parser.add_argument(
+        "--blocks", nargs="+", default=[*_BLOCKS, *_TRAINING], help="such as enc_block_0, training_0"
+    )
+    parser.add_argument("--side", type=int, default=128, help="side of the cube in voxels")
+    parser.add_argument("--capability", type=int, default=90, help="compute capability, 90 for 9.0")
+    parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16")
+    parser.add_argument("--all-tiles", action="store_true", help="also those that are only measured")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--report", action="store_true", help="registers, spills and so on of every kernel")
+    arguments = parser.parse_args()
+    tasks = [
+        Task(network, block, arguments.side, arguments.capability, arguments.all_tiles, arguments.dtype)
+        for network in arguments.networks
+        for block in arguments.blocks
+        if block not in _TRAINING
+        or network[1:] not in {other[1:] for other in _before(arguments.networks, network)}
+    ]
+    count = spilled = 0
+    for task, found in compile_all(tasks, arguments.processes):
+        count += len(found)
+        spilled += sum(kernel.stack > 0 for kernel in found)
+        if arguments.report:
+            sys.stdout.write(f"{task.network} {task.block}\n")
+            sys.stdout.writelines(f"    {kernel}\n" for kernel in found)
+            sys.stdout.flush()
+    sys.stdout.write(f"{count} kernels compiled, {spilled} of them spill registers.\n")
+
+
+def _before(names: list[str], name: str) -> list[str]:
+    return names[: names.index(name)]
+
+
+if __name__ == "__main__":
+    main()
