@@ -33,7 +33,7 @@ def logits_and_gradients(network: MedNeXt, image: Tensor) -> dict[str, Tensor]:
 @pytest.fixture
 def needs_compiler() -> None:
     if native_build.native_library() is None:
-        pytest.skip("no C++ compiler on this machine")
+        pytest.skip("no C++ compiler on this machine, or no place for what it compiles")
 
 
 @pytest.mark.usefixtures("needs_compiler")
