@@ -384,6 +384,9 @@ def test_a_channel_that_was_moved_against_the_first_meanwhile_is_named(volume, s
     volume.SetAndObserveTransformNodeID(both)
     with pytest.raises(GeometryError, match='"T2" was moved against "T1"'):
         place.add(result(volume, blocks(1)))
+    second.SetAndObserveTransformNodeID(add_warp(scene).GetID())
+    with pytest.raises(GeometryError, match='"T2" was moved against "T1"'):
+        place.add(result(volume, blocks(1)))
     second.SetAndObserveTransformNodeID(both)
     assert place.add(result(volume, blocks(1)))
 

@@ -159,11 +159,13 @@ def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
 def _place_beside(
     channel: slicer.vtkMRMLScalarVolumeNode, first: slicer.vtkMRMLScalarVolumeNode
 ) -> tuple[float, ...]:
-    """Where the voxels of a channel lie in the space of the first one, through both parent transforms."""
+    """Where the voxels of a channel lie in the space of the first one, through both parent transforms;
+    nothing where one of these bends space."""
     matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
         channel.GetParentTransformNode(), first.GetParentTransformNode(), matrix
-    )
+    ):
+        return ()
     grid = slicer.util.vtkMatrixFromArray(ijk_to_ras_of(channel))
     vtk.vtkMatrix4x4.Multiply4x4(matrix, grid, matrix)
     return tuple(slicer.util.arrayFromVTKMatrix(matrix).ravel().round(3))
