@@ -24,7 +24,7 @@ SIDES = (2, 3, 5)  # odd and even
 
 def close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
     difference = (found.detach().cpu().double() - expected.detach()).abs().max()
-    return float(difference) <= tolerance * float(expected.abs().max())
+    return float(difference) <= tolerance * float(expected.detach().abs().max())
 
 
 def convolved(x: Tensor, weight: Tensor, stride: int, transposed: bool) -> Tensor:
