@@ -9,7 +9,7 @@ networks are asked once, and their answer is kept for the next of these tiles.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import combinations
 
@@ -21,6 +21,8 @@ from .errors import NumericalError
 from .model import Model
 
 logger = logging.getLogger(__name__)
+
+_PLANES = 8  # whose probabilities are computed together on the CPU, instead of a second tile of all classes
 
 
 class Ensemble:
@@ -100,8 +102,7 @@ class Ensemble:
                 flips = [[axis + 1 for axis in flip] for flip in self._flips[start : start + together]]
                 copies = torch.cat([tile.flip([axis + 1 for axis in axes]) for axes in flips])
                 for axes, logits in zip(flips, self._run(network, copies), strict=True):
-                    for part, answer in zip(mean.split(self.classes), self._answers(logits), strict=True):
-                        part.add_(answer.flip(axes) if axes else answer)
+                    self._add(mean, logits.flip(axes) if axes else logits)
             self._on_fold()
         mean /= len(self.networks) * len(self._flips)
         return mean
@@ -112,11 +113,15 @@ class Ensemble:
         overflowed = self.device.type == "cuda" and not self._mixed_precision
         return tell(tile.shape[2:]) if tell and not self._flat and not overflowed else 1
 
-    def _answers(self, logits: Tensor) -> Iterator[Tensor]:
+    def _add(self, mean: Tensor, logits: Tensor) -> None:
         if self.logits:
-            yield logits
+            mean[: self.classes] += logits
         if self.probabilities:
-            yield torch.sigmoid(logits) if self._regions else torch.softmax(logits, dim=0)
+            planes = logits.shape[1] if logits.device.type != "cpu" else _PLANES
+            for target, some in zip(
+                mean[-self.classes :].split(planes, 1), logits.split(planes, 1), strict=True
+            ):
+                target.add_(torch.sigmoid(some) if self._regions else torch.softmax(some, dim=0))
 
     def _run(self, network: nn.Module, tiles: Tensor) -> Tensor:
         with torch.autocast("cuda", dtype=torch.float16) if self._mixed_precision else nullcontext():
