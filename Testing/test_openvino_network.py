@@ -53,6 +53,16 @@ def test_a_network_is_converted_once_and_other_weights_anew(network: MedNeXt, ca
     assert len(list(cache.iterdir())) == 2
 
 
+def test_a_network_that_cannot_be_kept_runs_all_the_same(
+    network: MedNeXt, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.parent.parent.mkdir(parents=True, exist_ok=True)
+    cache.parent.write_text("a file where the folder should be", encoding="utf-8")
+    assert difference(network, OpenVinoMedNeXt(network), (32, 32, 32)) < 1e-5
+    assert len(caplog.records) == 1
+    assert "is not kept" in caplog.text
+
+
 def test_openvinos_telemetry_is_never_loaded(network: MedNeXt) -> None:
     OpenVinoMedNeXt(network)
     assert sys.modules["openvino_telemetry"] is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from mednext.errors import (
 )
 from mednext.geometry import Geometry, Roi, reorient_array
 from mednext.pipeline import Progress, segment
-from mednext.volume import Volume
+from mednext.volume import Volume, handed_over
 from scipy.ndimage import gaussian_filter
 
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
@@ -60,6 +61,20 @@ def test_a_volume_stored_along_other_axes_gets_the_same_labels_in_space(bundle: 
     assert geometry.close_to(volume.geometry)
     assert len(np.unique(labels.labelmap)) > 1
     np.testing.assert_array_equal(back, labels.labelmap)
+
+
+def test_a_volume_that_was_handed_over_is_gone_before_the_networks_run(bundle: Bundle) -> None:
+    volumes = [brain()]
+    voxels, expected = weakref.ref(volumes[0].array), segment(volumes[0], bundle)
+    there = []
+
+    def look(progress: Progress) -> None:
+        if progress.stage == "network":
+            there.append(voxels() is not None)
+
+    found = segment(handed_over(volumes), bundle, progress=look)
+    assert there and not any(there)
+    np.testing.assert_array_equal(found.labelmap, expected.labelmap)
 
 
 def test_the_segmentation_lies_on_the_grid_of_the_volume(bundle: Bundle) -> None:

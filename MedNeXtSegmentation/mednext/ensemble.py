@@ -22,6 +22,8 @@ from .model import Model
 
 logger = logging.getLogger(__name__)
 
+_PLANES = 8  # whose probabilities are computed together on the CPU, instead of a second tile of all classes
+
 
 class Ensemble:
     """Maps a tile to the mean prediction of all folds and mirrored copies.
@@ -120,9 +122,7 @@ class Ensemble:
                     [here[number].flip(axes) if axes else here[number] for number, axes in some]
                 )
                 for (number, axes), logits in zip(some, self._run(network, images), strict=True):
-                    parts = means[number].split(self.classes)
-                    for part, answer in zip(parts, self._answers(logits), strict=True):
-                        part.add_(answer.flip(axes) if axes else answer)
+                    self._add(means[number], logits.flip(axes) if axes else logits)
             for _ in tiles:
                 self._on_fold()
         count = len(self.networks) * len(self._flips)
@@ -139,11 +139,15 @@ class Ensemble:
         overflowed = self.device.type == "cuda" and not self._mixed_precision
         return tell(tile.shape[1:]) if tell and not self._flat and not overflowed else 1
 
-    def _answers(self, logits: Tensor) -> Iterator[Tensor]:
+    def _add(self, mean: Tensor, logits: Tensor) -> None:
         if self.logits:
-            yield logits
+            mean[: self.classes] += logits
         if self.probabilities:
-            yield torch.sigmoid(logits) if self._regions else torch.softmax(logits, dim=0)
+            planes = logits.shape[1] if logits.device.type != "cpu" else _PLANES
+            for target, some in zip(
+                mean[-self.classes :].split(planes, 1), logits.split(planes, 1), strict=True
+            ):
+                target.add_(torch.sigmoid(some) if self._regions else torch.softmax(some, dim=0))
 
     def _run(self, network: nn.Module, tiles: Tensor) -> Tensor:
         with torch.autocast("cuda", dtype=torch.float16) if self._mixed_precision else nullcontext():

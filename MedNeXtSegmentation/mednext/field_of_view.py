@@ -28,16 +28,19 @@ class FieldOfView:
     """The part of a volume that a model gets.
 
     Attributes:
-        volume: what the model gets.
-        box: where that lies in the whole volume `(Z, Y, X)`.
+        box: where what the model gets lies in the whole volume `(Z, Y, X)`.
         whole: grid of the whole volume.
         warning: a sentence for the user where the model was trained on much smaller images, or "".
     """
 
-    volume: Volume
     box: Box
     whole: Geometry
     warning: str
+
+    def of(self, volume: Volume) -> Volume:
+        """What the model gets of the whole volume."""
+        array = volume.array[(slice(None), *self.box)]
+        return replace(volume, array=array, geometry=self.whole.cropped(self.box))
 
     def on_whole_grid(self, array: np.ndarray) -> np.ndarray:
         """An array on the grid of the part, with zeros around it."""
@@ -48,20 +51,17 @@ class FieldOfView:
         return result
 
 
-def field_of_view(volume: Volume, model: Model, roi: Roi | None) -> FieldOfView:
-    """What a model gets of a volume: the region of interest if it was trained on crops, else everything.
+def field_of_view(whole: Geometry, model: Model, roi: Roi | None) -> FieldOfView:
+    """What a model gets of a volume on this grid: the region if it was trained on crops, else everything.
 
     Raises:
-        GeometryError: the region is outside of the volume.
+        GeometryError: the region is outside of the grid.
     """
-    whole = volume.geometry
     box = part_of(whole, model, roi)
-    if model.field_of_view and roi:
-        volume = replace(volume, array=volume.array[(slice(None), *box)], geometry=whole.cropped(box))
-    warning = size_warning(volume.geometry, model)
+    warning = size_warning(whole.cropped(box), model)
     if warning:
         logger.warning(warning)
-    return FieldOfView(volume, box, whole, warning)
+    return FieldOfView(box, whole, warning)
 
 
 def part_of(whole: Geometry, model: Model, roi: Roi | None) -> Box:

@@ -1,4 +1,4 @@
-"""MedNeXt in pure torch, fast and with little memory: the numbers of `network.py` by another order of the same sums.
+"""MedNeXt in pure torch, fast and with little memory: the sums of `network.py` in another order.
 
 Activations are `(Z, Y, X, C)`, so that pointwise convolutions are matrix products over voxels. They run over
 slices of voxels, and the expanded tensor never exists; residuals and skips are added in place. The norm is an
@@ -149,7 +149,9 @@ def _convolved_planes(block: MedNeXtBlock, x: Tensor, kernel: Tensor, bias: Tens
     up, pad = isinstance(block, UpBlock), kernel.shape[-1] // 2
     convolve = F.conv_transpose2d if up else F.conv2d
     result = None
-    for tap in sorted(range(kernel.shape[-1]), key=lambda tap: abs(tap - pad)):  # the first reaches all planes
+    for tap in sorted(
+        range(kernel.shape[-1]), key=lambda tap: abs(tap - pad)
+    ):  # the first reaches all planes
         first = planes[0] + pad - tap if up else block.stride * planes[0] - pad + tap
         if up and first % 2:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import sys
 import warnings
@@ -14,7 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from .atomic import replacing_folder
+from .errors import OutputError
 from .network import SIDE_DIVISOR, MedNeXt
+
+logger = logging.getLogger(__name__)
 
 _MODEL_FILE = "model.xml"
 
@@ -27,8 +31,9 @@ def is_installed() -> bool:
 class OpenVinoMedNeXt(nn.Module):
     """A trained network on OpenVINO, for inference in float32 on the CPU.
 
-    The network is converted once, and kept in the user's cache folder under the digest of its weights: the
-    folder of a model may be read-only.
+    The network is converted once, and kept in the user's cache folder under the digest of its weights and
+    OpenVINO's version: the folder of a model may be read-only. Where nothing can be kept, every process
+    converts it anew.
 
     Args:
         network: in evaluation mode and on the CPU.
@@ -38,7 +43,7 @@ class OpenVinoMedNeXt(nn.Module):
         super().__init__()
         openvino = _import_openvino()
         self._core = openvino.Core()
-        self._model = self._core.read_model(_converted(network))
+        self._model = _converted(network, self._core)
         self._compiled: dict[tuple[tuple[int, ...], int], Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,21 +67,30 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _converted(network: MedNeXt) -> Path:
-    """The converted network on disk. Raises OutputError when it cannot be written."""
+def _converted(network: MedNeXt, core: Any) -> Any:
+    """The converted network: from the cache, where it is put for the next process."""
+    file = _cache_folder(network) / _MODEL_FILE
+    if file.is_file():  # it is never there by halves
+        return core.read_model(file)
     openvino = _import_openvino()
-    digest = hashlib.sha256(openvino.__version__.encode())
+    example = torch.zeros(1, network.in_channels, *(2 * SIDE_DIVISOR,) * network.dimensions)
+    shape = [-1, network.in_channels, *(-1,) * network.dimensions]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing fixes the checks of the image's sides, as it should
+        model = openvino.convert_model(network, example_input=example, input=[shape])
+    try:
+        file.parent.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_folder(file.parent) as temporary:
+            openvino.save_model(model, temporary / _MODEL_FILE, compress_to_fp16=False)
+    except (OSError, OutputError) as error:
+        logger.warning("The network that was converted for OpenVINO is not kept: %s", error)
+        return model
+    return core.read_model(file)
+
+
+def _cache_folder(network: MedNeXt) -> Path:
+    digest = hashlib.sha256(_import_openvino().__version__.encode())
     for name, value in network.state_dict().items():
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mednext" / "openvino"
-    folder = cache / digest.hexdigest()[:32]
-    if not (folder / _MODEL_FILE).is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        example = torch.zeros(1, network.in_channels, *(2 * SIDE_DIVISOR,) * network.dimensions)
-        shape = [-1, network.in_channels, *(-1,) * network.dimensions]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tracing fixes the checks of the image's sides, as it should
-            model = openvino.convert_model(network, example_input=example, input=[shape])
-        with replacing_folder(folder) as temporary:
-            openvino.save_model(model, temporary / _MODEL_FILE, compress_to_fp16=False)
-    return folder / _MODEL_FILE
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return cache / "mednext" / "openvino" / digest.hexdigest()[:32]

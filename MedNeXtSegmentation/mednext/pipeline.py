@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -14,14 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from .acceleration import FastNetwork
+from .allocator import give_memory_back
 from .bundle import Bundle, load_bundle
 from .device_check import trouble
 from .devices import choose_device, cpu_threads, device_name, is_out_of_memory
 from .ensemble import Ensemble
 from .errors import ChannelError, OptionError, OutOfMemoryError
 from .extent import Extent, plan_extent
-from .field_of_view import field_of_view
-from .geometry import Roi, reorient_array
+from .field_of_view import FieldOfView, field_of_view
+from .geometry import Geometry, Roi, reorient_array
 from .loaded_networks import LoadedNetworks
 from .model import Model
 from .postprocessing import LabelWriter, keep_largest_components
@@ -76,8 +77,23 @@ class _Run:
         return self.bundle.model
 
 
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """What is left of a volume once it is on the model's grid.
+
+    Attributes:
+        image: what the networks see.
+        grid: of the part of the volume that the model gets.
+        oriented: the same in the model's orientation.
+    """
+
+    image: Preprocessed
+    grid: Geometry
+    oriented: Geometry
+
+
 def segment(
-    volumes: Volume | Sequence[Volume],
+    volumes: Volume | Iterable[Volume],
     bundle: Bundle | str | Path,
     *,
     folds: Sequence[int] | None = None,
@@ -101,7 +117,8 @@ def segment(
 
     Args:
         volumes: one volume with all channels, or one volume per channel in the model's order; these are
-            brought onto the first one's grid.
+            brought onto the first one's grid. An iterator that keeps none of them (`handed_over`) lets their
+            memory go once they are on the model's grid.
         bundle: the model, its name or its folder.
         folds: the networks to average; all by default.
         mirroring: average over mirrored copies too, along the axes that the training mirrored.
@@ -137,6 +154,7 @@ def segment(
     chosen = choose_device(device)
     with cpu_threads(threads):
         volume = _one_volume(volumes, bundle.model)
+        whole = volume.geometry
     run = _Run(
         bundle,
         _folds(bundle, folds),
@@ -149,15 +167,19 @@ def segment(
         cancelled,
         LoadedNetworks() if networks is None else networks,
     )
-    seen = field_of_view(volume, bundle.model, roi)
     try:
         with cpu_threads(threads), torch.inference_mode():
-            labels, entropy, used = _label(seen.volume, run, chosen)
+            seen = field_of_view(whole, bundle.model, roi)
+            loaded = _load(run)
+            subject = _prepared(volume, seen, run)
+            del volume, volumes
+            give_memory_back()  # what preprocessing took apart from its result is in pieces of another size
+            labels, entropy, used = _label(subject, loaded, run, chosen)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
-            f"There is not enough memory to segment an image of {volume.geometry.size} voxels with model "
+            f"There is not enough memory to segment an image of {whole.size} voxels with model "
             f"{bundle.model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
         ) from error
     seconds = time.monotonic() - begin
@@ -166,10 +188,10 @@ def segment(
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
     uncertain = None if entropy is None else seen.on_whole_grid(entropy)
-    return Segmentation(seen.on_whole_grid(labels), volume.geometry, bundle.model.labels, origin, uncertain)
+    return Segmentation(seen.on_whole_grid(labels), whole, bundle.model.labels, origin, uncertain)
 
 
-def _one_volume(volumes: Volume | Sequence[Volume], model: Model) -> Volume:
+def _one_volume(volumes: Volume | Iterable[Volume], model: Model) -> Volume:
     several = [volumes] if isinstance(volumes, Volume) else list(volumes)
     count = sum(len(volume.array) for volume in several)
     if count != len(model.channels):
@@ -196,16 +218,20 @@ def _step(step: float) -> float:
     return step
 
 
-def _label(
-    volume: Volume, run: _Run, device: torch.device
-) -> tuple[np.ndarray, np.ndarray | None, torch.device]:
-    """Labels and uncertainty `(Z, Y, X)` on the volume's grid, and the device that made them."""
-    model = run.model
-    networks = _load(run)
-    array, oriented = reorient_array(volume.array, volume.geometry, model.orientation)
+def _prepared(volume: Volume, seen: FieldOfView, run: _Run) -> _Subject:
     run.progress(Progress("preprocessing", 0, 1))
-    image = preprocess(Volume(array, oriented, volume.names), model)
+    part = seen.of(volume)
+    array, oriented = reorient_array(part.array, part.geometry, run.model.orientation)
+    image = preprocess(Volume(array, oriented, volume.names), run.model)
     run.progress(Progress("preprocessing", 1, 1))
+    return _Subject(image, part.geometry, oriented)
+
+
+def _label(
+    subject: _Subject, networks: Sequence[nn.Module], run: _Run, device: torch.device
+) -> tuple[np.ndarray, np.ndarray | None, torch.device]:
+    """Labels and uncertainty `(Z, Y, X)` on the grid of the subject, and the device that made them."""
+    model, image, oriented = run.model, subject.image, subject.oriented
     largest = max(label.value for label in model.labels)
     labels = np.zeros(oriented.shape, dtype=np.uint8 if largest < 256 else np.uint16)
     entropy = np.zeros(oriented.shape, dtype=np.float32) if run.uncertainty else None
@@ -214,9 +240,10 @@ def _label(
         logger.warning("The region of interest holds nothing but zeros: nothing to segment there.")
     else:
         device = _predict_stepping_down(networks, image, extent, run, labels, entropy, device)
+    give_memory_back()
     run.progress(Progress("postprocessing", 0, 1))
     keep_largest_components(labels, model.keep_largest, fully_connected=model.pipeline == "nnunet_v2")
-    back = volume.geometry.orientation
+    back = subject.grid.orientation
     labels = np.ascontiguousarray(reorient_array(labels, oriented, back)[0])
     if entropy is not None:
         entropy = np.ascontiguousarray(reorient_array(entropy, oriented, back)[0])

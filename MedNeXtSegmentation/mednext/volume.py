@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,7 +18,15 @@ from .geometry import Geometry
 from .grid_checks import check_grid, check_overlap
 from .labels import MAX_LABEL
 
-__all__ = ["Volume", "check_volume", "combine_channels", "read_channels", "read_volume", "write_image"]
+__all__ = [
+    "Volume",
+    "check_volume",
+    "combine_channels",
+    "handed_over",
+    "read_channels",
+    "read_volume",
+    "write_image",
+]
 
 # What a label image looks like; see _is_label_image.
 FEWEST_INTENSITIES = 8
@@ -25,6 +34,8 @@ MOST_LABELS = 256
 EVEN_NEIGHBOURS = 0.8
 
 _log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +88,12 @@ def _read(path: Path) -> tuple[np.ndarray, Geometry]:
 def read_channels(paths: Sequence[str | Path]) -> Volume:
     """Several files or folders, one channel each, on the grid of the first."""
     return combine_channels([read_volume(path) for path in paths])
+
+
+def handed_over(volumes: list[_T]) -> Iterator[_T]:
+    """One after the other, and the list no longer keeps it: for who wants its memory back."""
+    while volumes:
+        yield volumes.pop(0)
 
 
 def combine_channels(volumes: Sequence[Volume]) -> Volume:

@@ -133,7 +133,7 @@ class Worker:
     def _segment(self, request: protocol.SegmentRequest) -> None:
         from .atomic import explaining
         from .pipeline import segment
-        from .volume import Volume
+        from .volume import Volume, handed_over
 
         def cancelled() -> bool:
             return request.run in self._cancelled
@@ -146,10 +146,10 @@ class Worker:
         folder = Path(request.folder)
         channels, options = protocol.read_request(folder)
         segmentation = segment(
-            [
+            (
                 Volume(np.asarray(channel.array, np.float32)[np.newaxis], channel.geometry, (channel.name,))
-                for channel in channels
-            ],
+                for channel in handed_over(channels)
+            ),
             options.model,
             folds=options.folds,
             mirroring=options.mirroring,

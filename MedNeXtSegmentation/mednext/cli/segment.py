@@ -101,7 +101,7 @@ def _holds_something(place: Path) -> bool:
 
 def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation:
     from ..bundle import load_bundle
-    from ..volume import read_volume
+    from ..volume import handed_over, read_volume
 
     bundle = load_bundle(options.model)
     volumes = [read_volume(image) for image in options.images]
@@ -109,7 +109,7 @@ def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation
 
     with console.segmentation_progress() as progress:
         return segment(
-            volumes,
+            handed_over(volumes),
             bundle,
             folds=options.folds,
             mirroring=not options.no_mirror,
