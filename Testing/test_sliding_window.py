@@ -180,7 +180,8 @@ def test_a_network_may_take_several_tiles_at_once() -> None:
 def test_tiles_are_taken_together_with_all_their_mirrored_copies() -> None:
     several = Several(8)
     tiles = [torch.randn(1, 16, 16, 32) for _ in range(3)]
-    found = list(Ensemble([several], tiny_model(), CPU, (0, 1)).predict(tiles))
+    together = Ensemble([several], tiny_model(), CPU, (0, 1))
+    found = [answer.clone() for answer in together.predict(tiles)]
     assert several.got == [8, 4]
     alone = Ensemble([several.network], tiny_model(), CPU, (0, 1))
     for tile, answer in zip(tiles, found, strict=True):

@@ -64,6 +64,7 @@ class Ensemble:
         self._on_fold = on_fold
         self._cancelled = cancelled
         self._of_air: tuple[tuple[float, ...], Tensor] | None = None  # what a tile is, and its prediction
+        self._means: list[Tensor] = []  # of the tiles at work; the next ones overwrite them
 
     @property
     def outputs(self) -> int:
@@ -72,13 +73,14 @@ class Ensemble:
 
     def __call__(self, tile: Tensor) -> Tensor:
         """The prediction for one tile; see `predict`."""
-        return next(self.predict([tile]))
+        return next(self.predict([tile])).clone()
 
     @torch.inference_mode()
     def predict(self, tiles: Iterable[Tensor]) -> Iterator[Tensor]:
         """The mean prediction `(outputs, Z, Y, X)` for each tile `(C, Z, Y, X)`, in fp32.
 
-        As many tiles are taken at once as the networks want, with all their mirrored copies.
+        As many tiles are taken at once as the networks want, with all their mirrored copies. A prediction is
+        only valid until the next one is asked for.
 
         Raises:
             NumericalError: the network answered with NaN or infinite values.
@@ -102,7 +104,7 @@ class Ensemble:
         if self._of_air is None or self._of_air[0] != kind:
             self._of_air = None  # one prediction at a time
             (answer,) = self._predict([tile])
-            self._of_air = kind, answer
+            self._of_air = kind, answer.clone()
         else:
             check_cancelled(self._cancelled)
             for _ in self.networks:
@@ -110,7 +112,7 @@ class Ensemble:
         return self._of_air[1].clone()
 
     def _predict(self, tiles: Sequence[Tensor]) -> list[Tensor]:
-        means = [torch.zeros(self.outputs, *tile.shape[1:], device=self.device) for tile in tiles]
+        means = self._zeros(tiles)
         here = [tile.to(self.device) for tile in tiles]
         copies = [(number, axes) for number in range(len(tiles)) for axes in self._flips]
         for network in self.networks:
@@ -127,6 +129,13 @@ class Ensemble:
                 self._on_fold()
         count = len(self.networks) * len(self._flips)
         return [mean.div_(count) for mean in means]
+
+    def _zeros(self, tiles: Sequence[Tensor]) -> list[Tensor]:
+        """Room for the means of these tiles: that of the tiles before, which a run never needs together."""
+        shapes = [(self.outputs, *tile.shape[1:]) for tile in tiles]
+        if [mean.shape for mean in self._means[: len(tiles)]] != shapes:
+            self._means = [torch.empty(shape, device=self.device) for shape in shapes]
+        return [mean.zero_() for mean in self._means[: len(tiles)]]
 
     def _tiles_at_once(self, tile: Tensor) -> int:
         """How many tiles with all their mirrored copies the networks take together, at least one."""

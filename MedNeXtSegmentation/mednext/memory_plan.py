@@ -131,7 +131,7 @@ def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _
     kept = unfinished(shape, (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]), model.step)
     return _NetworkBytes(
         _activations(model.network, patch, run.device),
-        outputs * (kept.voxels(shape) + 4 * patch) * _FLOAT + 4 * 2**24,
+        outputs * (kept.voxels(shape) + 3 * patch) * _FLOAT + 4 * 2**24,
     )
 
 
