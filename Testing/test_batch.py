@@ -217,8 +217,7 @@ def test_windows_go_on_living_meanwhile(logic, tiny, images, tmp_path):
     logic.segmentFolder(images, tmp_path / "out", tiny.path, progressCallback=told)
     ticking.clear()
     first, last = happened.index("sending"), len(happened) - happened[::-1].index("sending")
-    assert "tick" in happened[first:last]  # between the first case and the second
-    assert happened.count("tick") > 5
+    assert "tick" in happened[first:last]  # between the first case and the last
 
 
 HEADLESS = """
