@@ -66,3 +66,17 @@ def test_nothing_forks_or_spawns_workers_of_its_own():
     words = ("multiprocessing", "os.fork", "DataLoader")
     texts = {file.name: file.read_text(encoding="utf-8") for file in [*ENGINE, *SLICER_SIDE]}
     assert [name for name, text in texts.items() if any(word in text for word in words)] == []
+
+
+def test_code_for_special_instructions_uses_no_templates_of_the_standard_library() -> None:
+    """The linker may keep its copy for the whole program, which then ends on an older processor."""
+    native = MODULE / "native"
+    files, seen = list(native.glob("kernels_*.cpp")), set()
+    while files:
+        file = files.pop()
+        if file not in seen:
+            seen.add(file)
+            text = file.read_text(encoding="utf-8")
+            files += [native / name for name in re.findall(r'#include "(.+?)"', text)]
+            assert set(re.findall(r"std::(\w+)", text)) <= {"memcpy", "integral_constant"}, file.name
+    assert native / "label.h" in seen

@@ -2,8 +2,6 @@
 // line of voxels exist at a time.
 #pragma once
 
-#include <algorithm>
-
 #include "resample.h"
 
 namespace {
@@ -43,8 +41,13 @@ struct Columns {
         }
         for (int64_t x = 0; x < wide; x += Vec::lanes) {
             const int64_t stop = x + Vec::lanes < count ? x + Vec::lanes : count;
-            begin[x] = *std::min_element(first + x, first + stop);
-            near = near && *std::max_element(second + x, second + stop) - begin[x] < 2 * Vec::lanes;
+            float last = second[x];
+            begin[x] = first[x];
+            for (int64_t v = x + 1; v < stop; ++v) {
+                if (first[v] < begin[x]) begin[x] = first[v];
+                if (second[v] > last) last = second[v];
+            }
+            near = near && last - begin[x] < 2 * Vec::lanes;
         }
         for (int64_t x = 0; near && x < count; ++x) {
             const float start = begin[x / Vec::lanes * Vec::lanes];
