@@ -1,8 +1,8 @@
 """The gradient of a depthwise convolution's kernel as sums of shifted products, for CUDA cards.
 
 Each tap's sum is over the products of two tensors, one of them shifted by the tap. Whether that is faster
-than torch's own gradient depends on card, kernel and precision: `python -m benchmarks.gpu_training` tells.
-Until it has, no trainer uses it by itself. Parameters stay where they are: checkpoints know nothing of it.
+than torch's own gradient depends on card, kernel and precision: `python -m benchmarks.gpu` tells. Until it
+has, no trainer uses it by itself. Parameters stay where they are: checkpoints know nothing of it.
 """
 
 from __future__ import annotations
