@@ -19,7 +19,9 @@ import SimpleITK as sitk
 from bundles import TINY_NETWORK, tiny_bundle
 from cases import add_image, add_truncated, add_with_nan
 from mednext import read_volume, segment
+from mednext.case_finding import Case
 from mednext.cli import main
+from mednext.finished_case import fingerprint
 from mednext.lock import locked
 from mednext.model import Channel
 from mednext.recipe import model_sha256
@@ -141,6 +143,16 @@ def test_an_image_in_place_of_another_is_noticed_whatever_its_date(run, images, 
     assert run() == 0
     after = written(out)
     assert [name for name in after if after[name] != before[name]] == ["a.seg.nrrd"]
+
+
+def test_an_uncompressed_image_with_air_at_both_ends_is_told_from_another(tmp_path):
+    image = tmp_path / "ct.nrrd"
+    case = Case("ct", (), (image,), "ct.nrrd")
+    prints = set()
+    for seed in range(3):
+        image.write_bytes(bytes(2**20) + np.random.default_rng(seed).bytes(2**21) + bytes(2**20))
+        prints.add(fingerprint(case))
+    assert len(prints) == 3
 
 
 def test_a_damaged_result_is_made_again(run, images, out):
