@@ -102,6 +102,21 @@ def test_a_result_is_written_as_slicer_writes_it(node, volume, tmp_path):
     assert_as_slicer_writes(node, volume, tmp_path)
 
 
+def test_imported_segments_may_have_negative_label_values(volume, scene, tmp_path):
+    labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    drawn = 3 * box(1, 2, 3).astype(np.int16)
+    drawn[9] = -5
+    slicer.util.updateVolumeFromArray(labelmap, drawn)
+    labelmap.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(OBLIQUE_LEFT_HANDED))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labelmap, node)
+    written = written_by_us(node, tmp_path / "ours.seg.nrrd")
+    assert (
+        written.GetSegmentation().GetNumberOfSegments() == node.GetSegmentation().GetNumberOfSegments() == 2
+    )
+    assert voxels(facts(written, volume)) == voxels(facts(node, volume))
+
+
 def test_what_the_user_drew_named_and_coloured_is_there(node, volume, tmp_path):
     own = node.GetSegmentation().GetSegment(draw(node, 'Läsion "2" | 腫瘤 😀', box(8, 8, 8), volume))
     own.SetColor(*COLOR)

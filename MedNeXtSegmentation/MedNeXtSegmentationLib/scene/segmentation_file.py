@@ -21,7 +21,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from .drawn_segments import refuse_without_labelmaps
 from .label_voxels import LabelVoxels
 from .result_grid import ResultGrid
-from .segment_layers import LABELMAP, CopiedLayer, copied_layers, without_voxels
+from .segment_layers import LABELMAP, CopiedLayer, copied_layers, with_values, without_voxels
 
 _NOWHERE = "0 -1 0 -1 0 -1"  # the extent of a segment without voxels
 
@@ -86,13 +86,9 @@ class SegmentationFile:
 
     def _place(self, layer: CopiedLayer) -> LabelVoxels:
         """What a layer holds of its segments, on the grid of the file."""
-        lookup = np.zeros(
-            max([int(layer.voxels.max(initial=0)), *layer.values.values()]) + 1, layer.voxels.dtype
-        )
-        kept = list(layer.values.values())
-        lookup[kept] = kept
+        kept = with_values(layer.voxels, {each: each for each in layer.values.values()}, layer.voxels.dtype)
         to_file = np.linalg.inv(self.geometry.ijk_to_ras) @ layer.ijk_to_ras
-        return ResultGrid(np.eye(4), to_file).place(lookup[layer.voxels])
+        return ResultGrid(np.eye(4), to_file).place(kept)
 
     def _words(self, where: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         """The header by Slicer, with the places of these voxels instead of the single ones."""
@@ -121,19 +117,21 @@ class _Merged:
         return not ((self.voxels[placed.box] != 0) & (_array(placed) != 0)).any()
 
     def add(self, placed: LabelVoxels, values: Mapping[str, int]) -> dict[str, int]:
-        """Put voxels in. Segments keep their label values where these are free; returns what they have."""
-        free = max([*self.taken, *values.values()], default=0) + 1
+        """Put voxels in. Segments keep their label values where these are free and above 0; returns what they
+        have."""
+        free = max([0, *self.taken, *values.values()]) + 1
         new = {}
         for segment_id, value in values.items():
             new[segment_id] = value
-            if value in self.taken:
+            if value in self.taken or value <= 0:
                 new[segment_id], free = free, free + 1
         self.taken.update(new.values())
         self._widen(max(self.taken))
         found = _array(placed)
-        lookup = np.zeros(max([int(found.max(initial=0)), *values.values()]) + 1, self.voxels.dtype)
-        lookup[list(values.values())] = list(new.values())
-        np.copyto(self.voxels[placed.box], lookup[found], where=found != 0)
+        renumbered = {values[segment_id]: value for segment_id, value in new.items()}
+        np.copyto(
+            self.voxels[placed.box], with_values(found, renumbered, self.voxels.dtype), where=found != 0
+        )
         return new
 
     def _widen(self, largest: int) -> None:
