@@ -3,7 +3,7 @@
 The steps of `pipeline.segment` are gone through with the sizes of what they keep, and the largest sum counts.
 What a pass through a network takes was measured (`_activations`); sums and images follow from their shapes.
 Held against the peaks of runs on Linux (S and L, patches of 64 and 128, 1 to 5 folds, up to 512 x 512 x 400
-voxels with fourteen classes) the plan was 2 to 30 % above.
+voxels with fourteen classes) the plan was 2 to 32 % above.
 """
 
 from __future__ import annotations
