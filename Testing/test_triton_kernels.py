@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mednext.network import DownBlock, MedNeXtBlock, UpBlock
+from mednext.network_blocks import DownBlock, MedNeXtBlock, UpBlock
 from torch import Tensor
 from triton_device import DEVICE  # skips all of this where there is no Triton
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from mednext.network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock
+from mednext.network import MedNeXt
+from mednext.network_blocks import DownBlock, MedNeXtBlock, UpBlock
 from torch import Tensor, nn
 from triton_device import DEVICE  # skips all of this where there is no Triton
 

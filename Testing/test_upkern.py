@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mednext.errors import UpKernError
-from mednext.network import MedNeXt, upkern
+from mednext.network import MedNeXt
+from mednext.upkern import upkern
 
 
 def tiny(kernel_size: int, **changes: Any) -> MedNeXt:

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock
+from .network import MedNeXt
+from .network_blocks import DownBlock, MedNeXtBlock, UpBlock
 from .slab_threads import SlabThreads
 
 _SLAB = 2**18  # numbers in the planes that are convolved together: they stay in the caches from tap to tap

@@ -26,7 +26,8 @@ from .native_library import (
     Kernels,
     Pointwise,
 )
-from .network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock
+from .network import MedNeXt
+from .network_blocks import DownBlock, MedNeXtBlock, UpBlock
 
 Shape = tuple[int, int, int]
 

@@ -9,28 +9,22 @@ This is the plain formulation that every faster one is measured against and chec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .errors import OptionError, UpKernError
+from .errors import OptionError
+from .network_blocks import CONVOLUTION, TRANSPOSED, DownBlock, MedNeXtBlock, OutBlock, UpBlock
 
 Resampling = Literal["residual", "bottleneck", "standard"]
 Checkpointing = Literal["none", "expansion", "blocks"]
 
 STEM_CHANNELS = 32
 SIDE_DIVISOR = 16  # four halvings: every side of a patch must be divisible by it
-
-_CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
 
 
 @dataclass(frozen=True)
@@ -49,135 +43,11 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-def global_response_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-    """Scale each channel of `x`, `(N, C, ...)`, by its L2 norm over space relative to the mean over channels.
-
-    After ConvNeXt V2; `gamma` and `beta` start at zero, so that an untrained norm is the identity.
-    """
-    norm = torch.linalg.vector_norm(x, dim=tuple(range(2, x.ndim)), keepdim=True)
-    relative = norm / (norm.mean(dim=1, keepdim=True) + 1e-6)
-    return gamma * (x * relative) + beta + x
-
-
-class MedNeXtBlock(nn.Module):
-    """Depthwise convolution, channelwise norm, expansion, GELU, compression, and the input added.
-
-    Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out; must equal `in_channels` for a residual block.
-        expansion: width of the hidden layer as a multiple of `in_channels`.
-        kernel_size: side of the depthwise kernel.
-        dimensions: 2 or 3.
-        residual: add the input to the output, in resampling blocks through a strided 1x1x1 convolution.
-        grn: global response normalisation after the GELU.
-    """
-
-    depthwise: ClassVar[Mapping[int, type[nn.Module]]] = _CONVOLUTION
-    stride: ClassVar[int] = 1
-    recompute_expansion = False  # in the backward pass, instead of keeping it
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        expansion: int,
-        kernel_size: int,
-        dimensions: int = 3,
-        residual: bool = True,
-        grn: bool = False,
-    ) -> None:
-        super().__init__()
-        layer, pointwise = self.depthwise[dimensions], _CONVOLUTION[dimensions]
-        hidden = expansion * in_channels
-        self.residual = residual
-        self.conv1 = layer(
-            in_channels,
-            in_channels,
-            kernel_size,
-            stride=self.stride,
-            padding=kernel_size // 2,
-            groups=in_channels,
-        )
-        self.norm = nn.GroupNorm(in_channels, in_channels)
-        self.conv2 = pointwise(in_channels, hidden, 1)
-        self.act = nn.GELU()
-        self.conv3 = pointwise(hidden, out_channels, 1)
-        self.grn = grn
-        if grn:
-            shape = (1, hidden) + (1,) * dimensions
-            self.grn_beta = nn.Parameter(torch.zeros(shape))
-            self.grn_gamma = nn.Parameter(torch.zeros(shape))
-        if residual and self.stride > 1:
-            self.res_conv = layer(in_channels, out_channels, 1, stride=self.stride)
-
-    def transform(self, x: Tensor) -> Tensor:
-        """The block without its residual path."""
-        x = self.convolve(x)
-        if self.recompute_expansion and torch.is_grad_enabled():
-            return checkpoint(self.expand_and_compress, x, use_reentrant=False, preserve_rng_state=False)
-        return self.expand_and_compress(x)
-
-    def convolve(self, x: Tensor) -> Tensor:
-        """The depthwise convolution: slow to compute, small to keep."""
-        return self.conv1(x)
-
-    def expand_and_compress(self, x: Tensor) -> Tensor:
-        """All that follows the depthwise convolution: fast to compute, many times larger."""
-        x = self.act(self.conv2(self.norm(x)))
-        if self.grn:
-            x = global_response_norm(x, self.grn_gamma, self.grn_beta)
-        return self.conv3(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, Z, Y, X)`."""
-        return x + self.transform(x) if self.residual else self.transform(x)
-
-
-class DownBlock(MedNeXtBlock):
-    """A block whose depthwise convolution has stride 2."""
-
-    stride = 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, Z/2, Y/2, X/2)`."""
-        y = self.transform(x)
-        return y + self.res_conv(x) if self.residual else y
-
-
-class UpBlock(MedNeXtBlock):
-    """A block whose depthwise convolution is transposed with stride 2.
-
-    Everything runs on 2n-1 voxels per axis; one zero plane on the left of each axis completes 2n.
-    """
-
-    depthwise = _TRANSPOSED
-    stride = 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, 2Z, 2Y, 2X)`."""
-        y = self.transform(x)
-        if self.residual:
-            y = y + self.res_conv(x)
-        return F.pad(y, (1, 0) * (x.ndim - 2))
-
-
-class OutBlock(nn.Module):
-    """A segmentation head: a 1x1x1 transposed convolution, as the reference has it."""
-
-    def __init__(self, in_channels: int, num_classes: int, dimensions: int = 3) -> None:
-        super().__init__()
-        self.conv_out = _TRANSPOSED[dimensions](in_channels, num_classes, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map features `(N, C, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`."""
-        return self.conv_out(x)
-
-
 def _down(
     c_in: int, c_out: int, expansion: int, kernel: int, dims: int, mode: Resampling, grn: bool
 ) -> nn.Module:
     if mode == "standard":
-        return _CONVOLUTION[dims](c_in, c_out, 3, stride=2, padding=1)
+        return CONVOLUTION[dims](c_in, c_out, 3, stride=2, padding=1)
     return DownBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn)
 
 
@@ -185,7 +55,7 @@ def _up(
     c_in: int, c_out: int, expansion: int, kernel: int, dims: int, mode: Resampling, grn: bool
 ) -> nn.Module:
     if mode == "standard":
-        return _TRANSPOSED[dims](c_in, c_out, 2, stride=2)
+        return TRANSPOSED[dims](c_in, c_out, 2, stride=2)
     return UpBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn)
 
 
@@ -242,7 +112,7 @@ class MedNeXt(nn.Module):
                 )
             )
 
-        self.stem = _CONVOLUTION[dimensions](in_channels, channels, 1)
+        self.stem = CONVOLUTION[dimensions](in_channels, channels, 1)
         for level in range(4):
             self.add_module(f"enc_block_{level}", stage(level, widths[level]))
             down = _down(
@@ -396,42 +266,3 @@ def _check(
         raise OptionError(f"MedNeXt comes in 2 or 3 dimensions, not {dimensions}.")
     if resampling not in ("residual", "bottleneck", "standard"):
         raise OptionError(f"Resampling is 'residual', 'bottleneck' or 'standard', not {resampling!r}.")
-
-
-def upkern(target: nn.Module, source: Mapping[str, Tensor]) -> None:
-    """Initialise a large-kernel network in place from a trained small-kernel one (paper, section 2.4).
-
-    Every parameter of equal shape is copied; depthwise kernels are resized trilinearly (bilinearly in 2D),
-    without rescaling their magnitude, as the reference does.
-
-    Args:
-        target: the large-kernel network.
-        source: state dict of the small-kernel network.
-
-    Raises:
-        UpKernError: a parameter is missing, or differs in more than its kernel's size
-            (another number of classes, channels, or another variant).
-    """
-    state = target.state_dict()
-    missing = sorted(set(state) - set(source))
-    surplus = sorted(set(source) - set(state) - {"dummy_tensor"})
-    if missing or surplus:
-        raise UpKernError(
-            f"UpKern needs two networks of one variant: the small one lacks {missing[:3]} and has "
-            f"{surplus[:3]} too many. Train the small-kernel network with the same variant and heads."
-        )
-    state.update({name: _upkern_parameter(name, value, source[name]) for name, value in state.items()})
-    target.load_state_dict(state)
-
-
-def _upkern_parameter(name: str, large: Tensor, small: Tensor) -> Tensor:
-    if large.shape == small.shape:
-        return small
-    is_kernel = name.endswith("conv1.weight") and large.shape[:2] == small.shape[:2]
-    if not is_kernel:
-        raise UpKernError(
-            f"UpKern cannot make {name} of shape {tuple(large.shape)} from {tuple(small.shape)}: only "
-            "depthwise kernels may differ. Classes and channels must be the same in both networks."
-        )
-    mode = "trilinear" if large.ndim == 5 else "bilinear"
-    return F.interpolate(small, size=large.shape[2:], mode=mode, align_corners=False)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from .devices import is_out_of_memory
-from .network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock, check_patch
+from .network import MedNeXt, check_patch
+from .network_blocks import DownBlock, MedNeXtBlock, UpBlock
 
 if TYPE_CHECKING:
     from .cuda.blocks import TritonBlock, Workspace

@@ -136,7 +136,7 @@ def compile_task(task: Task) -> list[Compiled]:
 def _infer(task: Task) -> None:
     import torch
     from mednext.cuda.blocks import TritonBlock, Workspace
-    from mednext.network import DownBlock, MedNeXtBlock, UpBlock
+    from mednext.network_blocks import DownBlock, MedNeXtBlock, UpBlock
 
     from .scale import FULL
 

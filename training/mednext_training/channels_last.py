@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mednext.network import DownBlock, MedNeXt, MedNeXtBlock, OutBlock, UpBlock, global_response_norm
+from mednext.network import MedNeXt
+from mednext.network_blocks import DownBlock, MedNeXtBlock, OutBlock, UpBlock, global_response_norm
 from torch import Tensor, nn
 
 from .native_build import native_library

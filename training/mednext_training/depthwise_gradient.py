@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mednext.network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock
+from mednext.network import MedNeXt
+from mednext.network_blocks import DownBlock, MedNeXtBlock, UpBlock
 from torch import Tensor, nn
 
 _INPUT_ONLY = [True, False, False]  # of the gradients of input, kernel and bias

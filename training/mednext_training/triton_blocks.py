@@ -13,7 +13,8 @@ import subprocess
 from importlib.util import find_spec
 
 import torch
-from mednext.network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock
+from mednext.network import MedNeXt
+from mednext.network_blocks import DownBlock, MedNeXtBlock, UpBlock
 from torch import Tensor, nn
 
 from .channels_last import ChannelsLastBlock, ChannelsLastUpBlock, Kinds, switch

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from triton import cdiv, next_power_of_2
 
-from ..network import DownBlock, MedNeXtBlock, UpBlock
+from ..network_blocks import DownBlock, MedNeXtBlock, UpBlock
 from .choice import Choice, Choices
 from .depthwise import depthwise_down, depthwise_same, depthwise_up
 from .norm import norm_affine
