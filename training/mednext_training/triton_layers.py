@@ -261,7 +261,7 @@ def _gather(x: Tensor, taps: Tensor, stride: int) -> Tensor:
         depthwise_same[(programs, channels // column.channels, images)](
             x, taps, out, partials, programs, column.planes, z, y, width,
             C=channels, K=k, BLOCK_C=column.channels, BLOCK_Y=column.y, BLOCK_X=column.x, ROWS=column.rows,
-            UNROLL=column.unroll, num_warps=column.warps,
+            UNROLL=column.unroll, EVEN=column.is_even((z, y, width)), num_warps=column.warps,
         )  # fmt: skip
         return out
     voxels = out[0, ..., 0].numel()

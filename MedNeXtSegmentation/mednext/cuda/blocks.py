@@ -132,7 +132,7 @@ class TritonBlock:
             depthwise_same[(programs, channels // tile.channels, images)](
                 x, self._taps, out, partials, programs, tile.planes, z, y, width,
                 C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_Y=tile.y, BLOCK_X=tile.x, ROWS=tile.rows,
-                UNROLL=tile.unroll, num_warps=tile.warps,
+                UNROLL=tile.unroll, EVEN=tile.is_even((z, y, width)), num_warps=tile.warps,
             )  # fmt: skip
 
         def pieces(tile: PieceTile) -> None:

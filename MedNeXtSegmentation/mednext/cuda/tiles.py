@@ -38,6 +38,10 @@ class ColumnTile:
         z, y, x = shape
         return cdiv(z, self.planes) * cdiv(y, self.y * self.rows) * cdiv(x, self.x)
 
+    def is_even(self, shape: Shape) -> bool:
+        """Whether no column reaches beyond the grid in y or x."""
+        return shape[1] % (self.y * self.rows) == 0 and shape[2] % self.x == 0
+
 
 @dataclass(frozen=True)
 class PieceTile:
