@@ -109,7 +109,7 @@ def _gelu_kernel(x, y, EXACT: tl.constexpr, SIZE: tl.constexpr):  # noqa: N803
     tl.store(y + i, gelu(tl.load(x + i), EXACT))
 
 
-@pytest.mark.parametrize(("exact", "tolerance"), [(True, 3e-7), (False, 1.2e-5)])
+@pytest.mark.parametrize(("exact", "tolerance"), [(True, 3e-7), (False, 3.3e-5)])
 def test_gelu_is_the_one_with_erf(exact: bool, tolerance: float) -> None:
     x = torch.linspace(-12, 12, 2**14)
     y = torch.empty_like(x, device=DEVICE)

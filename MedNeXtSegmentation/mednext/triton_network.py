@@ -154,8 +154,8 @@ class TritonMedNeXt(nn.Module):
         return min(self._at_once[tuple(sides)], self._most_images or _MOST_IMAGES)
 
     def _room(self, sides: Sequence[int]) -> int:
-        numbers = sum(width / 8**level for level, width in enumerate(self._widths())) + self._widths()[0]
-        # Activations, and the logits with a copy of them.
+        numbers = sum(width / 8**level for level, width in enumerate(self._widths())) + 2 * self._widths()[0]
+        # Activations, the convolved ones of the last up block, and the logits with a copy of them.
         size = math.prod(sides) * (numbers * self._dtype.itemsize + self._classes * 4 * 2)
         unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
         free = torch.cuda.mem_get_info(self._device)[0] + unused

@@ -9,7 +9,35 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-from mednext.cuda.depthwise import transposed_result
+
+
+@triton.jit
+def _transposed_result(
+    x, weights, zs, ys, xs, there, odd_z, odd_y, odd_x, Z, Y, X, c, C: tl.constexpr, K: tl.constexpr
+):
+    """The transposed convolution at the voxels `2 (zs, ys, xs) + (odd_z, odd_y, odd_x)` of its 2n-1 grid.
+
+    Output o takes input i with tap `t = o + K // 2 - 2i`: every second tap, beginning with the first of the
+    right parity. The taps of one parity are the same for all voxels, and so are the weights.
+    """
+    P: tl.constexpr = K // 2
+    first_z, first_y, first_x = (odd_z + P) % 2, (odd_y + P) % 2, (odd_x + P) % 2
+    offsets = (((zs * Y + ys) * X + xs) * C)[:, None] + c[None, :]
+    result = tl.zeros((zs.shape[0], c.shape[0]), tl.float32)
+    for tap_z in range(first_z, K, 2):
+        dz = (odd_z + P - tap_z) // 2  # exact: both have the same parity
+        for tap_y in range(first_y, K, 2):
+            dy = (odd_y + P - tap_y) // 2
+            inside_zy = there & (zs + dz >= 0) & (zs + dz < Z) & (ys + dy >= 0) & (ys + dy < Y)
+            for step in tl.static_range((K + 1) // 2):
+                tap_x = first_x + 2 * step
+                dx = (odd_x + P - tap_x) // 2
+                inside = (inside_zy & (xs + dx >= 0) & (xs + dx < X) & (tap_x < K))[:, None]
+                shift = ((dz * Y + dy) * X + dx) * C
+                value = tl.load(x + shift + offsets, mask=inside, other=0.0).to(tl.float32)
+                tap = (tap_z * K + tap_y) * K + tl.minimum(tap_x, K - 1)
+                result += value * tl.load(weights + tap * C + c)[None, :]
+    return result
 
 
 @triton.jit
@@ -43,7 +71,7 @@ def depthwise_scatter(
     there = voxel < side_z * side_y * side_x
     width, height = tl.maximum(side_x, 1), tl.maximum(side_y, 1)
     zs, ys, xs = voxel // (height * width), voxel // width % height, voxel % width
-    result = transposed_result(small, weights, zs, ys, xs, there, odd_z, odd_y, odd_x, SZ, SY, SX, c, C, K)
+    result = _transposed_result(small, weights, zs, ys, xs, there, odd_z, odd_y, odd_x, SZ, SY, SX, c, C, K)
     place = ((2 * zs + odd_z) * LY + 2 * ys + odd_y) * LX + 2 * xs + odd_x
     tl.store(large + place[:, None] * C + c[None, :], result.to(large.dtype.element_ty), mask=there[:, None])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,10 +12,11 @@ from triton import cdiv, next_power_of_2
 
 from ..network_blocks import DownBlock, MedNeXtBlock, UpBlock
 from .choice import Choice, Choices
-from .depthwise import depthwise_down, depthwise_same, depthwise_up
+from .depthwise import depthwise_down, depthwise_same
+from .depthwise_up import depthwise_up
 from .norm import norm_affine
 from .pointwise import combine, pointwise, pointwise_up
-from .tiles import ColumnTile, PieceTile, PointTile, column_tiles, piece_tiles, point_tiles
+from .tiles import ColumnTile, PieceTile, PointTile, column_tiles, piece_tiles, point_tiles, up_tiles
 
 _FEWEST = 16  # channels that the tensor cores take
 
@@ -101,14 +103,12 @@ class TritonBlock:
             OutOfResources: the card has too little shared memory.
             torch.OutOfMemoryError: the workspace cannot grow.
         """
-        if self._up:
-            affine = self._first_pass_up(x, workspace)
-            self._second_pass(x, affine, x, target, workspace)
-        else:
-            shape = (*target.shape[:4], self.channels)
-            convolved = workspace.take("convolved", shape, x, x.dtype)
-            affine = self._first_pass(x, convolved, workspace)
-            self._second_pass(convolved, affine, x, target, workspace)
+        images, z, y, width, _ = x.shape
+        grid = (8, z, y, width) if self._up else target.shape[1:4]
+        convolved = workspace.take("convolved", (images, *grid, self.channels), x, x.dtype)
+        first_pass = self._first_pass_up if self._up else self._first_pass
+        affine = first_pass(x, convolved, workspace)
+        self._second_pass(convolved, affine, x, target, workspace)
 
     def _launch(
         self, name: str, x: Tensor, choose: Callable[[], Choice[Tile]], run: Callable[[Tile], None]
@@ -152,21 +152,21 @@ class TritonBlock:
             self._launch("first", x, lambda: Choice(column_tiles, shape, channels, images, self._k), column)
         return self._affine(partials, workspace)
 
-    def _first_pass_up(self, x: Tensor, workspace: Workspace) -> Tensor:
-        images, z, y, width, channels = x.shape
+    def _first_pass_up(self, x: Tensor, out: Tensor, workspace: Workspace) -> Tensor:
+        images, *shape, channels = x.shape
         partials = x.new_empty(0)
 
-        def pieces(tile: PieceTile) -> None:
+        def column(tile: ColumnTile) -> None:
             nonlocal partials
-            programs = 8 * tile.programs(z * y * width)  # of each parity
+            programs = tile.programs((shape[0], shape[1], shape[2]))
             partials = workspace.take("partials", (images, programs, 3, channels), x, torch.float32)
             depthwise_up[(programs, channels // tile.channels, images)](
-                x, self._taps, partials, programs, tile.rounds, z, y, width,
-                C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_V=tile.voxels, num_warps=tile.warps,
+                x, self._taps, out, partials, programs, tile.planes, *shape,
+                C=channels, K=self._k, BLOCK_C=tile.channels, BLOCK_Y=tile.y, BLOCK_X=tile.x,
+                num_warps=tile.warps,
             )  # fmt: skip
 
-        parity = z * y * width  # voxels of it, at most
-        self._launch("first", x, lambda: Choice(piece_tiles, parity, channels, images * 8), pieces)
+        self._launch("first", x, lambda: Choice(up_tiles, tuple(shape), channels, images, self._k), column)
         return self._affine(partials, workspace)
 
     def _affine(self, partials: Tensor, workspace: Workspace) -> Tensor:
@@ -181,7 +181,7 @@ class TritonBlock:
     def _second_pass(
         self, convolved: Tensor, affine: Tensor, x: Tensor, target: Tensor, workspace: Workspace
     ) -> None:
-        images, z, y, width, channels = convolved.shape
+        images, *_, z, y, width, channels = convolved.shape
         add = self._identity or self._up
         residual = self._taps if self._residual is None else self._residual  # some address, never read
         matrices = (
@@ -196,14 +196,15 @@ class TritonBlock:
                 "BLOCK_H": tile.hidden, "SPLITS": tile.splits, "EXACT": self._exact, "num_warps": tile.warps,
                 "num_stages": tile.stages,
             }  # fmt: skip
-            blocks = cdiv(z * y * width, tile.voxels)
             if self._up:
-                pointwise_up[(8 * blocks, tile.splits, images)](
-                    x, self._taps, *matrices, residual, target, parts, z, y, width,
-                    K=self._k, RESIDUAL=self._residual is not None, **options,
+                box = tile.box((z, y, width))
+                boxes = math.prod(cdiv(side, extent) for side, extent in zip((z, y, width), box, strict=True))
+                pointwise_up[(8 * boxes, tile.splits, images)](
+                    convolved, *matrices, x, residual, target, parts, z, y, width,
+                    BLOCK_Y=box[1], BLOCK_X=box[2], RESIDUAL=self._residual is not None, **options,
                 )  # fmt: skip
             else:
-                pointwise[(blocks, tile.splits, images)](
+                pointwise[(cdiv(z * y * width, tile.voxels), tile.splits, images)](
                     convolved, *matrices, x, residual, target, parts, z, y, width,
                     ADD=add, DOWN=self._residual is not None, **options,
                 )  # fmt: skip
@@ -211,7 +212,7 @@ class TritonBlock:
                 self._combine(parts, target, tile.splits, add)
 
         voxels = z * y * width * (8 if self._up else 1)
-        asked = (voxels, self.channels, self._hidden, self.out, x.itemsize, images, self._up)
+        asked = (voxels, self.channels, self._hidden, self.out, x.itemsize, images)
         self._launch("second", x, lambda: Choice(point_tiles, *asked), points)
 
     def _combine(self, parts: Tensor, target: Tensor, splits: int, add: bool) -> None:

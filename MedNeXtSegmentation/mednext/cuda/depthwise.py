@@ -1,8 +1,8 @@
-"""The first pass of a block: depthwise convolution, and per channel the mean and variance of what it gives.
+"""The first pass of a block that keeps or halves the grid: depthwise convolution, and its statistics.
 
 Activations are `(N, Z, Y, X, C)`; weights `(k, k, k, C)` float32. Sums are float32. Each program writes how
-many voxels it saw, their mean and their squared deviation to `partials`, `(N, programs, 3, C)`, so that the
-result does not depend on who comes first.
+many voxels it saw, and per channel their mean and squared deviation, to `partials`, `(N, programs, 3, C)`, so
+that the result does not depend on who comes first.
 
 The bias is left out: the norm that follows takes it away.
 """
@@ -14,7 +14,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _write_partials(partials, program, c, C: tl.constexpr, count, mean, squares):
+def write_partials(partials, program, c, C: tl.constexpr, count, mean, squares):
     tl.store(partials + program * (3 * C) + c, tl.zeros_like(mean) + count)
     tl.store(partials + program * (3 * C) + C + c, mean)
     tl.store(partials + program * (3 * C) + 2 * C + c, squares)
@@ -118,7 +118,7 @@ def depthwise_same(
     count = (width * height * tl.minimum(planes, Z - first)).to(tl.float32)
     mean = tl.sum(total, axis=0) / count
     deviation = tl.sum(squares, axis=0) - count * mean * mean
-    _write_partials(partials, n * programs + tile, c, C, count, pivot + mean, deviation)
+    write_partials(partials, n * programs + tile, c, C, count, pivot + mean, deviation)
 
 
 @triton.jit(do_not_specialize=["programs", "rounds"])
@@ -168,74 +168,4 @@ def depthwise_down(
         tl.store(place, result.to(out.dtype.element_ty), mask=there[:, None])
         count, mean, squares = _merged(count, mean, squares, result, there)
         start += BLOCK_V
-    _write_partials(partials, n * programs + tl.program_id(0), c, C, count, mean, squares)
-
-
-@triton.jit
-def transposed_result(
-    x, weights, zs, ys, xs, there, odd_z, odd_y, odd_x, Z, Y, X, c, C: tl.constexpr, K: tl.constexpr
-):
-    """The transposed convolution at the voxels `2 (zs, ys, xs) + (odd_z, odd_y, odd_x)` of its 2n-1 grid.
-
-    Output o takes input i with tap `t = o + K // 2 - 2i`: every second tap, beginning with the first of the
-    right parity. The taps of one parity are the same for all voxels, and so are the weights.
-    """
-    P: tl.constexpr = K // 2
-    first_z, first_y, first_x = (odd_z + P) % 2, (odd_y + P) % 2, (odd_x + P) % 2
-    offsets = (((zs * Y + ys) * X + xs) * C)[:, None] + c[None, :]
-    result = tl.zeros((zs.shape[0], c.shape[0]), tl.float32)
-    for tap_z in range(first_z, K, 2):
-        dz = (odd_z + P - tap_z) // 2  # exact: both have the same parity
-        for tap_y in range(first_y, K, 2):
-            dy = (odd_y + P - tap_y) // 2
-            inside_zy = there & (zs + dz >= 0) & (zs + dz < Z) & (ys + dy >= 0) & (ys + dy < Y)
-            for step in tl.static_range((K + 1) // 2):
-                tap_x = first_x + 2 * step
-                dx = (odd_x + P - tap_x) // 2
-                inside = (inside_zy & (xs + dx >= 0) & (xs + dx < X) & (tap_x < K))[:, None]
-                shift = ((dz * Y + dy) * X + dx) * C
-                value = tl.load(x + shift + offsets, mask=inside, other=0.0).to(tl.float32)
-                tap = (tap_z * K + tap_y) * K + tl.minimum(tap_x, K - 1)
-                result += value * tl.load(weights + tap * C + c)[None, :]
-    return result
-
-
-@triton.jit
-def parity_voxels(block, parity, Z, Y, X, BLOCK_V: tl.constexpr):
-    """A block of the voxels of one parity: their halved places, whether they are there, and the parity."""
-    odd_z, odd_y, odd_x = parity // 4, parity // 2 % 2, parity % 2
-    # A side of n voxels becomes 2n-1: n even places and n-1 odd ones.
-    side_y, side_x = tl.maximum(Y - odd_y, 1), tl.maximum(X - odd_x, 1)
-    voxel = block * BLOCK_V + tl.arange(0, BLOCK_V)
-    there = voxel < (Z - odd_z) * (Y - odd_y) * (X - odd_x)
-    return voxel // (side_y * side_x), voxel // side_x % side_y, voxel % side_x, there, odd_z, odd_y, odd_x
-
-
-@triton.jit(do_not_specialize=["programs", "rounds"])
-def depthwise_up(
-    x,
-    weights,
-    partials,
-    programs,
-    rounds,
-    Z,
-    Y,
-    X,
-    C: tl.constexpr,
-    K: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_V: tl.constexpr,
-):
-    """Transposed with stride 2: only the statistics. Few taps a voxel: the second pass computes it again."""
-    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    n = tl.program_id(2).to(tl.int64)
-    x += n * Z * Y * X * C
-    parity, start = tl.program_id(0) % 8, tl.program_id(0) // 8 * rounds
-    count = 0.0
-    mean = tl.zeros((BLOCK_C,), tl.float32)
-    squares = tl.zeros((BLOCK_C,), tl.float32)
-    for step in range(rounds):
-        zs, ys, xs, there, odd_z, odd_y, odd_x = parity_voxels(start + step, parity, Z, Y, X, BLOCK_V)
-        result = transposed_result(x, weights, zs, ys, xs, there, odd_z, odd_y, odd_x, Z, Y, X, c, C, K)
-        count, mean, squares = _merged(count, mean, squares, result, there)
-    _write_partials(partials, n * programs + tl.program_id(0), c, C, count, mean, squares)
+    write_partials(partials, n * programs + tl.program_id(0), c, C, count, mean, squares)

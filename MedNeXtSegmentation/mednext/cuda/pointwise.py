@@ -13,7 +13,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .depthwise import parity_voxels, transposed_result
 from .gelu import gelu
 from .product import product
 
@@ -151,14 +150,24 @@ def pointwise(
 
 
 @triton.jit
+def _cells(tile, Z, Y, X, BLOCK_V: tl.constexpr, BLOCK_Y: tl.constexpr, BLOCK_X: tl.constexpr):
+    """The places of a box of `BLOCK_V` cells: to divide by anything but powers of two would cost more."""
+    tiles_x, tiles_y = tl.cdiv(X, BLOCK_X), tl.cdiv(Y, BLOCK_Y)
+    cell = tl.arange(0, BLOCK_V)
+    zs = tile // (tiles_x * tiles_y) * (BLOCK_V // (BLOCK_Y * BLOCK_X)) + cell // (BLOCK_Y * BLOCK_X)
+    ys = tile // tiles_x % tiles_y * BLOCK_Y + cell // BLOCK_X % BLOCK_Y
+    return zs, ys, tile % tiles_x * BLOCK_X + cell % BLOCK_X
+
+
+@triton.jit
 def pointwise_up(
-    x,
-    weights,
+    convolved,
     affine,
     expansion,
     expansion_bias,
     compression,
     compression_bias,
+    x,
     residual,
     target,
     parts,
@@ -166,16 +175,19 @@ def pointwise_up(
     Y,
     X,
     C: tl.constexpr,
-    K: tl.constexpr,
     HIDDEN: tl.constexpr,
     OUT: tl.constexpr,
     BLOCK_V: tl.constexpr,
+    BLOCK_Y: tl.constexpr,
+    BLOCK_X: tl.constexpr,
     BLOCK_H: tl.constexpr,
     SPLITS: tl.constexpr,
     RESIDUAL: tl.constexpr,
     EXACT: tl.constexpr,
 ):
-    """Transposed: `x` is `(N, Z, Y, X, C)`; adds to the skip connection in `target`, `(N, 2Z, 2Y, 2X, OUT)`.
+    """Transposed: adds to the skip connection in `target`, `(N, 2Z, 2Y, 2X, OUT)`.
+
+    `x` is `(N, Z, Y, X, C)`, `convolved` what `depthwise_up` made of it.
 
     The 2n-1 grid begins at voxel 1: the zero planes on the left leave the skip connection as it is. Each
     program has voxels of one parity; the transposed 1x1x1 residual is the input at the even voxels.
@@ -183,14 +195,19 @@ def pointwise_up(
     n = tl.program_id(2).to(tl.int64)
     x += n * Z * Y * X * C
     c = tl.arange(0, C)
-    block, parity = tl.program_id(0) // 8, tl.program_id(0) % 8
-    zs, ys, xs, there, odd_z, odd_y, odd_x = parity_voxels(block, parity, Z, Y, X, BLOCK_V)
-    values = transposed_result(x, weights, zs, ys, xs, there, odd_z, odd_y, odd_x, Z, Y, X, c, C, K)
+    parity = tl.program_id(0) % 8
+    odd_z, odd_y, odd_x = parity // 4, parity // 2 % 2, parity % 2
+    zs, ys, xs = _cells(tl.program_id(0) // 8, Z, Y, X, BLOCK_V, BLOCK_Y, BLOCK_X)
+    # A side of n voxels becomes 2n-1: n even places and n-1 odd ones.
+    there = (zs < Z - odd_z) & (ys < Y - odd_y) & (xs < X - odd_x)
+    cells = (zs * Y + ys) * X + xs
+    convolved += (n * 8 + parity) * (Z * Y * X).to(tl.int64) * C
+    values = tl.load(convolved + cells[:, None] * C + c[None, :], mask=there[:, None], other=0.0)
     normed = _normed(values, affine, n, C, expansion.dtype.element_ty)
     sums = tl.zeros((BLOCK_V, OUT), tl.float32)
     if RESIDUAL:
         if (parity == 0) & (tl.program_id(1) == 0):
-            sums = _residual(sums, x, (zs * Y + ys) * X + xs, there, residual, C, OUT)
+            sums = _residual(sums, x, cells, there, residual, C, OUT)
     sums = _expanded_and_compressed(
         normed, sums, expansion, expansion_bias, compression, HIDDEN, C, OUT, BLOCK_H, SPLITS, EXACT
     )

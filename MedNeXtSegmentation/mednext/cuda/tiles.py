@@ -23,7 +23,7 @@ _PROGRAMS = 256  # enough to fill a card: it has up to 144 multiprocessors
 
 @dataclass(frozen=True)
 class ColumnTile:
-    """Of the depthwise convolution with stride 1: a column of voxels, worked through plane by plane."""
+    """Of a depthwise convolution that is not halved: a column of voxels, worked through plane by plane."""
 
     channels: int
     y: int  # times `rows`
@@ -45,7 +45,7 @@ class ColumnTile:
 
 @dataclass(frozen=True)
 class PieceTile:
-    """Of the resampling convolutions: `rounds` pieces of `voxels` one after the other."""
+    """Of the depthwise convolution that halves: `rounds` pieces of `voxels` one after the other."""
 
     channels: int
     voxels: int
@@ -66,6 +66,12 @@ class PointTile:
     splits: int
     warps: int
     stages: int
+
+    def box(self, shape: Shape) -> Shape:
+        """The voxels as a box `(z, y, x)` of a grid, its sides powers of two."""
+        x = min(16, self.voxels, next_power_of_2(shape[2]))
+        y = min(self.voxels // x, next_power_of_2(shape[1]))
+        return self.voxels // (x * y), y, x
 
 
 def column_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[ColumnTile]:
@@ -101,8 +107,26 @@ def column_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[C
         yield replace(tile, rows=8)
 
 
+def up_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[ColumnTile]:
+    """For a grid `(Z, Y, X)` that is doubled: eight voxels come of one, which is many registers."""
+    z, y, x = shape
+    if INTERPRETED:
+        yield ColumnTile(channels, next_power_of_2(y), next_power_of_2(x), 1, z)
+        return
+    width = min(16, next_power_of_2(x))
+    tile = ColumnTile(min(32, channels), 16 // width, width, rows=1, planes=1)
+    for planes in (16, 8, 4, 2):
+        deep = replace(tile, planes=planes)
+        if deep.programs(shape) * (channels // deep.channels) * images >= 4 * _PROGRAMS:
+            tile = deep
+            break
+    yield tile
+    yield replace(tile, planes=2 * tile.planes)
+    yield replace(tile, y=2 * tile.y)
+
+
 def piece_tiles(voxels: int, channels: int, images: int) -> Iterator[PieceTile]:
-    """For so many voxels of the output, or of one parity of it."""
+    """For so many voxels of the output."""
     if INTERPRETED:
         yield PieceTile(channels, min(4096, next_power_of_2(voxels)), 1)
         return
@@ -123,7 +147,7 @@ def piece_tiles(voxels: int, channels: int, images: int) -> Iterator[PieceTile]:
 
 
 def point_tiles(
-    voxels: int, channels: int, hidden: int, out: int, itemsize: int, images: int, up: bool
+    voxels: int, channels: int, hidden: int, out: int, itemsize: int, images: int
 ) -> Iterator[PointTile]:
     """For one launch of the second pass; the next ones need less shared memory, the last are for measuring.
 
@@ -132,7 +156,6 @@ def point_tiles(
         channels, hidden, out: of the block, padded.
         itemsize: bytes of a number.
         images: that are worked on together.
-        up: the convolution is computed again, which takes registers.
     """
     if INTERPRETED:
         yield PointTile(min(4096, next_power_of_2(voxels)), math.gcd(hidden, 64), 1, 4, 1)
@@ -160,7 +183,7 @@ def point_tiles(
         return (weights + parts) / min(1.0, blocks * images * tile.splits / (_PROGRAMS // 2))
 
     first = tile(128 if widest <= 128 else 64 if widest <= 256 else 32)
-    if widest == 256 and itemsize == 2 and not up:
+    if widest == 256 and itemsize == 2:
         first = min(first, tile(128), key=cost)
     smaller = [tile(block) for block in dict.fromkeys((first.voxels // 2, 32, 16)) if block < first.voxels]
     for choice in (first, *smaller):

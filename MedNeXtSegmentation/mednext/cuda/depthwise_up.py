@@ -1,0 +1,116 @@
+"""The first pass of a block that doubles the grid: transposed depthwise convolution and its statistics.
+
+The output has 2n-1 voxels along an axis of n. It is written parity by parity, `(N, 8, Z, Y, X, C)`: voxels
+`2 (z, y, x) + (odd_z, odd_y, odd_x)` with the same odd lie together, since the second pass works on voxels of
+one parity. The last odd places of each axis hold nothing that counts. All else is as in `depthwise.py`.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .depthwise import write_partials
+
+
+@triton.jit
+def _with_tap(
+    result,
+    value,
+    weights,
+    c,
+    z: tl.constexpr,
+    y: tl.constexpr,
+    x: tl.constexpr,
+    C: tl.constexpr,
+    K: tl.constexpr,
+):
+    """`result` and what this tap of the kernel adds to it, if there is such a tap."""
+    if z >= 0 and z < K and y >= 0 and y < K and x >= 0 and x < K:
+        result += value * tl.load(weights + ((z * K + y) * K + x) * C + c)[None, :]
+    return result
+
+
+@triton.jit(do_not_specialize=["programs", "planes"])
+def depthwise_up(
+    x,
+    weights,
+    out,
+    partials,
+    programs,
+    planes,
+    Z,
+    Y,
+    X,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_Y: tl.constexpr,
+    BLOCK_X: tl.constexpr,
+):
+    """A column of `planes` planes of `x`: what is loaded once serves the voxels of all parities around it.
+
+    Output `2 s + odd` takes input `s + d` with tap `odd + K // 2 - 2 d`. Statistics are of the distance from
+    the first voxel that a thread sees, and brought together at the end.
+    """
+    P: tl.constexpr = K // 2
+    tiles_x, tiles_y = tl.cdiv(X, BLOCK_X), tl.cdiv(Y, BLOCK_Y)
+    tile = tl.program_id(0)
+    first = tile // (tiles_x * tiles_y) * planes
+    c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    n = tl.program_id(2).to(tl.int64)
+    x += n * Z * Y * X * C
+    out += n * 8 * Z * Y * X * C
+    voxel = tl.arange(0, BLOCK_Y * BLOCK_X)
+    ys = tile // tiles_x % tiles_y * BLOCK_Y + voxel // BLOCK_X
+    xs = tile % tiles_x * BLOCK_X + voxel % BLOCK_X
+    offsets = ((ys * X + xs) * C)[:, None] + c[None, :]
+    image = (Z * Y * X).to(tl.int64) * C
+
+    pivot = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
+    total = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
+    squares = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
+    count = tl.zeros((BLOCK_Y * BLOCK_X,), tl.float32)
+    for z in range(first, tl.minimum(first + planes, Z)):
+        plane = z * (Y * X * C)
+        results = (tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32),) * 8
+        for dz in tl.static_range(-(P // 2), (P + 1) // 2 + 1):
+            for dy in tl.static_range(-(P // 2), (P + 1) // 2 + 1):
+                inside_zy = (z + dz >= 0) & (z + dz < Z) & (ys + dy >= 0) & (ys + dy < Y)
+                for dx in tl.static_range(-(P // 2), (P + 1) // 2 + 1):
+                    inside = (inside_zy & (xs + dx >= 0) & (xs + dx < X))[:, None]
+                    shift = ((dz * Y + dy) * X + dx) * C
+                    value = tl.load(x + plane + shift + offsets, mask=inside, other=0.0).to(tl.float32)
+                    for parity in tl.static_range(8):
+                        more = _with_tap(
+                            results[parity],
+                            value,
+                            weights,
+                            c,
+                            parity // 4 + P - 2 * dz,
+                            parity // 2 % 2 + P - 2 * dy,
+                            parity % 2 + P - 2 * dx,
+                            C,
+                            K,
+                        )
+                        results = results[:parity] + (more,) + results[parity + 1 :]
+        there = (ys < Y) & (xs < X)
+        pivot = tl.where(z == first, results[0], pivot)
+        for parity in tl.static_range(8):
+            result = results[parity]
+            place = out + parity * image + plane + offsets
+            tl.store(place, result.to(out.dtype.element_ty), mask=there[:, None])
+            exists = (z + parity // 4 < Z) & (ys + parity // 2 % 2 < Y) & (xs + parity % 2 < X)
+            distance = tl.where(exists[:, None], result - pivot, 0.0)
+            total += distance
+            squares += distance * distance
+            count += exists.to(tl.float32)
+    # Each thread's statistics brought together, relative to the first one's pivot (Chan et al.).
+    base = tl.sum(tl.where((voxel == 0)[:, None], pivot, 0.0), axis=0)
+    seen = tl.maximum(count, 1.0)[:, None]
+    offset = tl.where(count[:, None] > 0, pivot - base[None, :] + total / seen, 0.0)
+    number = tl.sum(count, axis=0)
+    mean = tl.sum(offset * count[:, None], axis=0) / number
+    distance = offset - mean[None, :]
+    deviation = squares - total * total / seen + count[:, None] * distance * distance
+    write_partials(partials, n * programs + tile, c, C, number, base + mean, tl.sum(deviation, axis=0))
