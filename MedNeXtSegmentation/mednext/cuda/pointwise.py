@@ -211,7 +211,7 @@ def pointwise_up(
     sums = _expanded_and_compressed(
         normed, sums, expansion, expansion_bias, compression, HIDDEN, C, OUT, BLOCK_H, SPLITS, EXACT
     )
-    place = ((2 * zs + odd_z + 1) * (2 * Y) + 2 * ys + odd_y + 1) * (2 * X) + 2 * xs + odd_x + 1
+    place = (zs * (2 * Y) + ys) * (4 * X) + 2 * xs + ((odd_z + 1) * (2 * Y) + odd_y + 1) * (2 * X) + odd_x + 1
     image = (Z * Y * X).to(tl.int64) * 8 * OUT
     _finished(sums, compression_bias, target, parts, place, there, n, image, OUT, SPLITS, True)
 
