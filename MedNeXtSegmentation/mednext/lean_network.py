@@ -22,9 +22,9 @@ from .network import MedNeXt
 from .network_blocks import DownBlock, MedNeXtBlock, UpBlock
 from .slab_threads import SlabThreads
 
-_SLAB = 2**18  # numbers in the planes that are convolved together: they stay in the caches from tap to tap
+_SLAB = 2**19  # numbers in the planes that are convolved together: they stay in the caches from tap to tap
 _HIDDEN = 2**20  # numbers in the hidden activations of a slice of voxels
-_FEWEST = 8  # slabs of a small activation, whatever the number of threads: so the sums do not depend on it
+_FEWEST = 4  # slabs of a small activation, whatever the number of threads: so the sums do not depend on it
 
 _VoxelSums = tuple[int, Tensor, Tensor]
 
