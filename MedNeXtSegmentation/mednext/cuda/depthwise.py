@@ -14,22 +14,25 @@ import triton.language as tl
 
 
 @triton.jit
-def write_partials(partials, program, c, C: tl.constexpr, count, mean, squares):
-    tl.store(partials + program * (3 * C) + c, tl.zeros_like(mean) + count)
-    tl.store(partials + program * (3 * C) + C + c, mean)
-    tl.store(partials + program * (3 * C) + 2 * C + c, squares)
+def write_statistics(partials, program, c, C: tl.constexpr, voxel, counts, pivots, totals, squares):
+    """The statistics of a program, from those of each place of its tile brought together (Chan et al.).
 
-
-@triton.jit
-def _merged(count, mean, squares, result, there):
-    """The statistics so far, and with those of a piece `(voxels, channels)` (Chan et al.)."""
-    more = tl.sum(there.to(tl.float32), axis=0)
-    its_mean = tl.sum(tl.where(there[:, None], result, 0.0), axis=0) / tl.maximum(more, 1.0)
-    distance = tl.where(there[:, None], result - its_mean[None, :], 0.0)
-    both = tl.maximum(count + more, 1.0)
-    offset = its_mean - mean
-    squares += tl.sum(distance * distance, axis=0) + offset * offset * (count * more / both)
-    return count + more, mean + offset * (more / both), squares
+    Args:
+        counts: values that were seen at each place, `(places,)`.
+        pivots: the first of them, `(places, channels)`.
+        totals, squares: sums of the distances from it, and of their squares.
+    """
+    base = tl.sum(tl.where((voxel == 0)[:, None], pivots, 0.0), axis=0)
+    seen = tl.maximum(counts, 1.0)[:, None]
+    offsets = tl.where(counts[:, None] > 0, pivots - base[None, :] + totals / seen, 0.0)
+    count = tl.sum(counts, axis=0)
+    mean = tl.sum(offsets * counts[:, None], axis=0) / tl.maximum(count, 1.0)
+    distances = offsets - mean[None, :]
+    deviation = tl.sum(squares - totals * totals / seen + counts[:, None] * distances * distances, axis=0)
+    place = partials + program * (3 * C) + c
+    tl.store(place, tl.zeros_like(mean) + count)
+    tl.store(place + C, base + mean)
+    tl.store(place + 2 * C, deviation)
 
 
 # What is not specialised is not compiled anew for every size of the grid.
@@ -56,7 +59,7 @@ def depthwise_same(
     """Stride 1: a column of `planes` planes; what is loaded once serves K planes of the output.
 
     A thread holds `ROWS` neighbouring rows, and K planes of each: `sums[dz * ROWS + row]` collects the output
-    of plane `z + K // 2 - dz` while plane z is read. Statistics are of the distance from the first voxel.
+    of plane `z + K // 2 - dz` while plane z is read.
 
     Args:
         EVEN: no column reaches beyond the grid in y or x, which spares a tenth of the instructions.
@@ -75,8 +78,9 @@ def depthwise_same(
     xs = tile % tiles_x * BLOCK_X + voxel % BLOCK_X
     offsets = ((ys * X + xs) * C)[:, None] + c[None, :]
 
-    pivot = tl.zeros((BLOCK_C,), tl.float32)
-    total = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
+    counts = tl.zeros((BLOCK_Y * BLOCK_X,), tl.float32)
+    pivots = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
+    totals = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
     squares = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
     sums = (tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32),) * (K * ROWS)
     for step in range(planes + (K - 1)):
@@ -97,28 +101,24 @@ def depthwise_same(
                             more = sums[dz * ROWS + row] + value * weight[None, :]
                             sums = sums[: dz * ROWS + row] + (more,) + sums[dz * ROWS + row + 1 :]
         finished = z - P
-        if step == K - 1:
-            pivot = tl.sum(tl.where((voxel == 0)[:, None], sums[(K - 1) * ROWS], 0.0), axis=0)
         if (finished >= first) & (finished < Z):
+            pivots = tl.where(finished == first, sums[(K - 1) * ROWS], pivots)
             for row in tl.static_range(ROWS):
                 result = sums[(K - 1) * ROWS + row]
                 place = out + (finished * Y + row) * (X * C) + offsets
-                distance = result - pivot[None, :]
+                distances = result - pivots
                 if EVEN:
                     tl.store(place, result.to(out.dtype.element_ty))
+                    counts += 1.0
                 else:
-                    there = ((xs < X) & (ys + row < Y))[:, None]
-                    tl.store(place, result.to(out.dtype.element_ty), mask=there)
-                    distance = tl.where(there, distance, 0.0)
-                total += distance
-                squares += distance * distance
+                    there = (xs < X) & (ys + row < Y)
+                    tl.store(place, result.to(out.dtype.element_ty), mask=there[:, None])
+                    distances = tl.where(there[:, None], distances, 0.0)
+                    counts += there.to(tl.float32)
+                totals += distances
+                squares += distances * distances
         sums = (tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32),) * ROWS + sums[: (K - 1) * ROWS]
-    width = tl.minimum(BLOCK_X, X - tile % tiles_x * BLOCK_X)
-    height = tl.minimum(BLOCK_Y * ROWS, Y - tile // tiles_x % tiles_y * (BLOCK_Y * ROWS))
-    count = (width * height * tl.minimum(planes, Z - first)).to(tl.float32)
-    mean = tl.sum(total, axis=0) / count
-    deviation = tl.sum(squares, axis=0) - count * mean * mean
-    write_partials(partials, n * programs + tile, c, C, count, pivot + mean, deviation)
+    write_statistics(partials, n * programs + tile, c, C, voxel, counts, pivots, totals, squares)
 
 
 @triton.jit(do_not_specialize=["programs", "rounds"])
@@ -145,27 +145,32 @@ def depthwise_down(
     n = tl.program_id(2).to(tl.int64)
     x += n * Z * Y * X * C
     out += n * voxels * C
-    start = tl.program_id(0) * (BLOCK_V * rounds)
-    count = 0.0
-    mean = tl.zeros((BLOCK_C,), tl.float32)
-    squares = tl.zeros((BLOCK_C,), tl.float32)
-    for _ in range(rounds):
-        voxel = start + tl.arange(0, BLOCK_V)
+    begin = tl.program_id(0) * (BLOCK_V * rounds)
+    pivots = tl.zeros((BLOCK_V, BLOCK_C), tl.float32)
+    totals = tl.zeros((BLOCK_V, BLOCK_C), tl.float32)
+    squares = tl.zeros((BLOCK_V, BLOCK_C), tl.float32)
+    for piece in range(rounds):
+        voxel = begin + piece * BLOCK_V + tl.arange(0, BLOCK_V)
         there = voxel < voxels
         zs, ys, xs = voxel // (half_y * half_x) * 2, voxel // half_x % half_y * 2, voxel % half_x * 2
         offsets = (((zs * Y + ys) * X + xs) * C)[:, None] + c[None, :]
         result = tl.zeros((BLOCK_V, BLOCK_C), tl.float32)
-        for dz in range(K):
-            for dy in range(K):
-                inside_zy = there & (zs + (dz - P) >= 0) & (zs + (dz - P) < Z)
-                inside_zy &= (ys + (dy - P) >= 0) & (ys + (dy - P) < Y)
-                for dx in tl.static_range(K):
-                    inside = (inside_zy & (xs + (dx - P) >= 0) & (xs + (dx - P) < X))[:, None]
-                    shift = (((dz - P) * Y + (dy - P)) * X + (dx - P)) * C
-                    value = tl.load(x + shift + offsets, mask=inside, other=0.0).to(tl.float32)
-                    result += value * tl.load(weights + ((dz * K + dy) * K + dx) * C + c)[None, :]
+        for line in range(K * K):  # one loop, which takes fewer registers than two
+            dz, dy = line // K, line % K
+            inside_zy = there & (zs + (dz - P) >= 0) & (zs + (dz - P) < Z)
+            inside_zy &= (ys + (dy - P) >= 0) & (ys + (dy - P) < Y)
+            for dx in tl.static_range(K):
+                inside = (inside_zy & (xs + (dx - P) >= 0) & (xs + (dx - P) < X))[:, None]
+                shift = (((dz - P) * Y + (dy - P)) * X + (dx - P)) * C
+                value = tl.load(x + shift + offsets, mask=inside, other=0.0).to(tl.float32)
+                result += value * tl.load(weights + (line * K + dx) * C + c)[None, :]
         place = out + voxel[:, None] * C + c[None, :]
         tl.store(place, result.to(out.dtype.element_ty), mask=there[:, None])
-        count, mean, squares = _merged(count, mean, squares, result, there)
-        start += BLOCK_V
-    write_partials(partials, n * programs + tl.program_id(0), c, C, count, mean, squares)
+        pivots = tl.where(piece == 0, result, pivots)
+        distances = tl.where(there[:, None], result - pivots, 0.0)
+        totals += distances
+        squares += distances * distances
+    place = tl.arange(0, BLOCK_V)
+    counts = tl.clamp((tl.cdiv(voxels - begin - place, BLOCK_V)).to(tl.float32), 0.0, rounds.to(tl.float32))
+    program = n * programs + tl.program_id(0)
+    write_statistics(partials, program, c, C, place, counts, pivots, totals, squares)

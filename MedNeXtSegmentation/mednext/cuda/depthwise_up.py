@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .depthwise import write_partials
+from .depthwise import write_statistics
 
 
 @triton.jit
@@ -50,8 +50,7 @@ def depthwise_up(
 ):
     """A column of `planes` planes of `x`: what is loaded once serves the voxels of all parities around it.
 
-    Output `2 s + odd` takes input `s + d` with tap `odd + K // 2 - 2 d`. Statistics are of the distance from
-    the first voxel that a thread sees, and brought together at the end.
+    Output `2 s + odd` takes input `s + d` with tap `odd + K // 2 - 2 d`.
     """
     P: tl.constexpr = K // 2
     tiles_x, tiles_y = tl.cdiv(X, BLOCK_X), tl.cdiv(Y, BLOCK_Y)
@@ -67,10 +66,10 @@ def depthwise_up(
     offsets = ((ys * X + xs) * C)[:, None] + c[None, :]
     image = (Z * Y * X).to(tl.int64) * C
 
-    pivot = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
-    total = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
+    pivots = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
+    totals = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
     squares = tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32)
-    count = tl.zeros((BLOCK_Y * BLOCK_X,), tl.float32)
+    counts = tl.zeros((BLOCK_Y * BLOCK_X,), tl.float32)
     for z in range(first, tl.minimum(first + planes, Z)):
         plane = z * (Y * X * C)
         results = (tl.zeros((BLOCK_Y * BLOCK_X, BLOCK_C), tl.float32),) * 8
@@ -95,22 +94,14 @@ def depthwise_up(
                         )
                         results = results[:parity] + (more,) + results[parity + 1 :]
         there = (ys < Y) & (xs < X)
-        pivot = tl.where(z == first, results[0], pivot)
+        pivots = tl.where(z == first, results[0], pivots)
         for parity in tl.static_range(8):
             result = results[parity]
             place = out + parity * image + plane + offsets
             tl.store(place, result.to(out.dtype.element_ty), mask=there[:, None])
             exists = (z + parity // 4 < Z) & (ys + parity // 2 % 2 < Y) & (xs + parity % 2 < X)
-            distance = tl.where(exists[:, None], result - pivot, 0.0)
-            total += distance
-            squares += distance * distance
-            count += exists.to(tl.float32)
-    # Each thread's statistics brought together, relative to the first one's pivot (Chan et al.).
-    base = tl.sum(tl.where((voxel == 0)[:, None], pivot, 0.0), axis=0)
-    seen = tl.maximum(count, 1.0)[:, None]
-    offset = tl.where(count[:, None] > 0, pivot - base[None, :] + total / seen, 0.0)
-    number = tl.sum(count, axis=0)
-    mean = tl.sum(offset * count[:, None], axis=0) / number
-    distance = offset - mean[None, :]
-    deviation = squares - total * total / seen + count[:, None] * distance * distance
-    write_partials(partials, n * programs + tile, c, C, number, base + mean, tl.sum(deviation, axis=0))
+            distances = tl.where(exists[:, None], result - pivots, 0.0)
+            totals += distances
+            squares += distances * distances
+            counts += exists.to(tl.float32)
+    write_statistics(partials, n * programs + tile, c, C, voxel, counts, pivots, totals, squares)

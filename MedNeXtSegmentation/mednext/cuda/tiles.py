@@ -130,19 +130,17 @@ def piece_tiles(voxels: int, channels: int, images: int) -> Iterator[PieceTile]:
     if INTERPRETED:
         yield PieceTile(channels, min(4096, next_power_of_2(voxels)), 1)
         return
-    block = min(64, channels)
-    tile = PieceTile(block, 64, 1)
+    block = min(32, channels)
+    tile = PieceTile(block, 32, 1)
     for rounds in (8, 4, 2, 1):
         tile = replace(tile, rounds=rounds)
-        if tile.programs(voxels) * (channels // block) * images >= 2 * _PROGRAMS:
+        if tile.programs(voxels) * (channels // block) * images >= 4 * _PROGRAMS:
             break
-    else:  # too few: smaller ones
-        tile = replace(tile, channels=min(32, block), voxels=32)
     yield tile
     yield replace(tile, voxels=tile.voxels // 2, rounds=2 * tile.rounds)
     yield replace(tile, voxels=tile.voxels // 2)
-    yield replace(tile, channels=min(32, block))
-    yield replace(tile, channels=block, voxels=64)
+    yield replace(tile, channels=min(64, channels), voxels=tile.voxels // 2)
+    yield replace(tile, voxels=2 * tile.voxels)
     yield replace(tile, rounds=2 * tile.rounds)
 
 
