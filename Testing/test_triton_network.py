@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from mednext import triton_network
+from mednext import devices
 from mednext.errors import OptionError
 from mednext.network import MedNeXt
 from mednext.triton_network import TritonMedNeXt, is_supported, knows
 from torch import Tensor
-from triton_device import DEVICE
+from triton_device import DEVICE  # skips all of this where there is no Triton
+
+# isort: split
+from triton.runtime.errors import OutOfResources
 
 
 def small(**changes: Any) -> MedNeXt:
@@ -85,6 +88,19 @@ def test_when_memory_is_too_small_for_one_tile_it_says_so(monkeypatch: pytest.Mo
         TritonMedNeXt(small(), torch.float32, DEVICE)(image())
 
 
+def test_what_tritons_compiler_refuses_is_a_failure_that_others_expect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Triton's own errors are no `RuntimeError`s: nobody would go on without the kernels."""
+
+    def launch(*_: Any) -> None:
+        raise OutOfResources(300000, 232448, "shared memory")
+
+    monkeypatch.setattr(TritonMedNeXt, "_launch", launch)
+    with pytest.raises(RuntimeError, match="shared memory"):
+        TritonMedNeXt(small(), torch.float32, DEVICE)(image())
+
+
 def test_a_patch_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(OptionError, match="divisible by 16"):
         TritonMedNeXt(small(), torch.float32, DEVICE)(torch.zeros(1, 2, 16, 24, 32))
@@ -134,5 +150,5 @@ def test_only_cards_that_triton_compiles_for_are_supported(monkeypatch: pytest.M
     assert not any(is_supported(network, torch.device(name)) for name in ("cpu", "mps", "cuda"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     assert is_supported(network, torch.device("cuda"))
-    monkeypatch.setattr(triton_network, "find_spec", lambda _: None)
+    monkeypatch.setattr(devices, "find_spec", lambda _: None)
     assert not is_supported(network, torch.device("cuda"))

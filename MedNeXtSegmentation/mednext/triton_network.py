@@ -12,13 +12,12 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from .devices import is_out_of_memory
+from .devices import is_out_of_memory, runs_triton
 from .network import DownBlock, MedNeXt, MedNeXtBlock, UpBlock, check_patch
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ _WIDEST = 512  # channels that fit a program
 _MOST_IMAGES = 8  # all mirrored copies of a tile
 _MOST_FILLED = 4  # groups in a row: the last of an image, or an image of few tiles
 _MOST_NUMBERS = 2**31 - 1  # of an image's activations: offsets within it have 32 bits
-_TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +38,7 @@ def is_supported(network: nn.Module, device: torch.device) -> bool:
     Three dimensions, one head, resampling by blocks, no global response norm, at most 512 channels; an NVIDIA
     card that Triton supports (compute capability 8.0 and later). Everything else runs on torch.
     """
-    if device.type != "cuda" or torch.version.hip is not None or find_spec("triton") is None:
-        return False
-    return torch.cuda.get_device_capability(device) >= _TENSOR_CORES and knows(network)
+    return runs_triton(device) and knows(network)
 
 
 def knows(network: nn.Module) -> bool:
@@ -199,6 +195,12 @@ class TritonMedNeXt(nn.Module):
         logits.copy_(together[: len(image)])
 
     def _compute(self, image: Tensor, logits: Tensor) -> None:
+        from .cuda.failures import as_runtime_errors
+
+        with as_runtime_errors():
+            self._launch(image, logits)
+
+    def _launch(self, image: Tensor, logits: Tensor) -> None:
         from triton import cdiv
 
         from .cuda.ends import head, stem
