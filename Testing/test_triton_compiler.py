@@ -21,6 +21,8 @@ INFERENCE = {
     "pointwise",
     "pointwise_up",
     "combine",
+    "stem",
+    "head",
 }
 ADDING = {"copies_to_mean", "tile_to_sums"}
 TRAINING = {
@@ -33,8 +35,8 @@ TRAINING = {
     ("capability", "blocks", "kernels"),
     [
         # up_3 is so small that its hidden channels are split
-        (80, ["enc_block_1", "down_0", "up_3"], INFERENCE),
-        (90, ["enc_block_1", "down_0", "up_3"], INFERENCE),
+        (80, ["enc_block_1", "down_0", "up_3", "dec_block_0"], INFERENCE),
+        (90, ["enc_block_1", "down_0", "up_3", "dec_block_0"], INFERENCE),
         (80, ["adding"], ADDING),
         (90, ["adding", "training_1"], ADDING | TRAINING),
     ],

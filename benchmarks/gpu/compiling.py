@@ -31,6 +31,7 @@ _BLOCKS = (
     *(f"{part}_{level}" for level in range(4) for part in ("enc_block", "down")),
     "bottleneck",
     *(f"up_{level}" for level in (3, 2, 1, 0)),
+    "dec_block_0",  # with stem and head; its other blocks are those of the encoder
 )
 _ADDING = "adding"  # mirrored copies and tiles; the same for all networks
 _TRAINING = tuple(f"training_{level}" for level in range(5))
@@ -136,10 +137,11 @@ def compile_task(task: Task) -> list[Compiled]:
 
 def _infer(task: Task) -> None:
     import torch
-    from mednext.cuda.blocks import TritonBlock, Workspace
+    from mednext.cuda.blocks import Answer, TritonBlock, Workspace
+    from mednext.cuda.stem_and_head import Head, Stem
     from mednext.network import DownBlock, MedNeXtBlock, UpBlock
 
-    from .scale import FULL
+    from .scale import CLASSES, FULL
 
     meta, dtype = torch.device("meta"), getattr(torch, task.dtype)
     parts = FULL.network(task.network).get_submodule(task.block).modules()
@@ -152,7 +154,18 @@ def _infer(task: Task) -> None:
 
     x = grid(level)
     resampled = {DownBlock: level + 1, UpBlock: level - 1}.get(type(plain))
-    block.run(x, x if resampled is None else grid(resampled), Workspace())
+    workspace = Workspace()
+    if task.block != "dec_block_0":
+        block.run(x, x if resampled is None else grid(resampled), workspace)
+        return
+    head = Head(torch.empty(32, CLASSES), torch.empty(CLASSES), 32, dtype, meta)
+    image, logits = (
+        torch.empty(task.images, channels, *x.shape[1:4], device=meta) for channels in (1, CLASSES)
+    )
+    Stem(torch.empty(32, 1), torch.empty(32), meta).run(image, x)
+    block.first_pass(x, x, workspace)
+    block.second_pass(x, x, workspace, Answer(head, logits))
+    head.run(x, logits)  # where not one program holds all hidden channels
 
 
 def _add(task: Task) -> None:
