@@ -18,8 +18,8 @@ from .records import Record, append, read, tables, told
 # By importance: what the goals of the issue need first, what takes longest last.
 JOBS = (
     "check:S3", "forward:S3", "forward:L3", "forward:B3", "forward:M3", "forward:L5",
-    "end to end:S3", "training:S3", "check:L5", "compiled:S3", "batches:S3", "kernels:S3", "kernels:L3",
-    "compiled:L3", "training:L3", "compiled:L5", "compiled:B3", "compiled:M3", "training:L5",
+    "end to end:S3", "training:S3", "adding:S3", "check:L5", "compiled:S3", "batches:S3", "kernels:S3",
+    "kernels:L3", "compiled:L3", "training:L3", "compiled:L5", "compiled:B3", "compiled:M3", "training:L5",
 )  # fmt: skip
 TUNING = ("tune:S3", "tune:L3", "tune:L5", "tune:B3", "tune:M3")
 LONGEST_S = {"compiled": 150.0, "training": 240.0, "end to end": 150.0, "tune": 240.0}

@@ -263,8 +263,9 @@ def warm(tasks: Iterable[Task], processes: int, longest_s: float) -> int:
 def tasks_of(job: str, capability: int) -> list[Task]:
     """What a job of `benchmarks.gpu` would compile, kernel after kernel, if nobody had done it before."""
     part, _, name = job.partition(":")
-    if part == "training":
-        return [Task(name, block, 128, capability) for block in _TRAINING]
+    if part in ("training", _ADDING):
+        blocks = _TRAINING if part == "training" else (_ADDING,)
+        return [Task(name, block, 128, capability) for block in blocks]
     halves = ("float16", "bfloat16")
     ways: list[dict[str, Any]] = {
         "check": [{"side": 64, "dtype": dtype} for dtype in (*halves, "float32")],
