@@ -21,7 +21,10 @@ INFERENCE = {
     "pointwise",
     "pointwise_up",
     "combine",
+    "stem",
+    "head",
 }
+ADDING = {"copies_to_mean", "tile_to_sums"}
 TRAINING = {
     "depthwise_scatter", "depthwise_kernel_gradient", "channel_moments", "normalise", "normalise_sums",
     "normalise_gradient",
@@ -32,9 +35,10 @@ TRAINING = {
     ("capability", "blocks", "kernels"),
     [
         # up_3 is so small that its hidden channels are split
-        (80, ["enc_block_1", "down_0", "up_3"], INFERENCE),
-        (90, ["enc_block_1", "down_0", "up_3"], INFERENCE),
-        (90, ["training_1"], TRAINING),
+        (80, ["enc_block_1", "down_0", "up_3", "dec_block_0"], INFERENCE),
+        (90, ["enc_block_1", "down_0", "up_3", "dec_block_0"], INFERENCE),
+        (80, ["adding"], ADDING),
+        (90, ["adding", "training_1"], ADDING | TRAINING),
     ],
 )
 def test_the_kernels_compile_for_a_card_without_spilling_registers(

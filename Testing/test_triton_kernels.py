@@ -12,8 +12,9 @@ from triton_device import DEVICE  # skips all of this where there is no Triton
 import triton
 import triton.language as tl
 from mednext.cuda import blocks
-from mednext.cuda.blocks import TritonBlock, Workspace
+from mednext.cuda.blocks import Answer, TritonBlock, Workspace
 from mednext.cuda.gelu import gelu
+from mednext.cuda.stem_and_head import Head
 from mednext.cuda.tiles import ColumnTile, PieceTile, PointTile
 
 EXACT = 2e-6  # relative, in float32; what is seen is 2e-7
@@ -101,6 +102,26 @@ def test_the_size_of_the_tiles_changes_nothing(kind: Kind, monkeypatch: pytest.M
     monkeypatch.setattr(blocks, "piece_tiles", lambda *_: [PieceTile(16, 4, rounds=2)])
     monkeypatch.setattr(blocks, "point_tiles", lambda *_: [PointTile(16, 16, splits=2, warps=4, stages=1)])
     assert difference(random_block(kind, channels=10), SIDES[kind], torch.float32) < EXACT
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(("classes", "splits"), [(1, 1), (14, 1), (60, 1), (14, 2), (70, 1)])
+def test_the_last_block_gives_the_same_logits_as_the_head_behind_it(
+    classes: int, splits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it cannot have the head in it: parts of the hidden channels, many classes."""
+    monkeypatch.setattr(blocks, "point_tiles", lambda *_: [PointTile(64, 16, splits, warps=4, stages=1)])
+    block = TritonBlock(random_block(MedNeXtBlock, channels=10), dtype, DEVICE)
+    head = Head(torch.randn(10, classes), torch.randn(classes), block.channels, dtype, DEVICE)
+    x = channels_last(torch.randn(2, 10, 5, 3, 9), block.channels, dtype)
+    last = x.clone()
+    expected, found = (torch.full((2, classes, 5, 3, 9), torch.nan, device=DEVICE) for _ in range(2))
+    block.run(x, x, Workspace())
+    head.run(x, expected)
+    workspace = Workspace()
+    block.first_pass(last, last, workspace)
+    block.second_pass(last, last, workspace, Answer(head, found))
+    assert torch.equal(found, expected)
 
 
 @triton.jit

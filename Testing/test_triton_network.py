@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from mednext import triton_network
+from mednext import devices
 from mednext.errors import OptionError
 from mednext.network import MedNeXt
 from mednext.triton_network import TritonMedNeXt, is_supported, knows
 from torch import Tensor
-from triton_device import DEVICE
+from triton_device import DEVICE  # skips all of this where there is no Triton
+
+# isort: split
+from mednext.cuda import blocks
+from mednext.cuda.blocks import TritonBlock
+from mednext.cuda.tiles import PointTile
+from triton.runtime.errors import OutOfResources
 
 
 def small(**changes: Any) -> MedNeXt:
@@ -85,6 +92,64 @@ def test_when_memory_is_too_small_for_one_tile_it_says_so(monkeypatch: pytest.Mo
         TritonMedNeXt(small(), torch.float32, DEVICE)(image())
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # nothing is computed before that pass
+def test_no_memory_is_exchanged_once_a_graph_points_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last pass, which is not in the graph, needs most here."""
+
+    def tiles(voxels: int, *_: Any) -> list[PointTile]:
+        return [PointTile(4096, 8, 2, 4, 1) if voxels == 16 * 32 * 16 else PointTile(4096, 8, 1, 4, 1)]
+
+    monkeypatch.setattr(blocks, "point_tiles", tiles)
+    network, captured = TritonMedNeXt(small(), torch.float32, DEVICE), {}
+
+    def capture(self: TritonMedNeXt, activations: Any) -> None:
+        activations.graph = SimpleNamespace(replay=lambda: self._blocks(activations))
+        captured.update(activations.workspace._buffers)
+
+    monkeypatch.setattr(TritonMedNeXt, "_capture", capture)
+    for left_out in ("run", "first_pass"):  # of all but the pass in question
+        monkeypatch.setattr(TritonBlock, left_out, lambda *_: None)
+    for _ in range(2):
+        network(image().to(DEVICE))
+        buffers = network._activations.workspace._buffers
+        assert "parts" in captured and {name: id(buffer) for name, buffer in captured.items()} == {
+            name: id(buffer) for name, buffer in buffers.items()
+        }
+
+
+def test_a_graph_is_captured_on_the_networks_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own stream belongs to the card of the first graph. Other threads may ask for memory."""
+    asked: dict[str, Any] = {}
+
+    def graph(_: object, **options: Any) -> nullcontext[None]:
+        asked.update(options)
+        return nullcontext()
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(TritonMedNeXt, "_blocks", lambda *_: None)
+    network = TritonMedNeXt(small(), torch.float32, DEVICE)
+    network._device = torch.device("cuda:1")
+    activations = SimpleNamespace(without_graph=False, graph=None)
+    network._capture(activations)
+    assert activations.graph is not None
+    assert asked == {"stream": "stream of cuda:1", "capture_error_mode": "thread_local"}
+
+
+def test_what_tritons_compiler_refuses_is_a_failure_that_others_expect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Triton's own errors are no `RuntimeError`s: nobody would go on without the kernels."""
+
+    def launch(*_: Any) -> None:
+        raise OutOfResources(300000, 232448, "shared memory")
+
+    monkeypatch.setattr(TritonMedNeXt, "_launch", launch)
+    with pytest.raises(RuntimeError, match="shared memory"):
+        TritonMedNeXt(small(), torch.float32, DEVICE)(image())
+
+
 def test_a_patch_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(OptionError, match="divisible by 16"):
         TritonMedNeXt(small(), torch.float32, DEVICE)(torch.zeros(1, 2, 16, 24, 32))
@@ -134,5 +199,5 @@ def test_only_cards_that_triton_compiles_for_are_supported(monkeypatch: pytest.M
     assert not any(is_supported(network, torch.device(name)) for name in ("cpu", "mps", "cuda"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     assert is_supported(network, torch.device("cuda"))
-    monkeypatch.setattr(triton_network, "find_spec", lambda _: None)
+    monkeypatch.setattr(devices, "find_spec", lambda _: None)
     assert not is_supported(network, torch.device("cuda"))

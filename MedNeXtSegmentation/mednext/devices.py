@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .errors import DeviceError, OptionError
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "bfloat16")  # of activations and products on the CPU
+
+_TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
 
 # What torch's allocators say when they are not given an exception class of their own.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -98,6 +101,15 @@ def device_name(device: torch.device) -> str:
     import torch
 
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def runs_triton(device: torch.device) -> bool:
+    """Whether Triton is installed and knows this device: NVIDIA, compute capability 8.0 and later."""
+    import torch
+
+    if device.type != "cuda" or torch.version.hip is not None or find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= _TENSOR_CORES
 
 
 def is_out_of_memory(error: BaseException) -> bool:

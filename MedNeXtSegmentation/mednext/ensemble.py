@@ -11,18 +11,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import combinations
+from itertools import combinations, groupby
 
 import torch
 from torch import Tensor, nn
 
+from .adding import Adding, Averaged, Copies
 from .cancellation import check_cancelled
 from .errors import NumericalError
 from .model import Model
 
 logger = logging.getLogger(__name__)
-
-_PLANES = 8  # whose probabilities are computed together on the CPU, instead of a second tile of all classes
 
 
 class Ensemble:
@@ -53,10 +52,11 @@ class Ensemble:
     ) -> None:
         self.networks = [network.to(device) for network in networks]
         self.device = device
-        self.classes = model.network.num_classes
-        self.logits = model.pipeline == "nnunet_v2"
-        self.probabilities = uncertainty or not self.logits
-        self._regions = model.output == "regions"
+        logits = model.pipeline == "nnunet_v2"
+        self._averaged = Averaged(
+            model.network.num_classes, logits, uncertainty or not logits, model.output == "regions"
+        )
+        self._adding = Adding(device)
         self._flat = model.network.dimensions == 2
         spatial = [axis + 1 for axis in mirror_axes]  # of a tile with its channels
         self._flips = [axes for count in range(len(spatial) + 1) for axes in combinations(spatial, count)]
@@ -69,7 +69,7 @@ class Ensemble:
     @property
     def outputs(self) -> int:
         """Channels of an answer: mean logits (if any), then mean probabilities (if any)."""
-        return self.classes * (self.logits + self.probabilities)
+        return self._averaged.outputs
 
     def __call__(self, tile: Tensor) -> Tensor:
         """The prediction for one tile; see `predict`."""
@@ -112,10 +112,23 @@ class Ensemble:
         return self._of_air[1].clone()
 
     def _predict(self, tiles: Sequence[Tensor]) -> list[Tensor]:
-        means = self._zeros(tiles)
+        means = self._room(tiles)
+        done = self._fill(means, tiles)
+        if done < len(self.networks):
+            logger.warning("The network overflowed in half precision; going on in full precision.")
+            self._mixed_precision = False
+            self._fill(means, tiles, told=done)
+        return means
+
+    def _fill(self, means: Sequence[Tensor], tiles: Sequence[Tensor], told: int = 0) -> int:
+        """The means of these tiles; how many folds were done when half precision overflowed, or all.
+
+        `told`: folds that were counted before.
+        """
         here = [tile.to(self.device) for tile in tiles]
         copies = [(number, axes) for number in range(len(tiles)) for axes in self._flips]
-        for network in self.networks:
+        left = [self._passes] * len(tiles)
+        for fold, network in enumerate(self.networks):
             together = self._images_at_once(network, tiles[0]) if tiles else 1
             for start in range(0, len(copies), together):
                 check_cancelled(self._cancelled)
@@ -123,19 +136,42 @@ class Ensemble:
                 images = torch.stack(
                     [here[number].flip(axes) if axes else here[number] for number, axes in some]
                 )
-                for (number, axes), logits in zip(some, self._run(network, images), strict=True):
-                    self._add(means[number], logits.flip(axes) if axes else logits)
-            for _ in tiles:
+                batch = self._batch(some, means, left)
+                if not self._adding.add_copies(self._run(network, images), batch, self._averaged):
+                    if self._mixed_precision:
+                        return fold
+                    raise NumericalError(
+                        "The network answered with NaN or infinite values. Check that the image has the "
+                        "intensities that the model was trained for; if it has, the model's weights are at "
+                        "fault."
+                    )
+            for _ in tiles if fold >= told else ():
                 self._on_fold()
-        count = len(self.networks) * len(self._flips)
-        return [mean.div_(count) for mean in means]
+        return len(self.networks)
 
-    def _zeros(self, tiles: Sequence[Tensor]) -> list[Tensor]:
+    def _batch(
+        self, some: Sequence[tuple[int, tuple[int, ...]]], means: Sequence[Tensor], left: list[int]
+    ) -> list[Copies]:
+        """To which means these copies (number of the tile, axes) belong; `left` to come for each tile."""
+        batch = []
+        for number, of_tile in groupby(some, key=lambda copy: copy[0]):
+            flips = [axes for _, axes in of_tile]
+            first = left[number] == self._passes
+            left[number] -= len(flips)
+            batch.append(Copies(means[number], flips, first, 1 if left[number] else self._passes))
+        return batch
+
+    @property
+    def _passes(self) -> int:
+        """What a mean is of."""
+        return len(self.networks) * len(self._flips)
+
+    def _room(self, tiles: Sequence[Tensor]) -> list[Tensor]:
         """Room for the means of these tiles: that of the tiles before, which a run never needs together."""
         shapes = [(self.outputs, *tile.shape[1:]) for tile in tiles]
         if [mean.shape for mean in self._means[: len(tiles)]] != shapes:
             self._means = [torch.empty(shape, device=self.device) for shape in shapes]
-        return [mean.zero_() for mean in self._means[: len(tiles)]]
+        return self._means[: len(tiles)]
 
     def _tiles_at_once(self, tile: Tensor) -> int:
         """How many tiles with all their mirrored copies the networks take together, at least one."""
@@ -148,28 +184,7 @@ class Ensemble:
         overflowed = self.device.type == "cuda" and not self._mixed_precision
         return tell(tile.shape[1:]) if tell and not self._flat and not overflowed else 1
 
-    def _add(self, mean: Tensor, logits: Tensor) -> None:
-        if self.logits:
-            mean[: self.classes] += logits
-        if self.probabilities:
-            planes = logits.shape[1] if logits.device.type != "cpu" else _PLANES
-            for target, some in zip(
-                mean[-self.classes :].split(planes, 1), logits.split(planes, 1), strict=True
-            ):
-                target.add_(torch.sigmoid(some) if self._regions else torch.softmax(some, dim=0))
-
     def _run(self, network: nn.Module, tiles: Tensor) -> Tensor:
         with torch.autocast("cuda", dtype=torch.float16) if self._mixed_precision else nullcontext():
             logits = network(tiles.squeeze(2) if self._flat else tiles).float()
-        if self._flat:
-            logits = logits.unsqueeze(2)
-        if bool(torch.isfinite(logits.sum())):
-            return logits
-        if self._mixed_precision:
-            logger.warning("The network overflowed in half precision; going on in full precision.")
-            self._mixed_precision = False
-            return torch.cat([self._run(network, tile) for tile in tiles.split(1)])
-        raise NumericalError(
-            "The network answered with NaN or infinite values. Check that the image has the intensities that "
-            "the model was trained for; if it has, the model's weights are at fault."
-        )
+        return logits.unsqueeze(2) if self._flat else logits

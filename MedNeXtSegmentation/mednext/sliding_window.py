@@ -17,7 +17,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from .tiling import Shape, tile_starts, unfinished
+from .adding import Adding, Target
+from .tiling import Shape, overlap, tile_starts, unfinished
 from .transfers import Upload
 
 _SIGMA = 1 / 8  # of the patch's side
@@ -88,8 +89,8 @@ def slide(
         next_start = starts[0][row + 1] if row + 1 < len(starts[0]) else z
         for line, top in enumerate(starts[1]):
             for column, left in enumerate(starts[2]):
-                weight = shares[0][row][:, None, None] * shares[1][line][:, None] * shares[2][column]
-                sums.add(next(predictions).to(device).mul_(weight), (start, top, left))
+                share = (shares[0][row], shares[1][line], shares[2][column])
+                sums.add(next(predictions).to(device), (start, top, left), share)
             done = starts[1][line + 1] if line + 1 < len(starts[1]) else y
             yield sums.finished(next_start, done)
             sums.forget(next_start, done)
@@ -107,17 +108,21 @@ class _Sums:
     def __init__(self, outputs: int, shape: Shape, patch: Shape, step: float, device: torch.device) -> None:
         size = unfinished(shape, patch, step)
         self._shape = shape
+        self._adding = Adding(device)
         self._sums = torch.zeros(outputs, size.rows, *shape[1:], device=device)
         self._more = torch.zeros(outputs, size.more_rows, size.lines, shape[2], device=device)
         self.row = 0
         # Of the image, that `_more` begins with; those before it have moved on to the next rows.
         self._line = 0
 
-    def add(self, tile: Tensor, corner: Shape) -> None:
-        """Add a tile `(outputs, *patch)` whose first voxel is at `corner` of the image."""
+    def add(self, tile: Tensor, corner: Shape, shares: Sequence[Tensor]) -> None:
+        """Add a tile `(outputs, *patch)` whose first voxel is at `corner` of the image; it is used up."""
         z, y, x = corner
-        _add(self._sums, tile, (z - self.row, y, x))
-        _add(self._more, tile, (z - self.row - self._sums.shape[1], y - self._line, x))
+        targets = (
+            Target(self._sums, (z - self.row, y, x)),
+            Target(self._more, (z - self.row - self._sums.shape[1], y - self._line, x)),
+        )
+        self._adding.add_tile(targets, tile, shares)
 
     def finished(self, row: int, line: int) -> Block:
         """What is finished when the next tiles begin at this row and line, as far as there is room."""
@@ -145,28 +150,9 @@ class _Sums:
 
 def _cut(image: Tensor, corner: Shape, patch: Shape) -> Tensor:
     """The tile `(C, *patch)` of the image, zero where it reaches beyond."""
-    outside, inside = _overlap(corner, patch, image.shape[1:])
+    outside, inside = overlap(corner, patch, image.shape[1:])
     if all(side.stop - side.start == length for side, length in zip(inside, patch, strict=True)):
         return image[(slice(None), *outside)]
     tile = image.new_zeros(image.shape[0], *patch)
     tile[(slice(None), *inside)] = image[(slice(None), *outside)]
     return tile
-
-
-def _add(sums: Tensor, tile: Tensor, corner: Shape) -> None:
-    """Add what of a tile lies within the sums `(K, Z, Y, X)`."""
-    outside, inside = _overlap(corner, tile.shape[1:], sums.shape[1:])
-    sums[(slice(None), *outside)] += tile[(slice(None), *inside)]
-
-
-def _overlap(
-    corner: Sequence[int], patch: Sequence[int], shape: Sequence[int]
-) -> tuple[list[slice], list[slice]]:
-    """Where a tile lies within the image, and which part of the tile that is."""
-    outside, inside = [], []
-    for start, side, length in zip(corner, patch, shape, strict=True):
-        low = max(start, 0)
-        high = max(low, min(start + side, length))
-        outside.append(slice(low, high))
-        inside.append(slice(low - start, high - start))
-    return outside, inside

@@ -30,6 +30,19 @@ def count_tiles(shape: Sequence[int], patch: Sequence[int], step: float) -> int:
     return math.prod(len(tile_starts(length, side, step)) for length, side in zip(shape, patch, strict=True))
 
 
+def overlap(
+    corner: Sequence[int], patch: Sequence[int], shape: Sequence[int]
+) -> tuple[list[slice], list[slice]]:
+    """Where a tile lies within the image, and which part of the tile that is."""
+    outside, inside = [], []
+    for start, side, length in zip(corner, patch, shape, strict=True):
+        low = max(start, 0)
+        high = max(low, min(start + side, length))
+        outside.append(slice(low, high))
+        inside.append(slice(low - start, high - start))
+    return outside, inside
+
+
 @dataclass(frozen=True)
 class Unfinished:
     """Rows (planes of the first axis) of a prediction that are in memory at the same time.

@@ -12,13 +12,12 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from .devices import is_out_of_memory
+from .devices import is_out_of_memory, runs_triton
 from .network import MedNeXt, check_patch
 from .network_blocks import DownBlock, MedNeXtBlock, UpBlock
 
@@ -30,7 +29,6 @@ _WIDEST = 512  # channels that fit a program
 _MOST_IMAGES = 8  # all mirrored copies of a tile
 _MOST_FILLED = 4  # groups in a row: the last of an image, or an image of few tiles
 _MOST_NUMBERS = 2**31 - 1  # of an image's activations: offsets within it have 32 bits
-_TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +39,7 @@ def is_supported(network: nn.Module, device: torch.device) -> bool:
     Three dimensions, one head, resampling by blocks, no global response norm, at most 512 channels; an NVIDIA
     card that Triton supports (compute capability 8.0 and later). Everything else runs on torch.
     """
-    if device.type != "cuda" or torch.version.hip is not None or find_spec("triton") is None:
-        return False
-    return torch.cuda.get_device_capability(device) >= _TENSOR_CORES and knows(network)
+    return runs_triton(device) and knows(network)
 
 
 def knows(network: nn.Module) -> bool:
@@ -76,14 +72,15 @@ class TritonMedNeXt(nn.Module):
 
     def __init__(self, network: MedNeXt, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
-        from .cuda.blocks import TritonBlock, padded, wide
+        from .cuda.blocks import TritonBlock
+        from .cuda.stem_and_head import Head, Stem
 
         stem, head = (
             network.get_parameter(f"{name}.weight").flatten(1) for name in ("stem", "out_0.conv_out")
         )
         self._dtype, self._device = dtype, device
         self._choices: Choices = {}
-        self._in_channels, self._classes = network.in_channels, network.num_classes
+        self._classes = network.num_classes
 
         def blocks(name: str) -> list[TritonBlock]:
             parts = network.get_submodule(name).modules()
@@ -95,12 +92,10 @@ class TritonMedNeXt(nn.Module):
         self._bottleneck = blocks("bottleneck")
         self._up = [blocks(f"up_{level}")[0] for level in range(4)]
         self._decoder = [blocks(f"dec_block_{level}") for level in range(4)]
-        channels = wide(len(stem))
-        self._stem_weights = padded(stem.T, (self._in_channels, channels)).to(device)
-        self._stem_bias = padded(network.get_parameter("stem.bias"), (channels,)).to(device)
-        self._columns = -(-self._classes // _columns(self._classes)) * _columns(self._classes)
-        self._head_weights = padded(head, (channels, self._columns)).to(device, dtype)
-        self._head_bias = padded(network.get_parameter("out_0.conv_out.bias"), (self._columns,)).to(device)
+        self._stem = Stem(stem, network.get_parameter("stem.bias"), device)
+        self._head = Head(
+            head, network.get_parameter("out_0.conv_out.bias"), self._stem.channels, dtype, device
+        )
         self._activations: _Activations | None = None
         self._most_images: int | None = None
         self._at_once: dict[tuple[int, ...], int] = {}
@@ -169,12 +164,13 @@ class TritonMedNeXt(nn.Module):
     @torch.inference_mode()
     def tune(self, x: Tensor) -> None:
         """Measure how large the kernels' tiles are best for inputs like `x`, and keep to that from now on."""
-        self(x)
+        logits = self(x)
         assert self._activations is not None
         self._activations.graph = None
         for block in self._all_blocks():
             block.measuring = True
         self._blocks(self._activations)
+        self._finish(self._activations, logits[: self._activations.shape[0]])
         for block in self._all_blocks():
             block.measuring = False
 
@@ -200,39 +196,28 @@ class TritonMedNeXt(nn.Module):
         logits.copy_(together[: len(image)])
 
     def _compute(self, image: Tensor, logits: Tensor) -> None:
-        from triton import cdiv
+        from .cuda.failures import as_runtime_errors
 
-        from .cuda.ends import head, stem
+        with as_runtime_errors():
+            self._launch(image, logits)
 
+    def _launch(self, image: Tensor, logits: Tensor) -> None:
         if self._activations is None or self._activations.shape != image.shape:
             self._activations = None  # first let go of the old ones
             logger.info("Kernels for %s: compiling them the first time takes minutes.", tuple(image.shape))
             self._activations = _Activations(image, self._widths(), self._dtype)
         activations = self._activations
-        finest = activations.levels[0]
-        voxels, channels = finest[0, ..., 0].numel(), finest.shape[-1]
-        stem[(cdiv(voxels, 128), len(image))](
-            image,
-            self._stem_weights,
-            self._stem_bias,
-            finest,
-            voxels,
-            self._in_channels,
-            C=channels,
-            BLOCK_V=128,
-        )
+        self._stem.run(image, activations.levels[0])
         if activations.graph is not None:
             activations.graph.replay()
+            self._finish(activations, logits)
         else:
             self._blocks(activations)
+            self._finish(activations, logits)
             self._capture(activations)
-        block = _columns(self._classes)
-        head[(cdiv(voxels, 128), self._columns // block, len(image))](
-            finest, self._head_weights, self._head_bias, logits, voxels, self._classes,
-            C=channels, BLOCK_K=block, BLOCK_V=128,
-        )  # fmt: skip
 
     def _blocks(self, activations: _Activations) -> None:
+        """All but the last one's second pass, which gives the logits: they have a new place each time."""
         levels, workspace = activations.levels, activations.workspace
         for level in range(4):
             for block in self._encoder[level]:
@@ -242,16 +227,27 @@ class TritonMedNeXt(nn.Module):
             block.run(levels[4], levels[4], workspace)
         for level in (3, 2, 1, 0):
             self._up[level].run(levels[level + 1], levels[level], workspace)
-            for block in self._decoder[level]:
+            for block in self._decoder[level][: None if level else -1]:
                 block.run(levels[level], levels[level], workspace)
+        self._decoder[0][-1].first_pass(levels[0], levels[0], workspace)
+
+    def _finish(self, activations: _Activations, logits: Tensor) -> None:
+        from .cuda.blocks import Answer
+
+        finest, workspace = activations.levels[0], activations.workspace
+        self._decoder[0][-1].second_pass(finest, finest, workspace, Answer(self._head, logits))
 
     def _capture(self, activations: _Activations) -> None:
-        """Record the launches, now that everything is compiled and all memory is there."""
+        """Record the launches of `_blocks`, now that all is compiled and the memory stays where it is.
+
+        On a stream of this card: torch's own belongs to the card of the first graph. What other threads do
+        meanwhile, such as asking for memory, is theirs.
+        """
         if self._device.type != "cuda" or activations.without_graph:
             return
-        graph = torch.cuda.CUDAGraph()
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._blocks(activations)
         except RuntimeError as error:
             if is_out_of_memory(error):
@@ -280,8 +276,3 @@ class _Activations:
         self.workspace: Workspace = Workspace()
         self.graph: torch.cuda.CUDAGraph | None = None
         self.without_graph = False
-
-
-def _columns(classes: int) -> int:
-    """Classes that one program of the head answers for."""
-    return min(64, max(16, 1 << (classes - 1).bit_length()))

@@ -31,7 +31,9 @@ _BLOCKS = (
     *(f"{part}_{level}" for level in range(4) for part in ("enc_block", "down")),
     "bottleneck",
     *(f"up_{level}" for level in (3, 2, 1, 0)),
+    "dec_block_0",  # with stem and head; its other blocks are those of the encoder
 )
+_ADDING = "adding"  # mirrored copies and tiles; the same for all networks
 _TRAINING = tuple(f"training_{level}" for level in range(5))
 
 
@@ -127,7 +129,7 @@ def compile_task(task: Task) -> list[Compiled]:
     launch = Choice.launch  # the process has other tasks after this one
     Choice.launch = launch_all if task.all_tiles else launch  # type: ignore[method-assign]
     try:
-        (_train if task.block in _TRAINING else _infer)(task)
+        (_train if task.block in _TRAINING else _add if task.block == _ADDING else _infer)(task)
     finally:
         Choice.launch = launch  # type: ignore[method-assign]
     return list(dict.fromkeys(seen))
@@ -135,10 +137,11 @@ def compile_task(task: Task) -> list[Compiled]:
 
 def _infer(task: Task) -> None:
     import torch
-    from mednext.cuda.blocks import TritonBlock, Workspace
+    from mednext.cuda.blocks import Answer, TritonBlock, Workspace
+    from mednext.cuda.stem_and_head import Head, Stem
     from mednext.network_blocks import DownBlock, MedNeXtBlock, UpBlock
 
-    from .scale import FULL
+    from .scale import CLASSES, FULL
 
     meta, dtype = torch.device("meta"), getattr(torch, task.dtype)
     parts = FULL.network(task.network).get_submodule(task.block).modules()
@@ -151,7 +154,37 @@ def _infer(task: Task) -> None:
 
     x = grid(level)
     resampled = {DownBlock: level + 1, UpBlock: level - 1}.get(type(plain))
-    block.run(x, x if resampled is None else grid(resampled), Workspace())
+    workspace = Workspace()
+    if task.block != "dec_block_0":
+        block.run(x, x if resampled is None else grid(resampled), workspace)
+        return
+    head = Head(torch.empty(32, CLASSES), torch.empty(CLASSES), 32, dtype, meta)
+    image, logits = (
+        torch.empty(task.images, channels, *x.shape[1:4], device=meta) for channels in (1, CLASSES)
+    )
+    Stem(torch.empty(32, 1), torch.empty(32), meta).run(image, x)
+    block.first_pass(x, x, workspace)
+    block.second_pass(x, x, workspace, Answer(head, logits))
+    head.run(x, logits)  # where not one program holds all hidden channels
+
+
+def _add(task: Task) -> None:
+    """As models of either pipeline have it, with uncertainty and without."""
+    import torch
+    from mednext.adding import Averaged, Copies, Target
+    from mednext.cuda.adding import add_copies, add_tile
+
+    from .scale import CLASSES
+
+    sides, meta = (task.side,) * 3, torch.device("meta")
+    logits = torch.empty(8, CLASSES, *sides, device=meta)
+    shares = [torch.empty(side, device=meta) for side in sides]
+    for regions in (False, True):
+        for of_logits, of_probabilities in ((True, False), (False, True), (True, True)):
+            averaged = Averaged(CLASSES, of_logits, of_probabilities, regions)
+            mean = torch.empty(averaged.outputs, *sides, device=meta)
+            add_copies(logits, [Copies(mean, [(1, 3)] * 8, divisor=8)], averaged)
+    add_tile([Target(mean, (0, 0, 0))], mean, shares)
 
 
 def _train(task: Task) -> None:
@@ -230,8 +263,9 @@ def warm(tasks: Iterable[Task], processes: int, longest_s: float) -> int:
 def tasks_of(job: str, capability: int) -> list[Task]:
     """What a job of `benchmarks.gpu` would compile, kernel after kernel, if nobody had done it before."""
     part, _, name = job.partition(":")
-    if part == "training":
-        return [Task(name, block, 128, capability) for block in _TRAINING]
+    if part in ("training", _ADDING):
+        blocks = _TRAINING if part == "training" else (_ADDING,)
+        return [Task(name, block, 128, capability) for block in blocks]
     halves = ("float16", "bfloat16")
     ways: list[dict[str, Any]] = {
         "check": [{"side": 64, "dtype": dtype} for dtype in (*halves, "float32")],
@@ -252,7 +286,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.gpu.compiling", description=__doc__)
     parser.add_argument("--networks", nargs="+", default=["S3"])
     parser.add_argument(
-        "--blocks", nargs="+", default=[*_BLOCKS, *_TRAINING], help="such as enc_block_0, training_0"
+        "--blocks",
+        nargs="+",
+        default=[*_BLOCKS, _ADDING, *_TRAINING],
+        help="such as enc_block_0, adding, training_0",
     )
     parser.add_argument("--side", type=int, default=128, help="side of the cube in voxels")
     parser.add_argument("--capability", type=int, default=90, help="compute capability, 90 for 9.0")
@@ -265,6 +302,7 @@ def main() -> None:
         Task(network, block, arguments.side, arguments.capability, arguments.all_tiles, arguments.dtype)
         for network in arguments.networks
         for block in arguments.blocks
+        if not (block == _ADDING and _before(arguments.networks, network))
         if block not in _TRAINING
         or network[1:] not in {other[1:] for other in _before(arguments.networks, network)}
     ]

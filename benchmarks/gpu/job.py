@@ -18,6 +18,10 @@ def job_of(part: str) -> Callable[[str, str, Scale], None]:
         from .end_to_end import end_to_end
 
         return end_to_end
+    if part == "adding":
+        from .adding import adding
+
+        return adding
     from . import forward
 
     return {

@@ -73,8 +73,11 @@ def use_triton_kernels(network: MedNeXt, device: torch.device) -> bool:
     if network.dimensions != 3 or not _is_supported(device):
         return False
     kernel = network.get_parameter("bottleneck.0.conv1.weight").shape[-1]
+    from mednext.cuda.failures import as_runtime_errors
+
     try:
-        differences = [difference(block, device) for block in probes(kernel)]
+        with as_runtime_errors():
+            differences = [difference(block, device) for block in probes(kernel)]
     except _FAILURES as error:
         logger.warning("Triton's training kernels cannot be used here (%s).", error)
         return False

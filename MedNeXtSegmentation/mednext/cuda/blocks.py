@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from triton import cdiv, next_power_of_2
+from triton import cdiv
 
 from ..network_blocks import DownBlock, MedNeXtBlock, UpBlock
 from .choice import Choice, Choices
@@ -16,9 +17,8 @@ from .depthwise import depthwise_down, depthwise_same
 from .depthwise_up import depthwise_up
 from .norm import norm_affine
 from .pointwise import combine, pointwise, pointwise_up
+from .stem_and_head import FEWEST, Head, padded, wide
 from .tiles import ColumnTile, PieceTile, PointTile, column_tiles, piece_tiles, point_tiles, up_tiles
-
-_FEWEST = 16  # channels that the tensor cores take
 
 Tile = TypeVar("Tile")
 
@@ -36,6 +36,14 @@ class Workspace:
         if buffer is None or buffer.numel() < count:
             self._buffers[name] = buffer = torch.empty(count, dtype=dtype, device=like.device)
         return buffer[:count].view(*shape)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the last block gives instead of its output."""
+
+    head: Head
+    logits: Tensor
 
 
 class TritonBlock:
@@ -64,7 +72,7 @@ class TritonBlock:
             parameters[f"{name}.weight"] for name in ("conv1", "conv2", "conv3")
         )
         self.channels, self.out = wide(len(kernel)), wide(len(compression))
-        self._hidden = cdiv(len(expansion), _FEWEST) * _FEWEST
+        self._hidden = cdiv(len(expansion), FEWEST) * FEWEST
         self._k = kernel.shape[-1]
         self._up, self._down = isinstance(block, UpBlock), isinstance(block, DownBlock)
         self._exact, self._epsilon = dtype == torch.float32, block.norm.eps
@@ -103,12 +111,25 @@ class TritonBlock:
             OutOfResources: the card has too little shared memory.
             torch.OutOfMemoryError: the workspace cannot grow.
         """
-        images, z, y, width, _ = x.shape
-        grid = (8, z, y, width) if self._up else target.shape[1:4]
-        convolved = workspace.take("convolved", (images, *grid, self.channels), x, x.dtype)
-        first_pass = self._first_pass_up if self._up else self._first_pass
-        affine = first_pass(x, convolved, workspace)
-        self._second_pass(convolved, affine, x, target, workspace)
+        self.first_pass(x, target, workspace)
+        self.second_pass(x, target, workspace)
+
+    def first_pass(self, x: Tensor, target: Tensor, workspace: Workspace) -> None:
+        """Leave the norm and the depthwise convolution in the workspace."""
+        convolve = self._convolved_up if self._up else self._convolved
+        partials = convolve(x, self._room(x, target, workspace), workspace)
+        images, programs, _, channels = partials.shape
+        norm_affine[(channels // FEWEST, images)](
+            partials, self._gamma, self._beta, self._affine(images, x, workspace), programs, self._epsilon,
+            C=channels, BLOCK_C=FEWEST, BLOCK_P=32 if programs <= 32 else 256, num_warps=8,
+        )  # fmt: skip
+
+    def _room(self, x: Tensor, target: Tensor, workspace: Workspace) -> Tensor:
+        grid = (len(x), 8, *x.shape[1:4]) if self._up else target.shape[:4]
+        return workspace.take("convolved", (*grid, self.channels), x, x.dtype)
+
+    def _affine(self, images: int, x: Tensor, workspace: Workspace) -> Tensor:
+        return workspace.take("affine", (images, 2, self.channels), x, torch.float32)
 
     def _launch(
         self, name: str, x: Tensor, choose: Callable[[], Choice[Tile]], run: Callable[[Tile], None]
@@ -121,7 +142,7 @@ class TritonBlock:
             choice.measure(run)
         choice.launch(run)
 
-    def _first_pass(self, x: Tensor, out: Tensor, workspace: Workspace) -> Tensor:
+    def _convolved(self, x: Tensor, out: Tensor, workspace: Workspace) -> Tensor:
         images, z, y, width, channels = x.shape
         partials = x.new_empty(0)
 
@@ -150,9 +171,9 @@ class TritonBlock:
         else:
             shape = (z, y, width)
             self._launch("first", x, lambda: Choice(column_tiles, shape, channels, images, self._k), column)
-        return self._affine(partials, workspace)
+        return partials
 
-    def _first_pass_up(self, x: Tensor, out: Tensor, workspace: Workspace) -> Tensor:
+    def _convolved_up(self, x: Tensor, out: Tensor, workspace: Workspace) -> Tensor:
         images, *shape, channels = x.shape
         partials = x.new_empty(0)
 
@@ -167,21 +188,18 @@ class TritonBlock:
             )  # fmt: skip
 
         self._launch("first", x, lambda: Choice(up_tiles, tuple(shape), channels, images, self._k), column)
-        return self._affine(partials, workspace)
+        return partials
 
-    def _affine(self, partials: Tensor, workspace: Workspace) -> Tensor:
-        images, programs, _, channels = partials.shape
-        affine = workspace.take("affine", (images, 2, channels), partials, torch.float32)
-        norm_affine[(channels // _FEWEST, images)](
-            partials, self._gamma, self._beta, affine, programs, self._epsilon,
-            C=channels, BLOCK_C=_FEWEST, BLOCK_P=32 if programs <= 32 else 256, num_warps=8,
-        )  # fmt: skip
-        return affine
-
-    def _second_pass(
-        self, convolved: Tensor, affine: Tensor, x: Tensor, target: Tensor, workspace: Workspace
+    def second_pass(
+        self, x: Tensor, target: Tensor, workspace: Workspace, answer: Answer | None = None
     ) -> None:
+        """What is left of `run`; with `answer`, of a block that keeps the grid, the logits.
+
+        Nobody needs the output then: where a program has all hidden channels and classes, it is not written.
+        """
+        convolved = self._room(x, target, workspace)
         images, *_, z, y, width, channels = convolved.shape
+        affine = self._affine(images, x, workspace)
         add = self._identity or self._up
         residual = self._taps if self._residual is None else self._residual  # some address, never read
         matrices = (
@@ -189,6 +207,10 @@ class TritonBlock:
         )  # fmt: skip
 
         def points(tile: PointTile) -> None:
+            columns, last = 0, (self._taps, self._taps, self._taps, 0)  # some addresses, never read
+            if answer and tile.splits == 1 and answer.head.one_program:
+                columns = answer.head.columns
+                last = (answer.head.weights, answer.head.bias, answer.logits, answer.head.classes)
             shape = (tile.splits, *target.shape) if tile.splits > 1 else (1,)
             parts = workspace.take("parts", shape, x, torch.float32)
             options = {
@@ -205,11 +227,13 @@ class TritonBlock:
                 )  # fmt: skip
             else:
                 pointwise[(cdiv(z * y * width, tile.voxels), tile.splits, images)](
-                    convolved, *matrices, x, residual, target, parts, z, y, width,
-                    ADD=add, DOWN=self._residual is not None, **options,
+                    convolved, *matrices, x, residual, target, parts, *last, z, y, width,
+                    ADD=add, DOWN=self._residual is not None, COLUMNS=columns, **options,
                 )  # fmt: skip
             if tile.splits > 1:
                 self._combine(parts, target, tile.splits, add)
+            if answer and not columns:
+                answer.head.run(target, answer.logits)
 
         voxels = z * y * width * (8 if self._up else 1)
         asked = (voxels, self.channels, self._hidden, self.out, x.itemsize, images)
@@ -222,15 +246,3 @@ class TritonBlock:
             parts, self._compression_bias, target, z, y, width,
             OUT=out, BLOCK_V=32, BLOCK_C=block, SPLITS=splits, ADD=add, UP=self._up, num_warps=4,
         )  # fmt: skip
-
-
-def wide(channels: int) -> int:
-    """Channels with those that are added for the kernels: a power of two."""
-    return max(_FEWEST, next_power_of_2(channels))
-
-
-def padded(values: Tensor, shape: Sequence[int]) -> Tensor:
-    """A float32 copy on the CPU, zero beyond the values."""
-    larger = torch.zeros(*shape)
-    larger[tuple(slice(side) for side in values.shape)] = values.detach().float().cpu()
-    return larger

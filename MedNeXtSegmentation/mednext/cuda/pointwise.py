@@ -68,6 +68,19 @@ def _normed(values, affine, n, C: tl.constexpr, type):
 
 
 @triton.jit
+def _answered(
+    sums, head, head_bias, logits, voxel, there, n, voxels, classes, C: tl.constexpr, COLUMNS: tl.constexpr
+):
+    """Write `sums @ head`, `(C, COLUMNS)`, and its bias to `logits`, `(N, classes, voxels)`."""
+    c, k = tl.arange(0, C), tl.arange(0, COLUMNS)
+    matrix = tl.load(head + c[:, None] * COLUMNS + k[None, :])
+    zeros = tl.zeros((sums.shape[0], COLUMNS), tl.float32)
+    answer = product(sums.to(matrix.dtype), matrix, zeros) + tl.load(head_bias + k)[None, :]
+    place = logits + (n * classes + k)[None, :] * voxels + voxel[:, None]
+    tl.store(place, answer, mask=there[:, None] & (k < classes)[None, :])
+
+
+@triton.jit
 def _finished(
     sums,
     compression_bias,
@@ -108,6 +121,10 @@ def pointwise(
     residual,
     target,
     parts,
+    head,
+    head_bias,
+    logits,
+    classes,
     Z,
     Y,
     X,
@@ -120,12 +137,14 @@ def pointwise(
     ADD: tl.constexpr,
     DOWN: tl.constexpr,
     EXACT: tl.constexpr,
+    COLUMNS: tl.constexpr,
 ):
     """Stride 1 and 2: `convolved` and `target` are `(N, Z, Y, X, ...)`.
 
     Args:
         ADD: add to what `target` holds (the identity, where `target` is the block's input).
         DOWN: add `x @ residual` of every second voxel of `x`, `(N, 2Z, 2Y, 2X, C)`.
+        COLUMNS: if it is not 0, only the head's answer to the output is written, to `logits`.
     """
     n = tl.program_id(2).to(tl.int64)
     voxels = Z * Y * X
@@ -144,9 +163,17 @@ def pointwise(
     sums = _expanded_and_compressed(
         normed, sums, expansion, expansion_bias, compression, HIDDEN, C, OUT, BLOCK_H, SPLITS, EXACT
     )
-    _finished(
-        sums, compression_bias, target, parts, voxel, there, n, voxels.to(tl.int64) * OUT, OUT, SPLITS, ADD
-    )
+    if COLUMNS > 0:
+        out = tl.arange(0, OUT)
+        sums += tl.load(compression_bias + out)[None, :]
+        if ADD:
+            target += n * voxels * OUT
+            offsets = voxel[:, None] * OUT + out[None, :]
+            sums += tl.load(target + offsets, mask=there[:, None], other=0.0).to(tl.float32)
+        _answered(sums, head, head_bias, logits, voxel, there, n, voxels, classes, OUT, COLUMNS)
+    else:
+        image = voxels.to(tl.int64) * OUT
+        _finished(sums, compression_bias, target, parts, voxel, there, n, image, OUT, SPLITS, ADD)
 
 
 @triton.jit

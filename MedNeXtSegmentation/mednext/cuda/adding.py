@@ -1,0 +1,56 @@
+"""The launches of `sums.py`, with the arguments of `mednext/adding.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from triton import cdiv, next_power_of_2
+
+from ..tiling import overlap
+from .failures import as_runtime_errors
+from .sums import copies_to_mean, tile_to_sums
+from .tiles import INTERPRETED
+
+if TYPE_CHECKING:
+    from ..adding import Averaged, Copies, Target
+
+_BLOCK = 65536 if INTERPRETED else 2048  # numbers of a program: 16 registers of each thread for each value
+
+
+@as_runtime_errors()
+def add_copies(logits: Tensor, batch: Sequence[Copies], averaged: Averaged) -> Tensor:
+    """As `mednext.adding.add_copies`, but gives a number on the device: 0 if all logits are finite."""
+    overflowed = torch.zeros(1, dtype=torch.int32, device=logits.device)
+    logits = logits.contiguous()
+    classes, z, y, x = logits.shape[1:]
+    rows = next_power_of_2(classes)
+    block = min(max(32, _BLOCK // rows), max(32, next_power_of_2(z * y * x)))
+    done = 0
+    for copies in batch:
+        flips = sum(1 << (3 * number + axis - 1) for number, axes in enumerate(copies.flips) for axis in axes)
+        copies_to_mean[(cdiv(z * y * x, block),)](
+            logits[done:], copies.mean, overflowed, len(copies.flips), flips, int(copies.first),
+            float(copies.divisor), classes, z, y, x,
+            LOGITS=averaged.logits, PROBABILITIES=averaged.probabilities, REGIONS=averaged.regions,
+            BLOCK_K=rows, BLOCK_V=block, num_warps=4,
+        )  # fmt: skip
+        done += len(copies.flips)
+    return overflowed
+
+
+@as_runtime_errors()
+def add_tile(targets: Sequence[Target], tile: Tensor, shares: Sequence[Tensor]) -> None:
+    """As `mednext.adding.add_tile`."""
+    for target in targets:
+        outside, inside = overlap(target.corner, tile.shape[1:], target.sums.shape[1:])
+        box = [side.stop - side.start for side in outside]
+        voxels = box[0] * box[1] * box[2]
+        if voxels:
+            tile_to_sums[(cdiv(voxels, _BLOCK // 4), len(tile))](
+                tile, target.sums, *shares, *tile.stride(), *(side.start for side in inside),
+                *target.sums.shape[1:], *(side.start for side in outside), *box,
+                BLOCK=_BLOCK // 4, num_warps=4, enable_fp_fusion=False,
+            )  # fmt: skip
