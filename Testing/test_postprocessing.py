@@ -149,4 +149,4 @@ def test_a_box_beside_the_crop_is_no_work() -> None:
 
 def preprocessed(shape: tuple[int, int, int], start: int = 0) -> Preprocessed:
     crop = tuple(slice(start, start + side) for side in shape)
-    return Preprocessed(np.zeros((1, *shape), dtype=np.float32), crop, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
+    return Preprocessed(torch.zeros(1, *shape), crop, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))

@@ -40,7 +40,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """`array` `(C, Z, Y, X)` float32 on `geometry`; `names` has one name per channel, for messages.
+    """`array` `(C, Z, Y, X)` on `geometry`; `names` has one name per channel, for messages.
+
+    Voxels are uint8, int16 or float32 (`kept_type`), whatever is given.
 
     Raises `GeometryError` when the array is not on the grid.
     """
@@ -55,10 +57,16 @@ class Volume:
                 f"An array (C, Z, Y, X) of shape {self.array.shape} is not on a grid of shape "
                 f"{self.geometry.shape}."
             )
+        object.__setattr__(self, "array", np.asarray(self.array, kept_type(self.array.dtype)))
 
     def name(self, channel: int) -> str:
         """How messages call this channel."""
         return self.names[channel] if channel < len(self.names) else f"channel {channel + 1}"
+
+
+def kept_type(dtype: np.dtype) -> np.dtype:
+    """The type that voxels of a type are kept in: small integers as they are, since float32 takes more memory."""
+    return dtype if dtype in (np.uint8, np.int16) else np.dtype(np.float32)
 
 
 def read_volume(path: str | Path) -> Volume:
