@@ -20,7 +20,7 @@ DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "bfloat16")  # of activations and products on the CPU
 
 # What torch's allocators say when they are not given an exception class of their own.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def available_devices() -> tuple[str, ...]:

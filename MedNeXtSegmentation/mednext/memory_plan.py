@@ -28,6 +28,10 @@ _LABEL = 1
 _PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
 _CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
 _CUDA_CONTEXT = 500 * MIB  # what a process takes of a card beside its tensors, an estimate
+# Of one channel on a card: before, at and after a step; stored, in order and as float32 at first.
+_ON_CARD = 3
+_SLAB_ON_CARD = 128 * MIB  # whose sums are made in float64
+_HOLES = 4  # masks of one byte, where what is outside of the patient has to be found
 _NATIVE_MAPS = 1 + sum(2.0**level / 8**level for level in range(5))
 _NATIVE_COPIES = 3  # of the weights: the plain network's, and those of the kernels before and after the norm
 _ALLOCATOR = 1.05  # freed blocks that do not fit what comes next
@@ -40,6 +44,7 @@ class MemoryPlan:
     Attributes:
         host: memory of the machine: the worker's process, and Slicer's copy of the result.
         device: memory of the graphics card; 0 where the networks run on the CPU, or share its memory (mps).
+            When it has less, a part of the work moves to the host, and takes memory there.
         disk: temporary files through which voxels travel.
     """
 
@@ -81,15 +86,20 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     images = channels * whole * _FLOAT * (2 if channels > 1 else 1)  # one by one, then on one grid
     model_images = channels * inside * _FLOAT
     preprocessing = source * (1 + _FLOAT) + 2 * max(source, inside) * _FLOAT
-    results = 2 * whole * _LABEL + (2 * whole * _FLOAT if run.uncertainty else 0)
+    results = whole * (_LABEL + (_FLOAT if run.uncertainty else 0))
 
     network = _network_bytes(model, run, resampled)
     copies = _NATIVE_COPIES if _is_native(model.network, run.device) else 1
     weights = run.folds * parameters(model.network) * _FLOAT * copies
-    host = _PROCESS + images + model_images + results + weights
-    host += max(preprocessing, network.activations + network.sums if run.device != "cuda" else 0)
-    host += _CUDA_HOST if run.device == "cuda" else 0
-    device = _CUDA_CONTEXT + weights + network.activations + network.sums if run.device == "cuda" else 0
+    host = _PROCESS + images + results + weights
+    device = 0
+    if run.device == "cuda":
+        host += _CUDA_HOST + _HOLES * source
+        on_card = _ON_CARD * max(source, inside) * _FLOAT + _SLAB_ON_CARD
+        device = _CUDA_CONTEXT + weights + model_images
+        device += max(on_card, network.activations + network.sums)
+    else:
+        host += model_images + max(preprocessing, network.activations + network.sums)
     slicers_copy = whole * (_LABEL + (_FLOAT if run.uncertainty else 0))
     disk = whole * sum(run.voxel_bytes) + slicers_copy
     return MemoryPlan(int(host * _ALLOCATOR) + slicers_copy, int(device * _ALLOCATOR), disk)

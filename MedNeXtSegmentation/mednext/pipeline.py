@@ -33,6 +33,7 @@ from .sliding_window import slide
 from .tiling import count_tiles
 from .volume import Volume, check_volume, combine_channels
 
+PREPROCESSING_DEVICES = ("cuda",)  # beside the CPU; Apple's have no float64
 MIN_STEP = 0.1  # model.json's too; the number of tiles grows with its third power
 
 logger = logging.getLogger(__name__)
@@ -226,27 +227,28 @@ def _usable(device: torch.device, networks: Sequence[nn.Module], run: _Run) -> t
 
 
 def _prepared(volume: Volume, seen: FieldOfView, run: _Run, device: torch.device) -> _Subject:
-    """The volume on the model's grid: on a CUDA card, or on the CPU if the card has no room."""
+    """The volume on the model's grid, made and kept by a card that has room for it, else by the CPU."""
     run.progress(Progress("preprocessing", 0, 1))
     part = seen.of(volume)
     array, oriented = reorient_array(part.array, part.geometry, run.model.orientation)
     moved = Volume(array, oriented, volume.names)
-    image = _preprocessed_on_card(moved, run, device) if device.type == "cuda" else None
+    image = _preprocessed_there(moved, run, device) if device.type in PREPROCESSING_DEVICES else None
     if image is None:
         image = preprocess(moved, run.model)
     run.progress(Progress("preprocessing", 1, 1))
     return _Subject(image, oriented)
 
 
-def _preprocessed_on_card(volume: Volume, run: _Run, device: torch.device) -> Preprocessed | None:
-    """None, and a remark, if the card's memory runs out."""
+def _preprocessed_there(volume: Volume, run: _Run, device: torch.device) -> Preprocessed | None:
+    """None, and a remark, if the memory of the device runs out."""
     try:
         return preprocess(volume, run.model, device)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
     _remark(run, _step_down_remark(device, device), "preprocessing")
-    torch.cuda.empty_cache()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     return None
 
 

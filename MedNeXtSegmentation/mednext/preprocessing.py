@@ -26,7 +26,7 @@ from .volume import Volume
 
 _EPSILON = 1e-8  # nnU-Net's least standard deviation
 # What is normalised at a time: on a CPU it stays in the caches between the steps, a card wants work.
-_SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**21, 2**28
+_SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**21, 2**26
 
 CPU = torch.device("cpu")
 
@@ -171,7 +171,7 @@ def _mean_and_deviation(image: Tensor, count: int) -> tuple[float, float]:
     for slab in _slabs(image):
         values = slab.double().flatten()
         sums += torch.stack([values.sum(), values.dot(values)])
-    mean, square = (sums / count).tolist()
+    mean, square = (sums.cpu() / count).tolist()
     return mean, math.sqrt(max(0.0, square - mean**2))
 
 
