@@ -1,4 +1,4 @@
-"""Preprocessing on a device, which a stand-in is here: the CPU's numbers, by other operations, and what stays there.
+"""Preprocessing on a device, which a stand-in is here: the CPU's numbers by other operations; it stays there.
 
 On a real card: test_cuda.py.
 """
@@ -85,9 +85,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 def _card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The device "auto" is a card that preprocesses."""
-    monkeypatch.setattr(
-        pipeline, "choose_device", lambda name: MPS if name == "auto" else torch.device(name)
-    )
+    monkeypatch.setattr(pipeline, "choose_device", lambda name: MPS if name == "auto" else torch.device(name))
     monkeypatch.setattr(pipeline, "trouble", lambda *_: None)
     monkeypatch.setattr(pipeline, "PREPROCESSING_DEVICES", ("mps",))
     with AppleGpu(float64=True):

@@ -294,7 +294,7 @@ def _predict_stepping_down(
     entropy: np.ndarray | None,
     device: torch.device,
 ) -> torch.device:
-    """Predict on the device; when its memory runs out, keep image and sums on the CPU, then do all of it there.
+    """Predict on the device; when its memory runs out, keep image and sums on the CPU, then do all there.
 
     Every attempt writes every label anew. Returns the device that the networks ran on in the end.
     """

@@ -3,8 +3,8 @@
 The two pipelines differ in the order of the last two steps: `nnunet_v1` resamples first, `nnunet_v2`
 normalises first. Everything else is the same in both.
 
-What has to be looked at voxel by voxel before that, box and holes, is found on the CPU, which has the voxels; the rest
-is computed on the device of the networks, and stays there.
+The box and the holes are found on the CPU, which has the voxels, mostly by a look at the outermost planes.
+The rest is computed on the device of the networks, and stays there.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _zero_planes(array: np.ndarray, axis: int) -> int:
 
 
 def _patient(voxels: np.ndarray, model: Model, device: torch.device) -> Tensor | None:
-    """Where any channel of `(C, Z, Y, X)` is not zero, with holes filled; None where no normalisation asks for it."""
+    """Where any channel is not zero, with its holes filled; None where no normalisation asks for it."""
     if all(channel.normalization != "zscore_masked" for channel in model.channels):
         return None
     mask = voxels[0] != 0
@@ -166,7 +166,7 @@ def normalize(image: Tensor, channel: Channel, mask: Tensor | None) -> None:
 
 
 def _mean_and_deviation(image: Tensor, count: int) -> tuple[float, float]:
-    """Of `count` voxels; all others must be zero. In float64, so that they do not depend on the order of the sums."""
+    """Of `count` voxels; all others must be zero. By sums in float64, whose order does not matter then."""
     sums = torch.zeros(2, dtype=torch.float64, device=image.device)
     for slab in _slabs(image):
         values = slab.double().flatten()

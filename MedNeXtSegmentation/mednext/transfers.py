@@ -1,8 +1,8 @@
 """What goes to a device and comes back from it, a part at a time, while it computes.
 
-Only page-locked memory is copied without waiting; elsewhere than on CUDA every copy is finished at once. Locking
-fresh memory takes longer than copying it, so that everything goes through pieces which torch keeps locked, and uses
-again.
+Only page-locked memory is copied without waiting; elsewhere than on CUDA every copy is finished at once.
+Locking fresh memory takes longer than copying it: what goes up goes through small pieces, which torch keeps
+and uses again.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def is_on(place: torch.device, device: torch.device) -> bool:
 
 
 def _send(source: Tensor, target: Tensor, side: torch.cuda.Stream) -> None:
-    """Copy to a card in pieces; what is asked of the card next waits for them, the CPU does not for the last."""
+    """Copy to a card in pieces; what is asked of the card next waits for all, the CPU not for the last."""
     under_way: deque[tuple[torch.cuda.Event, Tensor]] = deque()
     with torch.cuda.stream(side):
         for piece, place in pieces(source, target, _PIECE_BYTES):
@@ -143,7 +143,7 @@ def _send(source: Tensor, target: Tensor, side: torch.cuda.Stream) -> None:
 
 
 def pieces(source: Tensor, target: Tensor, limit: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same parts of two tensors of one shape, of at most `limit` bytes of the first, or of one element."""
+    """The same parts of two tensors of one shape: at most `limit` bytes of the first, or one element."""
     if source.nbytes <= limit or source.numel() == 1:
         yield source, target
         return

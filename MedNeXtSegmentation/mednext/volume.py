@@ -65,7 +65,7 @@ class Volume:
 
 
 def kept_type(dtype: np.dtype) -> np.dtype:
-    """The type that voxels of a type are kept in: small integers as they are, since float32 takes more memory."""
+    """The type that voxels of a type are kept in: small integers as they are, which takes less memory."""
     return dtype if dtype in (np.uint8, np.int16) else np.dtype(np.float32)
 
 
