@@ -215,6 +215,20 @@ def reorient_array(array: np.ndarray, geometry: Geometry, code: str) -> tuple[np
     return array.transpose(order)[(..., *steps)], geometry.reoriented(code)
 
 
+def bounding_box(mask: np.ndarray) -> Box | None:
+    """The smallest box with everything that is true in `(Z, Y, X)`, or None if nothing is."""
+    numbers = mask.view(np.uint8)  # whose maximum numpy finds faster than whether any is true
+    lines = numbers.max(axis=2)
+    sides = []
+    for hits in (lines.max(axis=1), lines.max(axis=0), numbers.max(axis=0).max(axis=0)):
+        hit = np.flatnonzero(hits)
+        if not len(hit):
+            return None
+        sides.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    z, y, x = sides
+    return z, y, x
+
+
 def orientation_code(direction: Any) -> str:
     """The "RAS"-like code of a 3x3 matrix (or nine numbers) whose columns are the axes in LPS."""
     return "".join(_LETTERS[axis] for axis in _closest_axes(direction))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import native_resampling
+from .geometry import bounding_box
 from .model import Model
 from .resampling import along_axis, is_identity
 from .sliding_window import Block
@@ -166,13 +167,20 @@ def keep_largest_components(labels: np.ndarray, values: Sequence[int], fully_con
         fully_connected: voxels that share an edge or a corner are connected too. nnU-Net v2 does it so;
             for v1 they must share a face.
     """
+    occupied = bounding_box(labels != 0) if values else None
+    if occupied is None:
+        return
+    labels = labels[occupied]
     for value in values:
         mask = labels == value
-        if not mask.any():
+        box = bounding_box(mask)
+        if box is None:
             continue
-        components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), fully_connected)
+        part = sitk.GetImageFromArray(mask[box].view(np.uint8))
+        components = sitk.ConnectedComponent(part, fully_connected)
         numbers = sitk.GetArrayViewFromImage(components)
         sizes = np.bincount(numbers.ravel())
         smaller = sizes < sizes[1:].max()
         smaller[0] = False  # component 0 is what does not have the label
-        labels[smaller[numbers]] = 0
+        if smaller.any():
+            labels[box][smaller[numbers]] = 0

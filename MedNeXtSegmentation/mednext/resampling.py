@@ -202,8 +202,10 @@ def resample_image(image: Tensor, shape: Sequence[int], separate: int | None, or
     if tuple(image.shape) == tuple(shape):
         return image
     in_plane = [axis for axis in range(3) if axis != separate]
-    lowest = image.amin(dim=in_plane, keepdim=True)
-    highest = image.amax(dim=in_plane, keepdim=True)
+    if separate is None:
+        lowest, highest = torch.aminmax(image)
+    else:
+        lowest, highest = (limit(in_plane, keepdim=True) for limit in (image.amin, image.amax))
     result = image
     for axis in sorted(in_plane, key=lambda axis: shape[axis] / image.shape[axis]):  # shrink first, grow last
         if image.shape[axis] != shape[axis]:

@@ -144,7 +144,8 @@ def check_volume(volume: Volume) -> None:
 
 
 def _check_voxels(array: np.ndarray, name: str) -> None:
-    low, high = float(array.min()), float(array.max())  # NaN if there is one
+    ranges = [(plane.min(), plane.max()) for plane in array]  # the second finds the plane in the cache
+    low, high = float(np.min(ranges)), float(np.max(ranges))  # NaN if there is one
     if not np.isfinite([low, high]).all():
         count = array.size - int(np.count_nonzero(np.isfinite(array)))
         raise UnsupportedImageError(f"{name} has {count} NaN or infinite voxels: replace them by background.")
