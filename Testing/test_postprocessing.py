@@ -125,6 +125,22 @@ def test_only_the_largest_component_of_a_label_stays(fully_connected: bool, conn
     np.testing.assert_array_equal(labels, expected)
 
 
+@pytest.mark.parametrize("fully_connected", [True, False])
+def test_labels_are_cleaned_up_one_by_one_in_a_view_as_in_the_whole(fully_connected: bool) -> None:
+    labels = np.random.default_rng(2).integers(0, 4, (9, 10, 11)).astype(np.uint8)
+    labels[:2] = labels[..., 9:] = 0
+    whole = labels.copy()
+    keep_largest_components(whole, (1, 3), fully_connected)
+    assert (whole != labels).any()
+    assert ((whole == labels) | np.isin(labels, (1, 3))).all()
+    around = np.full((12, 12, 12), 3, dtype=np.uint8)
+    view = around[2:11, 1:11, :11].transpose(2, 0, 1)[::-1]
+    view[...] = labels.transpose(2, 0, 1)[::-1]
+    keep_largest_components(view, (1, 3), fully_connected)
+    np.testing.assert_array_equal(view[::-1].transpose(1, 2, 0), whole)
+    assert (around[:2] == 3).all() and (around[11:] == 3).all()
+
+
 def test_components_of_equal_size_all_stay() -> None:
     labels = np.zeros((3, 3, 9), dtype=np.uint8)
     labels[1, 1, [1, 2, 5, 6, 8]] = 3

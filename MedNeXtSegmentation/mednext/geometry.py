@@ -215,9 +215,9 @@ def reorient_array(array: np.ndarray, geometry: Geometry, code: str) -> tuple[np
     return array.transpose(order)[(..., *steps)], geometry.reoriented(code)
 
 
-def bounding_box(mask: np.ndarray) -> Box | None:
-    """The smallest box with everything that is true in `(Z, Y, X)`, or None if nothing is."""
-    numbers = mask.view(np.uint8)  # whose maximum numpy finds faster than whether any is true
+def bounding_box(array: np.ndarray) -> Box | None:
+    """The smallest box with all that is not zero in unsigned or bool `(Z, Y, X)`, or None if all is."""
+    numbers = array.view(np.uint8) if array.dtype == bool else array  # their maximum is faster than `any`
     lines = numbers.max(axis=2)
     sides = []
     for hits in (lines.max(axis=1), lines.max(axis=0), numbers.max(axis=0).max(axis=0)):

@@ -167,7 +167,7 @@ def keep_largest_components(labels: np.ndarray, values: Sequence[int], fully_con
         fully_connected: voxels that share an edge or a corner are connected too. nnU-Net v2 does it so;
             for v1 they must share a face.
     """
-    occupied = bounding_box(labels != 0) if values else None
+    occupied = bounding_box(labels) if values else None
     if occupied is None:
         return
     labels = labels[occupied]

@@ -29,7 +29,7 @@ def to_float32(array: np.ndarray, device: torch.device) -> Tensor:
     if device.type != "cpu":
         stored = Upload(tensor_of(there.array)[None], device).up_to(len(there.array))[0]
         return there.as_given(stored).to(torch.float32, memory_format=torch.contiguous_format)
-    result = torch.empty(array.shape)
+    result = torch.from_numpy(np.empty(array.shape, np.float32))  # numpy asks for huge pages, torch does not
     axis = there.order[0]
     length = max(1, _SLAB_BYTES * array.shape[axis] // result.nbytes)
     for start in range(0, array.shape[axis], length):

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from .errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError
 from .formats.dicom_series import read_series, series_of
-from .formats.image_files import read_image, to_image, write_image
+from .formats.image_files import kept_type, read_image, to_image, write_image
 from .geometry import Geometry
 from .grid_checks import check_grid, check_overlap
 from .labels import MAX_LABEL
@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 class Volume:
     """`array` `(C, Z, Y, X)` on `geometry`; `names` has one name per channel, for messages.
 
-    Voxels are uint8, int16 or float32 (`kept_type`), whatever is given.
+    Voxels are uint8, int16 or float32, whatever is given (`kept_type`).
 
     Raises `GeometryError` when the array is not on the grid.
     """
@@ -62,11 +62,6 @@ class Volume:
     def name(self, channel: int) -> str:
         """How messages call this channel."""
         return self.names[channel] if channel < len(self.names) else f"channel {channel + 1}"
-
-
-def kept_type(dtype: np.dtype) -> np.dtype:
-    """The type that voxels of a type are kept in: small integers as they are, which takes less memory."""
-    return dtype if dtype in (np.uint8, np.int16) else np.dtype(np.float32)
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -188,7 +183,7 @@ def _resampled(volume: Volume, geometry: Geometry) -> np.ndarray:
     channels = []
     for array in volume.array:
         background = float(array.min())
-        image = to_image(array, volume.geometry)
+        image = to_image(np.asarray(array, np.float32), volume.geometry)  # ITK would round to integers
         moved = sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, background)
         channels.append(sitk.GetArrayFromImage(moved))
     return np.stack(channels)
