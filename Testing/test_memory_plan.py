@@ -120,6 +120,14 @@ def test_networks_on_a_card_take_its_memory_and_less_of_the_computers(monkeypatc
     assert plan(device="mps").device == 0  # it is the computer's own
 
 
+def test_a_card_holds_the_image_and_while_that_is_made_more_of_it():
+    image = 410 * 410 * 600 * 4  # at 1 mm
+    one, two = (plan(device="cuda", voxel_bytes=(2,) * channels).device for channels in (1, 2))
+    assert one > 4 * image  # the result, and a channel at, before and after a step
+    assert image < two - one < 1.2 * image
+    assert plan(device="cuda").host < plan(device="cpu").host - image  # none of it
+
+
 def test_free_memory_on_linux_is_what_is_available_within_the_limit_of_a_container(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     assert memory.free_memory(tmp_path) is None

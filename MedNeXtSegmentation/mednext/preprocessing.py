@@ -82,17 +82,24 @@ def preprocess(volume: Volume, model: Model, device: torch.device = CPU) -> Prep
     nonzero = _patient(voxels, model, device)
     shape = resampled_shape(voxels.shape[1:], source_spacing, spacing)
     separate = coarse_axis(source_spacing, spacing)
-    several = torch.empty((len(voxels), *shape), device=device) if len(voxels) > 1 else None
+    result = torch.empty((len(voxels), *shape), device=device)  # first: no hole is left below it in the heap
     for index, channel in enumerate(model.channels):
-        image = to_float32(voxels[index], device)
-        if model.pipeline == "nnunet_v2":
-            normalize(image, channel, nonzero)
-        image = resample_image(image, shape, separate)
+        # Nothing else keeps the image, so that it goes while it is resampled.
+        result[index] = resample_image(
+            _before_resampling(voxels[index], device, model, channel, nonzero), shape, separate
+        )
         if model.pipeline == "nnunet_v1":
-            normalize(image, channel, _resampled_mask(nonzero, shape, separate, channel))
-        if several is not None:
-            several[index] = image
-    return Preprocessed(image[None] if several is None else several, crop, source_spacing, spacing)
+            normalize(result[index], channel, _resampled_mask(nonzero, shape, separate, channel))
+    return Preprocessed(result, crop, source_spacing, spacing)
+
+
+def _before_resampling(
+    array: np.ndarray, device: torch.device, model: Model, channel: Channel, mask: Tensor | None
+) -> Tensor:
+    image = to_float32(array, device)
+    if model.pipeline == "nnunet_v2":
+        normalize(image, channel, mask)
+    return image
 
 
 def nonzero_box(array: np.ndarray) -> Box:

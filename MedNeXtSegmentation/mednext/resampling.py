@@ -206,14 +206,14 @@ def resample_image(image: Tensor, shape: Sequence[int], separate: int | None, or
         lowest, highest = torch.aminmax(image)
     else:
         lowest, highest = (limit(in_plane, keepdim=True) for limit in (image.amin, image.amax))
-    result = image
-    for axis in sorted(in_plane, key=lambda axis: shape[axis] / image.shape[axis]):  # shrink first, grow last
-        if image.shape[axis] != shape[axis]:
-            weights = axis_weights(image.shape[axis], shape[axis], order).to(image.device)
-            result = along_axis(result, weights, axis)
-    if order > 1 and result is not image:
-        result.clamp_(lowest, highest)
+    old = tuple(image.shape)
+    # The image that was given may go after the first axis, if whoever called does not keep it.
+    for axis in sorted(in_plane, key=lambda axis: shape[axis] / old[axis]):  # shrink first, grow last
+        if old[axis] != shape[axis]:
+            image = along_axis(image, axis_weights(old[axis], shape[axis], order).to(image.device), axis)
+    if order > 1 and tuple(image.shape) != old:
+        image.clamp_(lowest, highest)
     if separate is not None:
-        nearest = axis_weights(image.shape[separate], shape[separate], 0)
-        result = result.index_select(separate, nearest.argmax(dim=1).to(image.device))
-    return result
+        nearest = axis_weights(old[separate], shape[separate], 0)
+        image = image.index_select(separate, nearest.argmax(dim=1).to(image.device))
+    return image
