@@ -219,14 +219,17 @@ def bounding_box(array: np.ndarray) -> Box | None:
     """The smallest box with all that is not zero in unsigned or bool `(Z, Y, X)`, or None if all is."""
     numbers = array.view(np.uint8) if array.dtype == bool else array  # their maximum is faster than `any`
     lines = numbers.max(axis=2)
-    sides = []
-    for hits in (lines.max(axis=1), lines.max(axis=0), numbers.max(axis=0).max(axis=0)):
-        hit = np.flatnonzero(hits)
-        if not len(hit):
-            return None
-        sides.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    z, y, x = sides
-    return z, y, x
+    z, y = _first_to_last(lines.max(axis=1)), _first_to_last(lines.max(axis=0))
+    if z is None or y is None:
+        return None
+    x = _first_to_last(numbers[z, y].max(axis=0).max(axis=0))
+    return None if x is None else (z, y, x)
+
+
+def _first_to_last(values: np.ndarray) -> slice | None:
+    """From the first that is not zero to the last."""
+    hits = np.flatnonzero(values)
+    return slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else None
 
 
 def orientation_code(direction: Any) -> str:

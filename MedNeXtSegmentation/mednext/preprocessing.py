@@ -142,8 +142,15 @@ def _patient(voxels: np.ndarray, model: Model, device: torch.device) -> Tensor |
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """The mask `(Z, Y, X)` with every hole filled that no path of faces connects to the outside."""
-    filled = sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)), fullyConnected=False)
-    return sitk.GetArrayFromImage(filled).astype(bool)
+    # ITK's own filter for this takes seconds where the patient has many small holes.
+    components = sitk.ConnectedComponent(sitk.GetImageFromArray((~mask).view(np.uint8)), False)
+    numbers = sitk.GetArrayViewFromImage(components)  # 0 within the mask
+    outside = np.zeros(int(numbers.max()) + 1, dtype=bool)
+    for axis in range(3):
+        for face in (0, -1):
+            outside[numbers.take(face, axis)] = True
+    outside[0] = False
+    return ~outside[numbers]
 
 
 def normalize(image: Tensor, channel: Channel, mask: Tensor | None) -> None:
