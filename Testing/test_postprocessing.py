@@ -12,9 +12,10 @@ import torch
 from bundles import tiny_model, tiny_regions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from mednext import postprocessing
 from mednext.extent import plan_extent
-from mednext.postprocessing import LabelWriter, entropy, keep_largest_components
+from mednext.postprocessing import LabelWriter, entropy, keep_largest_components, label_boxes
 from mednext.preprocessing import Preprocessed
 from mednext.resampling import axis_weights
 from mednext.sliding_window import Block
@@ -123,6 +124,17 @@ def test_only_the_largest_component_of_a_label_stays(fully_connected: bool, conn
     expected[(labels == 1) & (sizes[components] < sizes.max())] = 0
     keep_largest_components(labels, (1,), fully_connected)
     np.testing.assert_array_equal(labels, expected)
+
+
+@given(arrays(np.uint16, st.tuples(*[st.integers(1, 6)] * 3), elements=st.sampled_from([0, 0, 0, 1, 2, 700])))
+def test_the_box_of_a_label_holds_it_and_is_tight(labels: np.ndarray) -> None:
+    boxes = label_boxes(labels, (1, 700, 3))
+    assert set(boxes) == {1, 700} & set(np.unique(labels))
+    for value, box in boxes.items():
+        assert np.count_nonzero(labels[box] == value) == np.count_nonzero(labels == value)
+        for axis in range(3):
+            assert (labels[box].take(0, axis) == value).any()
+            assert (labels[box].take(-1, axis) == value).any()
 
 
 @pytest.mark.parametrize("fully_connected", [True, False])

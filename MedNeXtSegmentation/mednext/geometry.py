@@ -215,23 +215,6 @@ def reorient_array(array: np.ndarray, geometry: Geometry, code: str) -> tuple[np
     return array.transpose(order)[(..., *steps)], geometry.reoriented(code)
 
 
-def bounding_box(array: np.ndarray) -> Box | None:
-    """The smallest box with all that is not zero in unsigned or bool `(Z, Y, X)`, or None if all is."""
-    numbers = array.view(np.uint8) if array.dtype == bool else array  # their maximum is faster than `any`
-    lines = numbers.max(axis=2)
-    z, y = _first_to_last(lines.max(axis=1)), _first_to_last(lines.max(axis=0))
-    if z is None or y is None:
-        return None
-    x = _first_to_last(numbers[z, y].max(axis=0).max(axis=0))
-    return None if x is None else (z, y, x)
-
-
-def _first_to_last(values: np.ndarray) -> slice | None:
-    """From the first that is not zero to the last."""
-    hits = np.flatnonzero(values)
-    return slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else None
-
-
 def orientation_code(direction: Any) -> str:
     """The "RAS"-like code of a 3x3 matrix (or nine numbers) whose columns are the axes in LPS."""
     return "".join(_LETTERS[axis] for axis in _closest_axes(direction))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import native_resampling
-from .geometry import bounding_box
+from .geometry import Box
 from .model import Model
 from .resampling import along_axis, is_identity
 from .sliding_window import Block
@@ -167,20 +167,35 @@ def keep_largest_components(labels: np.ndarray, values: Sequence[int], fully_con
         fully_connected: voxels that share an edge or a corner are connected too. nnU-Net v2 does it so;
             for v1 they must share a face.
     """
-    occupied = bounding_box(labels) if values else None
-    if occupied is None:
-        return
-    labels = labels[occupied]
-    for value in values:
-        mask = labels == value
-        box = bounding_box(mask)
-        if box is None:
-            continue
-        part = sitk.GetImageFromArray(mask[box].view(np.uint8))
-        components = sitk.ConnectedComponent(part, fully_connected)
+    for value, box in label_boxes(labels, values).items():
+        mask = labels[box] == value
+        components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.view(np.uint8)), fully_connected)
         numbers = sitk.GetArrayViewFromImage(components)
         sizes = np.bincount(numbers.ravel())
         smaller = sizes < sizes[1:].max()
         smaller[0] = False  # component 0 is what does not have the label
         if smaller.any():
             labels[box][smaller[numbers]] = 0
+
+
+def label_boxes(labels: np.ndarray, values: Sequence[int]) -> dict[int, Box]:
+    """The smallest box that holds each label of `(Z, Y, X)` that is there.
+
+    Plane by plane, since each stays in the caches for all labels: one pass through a scan instead of many.
+    """
+    found: dict[int, list[tuple[int, int]]] = {}
+    for z, plane in enumerate(labels):
+        if not plane.any():
+            continue
+        for value in values:
+            mask = plane == value
+            if mask.any():
+                sides = [(z, z + 1), *(_first_to_last(mask.any(axis=axis)) for axis in (1, 0))]
+                before = found.get(value, sides)
+                found[value] = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(before, sides, strict=True)]
+    return {value: (slice(*z), slice(*y), slice(*x)) for value, (z, y, x) in found.items()}
+
+
+def _first_to_last(hits: np.ndarray) -> tuple[int, int]:
+    where = np.flatnonzero(hits)
+    return int(where[0]), int(where[-1]) + 1
