@@ -22,6 +22,7 @@ from .ensemble import Ensemble
 from .errors import ChannelError, OptionError, OutOfMemoryError
 from .extent import Extent, plan_extent
 from .field_of_view import FieldOfView, field_of_view
+from .fixed_point import to_float32
 from .geometry import Geometry, Roi, reorient_array
 from .loaded_networks import LoadedNetworks
 from .model import Model
@@ -174,7 +175,7 @@ def segment(
             subject = _prepared(volume, seen, run)
             del volume, volumes
             give_memory_back()  # what preprocessing took apart from its result is in pieces of another size
-            labels, entropy, used = _label(subject, loaded, run, chosen)
+            labels, uncertain, used = _label(subject, loaded, run, chosen)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -187,7 +188,7 @@ def segment(
     origin["formulation"] = run.networks.network(run.bundle, run.folds[0], precision).formulation
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
-    uncertain = None if entropy is None else seen.on_whole_grid(entropy)
+    uncertain = None if uncertain is None else seen.on_whole_grid(uncertain)
     return Segmentation(seen.on_whole_grid(labels), whole, bundle.model.labels, origin, uncertain)
 
 
@@ -234,7 +235,7 @@ def _label(
     model, image, oriented = run.model, subject.image, subject.oriented
     largest = max(label.value for label in model.labels)
     labels = np.zeros(oriented.shape, dtype=np.uint8 if largest < 256 else np.uint16)
-    entropy = np.zeros(oriented.shape, dtype=np.float32) if run.uncertainty else None
+    entropy = np.zeros(oriented.shape, dtype=np.uint16) if run.uncertainty else None  # `fixed_point`
     extent = plan_extent(image, model, run.roi.box_in(oriented) if run.roi else None)
     if extent is None:
         logger.warning("The region of interest holds nothing but zeros: nothing to segment there.")
@@ -245,10 +246,9 @@ def _label(
     keep_largest_components(labels, model.keep_largest, fully_connected=model.pipeline == "nnunet_v2")
     back = subject.grid.orientation
     labels = np.ascontiguousarray(reorient_array(labels, oriented, back)[0])
-    if entropy is not None:
-        entropy = np.ascontiguousarray(reorient_array(entropy, oriented, back)[0])
+    uncertainty = None if entropy is None else to_float32(reorient_array(entropy, oriented, back)[0])
     run.progress(Progress("postprocessing", 1, 1))
-    return labels, entropy, device
+    return labels, uncertainty, device
 
 
 def _predict_stepping_down(
