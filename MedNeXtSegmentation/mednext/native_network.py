@@ -67,8 +67,8 @@ class NativeMedNeXt(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`; sides divisible by 16.
 
-        The logits of a single image are only valid until the next one comes, for this network or another fold:
-        they lie in memory that its activations need.
+        The logits of a single image are only valid until the next one comes, for this network or another
+        fold: they lie in memory that its activations need.
         """
         shape = x.shape[2], x.shape[3], x.shape[4]
         if self._activations is None or self._activations.shape != shape:
