@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -15,13 +16,14 @@ import numpy as np
 import pytest
 from bundles import tiny_bundle
 from mednext import errors, protocol
+from mednext.cancellation import check_cancelled
 from mednext.processes import is_running
 from mednext.protocol import Options
 from MedNeXtSegmentationLib.engine import run_folder, worker_client
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
 from MedNeXtSegmentationLib.engine.worker_process import find_python
 from python_programs import write_python_program
-from worker_dialogue import channel, environment, stages
+from worker_dialogue import PATIENCE_S, channel, environment, stages
 
 SLOW = (96, 96, 96)  # for `fine`: 8 mirrored copies of thousands of tiles, on any machine more than enough
 
@@ -103,6 +105,21 @@ def test_a_timer_can_ask_how_far_a_run_is(client, tiny):
     tiles = [event for event in events if event["stage"] == "network"]
     assert [tile["done"] for tile in tiles] == list(range(tiles[0]["total"] + 1))
     assert run.result().provenance["model"] == "tiny"
+
+
+def test_a_run_can_be_cancelled_while_its_result_is_prepared(client, tiny):
+    reached = threading.Event()
+
+    def prepare(_segmentation, cancelled):
+        reached.set()
+        while not cancelled():
+            time.sleep(0.01)
+        check_cancelled(cancelled)
+
+    run = client.start([channel()], tiny, prepare)
+    assert reached.wait(PATIENCE_S)
+    cancel(run)
+    assert client.start([channel()], tiny).wait().labelmap.shape == (20, 36, 24)
 
 
 def test_runs_wait_for_each_other(client, tiny):

@@ -229,12 +229,18 @@ def write_result(folder: Path, segmentation: Segmentation) -> None:
     (folder / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
 
 
-def read_result(folder: Path) -> Segmentation:
-    """The segmentation in a folder, wholly in memory, so that the folder can go."""
+def read_result(folder: Path, cancelled: Callable[[], bool] | None = None) -> Segmentation:
+    """The segmentation in a folder, wholly in memory, so that the folder can go.
+
+    Raises `Cancelled` when `cancelled` answers True; it is asked before every file.
+    """
+    check_cancelled(cancelled)
     result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+    labelmap = np.load(folder / LABELMAP_FILE, allow_pickle=False)
+    check_cancelled(cancelled)
     uncertainty = folder / UNCERTAINTY_FILE
     return Segmentation(
-        labelmap=np.load(folder / LABELMAP_FILE, allow_pickle=False),
+        labelmap=labelmap,
         geometry=Geometry(**result["geometry"]),
         labels=tuple(
             Label.read(Fields(label, f"{RESULT_FILE}: labels[{number}]", errors.BundleFormatError))

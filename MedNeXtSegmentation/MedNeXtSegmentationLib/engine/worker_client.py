@@ -27,6 +27,7 @@ SHUTDOWN_S = 2.0
 
 
 Channels = Sequence[protocol.Channel] | Callable[[], Sequence[protocol.Channel]]
+Prepare = Callable[[Segmentation, Callable[[], bool]], None]
 
 
 class WorkerClient:
@@ -66,12 +67,13 @@ class WorkerClient:
         self,
         channels: Channels,
         options: protocol.Options,
-        prepare: Callable[[Segmentation], None] | None = None,
+        prepare: Prepare | None = None,
     ) -> Run[Segmentation]:
         """Begin to segment; what is an array and no `VoxelFeed` must not change until that is written.
 
         `channels` may be a function that reads them from files, in the run's thread. `prepare` is called
-        with the result in the run's thread, before the run is finished.
+        with the result in the run's thread, before the run is finished, and with what tells whether the run
+        was cancelled.
         """
         self._runs = [run for run in self._runs if not run.finished]
         carry_out = functools.partial(self._segment, channels, options, prepare)
@@ -111,7 +113,7 @@ class WorkerClient:
         self,
         channels: Channels,
         options: protocol.Options,
-        prepare: Callable[[Segmentation], None] | None,
+        prepare: Prepare | None,
         run: Run[Segmentation],
     ) -> Segmentation:
         if callable(channels):
@@ -125,9 +127,9 @@ class WorkerClient:
             protocol.write_request(folder, channels, options, lambda: run.cancelled)
             request = protocol.SegmentRequest(number, str(folder), self.release_after_s)
             _Conversation(process, run, request, self._silence_s).hold()
-            segmentation = protocol.read_result(folder)
+            segmentation = protocol.read_result(folder, lambda: run.cancelled)
         if prepare:
-            prepare(segmentation)
+            prepare(segmentation, lambda: run.cancelled)
         run.check_cancelled()
         return segmentation
 
