@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,16 @@ def test_a_run_can_be_cancelled_while_its_result_is_prepared(client, tiny):
     assert reached.wait(PATIENCE_S)
     cancel(run)
     assert client.start([channel()], tiny).wait().labelmap.shape == (20, 36, 24)
+
+
+def test_a_result_goes_with_whoever_asked_for_it(client, tiny):
+    """A large one with its uncertainty takes half a GB."""
+    run = client.start([channel()], tiny)
+    result = weakref.ref(run.wait())
+    assert result() is not None
+    del run
+    gc.collect()
+    assert result() is None
 
 
 def test_runs_wait_for_each_other(client, tiny):

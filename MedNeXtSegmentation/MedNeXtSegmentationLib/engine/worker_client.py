@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakSet
 
 from mednext import protocol
 from mednext.devices import Accelerator
@@ -55,7 +56,7 @@ class WorkerClient:
         self._turn = threading.Lock()
         self._preparing: threading.Thread | None = None
         self._process: WorkerProcess | None = None
-        self._runs: list[Run[Segmentation]] = []
+        self._runs: WeakSet[Run[Segmentation]] = WeakSet()  # a large result goes with whoever asked for it
         self._cleaned = False
 
     def prepare(self) -> None:
@@ -75,10 +76,9 @@ class WorkerClient:
         with the result in the run's thread, before the run is finished, and with what tells whether the run
         was cancelled.
         """
-        self._runs = [run for run in self._runs if not run.finished]
         carry_out = functools.partial(self._segment, channels, options, prepare)
         run = Run(carry_out, functools.partial(_copy, [] if callable(channels) else _feeds(channels)))
-        self._runs.append(run)
+        self._runs.add(run)
         return run
 
     def accelerators(self) -> tuple[Accelerator, ...] | None:
@@ -91,11 +91,12 @@ class WorkerClient:
 
     def shutdown(self) -> None:
         """Cancel all runs and end the worker; the client can be used again."""
-        for run in self._runs:
+        runs = list(self._runs)
+        for run in runs:
             run.cancel()
         if self._process:
             self._process.kill()
-        for run in self._runs:
+        for run in runs:
             run.join(SHUTDOWN_S)
         if self._preparing:  # the worker that it may have started meanwhile ends, too
             self._preparing.join(SHUTDOWN_S)
