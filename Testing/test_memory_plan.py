@@ -90,11 +90,9 @@ def test_a_ct_of_512_x_512_x_400_voxels_is_planned_with_what_was_measured(
     assert measured < planned < 1.2 * measured
 
 
-def test_mirrored_copies_and_the_largest_components_take_memory_of_their_own():
-    plain = replace(S_MODEL, mirror_axes=(), keep_largest=())
+def test_mirrored_copies_take_memory_of_their_own():
+    plain = replace(S_MODEL, mirror_axes=())
     assert plan(S_MODEL, uncertainty=True).host > plan(plain, uncertainty=True).host
-    few = replace(S_MODEL.network, num_classes=2)
-    assert plan(replace(plain, network=few, keep_largest=(1,))).host > plan(replace(plain, network=few)).host
 
 
 @given(

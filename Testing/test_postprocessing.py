@@ -80,6 +80,16 @@ def test_slabs_of_one_row_give_the_same_labels(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(write_in_pieces(tiny_model(), logits, (30, 25, 20), [5]), labels)
 
 
+def test_slabs_of_one_row_give_the_same_uncertainty(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = smooth_logits(3, (12, 13, 14))
+    both = torch.cat([logits, torch.softmax(logits, dim=0)])
+    _, uncertainty = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
+    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", 1)
+    _, by_rows = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
+    assert uncertainty.max() > 0
+    np.testing.assert_array_equal(by_rows, uncertainty)
+
+
 def test_regions_are_painted_in_the_models_order_one_over_the_other() -> None:
     model = tiny_model(**tiny_regions(regions_class_order=(2, 1, 3)))
     logits = torch.tensor([[1.0, 1, 1, 1, -1], [-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1]])
@@ -115,7 +125,11 @@ def test_entropy_is_one_where_nothing_is_known_and_zero_where_all_is() -> None:
 
 
 @pytest.mark.parametrize(("fully_connected", "connectivity"), [(True, 3), (False, 1)])
-def test_only_the_largest_component_of_a_label_stays(fully_connected: bool, connectivity: int) -> None:
+@pytest.mark.parametrize("slab_bytes", [1, 2**24], ids=["counted by planes", "counted together"])
+def test_only_the_largest_component_of_a_label_stays(
+    fully_connected: bool, connectivity: int, slab_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", slab_bytes)
     labels = np.random.default_rng(4).choice([0, 1, 2], p=[0.7, 0.2, 0.1], size=(12, 13, 14)).astype(np.uint8)
     components = skimage_label(labels == 1, connectivity=connectivity)
     sizes = np.bincount(components.ravel())

@@ -133,6 +133,14 @@ class LabelWriter:
         return labels
 
 
+def _sizes(components: np.ndarray) -> np.ndarray:
+    """How many voxels have each number, from 0 on; some planes at a time: bincount makes int64 of all."""
+    sizes = np.zeros(int(components.max()) + 1, dtype=np.int64)
+    for planes in _slabs(slice(0, len(components)), _SLAB_BYTES // components[0].nbytes):
+        sizes += np.bincount(components[planes].ravel(), minlength=len(sizes))
+    return sizes
+
+
 def _slabs(rows: slice, height: int) -> Iterator[slice]:
     """These rows in slabs of so many at most, but of one at least."""
     height = max(1, height)
@@ -186,7 +194,7 @@ def keep_largest_components(labels: np.ndarray, values: Sequence[int], fully_con
             continue
         components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), fully_connected)
         numbers = sitk.GetArrayViewFromImage(components)
-        sizes = np.bincount(numbers.ravel())
+        sizes = _sizes(numbers)
         smaller = sizes < sizes[1:].max()
         smaller[0] = False  # component 0 is what does not have the label
         labels[smaller[numbers]] = 0
