@@ -132,7 +132,7 @@ class _NetworkBytes:
 def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _NetworkBytes:
     logits = model.pipeline == "nnunet_v2"
     outputs = model.network.num_classes * (logits + (run.uncertainty or not logits))
-    mirrored = model.network.num_classes if model.mirror_axes else 0  # logits that are turned back
+    turned = model.network.num_classes if model.mirror_axes and run.device != "cpu" else 0  # mirrored logits
     seen = _seen_shape(model, run, resampled)
     patch = math.prod(model.patch)
     axes = streaming_order(seen, model.patch, model.step)
@@ -140,7 +140,7 @@ def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _
     kept = unfinished(shape, (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]), model.step)
     return _NetworkBytes(
         _activations(model.network, patch, run.device),
-        (outputs * (kept.voxels(shape) + _TILES[run.device] * patch) + mirrored * patch) * _FLOAT + 4 * 2**24,
+        (outputs * (kept.voxels(shape) + _TILES[run.device] * patch) + turned * patch) * _FLOAT + 4 * 2**24,
     )
 
 
