@@ -80,6 +80,16 @@ def test_conversions_that_nobody_has_used_for_long_go(cache: Path) -> None:
     assert list(cache.iterdir()) == [used]
 
 
+def test_a_cache_that_cannot_be_written_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = conversion()
+
+    def forbidden(*_arguments: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", forbidden)
+    assert openvino_cache.is_whole(folder)
+
+
 def test_without_a_cache_there_is_nothing_to_remove() -> None:
     openvino_cache.remove_unused()
     openvino_cache.forget(["0123456789abcdef" * 4])

@@ -45,8 +45,6 @@ def is_whole(folder: Path) -> bool:
     """Whether a conversion is there and as it was written. One that is used stays for longer."""
     try:
         whole = (folder / _DIGESTS_FILE).read_text(encoding="utf-8") == _digests(folder)
-        if whole:
-            os.utime(folder / _DIGESTS_FILE)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
@@ -54,7 +52,10 @@ def is_whole(folder: Path) -> bool:
         return False
     if not whole:
         logger.warning("The conversion in %s is damaged.", folder)
-    return whole
+        return False
+    with suppress(OSError):  # somebody else's cache can be read all the same
+        os.utime(folder / _DIGESTS_FILE)
+    return True
 
 
 def forget(weights_sha256: Iterable[str]) -> None:
