@@ -33,7 +33,7 @@ def conversion_folder(weights_sha256: str, digest: str) -> Path:
         weights_sha256: of the file of weights, or "" for weights from elsewhere.
         digest: SHA-256 of everything that the conversion depends on.
     """
-    return _cache() / f"{weights_sha256[:_DIGITS] or 'unknown'}-{digest[:_DIGITS]}"
+    return _cache() / f"{weights_sha256[:_DIGITS] or 'unknown'}-{digest[: 2 * _DIGITS]}"
 
 
 def seal(folder: Path) -> None:
