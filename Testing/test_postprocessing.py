@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mednext import postprocessing
 from mednext.extent import plan_extent
+from mednext.fixed_point import to_float32
 from mednext.postprocessing import LabelWriter, entropy, keep_largest_components, label_boxes
 from mednext.preprocessing import Preprocessed
 from mednext.resampling import axis_weights
@@ -41,14 +42,14 @@ def write_in_pieces(
 ):
     """Labels (and entropy) on a grid of `shape`; the logits come in blocks, cut before these places."""
     labels = np.zeros(shape, dtype=np.uint8)
-    uncertainty = np.zeros(shape, dtype=np.float32) if with_entropy else None
+    uncertainty = np.zeros(shape, dtype=np.uint16) if with_entropy else None
     weights = [axis_weights(a, b, 1) for a, b in zip(logits.shape[1:], shape, strict=True)]
     writer = LabelWriter(model, weights, labels, uncertainty)
     for start, stop in pairwise([0, *cuts, logits.shape[1]]):
         for line, line_stop in pairwise([0, *line_cuts, logits.shape[2]]):
             first, first_line = max(0, start - 1), max(0, line - 1)
             writer.add(Block(first, first_line, logits[:, first:stop, first_line:line_stop]))
-    return (labels, uncertainty) if with_entropy else labels
+    return labels if uncertainty is None else (labels, to_float32(uncertainty))
 
 
 def whole(logits: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
@@ -80,6 +81,16 @@ def test_slabs_of_one_row_give_the_same_labels(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(write_in_pieces(tiny_model(), logits, (30, 25, 20), [5]), labels)
 
 
+def test_slabs_of_one_row_give_the_same_uncertainty(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = smooth_logits(3, (12, 13, 14))
+    both = torch.cat([logits, torch.softmax(logits, dim=0)])
+    _, uncertainty = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
+    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", 1)
+    _, by_rows = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
+    assert uncertainty.max() > 0
+    np.testing.assert_array_equal(by_rows, uncertainty)
+
+
 def test_regions_are_painted_in_the_models_order_one_over_the_other() -> None:
     model = tiny_model(**tiny_regions(regions_class_order=(2, 1, 3)))
     logits = torch.tensor([[1.0, 1, 1, 1, -1], [-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1]])
@@ -100,7 +111,7 @@ def test_uncertainty_is_the_entropy_of_the_probabilities_behind_the_logits() -> 
     _, uncertainty = write_in_pieces(
         tiny_model(), torch.cat([logits, probabilities]), (4, 5, 6), [2], [1, 4], True
     )
-    np.testing.assert_allclose(uncertainty, entropy(probabilities, "softmax"), atol=1e-6)
+    np.testing.assert_allclose(uncertainty, entropy(probabilities, "softmax"), atol=1e-5)
 
 
 def test_entropy_is_one_where_nothing_is_known_and_zero_where_all_is() -> None:
@@ -115,7 +126,11 @@ def test_entropy_is_one_where_nothing_is_known_and_zero_where_all_is() -> None:
 
 
 @pytest.mark.parametrize(("fully_connected", "connectivity"), [(True, 3), (False, 1)])
-def test_only_the_largest_component_of_a_label_stays(fully_connected: bool, connectivity: int) -> None:
+@pytest.mark.parametrize("slab_bytes", [1, 2**24], ids=["counted by planes", "counted together"])
+def test_only_the_largest_component_of_a_label_stays(
+    fully_connected: bool, connectivity: int, slab_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", slab_bytes)
     labels = np.random.default_rng(4).choice([0, 1, 2], p=[0.7, 0.2, 0.1], size=(12, 13, 14)).astype(np.uint8)
     components = skimage_label(labels == 1, connectivity=connectivity)
     sizes = np.bincount(components.ravel())

@@ -22,7 +22,7 @@ from .model import Model
 
 logger = logging.getLogger(__name__)
 
-_PLANES = 8  # whose probabilities are computed together on the CPU, instead of a second tile of all classes
+_PLANES = 8  # that are turned back, and made probabilities of, at a time on the CPU: they stay in its caches
 
 
 class Ensemble:
@@ -109,7 +109,8 @@ class Ensemble:
             check_cancelled(self._cancelled)
             for _ in self.networks:
                 self._on_fold()
-        return self._of_air[1].clone()
+        (mean,) = self._zeros([tile])
+        return mean.copy_(self._of_air[1])
 
     def _predict(self, tiles: Sequence[Tensor]) -> list[Tensor]:
         means = self._zeros(tiles)
@@ -124,7 +125,7 @@ class Ensemble:
                     [here[number].flip(axes) if axes else here[number] for number, axes in some]
                 )
                 for (number, axes), logits in zip(some, self._run(network, images), strict=True):
-                    self._add(means[number], logits.flip(axes) if axes else logits)
+                    self._add(means[number], logits, axes)
             for _ in tiles:
                 self._on_fold()
         count = len(self.networks) * len(self._flips)
@@ -148,15 +149,19 @@ class Ensemble:
         overflowed = self.device.type == "cuda" and not self._mixed_precision
         return tell(tile.shape[1:]) if tell and not self._flat and not overflowed else 1
 
-    def _add(self, mean: Tensor, logits: Tensor) -> None:
-        if self.logits:
-            mean[: self.classes] += logits
-        if self.probabilities:
-            planes = logits.shape[1] if logits.device.type != "cpu" else _PLANES
-            for target, some in zip(
-                mean[-self.classes :].split(planes, 1), logits.split(planes, 1), strict=True
-            ):
-                target.add_(torch.sigmoid(some) if self._regions else torch.softmax(some, dim=0))
+    def _add(self, mean: Tensor, logits: Tensor, axes: tuple[int, ...]) -> None:
+        """Add logits of a copy that was mirrored along these axes of `(K, Z, Y, X)`."""
+        depth = logits.shape[1]
+        planes = depth if logits.device.type != "cpu" else _PLANES
+        for start in range(0, depth, planes):
+            stop = min(start + planes, depth)
+            some = logits[:, depth - stop : depth - start] if 1 in axes else logits[:, start:stop]
+            some = some.flip(axes) if axes else some
+            if self.logits:
+                mean[: self.classes, start:stop] += some
+            if self.probabilities:
+                some = torch.sigmoid(some) if self._regions else torch.softmax(some, dim=0)
+                mean[-self.classes :, start:stop] += some
 
     def _run(self, network: nn.Module, tiles: Tensor) -> Tensor:
         with torch.autocast("cuda", dtype=torch.float16) if self._mixed_precision else nullcontext():

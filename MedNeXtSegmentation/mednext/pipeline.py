@@ -22,6 +22,7 @@ from .ensemble import Ensemble
 from .errors import ChannelError, OptionError, OutOfMemoryError
 from .extent import Extent, plan_extent
 from .field_of_view import FieldOfView, field_of_view
+from .fixed_point import to_float32
 from .geometry import Geometry, Roi, reorient_array
 from .loaded_networks import LoadedNetworks
 from .model import Model
@@ -174,7 +175,7 @@ def segment(
             subject = _prepared(volume, seen, run, chosen)
             del volume, volumes
             give_memory_back()  # what preprocessing took apart from its result is in pieces of another size
-            labels, entropy, used = _label(subject, seen, loaded, run, chosen)
+            labels, uncertain, used = _label(subject, seen, loaded, run, chosen)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -187,7 +188,7 @@ def segment(
     origin["formulation"] = run.networks.network(run.bundle, run.folds[0], precision).formulation
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
-    return Segmentation(labels, whole, bundle.model.labels, origin, entropy)
+    return Segmentation(labels, whole, bundle.model.labels, origin, uncertain)
 
 
 def _one_volume(volumes: Volume | Iterable[Volume], model: Model) -> Volume:
@@ -262,7 +263,7 @@ def _label(
     model, oriented = run.model, subject.oriented
     largest = max(label.value for label in model.labels)
     labels = np.zeros(seen.whole.shape, dtype=np.uint8 if largest < 256 else np.uint16)
-    entropy = np.zeros(seen.whole.shape, dtype=np.float32) if run.uncertainty else None
+    entropy = np.zeros(seen.whole.shape, dtype=np.uint16) if run.uncertainty else None  # `fixed_point`
     grid = seen.whole.cropped(seen.box)
 
     def oriented_view(array: np.ndarray) -> np.ndarray:
@@ -281,8 +282,9 @@ def _label(
     keep_largest_components(
         seen.view_of(labels), model.keep_largest, fully_connected=model.pipeline == "nnunet_v2"
     )
+    uncertainty = None if entropy is None else to_float32(entropy)
     run.progress(Progress("postprocessing", 1, 1))
-    return labels, entropy, device
+    return labels, uncertainty, device
 
 
 def _predict_stepping_down(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import slicer
 import vtk
+from mednext.cancellation import check_cancelled
 from mednext.errors import GeometryError, InputError
 from mednext.geometry import Roi
 from mednext.segmentation import Segmentation
@@ -56,14 +57,16 @@ class ResultPlace:
         self._grid = self._result_grid()
         self._prepared: _Prepared | None = None
 
-    def prepare(self, segmentation: Segmentation) -> None:
+    def prepare(self, segmentation: Segmentation, cancelled: Callable[[], bool] | None = None) -> None:
         """Do what needs no scene, in the run's thread: `add` then takes milliseconds.
 
-        Raises `OptionError` when the model has none of the structures.
+        Raises `OptionError` when the model has none of the structures, and `Cancelled` when `cancelled`
+        answers True, which is asked several times a second.
         """
         if self._structures is not None:
             segmentation = segmentation.only(self._structures)
-        self._prepared = _Prepared(segmentation, self._grid.place(segmentation.labelmap))
+        check_cancelled(cancelled)
+        self._prepared = _Prepared(segmentation, self._grid.place(segmentation.labelmap), cancelled)
 
     def add(self, segmentation: Segmentation) -> slicer.vtkMRMLSegmentationNode:
         """Put the result into the scene: a new node on the volume's grid, or new segments of the chosen one.
@@ -141,12 +144,16 @@ class ResultPlace:
 class _Prepared:
     """A result, and what of it takes time to make."""
 
-    def __init__(self, segmentation: Segmentation, voxels: LabelVoxels) -> None:
+    def __init__(
+        self, segmentation: Segmentation, voxels: LabelVoxels, cancelled: Callable[[], bool] | None
+    ) -> None:
         self.segmentation = segmentation
         self.voxels = voxels
+        check_cancelled(cancelled)
         self.volumes_ml = segmentation.volumes_ml()
+        check_cancelled(cancelled)
         self.found = FoundLabels.of(segmentation.labelmap)
-        self.uncertainty = prepare_uncertainty(segmentation)
+        self.uncertainty = prepare_uncertainty(segmentation, cancelled)
 
 
 def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:

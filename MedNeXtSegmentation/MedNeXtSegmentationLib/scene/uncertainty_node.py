@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import slicer
 import vtk
+from mednext.cancellation import check_cancelled
 from mednext.segmentation import Segmentation
 from mednext.uncertain_places import uncertain_places
 
@@ -42,16 +43,22 @@ class PreparedUncertainty:
     places: Sequence[NamedPlace]
 
 
-def prepare_uncertainty(segmentation: Segmentation) -> PreparedUncertainty | None:
-    """Do what needs no scene, in any thread: seconds for a large volume. None where it was not asked for."""
+def prepare_uncertainty(
+    segmentation: Segmentation, cancelled: Callable[[], bool] | None = None
+) -> PreparedUncertainty | None:
+    """Do what needs no scene, in any thread: seconds for a large volume. None where it was not asked for.
+
+    Raises `Cancelled` when `cancelled` answers True.
+    """
     uncertainty, labelmap = segmentation.uncertainty, segmentation.labelmap
     if uncertainty is None:
         return None
     names = {label.value: label.name for label in segmentation.labels}
     places = [
         NamedPlace(place.position, tuple(names[value] for value in place.labels if value in names))
-        for place in uncertain_places(uncertainty, segmentation.geometry, labelmap)
+        for place in uncertain_places(uncertainty, segmentation.geometry, labelmap, cancelled=cancelled)
     ]
+    check_cancelled(cancelled)
     return PreparedUncertainty(copy_for_vtk(uncertainty), float(uncertainty.max(initial=0.0)), places)
 
 
