@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from apple_gpu import MPS, AppleGpu
 from hypothesis import given
 from hypothesis import strategies as st
+from mednext import transfers
 from mednext.transfers import Download, Upload, as_stored, is_on, pieces, tensor_of, to_float32
 
 shapes = st.lists(st.integers(1, 6), min_size=3, max_size=3)
@@ -82,6 +85,49 @@ def test_pieces_are_small_and_each_part_is_in_one(shape: list[int], limit: int) 
         assert not place.any()
         place.copy_(piece + 1)
     assert torch.equal(source + 1, target)
+
+
+class Stream:
+    """A stream of CUDA that only remembers what it waits for."""
+
+    def __init__(self) -> None:
+        self.waited_for: list[Stream] = []
+
+    def wait_stream(self, other: Stream) -> None:
+        self.waited_for.append(other)
+
+
+def test_pieces_go_through_little_locked_memory_and_later_work_waits_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What this machine lacks is a mock; test_cuda.py does it on a card."""
+    under_way: list[object] = []
+    most = 0
+
+    class Event:
+        def record(self, stream: Stream) -> None:
+            nonlocal most
+            assert stream is side
+            under_way.append(self)
+            most = max(most, len(under_way))
+
+        def synchronize(self) -> None:
+            assert under_way.pop(0) is self
+
+    def empty(shape: torch.Size, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
+        assert pin_memory
+        return torch.zeros(shape, dtype=dtype)
+
+    side, current = Stream(), Stream()
+    cuda = SimpleNamespace(stream=nullcontext, Event=Event, current_stream=lambda _: current)
+    monkeypatch.setattr(transfers, "torch", SimpleNamespace(empty=empty, cuda=cuda))
+    monkeypatch.setattr(transfers, "_PIECE_BYTES", 100)
+    source = torch.arange(2 * 9 * 5 * 7, dtype=torch.int16).reshape(2, 9, 5, 7).transpose(2, 3)
+    target = torch.zeros_like(source)
+    transfers._send(source, target, side)
+    assert torch.equal(source, target)
+    assert current.waited_for == [side]
+    assert 1 < most <= 3
 
 
 def test_voxels_that_may_not_be_written_to_are_read_without_a_warning() -> None:
