@@ -33,6 +33,7 @@ class ResultPlace:
     into: the segmentation whose segments of the same model are replaced; None for a new one.
     structures: names or label values of what is kept of the result; None for all.
     roi: the region that the run is limited to: outside of it, `into` keeps all voxels. None for no limit.
+    in_percent: keep the uncertainty in percent, see `prepare_uncertainty`.
 
     Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result.
     """
@@ -43,6 +44,7 @@ class ResultPlace:
         into: slicer.vtkMRMLSegmentationNode | None = None,
         structures: Sequence[str | int] | None = None,
         roi: Roi | None = None,
+        in_percent: bool = False,
     ) -> None:
         self._channels = list(channels)
         self._volume = channels[0]
@@ -54,6 +56,7 @@ class ResultPlace:
         self._into_name = into.GetName() if into else ""
         self._structures = structures
         self._roi = roi
+        self._in_percent = in_percent
         self._grid = self._result_grid()
         self._prepared: _Prepared | None = None
 
@@ -66,7 +69,8 @@ class ResultPlace:
         if self._structures is not None:
             segmentation = segmentation.only(self._structures)
         check_cancelled(cancelled)
-        self._prepared = _Prepared(segmentation, self._grid.place(segmentation.labelmap), cancelled)
+        voxels = self._grid.place(segmentation.labelmap)
+        self._prepared = _Prepared(segmentation, voxels, cancelled, self._in_percent)
 
     def add(self, segmentation: Segmentation) -> slicer.vtkMRMLSegmentationNode:
         """Put the result into the scene: a new node on the volume's grid, or new segments of the chosen one.
@@ -145,7 +149,11 @@ class _Prepared:
     """A result, and what of it takes time to make."""
 
     def __init__(
-        self, segmentation: Segmentation, voxels: LabelVoxels, cancelled: Callable[[], bool] | None
+        self,
+        segmentation: Segmentation,
+        voxels: LabelVoxels,
+        cancelled: Callable[[], bool] | None,
+        in_percent: bool,
     ) -> None:
         self.segmentation = segmentation
         self.voxels = voxels
@@ -153,7 +161,7 @@ class _Prepared:
         self.volumes_ml = segmentation.volumes_ml()
         check_cancelled(cancelled)
         self.found = FoundLabels.of(segmentation.labelmap)
-        self.uncertainty = prepare_uncertainty(segmentation, cancelled)
+        self.uncertainty = prepare_uncertainty(segmentation, cancelled, in_percent)
 
 
 def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
