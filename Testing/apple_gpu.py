@@ -1,12 +1,12 @@
 """A stand-in of an Apple GPU for torch: tensors that say "mps" and lie on the CPU.
 
 It refuses what the real one does: it has no float64, and does not mix its tensors with those of the CPU.
-Whatever is computed is right.
+Whatever is computed is right. With float64 it stands for any other device, as far as what is done there goes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -20,10 +20,11 @@ class OnDevice(Tensor):
     """A tensor of the device; `inner` has its numbers."""
 
     inner: Tensor
+    float64 = False  # of the device that there is now
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> OnDevice:
-        if inner.dtype == torch.float64:
+        if inner.dtype == torch.float64 and not cls.float64:
             raise TypeError("Cannot convert a MPS Tensor to float64 dtype.")
         tensor = Tensor._make_wrapper_subclass(
             cls, inner.shape, strides=inner.stride(), dtype=inner.dtype, device="meta", requires_grad=False
@@ -50,15 +51,27 @@ class AppleGpu(TorchDispatchMode):
     Args:
         without: operators that it does not know, such as "aten::conv3d".
         wrong: operators whose numbers it gets wrong, without a word.
+        float64: whether it has that.
 
     Attributes:
         used: the operators that ran on it.
     """
 
-    def __init__(self, without: tuple[str, ...] = (), wrong: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, without: tuple[str, ...] = (), wrong: tuple[str, ...] = (), float64: bool = False
+    ) -> None:
         super().__init__()
-        self.without, self.wrong = without, wrong
+        self.without, self.wrong, self.float64 = without, wrong, float64
         self.used: set[str] = set()
+
+    def __enter__(self) -> Self:
+        OnDevice.float64 = self.float64
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        OnDevice.float64 = False
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = _run(op, args, kwargs or {})

@@ -67,6 +67,12 @@ def test_whoever_gets_a_prediction_may_overwrite_it(network: Counting) -> None:
             prediction.zero_()
 
 
+def test_predictions_of_air_lie_where_those_of_other_tiles_do(network: Counting) -> None:
+    ensemble = Ensemble([network], tiny_model(), CPU, ())
+    tiles = (air(), air(), torch.randn(1, *SIDES), air())
+    assert len({prediction.data_ptr() for prediction in ensemble.predict(tiles)}) == 1
+
+
 def test_one_voxel_that_differs_is_no_air(network: Counting) -> None:
     ensemble = Ensemble([network], tiny_model(), CPU, ())
     of_air = ensemble(air())

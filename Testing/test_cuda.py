@@ -1,14 +1,25 @@
-"""The network on a real card: the kernels as compiled, the CUDA graph, and memory that is too small."""
+"""A real card: the kernels as compiled, the CUDA graph, preprocessing there, and memory that is too small."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bundles import tiny_bundle, tiny_model
+from mednext import pipeline
 from mednext.acceleration import FastNetwork
+from mednext.geometry import Geometry, reorient_array
+from mednext.model import Channel
 from mednext.network import MedNeXt
+from mednext.pipeline import segment
+from mednext.preprocessing import preprocess
 from mednext.transfers import Download, Upload
 from mednext.triton_network import TritonMedNeXt, is_supported
+from mednext.volume import Volume
 from mednext_training.triton_blocks import use_triton_kernels
 from torch import Tensor
 
@@ -118,10 +129,90 @@ def test_when_memory_runs_out_fewer_tiles_are_taken_at_once() -> None:
     expected = torch.cat([fast(image[None]) for image in x])
     one = torch.cuda.memory_allocated()
     torch.cuda.empty_cache()
-    _, total = torch.cuda.mem_get_info()
-    torch.cuda.set_per_process_memory_fraction((one + 2**28) / total)
-    try:
+    with room(one + 2**28):
         together = fast(x)
+    assert relative_difference(together, expected) < TOLERANCES[torch.float16]
+
+
+@contextmanager
+def room(size: int) -> Iterator[None]:
+    """Within the block this process gets so many bytes of the card's memory."""
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(size / total)
+    try:
+        yield
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert relative_difference(together, expected) < TOLERANCES[torch.float16]
+
+
+def scan(side: int = 96) -> Volume:
+    """Random tissue in a margin of zeros, int16, stored along other axes than the model's."""
+    array = np.random.default_rng(0).integers(-200, 900, (1, side, side + 8, side + 16), dtype=np.int16)
+    array[:, :7], array[..., -5:] = 0, 0
+    geometry = Geometry(array.shape[:0:-1], (0.8, 0.9, 1.5))
+    return Volume(*reorient_array(array, geometry, "SAR"))
+
+
+CHANNELS = [
+    Channel("CT", "CT", "ct", mean=40.0, std=150.0, lower=-400.0, upper=400.0),
+    *(Channel("T1", "MR", kind) for kind in ("zscore", "zscore_masked", "rescale")),
+]
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("allowed", ["highest", "high", "medium"])
+@torch.inference_mode()
+def test_the_card_preprocesses_as_the_cpu_also_where_tf32_is_allowed(channel: Channel, allowed: str) -> None:
+    model = tiny_model(channels=(channel,), spacing=(1.0, 1.1, 1.2))
+    expected = preprocess(scan(), model).array
+    torch.set_float32_matmul_precision(allowed)
+    try:
+        found = preprocess(scan(), model, DEVICE).array
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert found.device.type == "cuda"
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+@torch.inference_mode()
+def test_voxels_of_many_pieces_arrive_whole_beside_other_work() -> None:
+    voxels = torch.randint(-1000, 3000, (2, 70, 512, 512), dtype=torch.int16)
+    busy = torch.randn(4096, 4096, device=DEVICE)
+    for _ in range(20):
+        busy = busy @ busy / 4096
+    upload = Upload(voxels, DEVICE)
+    for row in (1, 40, 70):
+        assert torch.equal(upload.up_to(row)[:, :row].cpu(), voxels[:, :row])
+
+
+def test_a_scan_is_segmented_on_the_card_as_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny", mirror_axes=())
+    expected = segment(scan(), bundle, device="cpu", uncertainty=True)
+    images = []
+    original = pipeline.slide
+
+    def look(image: Tensor, *others: object) -> object:
+        images.append(image.device.type)
+        return original(image, *others)
+
+    monkeypatch.setattr(pipeline, "slide", look)
+    found = segment(scan(), bundle, device="cuda", uncertainty=True)
+    assert images == ["cuda"]
+    assert (found.labelmap == expected.labelmap).mean() > 0.99  # half precision, random weights
+    assert found.uncertainty is not None and expected.uncertainty is not None
+    np.testing.assert_allclose(found.uncertainty, expected.uncertainty, atol=2e-2)
+
+
+def test_a_card_without_room_for_preprocessing_leaves_it_to_the_cpu(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny", mirror_axes=())
+    volume = scan(256)
+    expected = segment(volume, bundle, device="cuda")
+    torch.cuda.empty_cache()
+    with room(torch.cuda.memory_allocated() + 2**26):
+        found = segment(volume, bundle, device="cuda")
+    assert "was full" in caplog.text
+    assert (found.labelmap == expected.labelmap).mean() > 0.99

@@ -10,7 +10,7 @@ import slicer
 import vtk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mednext.errors import GeometryError, OptionError
+from mednext.errors import Cancelled, GeometryError, OptionError
 from mednext.formats.seg_nrrd import write_seg_nrrd
 from mednext.geometry import Roi
 from MedNeXtSegmentationLib.scene.found_labels import found_of
@@ -525,6 +525,29 @@ def test_a_hardened_transform_moves_the_image_and_what_goes_into_its_segmentatio
     assert node.GetParentTransformNode() is None
     liver = by_name(node, "liver")
     assert np.array_equal(voxels(node, liver, volume), labelmap == 2)
+
+
+def test_a_result_that_is_being_prepared_can_be_cancelled_at_any_time(volume):
+    uncertainty = np.random.default_rng(0).random(SHAPE, dtype=np.float32)
+    made = result(volume, blocks(0), uncertainty=uncertainty)
+    asked = 0
+
+    def cancelled_at(number):
+        def cancelled():
+            nonlocal asked
+            asked += 1
+            return asked == number
+
+        return cancelled
+
+    ResultPlace([volume]).prepare(made, cancelled_at(0))
+    steps, asked = asked, 0
+    assert steps > SHAPE[0]  # before every plane in which places are looked for, and between all else
+    for number in range(1, steps + 1):
+        place, asked = ResultPlace([volume]), 0
+        with pytest.raises(Cancelled):
+            place.prepare(made, cancelled_at(number))
+        assert asked == number
 
 
 @pytest.mark.parametrize("shared", [False, True])

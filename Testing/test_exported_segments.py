@@ -48,8 +48,8 @@ def test_a_labelmap_has_the_corrections_and_the_models_values_whatever_the_order
     node.GetSegmentation().CollapseBinaryLabelmaps(False)
     files = export_segments(node, tmp_path / "labels.nrrd")()
     assert np.array_equal(read_image(tmp_path / "labels.nrrd")[0], corner(2, 1, 1, 3))
-    assert [file.name for file in files] == ["labels.nrrd", "labels_colors.csv"]
-    with (tmp_path / "labels_colors.csv").open(encoding="utf-8") as file:
+    assert [file.name for file in files] == ["labels.nrrd", "labels.labels.csv"]
+    with (tmp_path / "labels.labels.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["LabelValue"], row["Name"]) for row in rows] == [
         ("1", "spleen"),
@@ -61,7 +61,7 @@ def test_a_labelmap_has_the_corrections_and_the_models_values_whatever_the_order
 
 def test_slicer_loads_the_colour_table(node, volume, tmp_path):
     export_segments(node, tmp_path / "labels.nii.gz")()
-    table = slicer.util.loadColorTable(str(tmp_path / "labels_colors.csv"))
+    table = slicer.util.loadColorTable(str(tmp_path / "labels.labels.csv"))
     assert (table.GetColorName(1), table.GetColorName(2)) == ("spleen", "liver")
     assert table.GetTerminologyType(1).GetCodeValue() == "78961009"
 
@@ -228,7 +228,31 @@ def test_dicom_files_that_are_gone_are_counted(dicom_volume, tmp_path):
 
 
 def test_a_foreign_colour_table_is_never_replaced(node, tmp_path):
-    (tmp_path / "a_colors.csv").write_text("mine")
-    with pytest.raises(OutputError, match=r"a_colors\.csv"):
+    (tmp_path / "a.labels.csv").write_text("mine")
+    with pytest.raises(OutputError, match=r"a\.labels\.csv is there already"):
         export_segments(node, tmp_path / "a.nrrd")()
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_same_labels_in_two_formats_share_one_colour_table(node, tmp_path):
+    for name in ("a.nii.gz", "a.nrrd", "a.nii.gz"):
+        export_segments(node, tmp_path / name)()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.labels.csv", "a.nii.gz", "a.nrrd"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_the_colour_table_of_a_labelmap_with_other_labels_is_never_replaced(node, volume, tmp_path, replaced):
+    for name in ("a.nii.gz", "a.nrrd") if replaced else ("a.nii.gz",):
+        export_segments(node, tmp_path / name)()
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    draw(node, "mine", corner(1), volume)
+    with pytest.raises(OutputError, match=r"a\.labels\.csv tells the labels of a\.nii\.gz"):
+        export_segments(node, tmp_path / "a.nrrd")()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_labelmap_that_is_replaced_gets_the_table_of_its_new_labels(node, volume, tmp_path):
+    export_segments(node, tmp_path / "a.nrrd")()
+    draw(node, "mine", corner(1), volume)
+    export_segments(node, tmp_path / "a.nrrd")()
+    assert "mine" in (tmp_path / "a.labels.csv").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -75,12 +76,24 @@ def test_the_plan_of_a_real_run_is_above_its_peak_and_not_by_more_than_half(tmp_
 
 
 @pytest.mark.parametrize(
-    ("library", "measured_mib"), [(None, 6_353), (Path("mednext_native.so"), 3_232)], ids=["torch", "native"]
+    ("library", "uncertainty", "measured_mib"),
+    [(None, False, 6_319), (Path("library"), False, 2_642), (Path("library"), True, 3_760)],
+    ids=["torch", "native", "native, with uncertainty"],
 )
-def test_a_ct_of_512_x_512_x_400_voxels_is_planned_with_what_was_measured(monkeypatch, library, measured_mib):
-    """The peaks of such runs on Linux, of which the first tiles were real."""
+def test_a_ct_of_512_x_512_x_400_voxels_is_planned_with_what_was_measured(
+    monkeypatch, library, uncertainty, measured_mib
+):
+    """The peaks of such runs on Linux, of which the first tiles were real, and Slicer's copy."""
     monkeypatch.setattr("mednext.memory_plan.library_file", lambda: library)
-    assert measured_mib * MIB < plan().host < 1.35 * measured_mib * MIB
+    measured = measured_mib * MIB + math.prod(CT.size) * (5 if uncertainty else 1)
+    planned = plan(replace(S_MODEL, mirror_axes=()), uncertainty=uncertainty).host
+    assert measured < planned < 1.2 * measured
+
+
+def test_mirrored_copies_take_memory_of_their_own_on_a_card():
+    plain = replace(S_MODEL, mirror_axes=())
+    assert plan(S_MODEL, device="cuda").device > plan(plain, device="cuda").device
+    assert plan(S_MODEL, uncertainty=True) == plan(plain, uncertainty=True)
 
 
 @given(
@@ -107,7 +120,7 @@ def test_more_work_never_takes_less(size, spacing, folds, device):
 
 def test_a_region_takes_less_and_must_lie_in_the_image():
     region = Roi((-200.0, -200.0, 100.0), (-150.0, -150.0, 150.0))
-    assert plan(roi=region).host < plan().host
+    assert plan(roi=region, uncertainty=True).host < plan(uncertainty=True).host
     with pytest.raises(GeometryError):
         plan(roi=Roi((1e4, 1e4, 1e4), (2e4, 2e4, 2e4)))
 
@@ -118,6 +131,14 @@ def test_networks_on_a_card_take_its_memory_and_less_of_the_computers(monkeypatc
     assert plan(device="cuda").device > 2**30
     assert plan(device="cuda").host < plan(device="cpu").host
     assert plan(device="mps").device == 0  # it is the computer's own
+
+
+def test_a_card_holds_the_image_and_while_that_is_made_more_of_it():
+    image = 410 * 410 * 600 * 4  # at 1 mm
+    one, two = (plan(device="cuda", voxel_bytes=(2,) * channels).device for channels in (1, 2))
+    assert one > 4 * image  # the result, and a channel at, before and after a step
+    assert image < two - one < 1.2 * image
+    assert plan(device="cuda").host < plan(device="cpu").host - image  # none of it
 
 
 def test_free_memory_on_linux_is_what_is_available_within_the_limit_of_a_container(tmp_path, monkeypatch):

@@ -106,6 +106,24 @@ def test_one_network_serves_images_of_several_shapes(native_kernels: ctypes.CDLL
         assert relative_difference(native, network, torch.randn(1, 2, *sides)) < EXACT
 
 
+def test_logits_of_the_next_image_lie_where_those_of_the_last_one_were(native_kernels: ctypes.CDLL) -> None:
+    native = NativeMedNeXt(small_network(), Kernels(native_kernels))
+    with torch.inference_mode():
+        first, second = (native(torch.randn(1, 2, 32, 32, 32)) for _ in range(2))
+        several = native(torch.randn(2, 2, 32, 32, 32))
+    assert first.data_ptr() == second.data_ptr()
+    assert several.data_ptr() != first.data_ptr()
+
+
+def test_more_classes_than_there_is_room_for_beside_the_activations_are_right(kernels: Kernels) -> None:
+    network = small_network(num_classes=40)
+    tolerance = EXACT if kernels.bytes_per_value == 4 else BF16
+    assert (
+        relative_difference(NativeMedNeXt(network, kernels), network, torch.randn(1, 2, 32, 32, 32))
+        < tolerance
+    )
+
+
 def test_networks_that_the_kernels_do_not_know_are_told_apart() -> None:
     assert is_supported(small_network(grn=True))
     assert not is_supported(small_network(dimensions=2))

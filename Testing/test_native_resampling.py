@@ -15,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext import native_resampling
 from mednext.errors import DeviceError
+from mednext.fixed_point import ONE, to_float32
 from mednext.model import Model
 from mednext.native_library import Kernels
-from mednext.postprocessing import LabelWriter
+from mednext.postprocessing import LabelWriter, entropy
 from mednext.resampling import axis_weights, resample_image
 from mednext.sliding_window import Block
 from torch import Tensor
+
+ONE_STEP = 1.01 / ONE  # two numbers that are nearly the same may be rounded up and down
 
 sides = st.integers(1, 40)
 shapes = st.tuples(st.integers(1, 20), st.integers(1, 20), sides)
@@ -67,13 +70,13 @@ def written(
     stored = tuple(shape[axis] for axis in views)
     back = np.argsort(views)
     labels = np.full(stored, 99, dtype).transpose(back)
-    uncertainty = np.full(stored, np.nan, np.float32).transpose(back)
+    uncertainty = np.full(stored, 31_000, np.uint16).transpose(back)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(native_resampling, "resampling_kernels", lambda: kernels)
         writer = LabelWriter(model, weights, labels, uncertainty)
         for first, stop in ((0, cut), (max(0, cut - 1), values.shape[1])):
             writer.add(Block(first, 0, values[:, first:stop]))
-    return labels, uncertainty
+    return labels, to_float32(uncertainty)
 
 
 def interpolated(values: Tensor, weights: Sequence[Tensor]) -> np.ndarray:
@@ -139,7 +142,7 @@ def test_labels_and_uncertainty_are_those_of_torch(
     best_two = np.sort(interpolated(logits, weights), axis=0)[-2:]
     decided = best_two[1] - best_two[0] > 1e-5
     np.testing.assert_array_equal(labels[decided], expected[decided])
-    np.testing.assert_allclose(uncertainty, expected_uncertainty, atol=2e-6)
+    np.testing.assert_allclose(uncertainty, expected_uncertainty, atol=ONE_STEP)
 
 
 @given(shapes, shapes, st.integers(1, 15), st.integers(0, 19), st.sampled_from(["nnunet_v1", "nnunet_v2"]))
@@ -157,7 +160,22 @@ def test_regions_and_their_uncertainty_are_those_of_torch(
     expected, expected_uncertainty = written(None, model, values, weights, cut)
     decided = (np.abs(interpolated(deciding, weights) - threshold) > 1e-5).all(axis=0)
     np.testing.assert_array_equal(labels[decided], expected[decided])
-    np.testing.assert_allclose(uncertainty, expected_uncertainty, atol=2e-6)
+    np.testing.assert_allclose(uncertainty, expected_uncertainty, atol=ONE_STEP)
+
+
+@pytest.mark.parametrize("output", ["softmax", "regions"])
+@pytest.mark.parametrize("views", [(0, 1, 2), (2, 0, 1)])
+def test_the_kernels_uncertainty_is_that_of_interpolated_probabilities(
+    kernels: Kernels, output: str, views: tuple[int, ...]
+) -> None:
+    values = torch.softmax(4 * random(6, 5, 9, 20), dim=0)
+    weights = [axis_weights(old, new, 1) for old, new in ((5, 8), (9, 7), (20, 37))]
+    labels = np.zeros((8, 7, 37), np.uint8)
+    found = np.full([labels.shape[axis] for axis in views], np.nan, np.float32).transpose(np.argsort(views))
+    painting = (range(1, 7), 0.5) if output == "regions" else None
+    assert native_resampling.write_labels(kernels, values, weights, 6, labels, found, painting)
+    expected = entropy(torch.from_numpy(interpolated(values, weights)), output)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 def test_the_first_of_several_largest_logits_wins(kernels: Kernels) -> None:
@@ -198,7 +216,7 @@ def test_weights_that_the_kernels_do_not_know_are_left_to_torch(kernels: Kernels
     labels, uncertainty = written(kernels, model, values, weights)
     expected, expected_uncertainty = written(None, model, values, weights)
     np.testing.assert_array_equal(labels, expected)
-    np.testing.assert_allclose(uncertainty, expected_uncertainty, atol=2e-6)
+    np.testing.assert_allclose(uncertainty, expected_uncertainty, atol=ONE_STEP)
 
 
 @pytest.mark.parametrize("wrong", ["mednext_resample", "mednext_label"])

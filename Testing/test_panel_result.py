@@ -174,7 +174,7 @@ def test_export_writes_the_corrected_segmentation(ready, volume, dialogs, tmp_pa
     for name, seed in (("spleen", 1), ("liver", 2)):
         paint(node, by_name(node, name), mask(seed) & ~mask(3 - seed), volume)
     export_to(ready, dialogs, tmp_path / "T1.nii.gz")
-    assert ready.ui.resultStatusLabel.text == f"Written: T1.nii.gz, T1_colors.csv in {tmp_path}"
+    assert ready.ui.resultStatusLabel.text == f"Written: T1.nii.gz, T1.labels.csv in {tmp_path}"
     written, geometry = read_image(tmp_path / "T1.nii.gz")
     assert np.array_equal(written == 2, mask(2) & ~mask(1))
     assert geometry.shape == SHAPE
@@ -184,7 +184,7 @@ def test_a_name_without_a_suffix_gets_that_of_the_chosen_format(ready, dialogs, 
     segment(ready)
     export_to(ready, dialogs, tmp_path / "T1")
     export_to(ready, dialogs, tmp_path / "T1", format=1)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["T1.nii.gz", "T1.seg.nrrd", "T1_colors.csv"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["T1.labels.csv", "T1.nii.gz", "T1.seg.nrrd"]
 
 
 def test_a_file_that_the_dialog_has_not_asked_about_is_not_replaced(ready, dialogs, tmp_path):

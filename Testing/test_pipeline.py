@@ -77,6 +77,18 @@ def test_a_volume_that_was_handed_over_is_gone_before_the_networks_run(bundle: B
     np.testing.assert_array_equal(found.labelmap, expected.labelmap)
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.int32, np.float64])
+def test_voxels_of_another_type_get_the_same_labels(bundle: Bundle, kind: type) -> None:
+    volume = brain()
+    whole = volume.array.round()
+    labels = [
+        segment(Volume(array, volume.geometry), bundle, folds=[0], device="cpu").labelmap
+        for array in (whole, whole.astype(kind))
+    ]
+    assert len(np.unique(labels[0])) > 1
+    np.testing.assert_array_equal(*labels)
+
+
 def test_the_segmentation_lies_on_the_grid_of_the_volume(bundle: Bundle) -> None:
     volume = brain()
     segmentation = segment(volume, bundle, device="cpu")

@@ -12,9 +12,11 @@ import torch
 from bundles import tiny_model, tiny_regions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from mednext import postprocessing
 from mednext.extent import plan_extent
-from mednext.postprocessing import LabelWriter, entropy, keep_largest_components
+from mednext.fixed_point import to_float32
+from mednext.postprocessing import LabelWriter, entropy, keep_largest_components, label_boxes
 from mednext.preprocessing import Preprocessed
 from mednext.resampling import axis_weights
 from mednext.sliding_window import Block
@@ -40,14 +42,14 @@ def write_in_pieces(
 ):
     """Labels (and entropy) on a grid of `shape`; the logits come in blocks, cut before these places."""
     labels = np.zeros(shape, dtype=np.uint8)
-    uncertainty = np.zeros(shape, dtype=np.float32) if with_entropy else None
+    uncertainty = np.zeros(shape, dtype=np.uint16) if with_entropy else None
     weights = [axis_weights(a, b, 1) for a, b in zip(logits.shape[1:], shape, strict=True)]
     writer = LabelWriter(model, weights, labels, uncertainty)
     for start, stop in pairwise([0, *cuts, logits.shape[1]]):
         for line, line_stop in pairwise([0, *line_cuts, logits.shape[2]]):
             first, first_line = max(0, start - 1), max(0, line - 1)
             writer.add(Block(first, first_line, logits[:, first:stop, first_line:line_stop]))
-    return (labels, uncertainty) if with_entropy else labels
+    return labels if uncertainty is None else (labels, to_float32(uncertainty))
 
 
 def whole(logits: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
@@ -79,6 +81,16 @@ def test_slabs_of_one_row_give_the_same_labels(monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_array_equal(write_in_pieces(tiny_model(), logits, (30, 25, 20), [5]), labels)
 
 
+def test_slabs_of_one_row_give_the_same_uncertainty(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = smooth_logits(3, (12, 13, 14))
+    both = torch.cat([logits, torch.softmax(logits, dim=0)])
+    _, uncertainty = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
+    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", 1)
+    _, by_rows = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
+    assert uncertainty.max() > 0
+    np.testing.assert_array_equal(by_rows, uncertainty)
+
+
 def test_regions_are_painted_in_the_models_order_one_over_the_other() -> None:
     model = tiny_model(**tiny_regions(regions_class_order=(2, 1, 3)))
     logits = torch.tensor([[1.0, 1, 1, 1, -1], [-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1]])
@@ -99,7 +111,7 @@ def test_uncertainty_is_the_entropy_of_the_probabilities_behind_the_logits() -> 
     _, uncertainty = write_in_pieces(
         tiny_model(), torch.cat([logits, probabilities]), (4, 5, 6), [2], [1, 4], True
     )
-    np.testing.assert_allclose(uncertainty, entropy(probabilities, "softmax"), atol=1e-6)
+    np.testing.assert_allclose(uncertainty, entropy(probabilities, "softmax"), atol=1e-5)
 
 
 def test_entropy_is_one_where_nothing_is_known_and_zero_where_all_is() -> None:
@@ -114,7 +126,11 @@ def test_entropy_is_one_where_nothing_is_known_and_zero_where_all_is() -> None:
 
 
 @pytest.mark.parametrize(("fully_connected", "connectivity"), [(True, 3), (False, 1)])
-def test_only_the_largest_component_of_a_label_stays(fully_connected: bool, connectivity: int) -> None:
+@pytest.mark.parametrize("slab_bytes", [1, 2**24], ids=["counted by planes", "counted together"])
+def test_only_the_largest_component_of_a_label_stays(
+    fully_connected: bool, connectivity: int, slab_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", slab_bytes)
     labels = np.random.default_rng(4).choice([0, 1, 2], p=[0.7, 0.2, 0.1], size=(12, 13, 14)).astype(np.uint8)
     components = skimage_label(labels == 1, connectivity=connectivity)
     sizes = np.bincount(components.ravel())
@@ -123,6 +139,33 @@ def test_only_the_largest_component_of_a_label_stays(fully_connected: bool, conn
     expected[(labels == 1) & (sizes[components] < sizes.max())] = 0
     keep_largest_components(labels, (1,), fully_connected)
     np.testing.assert_array_equal(labels, expected)
+
+
+@given(arrays(np.uint16, st.tuples(*[st.integers(1, 6)] * 3), elements=st.sampled_from([0, 0, 0, 1, 2, 700])))
+def test_the_box_of_a_label_holds_it_and_is_tight(labels: np.ndarray) -> None:
+    boxes = label_boxes(labels, (1, 700, 3))
+    assert set(boxes) == {1, 700} & set(np.unique(labels))
+    for value, box in boxes.items():
+        assert np.count_nonzero(labels[box] == value) == np.count_nonzero(labels == value)
+        for axis in range(3):
+            assert (labels[box].take(0, axis) == value).any()
+            assert (labels[box].take(-1, axis) == value).any()
+
+
+@pytest.mark.parametrize("fully_connected", [True, False])
+def test_labels_are_cleaned_up_one_by_one_in_a_view_as_in_the_whole(fully_connected: bool) -> None:
+    labels = np.random.default_rng(2).integers(0, 4, (9, 10, 11)).astype(np.uint8)
+    labels[:2] = labels[..., 9:] = 0
+    whole = labels.copy()
+    keep_largest_components(whole, (1, 3), fully_connected)
+    assert (whole != labels).any()
+    assert ((whole == labels) | np.isin(labels, (1, 3))).all()
+    around = np.full((12, 12, 12), 3, dtype=np.uint8)
+    view = around[2:11, 1:11, :11].transpose(2, 0, 1)[::-1]
+    view[...] = labels.transpose(2, 0, 1)[::-1]
+    keep_largest_components(view, (1, 3), fully_connected)
+    np.testing.assert_array_equal(view[::-1].transpose(1, 2, 0), whole)
+    assert (around[:2] == 3).all() and (around[11:] == 3).all()
 
 
 def test_components_of_equal_size_all_stay() -> None:
@@ -149,4 +192,4 @@ def test_a_box_beside_the_crop_is_no_work() -> None:
 
 def preprocessed(shape: tuple[int, int, int], start: int = 0) -> Preprocessed:
     crop = tuple(slice(start, start + side) for side in shape)
-    return Preprocessed(np.zeros((1, *shape), dtype=np.float32), crop, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
+    return Preprocessed(torch.zeros(1, *shape), crop, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mednext import errors, protocol
 from mednext.atomic import explaining
+from mednext.fixed_point import to_float32
 from mednext.geometry import Geometry, Roi
 from mednext.labels import Label
 from mednext.protocol import CancelRequest, Channel, Options, SegmentRequest
@@ -65,11 +66,12 @@ def test_a_result_arrives_as_it_was_sent(tmp_path):
     labels = (Label(2, "liver", (1, 2, 3)), Label(300, "spleen", (4, 5, 6), region=(2, 300)))
     labelmap = np.zeros(GEOMETRY.shape, np.uint16)
     labelmap[1, 2, 3] = 300
-    uncertainty = np.full(GEOMETRY.shape, 0.25, np.float32)
+    uncertainty = to_float32(np.arange(np.prod(GEOMETRY.shape), dtype=np.uint16).reshape(GEOMETRY.shape))
     sent = Segmentation(labelmap, GEOMETRY, labels, {"model": "tiny"}, uncertainty)
     protocol.write_result(tmp_path, sent)
     arrived = protocol.read_result(tmp_path)
     assert np.array_equal(arrived.labelmap, labelmap)
+    assert arrived.uncertainty.dtype == np.float32
     assert np.array_equal(arrived.uncertainty, uncertainty)
     assert (arrived.geometry, arrived.labels) == (GEOMETRY, labels)
     assert arrived.provenance == {"model": "tiny"}

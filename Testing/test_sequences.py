@@ -262,9 +262,23 @@ def test_the_uncertainty_of_each_frame_is_that_of_the_frame_as_a_volume_of_its_o
         alone = add_volume(scene, head(seed=index), OBLIQUE_LEFT_HANDED)
         expected = uncertainty_of(logic.segment(alone, tiny, device="cpu", uncertainty=True))
         shown = slicer.util.arrayFromVolume(uncertainty)
-        assert np.array_equal(shown, slicer.util.arrayFromVolume(expected))
+        assert shown.dtype == np.uint8  # in percent: as floats they would take four times the memory
+        assert np.abs(shown - 100 * slicer.util.arrayFromVolume(expected)).max() <= 0.5001
+        assert 0 < shown.max() <= 100
         assert places_of(uncertainty) == places_of(expected) != []
         assert np.allclose(ijk_to_ras_of(uncertainty), ijk_to_ras_of(proxy))
+
+
+def test_the_uncertainty_of_a_sequence_is_shown_as_that_of_a_volume(scene, logic, tiny):
+    _browser, proxy, _segmentation, uncertainty = uncertain(scene, logic, tiny)
+    alone = add_volume(scene, slicer.util.arrayFromVolume(proxy), OBLIQUE_LEFT_HANDED)
+    expected = uncertainty_of(logic.segment(alone, tiny, device="cpu", uncertainty=True)).GetDisplayNode()
+    display = uncertainty.GetDisplayNode()
+    assert uncertainty.GetName() == "heart uncertainty in percent"
+    assert display.GetLowerThreshold() == pytest.approx(100 * expected.GetLowerThreshold())
+    assert display.GetUpperThreshold() == pytest.approx(100 * expected.GetUpperThreshold())
+    assert display.GetColorNodeID() == expected.GetColorNodeID()
+    assert display.GetWindowLevelMax() <= 100 and display.GetWindowLevelMin() == 0
 
 
 def test_without_the_option_there_is_no_sequence_of_uncertainty(scene, logic, tiny):

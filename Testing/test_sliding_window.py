@@ -14,6 +14,7 @@ import torch
 from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_regions, tiny_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mednext import ensemble
 from mednext.ensemble import Ensemble
 from mednext.errors import Cancelled, NumericalError
 from mednext.sliding_window import Block, slide, tile_shares
@@ -134,15 +135,20 @@ def test_the_number_of_tiles_is_known_before() -> None:
     assert len(seen) == count_tiles((30, 20, 9), (16, 16, 16), 0.5)
 
 
-def test_mirrored_copies_are_averaged_over_all_combinations_of_axes() -> None:
+@pytest.mark.parametrize("planes", [7, 100], ids=["in slabs", "at once"])
+def test_mirrored_copies_are_averaged_over_all_combinations_of_axes(
+    planes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensemble, "_PLANES", planes)
     model = tiny_model(mirror_axes=(0, 2))
     network = TINY_NETWORK.build().eval()
     network.load_state_dict(tiny_weights())
     tile = torch.randn(1, 16, 16, 32)
     with torch.inference_mode():
         copies = [network(tile[None].flip(axes)).flip(axes)[0] for axes in ([], [2], [4], [2, 4])]
-    mean = Ensemble([network], model, CPU, model.mirror_axes)(tile)
-    torch.testing.assert_close(mean, torch.stack(copies).mean(dim=0))
+    both = [torch.cat([logits, torch.softmax(logits, dim=0)]) for logits in copies]
+    mean = Ensemble([network], model, CPU, model.mirror_axes, uncertainty=True)(tile)
+    torch.testing.assert_close(mean, torch.stack(both).mean(dim=0))
 
 
 class Several(nn.Module):

@@ -35,6 +35,34 @@ def ramp(geometry):
     return np.tensordot((1.0, 0.3, -0.6), positions(geometry), axes=1)
 
 
+@pytest.mark.parametrize(
+    ("stored", "kept"),
+    [
+        ("uint8", "uint8"),
+        ("int16", "int16"),
+        *((other, "float32") for other in ("uint16", "int32", "float64")),
+    ],
+)
+def test_small_whole_numbers_stay_what_they_are_and_all_else_becomes_float32(tmp_path, stored, kept):
+    array = np.random.default_rng(0).integers(0, 200, OBLIQUE.shape).astype(stored)
+    write_image(tmp_path / "image.nrrd", array, OBLIQUE)
+    for volume in (read_volume(tmp_path / "image.nrrd"), Volume(array[np.newaxis], OBLIQUE)):
+        np.testing.assert_array_equal(volume.array[0], array)
+        assert volume.array.dtype == kept
+
+
+def test_a_channel_of_whole_numbers_is_not_rounded_on_another_grid():
+    fine = Geometry((16, 16, 16), (1.0, 1.0, 1.0))
+    coarse = Geometry((8, 8, 8), (2.0, 2.0, 2.0), (0.7, 0.7, 0.7))
+    whole = np.random.default_rng(0).integers(-500, 500, fine.shape).astype(np.int16)
+    one, other = (Volume(whole[np.newaxis].astype(kind), fine) for kind in (np.int16, np.float32))
+    reference = Volume(np.zeros((1, *coarse.shape)), coarse)
+    found = combine_channels([reference, one]).array
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, combine_channels([reference, other]).array)
+    assert (found[1] != found[1].round()).any()
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_an_image_that_was_written_comes_back_voxel_by_voxel(tmp_path, suffix):
     array = noise(OBLIQUE)

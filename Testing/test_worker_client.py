@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bundles import tiny_bundle
 from mednext import errors, protocol
+from mednext.cancellation import check_cancelled
 from mednext.processes import is_running
 from mednext.protocol import Options
 from MedNeXtSegmentationLib.engine import run_folder, worker_client
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
 from MedNeXtSegmentationLib.engine.worker_process import find_python
 from python_programs import write_python_program
-from worker_dialogue import channel, environment, stages
+from worker_dialogue import PATIENCE_S, channel, environment, stages
 
 SLOW = (96, 96, 96)  # for `fine`: 8 mirrored copies of thousands of tiles, on any machine more than enough
 
@@ -103,6 +107,31 @@ def test_a_timer_can_ask_how_far_a_run_is(client, tiny):
     tiles = [event for event in events if event["stage"] == "network"]
     assert [tile["done"] for tile in tiles] == list(range(tiles[0]["total"] + 1))
     assert run.result().provenance["model"] == "tiny"
+
+
+def test_a_run_can_be_cancelled_while_its_result_is_prepared(client, tiny):
+    reached = threading.Event()
+
+    def prepare(_segmentation, cancelled):
+        reached.set()
+        while not cancelled():
+            time.sleep(0.01)
+        check_cancelled(cancelled)
+
+    run = client.start([channel()], tiny, prepare)
+    assert reached.wait(PATIENCE_S)
+    cancel(run)
+    assert client.start([channel()], tiny).wait().labelmap.shape == (20, 36, 24)
+
+
+def test_a_result_goes_with_whoever_asked_for_it(client, tiny):
+    """A large one with its uncertainty takes half a GB."""
+    run = client.start([channel()], tiny)
+    result = weakref.ref(run.wait())
+    assert result() is not None
+    del run
+    gc.collect()
+    assert result() is None
 
 
 def test_runs_wait_for_each_other(client, tiny):
@@ -215,7 +244,7 @@ def python_that_runs(tmp_path: Path, program: str) -> str:
         ("sys.exit(0)", "without an answer"),
         ("print('Welcome to the cluster')", "Welcome to the cluster"),
         ("os.close(1); time.sleep(600)", "without an answer"),
-        ("""print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(600)""", "99.*version 1"),
+        ("""print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(600)""", "99.*version 2"),
         ("time.sleep(600)", "not been heard of for 1 s"),
     ],
 )

@@ -151,12 +151,12 @@ def _median(values: Iterator[float]) -> float:
 
 
 def volume_of(voxels: tuple[int, int, int]) -> Volume:
-    """Random tissue that varies over eight voxels or so, in HU."""
+    """Random tissue that varies over eight voxels or so, in HU, int16 as scanners store it."""
     shape = voxels[::-1]
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(1, 1, *(max(2, side // 8) for side in shape), generator=generator)
     array = torch.nn.functional.interpolate(coarse, shape, mode="trilinear")[0] * 300
-    return Volume(array.numpy(), Geometry(voxels, SPACING, direction=RAS))
+    return Volume(array.round().short().numpy(), Geometry(voxels, SPACING, direction=RAS))
 
 
 def _spec(size: Size) -> NetworkSpec:

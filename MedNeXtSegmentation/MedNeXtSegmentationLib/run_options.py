@@ -24,7 +24,7 @@ class RunOptions:
         region only there, all others stay as they are; `MedNeXtSegmentationLogic.undo` leads back. By default
         a new node is made.
     labels: names or label values of the structures to make, by default all.
-    uncertainty: add a volume too that says how uncertain the result is, 0 to 1.
+    uncertainty: add a volume too that says how uncertain the result is, 0 to 1; of a sequence in percent.
     precision: "float32", or "bfloat16": faster on processors that have it, with slightly other labels.
     """
 

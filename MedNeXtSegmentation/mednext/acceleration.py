@@ -68,7 +68,7 @@ class FastNetwork(nn.Module):
         self._device: torch.device | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`.
+        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`, valid until the next call.
 
         On a CUDA device without autocast the plain network runs: whoever calls had an overflow in half
         precision, and the kernels there have no other.

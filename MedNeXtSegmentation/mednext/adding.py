@@ -23,7 +23,7 @@ from .tiling import Shape, overlap
 
 logger = logging.getLogger(__name__)
 
-_PLANES = 8  # whose probabilities are computed together on the CPU, instead of a second tile of all classes
+_PLANES = 8  # that are turned back, and made probabilities of, at a time on the CPU: they stay in its caches
 _MOST_CLASSES = 256  # that a program of a kernel holds
 _MOST_NUMBERS = 2**30  # of an image's logits: offsets within them have 32 bits, also with classes filled up
 _TOLERANCE = 1e-5
@@ -120,21 +120,25 @@ def add_copies(logits: Tensor, batch: Sequence[Copies], averaged: Averaged) -> b
         if copies.first:
             copies.mean.zero_()
         for axes in copies.flips:
-            image = next(images)
-            _add_copy(copies.mean, image.flip(axes) if axes else image, averaged)
+            _add_copy(copies.mean, next(images), axes, averaged)
         if copies.divisor != 1:
             copies.mean.div_(copies.divisor)
     return finite
 
 
-def _add_copy(mean: Tensor, logits: Tensor, averaged: Averaged) -> None:
-    if averaged.logits:
-        mean[: averaged.classes] += logits
-    if averaged.probabilities:
-        planes = logits.shape[1] if logits.device.type != "cpu" else _PLANES
-        parts = zip(mean[-averaged.classes :].split(planes, 1), logits.split(planes, 1), strict=True)
-        for target, some in parts:
-            target.add_(torch.sigmoid(some) if averaged.regions else torch.softmax(some, dim=0))
+def _add_copy(mean: Tensor, logits: Tensor, axes: tuple[int, ...], averaged: Averaged) -> None:
+    """Add logits of a copy that was mirrored along these axes of `(classes, Z, Y, X)`."""
+    depth = logits.shape[1]
+    planes = depth if logits.device.type != "cpu" else _PLANES
+    for start in range(0, depth, planes):
+        stop = min(start + planes, depth)
+        some = logits[:, depth - stop : depth - start] if 1 in axes else logits[:, start:stop]
+        some = some.flip(axes) if axes else some
+        if averaged.logits:
+            mean[: averaged.classes, start:stop] += some
+        if averaged.probabilities:
+            some = torch.sigmoid(some) if averaged.regions else torch.softmax(some, dim=0)
+            mean[-averaged.classes :, start:stop] += some
 
 
 def add_tile(targets: Sequence[Target], tile: Tensor, shares: Sequence[Tensor]) -> None:

@@ -72,6 +72,7 @@ class Bundle:
             network = self.model.network.build()
         _check_shapes(state, network.state_dict(), self.model.name, fold)
         network.load_state_dict(state, assign=True)
+        network.weights_sha256 = self.fold(fold).sha256
         return network.eval()
 
     def _weights(self, fold: Fold) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ PRECISIONS = ("float32", "bfloat16")  # of activations and products on the CPU
 _TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
 
 # What torch's allocators say when they are not given an exception class of their own.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def available_devices() -> tuple[str, ...]:

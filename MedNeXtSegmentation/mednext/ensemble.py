@@ -109,7 +109,8 @@ class Ensemble:
             check_cancelled(self._cancelled)
             for _ in self.networks:
                 self._on_fold()
-        return self._of_air[1].clone()
+        (mean,) = self._room([tile])
+        return mean.copy_(self._of_air[1])
 
     def _predict(self, tiles: Sequence[Tensor]) -> list[Tensor]:
         means = self._room(tiles)

@@ -42,13 +42,9 @@ class FieldOfView:
         array = volume.array[(slice(None), *self.box)]
         return replace(volume, array=array, geometry=self.whole.cropped(self.box))
 
-    def on_whole_grid(self, array: np.ndarray) -> np.ndarray:
-        """An array on the grid of the part, with zeros around it."""
-        if array.shape == self.whole.shape:
-            return array
-        result = np.zeros(self.whole.shape, dtype=array.dtype)
-        result[self.box] = array
-        return result
+    def view_of(self, array: np.ndarray) -> np.ndarray:
+        """What the model gets of an array `(Z, Y, X)` on the whole grid: a view."""
+        return array[self.box]
 
 
 def field_of_view(whole: Geometry, model: Model, roi: Roi | None) -> FieldOfView:

@@ -3,7 +3,7 @@
 The steps of `pipeline.segment` are gone through with the sizes of what they keep, and the largest sum counts.
 What a pass through a network takes was measured (`_activations`); sums and images follow from their shapes.
 Held against the peaks of runs on Linux (S and L, patches of 64 and 128, 1 to 5 folds, up to 512 x 512 x 400
-voxels with fourteen classes) the plan was 2 to 32 % above.
+voxels with fourteen classes, with uncertainty and without) the plan was 4 to 14 % above.
 """
 
 from __future__ import annotations
@@ -25,9 +25,16 @@ DeviceKind = Literal["cpu", "cuda", "mps"]
 
 _FLOAT = 4
 _LABEL = 1
+_UNCERTAINTY = 2  # while the networks run; whoever gets it has it as float32
+_COMPONENTS = 8  # of a label of which only the largest component stays: mask, numbers; 7 measured
+_TILES = {"cpu": 2, "mps": 2, "cuda": 3}  # predictions of tiles: of air, and of those at work
 _PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
 _CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
 _CUDA_CONTEXT = 500 * MIB  # what a process takes of a card beside its tensors, an estimate
+# Of one channel on a card: before, at and after a step; stored, in order and as float32 at first.
+_ON_CARD = 3
+_SLAB_ON_CARD = 128 * MIB  # whose sums are made in float64
+_HOLES = 4  # masks of one byte, where what is outside of the patient has to be found
 _NATIVE_MAPS = 1 + sum(2.0**level / 8**level for level in range(5))
 _NATIVE_COPIES = 3  # of the weights: the plain network's, and those of the kernels before and after the norm
 _ALLOCATOR = 1.05  # freed blocks that do not fit what comes next
@@ -40,6 +47,7 @@ class MemoryPlan:
     Attributes:
         host: memory of the machine: the worker's process, and Slicer's copy of the result.
         device: memory of the graphics card; 0 where the networks run on the CPU, or share its memory (mps).
+            When it has less, a part of the work moves to the host, and takes memory there.
         disk: temporary files through which voxels travel.
     """
 
@@ -80,18 +88,26 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
 
     images = channels * whole * _FLOAT * (2 if channels > 1 else 1)  # one by one, then on one grid
     model_images = channels * inside * _FLOAT
-    preprocessing = source * (1 + _FLOAT) + 2 * max(source, inside) * _FLOAT
-    results = 2 * whole * _LABEL + (2 * whole * _FLOAT if run.uncertainty else 0)
+    on_cpu = run.device != "cuda"
+    results = whole * (_LABEL + (_UNCERTAINTY if run.uncertainty else 0))
+    # Images on their source grid are let go before the networks run, and sums before results are finished.
+    preparing = images + source * _HOLES
+    if on_cpu:
+        preparing = images + source * (1 + _FLOAT) + 3 * max(source, inside) * _FLOAT
+    turned = whole * _FLOAT if run.uncertainty else 0
+    finishing = results + max(turned, source * _COMPONENTS if model.keep_largest else 0)
 
     network = _network_bytes(model, run, resampled)
     copies = _NATIVE_COPIES if _is_native(model.network, run.device) else 1
     weights = run.folds * parameters(model.network) * _FLOAT * copies
-    host = _PROCESS + images + model_images + results + weights
-    host += max(preprocessing, network.activations + network.sums if run.device != "cuda" else 0)
-    host += _CUDA_HOST if run.device == "cuda" else 0
-    device = _CUDA_CONTEXT + weights + network.activations + network.sums if run.device == "cuda" else 0
+    predicting = results + (network.activations + network.sums if on_cpu else 0)
+    finishing += network.activations if on_cpu else 0
+    host = _PROCESS + weights + max(preparing, predicting, finishing)
+    host += model_images if on_cpu else _CUDA_HOST
+    on_card = max(_ON_CARD * max(source, inside) * _FLOAT + _SLAB_ON_CARD, network.activations + network.sums)
+    device = 0 if on_cpu else _CUDA_CONTEXT + weights + model_images + on_card
     slicers_copy = whole * (_LABEL + (_FLOAT if run.uncertainty else 0))
-    disk = whole * sum(run.voxel_bytes) + slicers_copy
+    disk = whole * sum(run.voxel_bytes) + results
     return MemoryPlan(int(host * _ALLOCATOR) + slicers_copy, int(device * _ALLOCATOR), disk)
 
 
@@ -124,6 +140,7 @@ class _NetworkBytes:
 def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _NetworkBytes:
     logits = model.pipeline == "nnunet_v2"
     outputs = model.network.num_classes * (logits + (run.uncertainty or not logits))
+    turned = model.network.num_classes if model.mirror_axes and run.device != "cpu" else 0  # mirrored logits
     seen = _seen_shape(model, run, resampled)
     patch = math.prod(model.patch)
     axes = streaming_order(seen, model.patch, model.step)
@@ -131,7 +148,7 @@ def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _
     kept = unfinished(shape, (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]), model.step)
     return _NetworkBytes(
         _activations(model.network, patch, run.device),
-        outputs * (kept.voxels(shape) + 3 * patch) * _FLOAT + 4 * 2**24,
+        (outputs * (kept.voxels(shape) + _TILES[run.device] * patch) + turned * patch) * _FLOAT + 4 * 2**24,
     )
 
 
@@ -139,14 +156,17 @@ def _activations(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
     """Bytes of one pass through a network.
 
     Counted in feature maps of the finest level (channels x patch, fp32), where nearly all memory goes. On the
-    native kernels these are the map of each level, and one for the output of a depthwise convolution; all
-    folds share them. On torch it is a function of that level's expansion ratio. Measured for S, B, M, L
-    (kernel 3) and L (kernel 5) with patches of 64 and 96: 16.3 to 20.3 of them with the settings of
-    `allocator` on Linux, which keep freed blocks, and 11.4 to 17.4 without, which is what is alive at the
-    same time. The latter is taken for other systems and for CUDA, unmeasured.
+    native kernels these are the map of each level, and one for the output of a depthwise convolution, where
+    the logits lie in the end if they find room; all folds share them. On torch it is a function of that
+    level's expansion ratio. Measured for S, B, M, L (kernel 3) and L (kernel 5) with patches of 64 and 96:
+    16.3 to 20.3 of them with the settings of `allocator` on Linux, which keep freed blocks, and 11.4 to 17.4
+    without, which is what is alive at the same time. The latter is taken for other systems and for CUDA,
+    unmeasured.
     """
     if _is_native(network, device):
-        return int(_NATIVE_MAPS * -(-network.channels // CHANNELS) * CHANNELS * patch * _FLOAT)
+        wide = -(-network.channels // CHANNELS) * CHANNELS
+        logits = network.num_classes if network.num_classes > wide else 0
+        return int((_NATIVE_MAPS * wide + logits) * patch * _FLOAT)
     ratio = max(network.expansion[0], network.expansion[-1])
     kept = device != "cuda" and sys.platform == "linux"
     maps = 16 + 1.5 * ratio if kept else 3 + 4.5 * ratio

@@ -8,6 +8,7 @@ compression in small pieces, with the norm folded into the expansion's weights a
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
@@ -65,18 +66,22 @@ class NativeMedNeXt(nn.Module):
         self._activations: _Activations | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`; sides divisible by 16."""
-        logits = torch.empty(len(x), self._classes, *x.shape[2:])
-        for image, target in zip(x, logits, strict=True):
-            self._one(image, target)
-        return logits
+        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`; sides divisible by 16.
 
-    def _one(self, image: Tensor, logits: Tensor) -> None:
-        shape = image.shape[1], image.shape[2], image.shape[3]
+        The logits of a single image are only valid until the next one comes, for this network or another
+        fold: they lie in memory that its activations need.
+        """
+        shape = x.shape[2], x.shape[3], x.shape[4]
         if self._activations is None or self._activations.shape != shape:
             self._activations = None  # the old ones go before the new ones come
             self._activations = _activations_for(shape, tuple(self._widths), self._dtype)
-        levels, normed, threads = self._activations.levels, self._activations.normed, torch.get_num_threads()
+        logits = self._activations.room((len(x), self._classes, *shape))
+        for image, target in zip(x, logits, strict=True):
+            self._one(image, target, self._activations)
+        return logits
+
+    def _one(self, image: Tensor, logits: Tensor, activations: _Activations) -> None:
+        levels, normed, threads = activations.levels, activations.normed, torch.get_num_threads()
         planes = image.float().contiguous()
         size = (planes[0].numel(), self._in_channels, self._widths[0])
         self._kernels.stem(*_pointers(planes, self._stem_weights, self._stem_bias, levels[0]), *size, threads)
@@ -112,6 +117,13 @@ class _Activations:
             for level, width in enumerate(widths)
         ]
         self.normed = torch.empty(max(level.numel() for level in self.levels), dtype=dtype)
+
+    def room(self, shape: Sequence[int]) -> Tensor:
+        """Room for logits: for those of one image where no convolution's output is needed any more."""
+        size, scratch = math.prod(shape), self.normed.view(torch.float32)
+        if shape[0] > 1 or size > scratch.numel():
+            return torch.empty(*shape)
+        return scratch[:size].view(*shape)
 
 
 def _activations_for(shape: Shape, widths: tuple[int, ...], dtype: torch.dtype) -> _Activations:

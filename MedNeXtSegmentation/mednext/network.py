@@ -81,6 +81,8 @@ class MedNeXt(nn.Module):
             follows the depthwise convolution of each block; or "blocks", all of them (also True).
     """
 
+    weights_sha256 = ""  # of the file that the weights were read from, see `Bundle.network`
+
     def __init__(
         self,
         in_channels: int,

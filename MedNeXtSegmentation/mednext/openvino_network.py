@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-import os
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from . import openvino_cache
 from .atomic import replacing_folder
 from .errors import OutputError
 from .network import SIDE_DIVISOR, MedNeXt
 
 logger = logging.getLogger(__name__)
-
-_MODEL_FILE = "model.xml"
 
 
 def is_installed() -> bool:
@@ -31,9 +28,9 @@ def is_installed() -> bool:
 class OpenVinoMedNeXt(nn.Module):
     """A trained network on OpenVINO, for inference in float32 on the CPU.
 
-    The network is converted once, and kept in the user's cache folder under the digest of its weights and
-    OpenVINO's version: the folder of a model may be read-only. Where nothing can be kept, every process
-    converts it anew.
+    The network is converted once, and kept in the user's cache folder (`openvino_cache`) under the digest
+    of its weights and OpenVINO's version: the folder of a model may be read-only. Where nothing can be kept,
+    every process converts it anew.
 
     Args:
         network: in evaluation mode and on the CPU.
@@ -69,9 +66,9 @@ def _import_openvino() -> Any:
 
 def _converted(network: MedNeXt, core: Any) -> Any:
     """The converted network: from the cache, where it is put for the next process."""
-    file = _cache_folder(network) / _MODEL_FILE
-    if file.is_file():  # it is never there by halves
-        return core.read_model(file)
+    folder = openvino_cache.conversion_folder(network.weights_sha256, _digest(network))
+    if openvino_cache.is_whole(folder):
+        return core.read_model(folder / openvino_cache.MODEL_FILE)
     openvino = _import_openvino()
     example = torch.zeros(1, network.in_channels, *(2 * SIDE_DIVISOR,) * network.dimensions)
     shape = [-1, network.in_channels, *(-1,) * network.dimensions]
@@ -79,18 +76,20 @@ def _converted(network: MedNeXt, core: Any) -> Any:
         warnings.simplefilter("ignore")  # tracing fixes the checks of the image's sides, as it should
         model = openvino.convert_model(network, example_input=example, input=[shape])
     try:
-        file.parent.parent.mkdir(parents=True, exist_ok=True)
-        with replacing_folder(file.parent) as temporary:
-            openvino.save_model(model, temporary / _MODEL_FILE, compress_to_fp16=False)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        openvino_cache.remove_unused()
+        with replacing_folder(folder) as temporary:
+            openvino.save_model(model, temporary / openvino_cache.MODEL_FILE, compress_to_fp16=False)
+            openvino_cache.seal(temporary)
     except (OSError, OutputError) as error:
         logger.warning("The network that was converted for OpenVINO is not kept: %s", error)
         return model
-    return core.read_model(file)
+    return core.read_model(folder / openvino_cache.MODEL_FILE)
 
 
-def _cache_folder(network: MedNeXt) -> Path:
+def _digest(network: MedNeXt) -> str:
+    """Of all that a conversion depends on."""
     digest = hashlib.sha256(_import_openvino().__version__.encode())
     for name, value in network.state_dict().items():
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return cache / "mednext" / "openvino" / digest.hexdigest()[:32]
+    return digest.hexdigest()

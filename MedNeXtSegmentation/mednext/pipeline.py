@@ -22,17 +22,19 @@ from .ensemble import Ensemble
 from .errors import ChannelError, OptionError, OutOfMemoryError
 from .extent import Extent, plan_extent
 from .field_of_view import FieldOfView, field_of_view
+from .fixed_point import to_float32
 from .geometry import Geometry, Roi, reorient_array
 from .loaded_networks import LoadedNetworks
 from .model import Model
 from .postprocessing import LabelWriter, keep_largest_components
-from .preprocessing import Preprocessed, preprocess
+from .preprocessing import CPU, Preprocessed, preprocess
 from .provenance import provenance
 from .segmentation import Segmentation
 from .sliding_window import slide
 from .tiling import count_tiles
 from .volume import Volume, check_volume, combine_channels
 
+PREPROCESSING_DEVICES = ("cuda",)  # beside the CPU; Apple's have no float64
 MIN_STEP = 0.1  # model.json's too; the number of tiles grows with its third power
 
 logger = logging.getLogger(__name__)
@@ -77,18 +79,16 @@ class _Run:
         return self.bundle.model
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Subject:
     """What is left of a volume once it is on the model's grid.
 
     Attributes:
-        image: what the networks see.
-        grid: of the part of the volume that the model gets.
-        oriented: the same in the model's orientation.
+        image: what the networks see, on their device as long as there is room.
+        oriented: grid of the part of the volume that the model gets, in the model's orientation.
     """
 
     image: Preprocessed
-    grid: Geometry
     oriented: Geometry
 
 
@@ -171,10 +171,11 @@ def segment(
         with cpu_threads(threads), torch.inference_mode():
             seen = field_of_view(whole, bundle.model, roi)
             loaded = _load(run)
-            subject = _prepared(volume, seen, run)
+            chosen = _usable(chosen, loaded, run)
+            subject = _prepared(volume, seen, run, chosen)
             del volume, volumes
             give_memory_back()  # what preprocessing took apart from its result is in pieces of another size
-            labels, entropy, used = _label(subject, loaded, run, chosen)
+            labels, uncertain, used = _label(subject, seen, loaded, run, chosen)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -187,8 +188,7 @@ def segment(
     origin["formulation"] = run.networks.network(run.bundle, run.folds[0], precision).formulation
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
-    uncertain = None if entropy is None else seen.on_whole_grid(entropy)
-    return Segmentation(seen.on_whole_grid(labels), whole, bundle.model.labels, origin, uncertain)
+    return Segmentation(labels, whole, bundle.model.labels, origin, uncertain)
 
 
 def _one_volume(volumes: Volume | Iterable[Volume], model: Model) -> Volume:
@@ -218,73 +218,103 @@ def _step(step: float) -> float:
     return step
 
 
-def _prepared(volume: Volume, seen: FieldOfView, run: _Run) -> _Subject:
+def _usable(device: torch.device, networks: Sequence[nn.Module], run: _Run) -> torch.device:
+    """The device, or the CPU for an Apple GPU that cannot compute the network, or computes it wrongly."""
+    if device.type == "mps" and (reason := trouble(_plain(networks[0]), device)):
+        remark = f"The networks ran on the CPU, since {device_name(device)} cannot compute them: {reason}."
+        _remark(run, remark, "preprocessing")
+        return CPU
+    return device
+
+
+def _prepared(volume: Volume, seen: FieldOfView, run: _Run, device: torch.device) -> _Subject:
+    """The volume on the model's grid, made and kept by a card that has room for it, else by the CPU."""
     run.progress(Progress("preprocessing", 0, 1))
     part = seen.of(volume)
     array, oriented = reorient_array(part.array, part.geometry, run.model.orientation)
-    image = preprocess(Volume(array, oriented, volume.names), run.model)
+    moved = Volume(array, oriented, volume.names)
+    image = _preprocessed_there(moved, run, device) if device.type in PREPROCESSING_DEVICES else None
+    if image is None:
+        image = preprocess(moved, run.model)
     run.progress(Progress("preprocessing", 1, 1))
-    return _Subject(image, part.geometry, oriented)
+    return _Subject(image, oriented)
+
+
+def _preprocessed_there(volume: Volume, run: _Run, device: torch.device) -> Preprocessed | None:
+    """None, and a remark, if the memory of the device runs out."""
+    try:
+        return preprocess(volume, run.model, device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    _remark(run, _step_down_remark(device, device), "preprocessing")
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
 
 
 def _label(
-    subject: _Subject, networks: Sequence[nn.Module], run: _Run, device: torch.device
+    subject: _Subject, seen: FieldOfView, networks: Sequence[nn.Module], run: _Run, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray | None, torch.device]:
-    """Labels and uncertainty `(Z, Y, X)` on the grid of the subject, and the device that made them."""
-    model, image, oriented = run.model, subject.image, subject.oriented
+    """Labels and uncertainty `(Z, Y, X)` on the grid of the whole volume, and the device that made them.
+
+    They are written where they belong, through views in the model's orientation.
+    """
+    model, oriented = run.model, subject.oriented
     largest = max(label.value for label in model.labels)
-    labels = np.zeros(oriented.shape, dtype=np.uint8 if largest < 256 else np.uint16)
-    entropy = np.zeros(oriented.shape, dtype=np.float32) if run.uncertainty else None
-    extent = plan_extent(image, model, run.roi.box_in(oriented) if run.roi else None)
+    labels = np.zeros(seen.whole.shape, dtype=np.uint8 if largest < 256 else np.uint16)
+    entropy = np.zeros(seen.whole.shape, dtype=np.uint16) if run.uncertainty else None  # `fixed_point`
+    grid = seen.whole.cropped(seen.box)
+
+    def oriented_view(array: np.ndarray) -> np.ndarray:
+        return reorient_array(seen.view_of(array), grid, model.orientation)[0]
+
+    extent = plan_extent(subject.image, model, run.roi.box_in(oriented) if run.roi else None)
     if extent is None:
         logger.warning("The region of interest holds nothing but zeros: nothing to segment there.")
     else:
-        device = _predict_stepping_down(networks, image, extent, run, labels, entropy, device)
+        uncertain = None if entropy is None else oriented_view(entropy)
+        device = _predict_stepping_down(
+            networks, subject, extent, run, oriented_view(labels), uncertain, device
+        )
     give_memory_back()
     run.progress(Progress("postprocessing", 0, 1))
-    keep_largest_components(labels, model.keep_largest, fully_connected=model.pipeline == "nnunet_v2")
-    back = subject.grid.orientation
-    labels = np.ascontiguousarray(reorient_array(labels, oriented, back)[0])
-    if entropy is not None:
-        entropy = np.ascontiguousarray(reorient_array(entropy, oriented, back)[0])
+    keep_largest_components(
+        seen.view_of(labels), model.keep_largest, fully_connected=model.pipeline == "nnunet_v2"
+    )
+    uncertainty = None if entropy is None else to_float32(entropy)
     run.progress(Progress("postprocessing", 1, 1))
-    return labels, entropy, device
+    return labels, uncertainty, device
 
 
 def _predict_stepping_down(
     networks: Sequence[nn.Module],
-    image: Preprocessed,
+    subject: _Subject,
     extent: Extent,
     run: _Run,
     labels: np.ndarray,
     entropy: np.ndarray | None,
     device: torch.device,
 ) -> torch.device:
-    """Predict on the device; when its memory runs out, keep the sums on the CPU, then do all of it there.
+    """Predict on the device; when its memory runs out, keep image and sums on the CPU, then do all there.
 
-    Every attempt writes every label anew. Returns the device that the networks ran on in the end. An Apple
-    GPU that cannot compute the network, or computes it wrongly, is not used.
+    Every attempt writes every label anew. Returns the device that the networks ran on in the end.
     """
-    cpu = torch.device("cpu")
-    if device.type == "mps" and (reason := trouble(_plain(networks[0]), device)):
-        _remark(
-            run, f"The networks ran on the CPU, since {device_name(device)} cannot compute them: {reason}."
-        )
-        device = cpu
-    rungs = [(device, device), (device, cpu), (cpu, cpu)] if device.type != "cpu" else [(cpu, cpu)]
+    rungs = [(device, device), (device, CPU), (CPU, CPU)] if device.type != "cpu" else [(CPU, CPU)]
     for network_device, sum_device in rungs[:-1]:
         try:
-            _predict(networks, image, extent, run, labels, entropy, (network_device, sum_device))
+            _predict(networks, subject.image, extent, run, labels, entropy, (network_device, sum_device))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             _remark(run, _step_down_remark(network_device, sum_device))
         else:
             return network_device
+        subject.image = subject.image.on_cpu()  # after the exception, whose frames keep the image
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    _predict(networks, image, extent, run, labels, entropy, rungs[-1])
-    return cpu
+    _predict(networks, subject.image, extent, run, labels, entropy, rungs[-1])
+    return CPU
 
 
 def _plain(network: nn.Module) -> nn.Module:
@@ -301,11 +331,12 @@ def _step_down_remark(network_device: torch.device, sum_device: torch.device) ->
     )
 
 
-def _remark(run: _Run, remark: str) -> None:
-    """Tell the user now, and keep it with the result."""
+def _remark(run: _Run, remark: str, stage: str = "network") -> None:
+    """Tell the user now, and keep it with the result; what was told before is only logged again."""
     logger.warning(remark)
-    run.remarks.append(remark)
-    run.progress(Progress("network", 0, 1, remark=remark))
+    if remark not in run.remarks:
+        run.remarks.append(remark)
+        run.progress(Progress(stage, 0, 1, remark=remark))
 
 
 def _predict(
@@ -322,7 +353,7 @@ def _predict(
     `devices` are those of the networks and of the sums.
     """
     model, axes = run.model, extent.axes
-    data = torch.from_numpy(image.array[(slice(None), *extent.source)])
+    data = image.array[(slice(None), *extent.source)]
     tiles = count_tiles(data.shape[1:], model.patch, run.step)
     ensemble = Ensemble(
         networks,

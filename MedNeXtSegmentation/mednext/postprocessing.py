@@ -7,15 +7,17 @@ Linear resampling needs two neighbours along each axis, so that labels are made 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from . import native_resampling
+from . import fixed_point, native_resampling
+from .geometry import Box
 from .model import Model
+from .native_library import Kernels
 from .resampling import along_axis, is_identity
 from .sliding_window import Block
 from .transfers import Download
@@ -32,7 +34,7 @@ class LabelWriter:
         weights: for each axis the matrix (voxels wanted, voxels predicted) of `resampling.axis_weights`,
             order 1 or 0, on the device of the prediction; it may be a part of the whole matrix.
         labels: integer `(Z, Y, X)` to write into, its shape being the rows of the matrices; may be a view.
-        uncertainty: float32 of the same shape, or None.
+        uncertainty: uint16 of the same shape for `fixed_point`, or None.
     """
 
     def __init__(
@@ -66,13 +68,15 @@ class LabelWriter:
         self._download.finish()
 
     def _write(self, rows: slice, lines: slice, block: Block) -> None:
-        if self._write_natively(rows, lines, block):
-            return
-        row_bytes = 4 * len(block.values) * (lines.stop - lines.start) * self._labels.shape[2]
-        on_cpu = block.values.device.type == "cpu"
-        height = max(1, (_SLAB_BYTES if on_cpu else _SLAB_BYTES_OF_A_DEVICE) // row_bytes)
-        for start in range(rows.start, rows.stop, height):
-            self._write_slab(slice(start, min(start + height, rows.stop)), lines, block)
+        row_bytes = 4 * (lines.stop - lines.start) * self._labels.shape[2]
+        kernels = native_resampling.resampling_kernels()
+        if kernels is not None and block.values.device.type == "cpu":
+            slabs = [rows] if self._uncertainty is None else _slabs(rows, _SLAB_BYTES // row_bytes)
+            if all(self._write_natively(kernels, slab, lines, block) for slab in slabs):
+                return
+        size = _SLAB_BYTES if block.values.device.type == "cpu" else _SLAB_BYTES_OF_A_DEVICE
+        for slab in _slabs(rows, size // (row_bytes * len(block.values))):
+            self._write_slab(slab, lines, block)
 
     def _needed(
         self, rows: slice, lines: slice, block: Block
@@ -84,17 +88,17 @@ class LabelWriter:
         ]
         return values, (self._weights[0][rows, row], self._weights[1][lines, line], self._weights[2])
 
-    def _write_natively(self, rows: slice, lines: slice, block: Block) -> bool:
-        kernels = native_resampling.resampling_kernels()
-        if kernels is None or block.values.device.type != "cpu":
-            return False
+    def _write_natively(self, kernels: Kernels, rows: slice, lines: slice, block: Block) -> bool:
         values, weights = self._needed(rows, lines, block)
         classes = self._model.network.num_classes
         labels = self._labels[rows, lines]
-        uncertainty = None if self._uncertainty is None else self._uncertainty[rows, lines]
-        return native_resampling.write_labels(
-            kernels, values, weights, classes, labels, uncertainty, self._painting
+        uncertain = None if self._uncertainty is None else np.empty(labels.shape, dtype=np.float32)
+        written = native_resampling.write_labels(
+            kernels, values, weights, classes, labels, uncertain, self._painting
         )
+        if written and uncertain is not None:
+            self._keep(torch.from_numpy(uncertain), rows, lines)
+        return written
 
     def _write_slab(self, rows: slice, lines: slice, block: Block) -> None:
         slab, weights = self._needed(rows, lines, block)
@@ -106,8 +110,12 @@ class LabelWriter:
         self._download.begin(labels, self._labels[rows, lines])
         if self._uncertainty is not None:
             probabilities = slab[-self._model.network.num_classes :]
-            uncertain = entropy(probabilities, self._model.output)
-            self._download.begin(uncertain, self._uncertainty[rows, lines])
+            self._keep(entropy(probabilities, self._model.output), rows, lines)
+
+    def _keep(self, uncertain: Tensor, rows: slice, lines: slice) -> None:
+        assert self._uncertainty is not None
+        fixed = uncertain.mul_(fixed_point.ONE).round_().to(torch.int32)
+        self._download.begin(fixed, self._uncertainty[rows, lines])
 
     @property
     def _painting(self) -> tuple[Sequence[int], float] | None:
@@ -124,6 +132,21 @@ class LabelWriter:
         for channel, label in zip(values, order, strict=True):
             labels[channel > threshold] = label
         return labels
+
+
+def _sizes(components: np.ndarray) -> np.ndarray:
+    """How many voxels have each number, from 0 on; some planes at a time: bincount makes int64 of all."""
+    sizes = np.zeros(int(components.max()) + 1, dtype=np.int64)
+    for planes in _slabs(slice(0, len(components)), _SLAB_BYTES // components[0].nbytes):
+        sizes += np.bincount(components[planes].ravel(), minlength=len(sizes))
+    return sizes
+
+
+def _slabs(rows: slice, height: int) -> Iterator[slice]:
+    """These rows in slabs of so many at most, but of one at least."""
+    height = max(1, height)
+    for start in range(rows.start, rows.stop, height):
+        yield slice(start, min(start + height, rows.stop))
 
 
 class _Neighbours:
@@ -166,13 +189,35 @@ def keep_largest_components(labels: np.ndarray, values: Sequence[int], fully_con
         fully_connected: voxels that share an edge or a corner are connected too. nnU-Net v2 does it so;
             for v1 they must share a face.
     """
-    for value in values:
-        mask = labels == value
-        if not mask.any():
-            continue
-        components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), fully_connected)
+    for value, box in label_boxes(labels, values).items():
+        mask = labels[box] == value
+        components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.view(np.uint8)), fully_connected)
         numbers = sitk.GetArrayViewFromImage(components)
-        sizes = np.bincount(numbers.ravel())
+        sizes = _sizes(numbers)
         smaller = sizes < sizes[1:].max()
         smaller[0] = False  # component 0 is what does not have the label
-        labels[smaller[numbers]] = 0
+        if smaller.any():
+            labels[box][smaller[numbers]] = 0
+
+
+def label_boxes(labels: np.ndarray, values: Sequence[int]) -> dict[int, Box]:
+    """The smallest box that holds each label of `(Z, Y, X)` that is there.
+
+    Plane by plane, since each stays in the caches for all labels: one pass through a scan instead of many.
+    """
+    found: dict[int, list[tuple[int, int]]] = {}
+    for z, plane in enumerate(labels):
+        if not plane.any():
+            continue
+        for value in values:
+            mask = plane == value
+            if mask.any():
+                sides = [(z, z + 1), *(_first_to_last(mask.any(axis=axis)) for axis in (1, 0))]
+                before = found.get(value, sides)
+                found[value] = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(before, sides, strict=True)]
+    return {value: (slice(*z), slice(*y), slice(*x)) for value, (z, y, x) in found.items()}
+
+
+def _first_to_last(hits: np.ndarray) -> tuple[int, int]:
+    where = np.flatnonzero(hits)
+    return int(where[0]), int(where[-1]) + 1

@@ -2,7 +2,7 @@
 
 For each run the asking side writes `request.json` and one `channel_<n>.npy` per channel into a new folder;
 the worker maps the channels into memory and adds `result.json`, `labelmap.npy` and, if asked for,
-`uncertainty.npy`. Requests go to the worker's standard input, one per line:
+`uncertainty.npy` (uint16, see `fixed_point`). Requests go to the worker's standard input, one per line:
 
     {"request": "segment", "run": 1, "folder": "/tmp/mednext_...", "release_after_s": 300}
     {"request": "cancel", "run": 1}
@@ -10,7 +10,7 @@ the worker maps the channels into memory and adds `result.json`, `labelmap.npy` 
 Events come from its standard output, one per line. `hello` is the first, `ready` says that torch is imported,
 and each run ends with `done` or `error`. While the worker imports or segments, its heart beats every second.
 
-    {"event": "hello", "protocol": 1, "pid": 4711, "mednext": "0.1.0"}
+    {"event": "hello", "protocol": 2, "pid": 4711, "mednext": "0.1.0"}
     {"event": "ready", "torch": "2.6.0"}
     {"event": "devices", "devices": [{"name": "cuda", "title": "NVIDIA H200", "memory_bytes": 150754820096}]}
     {"event": "heartbeat"}
@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,12 @@ import numpy as np
 from . import __version__, errors
 from .cancellation import check_cancelled
 from .fields import Fields, read_json
+from .fixed_point import to_fixed_point, to_float32
 from .geometry import Geometry, Roi
 from .labels import Label
 from .segmentation import Segmentation
 
-VERSION = 1
+VERSION = 2
 HEARTBEAT_S = 1.0
 RELEASE_AFTER_S = 300.0  # a pause between two cases; then others may want the device
 
@@ -219,7 +220,7 @@ def write_result(folder: Path, segmentation: Segmentation) -> None:
     """Write what the engine found beside the request. Raises OSError when the disk is full."""
     _save_by_slices(folder / LABELMAP_FILE, segmentation.labelmap)
     if segmentation.uncertainty is not None:
-        _save_by_slices(folder / UNCERTAINTY_FILE, segmentation.uncertainty)
+        _save_by_slices(folder / UNCERTAINTY_FILE, _FixedPoint(segmentation.uncertainty))
     result = {
         "geometry": asdict(segmentation.geometry),
         "labels": [label.to_json() for label in segmentation.labels],
@@ -228,23 +229,42 @@ def write_result(folder: Path, segmentation: Segmentation) -> None:
     (folder / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
 
 
-def read_result(folder: Path) -> Segmentation:
-    """The segmentation in a folder, wholly in memory, so that the folder can go."""
+def read_result(folder: Path, cancelled: Callable[[], bool] | None = None) -> Segmentation:
+    """The segmentation in a folder, wholly in memory, so that the folder can go.
+
+    Raises `Cancelled` when `cancelled` answers True; it is asked before every file.
+    """
+    check_cancelled(cancelled)
     result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+    labelmap = np.load(folder / LABELMAP_FILE, allow_pickle=False)
+    check_cancelled(cancelled)
     uncertainty = folder / UNCERTAINTY_FILE
     return Segmentation(
-        labelmap=np.load(folder / LABELMAP_FILE, allow_pickle=False),
+        labelmap=labelmap,
         geometry=Geometry(**result["geometry"]),
         labels=tuple(
             Label.read(Fields(label, f"{RESULT_FILE}: labels[{number}]", errors.BundleFormatError))
             for number, label in enumerate(result["labels"])
         ),
         provenance=result["provenance"],
-        uncertainty=np.load(uncertainty, allow_pickle=False) if uncertainty.exists() else None,
+        uncertainty=to_float32(np.load(uncertainty, allow_pickle=False)) if uncertainty.exists() else None,
     )
 
 
-def _save_by_slices(path: Path, array: np.ndarray, cancelled: Callable[[], bool] | None = None) -> None:
+class _FixedPoint:
+    """An uncertainty in [0, 1] as uint16, plane by plane: a large volume has no room for copies."""
+
+    def __init__(self, uncertainty: np.ndarray) -> None:
+        self._uncertainty = uncertainty
+        self.dtype, self.shape = np.dtype(np.uint16), uncertainty.shape
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(to_fixed_point, self._uncertainty)
+
+
+def _save_by_slices(
+    path: Path, array: np.ndarray | _FixedPoint, cancelled: Callable[[], bool] | None = None
+) -> None:
     """Write `(Z, Y, X)` as .npy, so that it can be cancelled, and other threads run meanwhile.
 
     numpy's own `save` does not tell a full disk from other failures.

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import openvino_cache
 from .archive import pack, unpack
 from .atomic import UNFINISHED, explaining, replacing_folder
 from .bundle import Bundle
@@ -302,7 +303,7 @@ def export_zip(name: str, zip_file: str | Path, *, overwrite: bool = False) -> P
 
 
 def remove(name: str) -> None:
-    """Remove an installed model.
+    """Remove an installed model, and what was converted of it for OpenVINO.
 
     Raises:
         OptionError: the model ships with the program.
@@ -312,8 +313,12 @@ def remove(name: str) -> None:
     if is_shipped(name):
         raise OptionError(f"The model {name!r} comes with the program and cannot be removed.")
     folder = find_model(name)
+    weights: list[str] = []
+    with suppress(BundleError):  # a damaged model can be removed, too
+        weights = [fold.sha256 for fold in read_model(folder).folds]
     with explaining(folder), locked(models_folder() / ".lock"), _workshop() as workshop:
         folder.rename(workshop / name)  # a model that is half removed must not be found
+    openvino_cache.forget(weights)
 
 
 def _names_in(folder: Path) -> list[str]:

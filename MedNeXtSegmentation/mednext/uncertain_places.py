@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from .cancellation import check_cancelled
 from .geometry import Box, Geometry
 
 MOST_PLACES = 30
@@ -36,11 +38,13 @@ def uncertain_places(
     geometry: Geometry,
     labelmap: np.ndarray | None = None,
     most: int = MOST_PLACES,
+    cancelled: Callable[[], bool] | None = None,
 ) -> list[Place]:
     """The places with the most uncertainty around them, in decreasing order, at least `APART_MM` apart.
 
     uncertainty: `(Z, Y, X)` in [0, 1], 1 where nothing is known.
     labelmap: `(Z, Y, X)`, the result that is uncertain, 0 for background.
+    cancelled: asked before every plane; when it answers True, `Cancelled` is raised.
 
     Voxels with less than half of the largest value do not count. The rest is summed in cells of some mm and
     their neighbours, as an uncertain border is often one connected region around a whole organ: its worst
@@ -48,7 +52,7 @@ def uncertain_places(
     """
     limit = max(_FLOOR, _PART_OF_MAXIMUM * float(uncertainty.max(initial=0.0)))
     cell = tuple(max(1, round(_CELL_MM / mm)) for mm in reversed(geometry.spacing))
-    around = _with_neighbours(_cells(uncertainty, limit, cell))
+    around = _with_neighbours(_cells(uncertainty, limit, cell, cancelled))
     places: list[Place] = []
     smallest = _PART_OF_FIRST * around.max(initial=0.0)
     while len(places) < most and around.size and around.max() > smallest:
@@ -65,11 +69,14 @@ def uncertain_places(
     return places
 
 
-def _cells(uncertainty: np.ndarray, limit: float, cell: tuple[int, ...]) -> np.ndarray:
+def _cells(
+    uncertainty: np.ndarray, limit: float, cell: tuple[int, ...], cancelled: Callable[[], bool] | None
+) -> np.ndarray:
     """The sum of what is above the limit in each cell of so many voxels (Z, Y, X)."""
     starts = [np.arange(0, n, step) for n, step in zip(uncertainty.shape, cell, strict=True)]
     sums = np.zeros([len(start) for start in starts])
     for k, plane in enumerate(uncertainty):  # plane by plane: a large volume has no room for copies
+        check_cancelled(cancelled)
         counted = np.where(plane >= limit, plane, np.float32(0))
         rows = np.add.reduceat(counted, starts[1], axis=0)
         sums[k // cell[0]] += np.add.reduceat(rows, starts[2], axis=1)

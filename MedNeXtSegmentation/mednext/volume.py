@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from .errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError
 from .formats.dicom_series import read_series, series_of
-from .formats.image_files import read_image, to_image, write_image
+from .formats.image_files import kept_type, read_image, to_image, write_image
 from .geometry import Geometry
 from .grid_checks import check_grid, check_overlap
 from .labels import MAX_LABEL
@@ -40,7 +40,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """`array` `(C, Z, Y, X)` float32 on `geometry`; `names` has one name per channel, for messages.
+    """`array` `(C, Z, Y, X)` on `geometry`; `names` has one name per channel, for messages.
+
+    Voxels are uint8, int16 or float32, whatever is given (`kept_type`).
 
     Raises `GeometryError` when the array is not on the grid.
     """
@@ -55,6 +57,7 @@ class Volume:
                 f"An array (C, Z, Y, X) of shape {self.array.shape} is not on a grid of shape "
                 f"{self.geometry.shape}."
             )
+        object.__setattr__(self, "array", np.asarray(self.array, kept_type(self.array.dtype)))
 
     def name(self, channel: int) -> str:
         """How messages call this channel."""
@@ -136,7 +139,8 @@ def check_volume(volume: Volume) -> None:
 
 
 def _check_voxels(array: np.ndarray, name: str) -> None:
-    low, high = float(array.min()), float(array.max())  # NaN if there is one
+    ranges = [(plane.min(), plane.max()) for plane in array]  # the second finds the plane in the cache
+    low, high = float(np.min(ranges)), float(np.max(ranges))  # NaN if there is one
     if not np.isfinite([low, high]).all():
         count = array.size - int(np.count_nonzero(np.isfinite(array)))
         raise UnsupportedImageError(f"{name} has {count} NaN or infinite voxels: replace them by background.")
@@ -179,7 +183,7 @@ def _resampled(volume: Volume, geometry: Geometry) -> np.ndarray:
     channels = []
     for array in volume.array:
         background = float(array.min())
-        image = to_image(array, volume.geometry)
+        image = to_image(np.asarray(array, np.float32), volume.geometry)  # ITK would round to integers
         moved = sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, background)
         channels.append(sitk.GetArrayFromImage(moved))
     return np.stack(channels)

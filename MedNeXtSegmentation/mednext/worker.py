@@ -147,7 +147,7 @@ class Worker:
         channels, options = protocol.read_request(folder)
         segmentation = segment(
             (
-                Volume(np.asarray(channel.array, np.float32)[np.newaxis], channel.geometry, (channel.name,))
+                Volume(channel.array[np.newaxis], channel.geometry, (channel.name,))
                 for channel in handed_over(channels)
             ),
             options.model,

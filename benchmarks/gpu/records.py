@@ -85,7 +85,9 @@ def _goals(jobs: Mapping[str, Mapping[str, Mapping[str, Value]]]) -> str:
         line(f"{network}, times eager", eager / ours if ours and eager else None, GOAL_EAGER)
         ours, compiled = (seen(f"compiled:{network}", kind, "ms") for kind in (OURS, COMPILED))
         line(f"{network}, times torch.compile", compiled / ours if ours and compiled else None, GOAL_COMPILED)
-    line("network's share of a CT's time", seen("end to end:S3", "mirrored, again", "share"), GOAL_SHARE)
+    for way in ("mirrored", "not mirrored"):
+        share = seen("end to end:S3", f"{way}, again", "share")
+        line(f"network's share of a CT's time, {way}", share, GOAL_SHARE)
     for network in ("S3", "L3"):
         line(f"training step, {network}", seen(f"training:{network}", "best", "times"), GOAL_TRAINING)
     return "\n".join(lines) + "\n"

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakSet
 
 from mednext import protocol
 from mednext.devices import Accelerator
@@ -27,6 +28,7 @@ SHUTDOWN_S = 2.0
 
 
 Channels = Sequence[protocol.Channel] | Callable[[], Sequence[protocol.Channel]]
+Prepare = Callable[[Segmentation, Callable[[], bool]], None]
 
 
 class WorkerClient:
@@ -54,7 +56,7 @@ class WorkerClient:
         self._turn = threading.Lock()
         self._preparing: threading.Thread | None = None
         self._process: WorkerProcess | None = None
-        self._runs: list[Run[Segmentation]] = []
+        self._runs: WeakSet[Run[Segmentation]] = WeakSet()  # a large result goes with whoever asked for it
         self._cleaned = False
 
     def prepare(self) -> None:
@@ -66,17 +68,17 @@ class WorkerClient:
         self,
         channels: Channels,
         options: protocol.Options,
-        prepare: Callable[[Segmentation], None] | None = None,
+        prepare: Prepare | None = None,
     ) -> Run[Segmentation]:
         """Begin to segment; what is an array and no `VoxelFeed` must not change until that is written.
 
         `channels` may be a function that reads them from files, in the run's thread. `prepare` is called
-        with the result in the run's thread, before the run is finished.
+        with the result in the run's thread, before the run is finished, and with what tells whether the run
+        was cancelled.
         """
-        self._runs = [run for run in self._runs if not run.finished]
         carry_out = functools.partial(self._segment, channels, options, prepare)
         run = Run(carry_out, functools.partial(_copy, [] if callable(channels) else _feeds(channels)))
-        self._runs.append(run)
+        self._runs.add(run)
         return run
 
     def accelerators(self) -> tuple[Accelerator, ...] | None:
@@ -89,11 +91,12 @@ class WorkerClient:
 
     def shutdown(self) -> None:
         """Cancel all runs and end the worker; the client can be used again."""
-        for run in self._runs:
+        runs = list(self._runs)
+        for run in runs:
             run.cancel()
         if self._process:
             self._process.kill()
-        for run in self._runs:
+        for run in runs:
             run.join(SHUTDOWN_S)
         if self._preparing:  # the worker that it may have started meanwhile ends, too
             self._preparing.join(SHUTDOWN_S)
@@ -111,7 +114,7 @@ class WorkerClient:
         self,
         channels: Channels,
         options: protocol.Options,
-        prepare: Callable[[Segmentation], None] | None,
+        prepare: Prepare | None,
         run: Run[Segmentation],
     ) -> Segmentation:
         if callable(channels):
@@ -125,9 +128,9 @@ class WorkerClient:
             protocol.write_request(folder, channels, options, lambda: run.cancelled)
             request = protocol.SegmentRequest(number, str(folder), self.release_after_s)
             _Conversation(process, run, request, self._silence_s).hold()
-            segmentation = protocol.read_result(folder)
+            segmentation = protocol.read_result(folder, lambda: run.cancelled)
         if prepare:
-            prepare(segmentation)
+            prepare(segmentation, lambda: run.cancelled)
         run.check_cancelled()
         return segmentation
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import slicer
 from mednext.errors import OutputError, UnreadableImageError
+from mednext.labels import Label
 
 from .drawn_segments import DrawnSegments
 from .found_labels import FoundLabels, found_of
@@ -15,17 +16,19 @@ from .result_images import images_of
 from .segmentation_file import SegmentationFile
 
 FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".dcm")  # the longer of two that end alike comes first
-COLORS_SUFFIX = "_colors.csv"
+COLORS_SUFFIX = ".labels.csv"  # as Slicer's own export names it
+_LABELMAPS = (".nii.gz", ".nrrd")
 
 
 def export_segments(node: slicer.vtkMRMLSegmentationNode, path: Path) -> Callable[[], list[Path]]:
     """Copy from the scene what is needed; the function that comes back writes the files, in any thread.
 
-    The suffix of `path` says the format. A labelmap gets a colour table beside it. An existing file is
-    replaced: whoever asks has asked the user.
+    The suffix of `path` says the format. A labelmap gets a colour table beside it, which labelmaps of the
+    same name in another format share. An existing file is replaced: whoever asks has asked the user.
 
     Raises `OutputError` for what cannot be written in this format, and the errors of `DrawnSegments.take` and
-    `SegmentationFile.take`.
+    `SegmentationFile.take`. The function raises `OutputError`, and writes nothing, when another table is
+    there that nobody has asked about.
     """
     suffix = suffix_of(path)
     if suffix == ".seg.nrrd":
@@ -76,12 +79,29 @@ def _write_labelmap(path: Path, drawn: DrawnSegments) -> list[Path]:
     from mednext.formats.image_files import write_image
 
     colors = path.with_name(path.name[: -len(suffix_of(path))] + COLORS_SUFFIX)
-    if colors.exists() and not path.exists():
-        raise OutputError(f"{colors.name} is there already and would be replaced: choose another name.")
     segmentation = drawn.segmentation()
+    _check_colors(path, colors, segmentation.labels)
     write_image(path, segmentation.labelmap, segmentation.geometry)
     write_color_table(colors, segmentation.labels)
     return [path, colors]
+
+
+def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
+    """Refuse to replace a table that is another one, unless it is that of the file that is replaced."""
+    from mednext.atomic import explaining
+    from mednext.formats.color_table import color_table
+
+    with explaining(colors):
+        if not colors.exists() or colors.read_bytes() == color_table(labels):
+            return
+    name = path.name[: -len(suffix_of(path))]
+    for other in (path.with_name(name + suffix) for suffix in _LABELMAPS):
+        if other.exists() and not (path.exists() and other.samefile(path)):
+            raise OutputError(
+                f"{colors.name} tells the labels of {other.name}, which are others: choose another name."
+            )
+    if not path.exists():
+        raise OutputError(f"{colors.name} is there already and would be replaced: choose another name.")
 
 
 def _write_dicom(

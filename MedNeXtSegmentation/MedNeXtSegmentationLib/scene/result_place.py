@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import slicer
 import vtk
+from mednext.cancellation import check_cancelled
 from mednext.errors import GeometryError, InputError
 from mednext.geometry import Roi
 from mednext.segmentation import Segmentation
@@ -32,6 +33,7 @@ class ResultPlace:
     into: the segmentation whose segments of the same model are replaced; None for a new one.
     structures: names or label values of what is kept of the result; None for all.
     roi: the region that the run is limited to: outside of it, `into` keeps all voxels. None for no limit.
+    in_percent: keep the uncertainty in percent, see `prepare_uncertainty`.
 
     Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result.
     """
@@ -42,6 +44,7 @@ class ResultPlace:
         into: slicer.vtkMRMLSegmentationNode | None = None,
         structures: Sequence[str | int] | None = None,
         roi: Roi | None = None,
+        in_percent: bool = False,
     ) -> None:
         self._channels = list(channels)
         self._volume = channels[0]
@@ -53,17 +56,21 @@ class ResultPlace:
         self._into_name = into.GetName() if into else ""
         self._structures = structures
         self._roi = roi
+        self._in_percent = in_percent
         self._grid = self._result_grid()
         self._prepared: _Prepared | None = None
 
-    def prepare(self, segmentation: Segmentation) -> None:
+    def prepare(self, segmentation: Segmentation, cancelled: Callable[[], bool] | None = None) -> None:
         """Do what needs no scene, in the run's thread: `add` then takes milliseconds.
 
-        Raises `OptionError` when the model has none of the structures.
+        Raises `OptionError` when the model has none of the structures, and `Cancelled` when `cancelled`
+        answers True, which is asked several times a second.
         """
         if self._structures is not None:
             segmentation = segmentation.only(self._structures)
-        self._prepared = _Prepared(segmentation, self._grid.place(segmentation.labelmap))
+        check_cancelled(cancelled)
+        voxels = self._grid.place(segmentation.labelmap)
+        self._prepared = _Prepared(segmentation, voxels, cancelled, self._in_percent)
 
     def add(self, segmentation: Segmentation) -> slicer.vtkMRMLSegmentationNode:
         """Put the result into the scene: a new node on the volume's grid, or new segments of the chosen one.
@@ -141,12 +148,20 @@ class ResultPlace:
 class _Prepared:
     """A result, and what of it takes time to make."""
 
-    def __init__(self, segmentation: Segmentation, voxels: LabelVoxels) -> None:
+    def __init__(
+        self,
+        segmentation: Segmentation,
+        voxels: LabelVoxels,
+        cancelled: Callable[[], bool] | None,
+        in_percent: bool,
+    ) -> None:
         self.segmentation = segmentation
         self.voxels = voxels
+        check_cancelled(cancelled)
         self.volumes_ml = segmentation.volumes_ml()
+        check_cancelled(cancelled)
         self.found = FoundLabels.of(segmentation.labelmap)
-        self.uncertainty = prepare_uncertainty(segmentation)
+        self.uncertainty = prepare_uncertainty(segmentation, cancelled, in_percent)
 
 
 def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:

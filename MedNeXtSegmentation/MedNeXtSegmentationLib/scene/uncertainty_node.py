@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import slicer
 import vtk
+from mednext.cancellation import check_cancelled
 from mednext.segmentation import Segmentation
 from mednext.uncertain_places import uncertain_places
+from vtk.util.numpy_support import vtk_to_numpy
 
 from .label_voxels import copy_for_vtk
 from .provenance import ATTRIBUTE_PREFIX
@@ -21,6 +24,7 @@ _ROLE = f"{ATTRIBUTE_PREFIX}uncertainty"
 _PLACES = f"{ATTRIBUTE_PREFIX}places_ras_mm"
 _COLORS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeRainbow")
 _LEAST_SHOWN = 0.05
+PERCENT = 100
 
 Position = tuple[float, float, float]
 
@@ -35,24 +39,38 @@ class NamedPlace:
 
 @dataclass(frozen=True, eq=False)
 class PreparedUncertainty:
-    """What takes time, done before: the voxels in VTK's memory, their largest value, the places."""
+    """What takes time, done before: the voxels in VTK's memory, their largest value, the places.
+
+    scalars: float32 from 0 to 1, or in percent as bytes.
+    """
 
     scalars: vtk.vtkDataArray
     largest: float
     places: Sequence[NamedPlace]
 
 
-def prepare_uncertainty(segmentation: Segmentation) -> PreparedUncertainty | None:
-    """Do what needs no scene, in any thread: seconds for a large volume. None where it was not asked for."""
+def prepare_uncertainty(
+    segmentation: Segmentation, cancelled: Callable[[], bool] | None = None, in_percent: bool = False
+) -> PreparedUncertainty | None:
+    """Do what needs no scene, in any thread: seconds for a large volume. None where it was not asked for.
+
+    in_percent: in a quarter of the memory, for what there are many of.
+
+    Raises `Cancelled` when `cancelled` answers True.
+    """
     uncertainty, labelmap = segmentation.uncertainty, segmentation.labelmap
     if uncertainty is None:
         return None
     names = {label.value: label.name for label in segmentation.labels}
     places = [
         NamedPlace(place.position, tuple(names[value] for value in place.labels if value in names))
-        for place in uncertain_places(uncertainty, segmentation.geometry, labelmap)
+        for place in uncertain_places(uncertainty, segmentation.geometry, labelmap, cancelled=cancelled)
     ]
-    return PreparedUncertainty(copy_for_vtk(uncertainty), float(uncertainty.max(initial=0.0)), places)
+    check_cancelled(cancelled)
+    largest = float(uncertainty.max(initial=0.0))
+    if in_percent:
+        return PreparedUncertainty(_percent(uncertainty), PERCENT * largest, places)
+    return PreparedUncertainty(copy_for_vtk(uncertainty), largest, places)
 
 
 def add_uncertainty_node(
@@ -71,15 +89,18 @@ def add_uncertainty_node(
 
 
 def new_uncertainty(
-    scene: slicer.vtkMRMLScene, name: str, largest: float, places: Sequence[NamedPlace]
+    scene: slicer.vtkMRMLScene, name: str, largest: float, places: Sequence[NamedPlace], one: float = 1.0
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """Add a volume without voxels that will say how uncertain a result is, up to `largest`."""
+    """Add a volume without voxels that will say how uncertain a result is, up to `largest`.
+
+    one: the value where nothing is known.
+    """
     node = slicer.vtkMRMLScalarVolumeNode()
     node.SetName(scene.GenerateUniqueName(name))
     # Before it is added: whoever looks for images shall know it from the first.
     node.SetAttribute(_PLACES, _written(places))
     scene.AddNode(node)
-    _set_display(node, largest)
+    _set_display(node, largest, one)
     return node
 
 
@@ -174,17 +195,26 @@ def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None
     return []
 
 
-def _set_display(node: slicer.vtkMRMLScalarVolumeNode, largest: float) -> None:
+def _percent(uncertainty: np.ndarray) -> vtk.vtkDataArray:
+    """Rounded to whole percents, in VTK's memory."""
+    scalars = vtk.vtkUnsignedCharArray()
+    scalars.SetNumberOfTuples(uncertainty.size)
+    for target, plane in zip(vtk_to_numpy(scalars).reshape(uncertainty.shape), uncertainty, strict=True):
+        target[...] = np.rint(plane * PERCENT)
+    return scalars
+
+
+def _set_display(node: slicer.vtkMRMLScalarVolumeNode, largest: float, one: float) -> None:
     """Transparent where the result is certain, so that it can lie over the image.
 
     Before there are voxels: a new display would look at all of them to choose its window.
     """
     display = slicer.vtkMRMLScalarVolumeDisplayNode()
     display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(0.0, max(largest, _LEAST_SHOWN))
+    display.SetWindowLevelMinMax(0.0, max(largest, _LEAST_SHOWN * one))
     display.AutoThresholdOff()
     display.ApplyThresholdOn()
-    display.SetThreshold(_LEAST_SHOWN, 1.0)
+    display.SetThreshold(_LEAST_SHOWN * one, one)
     colors = next((color for color in _COLORS if node.GetScene().GetNodeByID(color)), None)
     if colors:
         display.SetAndObserveColorNodeID(colors)

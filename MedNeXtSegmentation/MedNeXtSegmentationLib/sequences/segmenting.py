@@ -30,7 +30,7 @@ def startSequence(
     place = SequencePlace(frames)
 
     def start(index: int) -> tuple[Run, Take]:
-        frame = ResultPlace(frames.volumes(index), None, options.labels)
+        frame = ResultPlace(frames.volumes(index), None, options.labels, in_percent=True)
         run = client.start(frames.channels(index), engineOptions, frame.prepare)
         return run, lambda _segmentation: place.take(index, frame)
 

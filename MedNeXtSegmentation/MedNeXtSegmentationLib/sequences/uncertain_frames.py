@@ -1,4 +1,7 @@
-"""The uncertainty of every frame: a sequence of volumes beside the segmentations, in the same browser."""
+"""The uncertainty of every frame: a sequence of volumes beside the segmentations, in the same browser.
+
+In percent, a byte for each voxel: a sequence of floats from 0 to 1 would take four times the memory.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import slicer
 
 from ..scene.subject_hierarchy import place_beside
 from ..scene.uncertainty_node import (
+    PERCENT,
     NamedPlace,
     PreparedUncertainty,
     fill_uncertainty,
@@ -30,7 +34,7 @@ class UncertainFrames:
         self._largest = 0.0
 
     def take(self, value: str, volume: slicer.vtkMRMLScalarVolumeNode, prepared: PreparedUncertainty) -> None:
-        """Add that of the frame at an index value, on the grid of its image."""
+        """Add that of the frame at an index value, in percent, on the grid of its image."""
         node = slicer.vtkMRMLScalarVolumeNode()
         fill_uncertainty(node, volume, prepared)
         self._sequence.SetDataNodeAtValue(node, value)
@@ -50,13 +54,13 @@ class UncertainFrames:
         if not self._places:
             return
         scene = browser.GetScene()
-        name = scene.GenerateUniqueName(f"{browser.GetMasterSequenceNode().GetName()} uncertainty")
+        name = scene.GenerateUniqueName(f"{browser.GetMasterSequenceNode().GetName()} uncertainty in percent")
         self._sequence.SetName(name)
         remember_places_of_frames(self._sequence, self._places)
         scene.AddNode(self._sequence)
         shown = self._places.get(shown_value(browser), [])
         # Our own: the browser would make one whose display looks at all voxels to choose its window.
-        proxy = new_uncertainty(scene, name, self._largest, shown)
+        proxy = new_uncertainty(scene, name, self._largest, shown, PERCENT)
         browser.AddSynchronizedSequenceNode(self._sequence)
         browser.AddProxyNode(proxy, self._sequence, False)
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)

@@ -6,6 +6,7 @@ Columns as in Slicer's Docs/developer_guide/modules/colors.md (5.10 and newer).
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,17 +24,24 @@ _PARTS = {"CodingScheme": "scheme", "CodeValue": "value", "CodeMeaning": "meanin
 
 
 def write_color_table(path: Path, labels: Sequence[Label]) -> None:
-    """Write a table with a row for each label; Slicer loads it with "Add Data".
+    """Write the table of `color_table`; Slicer loads it with "Add Data".
 
     Raises `OutputError` or `DiskSpaceError` when the file cannot be written.
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(color_table(labels))
+
+
+def color_table(labels: Sequence[Label]) -> bytes:
+    """The content of a file with a row for each label, in UTF-8."""
     codes = [f"{role}_{part}" for role in _ROLES for part in _PARTS]
     columns = ["LabelValue", "Name", "Color_R", "Color_G", "Color_B", "Color_A", *codes]
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for label in labels:
-            writer.writerow([label.value, _plain(label.name), *label.color, 255, *_codes(label)])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for label in labels:
+        writer.writerow([label.value, _plain(label.name), *label.color, 255, *_codes(label)])
+    return text.getvalue().encode()
 
 
 def _codes(label: Label) -> list[str]:

@@ -35,7 +35,7 @@ _LEAST_FREE_BYTES = 2**16  # what is left of a disk on which a file did not go o
 
 
 def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
-    """The voxels `(Z, Y, X)` float32 and the grid of one file.
+    """The voxels `(Z, Y, X)` and the grid of one file; uint8 and int16 as they are, others as float32.
 
     Raises `UnreadableImageError` when the file is missing, empty, truncated or no image,
     `UnsupportedImageError` when it is not one scalar volume, `GeometryError` when its place in space is
@@ -55,7 +55,7 @@ def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
         image = reader.Execute()
     except RuntimeError as error:
         raise _explained(path, str(error)) from error
-    return to_float32(sitk.GetArrayViewFromImage(image), path), grid_of(image, path)
+    return _kept(sitk.GetArrayViewFromImage(image), path), grid_of(image, path)
 
 
 def write_image(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
@@ -114,8 +114,13 @@ def grid_of(image: sitk.Image, path: Path) -> Geometry:
         raise type(error)(f"{path}: {error}") from error
 
 
-def to_float32(array: np.ndarray, path: Path) -> np.ndarray:
-    """A float32 copy; refused where that would turn a number into infinity."""
+def kept_type(dtype: np.dtype) -> np.dtype:
+    """The type that voxels of a type are kept in: small integers as they are, which takes less memory."""
+    return dtype if dtype in (np.uint8, np.int16) else np.dtype(np.float32)
+
+
+def _kept(array: np.ndarray, path: Path) -> np.ndarray:
+    """A copy of the type that is kept; refused where that would turn a number into infinity."""
     largest = np.finfo(np.float32).max
     if array.dtype == np.float64:
         finite = np.abs(array, where=np.isfinite(array), out=np.zeros(array.shape))
@@ -123,7 +128,7 @@ def to_float32(array: np.ndarray, path: Path) -> np.ndarray:
             raise UnsupportedImageError(
                 f"{path} has the voxel value {finite.max():.3g}, no intensity: rescale it."
             )
-    return array.astype(np.float32)
+    return array.astype(kept_type(array.dtype))
 
 
 def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:

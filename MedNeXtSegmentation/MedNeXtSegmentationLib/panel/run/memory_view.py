@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import qt
 import slicer
 from mednext.devices import Accelerator
@@ -50,7 +49,7 @@ class MemoryView:
     ) -> tuple[str, ...]:
         """Show the plan of a run, and return sentences on what there is too little of.
 
-        Of a sequence with so many frames, the uncertainty of all of them is kept.
+        Of a sequence with so many frames, the uncertainty of all of them is kept, in a byte for each voxel.
         """
         accelerators = shared_client().accelerators()
         if accelerators is None:
@@ -59,7 +58,7 @@ class MemoryView:
         try:
             plan = _plan(model, nodes, options, device)
             if options.uncertainty:
-                plan = replace(plan, host=plan.host + (frames - 1) * _uncertaintyBytes(nodes[0]))
+                plan = replace(plan, host=plan.host + (frames - 1) * _voxels(nodes[0]))
         except MedNeXtError:  # the other checks say what is wrong
             self._say("")
             return ()
@@ -116,8 +115,8 @@ def _plan(
     )
 
 
-def _uncertaintyBytes(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
-    return volume.GetImageData().GetNumberOfPoints() * np.dtype(np.float32).itemsize
+def _voxels(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
+    return volume.GetImageData().GetNumberOfPoints()
 
 
 def _sentences(plan: MemoryPlan, device: Accelerator | None) -> Iterator[str]:
