@@ -174,6 +174,18 @@ def test_what_failed_with_several_images_at_once_is_done_one_by_one(
     assert fast.formulation == "plain" and fast.images_at_once((32, 48, 32)) == 1
 
 
+@torch.inference_mode()
+def test_what_was_chosen_for_another_device_says_nothing_of_this_one(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a card's memory is full the network moves to the CPU, which is not to take eight images then."""
+    offer(monkeypatch, Several)
+    fast = FastNetwork(network)
+    fast(IMAGE)
+    fast.to("meta")
+    assert fast.images_at_once((32, 48, 32)) == 1
+
+
 def test_a_formulation_that_cannot_be_made_is_left(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: MedNeXt) -> nn.Module:
         raise ImportError("no such package")

@@ -98,7 +98,7 @@ class FastNetwork(nn.Module):
             with torch.autocast("cuda", dtype=torch.float16):  # as the images will be computed
                 self._choose(torch.zeros(1, getattr(self.plain, "in_channels", 1), *sides, device=device))
         tell = getattr(self._chosen, "images_at_once", None)
-        return tell(sides) if tell else 1
+        return tell(sides) if tell and device == self._device else 1
 
     def _choose(self, x: Tensor) -> None:
         self._take("plain", self.plain)
