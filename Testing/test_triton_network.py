@@ -85,6 +85,22 @@ def test_when_memory_runs_out_fewer_tiles_are_taken_at_once(
     assert "2 from now on" in caplog.text
 
 
+def test_when_there_is_no_room_for_the_logits_fewer_tiles_are_wanted_the_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    network = TritonMedNeXt(small(), torch.float32, DEVICE)
+    network._device, network._at_once = torch.device("cuda"), {(16, 32, 16): 8}
+    assert network.images_at_once((16, 32, 16)) == 8
+    monkeypatch.setattr(Tensor, "to", lambda x, _: x)
+    monkeypatch.setattr(Tensor, "new_empty", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        network(image(8))
+    assert network.images_at_once((16, 32, 16)) == 4
+
+
 def test_when_memory_is_too_small_for_one_tile_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def group(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")

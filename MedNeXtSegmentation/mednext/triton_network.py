@@ -120,7 +120,7 @@ class TritonMedNeXt(nn.Module):
                 f"A patch of {tuple(x.shape[2:])} is too large for the kernels' 32-bit offsets."
             )
         x = x.to(self._device)
-        logits = x.new_empty((len(x), self._classes, *x.shape[2:]), dtype=torch.float32)
+        logits = self._logits(x)
         done = 0
         while done < len(x):
             group = x[done : done + (self._most_images or len(x))].contiguous()
@@ -138,6 +138,13 @@ class TritonMedNeXt(nn.Module):
             else:
                 done += len(group)
         return logits
+
+    def _logits(self, x: Tensor) -> Tensor:
+        try:
+            return x.new_empty((len(x), self._classes, *x.shape[2:]), dtype=torch.float32)
+        except torch.OutOfMemoryError:
+            self._most_images = max(1, len(x) // 2)  # whoever tries again asks before
+            raise
 
     def images_at_once(self, sides: Sequence[int]) -> int:
         """How many images of these sides fit the card's free memory twice over, at most 8.
