@@ -39,10 +39,14 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceleration, "native_library", lambda: None)
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, make: Callable[[MedNeXt], nn.Module]) -> None:
+def offer(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[MedNeXt], nn.Module], frugal: bool = False
+) -> None:
     """Offer one formulation, preferred to all others."""
     monkeypatch.setattr(
-        acceleration, "kernels", lambda network, *_: [Formulation("planted", lambda: make(network))]
+        acceleration,
+        "kernels",
+        lambda network, *_: [Formulation("planted", lambda: make(network), frugal=frugal)],
     )
 
 
@@ -172,6 +176,32 @@ def test_what_failed_with_several_images_at_once_is_done_one_by_one(
     together = fast(torch.cat([IMAGE, -IMAGE]))
     assert torch.equal(together, torch.cat([network(IMAGE), network(-IMAGE)]))
     assert fast.formulation == "plain" and fast.images_at_once((32, 48, 32)) == 1
+
+
+@torch.inference_mode()
+def test_memory_that_is_too_small_for_what_needs_least_is_for_who_calls_to_deal_with(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipeline takes the sums off the card then, and goes on with the same formulation."""
+    offer(monkeypatch, Several, frugal=True)
+    fast = FastNetwork(network)
+    fast(IMAGE)
+    with pytest.raises(torch.OutOfMemoryError):
+        fast(torch.cat([IMAGE, -IMAGE]))
+    assert fast.formulation == "planted"
+    assert torch.equal(fast(IMAGE), network(IMAGE))
+
+
+@torch.inference_mode()
+def test_what_was_chosen_for_another_device_says_nothing_of_this_one(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a card's memory is full the network moves to the CPU, which is not to take eight images then."""
+    offer(monkeypatch, Several)
+    fast = FastNetwork(network)
+    fast(IMAGE)
+    fast.to("meta")
+    assert fast.images_at_once((32, 48, 32)) == 1
 
 
 def test_a_formulation_that_cannot_be_made_is_left(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:

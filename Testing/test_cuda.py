@@ -114,6 +114,30 @@ def test_another_shape_gets_its_own_graph() -> None:
 
 
 @torch.inference_mode()
+def test_networks_of_two_folds_take_turns_in_the_same_memory() -> None:
+    folds = [network(), network()]
+    folds[1].get_parameter("stem.weight").mul_(-1)
+    x = cube(64)
+    fast = [TritonMedNeXt(plain, torch.float16, DEVICE) for plain in folds]
+    for _ in range(3):
+        for one, plain in zip(fast, folds, strict=True):
+            assert relative_difference(one(x), plain(x)) < TOLERANCES[torch.float16]
+    assert fast[0].has_graph and fast[1].has_graph
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one CUDA device here")
+@torch.inference_mode()
+def test_a_second_card_gives_the_same_logits_after_a_graph_of_the_first() -> None:
+    plain, x = network(), cube(64)
+    expected = plain(x)
+    for device in (DEVICE, torch.device("cuda:1")):
+        fast = TritonMedNeXt(plain, torch.float16, device)
+        for _ in range(2):
+            assert relative_difference(fast(x).to(DEVICE), expected) < TOLERANCES[torch.float16]
+        assert fast.has_graph
+
+
+@torch.inference_mode()
 def test_measuring_the_tiles_changes_no_number_beyond_rounding() -> None:
     plain = network()
     fast = TritonMedNeXt(plain, torch.float16, DEVICE)

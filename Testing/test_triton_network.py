@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from mednext import devices
+from mednext import devices, triton_network
 from mednext.errors import OptionError
 from mednext.network import MedNeXt
 from mednext.triton_network import TritonMedNeXt, is_supported, knows
@@ -18,7 +20,7 @@ from triton_device import DEVICE  # skips all of this where there is no Triton
 
 # isort: split
 from mednext.cuda import blocks
-from mednext.cuda.blocks import TritonBlock
+from mednext.cuda.blocks import TritonBlock, Workspace
 from mednext.cuda.tiles import PointTile
 from triton.runtime.errors import OutOfResources
 
@@ -83,6 +85,22 @@ def test_when_memory_runs_out_fewer_tiles_are_taken_at_once(
     assert "2 from now on" in caplog.text
 
 
+def test_when_there_is_no_room_for_the_logits_fewer_tiles_are_wanted_the_next_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    network = TritonMedNeXt(small(), torch.float32, DEVICE)
+    network._device, network._at_once = torch.device("cuda"), {(16, 32, 16): 8}
+    assert network.images_at_once((16, 32, 16)) == 8
+    monkeypatch.setattr(Tensor, "to", lambda x, _: x)
+    monkeypatch.setattr(Tensor, "new_empty", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        network(image(8))
+    assert network.images_at_once((16, 32, 16)) == 4
+
+
 def test_when_memory_is_too_small_for_one_tile_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def group(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -92,49 +110,118 @@ def test_when_memory_is_too_small_for_one_tile_it_says_so(monkeypatch: pytest.Mo
         TritonMedNeXt(small(), torch.float32, DEVICE)(image())
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # nothing is computed before that pass
-def test_no_memory_is_exchanged_once_a_graph_points_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last pass, which is not in the graph, needs most here."""
+class Recorded:
+    """A graph on a machine that has none: the same launches once more."""
 
-    def tiles(voxels: int, *_: Any) -> list[PointTile]:
-        return [PointTile(4096, 8, 2, 4, 1) if voxels == 16 * 32 * 16 else PointTile(4096, 8, 1, 4, 1)]
+    def __init__(self, network: TritonMedNeXt, activations: Any) -> None:
+        self.replayed = 0
+        self._blocks = lambda: TritonMedNeXt._blocks(network, activations)
 
-    monkeypatch.setattr(blocks, "point_tiles", tiles)
-    network, captured = TritonMedNeXt(small(), torch.float32, DEVICE), {}
+    def replay(self) -> None:
+        self.replayed += 1
+        self._blocks()
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
+    graphs: list[Recorded] = []
 
     def capture(self: TritonMedNeXt, activations: Any) -> None:
-        activations.graph = SimpleNamespace(replay=lambda: self._blocks(activations))
-        captured.update(activations.workspace._buffers)
+        graphs.append(Recorded(self, activations))
+        self._graph = triton_network._Graph(graphs[-1], activations.workspace)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TritonMedNeXt, "_capture", capture)
-    for left_out in ("run", "first_pass"):  # of all but the pass in question
+    return graphs
+
+
+@pytest.fixture
+def last_pass_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last block's second pass, which is not in the graph, and which needs most memory here."""
+
+    def tiles(voxels: int, *_: Any) -> list[PointTile]:
+        return [PointTile(4096, 8, 2, 4, 1)]
+
+    monkeypatch.setattr(blocks, "point_tiles", tiles)
+    for left_out in ("run", "first_pass"):
         monkeypatch.setattr(TritonBlock, left_out, lambda *_: None)
-    for _ in range(2):
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # nothing is computed before that pass
+@pytest.mark.usefixtures("last_pass_alone")
+def test_no_memory_is_exchanged_once_a_graph_points_to_it(recorded: list[Recorded]) -> None:
+    network = TritonMedNeXt(small(), torch.float32, DEVICE)
+    for _ in range(3):
         network(image().to(DEVICE))
-        buffers = network._activations.workspace._buffers
-        assert "parts" in captured and {name: id(buffer) for name, buffer in captured.items()} == {
-            name: id(buffer) for name, buffer in buffers.items()
-        }
+    assert len(recorded) == 1 and recorded[0].replayed == 2
 
 
-def test_a_graph_is_captured_on_the_networks_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's own stream belongs to the card of the first graph. Other threads may ask for memory."""
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.usefixtures("last_pass_alone")
+def test_a_graph_that_points_to_memory_that_is_gone_is_not_replayed(recorded: list[Recorded]) -> None:
+    """As when another network of these activations needs more of it."""
+    network, x = TritonMedNeXt(small(), torch.float32, DEVICE), image().to(DEVICE)
+    network(x)
+    workspace = network._activations.workspace  # type: ignore[union-attr]
+    workspace.take("parts", (10**7,), x, torch.float32)
+    network(x)
+    network(x)
+    assert [graph.replayed for graph in recorded] == [0, 1]
+
+
+def test_networks_of_all_folds_use_the_same_memory_in_turn(recorded: list[Recorded]) -> None:
+    plain, x = small(), image()
+    with torch.no_grad():
+        expected = plain(x)
+    first, other = (
+        TritonMedNeXt(network, torch.float32, DEVICE) for network in (plain, small(num_classes=5))
+    )
+    for network in (first, other, first):
+        logits = network(x.to(DEVICE)).cpu()
+        if network is first:
+            torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    assert first._activations is other._activations
+    assert [graph.replayed for graph in recorded] == [1, 0]
+
+
+def test_networks_at_work_at_the_same_time_have_memory_of_their_own() -> None:
+    networks = [TritonMedNeXt(small(), torch.float32, DEVICE) for _ in range(2)]
+    taken = [networks[0]._take_activations(image())]
+    thread = Thread(target=lambda: taken.append(networks[1]._take_activations(image())))
+    thread.start()
+    thread.join()
+    taken.append(networks[1]._take_activations(image(2)))
+    assert len({id(activations) for activations in taken}) == 3
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("not while a stream is captured")])
+def test_a_graph_is_captured_on_the_networks_own_card(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's own stream belongs to the card of the first graph, and stays the current one when one fails."""
     asked: dict[str, Any] = {}
+    streams = ["the usual one"]
 
-    def graph(_: object, **options: Any) -> nullcontext[None]:
-        asked.update(options)
-        return nullcontext()
+    @contextmanager
+    def graph(_: object, stream: str, **options: Any) -> Iterator[None]:
+        asked.update(stream=stream, **options)
+        streams.append(stream)
+        yield
+        if error:
+            raise error  # as torch does, before it goes back to the usual stream
+        streams.append("the usual one")
 
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=None))
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"of {device}")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
     monkeypatch.setattr(torch.cuda, "graph", graph)
     monkeypatch.setattr(TritonMedNeXt, "_blocks", lambda *_: None)
     network = TritonMedNeXt(small(), torch.float32, DEVICE)
     network._device = torch.device("cuda:1")
-    activations = SimpleNamespace(without_graph=False, graph=None)
-    network._capture(activations)
-    assert activations.graph is not None
-    assert asked == {"stream": "stream of cuda:1", "capture_error_mode": "thread_local"}
+    network._capture(SimpleNamespace(workspace=Workspace()))  # type: ignore[arg-type]
+    assert network.has_graph == (error is None)
+    assert asked == {"stream": "of cuda:1", "capture_error_mode": "thread_local"}
+    assert streams[-1] == "the usual one"
 
 
 def test_what_tritons_compiler_refuses_is_a_failure_that_others_expect(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from . import lean_network, native_network, openvino_network, triton_network
-from .devices import PRECISIONS
+from .devices import PRECISIONS, is_out_of_memory
 from .errors import DeviceError, OptionError
 from .native_library import Kernels, native_library
 from .network import MedNeXt
@@ -34,11 +34,15 @@ _FAILURES = (RuntimeError, MemoryError, OSError, ImportError, subprocess.CalledP
 
 @dataclass(frozen=True)
 class Formulation:
-    """A way to compute a network: `make` prepares it; it may differ from the plain one by `tolerance`."""
+    """A way to compute a network: `make` prepares it; it may differ from the plain one by `tolerance`.
+
+    `frugal`: where the device's memory is too small for it, it is too small for the plain one by far.
+    """
 
     name: str
     make: Callable[[], nn.Module]
     tolerance: float = _FULL
+    frugal: bool = False
 
 
 class FastNetwork(nn.Module):
@@ -65,6 +69,7 @@ class FastNetwork(nn.Module):
         self.formulation = "plain"
         self._precision = precision
         self._chosen: nn.Module = plain
+        self._frugal = False
         self._device: torch.device | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,6 +77,8 @@ class FastNetwork(nn.Module):
 
         On a CUDA device without autocast the plain network runs: whoever calls had an overflow in half
         precision, and the kernels there have no other.
+
+        Raises torch.OutOfMemoryError where another formulation would need more: whoever calls may make room.
         """
         if x.device != self._device:
             self._device = x.device
@@ -81,6 +88,8 @@ class FastNetwork(nn.Module):
             try:
                 return self._chosen(x)
             except _FAILURES as error:
+                if self._frugal and is_out_of_memory(error):
+                    raise
                 logger.warning("The %s network failed (%s): going on without it.", self.formulation, error)
                 self._take("plain", self.plain)
                 # What was enough memory for all of them at once is not for the plain network.
@@ -98,7 +107,7 @@ class FastNetwork(nn.Module):
             with torch.autocast("cuda", dtype=torch.float16):  # as the images will be computed
                 self._choose(torch.zeros(1, getattr(self.plain, "in_channels", 1), *sides, device=device))
         tell = getattr(self._chosen, "images_at_once", None)
-        return tell(sides) if tell else 1
+        return tell(sides) if tell and device == self._device else 1
 
     def _choose(self, x: Tensor) -> None:
         self._take("plain", self.plain)
@@ -107,7 +116,7 @@ class FastNetwork(nn.Module):
         for formulation in kernels(self.plain, x.device, self._precision):
             network = _checked(formulation, self.plain, x.device)
             if network:
-                self._take(formulation.name, network)
+                self._take(formulation.name, network, formulation.frugal)
                 return
         others = other_formulations(self.plain, x.device)
         part = x[(slice(1), slice(None), *(slice(_TIMED_SIDE),) * self.plain.dimensions)]
@@ -118,8 +127,8 @@ class FastNetwork(nn.Module):
                 best = seconds
                 self._take(formulation.name, network)
 
-    def _take(self, name: str, network: nn.Module) -> None:
-        self.formulation, self._chosen = name, network
+    def _take(self, name: str, network: nn.Module, frugal: bool = False) -> None:
+        self.formulation, self._chosen, self._frugal = name, network, frugal
         logger.info("The network runs in its %s formulation on %s.", name, self._device)
 
 
@@ -140,7 +149,7 @@ def kernels(network: MedNeXt, device: torch.device, precision: str) -> list[Form
     """Those on kernels of our own, the most wanted first; where they work they are the fastest."""
     if triton_network.is_supported(network, device):
         triton = triton_network.TritonMedNeXt
-        return [Formulation("Triton", lambda: triton(network, torch.float16, device), _HALF)]
+        return [Formulation("Triton", lambda: triton(network, torch.float16, device), _HALF, frugal=True)]
     library = native_library()
     if device.type != "cpu" or library is None or not native_network.is_supported(network):
         return []

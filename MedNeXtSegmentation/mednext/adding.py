@@ -152,7 +152,10 @@ def add_tile(targets: Sequence[Target], tile: Tensor, shares: Sequence[Tensor]) 
 
 @functools.cache
 def _kernels(device: torch.device) -> ModuleType | None:
-    """The kernels, if they are there and give torch's numbers; else None, and a line in the log."""
+    """The kernels, if they are there and give torch's numbers; else None, and a line in the log.
+
+    Raises torch.OutOfMemoryError.
+    """
     if not runs_triton(device):
         return None
     try:
@@ -161,6 +164,8 @@ def _kernels(device: torch.device) -> ModuleType | None:
         with _current(device):
             difference = _difference(kernels, device)
     except _FAILURES as error:
+        if is_out_of_memory(error):
+            raise  # another time they may be of use
         logger.warning("The kernels that add tiles cannot be used here (%s).", error)
         return None
     if difference <= _TOLERANCE:  # not so for NaN either

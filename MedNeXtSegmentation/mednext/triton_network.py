@@ -1,18 +1,20 @@
 """MedNeXt on Triton kernels: the numbers of `network.py` in half precision, several times faster on a GPU.
 
-Activations are `(N, Z, Y, X, C)` in buffers that stay between calls. A block is two passes: the depthwise
-convolution with the statistics of its output, then norm, expansion, GELU, compression and residual without
-ever writing the expanded tensor. All sums are float32. From the second call with a shape on, the blocks run
-as one CUDA graph.
+Activations are `(N, Z, Y, X, C)` in buffers that stay between calls, and that the networks of all folds use
+in turn. A block is two passes: the depthwise convolution with the statistics of its output, then norm,
+expansion, GELU, compression and residual without ever writing the expanded tensor; the last one has the head
+in it. All sums are float32. From the second call with a shape on, the blocks run as one CUDA graph.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +99,8 @@ class TritonMedNeXt(nn.Module):
             head, network.get_parameter("out_0.conv_out.bias"), self._stem.channels, dtype, device
         )
         self._activations: _Activations | None = None
+        self._graph: _Graph | None = None
+        self._without_graph = False
         self._most_images: int | None = None
         self._at_once: dict[tuple[int, ...], int] = {}
         self._filled = 0  # groups in a row
@@ -117,7 +121,7 @@ class TritonMedNeXt(nn.Module):
                 f"A patch of {tuple(x.shape[2:])} is too large for the kernels' 32-bit offsets."
             )
         x = x.to(self._device)
-        logits = x.new_empty((len(x), self._classes, *x.shape[2:]), dtype=torch.float32)
+        logits = self._logits(x)
         done = 0
         while done < len(x):
             group = x[done : done + (self._most_images or len(x))].contiguous()
@@ -127,7 +131,7 @@ class TritonMedNeXt(nn.Module):
             except RuntimeError as error:
                 if len(group) == 1 or not is_out_of_memory(error):
                     raise
-                self._activations = None
+                self._activations = self._graph = None
                 self._most_images = len(group) // 2
                 logger.info(
                     "Not enough memory for %d tiles at once; %d from now on.", len(group), self._most_images
@@ -135,6 +139,13 @@ class TritonMedNeXt(nn.Module):
             else:
                 done += len(group)
         return logits
+
+    def _logits(self, x: Tensor) -> Tensor:
+        try:
+            return x.new_empty((len(x), self._classes, *x.shape[2:]), dtype=torch.float32)
+        except torch.OutOfMemoryError:
+            self._most_images = max(1, len(x) // 2)  # whoever tries again asks before
+            raise
 
     def images_at_once(self, sides: Sequence[int]) -> int:
         """How many images of these sides fit the card's free memory twice over, at most 8.
@@ -159,14 +170,14 @@ class TritonMedNeXt(nn.Module):
     @property
     def has_graph(self) -> bool:
         """Whether the next call with the last shape replays a CUDA graph."""
-        return self._activations is not None and self._activations.graph is not None
+        return self._graph is not None and self._graph.is_valid
 
     @torch.inference_mode()
     def tune(self, x: Tensor) -> None:
         """Measure how large the kernels' tiles are best for inputs like `x`, and keep to that from now on."""
         logits = self(x)
         assert self._activations is not None
-        self._activations.graph = None
+        self._graph = None
         for block in self._all_blocks():
             block.measuring = True
         self._blocks(self._activations)
@@ -202,19 +213,30 @@ class TritonMedNeXt(nn.Module):
             self._launch(image, logits)
 
     def _launch(self, image: Tensor, logits: Tensor) -> None:
-        if self._activations is None or self._activations.shape != image.shape:
-            self._activations = None  # first let go of the old ones
-            logger.info("Kernels for %s: compiling them the first time takes minutes.", tuple(image.shape))
-            self._activations = _Activations(image, self._widths(), self._dtype)
-        activations = self._activations
+        activations = self._take_activations(image)
         self._stem.run(image, activations.levels[0])
-        if activations.graph is not None:
-            activations.graph.replay()
+        if self._graph is not None and self._graph.is_valid:
+            self._graph.replay()
             self._finish(activations, logits)
         else:
             self._blocks(activations)
             self._finish(activations, logits)
             self._capture(activations)
+
+    def _take_activations(self, image: Tensor) -> _Activations:
+        """Those of the last call, or of another network of this shape, or new ones."""
+        stream = torch.cuda.current_stream(image.device).cuda_stream if image.device.type == "cuda" else 0
+        key = (image.device, stream, threading.get_ident(), image.shape, self._dtype, *self._widths())
+        if self._activations is None or self._activations.key != key:
+            self._activations = self._graph = None  # first let go of the old ones
+            self._without_graph = False
+            self._activations = _SHARED.get(key)
+            if self._activations is None:
+                logger.info(
+                    "Kernels for %s: compiling them the first time takes minutes.", tuple(image.shape)
+                )
+                self._activations = _SHARED[key] = _Activations(key, image, self._widths(), self._dtype)
+        return self._activations
 
     def _blocks(self, activations: _Activations) -> None:
         """All but the last one's second pass, which gives the logits: they have a new place each time."""
@@ -243,36 +265,57 @@ class TritonMedNeXt(nn.Module):
         On a stream of this card: torch's own belongs to the card of the first graph. What other threads do
         meanwhile, such as asking for memory, is theirs.
         """
-        if self._device.type != "cuda" or activations.without_graph:
+        if self._device.type != "cuda" or self._without_graph:
             return
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
+        usual = torch.cuda.current_stream(self._device)
         try:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._blocks(activations)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            activations.without_graph = True
+            self._without_graph = True
             logger.info("No CUDA graph here, launching kernel by kernel: %s", error)
         else:
-            activations.graph = graph
+            self._graph = _Graph(graph, activations.workspace)
+        finally:
+            torch.cuda.set_stream(usual)  # a capture that fails leaves its own behind
 
     def _widths(self) -> list[int]:
         return [block.channels for block in self._down] + [self._up[3].channels]
 
 
 class _Activations:
-    """Activations of every level for one shape of the input, `(N, Z, Y, X, C)`, and the graph over them."""
+    """Activations of every level, `(N, Z, Y, X, C)`, for one shape of the input; what they hold is nobody's.
 
-    def __init__(self, image: Tensor, widths: list[int], dtype: torch.dtype) -> None:
+    Networks of a shape use the same, as long as their calls follow each other: in a thread, on a stream. The
+    key says for which they are.
+    """
+
+    def __init__(self, key: tuple[Any, ...], image: Tensor, widths: list[int], dtype: torch.dtype) -> None:
         from .cuda.blocks import Workspace
 
-        self.shape = image.shape
+        self.key, self.shape = key, image.shape
         images, _, *sides = image.shape
         self.levels = [
             torch.empty(images, *(side >> level for side in sides), width, dtype=dtype, device=image.device)
             for level, width in enumerate(widths)
         ]
         self.workspace: Workspace = Workspace()
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.without_graph = False
+
+
+_SHARED: WeakValueDictionary[tuple[Any, ...], _Activations] = WeakValueDictionary()
+
+
+class _Graph:
+    """The launches of a network with these activations."""
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, workspace: Workspace) -> None:
+        self.replay = graph.replay
+        self._workspace, self._exchanges = workspace, workspace.exchanges
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it points to memory that is still there."""
+        return self._exchanges == self._workspace.exchanges

@@ -24,10 +24,15 @@ Tile = TypeVar("Tile")
 
 
 class Workspace:
-    """Memory that all blocks of a network use in turn."""
+    """Memory that all blocks of a network use in turn.
+
+    Attributes:
+        exchanges: how often memory was exchanged for more of it. A graph from before points to what is gone.
+    """
 
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
+        self.exchanges = 0
 
     def take(self, name: str, shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
         """Uninitialised memory; what was taken under this name before is overwritten."""
@@ -35,6 +40,7 @@ class Workspace:
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < count:
             self._buffers[name] = buffer = torch.empty(count, dtype=dtype, device=like.device)
+            self.exchanges += 1
         return buffer[:count].view(*shape)
 
 

@@ -255,6 +255,17 @@ def test_memory_that_runs_out_is_for_the_pipeline_to_deal_with(monkeypatch: pyte
         ensemble(random(1, 4, 4, 4))
 
 
+def test_memory_that_was_full_once_does_not_bar_the_kernels_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(adding, "_difference", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            Adding(DEVICE)
+    assert adding._kernels(DEVICE) is kernels
+
+
 def test_what_tritons_compiler_refuses_is_a_failure_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton's own errors are no `RuntimeError`s."""
 
