@@ -14,7 +14,7 @@ import torch
 from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_regions, tiny_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mednext import ensemble
+from mednext import adding
 from mednext.ensemble import Ensemble
 from mednext.errors import Cancelled, NumericalError
 from mednext.sliding_window import Block, slide, tile_shares
@@ -139,7 +139,7 @@ def test_the_number_of_tiles_is_known_before() -> None:
 def test_mirrored_copies_are_averaged_over_all_combinations_of_axes(
     planes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ensemble, "_PLANES", planes)
+    monkeypatch.setattr(adding, "_PLANES", planes)
     model = tiny_model(mirror_axes=(0, 2))
     network = TINY_NETWORK.build().eval()
     network.load_state_dict(tiny_weights())
