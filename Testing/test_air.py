@@ -15,7 +15,8 @@ from mednext.ensemble import Ensemble
 from mednext.errors import Cancelled
 from mednext.geometry import Geometry
 from mednext.model import Channel
-from mednext.pipeline import Progress, segment
+from mednext.pipeline import segment
+from mednext.progress import Progress
 from mednext.segmentation import Segmentation
 from mednext.volume import Volume
 from torch import Tensor, nn

@@ -27,7 +27,8 @@ from mednext.errors import (
     UnsupportedImageError,
 )
 from mednext.geometry import Geometry, Roi, reorient_array
-from mednext.pipeline import Progress, segment
+from mednext.pipeline import segment
+from mednext.progress import Progress
 from mednext.volume import Volume, handed_over
 from scipy.ndimage import gaussian_filter
 

@@ -24,8 +24,9 @@ from mednext.labels import Label
 from mednext.loaded_networks import LoadedNetworks
 from mednext.model import Channel, NetworkSpec
 from mednext.network import VARIANTS
-from mednext.pipeline import Progress, segment
+from mednext.pipeline import segment
 from mednext.postprocessing import LabelWriter
+from mednext.progress import Progress
 from mednext.volume import Volume
 
 from .candidates import CLASSES, Size

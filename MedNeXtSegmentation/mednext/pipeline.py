@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from .loaded_networks import LoadedNetworks
 from .model import Model
 from .postprocessing import LabelWriter, keep_largest_components
 from .preprocessing import CPU, Preprocessed, preprocess
+from .progress import Progress, counter
 from .provenance import provenance
 from .segmentation import Segmentation
 from .sliding_window import slide
@@ -38,24 +38,6 @@ PREPROCESSING_DEVICES = ("cuda",)  # beside the CPU; Apple's have no float64
 MIN_STEP = 0.1  # model.json's too; the number of tiles grows with its third power
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        stage: "loading", "preprocessing", "network" or "postprocessing".
-        done, total: steps of this stage; in "network" tiles, counted once per fold.
-        remaining_s: estimated time to the end of the stage in s, where it can be estimated.
-        remark: what the user should know from now on, such as that memory ran out and it goes on slower.
-    """
-
-    stage: str
-    done: int
-    total: int
-    remaining_s: float | None = None
-    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -361,7 +343,7 @@ def _predict(
         devices[0],
         run.mirror_axes,
         run.uncertainty,
-        on_fold=_counter(run, "network", tiles * len(run.folds)),
+        on_fold=counter(run.progress, "network", tiles * len(run.folds)),
         cancelled=run.cancelled,
     )
     writer = LabelWriter(
@@ -393,21 +375,8 @@ def _predict(
 def _load(run: _Run) -> list[nn.Module]:
     missing = run.networks.missing(run.bundle, run.folds, run.precision)
     if missing:
-        loaded = _counter(run, "loading", len(missing))
+        loaded = counter(run.progress, "loading", len(missing))
         for fold in missing:
             run.networks.network(run.bundle, fold, run.precision)
             loaded()
     return [run.networks.network(run.bundle, fold, run.precision) for fold in run.folds]
-
-
-def _counter(run: _Run, stage: str, total: int) -> Callable[[], None]:
-    """Report the start of a stage now, and one step more, with the time that is left, at every call."""
-    begin = time.monotonic()
-    steps = count(1)
-    run.progress(Progress(stage, 0, total))
-
-    def step_done() -> None:
-        done = next(steps)
-        run.progress(Progress(stage, done, total, (time.monotonic() - begin) / done * (total - done)))
-
-    return step_done

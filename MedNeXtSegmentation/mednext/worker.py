@@ -34,7 +34,7 @@ from .loaded_networks import LoadedNetworks
 from .processes import is_running
 
 if TYPE_CHECKING:
-    from .pipeline import Progress
+    from .progress import Progress
 
 
 class Worker:

@@ -15,9 +15,10 @@ from mednext import pipeline
 from mednext.acceleration import FastNetwork
 from mednext.bundle import Bundle
 from mednext.loaded_networks import LoadedNetworks
-from mednext.pipeline import Progress, segment
+from mednext.pipeline import segment
 from mednext.postprocessing import LabelWriter
 from mednext.preprocessing import Preprocessed
+from mednext.progress import Progress
 from mednext.volume import Volume
 from torch import Tensor
 

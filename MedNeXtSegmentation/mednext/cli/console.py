@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import MedNeXtError
 
 if TYPE_CHECKING:
-    from ..pipeline import Progress
+    from ..progress import Progress
 
 FAULT = 1
 

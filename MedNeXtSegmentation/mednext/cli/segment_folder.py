@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..batch_report import Row
     from ..bundle import Bundle
     from ..case_finding import Case, Found
+    from ..progress import Progress
     from ..segmentation import Segmentation
     from ..volume import Volume
 
@@ -109,7 +110,7 @@ def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) ->
     networks = LoadedNetworks()
 
     def carry_out(_case: Case, volumes: list[Volume], alive: Alive) -> Segmentation:
-        from ..pipeline import Progress, segment  # torch takes seconds: a folder that is done needs none
+        from ..pipeline import segment  # torch takes seconds: a folder that is done needs none
 
         with console.segmentation_progress() as show:
 
