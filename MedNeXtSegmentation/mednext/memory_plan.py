@@ -3,7 +3,7 @@
 The steps of `pipeline.segment` are gone through with the sizes of what they keep, and the largest sum counts.
 What a pass through a network takes was measured (`_activations`); sums and images follow from their shapes.
 Held against the peaks of runs on Linux (S and L, patches of 64 and 128, 1 to 5 folds, up to 512 x 512 x 400
-voxels with fourteen classes, with uncertainty and without) the plan was 4 to 14 % above.
+voxels with fourteen classes, with uncertainty and without) the plan was 4 to 19 % above.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _FLOAT = 4
 _LABEL = 1
 _UNCERTAINTY = 2  # while the networks run; whoever gets it has it as float32
 _COMPONENTS = 8  # of a label of which only the largest component stays: mask, numbers; 7 measured
+_MASK = {"nnunet_v1": 12, "nnunet_v2": 4}  # of where the patient is, which v1 resamples; 10 and 3 seen
 _TILES = {"cpu": 2, "mps": 2, "cuda": 3}  # predictions of tiles: of air, and of those at work
 _PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
 _CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
@@ -34,7 +35,7 @@ _CUDA_CONTEXT = 500 * MIB  # what a process takes of a card beside its tensors, 
 # Of one channel on a card: before, at and after a step; stored, in order and as float32 at first.
 _ON_CARD = 3
 _SLAB_ON_CARD = 128 * MIB  # whose sums are made in float64
-_HOLES = 4  # masks of one byte, where what is outside of the patient has to be found
+_HOLES = 8  # masks, and numbers of components, where what is outside of the patient has to be found
 _NATIVE_MAPS = 1 + sum(2.0**level / 8**level for level in range(5))
 _NATIVE_COPIES = 3  # of the weights: the plain network's, and those of the kernels before and after the norm
 _ALLOCATOR = 1.05  # freed blocks that do not fit what comes next
@@ -93,7 +94,9 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     # Images on their source grid are let go before the networks run, and sums before results are finished.
     preparing = images + source * _HOLES
     if on_cpu:
-        preparing = images + source * (1 + _FLOAT) + 3 * max(source, inside) * _FLOAT
+        preparing = images + source * (1 + _FLOAT) + 2 * max(source, inside) * _FLOAT
+        if any(channel.normalization == "zscore_masked" for channel in model.channels):
+            preparing += _MASK[model.pipeline] * max(source, inside)
     turned = whole * _FLOAT if run.uncertainty else 0
     finishing = results + max(turned, source * _COMPONENTS if model.keep_largest else 0)
 

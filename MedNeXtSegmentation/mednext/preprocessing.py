@@ -150,7 +150,10 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
         for face in (0, -1):
             outside[numbers.take(face, axis)] = True
     outside[0] = False
-    return ~outside[numbers]
+    filled = np.empty(mask.shape, dtype=bool)
+    for plane, of_plane in zip(filled, numbers, strict=True):  # numpy makes 64 bits of every index
+        plane[...] = ~outside[of_plane]
+    return filled
 
 
 def normalize(image: Tensor, channel: Channel, mask: Tensor | None) -> None:
