@@ -92,11 +92,11 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     on_cpu = run.device != "cuda"
     results = whole * (_LABEL + (_UNCERTAINTY if run.uncertainty else 0))
     # Images on their source grid are let go before the networks run, and sums before results are finished.
-    preparing = images + source * _HOLES
+    masked = any(channel.normalization == "zscore_masked" for channel in model.channels)
+    preparing = images + (source * _HOLES if masked else 0)
     if on_cpu:
         preparing = images + source * (1 + _FLOAT) + 2 * max(source, inside) * _FLOAT
-        if any(channel.normalization == "zscore_masked" for channel in model.channels):
-            preparing += _MASK[model.pipeline] * max(source, inside)
+        preparing += _MASK[model.pipeline] * max(source, inside) if masked else 0
     turned = whole * _FLOAT if run.uncertainty else 0
     finishing = results + max(turned, source * _COMPONENTS if model.keep_largest else 0)
 
