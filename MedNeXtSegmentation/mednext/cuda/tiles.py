@@ -86,13 +86,9 @@ def column_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[C
         return
     width = min(16, next_power_of_2(x))
     tile = ColumnTile(min(32, channels), 16 // width, width, rows=4, planes=2)
-
-    def programs(tile: ColumnTile) -> int:
-        return tile.programs(shape) * (channels // tile.channels) * images
-
-    deep = (replace(tile, planes=planes) for planes in (32, 16, 8, 4))
-    tile = next((tile for tile in deep if programs(tile) >= 4 * _PROGRAMS), tile)
-    if programs(tile) < _PROGRAMS:  # too few to hide how long loads take: more of them, and more at once
+    tile = _deepest(tile, (32, 16, 8, 4), shape, channels, images)
+    if _programs(tile, shape, channels, images) < _PROGRAMS:
+        # Too few to hide how long loads take: more of them, and more at once.
         tile = replace(tile, rows=2, unroll=3 if k == 3 else 1)
     yield tile
     yield replace(tile, planes=max(tile.planes // 2, 2))
@@ -108,21 +104,32 @@ def column_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[C
 
 
 def up_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[ColumnTile]:
-    """For a grid `(Z, Y, X)` that is doubled: eight voxels come of one, which is many registers."""
+    """For a grid `(Z, Y, X)` that is doubled: eight voxels come of one, which is many registers.
+
+    `k` changes nothing here, but tiles that are measured are kept for each.
+    """
     z, y, x = shape
     if INTERPRETED:
         yield ColumnTile(channels, next_power_of_2(y), next_power_of_2(x), 1, z)
         return
     width = min(16, next_power_of_2(x))
     tile = ColumnTile(min(32, channels), 16 // width, width, rows=1, planes=1)
-    for planes in (16, 8, 4, 2):
-        deep = replace(tile, planes=planes)
-        if deep.programs(shape) * (channels // deep.channels) * images >= 4 * _PROGRAMS:
-            tile = deep
-            break
+    tile = _deepest(tile, (16, 8, 4, 2), shape, channels, images)
     yield tile
     yield replace(tile, planes=2 * tile.planes)
     yield replace(tile, y=2 * tile.y)
+
+
+def _deepest(
+    tile: ColumnTile, depths: tuple[int, ...], shape: Shape, channels: int, images: int
+) -> ColumnTile:
+    """The tile with the first of these depths that still fills the card, or as it is."""
+    deep = (replace(tile, planes=planes) for planes in depths)
+    return next((each for each in deep if _programs(each, shape, channels, images) >= 4 * _PROGRAMS), tile)
+
+
+def _programs(tile: ColumnTile, shape: Shape, channels: int, images: int) -> int:
+    return tile.programs(shape) * (channels // tile.channels) * images
 
 
 def piece_tiles(voxels: int, channels: int, images: int) -> Iterator[PieceTile]:
