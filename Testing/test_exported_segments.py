@@ -47,7 +47,7 @@ def test_a_labelmap_has_the_corrections_and_the_models_values_whatever_the_order
     node.GetSegmentation().SetSegmentIndex(liver, 0)
     node.GetSegmentation().CollapseBinaryLabelmaps(False)
     files = export_segments(node, tmp_path / "labels.nrrd")()
-    assert np.array_equal(read_image(tmp_path / "labels.nrrd")[0], corner(2, 1, 1, 3))
+    assert np.array_equal(read_image(tmp_path / "labels.nrrd").array, corner(2, 1, 1, 3))
     assert [file.name for file in files] == ["labels.nrrd", "labels.labels.csv"]
     with (tmp_path / "labels.labels.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -175,7 +175,8 @@ def test_export_writes_the_corrected_segmentation(ready, volume, dialogs, tmp_pa
         paint(node, by_name(node, name), mask(seed) & ~mask(3 - seed), volume)
     export_to(ready, dialogs, tmp_path / "T1.nii.gz")
     assert ready.ui.resultStatusLabel.text == f"Written: T1.nii.gz, T1.labels.csv in {tmp_path}"
-    written, geometry = read_image(tmp_path / "T1.nii.gz")
+    read = read_image(tmp_path / "T1.nii.gz")
+    written, geometry = read.array, read.geometry
     assert np.array_equal(written == 2, mask(2) & ~mask(1))
     assert geometry.shape == SHAPE
 
@@ -224,9 +225,9 @@ def test_a_corrected_result_becomes_a_training_case(ready, volume, dialogs, tmp_
     let_write(ready)
     folder = tmp_path / "Dataset501_Test"
     assert ready.ui.resultStatusLabel.text == f"Added as tiny_0001 in {folder}"
-    labels, _ = read_image(folder / "labelsTr" / "tiny_0001.nii.gz")
+    labels = read_image(folder / "labelsTr" / "tiny_0001.nii.gz").array
     assert np.array_equal(labels, 2 * mask())
-    image, _ = read_image(folder / "imagesTr" / "tiny_0001_0000.nii.gz")
+    image = read_image(folder / "imagesTr" / "tiny_0001_0000.nii.gz").array
     assert np.array_equal(image, slicer.util.arrayFromVolume(volume))
     record = json.loads((folder / "provenanceTr" / "tiny_0001.json").read_text())
     spleen = record["labels"][0]
@@ -283,7 +284,8 @@ def test_a_run_in_a_region_becomes_a_training_case_of_that_region(ready, volume,
     let_write(ready)
     assert "cropped to the region of the run" in ready.ui.resultStatusLabel.text
     assert "were left out" in ready.ui.resultStatusLabel.text
-    labels, grid = read_image(tmp_path / "Dataset501_Test" / "labelsTr" / "tiny_0001.nii.gz")
+    read = read_image(tmp_path / "Dataset501_Test" / "labelsTr" / "tiny_0001.nii.gz")
+    labels, grid = read.array, read.geometry
     assert (labels == 2).all()
     assert np.prod(grid.size) < np.prod(SHAPE) / 4
 

@@ -166,13 +166,14 @@ def test_a_run_that_was_limited_to_a_region_makes_a_case_of_that_region(tmp_path
     case = add_training_case(folder, two, channels, segmentation, region=box, found=0 * labels())
     from mednext.formats.image_files import read_image
 
-    written, grid = read_image(folder / "labelsTr" / "tiny_0001.nii.gz")
+    read = read_image(folder / "labelsTr" / "tiny_0001.nii.gz")
+    written, grid = read.array, read.geometry
     assert np.array_equal(written, labels()[box])
     assert grid.close_to(GRID.cropped(box))
-    assert np.array_equal(read_image(folder / "imagesTr" / "tiny_0001_0000.nii.gz")[0], image().array[box])
+    assert np.array_equal(read_image(folder / "imagesTr" / "tiny_0001_0000.nii.gz").array, image().array[box])
     add_training_case(whole, two, channels, truth())
-    second = read_image(whole / "imagesTr" / "tiny_0001_0001.nii.gz")[0]
-    assert np.array_equal(read_image(folder / "imagesTr" / "tiny_0001_0001.nii.gz")[0], second[box])
+    second = read_image(whole / "imagesTr" / "tiny_0001_0001.nii.gz").array
+    assert np.array_equal(read_image(folder / "imagesTr" / "tiny_0001_0001.nii.gz").array, second[box])
     assert case.left_out == np.count_nonzero(labels()) - np.count_nonzero(labels()[box]) > 0
     record = json.loads((folder / "provenanceTr" / "tiny_0001.json").read_text())
     assert record["voxels_left_out"] == case.left_out

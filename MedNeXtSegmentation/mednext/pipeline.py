@@ -149,6 +149,8 @@ def segment(
         cancelled,
         LoadedNetworks() if networks is None else networks,
     )
+    for warning in volume.warnings:
+        _remark(run, warning, "reading")
     try:
         with cpu_threads(threads), torch.inference_mode():
             seen = field_of_view(whole, bundle.model, roi)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import SimpleITK as sitk
 
 from .errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError
 from .formats.dicom_series import read_series, series_of
-from .formats.image_files import kept_type, read_image, to_image, write_image
+from .formats.image_files import ReadImage, kept_type, read_image, to_image, write_image
 from .geometry import Geometry
 from .grid_checks import check_grid, check_overlap
 from .labels import MAX_LABEL
@@ -33,14 +32,14 @@ FEWEST_INTENSITIES = 8
 MOST_LABELS = 256
 EVEN_NEIGHBOURS = 0.8
 
-_log = logging.getLogger(__name__)
-
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
     """`array` `(C, Z, Y, X)` on `geometry`; `names` has one name per channel, for messages.
+    `warnings` are sentences about everything doubtful in the files that it was read from: the run shows them
+    and writes them into the provenance.
 
     Voxels are uint8, int16 or float32, whatever is given (`kept_type`).
 
@@ -50,6 +49,7 @@ class Volume:
     array: np.ndarray
     geometry: Geometry
     names: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.ndim != 4 or self.array.shape[1:] != self.geometry.shape:
@@ -72,17 +72,17 @@ def read_volume(path: str | Path) -> Volume:
     """
     path = Path(path)
     try:
-        array, geometry = _read(path)
+        image = _read(path)
     except OSError as error:
         raise UnreadableImageError(
             f"{path} cannot be read ({error.strerror}): check it and its permissions."
         ) from error
-    volume = Volume(array[np.newaxis], geometry, (path.name,))
+    volume = Volume(image.array[np.newaxis], image.geometry, (path.name,), image.warnings)
     check_volume(volume)
     return volume
 
 
-def _read(path: Path) -> tuple[np.ndarray, Geometry]:
+def _read(path: Path) -> ReadImage:
     if path.is_dir() or ("#" in path.name and not path.exists()):
         return read_series(*series_of(path))
     return read_image(path)
@@ -112,17 +112,16 @@ def combine_channels(volumes: Sequence[Volume]) -> Volume:
         raise ChannelError("No image was given: give one image for each channel of the model.")
     first = volumes[0]
     arrays = [first.array]
+    warnings = [warning for volume in volumes for warning in volume.warnings]
     for volume in volumes[1:]:
         if volume.geometry.close_to(first.geometry):
             arrays.append(volume.array)
         else:
-            remark = check_overlap(volume.geometry, first.geometry, volume.name(0), first.name(0))
-            if remark:
-                _log.warning(remark)
+            warnings.append(check_overlap(volume.geometry, first.geometry, volume.name(0), first.name(0)))
             arrays.append(_resampled(volume, first.geometry))
     names = tuple(v.name(c) for v in volumes for c in range(len(v.array)))
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return Volume(array, first.geometry, names)
+    return Volume(array, first.geometry, names, tuple(dict.fromkeys(filter(None, warnings))))
 
 
 def check_volume(volume: Volume) -> None:

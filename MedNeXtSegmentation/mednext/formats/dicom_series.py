@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from ..errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from ..geometry import Geometry, shown
-from .image_files import reason, refuse_frames
+from .image_files import ReadImage, reason, refuse_frames
 
 # Positions are often written with few decimals; beside a missing slice they are off by half a gap.
 _SLICE_TOLERANCE = 0.2  # of the gap between slices
@@ -76,8 +76,8 @@ def series_of(path: str | Path) -> tuple[Path, str | None]:
     raise UnreadableImageError(f"{path} is no folder: give the folder of a DICOM series.")
 
 
-def read_series(folder: Path, uid: str | None = None) -> tuple[np.ndarray, Geometry]:
-    """The voxels `(Z, Y, X)` float32 and the grid of a series, rescaled to HU where its files say so.
+def read_series(folder: Path, uid: str | None = None) -> ReadImage:
+    """The image of a series, voxels `(Z, Y, X)` float32, rescaled to HU where its files say so.
 
     `uid` is a SeriesInstanceUID; without it the folder must hold one series of images only. Raises as
     `find_series` does.
@@ -92,7 +92,7 @@ def read_series(folder: Path, uid: str | None = None) -> tuple[np.ndarray, Geome
         raise UnreadableImageError(
             f"{folder} has a damaged DICOM file ({reason(error)}): copy it again."
         ) from error
-    return sitk.GetArrayFromImage(image), series.geometry
+    return ReadImage(sitk.GetArrayFromImage(image), series.geometry)
 
 
 def find_series(folder: Path, uid: str | None = None) -> Series:

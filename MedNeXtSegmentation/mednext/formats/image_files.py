@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,23 @@ _LONGEST_LINE, _LONGEST_HEADER = 2**16, 2**24
 _LEAST_FREE_BYTES = 2**16  # what is left of a disk on which a file did not go on
 
 
-def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
-    """The voxels `(Z, Y, X)` and the grid of one file; uint8 and int16 as they are, others as float32.
+@dataclass(frozen=True, eq=False)
+class ReadImage:
+    """One image as its file says it is.
+
+    Attributes:
+        array: voxels `(Z, Y, X)`.
+        geometry: their grid.
+        warnings: sentences about everything doubtful in the file; they go with the volume to the user.
+    """
+
+    array: np.ndarray
+    geometry: Geometry
+    warnings: tuple[str, ...] = ()
+
+
+def read_image(path: Path) -> ReadImage:
+    """The image in one file; uint8 and int16 voxels as they are, others as float32.
 
     Raises `UnreadableImageError` when the file is missing, empty, truncated or no image,
     `UnsupportedImageError` when it is not one scalar volume, `GeometryError` when its place in space is
@@ -55,7 +71,7 @@ def read_image(path: Path) -> tuple[np.ndarray, Geometry]:
         image = reader.Execute()
     except RuntimeError as error:
         raise _explained(path, str(error)) from error
-    return _kept(sitk.GetArrayViewFromImage(image), path), grid_of(image, path)
+    return ReadImage(_kept(sitk.GetArrayViewFromImage(image), path), grid_of(image, path))
 
 
 def write_image(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
