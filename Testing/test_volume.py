@@ -178,8 +178,8 @@ def test_where_a_channel_does_not_reach_it_has_its_own_minimum():
     reference = Geometry((10, 10, 10), (1, 1, 1))
     half = Geometry((10, 10, 5), (1, 1, 1))
     combined = combine_channels(
-            [volume_of(noise(reference), reference), volume_of(noise(half) - 500, half, "FLAIR")]
-        )
+        [volume_of(noise(reference), reference), volume_of(noise(half) - 500, half, "FLAIR")]
+    )
     np.testing.assert_array_equal(combined.array[1, :5], noise(half) - 500)
     assert (combined.array[1, 5:] == (noise(half) - 500).min()).all()
     assert "FLAIR covers 50% of image; the rest is taken as background" in combined.warnings[0]
