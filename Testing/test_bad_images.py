@@ -14,6 +14,7 @@ from dicom_files import write_series
 from mednext.errors import (
     GeometryError,
     MedNeXtError,
+    SuspectInputError,
     UnreadableImageError,
     UnsupportedImageError,
 )
@@ -168,7 +169,28 @@ def test_nan_and_infinite_voxels_are_counted(tmp_path, suffix, dtype, value):
         nibabel.save(nibabel.Nifti1Image(array.T, np.eye(4), dtype=dtype), path)
     else:
         write_image(path, array, Geometry((13, 11, 9), (1, 1, 1)))
-    refused(path, UnsupportedImageError, "3 NaN or infinite", "replace")
+    refused(path, SuspectInputError, "3 NaN or infinite", "replace", "insist")
+    volume = read_volume(path, insist=True)
+    numbers = array[np.isfinite(array)]
+    assert volume.array[0, 2, 3, 4] == volume.array[0, -1, -1, -1] == numbers.min()
+    assert np.array_equal(volume.array[0][np.isfinite(array)], numbers.astype(np.float32))
+    assert volume.warnings == (
+        f"{path.name} has 3 NaN or infinite voxels, which were taken as background, {numbers.min():g}.",
+    )
+
+
+def test_nothing_but_nan_is_no_image_even_where_the_user_insists(tmp_path):
+    path = tmp_path / "image.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.full((9, 10, 11), np.nan, np.float32), np.eye(4)), path)
+    with pytest.raises(UnsupportedImageError, match="nothing but NaN"):
+        read_volume(path, insist=True)
+
+
+def test_an_image_with_few_values_is_read_when_the_user_insists(tmp_path):
+    path = written(tmp_path / "counts.nii.gz", np.random.default_rng(0).poisson(1.2, GRID.shape) % 7)
+    refused(path, SuspectInputError, "label image", "insist")
+    volume = read_volume(path, insist=True)
+    assert "counts.nii.gz looks like a label image" in volume.warnings[0]
 
 
 def test_a_value_that_float32_cannot_hold(tmp_path):
@@ -245,7 +267,7 @@ def test_a_label_image(tmp_path, count):
     path = tmp_path / "labels.nii.gz"
     shape = (40, 40, 26 * count)
     write_image(path, labels_like(shape, count).astype(np.uint8), Geometry(shape[::-1], (1, 1, 1)))
-    refused(path, UnsupportedImageError, "label image", f"from 0 to {count}")
+    refused(path, SuspectInputError, "label image", f"from 0 to {count}", "insist")
 
 
 @pytest.mark.parametrize(
@@ -272,16 +294,16 @@ def test_real_images_are_told_from_real_labels(real_data):
         "hippocampus/labels/hippocampus_075.nii.gz",
         "brain_tumour/brats_2013_pat0001_1/OTMultiClass.nii.gz",
     ):
-        with pytest.raises(UnsupportedImageError, match="label image"):
+        with pytest.raises(SuspectInputError, match="label image"):
             read_volume(real_data / labels)
 
 
 def test_the_bad_channel_is_named():
     array = np.stack([noise(), noise()])
     array[1, 0, 0, 0] = np.nan
-    with pytest.raises(UnsupportedImageError, match=r"FLAIR has 1 NaN"):
+    with pytest.raises(SuspectInputError, match=r"FLAIR has 1 NaN"):
         check_volume(Volume(array, GRID, ("T1", "FLAIR")))
-    with pytest.raises(UnsupportedImageError, match="channel 2 has 1 NaN"):
+    with pytest.raises(SuspectInputError, match="channel 2 has 1 NaN"):
         check_volume(Volume(array, GRID))
 
 

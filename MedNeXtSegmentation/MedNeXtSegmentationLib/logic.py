@@ -142,6 +142,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         folds: Sequence[int] | None = None,
         mirroring: bool = True,
+        insist: bool = False,
         progressCallback: ProgressCallback | None = None,
         caseCallback: Callable[[int, int, Row], Any] | None = None,
     ) -> list[Row]:
@@ -151,7 +152,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
             case is, tells docs/console.md.
         output: gets `<case>.seg.nrrd` for each.
         resume: leave what is done; otherwise do it again. What was corrected stays in both cases.
-        device, folds, mirroring: see `RunOptions`.
+        device, folds, mirroring, insist: see `RunOptions`.
         progressCallback, caseCallback: see `segmentScene`.
 
         Raises what would be wrong with every case: a missing model, an output folder that cannot be written,
@@ -165,6 +166,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
             device=device,
             folds=None if folds is None else tuple(bundle.fold(fold).index for fold in folds),
             mirroring=mirroring,
+            insist=insist,
         )
         batch = FolderBatch(
             Path(input),

@@ -26,6 +26,7 @@ class RunOptions:
     labels: names or label values of the structures to make, by default all.
     uncertainty: add a volume too that says how uncertain the result is, 0 to 1; of a sequence in percent.
     precision: "float32", or "bfloat16": faster on processors that have it, with slightly other labels.
+    insist: segment also images that look certainly wrong; the result's provenance then says so.
     """
 
     roiNode: slicer.vtkMRMLMarkupsROINode | None = None
@@ -36,6 +37,7 @@ class RunOptions:
     labels: Sequence[str | int] | None = None
     uncertainty: bool = False
     precision: str = "float32"
+    insist: bool = False
 
     def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Options:
         """What the worker is told; the region is told in the space of the volume.
@@ -50,4 +52,5 @@ class RunOptions:
             roi=roi_from_node(self.roiNode, volumeNode) if self.roiNode else None,
             uncertainty=self.uncertainty,
             precision=self.precision,
+            insist=self.insist,
         )

@@ -6,6 +6,9 @@ The command line turns each class into an exit code, the Slicer module into an e
 
 from __future__ import annotations
 
+# The last sentence of every `SuspectInputError`.
+INSIST = "If it is right all the same, insist (--insist, insist=True)."
+
 
 class MedNeXtError(Exception):
     """Root of all errors raised on purpose by this package."""
@@ -23,6 +26,10 @@ class UnreadableImageError(InputError):
 
 class UnsupportedImageError(InputError):
     """An image was read, but its dimensions, voxel type, values or spacing make no sense here."""
+
+
+class SuspectInputError(InputError):
+    """An input that looks certainly wrong, but can be segmented when the user insists on it (`INSIST`)."""
 
 
 class ChannelError(InputError):

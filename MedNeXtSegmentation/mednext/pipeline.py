@@ -85,6 +85,7 @@ def segment(
     uncertainty: bool = False,
     step: float | None = None,
     precision: str = "float32",
+    insist: bool = False,
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     threads: int | None = None,
@@ -113,6 +114,7 @@ def segment(
         step: distance of tiles as a fraction of the patch, 0.1 to 1; the model's by default.
         precision: "float32", or "bfloat16": faster on processors that have it, with labels that differ a
             little (docs/performance.md); on others it changes nothing.
+        insist: segment also images that look certainly wrong; the result then carries a warning instead.
         progress: called after every step of every stage.
         cancelled: asked before every pass through a network; True ends the run.
         threads: on the CPU, never more than there are cores; None leaves it to torch.
@@ -124,6 +126,7 @@ def segment(
     Raises:
         ChannelError: not the channels that the model needs.
         InputError: an image that cannot be segmented.
+        SuspectInputError: an image that looks certainly wrong, without `insist`.
         BundleError, UnknownModelError: the model cannot be used.
         OptionError: an option out of its range.
         DeviceError: the device is missing.
@@ -135,7 +138,7 @@ def segment(
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     chosen = choose_device(device)
     with cpu_threads(threads):
-        volume = _one_volume(volumes, bundle.model)
+        volume = _one_volume(volumes, bundle.model, insist)
         whole = volume.geometry
     run = _Run(
         bundle,
@@ -175,7 +178,7 @@ def segment(
     return Segmentation(labels, whole, bundle.model.labels, origin, uncertain)
 
 
-def _one_volume(volumes: Volume | Iterable[Volume], model: Model) -> Volume:
+def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) -> Volume:
     several = [volumes] if isinstance(volumes, Volume) else list(volumes)
     count = sum(len(volume.array) for volume in several)
     if count != len(model.channels):
@@ -184,8 +187,7 @@ def _one_volume(volumes: Volume | Iterable[Volume], model: Model) -> Volume:
             f"Model {model.name!r} needs {len(model.channels)} channel(s) in this order: {names}. "
             f"{count} were given."
         )
-    for volume in several:
-        check_volume(volume)
+    several = [check_volume(volume, insist) for volume in several]
     return several[0] if len(several) == 1 else combine_channels(several)
 
 

@@ -82,6 +82,7 @@ class Options:
     roi: Roi | None = None
     uncertainty: bool = False
     precision: str = "float32"
+    insist: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from .formats.dicom_series import read_series, series_of
 from .formats.image_files import ReadImage, kept_type, read_image, to_image, write_image
 from .geometry import Geometry
 from .grid_checks import check_grid, check_overlap
-from .labels import MAX_LABEL
+from .voxel_checks import check_voxels
 
 __all__ = [
     "Volume",
@@ -26,11 +26,6 @@ __all__ = [
     "read_volume",
     "write_image",
 ]
-
-# What a label image looks like; see _is_label_image.
-FEWEST_INTENSITIES = 8
-MOST_LABELS = 256
-EVEN_NEIGHBOURS = 0.8
 
 _T = TypeVar("_T")
 
@@ -64,7 +59,7 @@ class Volume:
         return self.names[channel] if channel < len(self.names) else f"channel {channel + 1}"
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path, insist: bool = False) -> Volume:
     """One channel from a file (NIfTI, NRRD, MetaImage) or a folder with one DICOM series.
 
     A folder with several series is refused with their list; `folder#SeriesInstanceUID` picks one.
@@ -78,8 +73,7 @@ def read_volume(path: str | Path) -> Volume:
             f"{path} cannot be read ({error.strerror}): check it and its permissions."
         ) from error
     volume = Volume(image.array[np.newaxis], image.geometry, (path.name,), image.warnings)
-    check_volume(volume)
-    return volume
+    return check_volume(volume, insist)
 
 
 def _read(path: Path) -> ReadImage:
@@ -124,56 +118,24 @@ def combine_channels(volumes: Sequence[Volume]) -> Volume:
     return Volume(array, first.geometry, names, tuple(dict.fromkeys(filter(None, warnings))))
 
 
-def check_volume(volume: Volume) -> None:
-    """Refuse what has the form of a volume but cannot be an image to segment.
+def check_volume(volume: Volume, insist: bool = False) -> Volume:
+    """Refuse what has the form of a volume but cannot be an image to segment; the volume as it is used.
 
-    Raises `UnsupportedImageError` for NaN or infinite voxels, a constant image, an axis with one voxel, a
-    spacing outside 0.01 to 100 mm, and for a label image.
+    With `insist`, NaN and infinite voxels become the smallest value, a label image is taken for an image, and
+    the warnings say so.
+
+    Raises `UnsupportedImageError` for an axis with one voxel and a spacing outside 0.01 to 100 mm, and the
+    errors of `check_voxels`.
     """
     check_grid(volume.geometry, volume.name(0))
     if not len(volume.array):
         raise UnsupportedImageError("The volume has no channel: give at least one image.")
-    for channel, array in enumerate(volume.array):
-        _check_voxels(array, volume.name(channel))
-
-
-def _check_voxels(array: np.ndarray, name: str) -> None:
-    ranges = [(plane.min(), plane.max()) for plane in array]  # the second finds the plane in the cache
-    low, high = float(np.min(ranges)), float(np.max(ranges))  # NaN if there is one
-    if not np.isfinite([low, high]).all():
-        count = array.size - int(np.count_nonzero(np.isfinite(array)))
-        raise UnsupportedImageError(f"{name} has {count} NaN or infinite voxels: replace them by background.")
-    if low == high:
-        raise UnsupportedImageError(f"{name} has the value {low:g} everywhere: give an image with contrast.")
-    if _is_label_image(array, low, high):
-        raise UnsupportedImageError(
-            f"{name} looks like a label image, whole numbers from {low:g} to {high:g} in even patches: give "
-            "the image that it was made of."
-        )
-
-
-def _is_label_image(array: np.ndarray, low: float, high: float) -> bool:
-    """Whether all values are whole numbers, and fewer than eight or nearly all equal to their neighbours.
-
-    Measured on real CT, MR and atlases, at most 13 % of neighbouring voxels outside the background are equal,
-    in label images at least 88 %.
-    """
-    if low < 0 or high > MAX_LABEL:
-        return False
-    counts = np.zeros(int(high) + 1, dtype=np.int64)
-    for plane in array:  # most images are out after one plane
-        if not (plane == np.round(plane)).all():
-            return False
-        counts += np.bincount(plane.astype(np.int64).ravel(), minlength=len(counts))
-        if np.count_nonzero(counts) > MOST_LABELS:
-            return False
-    if np.count_nonzero(counts) < FEWEST_INTENSITIES:
-        return True
-    background = counts.argmax()
-    left, right = array[..., :-1], array[..., 1:]
-    structures = (left != background) & (right != background)
-    equal = np.count_nonzero((left == right) & structures)
-    return bool(equal > EVEN_NEIGHBOURS * np.count_nonzero(structures))
+    checked = [check_voxels(array, volume.name(n), insist) for n, array in enumerate(volume.array)]
+    doubts = [doubt for each in checked for doubt in each.doubts]
+    if not doubts:
+        return volume
+    array = np.stack([each.array for each in checked])
+    return replace(volume, array=array, warnings=tuple(dict.fromkeys([*volume.warnings, *doubts])))
 
 
 def _resampled(volume: Volume, geometry: Geometry) -> np.ndarray:

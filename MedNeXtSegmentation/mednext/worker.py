@@ -157,6 +157,7 @@ class Worker:
             roi=options.roi,
             uncertainty=options.uncertainty,
             precision=options.precision,
+            insist=options.insist,
             progress=report,
             cancelled=cancelled,
             networks=self._networks,

@@ -104,7 +104,7 @@ class FolderBatch:
 
     def _read(self, case: Case) -> list[Channel]:
         """The images of a case from their files; those of a scene stay for the main thread."""
-        volumes = [read_volume(image) for image in case.images]
+        volumes = [read_volume(image, self._options.insist) for image in case.images]
         return [Channel(volume.name(0), volume.array[0], volume.geometry) for volume in volumes]
 
     def _carryOut(self, case: Case, channels: list[Channel], alive: Alive) -> Segmentation:

@@ -50,6 +50,7 @@ def add_parser(commands: Any) -> None:
     add("--precision", choices=PRECISIONS, default="float32", help="bfloat16: faster, a little less exact")
     add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores (default: what fits)")
     add("--overwrite", action="store_true", help="replace files that are there already")
+    add("--insist", action="store_true", help="segment also what looks certainly wrong; the result says so")
     add("--json", action="store_true", help="print one JSON document instead of text")
     add("--quiet", action="store_true", help="print nothing but errors")
 
@@ -104,7 +105,7 @@ def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation
     from ..volume import handed_over, read_volume
 
     bundle = load_bundle(options.model)
-    volumes = [read_volume(image) for image in options.images]
+    volumes = [read_volume(image, options.insist) for image in options.images]
     from ..pipeline import segment  # torch takes seconds: a wrong name or image is told before
 
     with console.segmentation_progress() as progress:
@@ -117,6 +118,7 @@ def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation
             roi=options.roi,
             uncertainty=options.uncertainty is not None,
             precision=options.precision,
+            insist=options.insist,
             threads=options.threads,
             progress=progress,
         )

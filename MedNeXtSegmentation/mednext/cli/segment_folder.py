@@ -44,6 +44,7 @@ def add_parser(commands: Any) -> None:
     add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores (default: what fits)")
     add("--no-resume", action="store_true", help="segment again what is done; corrected results stay")
     add("--list", action="store_true", help="only tell what would be segmented")
+    add("--insist", action="store_true", help="segment also what looks certainly wrong; the result says so")
     add("--json", action="store_true", help="print one JSON document instead of text")
     add("--quiet", action="store_true", help="print nothing but errors")
 
@@ -89,7 +90,7 @@ def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, ca
         options.output,
         recipe(bundle.model, options.folds, mirroring, precision=options.precision),
         bundle.model.labels,
-        _read,
+        lambda case: _read(case, options.insist),
         _carry_out(options, console, bundle),
         resume=not options.no_resume,
         told=told,
@@ -97,10 +98,10 @@ def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, ca
     return batch.run(cases)
 
 
-def _read(case: Case) -> list[Volume]:
+def _read(case: Case, insist: bool) -> list[Volume]:
     from ..volume import read_volume
 
-    return [read_volume(image) for image in case.images]
+    return [read_volume(image, insist) for image in case.images]
 
 
 def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) -> CarryOut:
@@ -126,6 +127,7 @@ def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) ->
                 mirroring=not options.no_mirror,
                 device=options.device,
                 precision=options.precision,
+                insist=options.insist,
                 threads=options.threads,
                 progress=progress,
                 networks=networks,

@@ -51,7 +51,7 @@ class ReadImage:
 
 
 def read_image(path: Path) -> ReadImage:
-    """The image in one file; uint8 and int16 voxels as they are, others as float32.
+    """The image in one file; uint8 and int16 voxels as they are, others as float32, NaN among them.
 
     Raises `UnreadableImageError` when the file is missing, empty, truncated or no image,
     `UnsupportedImageError` when it is not one scalar volume, `GeometryError` when its place in space is
@@ -61,8 +61,7 @@ def read_image(path: Path) -> ReadImage:
         raise UnreadableImageError(f"{path} does not exist: check the name.")
     if path.stat().st_size == 0:
         raise UnreadableImageError(f"{path} is empty (0 bytes): copy it again.")
-    if path.name.lower().endswith(NIFTI_SUFFIXES):
-        check_nifti(path)
+    no_numbers = check_nifti(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else None
     try:
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
@@ -71,7 +70,10 @@ def read_image(path: Path) -> ReadImage:
         image = reader.Execute()
     except RuntimeError as error:
         raise _explained(path, str(error)) from error
-    return ReadImage(_kept(sitk.GetArrayViewFromImage(image), path), grid_of(image, path))
+    array = _kept(sitk.GetArrayViewFromImage(image), path)
+    if no_numbers is not None:
+        array[no_numbers.reshape(array.shape)] = np.nan
+    return ReadImage(array, grid_of(image, path))
 
 
 def write_image(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:

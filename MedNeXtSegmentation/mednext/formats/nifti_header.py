@@ -71,18 +71,21 @@ class NiftiHeader:
         return rotation * (1, 1, -1 if self.pixdim[0] < 0 else 1)
 
 
-def check_nifti(path: Path) -> None:
+def check_nifti(path: Path) -> np.ndarray | None:
     """Refuse a NIfTI file that ITK would read as something else than what it says.
 
+    Returns where the file has NaN or infinite voxels, which ITK reads as 0: a mask in the order of the file,
+    or None for nowhere.
+
     Raises `UnreadableImageError` for a truncated or damaged file, `UnsupportedImageError` for a spacing that
-    cannot be and for NaN or infinite voxels, `GeometryError` when left and right are unknown.
+    cannot be, `GeometryError` when left and right are unknown.
     """
     try:
         with _opened(path) as file:
             header = _parse(file.read(_HEADER_BYTES), path)
             _check_spacing(header, path)
             _check_orientation(header, path)
-            _check_body(file, header, path)
+            return _check_body(file, header, path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UnreadableImageError(f"{path} is damaged ({error}): copy it again.") from error
 
@@ -173,17 +176,16 @@ def _check_orientation(header: NiftiHeader, path: Path) -> None:
         )
 
 
-def _check_body(file: BinaryIO, header: NiftiHeader, path: Path) -> None:
-    """Read to the end, which checks gzip's checksum too, and count the voxels that are no numbers."""
+def _check_body(file: BinaryIO, header: NiftiHeader, path: Path) -> np.ndarray | None:
+    """Read to the end, which checks gzip's checksum too; where voxels are no numbers, or None."""
     file.seek(header.data_start)
     left = math.prod(header.dim[1 : 1 + header.dim[0]]) * header.bits // 8
-    bad = 0
+    bad: list[np.ndarray] = []
     while chunk := file.read(_CHUNK):
         voxels = chunk[: max(left, 0)]
         if header.float_type is not None and len(voxels) % (header.bits // 8) == 0:
-            bad += int(np.count_nonzero(~np.isfinite(np.frombuffer(voxels, header.float_type))))
+            bad.append(~np.isfinite(np.frombuffer(voxels, header.float_type)))
         left -= len(chunk)
     if left > 0:
         raise UnreadableImageError(f"{path} is truncated, its last {left} bytes are missing: copy it again.")
-    if bad:
-        raise UnsupportedImageError(f"{path} has {bad} NaN or infinite voxels: replace them by background.")
+    return np.concatenate(bad) if any(part.any() for part in bad) else None
