@@ -75,7 +75,7 @@ def test_bad_cases_are_rows_and_the_worker_stays(logic, tiny, images, tmp_path):
     add_with_nan(images / "nan.nrrd")
     rows = {row.case: row for row in logic.segmentFolder(images, tmp_path / "out", tiny.path)}
     assert rows["truncated"].error == "UnreadableImageError"
-    assert rows["nan"].error == "UnsupportedImageError"
+    assert rows["nan"].error == "SuspectInputError"
     assert rows["a"].status == rows["Süd/左 'b'"].status == "done"
 
 

@@ -24,7 +24,7 @@ from mednext.errors import (
     GeometryError,
     OptionError,
     OutOfMemoryError,
-    UnsupportedImageError,
+    SuspectInputError,
 )
 from mednext.geometry import Geometry, Roi, reorient_array
 from mednext.pipeline import segment
@@ -124,7 +124,7 @@ def test_a_missing_channel_is_an_error_that_names_the_channels(tmp_path: Path) -
 def test_an_image_of_nan_is_refused(bundle: Bundle) -> None:
     volume = brain()
     volume.array[0, 5, 5, 5] = np.nan
-    with pytest.raises(UnsupportedImageError, match="1 NaN"):
+    with pytest.raises(SuspectInputError, match="1 NaN"):
         segment(volume, bundle, device="cpu")
 
 

@@ -98,7 +98,7 @@ def test_a_bad_case_does_not_stop_the_others_and_is_explained(run, images, out):
     rows = report(out)
     assert len(written(out)) == 2
     assert rows["a truncated"]["error"] == "UnreadableImageError"
-    assert rows["nan"]["error"] == "UnsupportedImageError" and "1 NaN" in rows["nan"]["message"]
+    assert rows["nan"]["error"] == "SuspectInputError" and "1 NaN" in rows["nan"]["message"]
     assert rows["no, _image_"]["status"] == "failed"
     assert "traceback" not in json.dumps(rows).lower()
 

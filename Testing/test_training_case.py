@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bundles import TINY_MODEL, TINY_NETWORK, tiny_model, tiny_regions
 from geometries import rotation
-from mednext.errors import ChannelError, GeometryError, OptionError, OutputError, UnsupportedImageError
+from mednext.errors import ChannelError, GeometryError, OptionError, OutputError, SuspectInputError
 from mednext.geometry import Geometry
 from mednext.labels import Label
 from mednext.model import Channel as ModelChannel
@@ -207,7 +207,7 @@ def test_an_unknown_segment_without_voxels_does_no_harm(tmp_path):
 
 def test_wrong_images_are_refused(tmp_path):
     nan = Channel("T1", np.full(SHAPE, np.nan, np.float32), GRID)
-    with pytest.raises(UnsupportedImageError, match="NaN"):
+    with pytest.raises(SuspectInputError, match="NaN"):
         add_training_case(tmp_path / "Dataset501_A", TINY_MODEL, [nan], truth())
     with pytest.raises(ChannelError, match="1 channels"):
         add_training_case(tmp_path / "Dataset501_A", TINY_MODEL, [image(), image(1)], truth())
