@@ -1,4 +1,4 @@
-"""Whether a process is still there."""
+"""Whether a process is still there, and how files tell whose they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from mednext.processes import is_running
+from mednext.processes import has_ended, is_running, signature
 
 
 def test_a_process_runs_until_it_is_ended():
@@ -32,3 +32,14 @@ def test_a_process_that_ended_is_gone_even_if_its_parent_has_not_noticed():
         time.sleep(0.02)
     assert not is_running(pid)
     assert os.waitpid(pid, os.WNOHANG)[0] == pid
+
+
+def test_a_name_tells_whether_its_process_has_ended():
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    ours = f".mednext-{signature()}-0123456789ab.nii.gz"
+    ended = ours.replace(f"-{os.getpid()}-", f"-{process.pid}-")
+    assert has_ended(ended)
+    assert not has_ended(ours)
+    assert not has_ended(f".mednext-ffffffff-{process.pid}-0123456789ab.nii.gz")  # of another computer
+    assert not has_ended(".mednext-0123456789ab.nii.gz")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from bundles import tiny_bundle
 from http_server import Server, serve, status
-from mednext import archive, resources, store
+from mednext import archive, atomic, resources, store
 from mednext.bundle import load_bundle
 from mednext.download import Patience
 from mednext.errors import (
@@ -32,6 +32,7 @@ from mednext.errors import (
     UnsafePathError,
     WeightsUnavailableError,
 )
+from mednext.processes import signature
 from mednext.resources import models_folder, shipped_models_folder
 from zip_files import zipped
 
@@ -326,6 +327,28 @@ def test_what_a_killed_installation_left_is_cleared_away_a_day_later(packed: Pat
     assert not old.exists()
     assert not aside.exists()
     assert new.exists()
+    assert store.find_model("tiny")
+
+
+def test_the_workshop_of_a_process_that_runs_is_left_alone(packed: Path, models: Path) -> None:
+    theirs = models / f".installing-{signature()}-0123456789ab"
+    theirs.mkdir(parents=True)
+    store.install_from_zip(packed)
+    assert theirs.is_dir()
+
+
+def test_a_workshop_that_another_process_has_just_removed_is_no_error(
+    packed: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = models / ".installing-left"
+    left.mkdir(parents=True)
+
+    def has_ended(name: str) -> bool:
+        left.rmdir()  # as the other process does, right after the look into the folder
+        return False
+
+    monkeypatch.setattr(atomic, "has_ended", has_ended)
+    store.install_from_zip(packed)
     assert store.find_model("tiny")
 
 

@@ -12,12 +12,28 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import DiskSpaceError, OutputError
+from .processes import has_ended, signature
 
 UNFINISHED = ".mednext-"  # how names of files and folders begin that have not been put in place yet
+SET_ASIDE = ".replaced-"  # and of a folder, whole, whose place another one is about to take
 
-_PREFIX = ".mednext-"
 _ABANDONED_S = 86400.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_UNFIT = {  # a place where nothing can be written
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ENOTEMPTY,
+    errno.ENXIO,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ESTALE,
+}
 
 
 @contextmanager
@@ -52,36 +68,86 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Give an empty temporary folder beside `path`; it becomes `path` when the block ends well.
 
-    A folder that was there is set aside first, comes back when the exchange fails, and is removed after it.
-    Raises `OutputError` when the place cannot be written, `DiskSpaceError` when the disk is full.
+    A folder that was there is set aside first, under a name that tells whose place is taken, and removed
+    after the exchange. Where this process is killed in between, `recover_folder` brings it back: at any time
+    the old folder or the new one is there, whole. Raises `OutputError` when the place cannot be written,
+    `DiskSpaceError` when the disk is full.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file: give the name of a folder to write.")
-    temporary, aside = _beside(path), _beside(path)
+    temporary = _beside(path)
     with explaining(path):
         try:
+            recover_folder(path)
             temporary.mkdir()
             yield temporary
-            if path.is_dir():
-                path.replace(aside)
-            try:
-                temporary.replace(path)
-            except OSError:
-                if aside.is_dir():
-                    aside.replace(path)
-                raise
+            _exchange(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            shutil.rmtree(aside, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Put right what a process left that was killed in `replacing_folder(path)`.
+
+    The folder that it had set aside comes back, or goes if the new one is in its place.
+
+    Raises:
+        OSError: this user may not change the folder around it.
+    """
+    aside = _aside(path)
+    if aside.is_dir():
+        if path.exists():
+            _discard(aside)
+        else:
+            aside.rename(path)
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Put a folder in the place of another, and remove that."""
+    aside = _aside(path)
+    for is_last in (False, True):
+        if path.is_dir():
+            path.replace(aside)
+        try:
+            new.replace(path)
+            break
+        except OSError:
+            if aside.is_dir():
+                aside.replace(path)
+            elif path.is_dir() and not is_last:
+                continue  # another process took this one for killed, and brought the old folder back
+            raise
+    if aside.is_dir():
+        _discard(aside)
+
+
+def _aside(path: Path) -> Path:
+    return path.parent / f"{SET_ASIDE}{path.name}"
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder; where that is interrupted, what is left of it no longer bears its name."""
+    left = _beside(folder)
+    folder.rename(left)
+    shutil.rmtree(left, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files below a folder whose writers were killed, after a day."""
-    for left in folder.rglob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            if left.is_file() and time.time() - left.stat().st_mtime > _ABANDONED_S:
-                left.unlink()
+    """Remove temporary files below a folder whose writers were killed; see `remove_if_left`."""
+    with suppress(OSError):  # other processes remove, too
+        for left in list(folder.rglob(f"{UNFINISHED}*")):
+            remove_if_left(left)
+
+
+def remove_if_left(path: Path) -> None:
+    """Remove a temporary file or folder if its process has ended, or if it is a day old."""
+    with suppress(OSError):  # another process was faster, or it is not ours to remove
+        if has_ended(path.name) or time.time() - path.lstat().st_mtime > _ABANDONED_S:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def check_place(path: Path) -> None:
@@ -103,7 +169,7 @@ def explaining(path: Path) -> Iterator[None]:
             raise DiskSpaceError(f"The disk is full: {path} was not written. Free some space.") from error
         if not path.parent.is_dir():
             raise OutputError(f"The folder {path.parent} does not exist: make it first.") from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.EISDIR}:
+        if error.errno in _UNFIT:
             raise OutputError(
                 f"{path} cannot be written ({error.strerror}): choose another place."
             ) from error
@@ -117,4 +183,5 @@ def _refuse_folder(path: Path) -> None:
 
 def _beside(path: Path) -> Path:
     """A new hidden name in the same folder, as a rename needs one file system, with the format's suffix."""
-    return path.parent / f"{UNFINISHED}{secrets.token_hex(6)}{''.join(path.suffixes[-2:])}"
+    name = f"{UNFINISHED}{signature()}-{secrets.token_hex(6)}"
+    return path.parent / f"{name}{''.join(path.suffixes[-2:])}"

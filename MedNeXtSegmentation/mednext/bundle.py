@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .atomic import explaining, replacing_folder
+from .atomic import explaining, recover_folder, replacing_folder
 from .errors import BundleIntegrityError, OptionError, OutputError, UnknownModelError
 from .fields import json_text
 from .model import MODEL_FILE, Channel, Fold, Model, NetworkSpec, read_model
@@ -116,6 +117,9 @@ def _folder_of(name_or_path: str | Path) -> Path:
     from .store import find_model
 
     path = Path(name_or_path).expanduser()
+    if not path.exists():
+        with suppress(OSError):  # the folder around it may not be ours to change
+            recover_folder(path)
     is_name = isinstance(name_or_path, str) and path.name == name_or_path
     if not is_name and not path.is_dir():
         raise UnknownModelError(

@@ -1,10 +1,44 @@
-"""Whether a process is still there."""
+"""Whether a process is still there, and how files tell whose they are."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import platform
+import re
 import sys
 from pathlib import Path
+
+_SIGNATURE = re.compile(r"([0-9a-f]{8})-(\d{1,10})(?!\d)")
+
+
+def signature() -> str:
+    """This process, for the names of its temporary files."""
+    return f"{_here()}-{os.getpid()}"
+
+
+def has_ended(name: str) -> bool:
+    """Whether the process with whose signature a name is made is known to have ended.
+
+    Nothing is known of the processes of other computers and containers, which may share a folder.
+    """
+    match = _SIGNATURE.search(name)
+    return match is not None and match[1] == _here() and not is_running(int(match[2]))
+
+
+@functools.cache
+def _here() -> str:
+    """Where the numbers of processes mean what they mean to this one: a computer, or a container on it."""
+    identity = platform.node()
+    for place in ("/etc/machine-id", "/proc/self/ns/pid"):
+        try:
+            path = Path(place)
+            identity += str(path.readlink()) if path.is_symlink() else path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue  # another operating system
+    return hashlib.sha256(identity.encode(errors="replace")).hexdigest()[:8]
+
 
 if sys.platform == "win32":
     import ctypes

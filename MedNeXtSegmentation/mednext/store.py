@@ -9,16 +9,14 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import openvino_cache
 from .archive import pack, unpack
-from .atomic import UNFINISHED, explaining, replacing_folder
+from .atomic import replacing_folder
 from .bundle import Bundle
 from .cancellation import check_cancelled
 from .catalog import Catalog
@@ -32,8 +30,8 @@ from .errors import (
     UnknownModelError,
     WeightsUnavailableError,
 )
-from .lock import locked
 from .model import MODEL_FILE, NAME_FORM, Model, read_model
+from .model_folders import alone, models_in, workshop
 from .paths import inside
 from .resources import models_folder, shipped_models_folder
 
@@ -62,8 +60,6 @@ logger = logging.getLogger(__name__)
 
 # Windows opens a device for these, whatever follows the first dot.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
-_WORKSHOP = ".installing-"
-_ABANDONED_S = 24 * 3600.0
 
 
 def check_name(name: str) -> str:
@@ -82,13 +78,12 @@ def check_name(name: str) -> str:
 
 def is_shipped(name: str) -> bool:
     """Whether the model comes with the program."""
-    return name in _names_in(shipped_models_folder())
+    return name in models_in(shipped_models_folder())
 
 
 def installed_names() -> list[str]:
     """Names of the models that can be used now, the shipped ones first."""
-    shipped = _names_in(shipped_models_folder())
-    return shipped + [name for name in _names_in(models_folder()) if name not in shipped]
+    return list({**models_in(shipped_models_folder()), **models_in(models_folder())})
 
 
 def installed_models() -> list[Model]:
@@ -110,8 +105,8 @@ def find_model(name: str) -> Path:
         UnknownModelError: it is not installed; the message says what is, and what can be.
     """
     for folder in (shipped_models_folder(), models_folder()):
-        if name in _names_in(folder):
-            return folder / name
+        if place := models_in(folder).get(name):
+            return place
     catalog = load_catalog()
     published = catalog.model(name)
     if published is None:
@@ -228,9 +223,9 @@ def install_from_zip(
         DiskSpaceError, OutputError: the models folder cannot take it.
         Cancelled: `cancelled` answered True.
     """
-    with _workshop() as workshop:
-        unpack(Path(zip_file), workshop, cancelled)
-        bundle = _verified(_bundle_in(workshop, Path(zip_file)))
+    with workshop() as unpacked:
+        unpack(Path(zip_file), unpacked, cancelled)
+        bundle = _verified(_bundle_in(unpacked, Path(zip_file)))
         if name is not None and bundle.model.name != name:
             raise BundleFormatError(
                 f"{zip_file} holds the model {bundle.model.name!r}, not {name!r}. "
@@ -245,23 +240,23 @@ def install_from_folder(
     """Install a copy of the bundle in a folder; arguments and errors as for `install_from_zip`."""
     source = Path(folder)
     model = read_model(source)
-    with _workshop() as workshop:
+    with workshop() as copied:
         for file in (MODEL_FILE, *(fold.file for fold in model.folds)):
             check_cancelled(cancelled)
             with suppress(FileNotFoundError):  # the check below names it
-                shutil.copyfile(inside(source, file), workshop / file)
-        return _put_in_place(_verified(workshop), overwrite, cancelled)
+                shutil.copyfile(inside(source, file), copied / file)
+        return _put_in_place(_verified(copied), overwrite, cancelled)
 
 
 def _put_in_place(bundle: Bundle, overwrite: bool, cancelled: Callable[[], bool] | None) -> Model:
     """Make a verified bundle in the workshop an installed model."""
-    target = models_folder() / check_name(bundle.model.name)
-    with locked(models_folder() / ".lock", cancelled):
-        _refuse_taken(bundle.model.name, overwrite)
-        with replacing_folder(target) as temporary:
+    name = check_name(bundle.model.name)
+    with alone(cancelled) as folder:
+        _refuse_taken(name, overwrite)
+        with replacing_folder(folder / name) as temporary:
             for path in bundle.path.iterdir():
                 path.rename(temporary / path.name)
-    logger.info("Installed the model %s in %s.", bundle.model.name, target)
+    logger.info("Installed the model %s in %s.", name, folder)
     return bundle.model
 
 
@@ -277,13 +272,10 @@ def import_checkpoint(
     """
     from . import checkpoints  # needs torch
 
-    target = models_folder() / check_name(name)
-    _refuse_taken(name, overwrite)
-    with explaining(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(models_folder() / ".lock"):
-            _refuse_taken(name, overwrite)
-            return checkpoints.import_checkpoint(source, target, options).model
+    _refuse_taken(check_name(name), overwrite)
+    with alone() as folder:
+        _refuse_taken(name, overwrite)
+        return checkpoints.import_checkpoint(source, folder / name, options).model
 
 
 def export_zip(name: str, zip_file: str | Path, *, overwrite: bool = False) -> Path:
@@ -312,24 +304,14 @@ def remove(name: str) -> None:
     """
     if is_shipped(name):
         raise OptionError(f"The model {name!r} comes with the program and cannot be removed.")
-    folder = find_model(name)
+    find_model(name)
     weights: list[str] = []
-    with suppress(BundleError):  # a damaged model can be removed, too
-        weights = [fold.sha256 for fold in read_model(folder).folds]
-    with explaining(folder), locked(models_folder() / ".lock"), _workshop() as workshop:
-        folder.rename(workshop / name)  # a model that is half removed must not be found
+    with alone(), workshop() as away:
+        folder = find_model(name)
+        with suppress(BundleError):  # a damaged model can be removed, too
+            weights = [fold.sha256 for fold in read_model(folder).folds]
+        folder.rename(away / name)  # a model that is half removed must not be found
     openvino_cache.forget(weights)
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        names = [path.name for path in folder.iterdir() if (path / MODEL_FILE).is_file()]
-    except FileNotFoundError:
-        return []
-    except OSError as error:  # forbidden, a file, or a network drive that is gone
-        logger.warning("The models in %s cannot be used: %s", folder, error)
-        return []
-    return sorted(name for name in names if re.fullmatch(NAME_FORM, name))
 
 
 def _here() -> str:
@@ -353,7 +335,7 @@ def _unknown(name: str, catalog: Catalog) -> UnknownModelError:
 def _refuse_taken(name: str, overwrite: bool) -> None:
     if is_shipped(name):
         raise OptionError(f"The model {name!r} comes with the program and cannot be replaced. Rename yours.")
-    if not overwrite and name in _names_in(models_folder()):
+    if not overwrite and name in models_in(models_folder()):
         raise AlreadyInstalledError(
             f"A model {name!r} is installed already, in {models_folder()}. Remove it, or allow "
             "to overwrite it."
@@ -376,19 +358,3 @@ def _verified(folder: Path) -> Bundle:
     bundle = Bundle(folder, read_model(folder))
     bundle.check()
     return bundle
-
-
-@contextmanager
-def _workshop() -> Iterator[Path]:
-    """A hidden folder among the models, on the same disk, that is gone after the block."""
-    folder = models_folder()
-    with explaining(folder / "model"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in (*folder.glob(f"{_WORKSHOP}*"), *folder.glob(f"{UNFINISHED}*")):  # by a killed process
-            if time.time() - left.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(left, ignore_errors=True)
-        workshop = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=folder))
-        try:
-            yield workshop
-        finally:
-            shutil.rmtree(workshop, ignore_errors=True)
