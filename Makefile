@@ -6,9 +6,12 @@ STAMP   := $(VENV)/.installed
 BASE    ?= python3
 IMAGE   ?=
 OUTPUT  ?= demo/output
+EXECUTIONS ?= 20000
+SECONDS ?= 60
+SEED    ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format pictures bench bench-gpu clean
+.PHONY: help setup demo test fuzz lint format pictures bench bench-gpu clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +32,10 @@ demo: $(STAMP) ## segment a head with the default model: make demo [IMAGE=head.n
 
 test: $(STAMP) ## run the tests, in two processes
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=20000] [SECONDS=60] [SEED=0], for each reader
+	PYTHONPATH=Testing:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
+		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED)
 
 lint: $(STAMP) ## check style, types, and every use of Slicer's widgets
 	$(PYTHON) -m ruff check .

@@ -1,0 +1,85 @@
+"""The process that reads the mutated files; it says before and after each execution where it is.
+
+    python -m fuzzing.child MODULE TARGET FOLDER SEED FIRST COUNT
+
+The seeds are written into `FOLDER/seeds`, and mutated there. Lines on standard output: `begin NUMBER FILE`,
+then `end NUMBER HOW`, or `bad NUMBER HOW` for an exception that is not in the tree.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+from mednext.errors import MedNeXtError
+
+from .targets import Target, targets_of
+
+
+def main(module: str, name: str, folder: Path, seed: str, numbers: range) -> None:
+    """Carry out the executions with these numbers."""
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    target = next(target for target in targets_of(module) if target.name == name)
+    place = folder / "seeds"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    paths = [Path(path) for path in target.seeds(place)]
+    for path in paths:  # what is imported late belongs to the idle process
+        target.run(path)
+    _limit_memory(target.memory_mb)
+    for number in numbers:
+        chance = random.Random(f"{target.name} {seed} {number}")
+        path = chance.choice(paths)
+        sound = path.read_bytes()
+        path.write_bytes(target.mutate(sound, chance))
+        _say(f"begin {number} {path}")
+        how, expected = _end(target, path)
+        if not expected:
+            shutil.copyfile(path, kept_at(folder, number, path))
+        _say(f"{'end' if expected else 'bad'} {number} {how}")
+        path.write_bytes(sound)
+
+
+def kept_at(folder: Path, number: int, path: Path) -> Path:
+    """Where a file that led to a finding is kept."""
+    return folder / f"{number}-{path.name}"
+
+
+def _end(target: Target, path: Path) -> tuple[str, bool]:
+    """How reading ends, in a word or a line, and whether it may end so."""
+    try:
+        target.run(path)
+    except MedNeXtError as error:
+        return type(error).__name__, True
+    except BaseException as error:  # noqa: BLE001 - boundary: everything else is a finding
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"{text[:200]} ({Path(last.filename).name}:{last.lineno})", False
+    return "read", True
+
+
+def _limit_memory(megabytes: int) -> None:
+    """Beyond what the process has now; a limit that Windows and macOS do not have."""
+    if not Path("/proc/self/statm").exists():
+        return
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = used + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line.encode("ascii", "replace").decode() + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _module, _name, _folder, _seed, _first, _count = sys.argv[1:]
+    main(_module, _name, Path(_folder), _seed, range(int(_first), int(_first) + int(_count)))

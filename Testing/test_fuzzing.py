@@ -1,0 +1,51 @@
+"""Mutated files end in a sentence or in an image, and the harness notices everything else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from fuzzing import all_targets, fuzz
+from fuzzing.targets import targets_of
+
+EXECUTIONS = 300
+TARGETS = all_targets()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_reader_refuses_mutated_files_with_a_sentence_or_reads_them(tmp_path, name):
+    outcome = fuzz(TARGETS[name], tmp_path, EXECUTIONS, seconds=60)
+    assert [f"{finding.number}: {finding.end}" for finding in outcome.findings] == []
+    assert outcome.executions > EXECUTIONS / 4  # all of them but on a very busy machine
+    assert sum(outcome.ends.values()) == outcome.executions
+    assert set(outcome.ends) - {"read"}  # the mutations are not all harmless
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux limits the memory")
+def test_crashes_hangs_lack_of_memory_and_foreign_exceptions_are_found_and_the_next_ones_run(tmp_path):
+    (target,) = targets_of("fuzzing.faulty_example")
+    outcome = fuzz(target, tmp_path, 20)
+    assert outcome.executions == 20
+    ends = {finding.file.read_bytes(): finding.end for finding in outcome.findings}
+    assert sorted(ends) == [b"c", b"e", b"h", b"m"]
+    assert ends[b"c"] == "signal 11 (SIGSEGV)"
+    assert ends[b"h"] == "more than 1 s"
+    assert ends[b"e"].startswith("KeyError: 'no such field' (faulty_example.py:")
+    assert ends[b"m"].startswith("MemoryError")
+    assert set(outcome.ends) == {"read", "UnreadableImageError"}
+
+
+def test_an_execution_can_be_repeated(tmp_path):
+    (target,) = targets_of("fuzzing.faulty_example")
+    found = {finding.number: finding.end for finding in fuzz(target, tmp_path, 10).findings}
+    number, end = next((number, end) for number, end in found.items() if end.startswith("KeyError"))
+    (again,) = fuzz(target, tmp_path, 1, first=number).findings
+    assert (again.number, again.end) == (number, end)
+
+
+def test_a_target_that_cannot_read_its_own_seeds_is_a_fault_of_the_target(tmp_path, monkeypatch):
+    (target,) = targets_of("fuzzing.faulty_example")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="cannot read its own seeds: the process ended with code 1"):
+        fuzz(target, tmp_path, 5)
