@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from mednext import load_bundle
-from mednext.errors import GeometryError, OptionError, UnreadableImageError
+from mednext.errors import GeometryError, OptionError, UnreadableImageError, UnsafeCheckpointError
 from mednext_training import cli
 from mednext_training.datasets import HIPPOCAMPUS, convert_hippocampus
 from mednext_training.evaluation import (
@@ -170,7 +170,7 @@ def test_a_checkpoint_that_would_run_code_is_not_resumed(make_trainer, tmp_path:
             return os.mkdir, (str(tmp_path / "attacked"),)
 
     torch.save({"network_weights": Attack()}, tmp_path / "checkpoint.pth")
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(UnsafeCheckpointError, match=r"Nothing of it was run"):
         make_trainer(epochs=1).load_checkpoint(str(tmp_path / "checkpoint.pth"))
     assert not (tmp_path / "attacked").exists()
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from mednext.checkpoints.safe_pickle import load_torch
 from mednext.network import Checkpointing, MedNeXt
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
@@ -29,16 +30,6 @@ HEADS = 5
 LATEST = "checkpoint_latest.pth"
 BEST = "checkpoint_best.pth"
 FINAL = "checkpoint_final.pth"
-
-# What a checkpoint of nnU-Net holds besides tensors: scalars of its log and the device.
-_CHECKPOINT_GLOBALS = [
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    np.dtype,
-    np.dtypes.Float16DType,
-    np.dtypes.Float32DType,
-    np.dtypes.Float64DType,
-    np.dtypes.Int64DType,
-]
 
 
 class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, recorded in checkpoints
@@ -145,8 +136,7 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
             self.initialize()
         state = filename_or_checkpoint
         if isinstance(state, str):
-            with torch.serialization.safe_globals(_CHECKPOINT_GLOBALS):
-                state = torch.load(state, map_location=self.device, weights_only=True)
+            state = load_torch(Path(state))
         self._plain_network.load_state_dict(state["network_weights"])
         self.optimizer.load_state_dict(state["optimizer_state"])
         if self.grad_scaler is not None and state["grad_scaler_state"] is not None:
