@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import stat
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mednext import archive
 from mednext.archive import pack, unpack
-from mednext.errors import BundleFormatError, Cancelled, DiskSpaceError, UnsafePathError
+from mednext.errors import BundleError, BundleFormatError, Cancelled, DiskSpaceError, UnsafePathError
 from zip_files import zipped
 
 CONTENT = {"model.json": b"{}" * 500, "fold_0.safetensors": bytes(range(256)) * 20}
@@ -58,6 +61,9 @@ def test_folders_inside_are_kept_and_a_macs_clutter_is_not(tmp_path: Path, folde
         "model.json:x",
         "a./b",
         "a\nb",
+        "NUL",
+        "m/com1.txt",
+        ".",
     ],
 )
 def test_a_name_that_leads_out_or_that_some_platform_cannot_have_is_refused(
@@ -151,6 +157,100 @@ def test_damage_is_told_whatever_the_compression(method: int, tmp_path: Path, fo
 def test_a_name_that_is_too_long_for_the_disk_is_told(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(BundleFormatError, match="cannot be unpacked: File name too long"):
         unpack(zipped(tmp_path, {"x" * 300: b""}), folder)
+
+
+def raw_zip(path: Path, *names: bytes, offset: int = 0, method: int = 0, flags: int = 0) -> Path:
+    """A zip file of empty files whose list says anything; `offset` is a lie about where each begins."""
+    body, listed = bytearray(), bytearray()
+    for name in names:
+        fields = struct.pack("<5H3L2H", 20, flags, method, 0, 33, 0, 0, 0, len(name), 0)
+        start = struct.pack("<L", (len(body) + offset) % 2**32)
+        listed += b"PK\1\2\x14\0" + fields + bytes(10) + start + name
+        body += b"PK\3\4" + fields + name
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, len(listed), len(body), 0)
+    path.write_bytes(body + listed + end)
+    return path
+
+
+@pytest.mark.parametrize("offset", [1, 1000, 2**31, 2**32 - 30, -1])
+def test_an_offset_that_leads_anywhere_is_damage(offset: int, tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(BundleFormatError, match=r"made\.zip"):
+        unpack(raw_zip(tmp_path / "made.zip", b"model.json", offset=offset), folder)
+
+
+@pytest.mark.parametrize("value", [1, 10**6, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("position", [12, 16])
+def test_a_list_that_is_not_where_the_file_says_is_damage(
+    position: int, value: int, tmp_path: Path, folder: Path
+) -> None:
+    path = zipped(tmp_path, CONTENT)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<L", data, len(data) - 22 + position, value)
+    path.write_bytes(data)
+    with pytest.raises(BundleFormatError, match=r"made\.zip"):
+        unpack(path, folder)
+
+
+@pytest.mark.parametrize("name", [b"", b"\0", b"\0model.json", b"/", b"//"])
+def test_a_member_without_a_name_is_refused_or_no_file(name: bytes, tmp_path: Path, folder: Path) -> None:
+    path = raw_zip(tmp_path / "made.zip", b"model.json", name)
+    if name.strip(b"/"):
+        with pytest.raises(BundleError):
+            unpack(path, folder)
+
+
+def test_a_name_that_is_no_text_is_damage(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(BundleFormatError, match=r"made\.zip"):
+        unpack(raw_zip(tmp_path / "made.zip", b"\xff\xfe", flags=0x800), folder)
+
+
+def test_names_of_64_kilobytes_are_refused_by_a_short_sentence(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(BundleFormatError, match="too long") as caught:
+        unpack(raw_zip(tmp_path / "made.zip", b"x" * 65000), folder)
+    assert len(str(caught.value)) < 400
+
+
+def test_deep_folders_are_refused_before_one_is_made(tmp_path: Path, folder: Path) -> None:
+    deep = {f"{'a/' * 1000}{number}": b"" for number in range(archive.MAX_FILES)}
+    with pytest.raises(BundleFormatError, match="deeper than in 8 folders"):
+        unpack(zipped(tmp_path, deep), folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_empty_folders_are_not_made_and_not_a_million_of_them_read(tmp_path: Path, folder: Path) -> None:
+    unpack(raw_zip(tmp_path / "some.zip", *[b"a/" * 500] * 100), folder)
+    assert list(folder.iterdir()) == []
+    with pytest.raises(BundleFormatError, match="0 files and 20000 folders"):
+        unpack(raw_zip(tmp_path / "many.zip", *[b"a/"] * 20_000), folder)
+    with pytest.raises(BundleFormatError, match="a list of files of 9 MiB"):
+        unpack(raw_zip(tmp_path / "more.zip", *[b"a/"] * 200_000), folder)
+
+
+def test_names_that_differ_in_form_alone_are_one_name(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(BundleFormatError, match="twice"):
+        unpack(zipped(tmp_path, {"./a": b"1", "a": b"2"}), folder)
+    with pytest.raises(BundleFormatError, match="twice"):
+        unpack(zipped(tmp_path, {"\u00e9": b"1", "e\u0301": b"2"}), folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_a_device_and_a_link_to_itself_are_no_zip_files(tmp_path: Path, folder: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.zip")
+    (tmp_path / "link.zip").symlink_to(tmp_path / "link.zip")
+    for path in (tmp_path / "pipe.zip", tmp_path / "link.zip", Path("/dev/zero"), tmp_path):
+        with pytest.raises(BundleFormatError, match="There is no file"):
+            unpack(path, folder)
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Iterator[bytes]:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as `write` says in the same place
+
+    monkeypatch.setattr(archive, "_blocks", full)
+    with pytest.raises(DiskSpaceError, match="full"):
+        unpack(zipped(tmp_path, CONTENT), folder)
 
 
 def test_unpacking_can_be_cancelled(tmp_path: Path, folder: Path) -> None:

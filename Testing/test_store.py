@@ -283,6 +283,36 @@ def test_a_zip_of_an_unsound_bundle_is_refused(
     assert_untouched(models)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("kind", ["link to itself", "pipe", "device", "folder", "missing"])
+@pytest.mark.parametrize("file", ["model.json", "fold_0.safetensors"])
+def test_a_folder_whose_files_are_no_files_is_refused(
+    file: str, kind: str, tmp_path: Path, models: Path
+) -> None:
+    path = tiny_bundle(tmp_path / "theirs" / "tiny").path / file
+    path.unlink()
+    if kind == "link to itself":
+        path.symlink_to(path)
+    if kind == "pipe":
+        os.mkfifo(path)
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    if kind == "folder":
+        path.mkdir()
+    with pytest.raises(BundleError, match=file):
+        store.install_from_folder(path.parent)
+    assert_untouched(models)
+    with pytest.raises(BundleError, match=file):
+        load_bundle(path.parent).network(0)
+
+
+def test_copying_a_folder_can_be_cancelled(tmp_path: Path, models: Path) -> None:
+    source = tiny_bundle(tmp_path / "theirs" / "tiny").path
+    with pytest.raises(Cancelled):
+        store.install_from_folder(source, cancelled=lambda: True)
+    assert_untouched(models)
+
+
 def test_a_failed_replacement_leaves_the_installed_model(packed: Path, tmp_path: Path) -> None:
     store.install_from_zip(packed)
     members = members_of(packed)

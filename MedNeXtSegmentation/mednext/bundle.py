@@ -18,7 +18,7 @@ from .errors import BundleIntegrityError, OptionError, OutputError, UnknownModel
 from .fields import json_text
 from .model import MODEL_FILE, Channel, Fold, Model, NetworkSpec, read_model
 from .model_checks import check_model
-from .paths import inside
+from .paths import check_regular, inside
 from .weights_file import changed, check_weights, unreadable
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Bundle:
 
         path = inside(self.path, fold.file)
         try:
+            check_regular(path)
             data = path.read_bytes()
         except OSError as cause:
             raise unreadable(path, cause) from cause

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import MedNeXtError
+from .paths import check_regular
 
 T = TypeVar("T")
 
@@ -151,6 +152,7 @@ def read_json(path: Path, error: type[MedNeXtError]) -> Any:
         error: the file cannot be read, is larger than 16 MiB, or is not JSON.
     """
     try:
+        check_regular(path)
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise error(f"{path} has {path.stat().st_size} bytes, which is too large for a description.")
         text = path.read_text(encoding="utf-8")

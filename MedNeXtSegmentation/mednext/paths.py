@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from .errors import UnsafePathError
+
+_FORBIDDEN = set('<>:"|?*') | {chr(code) for code in range(32)}  # on Windows, where ":" opens a stream
+_PORTS = [f"{port}{number}" for port in ("com", "lpt") for number in "0123456789\u00b9\u00b2\u00b3"]
+_DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$", *_PORTS}
+_LONGEST_PART = 255  # bytes, of most file systems
+_SHOWN = 100
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -13,20 +21,57 @@ def inside(folder: Path, name: str) -> Path:
     The same names are refused on every platform: a bundle made on Linux may be opened on Windows.
 
     Raises:
-        UnsafePathError: `name` is absolute, has a drive letter, a backslash or "..", or follows a link
-            that leaves the folder.
+        UnsafePathError: `name` is absolute, has a drive letter, a backslash or "..", is one that some
+            platform cannot have, or follows a link that leaves the folder.
     """
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
     leaves = ".." in posix.parts or posix.is_absolute() or windows.drive or windows.root or "\\" in name
     if leaves or not posix.parts or "\0" in name:
         raise UnsafePathError(
-            f"The path {name!r} does not stay in its folder. Do not use this model: get it from a source you "
-            "trust."
+            f"The path {short!r} does not stay in its folder. Do not use this model: get it from a source "
+            "you trust."
+        )
+    if not all(_is_portable(part) for part in posix.parts):
+        raise UnsafePathError(
+            f"{short!r} is not a file name on every platform. Rename the file, and pack the model again."
         )
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        leads_out = not path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise UnsafePathError(f"{path} is a link that leads nowhere. Replace it by the file.") from error
+    if leads_out:
         raise UnsafePathError(
             f"{path} is a link to {path.resolve()}, outside of its folder. Replace the link by the file "
             "itself."
         )
     return path
+
+
+def is_device(name: str) -> bool:
+    """Whether Windows opens a device by this name, whatever follows the first dot."""
+    return name.split(".", maxsplit=1)[0].rstrip().lower() in _DEVICES
+
+
+def check_regular(path: Path) -> None:
+    """Find out whether a path can be read to its end, as a pipe or a device cannot.
+
+    Raises:
+        OSError: it is missing, forbidden, or something else than a file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "It is not a regular file")
+
+
+def _is_portable(part: str) -> bool:
+    try:
+        length = len(part.encode())
+    except UnicodeEncodeError:  # half of a character
+        return False
+    return (
+        length <= _LONGEST_PART
+        and not _FORBIDDEN & set(part)
+        and not part.endswith((".", " "))
+        and not is_device(part)
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +31,7 @@ from .errors import (
 )
 from .model import MODEL_FILE, NAME_FORM, Model, read_model
 from .model_folders import alone, models_in, workshop
-from .paths import inside
+from .paths import inside, is_device
 from .resources import models_folder, shipped_models_folder
 
 if TYPE_CHECKING:
@@ -58,8 +57,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# Windows opens a device for these, whatever follows the first dot.
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
+_BLOCK_BYTES = 2**20
 
 
 def check_name(name: str) -> str:
@@ -68,7 +66,7 @@ def check_name(name: str) -> str:
     Raises:
         OptionError: it is not.
     """
-    if re.fullmatch(NAME_FORM, name) and name.split(".", maxsplit=1)[0].lower() not in _DEVICES:
+    if re.fullmatch(NAME_FORM, name) and not is_device(name):
         return name
     raise OptionError(
         f"{name!r} cannot be the name of a model. Use 1 to 64 letters, digits, dots, hyphens and "
@@ -242,10 +240,17 @@ def install_from_folder(
     model = read_model(source)
     with workshop() as copied:
         for file in (MODEL_FILE, *(fold.file for fold in model.folds)):
-            check_cancelled(cancelled)
-            with suppress(FileNotFoundError):  # the check below names it
-                shutil.copyfile(inside(source, file), copied / file)
+            path = inside(source, file)
+            if path.is_file():  # else the check below names it
+                _copy(path, copied / file, cancelled)
         return _put_in_place(_verified(copied), overwrite, cancelled)
+
+
+def _copy(path: Path, target: Path, cancelled: Callable[[], bool] | None) -> None:
+    with path.open("rb") as source, target.open("xb") as sink:
+        while block := source.read(_BLOCK_BYTES):
+            check_cancelled(cancelled)
+            sink.write(block)
 
 
 def _put_in_place(bundle: Bundle, overwrite: bool, cancelled: Callable[[], bool] | None) -> Model:

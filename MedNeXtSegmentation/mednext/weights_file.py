@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import BundleIntegrityError
 from .fields import no_repeats
+from .paths import check_regular
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _LENGTH = struct.Struct("<Q")
@@ -30,6 +31,7 @@ def check_weights(path: Path, sha256: str) -> None:
         BundleIntegrityError: the file is missing, damaged, another one, or no safetensors file.
     """
     try:
+        check_regular(path)
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
@@ -50,7 +52,7 @@ def check_weights(path: Path, sha256: str) -> None:
 def unreadable(path: Path, cause: OSError) -> BundleIntegrityError:
     """The error of a file that is missing or forbidden."""
     return BundleIntegrityError(
-        f"The weights {path} cannot be read: {cause.strerror}. Install the model again."
+        f"The weights {path} cannot be read: {cause.strerror or cause}. Install the model again."
     )
 
 
