@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from mednext.geometry import Geometry
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -86,3 +87,12 @@ def _slice(plane: np.ndarray, geometry: Geometry, position: np.ndarray, slope: f
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = str(INTERCEPT_HU), str(slope), "HU"
     dataset.PixelData = ((plane - INTERCEPT_HU) / slope).round().astype(np.uint16).tobytes()
     return dataset
+
+
+def change(folder: Path, how: Callable[[FileDataset, int], object]) -> None:
+    """Let `how` change each file of a folder; it gets the data set and its number along the stack, from 0."""
+    files = sorted(folder.iterdir(), key=lambda file: pydicom.dcmread(file).InstanceNumber)
+    for number, file in enumerate(files):
+        dataset = pydicom.dcmread(file)
+        how(dataset, number)
+        dataset.save_as(file)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .case_finding import Case, folder_name, relative
 from .case_names import safe_part
 from .channel_names import channel_in, group_by_channels
 from .errors import ChannelError, InputError, UnreadableImageError
-from .formats.dicom_series import SeriesHeader, are_copies, series_in
+from .formats.dicom_header import read_header
+from .formats.dicom_series import SeriesHeader, are_copies, is_candidate, series_in
 from .model import Model
-
-_NO_DICOM = (".txt", ".csv", ".json", ".xml", ".pdf", ".png", ".jpg", ".jpeg", ".zip", ".gz", ".raw", ".md")
 
 
 def has_dicom(files: Sequence[Path]) -> bool:
@@ -67,12 +67,22 @@ def _cases_of_study(root: Path, series: Sequence[SeriesHeader], model: Model) ->
     modalities = {channel.modality for channel in model.channels}
     fitting = []
     for header in series:
-        if header.modality not in modalities:
-            yield _left_out(root, header, f"Its modality is {header.modality or 'not told'}.")
-        elif header.slices < 2:
-            yield _left_out(root, header, "It is a single slice.")
+        why = header.left_out
+        if not why and header.modality not in modalities:
+            why = f"Its modality is {header.modality or 'not told'}."
+        if why:
+            yield _left_out(root, header, why)
         else:
             fitting.append(header)
+    derived = [header for header in fitting if header.derived]
+    if len(derived) < len(fitting):
+        for header in derived:
+            fitting.remove(header)
+            why = "It was made of other images (ImageType DERIVED/SECONDARY) that the study has too."
+            yield _left_out(root, header, why)
+    for header in [header for header in fitting if header.problem]:
+        fitting.remove(header)
+        yield replace(_case(root, [header], folder_name(header.folder, root)), problem=header.problem)
     if len(model.channels) == 1:
         yield from _single_channel(root, fitting, model)
     elif fitting:
@@ -148,12 +158,7 @@ def _common_folder(series: Sequence[SeriesHeader]) -> Path:
 
 
 def _is_dicom(file: Path) -> bool:
-    if file.suffix.lower() in _NO_DICOM:
-        return False
     try:
-        with file.open("rb") as content:
-            start = content.read(132)
-    except OSError:
+        return is_candidate(file) and read_header(file) is not None
+    except UnreadableImageError:
         return False
-    # Without a preamble, as in old archives, a file begins with its first element, of the group 0008.
-    return start[128:] == b"DICM" or (start[:2] == b"\x08\x00" and start[3:4] == b"\0")

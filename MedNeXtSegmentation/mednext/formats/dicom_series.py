@@ -1,40 +1,60 @@
-"""Read a DICOM series, after checking that its slices make an evenly spaced, upright stack."""
+"""DICOM series: which ones a folder holds, and the image that the slices of one make."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
-from ..errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
-from ..geometry import Geometry, shown
-from .image_files import ReadImage, reason, refuse_frames
+from ..errors import InputError, UnreadableImageError
+from ..geometry import Geometry
+from .dicom_header import DicomHeader, read_header
+from .dicom_slice import Slice, damaged, slice_of, voxels_of
+from .dicom_stack import stacked
+from .image_files import ReadImage
 
-# Positions are often written with few decimals; beside a missing slice they are off by half a gap.
-_SLICE_TOLERANCE = 0.2  # of the gap between slices
-_TILT_TOLERANCE_DEGREES = 0.5
+_NO_DICOM = (".txt", ".csv", ".json", ".xml", ".pdf", ".png", ".jpg", ".jpeg", ".zip", ".gz", ".raw", ".md")
+_MOST_LISTED = 10
 
-_DESCRIPTION, _MODALITY, _STUDY = "0008|103e", "0008|0060", "0020|000d"
-_NO_IMAGES = {"SEG", "RTSTRUCT", "RTDOSE", "SR", "PR", "KO"}
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+# Classes of objects with pixels that are no images of a patient: doses, segmentations, maps of labels.
+_PIXELS_OF_RESULTS = {_STORAGE + number for number in ("481.2", "66.4", "66.7")}
+# Classes of images that may be slices: without pixels, a file of them is damaged.
+_SLICES = {_STORAGE + number for number in ("1", "2", "2.1", "4", "4.1", "7", "20", "128", "130")}
+_SCREENSHOT = _STORAGE + "7"
+_PROJECTION = re.compile(r"(?<![A-Z])(MIN|MAX)?_?MIP(?![A-Z])|PROJECTION IMAGE")
 
 
 @dataclass(frozen=True)
 class Series:
-    """The files of a series, one slice each, in the order of k, and the grid that they make."""
+    """The files of a series, one slice each, in the order of k, the grid that they make, and the doubts."""
 
-    files: tuple[Path, ...]
+    slices: tuple[Slice, ...]
     geometry: Geometry
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Where the slices lie."""
+        return tuple(piece.file for piece in self.slices)
 
 
 @dataclass(frozen=True)
 class SeriesHeader:
-    """What a series of images says of itself, before its slices are looked at.
+    """What the files of a series say, before its slices are looked at.
 
-    `slices` counts the files, or the frames where all are in one file.
+    Attributes:
+        folder: where the files lie.
+        uid: SeriesInstanceUID, "" where the files have none.
+        study_uid, modality, description: as the first file has them.
+        headers: of the files.
+        slices: how many files there are, or frames where all are in one file.
+        left_out: why it is nothing to segment (it holds no images, it is a localizer), or "".
+        derived: whether the scanner or a workstation made it of other images.
+        problem: the error for a damaged file of this series.
     """
 
     folder: Path
@@ -42,24 +62,26 @@ class SeriesHeader:
     study_uid: str
     modality: str
     description: str
-    files: tuple[Path, ...]
+    headers: tuple[DicomHeader, ...]
     slices: int
+    left_out: str = ""
+    derived: bool = False
+    problem: InputError | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, in the order of their names."""
+        return tuple(header.file for header in self.headers)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the files hold images at all, whatever they show."""
+        return any(map(_is_image, self.headers))
 
     @property
     def title(self) -> str:
         """What a person calls the series."""
-        return f'({self.modality} "{self.description}", {len(self.files)} files)'
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """One file: centre of its first voxel in mm LPS, 3x3 directions of its axes (columns), voxels."""
-
-    file: Path
-    position: np.ndarray
-    direction: np.ndarray
-    size: tuple[int, int]
-    spacing: tuple[float, float]
+        return f'({self.modality} "{self.description}", {len(self.headers)} files)'
 
 
 def series_of(path: str | Path) -> tuple[Path, str | None]:
@@ -79,47 +101,72 @@ def series_of(path: str | Path) -> tuple[Path, str | None]:
 def read_series(folder: Path, uid: str | None = None) -> ReadImage:
     """The image of a series, voxels `(Z, Y, X)` float32, rescaled to HU where its files say so.
 
-    `uid` is a SeriesInstanceUID; without it the folder must hold one series of images only. Raises as
+    `uid` is a SeriesInstanceUID; without it the folder must hold one series to segment only. Raises as
     `find_series` does.
     """
     series = find_series(folder, uid)
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([str(file) for file in series.files])
-    reader.SetOutputPixelType(sitk.sitkFloat32)  # else the first slice's type rounds the others' values
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise UnreadableImageError(
-            f"{folder} has a damaged DICOM file ({reason(error)}): copy it again."
-        ) from error
-    return ReadImage(sitk.GetArrayFromImage(image), series.geometry)
+    array = np.empty(series.geometry.shape, np.float32)
+    for plane, piece in zip(array, series.slices, strict=True):
+        plane[:] = voxels_of(piece)
+    return ReadImage(array, series.geometry, series.warnings)
 
 
 def find_series(folder: Path, uid: str | None = None) -> Series:
     """The slices of the one series of images in a folder, or of the one with this SeriesInstanceUID.
 
     Raises `UnreadableImageError` when there is no series, several, or a damaged file; `GeometryError` for
-    uneven gaps, a missing slice or a tilted gantry; `UnsupportedImageError` for colour images, for several
-    slices at one position and for mixed sizes.
+    missing attributes, uneven gaps, a missing slice or a tilted gantry; `UnsupportedImageError` for colour
+    images, for several slices at one position and for slices that differ in more than their place.
     """
-    return _stacked(_series_files(folder, uid), folder)
+    found = series_in(folder)
+    chosen = _chosen(folder, found, uid)
+    others = [] if uid is not None else [each for each in found if each is not chosen]
+    warnings = [f"{chosen.left_out} {chosen.title}"] if chosen.left_out else []
+    if others:
+        listed = _listed([f"{each.title[1:-1]}: {each.left_out}" for each in others])
+        warnings.append(f"What else lies in {folder} was left out: {listed}")
+    return _stacked(chosen.headers, folder, warnings)
 
 
 def series_of_files(files: Sequence[Path]) -> Series:
     """The slices in these files, wherever they lie. Raises as `find_series` does."""
-    return _stacked(list(files), files[0].parent)
+    headers = []
+    for file in files:
+        header = read_header(file)
+        if header is None:
+            raise damaged(file, "it is no DICOM")
+        headers.append(header)
+    return _stacked(headers, files[0].parent)
 
 
 def series_in(folder: Path) -> list[SeriesHeader]:
-    """All series of images in a folder, not in those below it.
+    """All series of DICOM objects in a folder, not in those below it; each file is read once.
 
-    Raises `UnreadableImageError` when a file is damaged.
+    Raises `UnreadableImageError` when a file cannot be read, or is damaged before it says to which series it
+    belongs: a slice of any of them would be missing unnoticed.
     """
-    ids = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    found = {each: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), each) for each in ids}
-    _check_all_belong(folder, found)
-    headers = (_header(folder, each, files) for each, files in found.items())
-    return [header for header in headers if header]
+    found: dict[str, list[DicomHeader]] = {}
+    try:
+        files = sorted(file for file in folder.iterdir() if is_candidate(file))
+    except OSError as error:
+        raise UnreadableImageError(
+            f"{folder} cannot be read ({error.strerror}): check its permissions."
+        ) from error
+    for file in files:
+        header = read_header(file)
+        if header is None:
+            continue
+        uid = header.get("SeriesInstanceUID")
+        if header.damage and not uid and _may_be_slice(header):
+            raise damaged(file, header.damage)
+        if _is_image(header) or uid:
+            found.setdefault(uid, []).append(header)
+    return [_series(folder, uid, headers) for uid, headers in found.items()]
+
+
+def is_candidate(file: Path) -> bool:
+    """Whether a file may be DICOM by its name; such files often have none of the usual suffixes."""
+    return file.name != "DICOMDIR" and file.suffix.lower() not in _NO_DICOM
 
 
 def are_copies(series: Sequence[SeriesHeader]) -> bool:
@@ -130,137 +177,109 @@ def are_copies(series: Sequence[SeriesHeader]) -> bool:
     if len({header.slices for header in series}) > 1:
         return False
     try:
-        first, *others = (series_of_files(header.files).geometry for header in series)
+        first, *others = (_stacked(each.headers, each.folder).geometry for each in series)
     except InputError:
         return False
     return all(other.close_to(first) for other in others)
 
 
-def _series_files(folder: Path, uid: str | None) -> list[Path]:
-    """The files of the series, in no particular order."""
-    found = {header.uid: header for header in series_in(folder)}
-    if not found:
+def _chosen(folder: Path, found: Sequence[SeriesHeader], uid: str | None) -> SeriesHeader:
+    images = [each for each in found if each.has_images]
+    if not images:
         raise UnreadableImageError(f"{folder} has no DICOM images: give an image file or a series' folder.")
-    listed = "; ".join(f"{each} {header.title}" for each, header in found.items())
-    if uid is None and len(found) > 1:
-        raise UnreadableImageError(
-            f"{folder} holds {len(found)} series, choose one as {folder}#SeriesInstanceUID: {listed}."
-        )
-    if uid is not None and uid not in found:
-        raise UnreadableImageError(f"{folder} has no series {uid}, it has: {listed}.")
-    return list(found[uid or next(iter(found))].files)
-
-
-def _check_all_belong(folder: Path, found: Mapping[str, Sequence[str]]) -> None:
-    """GDCM passes over files that it cannot read; the first or last slice would be missing unnoticed."""
-    known = {Path(file).name for files in found.values() for file in files}
-    for file in sorted(folder.iterdir()):
-        if file.name in known or file.name == "DICOMDIR" or not file.is_file():
-            continue
-        with file.open("rb") as content:
-            if content.read(132)[128:] == b"DICM":
-                raise UnreadableImageError(f"{file} is a damaged DICOM file: copy it again, or remove it.")
-
-
-def _header(folder: Path, uid: str, files: Sequence[str]) -> SeriesHeader | None:
-    """What the first file says of its series; None when that holds no images."""
-    reader = sitk.ImageFileReader()
-    try:
-        reader.SetFileName(files[0])
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return None
-    modality, description, study_uid = (
-        reader.GetMetaData(key).strip().strip("\0") if reader.HasMetaDataKey(key) else ""
-        for key in (_MODALITY, _DESCRIPTION, _STUDY)
-    )
-    if modality in _NO_IMAGES:
-        return None
-    slices = len(files) if len(files) > 1 else max(reader.GetSize()[2:], default=1)
-    paths = tuple(Path(file) for file in files)
-    return SeriesHeader(folder, uid, study_uid, modality, description, paths, slices)
-
-
-def _read_slice(file: Path) -> _Slice:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(file))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise UnreadableImageError(
-            f"{file} is a damaged DICOM file ({reason(error)}): copy it again."
-        ) from error
-    if reader.GetNumberOfComponents() > 1:
-        raise UnsupportedImageError(f"{file} is a colour image: choose a series of CT or MR.")
-    refuse_frames(reader, file)
-    columns, rows = reader.GetSize()[:2]
-    direction = np.reshape(reader.GetDirection(), (3, 3))
-    across, down, _ = reader.GetSpacing()
-    return _Slice(file, np.array(reader.GetOrigin()), direction, (columns, rows), (across, down))
-
-
-def _stacked(files: list[Path], folder: Path) -> Series:
-    """The slices in the order of their positions along the normal, once they are known to make a grid."""
-    slices = [_read_slice(file) for file in files]
-    first = slices[0]
-    for other in slices[1:]:
-        if other.size != first.size or not np.allclose(other.spacing, first.spacing, rtol=1e-3):
-            raise UnsupportedImageError(
-                f"{folder} mixes slices of {first.size} voxels at {shown(first.spacing)} mm and {other.size} "
-                f"at {shown(other.spacing)} mm: keep one kind."
+    listed = _listed([f"{each.uid or '(no SeriesInstanceUID)'} {each.title}" for each in images])
+    if uid is None:
+        fitting = [each for each in images if not each.left_out] or images
+        if len(fitting) > 1:
+            raise UnreadableImageError(
+                f"{folder} holds {len(images)} series, choose one as {folder}#SeriesInstanceUID: {listed}."
             )
-        if not np.allclose(other.direction, first.direction, atol=1e-3):
-            raise GeometryError(
-                f"{folder} mixes slices of different directions (localizers?): remove the odd ones."
-            )
-    if len(slices) < 2:
-        raise UnsupportedImageError(f"{folder} has a single slice: give the folder of a whole series.")
-    normal = first.direction[:, 2]
-    slices.sort(key=lambda s: float(s.position @ normal))
-    positions = np.array([s.position for s in slices])
-    _check_gaps(positions @ normal, folder)
-    _check_upright(positions, normal, max(first.spacing), folder)
-    gap = float((positions[-1] - positions[0]) @ normal) / (len(slices) - 1)
-    x, y, z = positions[0].tolist()
-    geometry = Geometry(
-        (*first.size, len(slices)), (*first.spacing, gap), (x, y, z), tuple(first.direction.ravel())
+        return fitting[0]
+    for each in images:
+        if each.uid == uid:
+            return each
+    raise UnreadableImageError(f"{folder} has no series {uid}, it has: {listed}.")
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = len(texts) - _MOST_LISTED
+    return "; ".join(texts[:_MOST_LISTED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _stacked(headers: Sequence[DicomHeader], folder: Path, warnings: Sequence[str] = ()) -> Series:
+    """The stack of those files that show slices, beside which a series may have localizers or projections."""
+    reasons = [_odd_image(header) if _is_image(header) else "It holds no image." for header in headers]
+    good = [header for header, reason in zip(headers, reasons, strict=True) if not reason]
+    if good and len(good) < len(headers):
+        odd = next(header.file.name for header, reason in zip(headers, reasons, strict=True) if reason)
+        warnings = [
+            *warnings,
+            f"{len(headers) - len(good)} files of the series in {folder} were left out, such as {odd}: "
+            f"{' '.join(sorted(set(reasons) - {''}))}",
+        ]
+        headers = good
+    slices, geometry, doubts = stacked([slice_of(header) for header in headers], folder)
+    return Series(tuple(slices), geometry, (*warnings, *doubts))
+
+
+def _series(folder: Path, uid: str, headers: Sequence[DicomHeader]) -> SeriesHeader:
+    images = [header for header in headers if _is_image(header)]
+    first = (images or headers)[0]
+    problems = (damaged(each.file, each.damage) for each in headers if each.damage and _may_be_slice(each))
+    return SeriesHeader(
+        folder,
+        uid,
+        first.get("StudyInstanceUID"),
+        first.get("Modality"),
+        first.get("SeriesDescription"),
+        tuple(headers),
+        len(images) if len(images) > 1 else _frames(first),
+        _why_left_out(images),
+        all(header.get("ImageType").upper().startswith("DERIVED\\SECONDARY") for header in images),
+        next(problems, None),
     )
-    return Series(tuple(s.file for s in slices), geometry)
 
 
-def _check_gaps(depths: np.ndarray, folder: Path) -> None:
-    """Refuse slices, at these ascending depths in mm, that are not where even spacing would put them."""
-    gaps = np.diff(depths)
-    gap = float(np.median(gaps))
-    if gaps.min() <= 0.01 * gap:
-        raise UnsupportedImageError(
-            f"{folder} has several slices at {depths[int(gaps.argmin())]:.2f} mm (a time series, or several "
-            "echoes?): keep one slice for each position."
-        )
-    even = np.linspace(depths[0], depths[-1], len(depths))
-    if np.abs(depths - even).max() > _SLICE_TOLERANCE * gap:
-        raise GeometryError(
-            f"{folder} has uneven gaps between slices, {gaps.min():.2f} to {gaps.max():.2f} mm, the widest "
-            f"after {depths[int(gaps.argmax())]:.2f} mm: add the missing slices or resample the series."
-        )
+def _why_left_out(images: Sequence[DicomHeader]) -> str:
+    if not images:
+        return "It holds no images."
+    for reason in dict.fromkeys(map(_odd_image, images)):
+        if reason and all(_odd_image(header) == reason for header in images):
+            return reason
+    if len(images) == 1 and _frames(images[0]) < 2:
+        return "It is a single slice."
+    return ""
 
 
-def _check_upright(positions: np.ndarray, normal: np.ndarray, pixel: float, folder: Path) -> None:
-    """Refuse a stack that leans, or has slices beside it: read upright, these slices are displaced.
+def _odd_image(header: DicomHeader) -> str:
+    """Why an image is no slice of a stack, as far as it says so; "" for a slice."""
+    kinds = header.get("ImageType").upper().split("\\")[2:]
+    if "LOCALIZER" in kinds:
+        return "It is a localizer."
+    if any(_PROJECTION.search(kind) for kind in kinds):
+        return "It is a projection (MIP)."
+    if header.get("SamplesPerPixel") not in ("", "1"):
+        return "It is in colour."
+    if header.get("SOPClassUID") == _SCREENSHOT and "ImagePositionPatient" not in header.values:
+        return "It is a screenshot (secondary capture), with no place in the patient."
+    return ""
 
-    `positions` are those of the slices in order, mm; `pixel` is the longer side of a pixel in mm.
-    """
-    run = positions - positions[0]
-    along = run @ normal
-    beside = np.linalg.norm(run - np.outer(along, normal), axis=1)
-    tilt = math.degrees(math.atan2(beside[-1], along[-1]))
-    if tilt > _TILT_TOLERANCE_DEGREES or beside[-1] > pixel:
-        raise GeometryError(
-            f"{folder} was made with a gantry tilted by {tilt:.1f} degrees: load it in Slicer, which "
-            "corrects this, harden its transform, resample it and save it as NRRD."
-        )
-    if beside.max() > pixel:
-        raise GeometryError(
-            f"{folder} has slices that are displaced by up to {beside.max():.1f} mm against the first one, "
-            "within their plane: give slices of one stack only."
-        )
+
+def _is_image(header: DicomHeader) -> bool:
+    return header.get("SOPClassUID") not in _PIXELS_OF_RESULTS and _may_be_slice(header)
+
+
+def _may_be_slice(header: DicomHeader) -> bool:
+    """Whether a file holds an image, or did before it was damaged."""
+    known = header.get("SOPClassUID")
+    return (
+        header.has_pixels
+        or known in _SLICES
+        or "Rows" in header.values
+        or (bool(header.damage) and not known)
+    )
+
+
+def _frames(header: DicomHeader) -> int:
+    text = header.get("NumberOfFrames")
+    return int(text) if text.isdigit() and len(text) < 9 else 1

@@ -159,7 +159,8 @@ def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
             f"{path} is a flat image of {' x '.join(map(str, size))} voxels: give a volume (for DICOM, the "
             "folder)."
         )
-    refuse_frames(reader, path)
+    if reader.HasMetaDataKey(_SOP_CLASS) and size[2] > 1:
+        raise frames_refused(path, size[2])
     if reader.GetDimension() > 3:
         raise UnsupportedImageError(f"{path} is a series of {size[3]} volumes: extract one of them first.")
     if reader.GetNumberOfComponents() > 1:
@@ -195,13 +196,12 @@ def _nrrd_field(path: Path, name: str) -> str:
     return ""
 
 
-def refuse_frames(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Refuse multi-frame DICOM: ITK takes the frames for ascending slices whatever positions they have."""
-    if reader.HasMetaDataKey(_SOP_CLASS) and max(reader.GetSize()[2:], default=1) > 1:
-        raise UnsupportedImageError(
-            f"{path} is a DICOM file of {reader.GetSize()[2]} frames: convert it with dcm2niix, or load it "
-            "in Slicer and save it as NRRD."
-        )
+def frames_refused(path: Path, frames: int) -> UnsupportedImageError:
+    """The error for multi-frame DICOM: ITK takes the frames for ascending slices, wherever they lie."""
+    return UnsupportedImageError(
+        f"{path} is a DICOM file of {frames} frames: convert it with dcm2niix, or load it in Slicer and save "
+        "it as NRRD."
+    )
 
 
 def _explained(path: Path, message: str) -> InputError:
