@@ -157,6 +157,16 @@ def wrong_range(content: bytes) -> Answer:
     return answer
 
 
+def raw(answer: bytes) -> Answer:
+    """Send these bytes, head and all."""
+
+    def send(handler: Handler) -> None:
+        handler.wfile.write(answer)
+        handler.wfile.flush()
+
+    return send
+
+
 def redirect(location: str) -> Answer:
     """Send the client elsewhere."""
     return lambda handler: handler.head(302, 0, Location=location)

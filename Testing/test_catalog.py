@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from http_server import Server, serve, stall_before_head, status
+from http_server import Server, redirect, serve, stall_before_head, status
 from mednext import catalog_source
 from mednext.catalog import read_catalog
 from mednext.catalog_source import load_catalog
 from mednext.errors import CatalogError
 from mednext.resources import shipped_models_folder
+from mednext.web_address import check_address, is_private
 from referencing import Registry, Resource
 
 SHIPPED = shipped_models_folder() / "catalog.json"
@@ -122,6 +125,18 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {  # beyond what a JSON schema c
     "a task twice": (lambda c: c["tasks"].append(copy.deepcopy(c["tasks"][0])), "'hippocampus' twice"),
     "a label value twice": (lambda c: c["tasks"][0]["labels"][1].update(value=1), "1 twice"),
     "a model twice": (lambda c: c["models"].append(copy.deepcopy(c["models"][0])), "'hippocampus' twice"),
+    "an address without a server": (
+        lambda c: c["models"][0].update(download={**DOWNLOAD, "urls": ["https://[x"]}),
+        "'urls'",
+    ),
+    "an address with a port that is none": (
+        lambda c: c["models"][0].update(download={**DOWNLOAD, "urls": ["https://a.example:http/"]}),
+        "'urls'",
+    ),
+    "a citation of half a character": (
+        lambda c: c["tasks"][0].update(citations=["\ud800"]),
+        "'citations'",
+    ),
     "a model of no task": (lambda c: c["models"][0].update(task="femur"), "'femur', which is no task"),
 }
 
@@ -209,3 +224,123 @@ def test_a_local_file_is_no_catalog_url(
     content["tasks"][0]["title"] = "From a file"
     monkeypatch.setenv("MEDNEXT_CATALOG_URL", written(content, tmp_path).as_uri())
     assert load_catalog(refresh=True) == read_catalog(SHIPPED)
+
+
+def test_a_catalog_of_brackets_is_refused(tmp_path: Path) -> None:
+    for text in ("[" * 100_000, '{"tasks":' * 50_000, "9" * 5000, "\0", ""):
+        (tmp_path / "catalog.json").write_text(text)
+        with pytest.raises(CatalogError):
+            read_catalog(tmp_path / "catalog.json")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[x",
+        "https://a:b/",
+        "https://a.example:99999/c.json",
+        "c.json",
+        "https://",
+        "https://a b.example/",
+        "ftp://a.example/c.json",
+        "\x1b[2J",
+        "https://a..example/",
+        "https://" + "x" * 100_000,
+    ],
+)
+def test_an_address_that_is_none_is_told_and_the_shipped_catalog_used(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(catalog_source, "SILENCE_S", 1.0)
+    monkeypatch.setenv("MEDNEXT_CATALOG_URL", url)
+    assert load_catalog(refresh=True) == load_catalog() == read_catalog(SHIPPED)
+    (message, *_) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+@pytest.fixture
+def no_dns(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A server that "hospital.example" leads to."""
+    real = socket.getaddrinfo
+
+    def found(host: str, *rest: Any, **options: Any) -> Any:
+        return real("127.0.0.1" if host == "hospital.example" else host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1,hospital.example")
+    return server
+
+
+def test_a_catalog_by_http_is_refused_before_anything_is_asked(
+    content: dict[str, Any], no_dns: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = no_dns.answer("/c.json", serve(renamed(content, "Of somebody")))
+    monkeypatch.setenv("MEDNEXT_CATALOG_URL", url.replace("127.0.0.1", "hospital.example"))
+    assert load_catalog(refresh=True) == read_catalog(SHIPPED)
+    assert no_dns.requests == []
+    assert "MEDNEXT_CATALOG_BY_HTTP=1" in caplog.text
+
+
+def test_a_catalog_by_http_is_used_with_a_warning_as_long_as_that_is_allowed(
+    content: dict[str, Any], no_dns: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = no_dns.answer("/c.json", serve(renamed(content, "Of the hospital")))
+    monkeypatch.setenv("MEDNEXT_CATALOG_URL", url.replace("127.0.0.1", "hospital.example"))
+    monkeypatch.setenv("MEDNEXT_CATALOG_BY_HTTP", "1")
+    assert load_catalog(refresh=True).tasks[0].title == "Of the hospital"
+    assert "anybody on the way can change it" in caplog.text
+    monkeypatch.delenv("MEDNEXT_CATALOG_BY_HTTP")
+    assert load_catalog() == read_catalog(SHIPPED)
+
+
+@pytest.mark.parametrize(
+    "steps", [["http://hospital.example"], ["http://hospital.example", "http://127.0.0.1"]]
+)
+def test_a_catalog_that_is_redirected_to_http_is_refused(
+    steps: list[str],
+    content: dict[str, Any],
+    no_dns: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also where the last address is private again: anybody on the way could have changed the redirect."""
+    for number, step in enumerate(steps):
+        no_dns.answer(f"/{number}", redirect(f"{step}:{no_dns.server_port}/{number + 1}"))
+    no_dns.answer(f"/{len(steps)}", serve(renamed(content, "Of somebody")))
+    monkeypatch.setenv("MEDNEXT_CATALOG_URL", f"{no_dns.address}/0")
+    assert load_catalog(refresh=True) == read_catalog(SHIPPED)
+    assert "hospital.example" in caplog.text
+    assert list(Path(os.environ["MEDNEXT_MODELS"]).glob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "private"),
+    [
+        ("https://a.example/", True),
+        ("http://localhost:8000/", True),
+        ("http://127.0.0.2/", True),
+        ("http://[::1]:80/", True),
+        ("http://a.example/", False),
+        ("http://localhost.example/", False),
+        ("http://127.0.0.1.example/", False),
+        ("http://10.0.0.1/", False),
+        ("http://127.0.0.1@a.example/", False),
+        ("http://m\u00fcnchen.example/", False),
+    ],
+)
+def test_only_https_and_this_computer_itself_are_private(url: str, private: bool) -> None:
+    check_address(url)
+    assert is_private(url) == private
+
+
+def test_a_models_folder_that_may_not_be_looked_into_is_no_obstacle(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def forbidden(_: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setenv("MEDNEXT_CATALOG_URL", "https://a.example/c.json")
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    assert load_catalog() == read_catalog(SHIPPED)

@@ -14,6 +14,7 @@ from .errors import CatalogError
 from .fields import Fields, read_json
 from .labels import Label
 from .model import NAME_FORM, ORIENTATION_FORM
+from .web_address import check_address, shown_address
 
 FORMAT_VERSION = 1
 
@@ -64,6 +65,7 @@ class Dataset:
             access=fields.text("access", choices=("open", "registration")),
             licence=fields.text("licence"),
         )
+        _check_address(fields, "url", dataset.url)
         fields.finish()
         return dataset
 
@@ -105,7 +107,7 @@ class Task:
             else None,
             spacing=fields.numbers("spacing", 1e-3, 1e3, 3) if fields.has("spacing") else None,
             dataset=Dataset.read(fields.fields("dataset")),
-            citations=_texts(fields, "citations"),
+            citations=fields.texts("citations"),
             weights=fields.text("weights"),
         )
         _refuse_repeats(fields, "labels", (label.value for label in task.labels))
@@ -144,7 +146,7 @@ class Download:
     def read(cls, fields: Fields) -> Download:
         """A download as `catalog.json` writes it."""
         download = cls(
-            urls=_texts(fields, "urls", prefixes=("https://", "http://")),
+            urls=_addresses(fields, "urls"),
             sha256=fields.text("sha256", pattern=r"[0-9a-f]{64}"),
             bytes=fields.integer("bytes", 1, 10**12),
         )
@@ -235,13 +237,18 @@ def read_catalog(path: Path) -> Catalog:
     return catalog
 
 
-def _texts(fields: Fields, key: str, prefixes: tuple[str, ...] = ("",)) -> tuple[str, ...]:
-    values = fields.take(key)
-    texts = isinstance(values, list) and all(isinstance(value, str) and value for value in values)
-    if not texts or not values or not all(value.startswith(prefixes) for value in values):
-        kind = f"starting with {' or '.join(prefixes)}" if any(prefixes) else "that are not empty"
-        raise fields.refuse(key, values, f"a list of texts {kind}")
-    return tuple(values)
+def _addresses(fields: Fields, key: str) -> tuple[str, ...]:
+    values = fields.texts(key)
+    for value in values:
+        _check_address(fields, key, value)
+    return values
+
+
+def _check_address(fields: Fields, key: str, value: str) -> None:
+    try:
+        check_address(value)
+    except ValueError as error:
+        raise fields.error(f"{fields.where}: {key!r} has {shown_address(value)!r}: {error}.") from error
 
 
 def _refuse_repeats(fields: Fields, key: str, values: Iterable[Hashable]) -> None:

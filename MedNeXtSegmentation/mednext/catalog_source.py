@@ -7,16 +7,17 @@ import logging
 import os
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from .atomic import replacing
 from .catalog import Catalog, read_catalog
 from .errors import Cancelled, CatalogError, DiskSpaceError, DownloadError, OutputError
 from .resources import models_folder, shipped_models_folder
+from .web_address import check_address, is_private, shown_address
 
 logger = logging.getLogger(__name__)
 
 URL_VARIABLE = "MEDNEXT_CATALOG_URL"
+HTTP_VARIABLE = "MEDNEXT_CATALOG_BY_HTTP"
 
 _LARGEST_BYTES = 16 * 2**20
 SILENCE_S = 5.0
@@ -30,24 +31,61 @@ def load_catalog(refresh: bool = False) -> Catalog:
     downloaded; `refresh` downloads it now, for 20 s at most. A catalog that cannot be had, or is wrong, is
     logged and the next best one taken: the last downloaded, then the shipped.
 
+    A catalog says which weights are the right ones. It is therefore taken by https, or from this computer
+    (`http://localhost`), and by http only where `$MEDNEXT_CATALOG_BY_HTTP` is 1; that is logged.
+
     Raises:
         CatalogError: the shipped catalog is damaged.
     """
-    url = os.environ.get(URL_VARIABLE)
+    url = os.environ.get(URL_VARIABLE, "").strip()
     if url:
-        copy = _copy_of(url)
-        if refresh:
-            _refresh(url, copy)
-        if copy.is_file():
-            try:
+        try:
+            _check_source(url)
+            copy = _copy_of(url)
+            if refresh:
+                _refresh(url, copy)
+            if _is_there(copy):
                 return read_catalog(copy)
-            except CatalogError as error:
-                logger.warning("The downloaded catalog is of no use, taking the shipped one: %s", error)
+        except CatalogError as error:
+            logger.warning("The catalog of %s is not used, but the shipped one: %s", URL_VARIABLE, error)
     return read_catalog(shipped_models_folder() / "catalog.json")
 
 
+def _by_http() -> bool:
+    return os.environ.get(HTTP_VARIABLE, "").strip() == "1"
+
+
+def _check_source(url: str) -> None:
+    """Refuse an address from which no catalog is taken. Raises CatalogError."""
+    try:
+        check_address(url)
+    except ValueError as error:
+        raise CatalogError(
+            f"{shown_address(url)} cannot be downloaded: {error}. Give an address that begins with https://."
+        ) from error
+    if is_private(url):
+        return
+    if not _by_http():
+        raise CatalogError(
+            f"{shown_address(url)} is an address of http: anybody on the way can change the catalog, and "
+            f"with it the weights. Give one of https, or set {HTTP_VARIABLE}=1 if you trust the network."
+        )
+    logger.warning(
+        "The catalog comes by http from %s: anybody on the way can change it, and with it the weights.",
+        shown_address(url),
+    )
+
+
 def _copy_of(url: str) -> Path:
-    return models_folder() / f".catalog-{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
+    source = f"http {url}" if _by_http() else url  # what came by http is not used once that is forbidden
+    return models_folder() / f".catalog-{hashlib.sha256(source.encode()).hexdigest()[:16]}.json"
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def _refresh(url: str, copy: Path) -> None:
@@ -58,25 +96,26 @@ def _refresh(url: str, copy: Path) -> None:
             temporary.write_bytes(content)
             read_catalog(temporary)
     except (CatalogError, DownloadError, DiskSpaceError, OutputError, OSError) as error:
-        kept = "the one downloaded before" if copy.is_file() else "the shipped one"
-        logger.warning("The catalog at %s cannot be had (%s); using %s.", url, error, kept)
+        kept = "the one downloaded before" if _is_there(copy) else "the shipped one"
+        logger.warning("The catalog at %s cannot be had (%s); using %s.", shown_address(url), error, kept)
 
 
 def _fetch(url: str) -> bytes:
     # Here and not above: reading a catalog needs no network, and Slicer does it when it shows the panel.
     import requests
 
-    from .download import HttpStream
+    from .download import HttpStream, reason_of, status_of
 
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise DownloadError("only http and https addresses can be downloaded")
     end = time.monotonic() + _LONGEST_S
-    content = b""
+    content = bytearray()
     try:
         with HttpStream(
             url, connect_s=SILENCE_S, read_s=SILENCE_S, cancelled=lambda: time.monotonic() > end
         ) as stream:
-            stream.response.raise_for_status()
+            for answer in (*stream.response.history, stream.response):
+                _check_source(answer.url)
+            if stream.response.status_code != requests.codes.ok:
+                raise DownloadError(status_of(stream.response))
             for chunk in stream.chunks():
                 content += chunk
                 if len(content) > _LARGEST_BYTES:
@@ -84,5 +123,5 @@ def _fetch(url: str) -> bytes:
     except Cancelled as error:
         raise DownloadError(f"it did not arrive within {_LONGEST_S:g} s") from error
     except requests.RequestException as error:
-        raise DownloadError(str(error)) from error
-    return content
+        raise DownloadError(reason_of(error)) from error
+    return bytes(content)

@@ -81,6 +81,14 @@ class Fields:
             raise self.refuse(key, value, f"a text of the form {pattern}")
         return value
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings, none of which is empty; nor is the list."""
+        value = self.take(key)
+        fits = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
+        if not fits or not all(map(_is_unicode, value)):
+            raise self.refuse(key, value, "a list of texts that are not empty and have no half characters")
+        return tuple(value)
+
     def flag(self, key: str, default: bool = _REQUIRED) -> bool:
         """True or false."""
         value = self.take(key, default)

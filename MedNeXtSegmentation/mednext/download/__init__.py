@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .http_stream import HttpStream
+from .http_stream import HttpStream, reason_of, status_of
 from .partial import part_file
 from .resumable import DownloadProgress, Patience, download
 
-__all__ = ["DownloadProgress", "HttpStream", "Patience", "download", "part_file"]
+__all__ = ["DownloadProgress", "HttpStream", "Patience", "download", "part_file", "reason_of", "status_of"]

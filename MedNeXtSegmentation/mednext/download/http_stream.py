@@ -15,12 +15,22 @@ from contextlib import ExitStack
 from types import TracebackType
 
 import requests
-import urllib3
 
 from .. import __version__
 from ..cancellation import POLL_S, check_cancelled
+from ..shown_text import shown
+from ..web_address import shown_address
 
 logger = logging.getLogger(__name__)
+
+_REASONS: dict[type[Exception], str] = {  # the first that fits
+    requests.exceptions.SSLError: "its certificate could not be verified",
+    requests.exceptions.ProxyError: "the proxy cannot be reached or refuses",
+    requests.exceptions.ConnectTimeout: "no connection within the time limit",
+    requests.exceptions.TooManyRedirects: "it redirects in a circle",
+    requests.exceptions.InvalidSchema: "it redirects to an address that is not http or https",
+}
+_LONGEST_REASON = 200
 
 CHUNK_BYTES = 64 * 1024
 _END = None
@@ -65,7 +75,7 @@ class HttpStream:
         self._cancelled = cancelled
         self._abandoned = threading.Event()
         self._queue: queue.Queue[requests.Response | bytes | Exception | None] = queue.Queue(maxsize=16)
-        threading.Thread(target=self._read, name=f"GET {url}", daemon=True).start()
+        threading.Thread(target=self._read, name=f"GET {shown_address(url)}", daemon=True).start()
         with ExitStack() as undo:
             undo.callback(self.close)
             head = self._next()
@@ -115,8 +125,10 @@ class HttpStream:
                         return
         except requests.RequestException as error:
             self._put(error)
-        except (OSError, urllib3.exceptions.HTTPError) as error:
-            # iter_content lets a few of urllib3's and of the socket's own errors through
+        except ValueError as error:  # of an address that the server redirects to, or that a proxy has
+            self._put(requests.exceptions.InvalidURL(error))
+        except Exception as error:  # boundary: of urllib3, http.client and the socket, for any answer
+            logger.info("The answer of %s cannot be read.", shown_address(self._url), exc_info=True)
             self._put(requests.ConnectionError(error))
         finally:
             self._put(_END)
@@ -128,3 +140,27 @@ class HttpStream:
             except queue.Full:
                 continue
             return
+
+
+def status_of(response: requests.Response) -> str:
+    """An answer's status, for people."""
+    return _short(f"HTTP {response.status_code} {response.reason or ''}".rstrip())
+
+
+def reason_of(error: requests.RequestException) -> str:
+    """The cause of an error, without the chain of library objects that requests puts into its messages."""
+    root: BaseException = error
+    while (cause := root.__cause__ or root.__context__) is not None:
+        root = cause
+    for kind, reason in _REASONS.items():
+        if isinstance(error, kind):
+            return reason
+    if isinstance(root, TimeoutError):
+        return "the server went silent"
+    return _short(getattr(root, "strerror", None) or str(root) or type(root).__name__)
+
+
+def _short(text: str) -> str:
+    """A server's words in a sentence of ours."""
+    line = shown(text)
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."

@@ -6,14 +6,22 @@ import hashlib
 import json
 import logging
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import requests
+
+from ..cancellation import check_cancelled
+from ..errors import DownloadError
+from ..fields import read_json
 
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 2**20
+_VALIDATOR = re.compile(r"[!-~](?:[ -~]{0,998}[!-~])?")  # what a request's header can have
 
 
 class PartialFile:
@@ -26,20 +34,42 @@ class PartialFile:
         answers: how many HTTP answers they were pieced together from; one may have been another version.
     """
 
-    def __init__(self, target: Path, sha256: str) -> None:
-        """Open what an earlier attempt at the same file left behind, or start empty."""
+    def __init__(
+        self, target: Path, sha256: str, most: int, cancelled: Callable[[], bool] | None = None
+    ) -> None:
+        """Open what an earlier attempt at the same file left behind, or start empty.
+
+        Args:
+            target: the whole file to be.
+            sha256: its hexadecimal digest.
+            most: bytes that it can have; a longer part is not gone on with.
+            cancelled: asked while the part is read.
+
+        Raises:
+            OSError: the files cannot be written.
+            Cancelled: `cancelled` answered True.
+        """
         self.target = target
         self.sha256 = sha256.lower()
         self.path = part_file(target)
         self._note_path = target.with_name(f"{target.name}.part.json")
+        for path in (self.path, self._note_path):
+            if path.is_symlink() or path.is_fifo():  # opening it would lead elsewhere, or never return
+                path.unlink()
         self._note = _read_note(self._note_path)
         ours = self._note.get("sha256") == self.sha256 and self.path.is_file()
+        ours = ours and self.path.stat().st_size <= most
         self._file = self.path.open("r+b" if ours else "w+b")
         self._hash = hashlib.sha256()
         self.size = 0
-        while block := self._file.read(_BLOCK_BYTES):
-            self._hash.update(block)
-            self.size += len(block)
+        try:
+            while block := self._file.read(_BLOCK_BYTES):
+                check_cancelled(cancelled)
+                self._hash.update(block)
+                self.size += len(block)
+        except BaseException:
+            self._file.close()
+            raise
         self.answers = int(self.size > 0)
         self._finished = False
 
@@ -49,8 +79,9 @@ class PartialFile:
             return {}
         headers = {"Range": f"bytes={self.size}-"}
         # Another mirror has other ETags for the same file, there the SHA-256 alone decides.
-        if self._note.get("url") == url and self._note.get("validator"):
-            headers["If-Range"] = self._note["validator"]
+        validator = self._note.get("validator")
+        if self._note.get("url") == url and isinstance(validator, str) and _VALIDATOR.fullmatch(validator):
+            headers["If-Range"] = validator
         return headers
 
     def begin_answer(self, url: str, response: requests.Response) -> None:
@@ -114,9 +145,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_note(path: Path) -> dict[str, str]:
+def _read_note(path: Path) -> dict[str, Any]:
+    """A note that an earlier process, or anybody, has left; an unreadable one is as good as none."""
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        note = read_json(path, DownloadError)
+    except DownloadError as error:
+        logger.debug("%s", error)
         return {}
     return note if isinstance(note, dict) else {}

@@ -8,9 +8,9 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 
@@ -18,7 +18,8 @@ from ..atomic import explaining
 from ..cancellation import check_cancelled, wait
 from ..errors import DiskSpaceError, DownloadError, DownloadIntegrityError
 from ..lock import locked
-from .http_stream import HttpStream
+from ..web_address import check_address, shown_address
+from .http_stream import HttpStream, reason_of, status_of
 from .partial import PartialFile, sha256_of
 
 logger = logging.getLogger(__name__)
@@ -33,15 +34,13 @@ _HOPELESS = (
     requests.exceptions.InvalidSchema,
     requests.exceptions.InvalidURL,
 )
-_REASONS: dict[type[Exception], str] = {  # the first that fits
-    requests.exceptions.SSLError: "its certificate could not be verified",
-    requests.exceptions.ProxyError: "the proxy cannot be reached or refuses",
-    requests.exceptions.ConnectTimeout: "no connection within the time limit",
-    requests.exceptions.TooManyRedirects: "it redirects in a circle",
-    requests.exceptions.InvalidSchema: "it redirects to an address that is not http or https",
-}
-_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_SIZE = r"(\d{1,18})"  # more digits are no size, and Python does not take thousands
+_UNSATISFIED_RANGE = re.compile(rf"bytes \*/{_SIZE}", re.ASCII)
+_CONTENT_RANGE = re.compile(rf"bytes {_SIZE}-{_SIZE}/(?:{_SIZE}|\*)", re.ASCII)
+_CONTENT_LENGTH = re.compile(_SIZE, re.ASCII)
+LARGEST_BYTES = 16 * 2**30  # of a file whose size nobody told, as much as an unpacked model may have
+RESERVE_BYTES = 256 * 2**20  # which such a file leaves free on the disk
+_LOOK_BYTES = 32 * 2**20  # between two looks at the free space
 
 
 @dataclass(frozen=True)
@@ -103,15 +102,18 @@ def download(
         Cancelled: `cancelled` answered True; the partial file is kept.
     """
     for url in urls:
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise DownloadError(f"Only http and https addresses can be downloaded, not {url!r}.")
+        try:
+            check_address(url)
+        except ValueError as error:
+            raise DownloadError(f"{shown_address(url)} cannot be downloaded: {error}.") from error
     check_cancelled(cancelled)
     with explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_name(f"{target.name}.lock"), cancelled):
             if target.is_file() and sha256_of(target) == sha256.lower():
                 return target
-            with PartialFile(target, sha256) as partial:
+            most = size or LARGEST_BYTES
+            with PartialFile(target, sha256, most, cancelled) as partial:
                 _Download(partial, size, progress, cancelled, patience or Patience()).run(urls)
                 partial.finish()
     return target
@@ -136,8 +138,8 @@ class _Download:
             try:
                 return self._run_mirror(url)
             except _MirrorError as error:
-                logger.warning("Download of %s from %s failed: %s", target.name, url, error)
-                reasons.append(f"{url}: {error}")
+                logger.warning("Download of %s from %s failed: %s", target.name, shown_address(url), error)
+                reasons.append(f"{shown_address(url)}: {error}")
                 wrong_content = isinstance(error, _WrongContentError)
         kind = DownloadIntegrityError if wrong_content else DownloadError
         raise kind(
@@ -165,7 +167,7 @@ class _Download:
                     if pause > self.patience.longest_wait_s:
                         raise _MirrorError(f"{error}, and asks to come back in {pause:.0f} s") from error
                 pause = min(pause, self.patience.longest_wait_s)
-                logger.info("Download of %s: %s; trying again in %.1f s.", url, error, pause)
+                logger.info("Download of %s: %s; again in %.1f s.", shown_address(url), error, pause)
                 wait(pause, self.cancelled)
 
     def _attempt(self, url: str) -> None:
@@ -187,9 +189,9 @@ class _Download:
                 self._check_status(stream.response)
                 self._receive(stream, url)
         except _HOPELESS as error:
-            raise _MirrorError(_reason(error)) from error
+            raise _MirrorError(reason_of(error)) from error
         except requests.RequestException as error:
-            raise _TransientError(_reason(error)) from error
+            raise _TransientError(reason_of(error)) from error
 
     def _check_status(self, response: requests.Response) -> None:
         code = response.status_code
@@ -200,28 +202,32 @@ class _Download:
             self.partial.restart()
             raise _TransientError("the server has less than was downloaded before", retry_after_s=0)
         if code in _WORTH_RETRYING:
-            raise _TransientError(_status(response), _retry_after_s(response))
+            raise _TransientError(status_of(response), _retry_after_s(response))
         if code not in (requests.codes.ok, requests.codes.partial_content):
-            raise _MirrorError(_status(response))
+            raise _MirrorError(status_of(response))
 
     def _receive(self, stream: HttpStream, url: str) -> None:
         """Append the body to the partial file, or replace it where the server starts from the beginning."""
         start, end = _extent(stream.response)
         total = self.size or end
+        most = self.size or LARGEST_BYTES
         self._check_size(end)
         if start != self.partial.size:
             self.partial.restart()
             if start != 0:
                 raise _TransientError("the server sent another range than asked for", retry_after_s=0)
-        if total is not None:
-            self._check_space(total - start)
+        self._watch_space(total)
         self.partial.begin_answer(url, stream.response)
         self._report(total)
+        watched = self.partial.size
         for chunk in stream.chunks():
+            if self.partial.size - watched >= _LOOK_BYTES:
+                self._watch_space(total)
+                watched = self.partial.size
             self.partial.append(chunk)
-            if total is not None and self.partial.size > total:
+            if self.partial.size > (total or most):
                 self.partial.restart()
-                raise _WrongContentError(f"it sends more than {total} bytes")
+                raise _WrongContentError(f"it sends more than {total or most} bytes")
             self._report(total)
         if total is not None and self.partial.size < total:
             raise _TransientError(f"the connection closed after {self.partial.size} of {total} bytes")
@@ -230,10 +236,23 @@ class _Download:
         """Leave a mirror that has another file, such as a network's login page, before it costs the part."""
         if offered is not None and self.size is not None and offered != self.size:
             raise _WrongContentError(f"it offers {offered} bytes instead of {self.size}")
+        if offered is not None and offered > LARGEST_BYTES and self.size is None:
+            raise _WrongContentError(f"it offers {offered} bytes, and no model has more than {LARGEST_BYTES}")
 
     def _report(self, total: int | None) -> None:
         if self.progress is not None:
             self.progress(self.partial.size, total)
+
+    def _watch_space(self, total: int | None) -> None:
+        """Stop before the disk is full; what has arrived of a file that may never end is not kept."""
+        if total is not None:
+            self._check_space(total - self.partial.size)
+            return
+        try:
+            self._check_space(RESERVE_BYTES)
+        except DiskSpaceError:
+            self.partial.restart()
+            raise
 
     def _check_space(self, needed: int) -> None:
         folder = self.partial.target.parent
@@ -251,36 +270,22 @@ def _extent(response: requests.Response) -> tuple[int, int | None]:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None:
             return -1, None
-        return int(match[1]), None if match[3] == "*" else int(match[3])
-    length = response.headers.get("Content-Length", "")
-    if "Content-Encoding" in response.headers or not length.isdecimal():
+        return int(match[1]), int(match[3]) if match[3] else None
+    length = _CONTENT_LENGTH.fullmatch(response.headers.get("Content-Length", ""))
+    if "Content-Encoding" in response.headers or not length:
         return 0, None
-    return 0, int(length)
-
-
-def _status(response: requests.Response) -> str:
-    return f"HTTP {response.status_code} {response.reason or ''}".rstrip()
+    return 0, int(length[1])
 
 
 def _retry_after_s(response: requests.Response) -> float | None:
-    """Seconds that the server asks to wait: a number or a date (RFC 9110, 10.2.3)."""
+    """Seconds that the server asks to wait: a number or a date (RFC 9110, 10.2.3); None for anything else."""
     value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+        return float(value) if value.isdecimal() else _seconds_until(parsedate_to_datetime(value))
+    except Exception:  # boundary: a date of a server, which the standard library takes apart as it comes
+        logger.debug("The server asks to come back at %.80r.", value, exc_info=True)
         return None
 
 
-def _reason(error: requests.RequestException) -> str:
-    """What went wrong, without the chain of library objects that requests puts into its messages."""
-    root: BaseException = error
-    while (cause := root.__cause__ or root.__context__) is not None:
-        root = cause
-    for kind, reason in _REASONS.items():
-        if isinstance(error, kind):
-            return reason
-    if isinstance(root, TimeoutError):
-        return "the server went silent"
-    return getattr(root, "strerror", None) or str(root) or type(root).__name__
+def _seconds_until(moment: datetime) -> float:
+    return max(0.0, moment.timestamp() - time.time())
