@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from mednext.atomic import replacing, replacing_folder
+from mednext.atomic import remove_leftovers, replacing, replacing_folder, together
 from mednext.errors import DiskSpaceError, OutputError
+
+ENGINE = str(Path(__file__).resolve().parents[1] / "MedNeXtSegmentation")
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_at_the_end(tmp_path):
@@ -123,3 +128,76 @@ def test_a_file_and_a_folder_do_not_replace_each_other(tmp_path):
         pass
     with pytest.raises(OutputError, match="is a file"), replacing_folder(tmp_path / "file"):
         pass
+
+
+def test_files_of_one_block_take_their_places_together(tmp_path):
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    first.write_text("old")
+    with together():
+        for path in (first, second):
+            with replacing(path) as temporary:
+                temporary.write_text("new")
+        assert first.read_text() == "old" and not second.exists()
+    assert first.read_text() == second.read_text() == "new"
+    assert sorted(tmp_path.iterdir()) == [first, second]
+
+
+def test_a_failing_second_file_leaves_the_first_as_it_was(tmp_path):
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    first.write_text("yesterday's")
+    with pytest.raises(RuntimeError), together():
+        with replacing(first) as temporary:
+            temporary.write_text("new")
+        with replacing(second):
+            raise RuntimeError
+    assert first.read_text() == "yesterday's"
+    assert list(tmp_path.iterdir()) == [first]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["with hard links", "without"])
+@pytest.mark.parametrize("there", [True, False], ids=["replaced", "new"])
+def test_a_second_file_that_cannot_take_its_place_takes_the_first_one_back(
+    tmp_path, monkeypatch, links, there
+):
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    if there:
+        first.write_text("yesterday's")
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOTSUP, "no links")))
+    with pytest.raises(OutputError, match=r"second\.txt"), together():
+        for path in (first, second):
+            with replacing(path) as temporary:
+                temporary.write_text("new")
+        second.mkdir()
+    assert not there or first.read_text() == "yesterday's"
+    assert sorted(tmp_path.iterdir()) == [first, second][1 - there :]
+
+
+def killed_while_writing(path):
+    """A process that was killed within `replacing`; its temporary file."""
+    code = (
+        "import os, signal, sys\nfrom mednext.atomic import replacing\n"
+        "with replacing(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, path], check=False, env={**os.environ, "PYTHONPATH": ENGINE})
+    (left,) = path.parent.glob(".mednext-*")
+    return left
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_what_a_killed_process_left_goes_at_once_and_what_a_living_one_writes_stays(tmp_path):
+    left = killed_while_writing(tmp_path / "a.txt")
+    with replacing(tmp_path / "b.txt") as temporary:
+        remove_leftovers(tmp_path)
+        assert temporary.exists() and not left.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_what_another_computer_left_goes_after_a_day(tmp_path):
+    left = killed_while_writing(tmp_path / "a.txt")
+    left = left.rename(tmp_path / f".mednext-{'0' * 8}-123.txt")
+    remove_leftovers(tmp_path)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    remove_leftovers(tmp_path)
+    assert not left.exists()

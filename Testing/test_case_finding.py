@@ -78,7 +78,7 @@ def test_names_in_an_unknown_encoding_are_told_and_do_not_stop_the_others(tmp_pa
     found = cases(tmp_path)
     assert not found["a"].problem
     assert set(found) == {"a", "M_ller", "M_ller.nii"}
-    assert all("M?ller" in str(found[name].problem) for name in ("M_ller", "M_ller.nii"))
+    assert all(r"M\xfcller" in str(found[name].problem) for name in ("M_ller", "M_ller.nii"))
     write_series(tmp_path / "ct", noise(), UPRIGHT)
     next((tmp_path / "ct").iterdir()).rename(tmp_path / "ct" / latin)
     assert [case.problem is None for name, case in cases(tmp_path, CT).items() if "ct" in name] == [False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ import pytest
 import SimpleITK as sitk
 from bundles import TINY_NETWORK, tiny_bundle
 from cases import add_image, add_truncated, add_with_nan
-from mednext import read_volume, segment
+from mednext import lock, read_volume, segment
 from mednext.case_finding import Case
 from mednext.cli import main
 from mednext.finished_case import fingerprint
@@ -296,6 +297,65 @@ def test_what_a_killed_process_left_is_cleared_away_after_a_day(run, images, out
     os.utime(old, (time.time() - 90000,) * 2)
     run()
     assert not old.exists() and young.exists()
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from mednext import batch, cli
+from mednext.atomic import replacing
+
+def killed(path, segmentation):
+    with replacing(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+batch.write_segmentation = killed
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_locks_and_unfinished_files_of_a_killed_process_are_cleared_away_at_once(run, images, out, tiny):
+    arguments = ["segment-folder", *map(str, [images, out, "--model", tiny.path, "--device", "cpu"])]
+    environment = {**os.environ, "PYTHONPATH": str(ENGINE)}
+    program = [sys.executable, "-c", KILLED_WHILE_WRITING]
+    assert subprocess.run([*program, *arguments], env=environment, check=False).returncode == -signal.SIGKILL
+    assert {path.suffix for path in out.rglob(".*")} == {".lock", ".nrrd"}
+    (images / "a.nii.gz").rename(images / "b.nii.gz")  # nobody locks the old case any more
+    assert run() == 0
+    assert not list(out.rglob(".*"))
+
+
+def test_a_lock_that_the_system_refuses_fails_its_case_alone(run, images, out, monkeypatch):
+    opened = lock._open
+
+    def refuse(path):
+        if path.name.startswith(".a."):
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return opened(path)
+
+    monkeypatch.setattr(lock, "_open", refuse)
+    assert run() == FAILED
+    rows = report(out)
+    assert "Access is denied" in rows["a"]["message"] and rows["Kopf ü/头 'b'"]["status"] == "done"
+
+
+def test_results_beside_their_images_change_no_image(run, images, out, tmp_path):
+    images.rename(out)
+    before = {path: path.read_bytes() for path in out.rglob("*.n*")}
+    assert main(["segment-folder", str(out), str(out), "--model", "hippocampus", "--list"]) == 0
+    (tmp_path / "in").symlink_to(out)
+    assert run() == run() == 0
+    assert len(written(out)) == 2
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_names_that_the_console_cannot_show_end_nothing(images, out, tiny):
+    environment = {**os.environ, "PYTHONPATH": str(ENGINE), "PYTHONIOENCODING": "ascii:strict"}
+    arguments = map(str, [images, out, "--model", tiny.path, "--device", "cpu", "--threads", "1"])
+    program = [sys.executable, "-m", "mednext", "segment-folder", *arguments]
+    answer = subprocess.run(program, env=environment, capture_output=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    assert rb"Kopf \xfc/\u5934 'b': done" in answer.stdout
 
 
 def test_a_device_that_is_missing_is_told_once(run, images, out, capsys):

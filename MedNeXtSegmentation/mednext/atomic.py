@@ -7,17 +7,21 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 
 from .errors import DiskSpaceError, OutputError
+from .itk_paths import check_for_itk
 from .processes import has_ended, signature
 
 UNFINISHED = ".mednext-"  # how names of files and folders begin that have not been put in place yet
 SET_ASIDE = ".replaced-"  # and of a folder, whole, whose place another one is about to take
 
 _ABANDONED_S = 86400.0
+_waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=None)  # in `together`
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNFIT = {  # a place where nothing can be written
     errno.EACCES,
@@ -41,7 +45,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Give an empty temporary file beside `path`, same suffixes; it becomes `path` when the block ends well.
 
     When the block raises, the temporary file is removed and `path` is as it was. Permission and existence are
-    found out on entry, before hours of work.
+    found out on entry, before hours of work. Within `together` the file becomes `path` when that block ends.
 
         with replacing("liver.nii.gz") as temporary:
             sitk.WriteImage(image, temporary)
@@ -51,17 +55,59 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     _refuse_folder(path)
     temporary = _beside(path)
-    with explaining(path):
-        try:
-            # Not tempfile: its files are private (0600), and the result would stay so.
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+    with explaining(path), ExitStack() as undo:
+        undo.callback(_remove, temporary)
+        # Not tempfile: its files are private (0600), and the result would stay so.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        waiting = _waiting.get()
+        if waiting is None:
             temporary.replace(path)
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        else:
+            waiting[temporary] = path
+            undo.pop_all()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """All files that `replacing` gives within this block take their places at its end, or none does.
+
+    Raises the errors of `replacing`.
+    """
+    waiting: dict[Path, Path] = {}
+    token = _waiting.set(waiting)
+    try:
+        yield
+        with ExitStack() as formers, ExitStack() as undo:
+            for temporary, path in waiting.items():
+                with explaining(path):
+                    undo.callback(_keep_former(path, formers))
+                    temporary.replace(path)
+            undo.pop_all()
+    finally:
+        _waiting.reset(token)
+        for temporary in waiting:
+            _remove(temporary)
+
+
+def _keep_former(path: Path, formers: ExitStack) -> Callable[[], object]:
+    """Keep the file in a place under another name until `formers` ends; what has to be called to undo all."""
+    if not path.exists():
+        return partial(path.unlink, missing_ok=True)
+    former = _beside(path)
+    formers.callback(_remove, former)
+    try:
+        os.link(path, former)
+    except OSError:  # a file system without links
+        shutil.copy2(path, former)
+    return partial(former.replace, path)
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -153,6 +199,7 @@ def remove_if_left(path: Path) -> None:
 def check_place(path: Path) -> None:
     """Find out, before the work, whether `path` can be written. Raises the errors of `replacing`."""
     _refuse_folder(path)
+    check_for_itk(path.parent, OutputError)
     temporary = _beside(path)
     with explaining(path):
         temporary.touch()
@@ -167,8 +214,10 @@ def explaining(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise DiskSpaceError(f"The disk is full: {path} was not written. Free some space.") from error
-        if not path.parent.is_dir():
+        if not path.parent.exists():
             raise OutputError(f"The folder {path.parent} does not exist: make it first.") from error
+        if not path.parent.is_dir():
+            raise OutputError(f"The folder {path.parent} is a file: choose another place.") from error
         if error.errno in _UNFIT:
             raise OutputError(
                 f"{path} cannot be written ({error.strerror}): choose another place."

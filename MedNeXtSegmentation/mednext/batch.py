@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,10 +30,12 @@ from .errors import (
     MissingPackageError,
     OptionError,
     OutOfMemoryError,
+    OutputError,
     UnknownModelError,
 )
 from .export import write_segmentation
 from .finished_case import fingerprint, finished, sealed
+from .itk_paths import check_for_itk
 from .labels import Label
 from .lock import locked, locked_if_free
 from .segmentation import Segmentation
@@ -101,9 +103,12 @@ class Batch:
             OutputError: the output folder cannot be written.
             MedNeXtError: what would be wrong with every case: a broken model, a full disk, a missing package.
         """
+        check_for_itk(self.output, OutputError)
         with explaining(self.output / "report"):
+            if self.output.exists() and not self.output.is_dir():
+                raise OutputError(f"{self.output} is a file: give the name of a folder for the results.")
             self.output.mkdir(parents=True, exist_ok=True)
-            self.aside(lambda: remove_leftovers(self.output))
+            self.aside(lambda: _remove_left_in(self.output))
         report = Report(self.output / REPORT_FILE)
         course = _Course(self, cases, report)
         try:
@@ -193,16 +198,25 @@ class _Course:
         if row is not None:
             begun.reading.set_result(row)
             return begun
-        lock = target.with_name(f".{target.name}.lock")
-        with explaining(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if wait:
-                begun.lock.enter_context(locked(lock, self._batch.cancelled))
-            elif not begun.lock.enter_context(locked_if_free(lock)):
-                return None
+        locked_here = outcome(case, lambda: self._lock(begun, wait))
+        if isinstance(locked_here, Row):
+            begun.reading.set_result(locked_here)
+            return begun
+        if not locked_here:
+            return None
         self._locked.append(begun)
         begun.reading = self._reader.submit(self._read, begun)
         return begun
+
+    def _lock(self, begun: _Begun, wait: bool) -> bool:
+        """Whether the case is ours now."""
+        lock = begun.target.with_name(f".{begun.target.name}.lock")
+        with explaining(begun.target):
+            begun.target.parent.mkdir(parents=True, exist_ok=True)
+            if not wait:
+                return begun.lock.enter_context(locked_if_free(lock))
+            begun.lock.enter_context(locked(lock, self._batch.cancelled))
+            return True
 
     def _wait_for_images(self, begun: _Begun) -> None:
         self._wait(begun.reading)
@@ -279,6 +293,15 @@ class _Course:
         output = begun.target.relative_to(self._batch.output).as_posix()
         warning = "" if segmentation.labelmap.any() else "No structure was found."
         return done(begun.case, output, segmentation.provenance, segmentation.volumes_ml(), warning)
+
+
+def _remove_left_in(output: Path) -> None:
+    """Remove temporary files and locks of batches that were killed."""
+    remove_leftovers(output)
+    for name in (RESULT_SUFFIX, REPORT_FILE):
+        for lock in output.rglob(f".*{name}.lock"):
+            with suppress(OSError), locked_if_free(lock):  # freeing it removes it
+                pass
 
 
 def settled(case: Case) -> Row | None:

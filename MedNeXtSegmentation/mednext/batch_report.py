@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import Any
 from .atomic import explaining, replacing
 from .errors import OutputError
 from .lock import locked
+from .shown_text import csv_cell, from_csv_cell, shown
 
 REPORT_FILE = "report.csv"
 DONE, FAILED, LEFT_OUT = "done", "failed", "left out"
 
 _VOLUME = " (mL)"
-_FORMULA = ("=", "+", "-", "@", "'")  # a spreadsheet would calculate what begins so; or drop the quote
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +89,7 @@ class Report:
 
     def put(self, row: Row) -> None:
         """Add a row, or replace that of the same case; a file that is open in Excel is written later."""
+        row = _shown(row)
         self._waiting[row.case] = row
         try:
             self.flush()
@@ -111,29 +111,29 @@ def _table(rows: Iterable[Row]) -> bytes:
     rows = list(rows)
     structures = list(dict.fromkeys(name for row in rows for name in row.volumes_ml))
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [*_COLUMNS, *(name + _VOLUME for name in structures)])
+    writer = csv.DictWriter(text, [*_COLUMNS, *map(_column, structures)])
     writer.writeheader()
     for row in rows:
-        cells = {name: _guarded(str(getattr(row, name))) for name in _COLUMNS}
-        writer.writerow(cells | {name + _VOLUME: f"{ml:.4f}" for name, ml in row.volumes_ml.items()})
-    return text.getvalue().encode("utf-8-sig", errors="replace")
+        cells = {name: csv_cell(getattr(row, name)) for name in _COLUMNS}
+        writer.writerow(cells | {_column(name): f"{ml:.4f}" for name, ml in row.volumes_ml.items()})
+    return text.getvalue().encode("utf-8-sig")
+
+
+def _column(structure: str) -> str:
+    return csv_cell(structure + _VOLUME)
 
 
 def _row(cells: dict[str, str]) -> Row:
-    texts: dict[str, Any] = {name: _plain(cells.get(name) or "") for name in _COLUMNS}
+    texts: dict[str, Any] = {name: from_csv_cell(cells.get(name) or "") for name in _COLUMNS}
     volumes = {
-        name.removesuffix(_VOLUME): float(value)
+        from_csv_cell(name).removesuffix(_VOLUME): float(value)
         for name, value in cells.items()
         if name and name.endswith(_VOLUME) and value
     }
     return replace(Row(**texts), volumes_ml=volumes)
 
 
-def _guarded(text: str) -> str:
-    """One line that no spreadsheet takes for a formula."""
-    line = re.sub(r"[\x00-\x1f]+", " ", text)
-    return f"'{line}" if line.startswith(_FORMULA) else line
-
-
-def _plain(text: str) -> str:
-    return text.removeprefix("'")
+def _shown(row: Row) -> Row:
+    """The row as the file gives it back, so that a case is known by one name."""
+    texts: dict[str, Any] = {name: shown(getattr(row, name)) for name in _COLUMNS}
+    return replace(row, **texts, volumes_ml={shown(name): ml for name, ml in row.volumes_ml.items()})

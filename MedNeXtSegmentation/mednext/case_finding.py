@@ -21,7 +21,9 @@ from pathlib import Path
 from .case_names import safe_path, told_apart
 from .channel_names import group_by_channels, why_another
 from .errors import ChannelError, InputError, MedNeXtError, OptionError, UnreadableImageError
+from .itk_paths import check_for_itk
 from .model import Model
+from .shown_text import shown
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 SCENE_SUFFIXES = (".mrb", ".mrml")
@@ -74,6 +76,7 @@ def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
 
     if not place.exists():
         raise OptionError(f"{place} does not exist: give the folder with the images.")
+    check_for_itk(place, OptionError)
     root = place if place.is_dir() else place.parent
     cases: list[Case] = []
     scenes: list[Path] = []
@@ -91,7 +94,7 @@ def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
 
 def relative(path: Path, root: Path) -> str:
     """A path as reports tell it, the same on every system."""
-    return path.relative_to(root).as_posix().encode(errors="replace").decode()
+    return shown(path.relative_to(root).as_posix())
 
 
 def folder_name(folder: Path, root: Path) -> str:

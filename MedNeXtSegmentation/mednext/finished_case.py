@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from .case_finding import Case
 from .errors import OutputError, UnreadableImageError
 from .formats.image_files import grid_of
-from .formats.seg_nrrd import read_provenance
+from .formats.seg_nrrd import header_value, read_provenance
 from .labels import Label
 from .segmentation import Segmentation
 
@@ -59,7 +59,9 @@ def finished(
             "it away to have the case segmented."
         )
     wanted = {**recipe, SOURCE: case.source}
-    different = [key for key, value in wanted.items() if words.get(key, "") != " ".join(value.split())]
+    different = [
+        key for key, value in wanted.items() if header_value(words.get(key, "")) != header_value(value)
+    ]
     if different and not again:
         raise OutputError(
             f"{path} was made with another {', '.join(different)}: choose another output folder, or have "

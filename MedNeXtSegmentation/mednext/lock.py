@@ -6,11 +6,14 @@ import errno
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .cancellation import POLL_S, wait
+
+_PATIENCE_S = 2.0 if sys.platform == "win32" else 0.0
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +48,23 @@ def locked_if_free(path: Path) -> Iterator[bool]:
             _release(path, descriptor)
 
 
+def _open(path: Path) -> int:
+    """Open a lock file; Windows refuses that for moments while the file is being removed or scanned."""
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(POLL_S)
+
+
 if sys.platform == "win32":
     import msvcrt
 
     def _take(path: Path) -> int | None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        descriptor = _open(path)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -58,7 +73,8 @@ if sys.platform == "win32":
         return descriptor
 
     def _release(path: Path, descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        with suppress(OSError):  # closing frees it, too
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
         os.close(descriptor)
         with suppress(OSError):  # whoever waits has the file open, and then Windows keeps it
             path.unlink()
@@ -67,7 +83,7 @@ else:
     import fcntl
 
     def _take(path: Path) -> int | None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_ino == path.stat().st_ino:

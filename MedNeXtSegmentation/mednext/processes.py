@@ -31,7 +31,7 @@ def has_ended(name: str) -> bool:
 def _here() -> str:
     """Where the numbers of processes mean what they mean to this one: a computer, or a container on it."""
     identity = platform.node()
-    for place in ("/etc/machine-id", "/proc/self/ns/pid"):
+    for place in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
             path = Path(place)
             identity += str(path.readlink()) if path.is_symlink() else path.read_text(encoding="utf-8")

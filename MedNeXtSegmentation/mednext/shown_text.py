@@ -8,11 +8,13 @@ direction of writing or cannot be seen, formulas, HTML. Everything that cannot b
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 
 # Control, format (direction, width 0), half of a pair, ends of lines and paragraphs; and blank "letters".
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _BLANK = "\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5"
+_HALF = re.compile("[\ud800-\udfff]")
 _SPACES = "\t\n\v\f\r\x85\u2028\u2029"
 # A spreadsheet calculates what begins with one of these, also in full width; a quote it would drop.
 _FORMULA = ("=", "+", "-", "@", "'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -26,6 +28,11 @@ def shown(text: object) -> str:
 def shown_lines(text: object) -> str:
     """The same for a text of several lines, which stay."""
     return "\n".join(map(shown, str(text).split("\n")))
+
+
+def encodable(text: str) -> str:
+    """The text as it is, but for half surrogate pairs: no encoding has them, and JSON's readers differ."""
+    return _HALF.sub(lambda half: _visible(half[0]), text)
 
 
 def csv_cell(text: object) -> str:

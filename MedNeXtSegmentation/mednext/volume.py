@@ -15,6 +15,7 @@ from .formats.dicom_series import read_series, series_of
 from .formats.image_files import ReadImage, kept_type, read_image, to_image, write_image
 from .geometry import Geometry
 from .grid_checks import check_grid, check_overlap
+from .itk_paths import check_for_itk
 from .voxel_checks import check_voxels
 
 __all__ = [
@@ -77,8 +78,12 @@ def read_volume(path: str | Path, insist: bool = False) -> Volume:
 
 
 def _read(path: Path) -> ReadImage:
+    check_for_itk(path, UnreadableImageError)
     if path.is_dir() or ("#" in path.name and not path.exists()):
-        return read_series(*series_of(path))
+        folder, uid = series_of(path)
+        for file in folder.iterdir():
+            check_for_itk(file, UnreadableImageError)
+        return read_series(folder, uid)
     return read_image(path)
 
 

@@ -15,12 +15,13 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, MedNeXtError, OptionError
 from . import info, models, segment, segment_folder
-from .console import Console
+from .console import Console, forget_output
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(
         json="--json" in arguments, quiet="--quiet" in arguments, events="--events" in arguments
     )
-    if "--events" in arguments:
-        threading.Thread(target=_cancel_when_alone, daemon=True).start()
     try:
+        if "--events" in arguments:
+            threading.Thread(target=_cancel_when_alone, daemon=True).start()
         options = _parser().parse_args(_with_joined_roi(arguments))
         options.run(options, console)
     except KeyboardInterrupt:
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.debug("The command failed.", exc_info=True)
         return console.failed(error)
     except BrokenPipeError:  # the reader of our output has seen enough
-        console.forget_output()
+        forget_output()
         return 0
     except Exception as error:  # boundary: a defect of ours gets its own exit code and a log
         logger.exception("Unexpected error")
@@ -59,8 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _cancel_when_alone() -> None:
     """Do what Ctrl-C does once nobody holds the other end of stdin: cancelled, closed or crashed."""
-    while os.read(sys.stdin.fileno(), 1):  # not sys.stdin.read: at exit Python would wait for it
-        pass
+    with suppress(OSError, ValueError):  # what cannot be read has nobody at its other end
+        while sys.stdin and os.read(sys.stdin.fileno(), 1):  # not its read: at exit Python would wait for it
+            pass
     _thread.interrupt_main()
 
 

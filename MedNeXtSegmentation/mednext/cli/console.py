@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json as json_module
 import logging
 import math
@@ -9,10 +10,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MedNeXtError
+from ..errors import MedNeXtError, OutputError
+from ..shown_text import encodable, shown, shown_lines
 
 if TYPE_CHECKING:
     from ..progress import Progress
@@ -34,32 +37,27 @@ class Console:
         self._events = events
         self._quiet = quiet
         self._shown_at, self._shown_done = -math.inf, 0
-        logging.basicConfig(
-            level=logging.ERROR if quiet else logging.WARNING,
-            format="mednext: %(levelname)s: %(message)s",
-            stream=sys.stderr,
-        )
+        _take_any_text()
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Shown("mednext: %(levelname)s: %(message)s"))
+        logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[handler])
 
     def done(self, document: Mapping[str, Any], text: str) -> None:
         """Report a success: `document` with `--json`, else `text`."""
         if self._json:
             self._print_json({"ok": True, **document})
         elif not self._quiet:
-            print(text)
-            sys.stdout.flush()
+            _print(shown_lines(text))
 
     def say(self, text: str) -> None:
         """Tell people how far a long command is."""
         if not self._json and not self._quiet:
-            print(text)
-            sys.stdout.flush()
+            with suppress(OutputError):  # the work goes on
+                _print(shown(text))
 
     def failed(self, error: MedNeXtError) -> int:
         """Report an error that a user can do something about; returns the exit code."""
-        if self._json:
-            self._print_json({"ok": False, "error": type(error).__name__, "message": str(error)})
-        else:
-            print(f"mednext: {error}", file=sys.stderr)
+        self._complain(error, str(error))
         return error.exit_code
 
     def crashed(self, error: Exception) -> int:
@@ -68,15 +66,15 @@ class Console:
             f"This is a fault in mednext ({type(error).__name__}: {error}). Please report it, with the "
             "text above, to the project's issues."
         )
-        if self._json:
-            self._print_json({"ok": False, "error": type(error).__name__, "message": message})
-        else:
-            print(f"mednext: {message}", file=sys.stderr)
+        self._complain(error, message)
         return FAULT
 
-    def forget_output(self) -> None:
-        """Stop writing to a stdout that nobody reads, so that Python does not complain on exit."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def _complain(self, error: Exception, message: str) -> None:
+        if self._json and not isinstance(error, _NoOutputError):
+            with suppress(_NoOutputError, BrokenPipeError):
+                self._print_json({"ok": False, "error": type(error).__name__, "message": message})
+                return
+        print(f"mednext: {shown(message)}", file=sys.stderr)
 
     @contextmanager
     def segmentation_progress(self) -> Iterator[Callable[[Progress], None] | None]:
@@ -120,5 +118,51 @@ class Console:
             self._print_json({"stage": stage, "done": done, "total": total})
 
     def _print_json(self, document: Mapping[str, Any]) -> None:
-        print(json_module.dumps(document, indent=None if self._events else 2))
-        sys.stdout.flush()
+        _print(json_module.dumps(_encodable(document), indent=None if self._events else 2))
+
+
+class _NoOutputError(OutputError):
+    """The standard output takes nothing more."""
+
+
+class _Shown(logging.Formatter):
+    """Log lines without anything that could steer a terminal; only tracebacks have several lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown_lines(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        return shown(super().formatMessage(record))
+
+
+def _take_any_text() -> None:
+    """Let a console show letters that it does not have as `\\xf6`: a name must not end a command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the shell has closed it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def forget_output() -> None:
+    """Stop writing to a stdout that takes nothing more, so that Python does not complain on exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        forget_output()
+        raise _NoOutputError(f"The standard output cannot be written ({error.strerror}).") from error
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, list | tuple) else value

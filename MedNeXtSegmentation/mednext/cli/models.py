@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
+from ..shown_text import shown
 from .console import Console
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _task_described(task: Task, catalog: Catalog) -> dict[str, Any]:
 
 
 def _line(name: str, text: str) -> str:
-    return f"  {name:<20} {text}"
+    return shown(f"  {name:<20} {text}")
 
 
 def _state(task: Task, catalog: Catalog, installed: list[Model]) -> str:

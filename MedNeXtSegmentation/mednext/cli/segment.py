@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +56,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Segment and write; what can be refused is refused before the work."""
+    from ..atomic import together
     from ..export import format_of, write_segmentation
     from ..volume import write_image
 
@@ -64,12 +64,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
     dicom = options.images[0] if format == "dicom" else None
     _check_places(options, dicom)
     segmentation = _segmentation(options, console)
-    with ExitStack() as undo:
+    with together():  # both are written, or former files stay
         if segmentation.uncertainty is not None:
             write_image(options.uncertainty, segmentation.uncertainty, segmentation.geometry)
-            undo.callback(options.uncertainty.unlink, missing_ok=True)
         write_segmentation(options.output, segmentation, format, source=dicom)
-        undo.pop_all()  # both are written: both stay
     _report(options, console, segmentation)
 
 
@@ -77,6 +75,7 @@ def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
     from ..atomic import check_place
     from ..export import format_of
     from ..formats.dicom_series import series_of
+    from ..output_places import check_apart
 
     places = [options.output]
     if options.uncertainty is not None:
@@ -84,9 +83,8 @@ def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
             raise OptionError(
                 f"{options.uncertainty} cannot hold an uncertainty: name it *.nii.gz, *.nrrd or *.mha."
             )
-        if options.uncertainty.resolve() == options.output.resolve():
-            raise OptionError(f"{options.output} cannot hold both the segmentation and the uncertainty.")
         places.append(options.uncertainty)
+    check_apart(places, options.images)
     for place in places:
         if place.exists() and not options.overwrite and _holds_something(place):
             raise OutputError(f"{place} is there already. Choose another name, or add --overwrite.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..devices import PRECISIONS
 from ..errors import IncompleteBatchError, OptionError
+from ..shown_text import shown
 from .console import Console
 from .segment import DEFAULT_MODEL, parse_folds
 
@@ -165,4 +166,4 @@ def _listed(case: Case) -> dict[str, str]:
 
 def _line(case: Case) -> str:
     told = _listed(case)
-    return f"{told['case']}: {told['files']}" + (f" ({told['why_not']})" if told["why_not"] else "")
+    return shown(f"{told['case']}: {told['files']}" + (f" ({told['why_not']})" if told["why_not"] else ""))

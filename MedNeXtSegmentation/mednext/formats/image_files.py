@@ -20,6 +20,7 @@ from ..errors import (
     UnsupportedImageError,
 )
 from ..geometry import Geometry, shown
+from ..itk_paths import check_for_itk
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
 from .nifti_header import check_nifti
 
@@ -104,6 +105,7 @@ def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 
 def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
     """Write `image` to `temporary` and read it back; the messages name `path`, which it will become."""
+    check_for_itk(temporary, OutputError)
     try:
         sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=_GZIP_LEVEL)
         written = sitk.ReadImage(str(temporary))
