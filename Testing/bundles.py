@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from mednext.bundle import Bundle, write_bundle
-from mednext.labels import Code, Label, Terminology
+from mednext.labels import Code, Label, Region, Terminology
 from mednext.model import Channel, Model, NetworkSpec
 
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
@@ -68,9 +68,14 @@ def tiny_regions(**changes: Any) -> dict[str, Any]:
         "network": replace(TINY_NETWORK, num_classes=3),
         "output": "regions",
         "labels": (
-            Label(1, "edema", (140, 224, 228), region=(1, 2, 3)),
-            Label(2, "necrotic core", (216, 191, 216), region=(2, 3)),
-            Label(3, "enhancing tumor", (255, 0, 0), region=(3,)),
+            Label(1, "edema", (140, 224, 228)),
+            Label(2, "necrosis", (216, 191, 216)),
+            Label(3, "enhancing tumor", (255, 0, 0)),
+        ),
+        "regions": (
+            Region("whole tumor", (1, 2, 3), (200, 170, 60)),
+            Region("tumor core", (2, 3), (90, 140, 60)),
+            Region("enhancing tumor", (3,), (255, 0, 0)),
         ),
         "regions_class_order": (1, 2, 3),
         **changes,

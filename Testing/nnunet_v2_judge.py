@@ -151,9 +151,10 @@ def _plans(model: Model) -> dict[str, Any]:
 
 
 def _dataset(model: Model) -> dict[str, Any]:
-    regions = {label.name: list(label.region) or label.value for label in model.labels}
+    labels: dict[str, Any] = {label.name: label.value for label in model.labels}
+    regions = {region.name: list(region.labels) for region in model.regions}
     dataset: dict[str, Any] = {
-        "labels": {"background": 0, **regions},
+        "labels": {"background": 0, **(regions if model.output == "regions" else labels)},
         "channel_names": {str(index): channel.name for index, channel in enumerate(model.channels)},
         "file_ending": ".nii.gz",
     }

@@ -91,7 +91,11 @@ def test_brats_takes_its_four_images_in_the_order_of_the_reference(catalog: Cata
     task = catalog.task("BraTS21")
     assert task is not None
     assert [image.name for image in task.channels] == ["T1", "T1ce", "T2", "FLAIR"]
-    assert [label.region for label in task.labels] == [(1, 2, 3), (2, 3), (3,)]
+    assert [(region.name, region.labels) for region in task.regions] == [
+        ("whole tumor", (1, 2, 3)),
+        ("tumor core", (2, 3)),
+        ("enhancing tumor", (3,)),
+    ]
 
 
 @each_task

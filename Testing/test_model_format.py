@@ -226,8 +226,8 @@ def test_schema_and_reader_refuse_the_same_and_name_the_field(schema: Any, path:
         ({"labels/1/name": "spleen"}, "'labels' has 'spleen' twice"),
         ({"labels/1/region": [1, 2]}, "'output' is 'softmax'"),
         ({"regions_class_order": [1, 2]}, "'output' is 'softmax'"),
-        ({"output": "regions"}, "one per label"),
-        ({"output": "regions", "network/num_classes": 2}, "'spleen' has no 'region'"),
+        ({"output": "regions"}, "0 regions, but the network has 3 output channels"),
+        ({"output": "regions", "labels/1/region": [1, 2]}, "every label must have one"),
         ({"keep_largest": [7]}, "'keep_largest' names label 7"),
         ({"patch": [16, 24, 32]}, r"\[16, 24, 32\]; every side must be divisible by 16"),
         ({"patch": [16, 16, 16]}, "sees one voxel"),
@@ -236,21 +236,39 @@ def test_schema_and_reader_refuse_the_same_and_name_the_field(schema: Any, path:
     ],
 )
 def test_parts_that_contradict_each_other_are_refused(changes: dict[str, Any], message: str) -> None:
-    data: Any = copy.deepcopy(SOFTMAX)
+    with pytest.raises(BundleFormatError, match=message):
+        read(with_changes(SOFTMAX, changes))
+
+
+def with_changes(model: dict[str, Any], changes: dict[str, Any]) -> Any:
+    data: Any = copy.deepcopy(model)
     for path, value in changes.items():
         *parents, last = [int(part) if part.isdigit() else part for part in path.split("/")]
         place = data
         for part in parents:
             place = place[part]
         place[last] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"regions_class_order": [1, 2, 2]}, "'regions_class_order' has 2 twice"),
+        ({"regions_class_order": [1, 2]}, r"\[1, 2\], but must have the label of each of the 3 regions once"),
+        ({"regions_class_order": [1, 3, 2]}, "'enhancing tumor' with label 2, which is none of its labels"),
+        ({"labels": REGIONS["labels"][:2]}, r"are \[1, 2\], but its regions give \[1, 2, 3\]"),
+        ({"regions": REGIONS["regions"][:2]}, "2 regions, but the network has 3 output channels"),
+        ({"regions/1/labels": [1, 2, 3]}, r"'regions' has \(1, 2, 3\) twice"),
+        ({"regions/1/name": "whole tumor"}, "'regions' has 'whole tumor' twice"),
+        ({"labels/0/name": "whole tumor"}, "name of label 1 and of the region"),
+    ],
+)
+def test_regions_and_labels_that_contradict_each_other_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(BundleFormatError, match=message):
-        read(data)
-
-
-def test_regions_are_painted_each_once() -> None:
-    data = {**REGIONS, "regions_class_order": [1, 2, 2]}
-    with pytest.raises(BundleFormatError, match=r"\[1, 2, 2\], but must have each of the label values"):
-        read(data)
+        read(with_changes(REGIONS, changes))
 
 
 def test_a_variant_that_the_network_is_not_is_refused(tmp_path: Path) -> None:

@@ -125,8 +125,11 @@ def test_regions_of_v2_keep_their_order_and_what_they_cover(tmp_path: Path) -> N
     model = import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS).model
     assert model.output == "regions"
     assert model.regions_class_order == (1, 2, 3)
-    assert [label.region for label in model.labels] == [(1, 2, 3), (2, 3), (3,)]
-    assert [label.name for label in model.labels] == ["whole tumor", "tumor core", "enhancing tumor"]
+    assert [(region.name, region.labels) for region in model.regions] == [
+        ("whole tumor", (1, 2, 3)),
+        ("tumor core", (2, 3)),
+        ("enhancing tumor", (3,)),
+    ]
 
 
 def test_the_ignore_label_of_v2_is_no_label(tmp_path: Path) -> None:

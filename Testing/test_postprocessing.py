@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -92,7 +93,9 @@ def test_slabs_of_one_row_give_the_same_uncertainty(monkeypatch: pytest.MonkeyPa
 
 
 def test_regions_are_painted_in_the_models_order_one_over_the_other() -> None:
-    model = tiny_model(**tiny_regions(regions_class_order=(2, 1, 3)))
+    whole, core, enhancing = tiny_regions()["regions"]
+    regions = (whole, replace(core, labels=(1, 3)), enhancing)
+    model = tiny_model(**tiny_regions(regions=regions, regions_class_order=(2, 1, 3)))
     logits = torch.tensor([[1.0, 1, 1, 1, -1], [-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1]])
     labels = write_in_pieces(model, logits.view(3, 1, 1, 5), (1, 1, 5))
     assert labels.ravel().tolist() == [2, 1, 3, 3, 0]

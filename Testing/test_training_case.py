@@ -108,7 +108,8 @@ def test_regions_are_described_as_nnunet_wants_them(tmp_path, nnunet_in_threads)
     folder = tmp_path / "Dataset501_A"
     add_training_case(folder, model, [image()], truth(labels(top=3), model))
     description = json.loads((folder / "dataset.json").read_text())
-    assert description["labels"]["edema"] == [1, 2, 3]
+    assert description["labels"]["whole tumor"] == [1, 2, 3]
+    assert "edema" not in description["labels"]
     assert description["regions_class_order"] == [1, 2, 3]
     verify_dataset_integrity(str(folder), num_processes=1)
 

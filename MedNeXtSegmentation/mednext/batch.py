@@ -36,7 +36,7 @@ from .errors import (
 from .export import write_segmentation
 from .finished_case import fingerprint, finished, sealed
 from .itk_paths import check_for_itk
-from .labels import Label
+from .labels import Label, Region
 from .lock import locked, locked_if_free
 from .segmentation import Segmentation
 
@@ -72,7 +72,7 @@ class Batch:
     Attributes:
         output: folder of the results, `<case>.seg.nrrd`, and of the report.
         recipe: of the results, see `recipe.recipe`.
-        labels: of the model.
+        labels, regions: of the model.
         read: the images of a case, for `carry_out`; called in a thread of its own, for the next case while
             `carry_out` works on one.
         carry_out: segments the images of a case; calls its last argument now and then, so that a case that
@@ -94,6 +94,7 @@ class Batch:
     told: Told | None = None
     cancelled: Callable[[], bool] | None = None
     aside: Callable[[Callable[[], None]], None] = at_once
+    regions: tuple[Region, ...] = ()
 
     def run(self, cases: Sequence[Case]) -> list[Row]:
         """Segment all cases; what became of each, in their order.
@@ -236,7 +237,9 @@ class _Course:
     def _read(self, begun: _Begun) -> Any:
         """The row of a case that is finished already, else its images. In the reader's thread."""
         batch, case = self._batch, begun.case
-        found = finished(begun.target, case, batch.recipe, batch.labels, again=not batch.resume)
+        found = finished(
+            begun.target, case, batch.recipe, batch.labels, batch.regions, again=not batch.resume
+        )
         if found is not None:
             return self._done(begun, found)
         begun.files = fingerprint(case)

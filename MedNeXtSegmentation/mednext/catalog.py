@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .errors import CatalogError
 from .fields import Fields, read_json
-from .labels import Label
+from .labels import Label, Region
 from .model import NAME_FORM, ORIENTATION_FORM
 from .web_address import check_address, shown_address
 
@@ -76,6 +76,7 @@ class Task:
 
     Attributes:
         channels: the images it needs, in this order.
+        regions: sets of its labels that are measured and reported as one.
         orientation: of the training images, such as "RAS"; None where they differ.
         spacing: mm in array order (z, y, x), or None.
         citations: what to cite for the data and the method.
@@ -92,6 +93,7 @@ class Task:
     dataset: Dataset
     citations: tuple[str, ...]
     weights: str
+    regions: tuple[Region, ...] = ()
 
     @classmethod
     def read(cls, fields: Fields) -> Task:
@@ -109,6 +111,7 @@ class Task:
             dataset=Dataset.read(fields.fields("dataset")),
             citations=fields.texts("citations"),
             weights=fields.text("weights"),
+            regions=fields.objects("regions", Region.read, default=()),
         )
         _refuse_repeats(fields, "labels", (label.value for label in task.labels))
         _refuse_repeats(fields, "labels", (label.name for label in task.labels))
@@ -118,8 +121,8 @@ class Task:
     def matches(self, text: str) -> bool:
         """Whether every word of `text` occurs in the name, the texts, a label, a channel or the data set."""
         inputs = [text for image in self.channels for text in (image.name, image.modality)]
-        labels = [label.name for label in self.labels]
-        ours = " ".join([self.name, self.title, self.description, self.dataset.name, *inputs, *labels])
+        names = [*(label.name for label in self.labels), *(region.name for region in self.regions)]
+        ours = " ".join([self.name, self.title, self.description, self.dataset.name, *inputs, *names])
         return all(word in folded(ours) for word in folded(text).split())
 
 

@@ -21,7 +21,7 @@ from .case_finding import Case
 from .errors import OutputError, UnreadableImageError
 from .formats.image_files import grid_of
 from .formats.seg_nrrd import header_value, read_provenance
-from .labels import Label
+from .labels import Label, Region
 from .segmentation import Segmentation
 
 SOURCE = "source"
@@ -40,7 +40,13 @@ def sealed(segmentation: Segmentation, case: Case, files: str) -> Segmentation:
 
 
 def finished(
-    path: Path, case: Case, recipe: Mapping[str, str], labels: tuple[Label, ...], *, again: bool = False
+    path: Path,
+    case: Case,
+    recipe: Mapping[str, str],
+    labels: tuple[Label, ...],
+    regions: tuple[Region, ...] = (),
+    *,
+    again: bool = False,
 ) -> Segmentation | None:
     """The result of this case in `path`; None where there is none, or one that may be replaced.
 
@@ -68,7 +74,7 @@ def finished(
             "everything done again."
         )
     try:
-        result = _read(path, words, labels)
+        result = replace(_read(path, words, labels), regions=regions)
     except UnreadableImageError:
         return None
     if _seal(result.labelmap) != words[SEAL]:

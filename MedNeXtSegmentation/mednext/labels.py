@@ -1,4 +1,7 @@
-"""Labels: the value in the labelmap, the name, the colour and the coded meaning of each structure."""
+"""Labels and regions: the values in the labelmap, names, colours and coded meanings of the structures.
+
+A label is a value of the labelmap. A region is a set of labels: regions may overlap, labels cannot.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ class Label:
         name: name of the segment.
         color: red, green and blue, 0 to 255.
         terminology: coded meaning, where one is known.
-        region: for models of overlapping regions, the label values that this label's output channel covers.
+        region: only in descriptions by the first versions, see `regions.from_labels`.
     """
 
     value: int
@@ -93,14 +96,9 @@ class Label:
     @classmethod
     def read(cls, fields: Fields) -> Label:
         """A label as `model.json` and `catalog.json` write it."""
-        red, green, blue = fields.integers("color", 0, 255, length=3)
         label = cls(
-            value=fields.integer("value", 1, MAX_LABEL),
-            name=fields.text("name"),
-            color=(red, green, blue),
-            terminology=_read_terminology(fields.fields("terminology"))
-            if fields.has("terminology")
-            else None,
+            fields.integer("value", 1, MAX_LABEL),
+            *_read_look(fields),
             region=fields.integers("region", 1, MAX_LABEL, default=()),
         )
         fields.finish()
@@ -108,13 +106,39 @@ class Label:
 
     def to_json(self) -> dict[str, Any]:
         """The form that `read` takes."""
-        data: dict[str, Any] = {"value": self.value, "name": self.name, "color": list(self.color)}
-        if self.terminology:
-            codes = vars(self.terminology).items()
-            data["terminology"] = {role: dict(vars(code)) for role, code in codes if code}
-        if self.region:
-            data["region"] = list(self.region)
-        return data
+        data = {"value": self.value, **_look(self)}
+        return {**data, "region": list(self.region)} if self.region else data
+
+
+@dataclass(frozen=True)
+class Region:
+    """A set of labels that has a name of its own, such as the whole tumour.
+
+    Attributes:
+        name: of the segment.
+        labels: the label values that belong to it; values that a model never gives may be among them.
+        color: red, green and blue, 0 to 255.
+        terminology: coded meaning, where one is known.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    color: tuple[int, int, int]
+    terminology: Terminology | None = None
+
+    @classmethod
+    def read(cls, fields: Fields) -> Region:
+        """A region as `model.json` and `catalog.json` write it."""
+        labels = fields.integers("labels", 1, MAX_LABEL)
+        if not labels or len(set(labels)) < len(labels):
+            raise fields.refuse("labels", labels, "a list of at least one label value, each once")
+        name, color, terminology = _read_look(fields)
+        fields.finish()
+        return cls(name, labels, color, terminology)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that `read` takes."""
+        return {"labels": list(self.labels), **_look(self)}
 
 
 def _code_of(part: str) -> Code | None:
@@ -124,21 +148,39 @@ def _code_of(part: str) -> Code | None:
     return Code(value, scheme, meaning) if scheme and value and meaning else None
 
 
-def choose_labels(labels: Sequence[Label], structures: Sequence[str | int]) -> tuple[Label, ...]:
-    """The labels with these names or values, in the order of `labels`.
+def choose_labels(
+    labels: Sequence[Label], structures: Sequence[str | int], regions: Sequence[Region] = ()
+) -> tuple[Label, ...]:
+    """The labels with these names or values, in the order of `labels`; for a region's name all of its labels.
 
     Raises `OptionError` for no structures at all, or one that is not there.
     """
-    known = {key: label for label in labels for key in (label.value, label.name)}
+    known: dict[str | int, set[int]] = {region.name: set(region.labels) for region in regions}
+    known |= {key: {label.value} for label in labels for key in (label.value, label.name)}
     unknown = [structure for structure in structures if structure not in known]
     if unknown or not structures:
         wrong = (
             f"There is no structure {', '.join(map(repr, unknown))}" if unknown else "No structure was chosen"
         )
-        names = ", ".join(f"{label.name} ({label.value})" for label in labels)
-        raise OptionError(f"{wrong}: choose at least one of {names}.")
-    chosen = {known[structure].value for structure in structures}
+        names = [*(region.name for region in regions), *(f"{label.name} ({label.value})" for label in labels)]
+        raise OptionError(f"{wrong}: choose at least one of {', '.join(names)}.")
+    chosen = set().union(*(known[structure] for structure in structures))
     return tuple(label for label in labels if label.value in chosen)
+
+
+def _look(structure: Label | Region) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": structure.name, "color": list(structure.color)}
+    if structure.terminology:
+        codes = vars(structure.terminology).items()
+        data["terminology"] = {role: dict(vars(code)) for role, code in codes if code}
+    return data
+
+
+def _read_look(fields: Fields) -> tuple[str, tuple[int, int, int], Terminology | None]:
+    """Name, colour and coded meaning."""
+    red, green, blue = fields.integers("color", 0, 255, length=3)
+    terminology = _read_terminology(fields.fields("terminology")) if fields.has("terminology") else None
+    return fields.text("name"), (red, green, blue), terminology
 
 
 def _read_terminology(fields: Fields) -> Terminology:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from .errors import BundleFormatError
 from .fields import Fields, read_json
-from .labels import MAX_LABEL, Label
+from .labels import MAX_LABEL, Label, Region
 from .model_checks import check_model
 from .paths import inside
+from .regions import beyond_painting, from_labels
 
 if TYPE_CHECKING:
     from .network import MedNeXt, Resampling
@@ -191,15 +192,18 @@ class Model:
         title, description: for people.
         network: how to build the network.
         channels: the input images, in this order.
-        labels: the structures found; the background, value 0, is not among them.
+        labels: the values that a result may have; the background, value 0, is not among them.
         orientation: what the axes i, j, k of the training images point to, such as "RAS" (nibabel's meaning).
         spacing: mm that images are resampled to; None leaves them as they are.
         patch: voxels of one tile.
         pipeline: whose conventions of preprocessing and averaging the weights were trained for.
         output: "softmax" over background and labels, or one sigmoid per region ("regions").
         mirror_axes: spatial axes (0 = z, 1 = y, 2 = x) along which the training mirrored.
-        regions_class_order: label values in painting order; output channel n is the region of the n-th.
-        keep_largest: label values of which only the largest component is kept.
+        regions: sets of labels that have a name of their own; with the output "regions" those of the output
+            channels, in their order.
+        regions_class_order: for each region the label that is painted for it, later ones over earlier ones.
+        keep_largest: label values of which only the largest component is kept; of a model of regions, the
+            values of `regions_class_order` whose regions are meant.
         step: distance of tiles as a fraction of the patch.
         field_of_view: mm along (z, y, x) of the largest training image, where known; a network that has seen
             nothing but small crops does not know its way about a larger image.
@@ -231,7 +235,16 @@ class Model:
     citation: str = ""
     training_data: str = ""
     accuracy: dict[str, Any] | None = None
+    regions: tuple[Region, ...] = ()
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        described = {label.value for label in self.labels if label.region}
+        if self.output != "regions" or self.regions or described != set(self.regions_class_order):
+            return
+        labels, regions = from_labels(self.labels, self.regions_class_order)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "regions", regions)
 
     @classmethod
     def read(cls, fields: Fields) -> Model:
@@ -263,16 +276,33 @@ class Model:
             citation=fields.text("citation", empty=True),
             training_data=fields.text("training_data", empty=True),
             accuracy=_read_accuracy(fields),
+            regions=fields.objects("regions", Region.read, default=()),
         )
         fields.finish()
         check_model(model)
         return model
+
+    @property
+    def beyond_painting(self) -> dict[frozenset[int], int]:
+        """The label of each combination of output channels that painting in order would give another one."""
+        if self.output == "softmax" or not self.regions:
+            return {}
+        return beyond_painting(self.regions, self.regions_class_order)
+
+    @property
+    def kept_largest(self) -> tuple[int | tuple[int, ...], ...]:
+        """The labels, and the label values of the regions, of which only the largest component is kept."""
+        regions = dict(zip(self.regions_class_order, self.regions, strict=False))
+        return tuple(regions[value].labels if value in regions else value for value in self.keep_largest)
 
     def to_json(self) -> dict[str, Any]:
         """The form that `read` takes."""
         data = asdict(self)
         del data["network"]["deep_supervision"]
         data["labels"] = [label.to_json() for label in self.labels]
+        regions = [region.to_json() for region in self.regions]
+        del data["regions"]
+        data |= {"regions": regions} if regions else {}
         data["channels"] = [
             {key: value for key, value in channel.items() if value is not None}
             for channel in data["channels"]

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 from .errors import BundleFormatError
+from .regions import painted_values
 
 if TYPE_CHECKING:
     from .model import Model
@@ -21,6 +22,7 @@ def check_model(model: Model) -> None:
     """
     _check_channels(model)
     _check_labels(model)
+    _check_names_of_regions(model)
     if model.output == "softmax":
         _check_softmax(model)
     else:
@@ -61,6 +63,20 @@ def _check_labels(model: Model) -> None:
         )
 
 
+def _check_names_of_regions(model: Model) -> None:
+    values = {label.value for label in model.labels}
+    _check_unique(model, "regions", [region.name for region in model.regions])
+    _check_unique(model, "regions", [tuple(sorted(region.labels)) for region in model.regions])
+    for region in model.regions:
+        same = [label for label in model.labels if label.name == region.name]
+        if same and set(region.labels) & values != {same[0].value}:
+            raise _refusal(
+                model,
+                f"{region.name!r} is the name of label {same[0].value} and of the region of the labels "
+                f"{list(region.labels)}. Give each a name of its own.",
+            )
+
+
 def _check_softmax(model: Model) -> None:
     values = [label.value for label in model.labels]
     if len(values) + 1 != model.network.num_classes:
@@ -81,26 +97,43 @@ def _check_softmax(model: Model) -> None:
             "'regions_class_order' and the labels' 'region' belong to models of overlapping regions, but "
             "'output' is 'softmax'. Remove them, or set 'output' to 'regions'.",
         )
+    unknown = sorted({value for region in model.regions for value in region.labels} - set(values))
+    if unknown:
+        raise _refusal(model, f"'regions' has label {unknown[0]}, which is not among the labels {values}.")
 
 
 def _check_regions(model: Model) -> None:
     values = [label.value for label in model.labels]
-    if len(values) != model.network.num_classes:
+    if any(label.region for label in model.labels):
         raise _refusal(
             model,
-            f"there are {len(values)} labels, but the network has {model.network.num_classes} output "
-            "channels; with regions it must have one per label. List every region.",
+            "the labels' 'region' is the form of the first versions, in which every label must have one, and "
+            f"'regions_class_order' each of the label values {values} once. Use 'regions'.",
         )
-    bare = [label.name for label in model.labels if not label.region]
-    if bare:
-        raise _refusal(
-            model, f"the label {bare[0]!r} has no 'region': list the label values that its channel covers."
-        )
-    if sorted(model.regions_class_order) != sorted(values):
+    if len(model.regions) != model.network.num_classes:
         raise _refusal(
             model,
-            f"'regions_class_order' is {list(model.regions_class_order)}, but must have each of the label "
-            f"values {values} once, in the order of painting.",
+            f"there are {len(model.regions)} regions, but the network has {model.network.num_classes} output "
+            "channels; with regions it must have one per region. List every region.",
+        )
+    _check_unique(model, "regions_class_order", model.regions_class_order)
+    if len(model.regions_class_order) != len(model.regions):
+        raise _refusal(
+            model,
+            f"'regions_class_order' is {list(model.regions_class_order)}, but must have the label of each of "
+            f"the {len(model.regions)} regions once, in the order of painting.",
+        )
+    for region, value in zip(model.regions, model.regions_class_order, strict=True):
+        if value not in region.labels:
+            raise _refusal(
+                model,
+                f"'regions_class_order' paints the region {region.name!r} with label {value}, which is none "
+                f"of its labels {list(region.labels)}. Correct one of them.",
+            )
+    wanted = painted_values(model.regions, model.regions_class_order)
+    if sorted(values) != wanted:
+        raise _refusal(
+            model, f"the label values are {values}, but its regions give {wanted}. List every label."
         )
 
 

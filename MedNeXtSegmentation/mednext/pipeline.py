@@ -175,7 +175,8 @@ def segment(
     origin["formulation"] = run.networks.network(run.bundle, run.folds[0], precision).formulation
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
-    return Segmentation(labels, whole, bundle.model.labels, origin, uncertain)
+    model = bundle.model
+    return Segmentation(labels, whole, model.labels, origin, uncertain, model.regions).telling_regions()
 
 
 def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) -> Volume:
@@ -266,7 +267,7 @@ def _label(
     give_memory_back()
     run.progress(Progress("postprocessing", 0, 1))
     keep_largest_components(
-        seen.view_of(labels), model.keep_largest, fully_connected=model.pipeline == "nnunet_v2"
+        seen.view_of(labels), model.kept_largest, fully_connected=model.pipeline == "nnunet_v2"
     )
     uncertainty = None if entropy is None else to_float32(entropy)
     run.progress(Progress("postprocessing", 1, 1))

@@ -6,6 +6,7 @@ Linear resampling needs two neighbours along each axis, so that labels are made 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -48,6 +49,7 @@ class LabelWriter:
         self._weights = weights
         self._labels = labels
         self._uncertainty = uncertainty
+        self._beyond_painting = model.beyond_painting
         self._rows, self._lines = _Neighbours(weights[0]), _Neighbours(weights[1])
         self._resampled = [axis for axis, matrix in enumerate(weights) if not is_identity(matrix)]
         self._row = self._line = 0  # the first that is not written; in the rows at work, the first line
@@ -70,7 +72,7 @@ class LabelWriter:
     def _write(self, rows: slice, lines: slice, block: Block) -> None:
         row_bytes = 4 * (lines.stop - lines.start) * self._labels.shape[2]
         kernels = native_resampling.resampling_kernels()
-        if kernels is not None and block.values.device.type == "cpu":
+        if kernels is not None and block.values.device.type == "cpu" and not self._beyond_painting:
             slabs = [rows] if self._uncertainty is None else _slabs(rows, _SLAB_BYTES // row_bytes)
             if all(self._write_natively(kernels, slab, lines, block) for slab in slabs):
                 return
@@ -131,6 +133,11 @@ class LabelWriter:
         labels = torch.zeros(values.shape[1:], dtype=torch.int32, device=values.device)
         for channel, label in zip(values, order, strict=True):
             labels[channel > threshold] = label
+        found = values > threshold
+        for channels, label in self._beyond_painting.items():
+            only = [number in channels for number in range(len(values))]
+            wanted = torch.tensor(only, device=values.device).view(-1, 1, 1, 1)
+            labels[(found == wanted).all(dim=0)] = label
         return labels
 
 
@@ -180,24 +187,38 @@ def entropy(probabilities: Tensor, output: str) -> Tensor:
     return (torch.special.entr(p) + torch.special.entr(1 - p)).mean(dim=0).div_(math.log(2)).clamp_(0, 1)
 
 
-def keep_largest_components(labels: np.ndarray, values: Sequence[int], fully_connected: bool) -> None:
-    """Erase, in place, everything but the largest component of each label; components of equal size all stay.
+def keep_largest_components(
+    labels: np.ndarray, structures: Sequence[int | tuple[int, ...]], fully_connected: bool
+) -> None:
+    """Erase, in place, everything but the largest component of each structure.
+
+    Components of equal size all stay.
 
     Args:
         labels: `(Z, Y, X)`.
-        values: labels to clean up.
+        structures: labels to clean up, and regions as the label values that belong to them.
         fully_connected: voxels that share an edge or a corner are connected too. nnU-Net v2 does it so;
             for v1 they must share a face.
     """
-    for value, box in label_boxes(labels, values).items():
-        mask = labels[box] == value
+    sets = [each if isinstance(each, tuple) else (each,) for each in structures]
+    boxes = label_boxes(labels, list(dict.fromkeys(itertools.chain(*sets))))
+    for values in sets:
+        found = [boxes[value] for value in values if value in boxes]
+        if not found:
+            continue
+        z, y, x = (
+            slice(min(side.start for side in sides), max(side.stop for side in sides))
+            for sides in zip(*found, strict=True)
+        )
+        part = labels[z, y, x]
+        mask = part == values[0] if len(values) == 1 else np.isin(part, values)
         components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.view(np.uint8)), fully_connected)
         numbers = sitk.GetArrayViewFromImage(components)
         sizes = _sizes(numbers)
-        smaller = sizes < sizes[1:].max()
-        smaller[0] = False  # component 0 is what does not have the label
+        smaller = sizes < sizes[1:].max(initial=0)
+        smaller[0] = False  # component 0 is what does not belong to the structure
         if smaller.any():
-            labels[box][smaller[numbers]] = 0
+            part[smaller[numbers]] = 0
 
 
 def label_boxes(labels: np.ndarray, values: Sequence[int]) -> dict[int, Box]:

@@ -41,7 +41,7 @@ from .cancellation import check_cancelled
 from .fields import Fields, read_json
 from .fixed_point import to_fixed_point, to_float32
 from .geometry import Geometry, Roi
-from .labels import Label
+from .labels import Label, Region
 from .segmentation import Segmentation
 
 VERSION = 2
@@ -225,6 +225,7 @@ def write_result(folder: Path, segmentation: Segmentation) -> None:
     result = {
         "geometry": asdict(segmentation.geometry),
         "labels": [label.to_json() for label in segmentation.labels],
+        "regions": [region.to_json() for region in segmentation.regions],
         "provenance": dict(segmentation.provenance),
     }
     (folder / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
@@ -240,15 +241,14 @@ def read_result(folder: Path, cancelled: Callable[[], bool] | None = None) -> Se
     labelmap = np.load(folder / LABELMAP_FILE, allow_pickle=False)
     check_cancelled(cancelled)
     uncertainty = folder / UNCERTAINTY_FILE
+    fields = Fields(result, RESULT_FILE, errors.BundleFormatError)
     return Segmentation(
         labelmap=labelmap,
         geometry=Geometry(**result["geometry"]),
-        labels=tuple(
-            Label.read(Fields(label, f"{RESULT_FILE}: labels[{number}]", errors.BundleFormatError))
-            for number, label in enumerate(result["labels"])
-        ),
+        labels=fields.objects("labels", Label.read),
         provenance=result["provenance"],
         uncertainty=to_float32(np.load(uncertainty, allow_pickle=False)) if uncertainty.exists() else None,
+        regions=fields.objects("regions", Region.read),
     )
 
 

@@ -47,21 +47,21 @@ def describe(model: Model) -> dict[str, Any]:
 
     Raises `OptionError` for label values with gaps, which nnU-Net cannot train.
     """
-    values = sorted(label.value for label in model.labels)
+    labels = {label.name: label.value for label in sorted(model.labels, key=lambda label: label.value)}
+    trained = model.regions if model.output == "regions" else ()
+    regions = {region.name: list(region.labels) for region in trained}
+    values = sorted({value for region in regions.values() for value in region} or labels.values())
     if values != list(range(1, len(values) + 1)):
         raise OptionError(
             f'The label values of "{model.name}" are {values}; nnU-Net trains 1, 2, 3 ... without gaps.'
         )
-    labels: dict[str, Any] = {"background": 0}
-    for label in sorted(model.labels, key=lambda label: label.value):
-        labels[label.name] = list(label.region) if model.output == "regions" else label.value
     description: dict[str, Any] = {
         "channel_names": {str(n): _channel_name(channel) for n, channel in enumerate(model.channels)},
-        "labels": labels,
+        "labels": {"background": 0, **(regions or labels)},
         "numTraining": 0,
         "file_ending": _FILE_ENDING,
     }
-    if model.output == "regions":
+    if regions:
         description["regions_class_order"] = list(model.regions_class_order)
     return description
 
@@ -78,7 +78,7 @@ def read_description(folder: Path, model: Model) -> dict[str, Any]:
         return wanted
     found: dict[str, Any] = read_json(file, OptionError)
     for key in ("channel_names", "labels", "regions_class_order"):
-        if found.get(key) != wanted.get(key):
+        if _comparable(found.get(key)) != _comparable(wanted.get(key)):
             raise OptionError(
                 f'{file} is of another task: its "{key}" is {found.get(key)}, and the model "{model.name}" '
                 f"has {wanted.get(key)}. Choose another folder."
@@ -88,6 +88,14 @@ def read_description(folder: Path, model: Model) -> dict[str, Any]:
             f'{file} wants files "{found.get("file_ending")}"; cases are written as {", ".join(WRITABLE)}.'
         )
     return found
+
+
+def _comparable(value: Any) -> Any:
+    """Labels with every region as a list: nnU-Net also takes a bare number for a region of one label, and any
+    order of several."""
+    if not isinstance(value, dict) or not any(isinstance(each, list) for each in value.values()):
+        return value
+    return {name: sorted(each) if isinstance(each, list) else [each] for name, each in value.items()}
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:

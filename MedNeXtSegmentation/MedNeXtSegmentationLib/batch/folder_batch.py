@@ -100,6 +100,7 @@ class FolderBatch:
             resume=self._resume,
             told=self._told,
             aside=aside,
+            regions=self._bundle.model.regions,
         ).run(cases)
 
     def _read(self, case: Case) -> list[Channel]:

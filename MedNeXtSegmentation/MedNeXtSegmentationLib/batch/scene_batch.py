@@ -89,6 +89,6 @@ def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[sli
 def _recipe(model: Model, options: RunOptions, volume: Volume) -> dict[str, str]:
     """What the attributes of a result of this run would say."""
     run = options.forEngine(model.name, volume)
-    structures = () if options.labels is None else choose_labels(model.labels, options.labels)
+    structures = () if options.labels is None else choose_labels(model.labels, options.labels, model.regions)
     names = ", ".join(label.name for label in structures)
     return {**recipe(model, run.folds, run.mirroring, None, run.roi, run.precision), "structures": names}

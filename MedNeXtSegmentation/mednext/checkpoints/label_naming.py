@@ -50,7 +50,7 @@ def name_labels(
     return tuple(
         replace(found[value], value=value, region=())
         if value in found
-        else Label(value, names[value], _color(value))
+        else Label(value, names[value], color_of(value))
         for value in values
     )
 
@@ -90,19 +90,20 @@ def _matches(names: Mapping[int, str], pool: list[Label], loosely: bool) -> dict
     """For each value the pool's label of the same words; or loosely, the only one that contains them."""
     found: dict[int, Label] = {}
     for value, name in names.items():
-        same = [label for label in pool if _words(label.name) == _words(name)]
+        same = [label for label in pool if words_of(label.name) == words_of(name)]
         if same:
             found[value] = replace(same[0], name=same[0].name if loosely else name)
             pool.remove(same[0])
     for value, name in names.items() if loosely else ():
-        similar = [label for label in pool if _words(name) and _words(name) < _words(label.name)]
+        similar = [label for label in pool if words_of(name) and words_of(name) < words_of(label.name)]
         if value not in found and len(similar) == 1:
             found[value] = similar[0]
             pool.remove(similar[0])
     return found
 
 
-def _words(name: str) -> frozenset[str]:
+def words_of(name: str) -> frozenset[str]:
+    """The words of a name, in one spelling."""
     words = re.findall(r"[a-z0-9]+", name.casefold())
     return frozenset(_SPELLINGS.get(word, word) for word in words)
 
@@ -111,7 +112,7 @@ def _all_labels() -> list[Label]:
     return [label for task in load_catalog().tasks for label in task.labels]
 
 
-def _color(value: int) -> tuple[int, int, int]:
+def color_of(value: int) -> tuple[int, int, int]:
     """A colour far from those of the neighbouring values."""
     red, green, blue = colorsys.hsv_to_rgb(value * _GOLDEN_RATIO % 1.0, 0.6, 0.9)
     return round(red * 255), round(green * 255), round(blue * 255)

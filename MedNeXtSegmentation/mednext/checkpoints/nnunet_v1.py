@@ -20,6 +20,7 @@ from ..model import Channel, Model
 from .label_naming import find_task, name_labels
 from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
+from .region_naming import regions_of_task
 from .results_folder import check_channels, fold_files, named_channels, network_of_folds
 from .safe_pickle import load_pickle, load_torch
 
@@ -59,6 +60,7 @@ def read_v1_folder(
     transpose = plans.integers("transpose_forward", 0, 2, length=3, default=(0, 1, 2))
     spacing = stage.numbers("current_spacing", 1e-3, 1e3, 3)
     patch = stage.integers("patch_size", 1, 4096, length=3)
+    labels = name_labels(values, options, _label_names(folder))
     model = Model(
         name=name,
         version=options.version,
@@ -67,7 +69,7 @@ def read_v1_folder(
         description=f"Imported from nnU-Net v1, trainer {trainer_name}, {options.checkpoint} checkpoint.",
         network=spec,
         channels=channels,
-        labels=name_labels(values, options, _label_names(folder)),
+        labels=labels,
         orientation=transposed_orientation(training_orientation(options), transpose),
         spacing=(spacing[0], spacing[1], spacing[2]),
         patch=(patch[0], patch[1], patch[2]),
@@ -78,6 +80,7 @@ def read_v1_folder(
         licence=options.licence,
         citation=options.citation,
         training_data=options.training_data,
+        regions=regions_of_task(labels, options),
     )
     return model, weights
 

@@ -6,7 +6,7 @@ Source: nnU-Net 2.8.1, `PlansManager`, `LabelManager` and `nnUNetTrainer.save_ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ..errors import CheckpointError, IncompatibleCheckpointError
 from ..fields import Fields, read_json
-from ..labels import Label
+from ..labels import Label, Region
 from ..model import Channel, Model
 from .label_naming import find_task, name_labels
 from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
+from .region_naming import name_regions, regions_of_task
 from .results_folder import check_channels, fold_files, named_channels, network_of_folds
 from .safe_pickle import load_torch
 
@@ -69,11 +70,13 @@ def read_v2_folder(
     configuration = _configuration(plans, training.configuration)
     channels = _channels(plans, dataset, configuration, options)
     check_channels(spec, channels)
-    labels, order = _labels(dataset, options)
-    if spec.num_classes != len(labels) + (0 if order else 1):
+    labels, regions, order = _labels(dataset, options)
+    outputs = len(regions) if order else len(labels) + 1
+    if spec.num_classes != outputs:
         raise IncompatibleCheckpointError(
-            f"The network has {spec.num_classes} output channels, which does not fit the {len(labels)} "
-            f"{'regions' if order else 'labels'} of dataset.json. The folder's files do not belong together."
+            f"The network has {spec.num_classes} output channels, which does not fit the "
+            f"{len(regions if order else labels)} {'regions' if order else 'labels'} of dataset.json. The "
+            "folder's files do not belong together."
         )
     transpose = plans.integers("transpose_forward", 0, 2, length=3)
     reader = plans.text("image_reader_writer", "")
@@ -101,6 +104,7 @@ def read_v2_folder(
         licence=options.licence,
         citation=options.citation,
         training_data=options.training_data,
+        regions=regions,
     )
     return model, weights
 
@@ -207,8 +211,10 @@ def _normalization(scheme: str, masked: bool, intensities: Fields, channel: str)
     return Channel("", "", "ct", mean, std, lower, upper)
 
 
-def _labels(dataset: Fields, options: ImportOptions) -> tuple[tuple[Label, ...], tuple[int, ...]]:
-    """The labels, and the painting order where they are overlapping regions (else empty)."""
+def _labels(
+    dataset: Fields, options: ImportOptions
+) -> tuple[tuple[Label, ...], tuple[Region, ...], tuple[int, ...]]:
+    """The labels, the regions, and their painting order where they are the output channels (else empty)."""
     entries = dataset.take("labels")
     if not isinstance(entries, dict):
         raise dataset.refuse("labels", entries, "an object of label names")
@@ -216,12 +222,10 @@ def _labels(dataset: Fields, options: ImportOptions) -> tuple[tuple[Label, ...],
     foreground = {name: values for name, values in foreground.items() if set(values) != {0}}
     if not any(isinstance(value, list) for value in entries.values()):
         known = {values[0]: name for name, values in foreground.items()}
-        return name_labels(sorted(known), options, known), ()
+        labels = name_labels(sorted(known), options, known)
+        return labels, regions_of_task(labels, options), ()
     order = dataset.integers("regions_class_order", 1, 255, length=len(foreground))
-    known = dict(zip(order, foreground, strict=True))
-    labels = {label.value: label for label in name_labels(sorted(known), options, known)}
-    regions = dict(zip(order, foreground.values(), strict=True))
-    return tuple(replace(labels[value], region=regions[value]) for value in order), order
+    return *name_regions(foreground, order, options), order
 
 
 def _values(dataset: Fields, value: Any) -> tuple[int, ...]:

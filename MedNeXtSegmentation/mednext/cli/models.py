@@ -93,6 +93,7 @@ def _described(model: Model) -> dict[str, Any]:
         "title": model.title,
         "channels": [channel.name for channel in model.channels],
         "labels": {label.name: label.value for label in model.labels},
+        "regions": {region.name: list(region.labels) for region in model.regions},
         "folds": [fold.index for fold in model.folds],
         "licence": model.licence,
         "shipped": is_shipped(model.name),
@@ -106,6 +107,7 @@ def _task_described(task: Task, catalog: Catalog) -> dict[str, Any]:
         "title": task.title,
         "channels": [image.name for image in task.channels],
         "labels": {label.name: label.value for label in task.labels},
+        "regions": {region.name: list(region.labels) for region in task.regions},
         "published": [model.name for model in catalog.models_for(task.name)],
         "weights": task.weights,
     }

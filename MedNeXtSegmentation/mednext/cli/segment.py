@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from .console import Console
 
 if TYPE_CHECKING:
     from ..geometry import Roi
+    from ..labels import Label, Region
     from ..segmentation import Segmentation
 
 DEFAULT_MODEL = "hippocampus"
@@ -128,13 +130,23 @@ def _report(options: argparse.Namespace, console: Console, segmentation: Segment
         "output": str(options.output),
         "uncertainty": options.uncertainty and str(options.uncertainty),
         "volumes_ml": volumes,
+        "regions": {
+            region.name: {"labels": list(region.labels), "volume_ml": volumes[region.name]}
+            for region in segmentation.regions
+        },
         "provenance": dict(segmentation.provenance),
     }
     width = max(len(name) for name in volumes)
-    lines = [f"{name:<{width}} {ml:10.2f} mL" for name, ml in volumes.items()]
+    together = {region.name: _together(region, segmentation.labels) for region in segmentation.regions}
+    lines = [f"{name:<{width}} {ml:10.2f} mL{together.get(name, '')}" for name, ml in volumes.items()]
     if not any(volumes.values()):
         lines.append("No structure was found: check that image and model belong together.")
     console.done(document, "\n".join([*lines, f"Written to {options.output}."]))
+
+
+def _together(region: Region, labels: Sequence[Label]) -> str:
+    names = [label.name for label in labels if label.value in region.labels]
+    return f"  = {' + '.join(names)}" if names != [region.name] else ""
 
 
 def parse_folds(text: str) -> tuple[int, ...] | None:

@@ -95,6 +95,7 @@ def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, ca
         _carry_out(options, console, bundle),
         resume=not options.no_resume,
         told=told,
+        regions=bundle.model.regions,
     )
     return batch.run(cases)
 

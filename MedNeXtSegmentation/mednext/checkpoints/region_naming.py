@@ -1,0 +1,116 @@
+"""Names, colours and coded meanings for the regions of an imported model, and for the labels in them.
+
+A checkpoint names its regions, not its labels. A label gets the name that the user gives it, or that of the
+label that lies in the same regions of a task in the catalog; else one that only says where it lies.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ..catalog import Task
+from ..catalog_source import load_catalog
+from ..errors import CheckpointError
+from ..labels import Label, Region
+from ..regions import beyond_painting, derived_names, painted_values, with_painted
+from .label_naming import color_of, find_task, name_labels, words_of
+from .options import ImportOptions
+
+logger = logging.getLogger(__name__)
+
+
+def name_regions(
+    named: Mapping[str, Sequence[int]], order: Sequence[int], options: ImportOptions
+) -> tuple[tuple[Label, ...], tuple[Region, ...]]:
+    """The labels and the regions of an imported model.
+
+    Args:
+        named: the label values of each region of the checkpoint, in the order of the output channels.
+        order: the label that nnU-Net paints for each region.
+        options: its `labels` name the labels; its `task` is where regions and labels are looked up.
+
+    Raises:
+        CheckpointError: some label has no name, or a region is painted with a label of another one.
+        UnknownModelError: there is no such task.
+    """
+    task = _task_of(tuple(named), options)
+    regions = with_painted([_region(name, tuple(values), task) for name, values in named.items()], order)
+    for region, value in zip(regions, order, strict=True):
+        if value not in region.labels:
+            raise CheckpointError(
+                f"dataset.json paints the region {region.name!r} with label {value} (regions_class_order is "
+                f"{list(order)}), but the region's labels are {list(region.labels)}. Correct one of them."
+            )
+    values = painted_values(regions, order)
+    if beyond_painting(regions, order):
+        logger.warning(
+            "Painting the regions of dataset.json in the order %s, as nnU-Net does, would mix up some of "
+            "their labels: where a label lies in just the regions that were found, the result has it.",
+            list(order),
+        )
+    if options.labels:
+        return name_labels(values, options), regions
+    known = _labels_of_task(regions, values, task) if task else {}
+    names = derived_names(regions, values)
+    whole = {region.name: region for region in regions}
+    labels = []
+    for value in values:
+        same = whole.get(names[value])
+        label = Label(value, names[value], *((same.color, same.terminology) if same else (color_of(value),)))
+        labels.append(known.get(value, label))
+    return tuple(labels), regions
+
+
+def regions_of_task(labels: Sequence[Label], options: ImportOptions) -> tuple[Region, ...]:
+    """The regions of the task that the user names, as sets of a softmax's labels of the same names."""
+    task = find_task(options.task) if options.task else None
+    ours = {label.name: label.value for label in labels}
+    names = {label.value: label.name for label in task.labels} if task else {}
+    return tuple(
+        replace(region, labels=tuple(ours[names[value]] for value in region.labels))
+        for region in (task.regions if task else ())
+        if all(names[value] in ours for value in region.labels)
+    )
+
+
+def _task_of(names: Sequence[str], options: ImportOptions) -> Task | None:
+    """The task that the user names, or the only one that has all of these regions."""
+    if options.task:
+        return find_task(options.task)
+    tasks = [
+        task
+        for task in load_catalog().tasks
+        if task.regions and all(_find(name, task.regions) for name in names)
+    ]
+    return tasks[0] if len(tasks) == 1 else None
+
+
+def _region(name: str, values: tuple[int, ...], task: Task | None) -> Region:
+    known = _find(name, (*task.regions, *task.labels) if task else ())
+    if known is None:
+        return Region(name, values, color_of(10 * len(values) + values[0]))
+    return Region(name, values, known.color, known.terminology)
+
+
+def _find(name: str, structures: Sequence[Label | Region]) -> Label | Region | None:
+    return next((each for each in structures if words_of(each.name) == words_of(name)), None)
+
+
+def _labels_of_task(regions: Sequence[Region], values: Sequence[int], task: Task) -> dict[int, Label]:
+    """The labels of the task for those of the model that lie in the same regions, where all regions are known
+    and no other label does."""
+    theirs = [_find(region.name, task.regions) for region in regions]
+    sets = [set(each.labels) for each in theirs if isinstance(each, Region)]
+    if len(sets) < len(regions):
+        return {}
+    places = {label: [label.value in each for each in sets] for label in task.labels}
+    every = sorted({value for region in regions for value in region.labels})
+    ours = {value: [value in region.labels for region in regions] for value in every}
+    found = {}
+    for value in values:
+        alike = [label for label, place in places.items() if place == ours[value]]
+        if len(alike) == 1 and list(ours.values()).count(ours[value]) == 1:
+            found[value] = replace(alike[0], value=value, region=())
+    return found
