@@ -76,7 +76,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
     from ..atomic import check_place
     from ..export import format_of
-    from ..formats.dicom_series import series_of
+    from ..formats.dicom_seg import check_dicom_seg
     from ..output_places import check_apart
 
     places = [options.output]
@@ -92,7 +92,7 @@ def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
             raise OutputError(f"{place} is there already. Choose another name, or add --overwrite.")
         check_place(place)
     if dicom is not None:
-        series_of(dicom)
+        check_dicom_seg(dicom)
 
 
 def _holds_something(place: Path) -> bool:

@@ -16,6 +16,7 @@ from ..errors import GeometryError, MissingPackageError, OutputError
 from ..geometry import Geometry, reorient_array, shown
 from ..labels import Code, Label, Terminology
 from ..segmentation import Segmentation
+from .dicom_seg_source import quietly, source_images
 from .dicom_series import Series, find_series, series_of, series_of_files
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _SOFTWARE = "MedNeXtSegmentation"
 _SERIES_NUMBER = 300
+_LONGEST_TEXT = 64
 _TISSUE = Code("85756007", "SCT", "Tissue")
 _UNCODED = Terminology(category=_TISSUE, type=_TISSUE)  # as Slicer codes a new segment
 
@@ -38,37 +40,70 @@ def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path |
     provenance has "corrected", the segments are called semi-automatic.
 
     Raises `MissingPackageError` without highdicom, `GeometryError` when the labelmap is not on the grid of
-    the series, `OutputError` when nothing was found, and the errors of `find_series`.
+    the series, `OutputError` when nothing was found or the series lacks what a DICOM SEG repeats of it, and
+    the errors of `find_series`.
     """
+    labels = _found(segmentation)
+    series, place = _series(source)
+    pixels = _numbered(_on_series(segmentation, series, place), labels)
+    content = _made(series, place, pixels, labels, segmentation.provenance)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        if not _holds(temporary, int(np.count_nonzero(pixels))):
+            raise OutputError(f"{path} was not written completely: check the disk's free space.")
+
+
+def check_dicom_seg(source: str | Path) -> None:
+    """Make a DICOM SEG of a series with one voxel, and throw it away: before a long run, not after it.
+
+    Raises as `write_dicom_seg` does.
+    """
+    series, place = _series(source)
+    pixels = np.zeros(series.geometry.shape, np.uint8)
+    pixels[0, 0, 0] = 1
+    _made(series, place, pixels, [Label(1, "one voxel", (255, 255, 255))], {})
+
+
+def _series(source: str | Path | Sequence[Path]) -> tuple[Series, str | Path]:
+    """The series, and how messages call it."""
+    if isinstance(source, str | Path):
+        return find_series(*series_of(source)), source
+    return series_of_files(source), source[0].parent
+
+
+def _made(
+    series: Series, place: object, pixels: np.ndarray, labels: list[Label], provenance: Mapping[str, str]
+) -> memoryview:
+    """The bytes of the file."""
     try:
-        import highdicom
-        import pydicom
+        import highdicom  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
             "Writing DICOM SEG needs highdicom: pip install slicer-mednext-segmentation[dicom]."
         ) from error
-    labels = _found(segmentation)
-    if isinstance(source, str | Path):
-        series = find_series(*series_of(source))
-    else:
-        series, source = series_of_files(source), source[0].parent
-    pixels = _numbered(_on_series(segmentation, series, source), labels)
-    images = [pydicom.dcmread(file, stop_before_pixels=True) for file in series.files]
-    for image in images:
-        image.decode()  # the patient's name leaves the source's character set
-    try:
-        dataset = _dataset(images, pixels, labels, segmentation.provenance)
-    except (AttributeError, ValueError) as error:
-        raise OutputError(
-            f"{source} lacks what a DICOM SEG repeats of it ({error}): write .seg.nrrd."
-        ) from error
-    content = BytesIO()  # pydicom's errors in writing a file do not tell a full disk from anything else
-    dataset.save_as(content)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
-        written = highdicom.seg.segread(temporary)
-        if int(written.pixel_array.sum(dtype=np.int64)) != np.count_nonzero(pixels):
-            raise OutputError(f"{path} was not written completely: check the disk's free space.")
+    with quietly():
+        try:
+            dataset = _dataset(source_images(series, place), pixels, labels, provenance)
+            content = BytesIO()  # pydicom's errors in writing a file do not tell a full disk from the rest
+            dataset.save_as(content)
+        except OutputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - boundary: highdicom raises anything, and may quote it
+            _log.debug("highdicom refused %s.", place, exc_info=True)
+            raise OutputError(
+                f"{place} has headers of which no DICOM SEG can be made ({type(error).__name__}): write "
+                ".seg.nrrd instead."
+            ) from None
+    return content.getbuffer()
+
+
+def _holds(file: Path, count: int) -> bool:
+    """Whether a DICOM SEG has this many voxels in its segments."""
+    import highdicom
+
+    with quietly():
+        written = highdicom.seg.segread(file)
+        return int(written.pixel_array.sum(dtype=np.int64)) == count
 
 
 def _dataset(
@@ -83,11 +118,11 @@ def _dataset(
         segment_descriptions=_descriptions(labels, provenance),
         series_instance_uid=highdicom.UID(),
         series_number=_SERIES_NUMBER,
-        series_description=provenance.get("task", "Segmentation"),
+        series_description=_short(provenance.get("task", "Segmentation")),
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
         manufacturer=_SOFTWARE,
-        manufacturer_model_name=provenance.get("model", _SOFTWARE),
+        manufacturer_model_name=_short(provenance.get("model", _SOFTWARE)),
         software_versions=__version__,
         specific_character_set="ISO_IR 192",  # UTF-8, else names of labels are cut down to Latin letters
         device_serial_number="0",  # the standard wants one, software has none
@@ -137,8 +172,8 @@ def _descriptions(
     from pydicom.sr.codedict import codes
 
     algorithm = highdicom.AlgorithmIdentificationSequence(
-        name=provenance.get("model", _SOFTWARE),
-        version=provenance.get("model_version", __version__),
+        name=_short(provenance.get("model", _SOFTWARE)),
+        version=_short(provenance.get("model_version", __version__)),
         family=codes.cid7162.ArtificialIntelligence,
     )
     kinds = highdicom.seg.SegmentAlgorithmTypeValues
@@ -157,7 +192,7 @@ def _description(
     meaning = label.terminology or _UNCODED
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=label.name,
+        segment_label=_short(label.name),
         segmented_property_category=_concept(meaning.category),
         segmented_property_type=_concept(meaning.type),
         algorithm_type=made,
@@ -178,4 +213,10 @@ def _description(
 def _concept(code: Code) -> highdicom.sr.CodedConcept:
     import highdicom
 
-    return highdicom.sr.CodedConcept(code.value, code.scheme, code.meaning)
+    return highdicom.sr.CodedConcept(code.value, code.scheme, _short(code.meaning))
+
+
+def _short(text: str) -> str:
+    """A text as DICOM's "long strings" may be: 64 characters, without the sign that parts values."""
+    clean = "".join(character if character.isprintable() else " " for character in text)
+    return clean.replace("\\", "/")[:_LONGEST_TEXT].strip() or "-"
