@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bundles import TINY_NETWORK, tiny_bundle, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 from mednext import free_memory as memory
+from mednext import memory_check
+from mednext.cli import main
 from mednext.errors import GeometryError
+from mednext.formats.image_files import write_image
 from mednext.geometry import Geometry, Roi
 from mednext.memory_plan import MIB, PlannedRun, parameters, plan_memory
 from mednext.model import Channel, NetworkSpec
@@ -34,8 +40,6 @@ def plan(model=S_MODEL, **changes):
 
 
 def test_planning_needs_no_torch():
-    import subprocess
-
     program = "import mednext.memory_plan, mednext.free_memory, sys; assert 'torch' not in sys.modules"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
@@ -168,7 +172,71 @@ def test_free_memory_on_linux_is_what_is_available_within_the_limit_of_a_contain
     (cgroup / "memory.stat").write_text("anon 5000000\ninactive_file 500000\n")
     assert memory.free_memory(tmp_path) == 8000 * 1024
     (cgroup / "memory.max").write_text("7000000\n")
-    assert memory.free_memory(tmp_path) == 1_500_000
+    assert memory.free_memory(tmp_path) == memory.obtainable_memory(tmp_path) == 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "limit", "used", "cached"),
+    [
+        ("0::/user/job/step", "user/job", "memory.max", "memory.current", "inactive_file"),
+        (
+            "4:memory:/slurm/job/step",
+            "memory/slurm/job",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_the_limit_of_a_job_around_the_process_counts(
+    tmp_path, monkeypatch, line, folder, limit, used, cached
+):
+    monkeypatch.setattr(sys, "platform", "linux")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemAvailable: 8000 kB\nSwapFree: 2000 kB\n")
+    (tmp_path / "proc/self/cgroup").write_text(f"9:cpu:/elsewhere\n{line}\n")
+    assert memory.free_memory(tmp_path) == 8000 * 1024
+    assert memory.obtainable_memory(tmp_path) == 10000 * 1024
+    group = tmp_path / "sys/fs/cgroup" / folder
+    group.mkdir(parents=True)
+    for file, text in ((limit, "7000000"), (used, "6000000"), ("memory.stat", f"{cached} 500000")):
+        (group / file).write_text(f"{text}\n")
+    assert memory.free_memory(tmp_path) == memory.obtainable_memory(tmp_path) == 1_500_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells how much of the limit is taken")
+def test_the_limit_of_a_shell_counts():
+    program = "import mednext.free_memory as memory; print(memory.free_memory())"
+    shell = ["sh", "-c", f'ulimit -v 4000000; exec "{sys.executable}" -c "{program}"']
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    answer = subprocess.run(shell, env=environment, capture_output=True, text=True, check=True)
+    assert 0 < int(answer.stdout) < 4_000_000 * 1024
+
+
+@pytest.fixture
+def micrometres(tmp_path, monkeypatch):
+    """A good image and one of 50 µm whose spacing was stored as 50 mm, on a machine of 8 GB."""
+    monkeypatch.setattr(memory_check, "obtainable_memory", lambda: 8_000_000_000)
+    image = np.random.default_rng(0).normal(100, 20, (16, 32, 32)).astype(np.float32)
+    write_image(tmp_path / "in.nrrd", image, Geometry((32, 32, 16), (1.0, 1.0, 1.0)))
+    write_image(tmp_path / "a.nrrd", image, Geometry((32, 32, 16), (50.0, 50.0, 50.0)))
+    return tmp_path
+
+
+def test_an_image_that_becomes_too_large_is_refused_with_spacing_size_and_memory(
+    micrometres, tmp_path_factory, capsys
+):
+    model = tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path
+    options = ["--model", str(model), "--device", "cpu"]
+    assert main(["segment", str(micrometres / "a.nrrd"), "-o", str(micrometres / "o.nrrd"), *options]) == 2
+    words = (
+        r"32 x 32 x 16 voxels of \(50, 50, 50\) mm.* 1600 x 1600 x \d+ voxels.*[\d.]+ GB.* 8\.0 GB.*spacing"
+    )
+    assert re.search(words, capsys.readouterr().err)
+    assert main(["segment-folder", str(micrometres), str(micrometres / "out"), *options]) == 3
+    assert (micrometres / "out" / "in.seg.nrrd").exists()
+    assert "a: failed" in capsys.readouterr().out
 
 
 def test_free_memory_on_a_mac_is_counted_in_pages():

@@ -5,22 +5,36 @@ from __future__ import annotations
 import ctypes
 import shutil
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
+_GROUP_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+_GROUP_V2 = ("memory.max", "memory.current")
 _FREE_PAGES = ("vm.page_free_count", "vm.page_purgeable_count", "vm.page_pageable_external_count")
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that programs may still take without swapping, also within a container's limit; None if unknown.
+    """Bytes that programs may still take without swapping, within the limits of a container or a job.
 
-    root: where "proc" and "sys" lie on Linux.
+    None if unknown. root: where "proc" and "sys" lie on Linux.
     """
     if sys.platform == "linux":
         return _free_on_linux(root)
     if sys.platform == "win32":
-        return _free_on_windows()
+        return _free_on_windows("ullAvailPhys")
     return _free_on_macos() if sys.platform == "darwin" else None
+
+
+def obtainable_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that programs may still take if they swap: who needs more is refused them, or killed.
+
+    Of macOS, which swaps as it likes, the memory that is built in.
+    """
+    if sys.platform == "linux":
+        return _free_on_linux(root, swapping=True)
+    if sys.platform == "win32":
+        return _free_on_windows("ullAvailPageFile")
+    return _sysctl("hw.memsize") if sys.platform == "darwin" else None
 
 
 def free_disk(folder: Path) -> int | None:
@@ -31,27 +45,62 @@ def free_disk(folder: Path) -> int | None:
         return None
 
 
-def _free_on_linux(root: Path) -> int | None:
+def _free_on_linux(root: Path, swapping: bool = False) -> int | None:
     try:
         lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
         kib = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines)}
         free = int(kib["MemAvailable"]) * 1024
+        free += int(kib.get("SwapFree", 0)) * 1024 if swapping else 0
     except (OSError, ValueError, KeyError, IndexError):
         return None
-    left = _left_in_container(root / "sys/fs/cgroup")
-    return free if left is None else min(free, left)
+    return min([free, *_left_in_groups(root), *_left_of_addresses(root)])
 
 
-def _left_in_container(cgroup: Path) -> int | None:
-    """What the limit of this container leaves; files in its cache count as free, as in MemAvailable."""
+def _left_in_groups(root: Path) -> Iterator[int]:
+    """What the limits of this process's control groups leave: of its container, its job, its user.
+
+    Files in their caches count as free, as in MemAvailable.
+    """
     try:
-        limit = int((cgroup / "memory.max").read_text(encoding="ascii"))  # "max" where there is none
-        used = int((cgroup / "memory.current").read_text(encoding="ascii"))
-        lines = (cgroup / "memory.stat").read_text(encoding="ascii").splitlines()
-        cached = dict(line.split() for line in lines).get("inactive_file", "0")
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    v1, v2 = root / "sys/fs/cgroup/memory", root / "sys/fs/cgroup"
+    own = {v1: "", v2: ""}
+    for line in lines:
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if "memory" in controllers.split(","):
+            own[v1] = path
+        elif not controllers:
+            own[v2] = path
+    for mount, path in own.items():
+        names, cached = (_GROUP_V1, "total_inactive_file") if mount is v1 else (_GROUP_V2, "inactive_file")
+        within = PurePosixPath(path.strip("/"))
+        for group in (within, *within.parents):  # a limit of each is one of all below
+            left = _left_in_group(mount / group, *names, cached)
+            if left is not None:
+                yield left
+
+
+def _left_in_group(group: Path, limit_file: str, used_file: str, cached: str) -> int | None:
+    try:
+        limit = int((group / limit_file).read_text(encoding="ascii"))  # "max" where there is none
+        used = int((group / used_file).read_text(encoding="ascii"))
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        files = dict(line.split() for line in lines).get(cached, "0")
     except (OSError, ValueError):
         return None
-    return max(0, limit - used + int(cached))
+    return max(0, limit - used + int(files))
+
+
+def _left_of_addresses(root: Path) -> Iterator[int]:
+    """What `ulimit -v` leaves, with which clusters limit jobs."""
+    import resource  # not on Windows
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        pages = (root / "proc/self/statm").read_text(encoding="ascii").split()[0]
+        yield max(0, limit - int(pages) * resource.getpagesize())
 
 
 class _WindowsMemory(ctypes.Structure):
@@ -70,10 +119,10 @@ class _WindowsMemory(ctypes.Structure):
     )
 
 
-def _free_on_windows() -> int | None:
+def _free_on_windows(kind: str) -> int | None:
     status = _WindowsMemory(dwLength=ctypes.sizeof(_WindowsMemory))
     kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - only Windows has it
-    return int(status.ullAvailPhys) if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else None
+    return int(getattr(status, kind)) if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else None
 
 
 def _free_on_macos() -> int | None:

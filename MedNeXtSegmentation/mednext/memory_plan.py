@@ -84,7 +84,7 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     grid = run.grid.cropped(run.roi.box_in(run.grid)) if run.roi and model.field_of_view else run.grid
     source = math.prod(grid.size)
     channels = len(run.voxel_bytes)
-    resampled = _resampled_shape(grid, model)
+    resampled = resampled_shape(grid, model)
     inside = math.prod(resampled)
 
     images = channels * whole * _FLOAT * (2 if channels > 1 else 1)  # one by one, then on one grid
@@ -180,8 +180,8 @@ def _is_native(network: NetworkSpec, device: DeviceKind) -> bool:
     return device == "cpu" and network.dimensions == 3 and library_file() is not None
 
 
-def _resampled_shape(grid: Geometry, model: Model) -> tuple[int, int, int]:
-    """`(Z, Y, X)` in the model's orientation and spacing."""
+def resampled_shape(grid: Geometry, model: Model) -> tuple[int, int, int]:
+    """`(Z, Y, X)` of an image in the model's orientation and spacing."""
     oriented = grid.reoriented(model.orientation)
     spacing = oriented.spacing[::-1]
     target = model.spacing or spacing

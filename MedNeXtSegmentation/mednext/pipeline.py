@@ -24,6 +24,8 @@ from .field_of_view import FieldOfView, field_of_view
 from .fixed_point import to_float32
 from .geometry import Geometry, Roi, reorient_array
 from .loaded_networks import LoadedNetworks
+from .memory_check import check_memory
+from .memory_plan import DeviceKind, PlannedRun
 from .model import Model
 from .postprocessing import LabelWriter, keep_largest_components
 from .preprocessing import CPU, Preprocessed, preprocess
@@ -130,7 +132,7 @@ def segment(
         BundleError, UnknownModelError: the model cannot be used.
         OptionError: an option out of its range.
         DeviceError: the device is missing.
-        OutOfMemoryError: no device has enough memory.
+        OutOfMemoryError: no device has enough memory, or the machine will not have it.
         NumericalError: the network answered with NaN or infinite values.
         Cancelled: `cancelled` returned True.
     """
@@ -152,6 +154,7 @@ def segment(
         cancelled,
         LoadedNetworks() if networks is None else networks,
     )
+    check_memory(bundle.model, _planned(run, volume, chosen), volume.name(0))
     for warning in volume.warnings:
         _remark(run, warning, "reading")
     try:
@@ -190,6 +193,12 @@ def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) 
         )
     several = [check_volume(volume, insist) for volume in several]
     return several[0] if len(several) == 1 else combine_channels(several)
+
+
+def _planned(run: _Run, volume: Volume, device: torch.device) -> PlannedRun:
+    kind: DeviceKind = "cuda" if device.type == "cuda" else "mps" if device.type == "mps" else "cpu"
+    voxel_bytes = (volume.array.itemsize,) * len(volume.array)
+    return PlannedRun(volume.geometry, voxel_bytes, len(run.folds), kind, run.roi, run.uncertainty)
 
 
 def _folds(bundle: Bundle, folds: Sequence[int] | None) -> tuple[int, ...]:
