@@ -148,6 +148,43 @@ def test_an_image_that_is_called_after_another_sequence_is_left_out(tmp_path):
     assert not any(case.left_out for case in cases(tmp_path, CT).values())  # time points, perhaps
 
 
+LAYOUTS = {
+    "KiTS": (
+        "c/imaging.nii.gz",
+        ["c/segmentation.nii.gz", "c/instances/kidney_instance-1_annotation-1.nii.gz"],
+    ),
+    "TotalSegmentator": ("s0/ct.nii.gz", ["s0/segmentations/liver.nii.gz", "s0/segmentations/spleen.nii.gz"]),
+    "Decathlon": ("imagesTr/liver_0.nii.gz", ["labelsTr/liver_0.nii.gz"]),
+    "suffix": ("p1.nii.gz", ["p1_seg.nii.gz", "p1-mask.nii.gz", "p1_tumorSeg.nrrd", "p1.label.mha"]),
+}
+
+
+@pytest.mark.parametrize("model", [T1, CT], ids=["MR", "CT"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_masks_beside_images_are_left_out_and_told(tmp_path, layout, model):
+    image, masks = LAYOUTS[layout]
+    touch(*(tmp_path / name for name in (image, *masks)))
+    found = find_cases(tmp_path, model).cases
+    told = {case.source: "mask" in case.left_out for case in found}
+    assert all(mask in told or mask.rpartition("/")[0] in told for mask in masks)
+    assert [source for source, left_out in told.items() if not left_out] == [image]
+
+
+@pytest.mark.parametrize(
+    "name", ["labels/a.nii.gz", "masked_ct.nii.gz", "gtv planning ct.nii.gz", "segment 3.nii"]
+)
+def test_images_that_are_no_masks_of_others_are_cases(tmp_path, name):
+    touch(tmp_path / name)
+    if "labels" not in name:
+        touch(tmp_path / "other.nii.gz")
+    assert not any(case.left_out for case in cases(tmp_path, CT).values())
+
+
+def test_a_file_that_is_given_is_segmented_whatever_it_is_called(tmp_path):
+    touch(tmp_path / "a.nii.gz", tmp_path / "mask.nii.gz")
+    assert [case.left_out for case in cases(tmp_path / "mask.nii.gz", CT).values()] == [""]
+
+
 def test_one_file_is_a_folder_of_one(tmp_path):
     touch(tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
     assert list(cases(tmp_path / "a.nii.gz")) == ["a"]

@@ -22,6 +22,7 @@ from .case_names import safe_path, told_apart
 from .channel_names import group_by_channels, why_another
 from .errors import ChannelError, InputError, MedNeXtError, OptionError, UnreadableImageError
 from .itk_paths import check_for_itk
+from .mask_names import masks_among
 from .model import Model
 from .shown_text import shown
 
@@ -81,10 +82,15 @@ def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
     cases: list[Case] = []
     scenes: list[Path] = []
     dicom: list[Path] = []
-    for folder, files in _folders(place, output, cases):
+    folders = list(_folders(place, output, cases))
+    masks = masks_among(
+        (folder / name for folder, files in folders for name in files if _is_image(name)), root
+    )
+    for folder, files in folders:
         scenes += (folder / name for name in files if name.lower().endswith(SCENE_SUFFIXES))
-        images = [name for name in files if _is_image(name)]
+        images = [name for name in files if _is_image(name) and folder / name not in masks]
         cases += _image_cases(root, folder, images, model)
+        cases += _mask_cases(root, folder, [name for name in files if folder / name in masks], not images)
         others = [folder / name for name in files if not _is_image(name)]
         if has_dicom(others):
             dicom.append(folder)
@@ -182,6 +188,17 @@ def _image_cases(root: Path, folder: Path, names: Sequence[str], model: Model) -
         yield from (_single_case(root, folder / name, model) for name in sorted(others))
     else:
         yield from _named_cases(root, folder, sorted(others), model)
+
+
+def _mask_cases(root: Path, folder: Path, names: Sequence[str], alone: bool) -> Iterator[Case]:
+    """Masks in one folder, told of as left out; a folder that holds nothing else, as one."""
+    if alone and len(names) > 1:
+        case = _case(folder_name(folder, root), [folder], root)
+        yield replace(case, left_out=f"The names of the folder or of its {len(names)} images say masks.")
+        return
+    for name in names:
+        case = _case(safe_path((*folder.relative_to(root).parts, _stem(name))), [folder / name], root)
+        yield replace(case, left_out="Its name or that of its folder says that it is a mask.")
 
 
 def _could_be_channels(channels: dict[int, str], model: Model) -> bool:
