@@ -25,8 +25,8 @@ from refusals import GRID, noise, refused, written
 
 def nrrd(path, directions="(1,0,0) (0,1,0) (0,0,1)", space="space: left-posterior-superior\n"):
     header = (
-        f"NRRD0004\ntype: float\ndimension: 3\n{space}sizes: 4 4 4\nspace directions: {directions}\nendian: "
-        "little\nencoding: raw\n\n"
+        f"NRRD0004\ntype: float\ndimension: 3\n{space}sizes: 4 4 4\nspace directions: {directions}\n"
+        "space origin: (0,0,0)\nendian: little\nencoding: raw\n\n"
     )
     path.write_bytes(header.encode() + np.arange(64, dtype="<f4").tobytes())
     return path
@@ -83,7 +83,7 @@ def test_a_name_that_is_too_long_for_the_system(tmp_path):
     refused(tmp_path / f"{'n' * 300}.nii", UnreadableImageError, "too long")
 
 
-@pytest.mark.parametrize("suffix", ["nii.gz", "nrrd", "png"])
+@pytest.mark.parametrize("suffix", ["nii.gz", "nrrd", "mha"])
 def test_a_flat_image(tmp_path, suffix):
     path = tmp_path / f"slice.{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(noise((11, 12)).astype(np.uint8)), path)
@@ -218,7 +218,8 @@ def test_a_spacing_of_zero_in_nrrd(tmp_path):
 
 def test_a_spacing_of_zero_in_metaimage(tmp_path):
     header = (
-        "ObjectType = Image\nNDims = 3\nBinaryData = True\nElementSpacing = 1 0 1\nDimSize = 4 4 4\n"
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"
+        "Offset = 0 0 0\nElementSpacing = 1 0 1\nDimSize = 4 4 4\n"
         "ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     )
     path = tmp_path / "image.mha"

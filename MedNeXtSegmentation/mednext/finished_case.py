@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from .case_finding import Case
-from .errors import OutputError, UnreadableImageError
-from .formats.image_files import grid_of
+from .errors import InputError, OutputError, UnreadableImageError
+from .formats.image_files import files_of
+from .formats.nrrd_header import nrrd_header
 from .formats.seg_nrrd import header_value, read_provenance
+from .formats.stored_voxels import read_voxels
 from .labels import Label, Region
 from .segmentation import Segmentation
 
@@ -94,9 +95,10 @@ def fingerprint(case: Case) -> str:
     image there is another one, whatever the times of the files are.
 
     Up to 1 MiB of a file is read as a whole. The ends alone are no more than air in uncompressed files.
+    Data files of detached headers count, too.
     """
     found = hashlib.sha256()
-    for path in case.files:
+    for path in _files(case):
         with suppress(OSError), path.open("rb") as file:  # what cannot be read is told when it is read
             size = os.fstat(file.fileno()).st_size
             found.update(f"{size}:".encode())
@@ -116,16 +118,23 @@ def _words(path: Path) -> dict[str, str]:
 
 def _read(path: Path, words: Mapping[str, str], labels: tuple[Label, ...]) -> Segmentation:
     try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
+        header = nrrd_header(path)
+        labelmap, _ = read_voxels(header.voxels)
+    except InputError as error:
         raise UnreadableImageError(f"{path} is damaged.") from error
-    return Segmentation(sitk.GetArrayFromImage(image), grid_of(image, path), labels, words)
+    return Segmentation(labelmap, header.geometry, labels, words)
+
+
+def _files(case: Case) -> Iterator[Path]:
+    """All files that are read, with those that detached headers name."""
+    for path in case.files:
+        yield from files_of(path)
 
 
 def _older(path: Path, case: Case) -> bool:
     """Whether an image was written after the result."""
     written = path.stat().st_mtime_ns
-    return any(file.stat().st_mtime_ns > written for file in case.files if file.exists())
+    return any(file.stat().st_mtime_ns > written for file in _files(case) if file.exists())
 
 
 def _seal(labelmap: np.ndarray) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import GeometryError, OptionError, UnsupportedImageError
+from .nifti_forms import NiftiForms
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -33,7 +34,9 @@ class Geometry:
     """A regular grid in space.
 
     `size` in voxels and `spacing` in mm along i, j, k; `origin` is the centre of voxel (0, 0, 0) in mm, LPS;
-    `direction` is a row-major 3x3 matrix whose columns are the unit vectors of i, j, k in LPS.
+    `direction` is a row-major 3x3 matrix whose columns are the unit vectors of i, j, k in LPS. `forms` is
+    what the NIfTI file said that the grid is from, for the NIfTI file of a result; grids made of this one
+    have none.
 
     Raises `GeometryError` for a degenerate or sheared direction, `UnsupportedImageError` for an impossible
     size or spacing.
@@ -43,9 +46,12 @@ class Geometry:
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+    forms: NiftiForms | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", tuple(int(n) for n in self.size))
+        if isinstance(self.forms, dict):  # from the other side of a pipe
+            object.__setattr__(self, "forms", NiftiForms(**self.forms))
         for name in ("spacing", "origin", "direction"):
             object.__setattr__(self, name, tuple(float(x) for x in getattr(self, name)))
         # ITK cannot invert a matrix with denormal numbers, and resamples nothing but background then.
@@ -149,7 +155,11 @@ class Geometry:
             raise GeometryError(f"The box {box} holds no voxels of an array of shape {self.shape}.")
         first = np.array([start for start, _, _ in reversed(bounds)] + [1.0])
         size = _triple([stop - start for start, stop, _ in reversed(bounds)])
-        return replace(self, size=size, origin=_triple((self.affine @ first)[:3]))
+        return replace(self, size=size, origin=_triple((self.affine @ first)[:3]), forms=None)
+
+    def with_forms(self, forms: NiftiForms) -> Geometry:
+        """The same grid, with the forms of the NIfTI file that it is from."""
+        return replace(self, forms=forms)
 
     def close_to(self, other: Geometry, tolerance: float = 0.01) -> bool:
         """Whether both grids have the same voxels: none further apart than `tolerance` of a voxel's side."""

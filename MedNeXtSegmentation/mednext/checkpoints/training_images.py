@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
-from ..errors import CheckpointError
-from ..formats.nifti_header import SUFFIXES, check_nifti
+from ..errors import CheckpointError, InputError
+from ..formats.image_files import SUFFIXES, read_header
 from ..geometry import Geometry
 
 
@@ -20,7 +19,7 @@ def training_grids(folder: Path) -> Iterator[tuple[Path, Geometry]]:
         CheckpointError: there are no images, or one cannot be read or has not three dimensions.
     """
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    images = [path for path in files if path.name.lower().endswith((*SUFFIXES, ".nrrd", ".mha", ".mhd"))]
+    images = [path for path in files if path.name.lower().endswith(SUFFIXES)]
     if not images:
         raise CheckpointError(f"There are no images in {folder}. Give the folder of the training images.")
     for path in images:
@@ -39,16 +38,7 @@ def largest_field_of_view(folder: Path, orientation: str) -> tuple[float, float,
 
 
 def _grid(path: Path) -> Geometry:
-    if path.name.lower().endswith(SUFFIXES):
-        check_nifti(path)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-    except RuntimeError as cause:
-        raise CheckpointError(
-            f"{path} is not an image that can be read. Remove it from the folder."
-        ) from cause
-    if reader.GetDimension() != 3:
-        raise CheckpointError(f"{path} has {reader.GetDimension()} dimensions, but must have 3.")
-    return Geometry.from_image(reader)
+        return read_header(path).geometry
+    except InputError as cause:
+        raise CheckpointError(f"{cause} Or remove it from the folder of the training images.") from cause

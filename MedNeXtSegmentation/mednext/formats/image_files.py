@@ -1,4 +1,8 @@
-"""Read and write one image file through SimpleITK: NIfTI, NRRD, MetaImage."""
+"""Read and write one image file: NIfTI, NRRD, MetaImage.
+
+Strangers' files never reach ITK: it assumes the place and the unit that a file does not say, and damaged
+headers crash it. So headers are checked and voxels are read by hand.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +23,30 @@ from ..errors import (
     UnreadableImageError,
     UnsupportedImageError,
 )
-from ..geometry import Geometry, shown
+from ..geometry import Geometry
 from ..itk_paths import check_for_itk
+from . import dicom_header
+from .foreign_files import refuse_foreign, unknown
+from .image_header import ImageHeader, refuse_flat
+from .meta_header import SUFFIXES as META_SUFFIXES
+from .meta_header import meta_header
+from .nifti_file import write_nifti
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
-from .nifti_header import check_nifti
+from .nifti_header import nifti_header
+from .nrrd_header import SUFFIXES as NRRD_SUFFIXES
+from .nrrd_header import nrrd_header
+from .stored_voxels import read_voxels
 
 # One file each: a pair of files cannot be replaced in one step.
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 
-_COMPLEX = {sitk.sitkComplexFloat32, sitk.sitkComplexFloat64}
-# ITK takes any other space for LPS.
-_PATIENT_SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior"}
-_SOP_CLASS = "0008|0016"  # only DICOM files have it
+_FORMATS = (  # suffixes, beginnings of files of theirs that others have too, reader of the header
+    (NIFTI_SUFFIXES, (), nifti_header),
+    (NRRD_SUFFIXES, (b"NRRD000",), nrrd_header),
+    (META_SUFFIXES, (b"ObjectType",), meta_header),
+)
+SUFFIXES = tuple(suffix for suffixes, _, _ in _FORMATS for suffix in suffixes)
 _GZIP_LEVEL = 4
-_LONGEST_LINE, _LONGEST_HEADER = 2**16, 2**24
 _LEAST_FREE_BYTES = 2**16  # what is left of a disk on which a file did not go on
 
 
@@ -58,27 +72,54 @@ def read_image(path: Path) -> ReadImage:
     `UnsupportedImageError` when it is not one scalar volume, `GeometryError` when its place in space is
     unclear.
     """
-    if not path.is_file():
+    header = read_header(path)
+    refuse_flat(path, header.geometry.size)
+    array, left_over = read_voxels(header.voxels)
+    array = _kept(_scaled(array, header), path)
+    return ReadImage(array, header.geometry, tuple(filter(None, (*header.warnings, left_over))))
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Everything about the image in one file but its voxels. Raises the errors of `read_image`."""
+    if not path.exists():
         raise UnreadableImageError(f"{path} does not exist: check the name.")
+    if not path.is_file():
+        raise UnreadableImageError(f"{path} is no ordinary file: give the image as one.")
     if path.stat().st_size == 0:
         raise UnreadableImageError(f"{path} is empty (0 bytes): copy it again.")
-    no_numbers = check_nifti(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else None
+    name = path.name.lower()
+    for suffixes, own, read in _FORMATS:
+        if name.endswith(suffixes):
+            refuse_foreign(path, own)
+            return read(path)
+    raise _unknown(path)
+
+
+def _unknown(path: Path) -> InputError:
+    """The error for a file that is of none of the formats."""
+    dicom = dicom_header.read_header(path)
+    frames = dicom.get("NumberOfFrames") if dicom else ""
+    if frames.isdecimal() and len(frames) < 10 and int(frames) > 1:
+        return frames_refused(path, int(frames))
+    if dicom:
+        return UnsupportedImageError(f"{path} is one slice of a DICOM series: give the folder.")
+    return unknown(path)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """An image file, and those with its voxels where it is a header that names them and they can be read."""
+    if not path.name.lower().endswith((*NRRD_SUFFIXES, *META_SUFFIXES)):
+        return (path,)
     try:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        _check_header(reader, path)
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise _explained(path, str(error)) from error
-    array = _kept(sitk.GetArrayViewFromImage(image), path)
-    if no_numbers is not None:
-        array[no_numbers.reshape(array.shape)] = np.nan
-    return ReadImage(array, grid_of(image, path))
+        return tuple(dict.fromkeys((path, *read_header(path).voxels.files)))
+    except (InputError, OSError):
+        return (path,)
 
 
 def write_image(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
     """Write `array` `(Z, Y, X)` in the format of the suffix, compressed; read it back; then rename it.
+
+    A NIfTI file gets the forms of the grid's own NIfTI file.
 
     Raises `OutputError` for an unknown format or a place that cannot be written, `DiskSpaceError` for a full
     disk, `GeometryError` for an array that is not on the grid. Nothing is left behind then.
@@ -86,17 +127,43 @@ def write_image(path: str | Path, array: np.ndarray, geometry: Geometry) -> None
     path = Path(path)
     if not path.name.lower().endswith(WRITABLE):
         raise OutputError(f"{path} has no known image suffix: use one of {', '.join(WRITABLE)}.")
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        stored = _storable(array, geometry)
+        with replacing(path) as temporary:
+            write_nifti(temporary, stored, geometry, _GZIP_LEVEL)
+            _verify_nifti(temporary, stored, geometry, path)
+        return
     image = to_image(array, geometry)
     with replacing(path) as temporary:
         write_verified(image, temporary, path)
 
 
-def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
-    """The SimpleITK image of `array` `(Z, Y, X)`; bool becomes uint8, float16 float32."""
+def _storable(array: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """The array, of a type that files have: bool becomes uint8, float16 float32."""
     if array.shape != geometry.shape:
         raise GeometryError(f"An array of shape {array.shape} is not on a grid of shape {geometry.shape}.")
     widened = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}.get(array.dtype, array.dtype)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array, dtype=widened), isVector=False)
+    return np.ascontiguousarray(array, dtype=widened)
+
+
+def _verify_nifti(temporary: Path, array: np.ndarray, geometry: Geometry, path: Path) -> None:
+    """NIfTI rounds places, and disks lie: only reading back tells."""
+    try:
+        header = nifti_header(temporary)
+        written, _ = read_voxels(header.voxels)
+    except UnreadableImageError as error:
+        raise _unwritten(path, "was not written completely") from error
+    except InputError as error:
+        raise OutputError(f"{path} cannot keep this image: use .nrrd.") from error
+    if not np.array_equal(written, array, equal_nan=array.dtype.kind == "f"):
+        raise _unwritten(path, "was not written completely")
+    if not header.geometry.close_to(geometry):
+        raise OutputError(f"{path} cannot keep this image's place in space: use .nrrd.")
+
+
+def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
+    """The SimpleITK image of `array` `(Z, Y, X)`; bool becomes uint8, float16 float32."""
+    image = sitk.GetImageFromArray(_storable(array, geometry), isVector=False)
     image.SetSpacing(geometry.spacing)
     image.SetOrigin(geometry.origin)
     image.SetDirection(geometry.direction)
@@ -126,14 +193,6 @@ def _unwritten(path: Path, what: str) -> OutputError | DiskSpaceError:
     return OutputError(f"{path} {what}: check the disk's free space.")
 
 
-def grid_of(image: sitk.Image, path: Path) -> Geometry:
-    """The grid of an image; errors name the file."""
-    try:
-        return Geometry.from_image(image)
-    except InputError as error:
-        raise type(error)(f"{path}: {error}") from error
-
-
 def kept_type(dtype: np.dtype) -> np.dtype:
     """The type that voxels of a type are kept in: small integers as they are, which takes less memory."""
     return dtype if dtype in (np.uint8, np.int16) else np.dtype(np.float32)
@@ -151,51 +210,15 @@ def _kept(array: np.ndarray, path: Path) -> np.ndarray:
     return array.astype(kept_type(array.dtype))
 
 
-def _check_header(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Refuse everything but one scalar volume, before its voxels are read."""
-    size, spacing = reader.GetSize(), reader.GetSpacing()
-    if reader.GetPixelIDValue() in _COMPLEX:
-        raise UnsupportedImageError(f"{path} has complex voxels: export its magnitude.")
-    if reader.GetDimension() < 3 or min(size) < 2:
-        raise UnsupportedImageError(
-            f"{path} is a flat image of {' x '.join(map(str, size))} voxels: give a volume (for DICOM, the "
-            "folder)."
-        )
-    if reader.HasMetaDataKey(_SOP_CLASS) and size[2] > 1:
-        raise frames_refused(path, size[2])
-    if reader.GetDimension() > 3:
-        raise UnsupportedImageError(f"{path} is a series of {size[3]} volumes: extract one of them first.")
-    if reader.GetNumberOfComponents() > 1:
-        raise UnsupportedImageError(
-            f"{path} has {reader.GetNumberOfComponents()} values per voxel (colour or vectors): export a "
-            "scalar image."
-        )
-    if not all(np.isfinite(s) and s > 0 for s in spacing):
-        raise UnsupportedImageError(
-            f"{path} has the impossible spacing {shown(spacing)} mm: correct its header."
-        )
-    if path.suffix.lower() in {".nrrd", ".nhdr"}:
-        space = reader.GetMetaData("NRRD_space") if reader.HasMetaDataKey("NRRD_space") else ""
-        if space not in _PATIENT_SPACES:
-            raise GeometryError(
-                f'{path} does not say where left and right are (its "space" is "{space}"): convert it anew.'
-            )
-        directions = _nrrd_field(path, "space directions")
-        if directions.count("(") != 3:
-            raise GeometryError(
-                f'{path} does not say where its axes point to (its "space directions" are "{directions}"): '
-                "convert it anew."
-            )
-
-
-def _nrrd_field(path: Path, name: str) -> str:
-    """What the header of a NRRD file says in a field; "" without it. ITK makes up what is missing."""
-    with path.open("rb") as file:
-        while (line := file.readline(_LONGEST_LINE).strip()) and file.tell() < _LONGEST_HEADER:
-            key, _, value = line.decode(errors="replace").partition(":")
-            if key.strip().casefold() == name and not value.startswith("="):
-                return value.strip()
-    return ""
+def _scaled(array: np.ndarray, header: ImageHeader) -> np.ndarray:
+    """The voxels as float32 with slope and intercept, or as they are where these change nothing."""
+    if (header.slope, header.intercept) == (1.0, 0.0):
+        return array
+    scaled = np.empty(array.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for plane, out in zip(array, scaled, strict=True):  # as float64, all would take much memory
+            out[:] = plane.astype(np.float64) * header.slope + header.intercept
+    return scaled
 
 
 def frames_refused(path: Path, frames: int) -> UnsupportedImageError:
@@ -203,17 +226,6 @@ def frames_refused(path: Path, frames: int) -> UnsupportedImageError:
     return UnsupportedImageError(
         f"{path} is a DICOM file of {frames} frames: convert it with dcm2niix, or load it in Slicer and save "
         "it as NRRD."
-    )
-
-
-def _explained(path: Path, message: str) -> InputError:
-    if "orthonormal" in message or "Bad direction" in message:
-        return GeometryError(
-            f"{path} is on a sheared or degenerate grid, its axes are not perpendicular: resample it onto a "
-            "regular grid first."
-        )
-    return UnreadableImageError(
-        f"{path} is truncated, damaged or no image ({reason(message)}): copy it again."
     )
 
 

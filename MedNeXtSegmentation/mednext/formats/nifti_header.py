@@ -1,8 +1,5 @@
-"""What ITK does not say about a NIfTI file: a spacing of 0, no orientation, a truncated body, NaN.
+"""The header of a NIfTI file of version 1, in one file with its voxels.
 
-ITK replaces a spacing of 0, guesses left and right when the header is silent, fills the missing part of a
-truncated file with whatever is in memory, and turns NaN and infinite voxels into 0. So header and body are
-checked before ITK reads the file.
 Source: nifti1.h of the NIfTI Data Format Working Group.
 """
 
@@ -12,180 +9,187 @@ import gzip
 import math
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
 
 import numpy as np
 
-from ..errors import GeometryError, UnreadableImageError, UnsupportedImageError
-from ..geometry import LPS_TO_RAS, orientation_code, shown
+from ..errors import UnreadableImageError, UnsupportedImageError
+from ..nifti_forms import NiftiForms
+from .image_header import ImageHeader, check_spacing, three_axes, unit_warning
+from .nifti_place import place_of
+from .stored_voxels import DEFLATED, RAW, StoredVoxels
 
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".img.gz")
+TYPES = {  # by datatype code
+    2: "u1",
+    4: "i2",
+    8: "i4",
+    16: "f4",
+    64: "f8",
+    256: "i1",
+    512: "u2",
+    768: "u4",
+    1024: "i8",
+    1280: "u8",
+}
+HEADER_BYTES = 348
 
-_HEADER_BYTES = 348
-_CHUNK = 1 << 22
-_SCALE_TOLERANCE = 0.01
-_LONGEST_QUATERNION = 1.001  # files round
-_TURN_TOLERANCE = math.radians(60)
-_FLOATS = {16: "f4", 64: "f8"}  # by datatype code
+_COMPLEX, _COLOURS = {32, 1792, 2048}, {128: 3, 2304: 4}
+_UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by the code of the unit of length; most programs leave 0
+_FIELDS = {  # offset and form
+    "dim": (40, "8h"),
+    "datatype": (70, "h"),
+    "bitpix": (72, "h"),
+    "pixdim": (76, "8f"),
+    "vox_offset": (108, "f"),
+    "scl": (112, "2f"),
+    "units": (123, "B"),
+    "codes": (252, "2h"),
+    "quaternion": (256, "3f"),
+    "position": (268, "3f"),
+    "sform": (280, "12f"),
+}
 
 
-@dataclass(frozen=True)
-class NiftiHeader:
-    """The fields of a NIfTI-1 header that say where the voxels are, in space and in the file.
+def nifti_header(path: Path) -> ImageHeader:
+    """Read and check a header.
 
-    `dim` and `pixdim` have eight numbers, of which the first of `dim` counts the dimensions; `bits` is per
-    voxel; `float_type` is numpy's name for it where it has NaN; `data_start` is in bytes; `quaternion` is
-    (b, c, d), `position` belongs to it; `sform` is 3x4, from index to mm in RAS.
+    Raises `UnreadableImageError` for a damaged file, `UnsupportedImageError` for voxels that are no scalar
+    volume and an impossible spacing, `GeometryError` when left and right are unknown or contradict.
     """
-
-    dim: tuple[int, ...]
-    pixdim: tuple[float, ...]
-    bits: int
-    float_type: str | None
-    data_start: int
-    qform_code: int
-    sform_code: int
-    quaternion: tuple[float, ...]
-    position: tuple[float, ...]
-    sform: np.ndarray
-
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """The spacing in mm along the axes of space that there are."""
-        return self.pixdim[1 : 1 + min(3, self.dim[0])]
-
-    @property
-    def qform_direction(self) -> np.ndarray:
-        """The 3x3 directions of the axes in RAS, columns, by the quaternion."""
-        b, c, d = self.quaternion
-        a = math.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
-        rotation = np.array(
-            [
-                [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-                [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-                [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-            ]
-        )
-        return rotation * (1, 1, -1 if self.pixdim[0] < 0 else 1)
+    block, packed = _block(path)
+    _check_version(block, path)
+    order = _byte_order(block, path)
+    fields = {name: struct.unpack_from(order + form, block, at) for name, (at, form) in _FIELDS.items()}
+    warnings: list[str] = []
+    size = _size(fields, path, warnings)
+    dtype = np.dtype(order + TYPES[_datatype(fields, path, warnings)])
+    forms, unit_known = _forms(fields, path)
+    geometry, disagreement = place_of(forms, size, path)
+    slope, intercept = _scale(fields, path, warnings)
+    warnings += [disagreement, "" if unit_known else unit_warning(path, geometry)]
+    voxels = StoredVoxels(
+        (path,), dtype, geometry.shape, DEFLATED if packed else RAW, path, _data_start(fields, path)
+    )
+    return ImageHeader(geometry, voxels, slope, intercept, tuple(filter(None, warnings)))
 
 
-def check_nifti(path: Path) -> np.ndarray | None:
-    """Refuse a NIfTI file that ITK would read as something else than what it says.
-
-    Returns where the file has NaN or infinite voxels, which ITK reads as 0: a mask in the order of the file,
-    or None for nowhere.
-
-    Raises `UnreadableImageError` for a truncated or damaged file, `UnsupportedImageError` for a spacing that
-    cannot be, `GeometryError` when left and right are unknown.
-    """
+def _block(path: Path) -> tuple[bytes, bool]:
+    """The first bytes, and whether they are packed, whatever the file's name says."""
+    with path.open("rb") as file:
+        block = file.read(HEADER_BYTES)
+    if not block.startswith(b"\x1f\x8b"):
+        return block, False
     try:
-        with _opened(path) as file:
-            header = _parse(file.read(_HEADER_BYTES), path)
-            _check_spacing(header, path)
-            _check_orientation(header, path)
-            return _check_body(file, header, path)
+        with gzip.open(path) as file:
+            return file.read(HEADER_BYTES), True
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UnreadableImageError(f"{path} is damaged ({error}): copy it again.") from error
 
 
-def _opened(path: Path) -> BinaryIO:
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
-
-
-def _parse(block: bytes, path: Path) -> NiftiHeader:
+def _check_version(block: bytes, path: Path) -> None:
     if block[4:7] in (b"n+2", b"ni2"):
-        raise UnreadableImageError(f"{path} is NIfTI-2, which ITK cannot read: save it as NIfTI-1 or NRRD.")
+        raise UnreadableImageError(f"{path} is NIfTI-2, which is not read: save it as NIfTI-1 or NRRD.")
     if block[344:347] == b"ni1":
         raise UnreadableImageError(
             f"{path} is one of a pair of files (.hdr and .img): save both as one .nii."
         )
-    if len(block) < _HEADER_BYTES or block[344:347] != b"n+1":
+    if len(block) < HEADER_BYTES or block[344:347] != b"n+1":
         raise UnreadableImageError(
             f"{path} has no NIfTI header, or an Analyze header, which does not say where left is: convert it "
             "anew."
         )
-    # The number of dimensions, 1 to 7, tells the byte order.
-    order = "<" if 1 <= struct.unpack_from("<h", block, 40)[0] <= 7 else ">"
-    codes = struct.unpack_from(order + "2h", block, 252)
-    datatype = struct.unpack_from(order + "h", block, 70)[0]
-    data_start = struct.unpack_from(order + "f", block, 108)[0]
-    if not _HEADER_BYTES <= data_start <= 2**31:  # ITK would take the byte after the header for less
-        raise UnreadableImageError(
-            f"{path} has its voxels at byte {data_start:g}: it is damaged, copy it again."
-        )
-    return NiftiHeader(
-        dim=struct.unpack_from(order + "8h", block, 40),
-        pixdim=struct.unpack_from(order + "8f", block, 76),
-        bits=struct.unpack_from(order + "h", block, 72)[0],
-        float_type=order + _FLOATS[datatype] if datatype in _FLOATS else None,
-        data_start=int(data_start),
-        qform_code=codes[0],
-        sform_code=codes[1],
-        quaternion=struct.unpack_from(order + "3f", block, 256),
-        position=struct.unpack_from(order + "3f", block, 268),
-        sform=np.reshape(struct.unpack_from(order + "12f", block, 280), (3, 4)),
+
+
+def _byte_order(block: bytes, path: Path) -> str:
+    """Told by the number of dimensions, 1 to 7."""
+    for order in "<>":
+        if 1 <= struct.unpack_from(order + "h", block, 40)[0] <= 7:
+            return order
+    raise UnreadableImageError(f"{path} says that it has no dimensions: it is damaged, copy it again.")
+
+
+def _size(fields: dict[str, tuple], path: Path, warnings: list[str]) -> tuple[int, int, int]:
+    count, *lengths = fields["dim"]
+    lengths = lengths[:count]
+    # Some programs leave 0 beyond the third dimension; the amount of voxels shows whether that is meant as 1.
+    if any(n == 0 for n in lengths[3:]):
+        warnings.append(f"The header of {path.name} counts 0 volumes; its one volume was read.")
+    lengths[3:] = [n or 1 for n in lengths[3:]]
+    if min(lengths) < 1:
+        raise UnsupportedImageError(f"{path} has the impossible size {tuple(lengths)}: correct its header.")
+    vectors = len(lengths) == 5 and lengths[3] == 1
+    return three_axes(
+        path,
+        lengths[:4] if vectors else lengths,
+        lengths[4] if vectors else _COLOURS.get(fields["datatype"][0], 1),
     )
 
 
-def _check_spacing(header: NiftiHeader, path: Path) -> None:
-    if not all(math.isfinite(s) and s > 0 for s in header.spacing):
+def _datatype(fields: dict[str, tuple], path: Path, warnings: list[str]) -> int:
+    datatype, bits = fields["datatype"][0], fields["bitpix"][0]
+    if datatype in _COMPLEX:
+        raise UnsupportedImageError(f"{path} has complex voxels: export its magnitude.")
+    if datatype not in TYPES:
         raise UnsupportedImageError(
-            f"{path} has the impossible spacing {shown(header.spacing)} mm: correct its header."
+            f"{path} has voxels of the NIfTI type {datatype}: save it with whole numbers or float32."
         )
+    wanted = 8 * np.dtype(TYPES[datatype]).itemsize
+    if bits != wanted:
+        warnings.append(
+            f"The header of {path.name} says that a voxel of type {datatype} has {bits} bits; {wanted} were "
+            f"read."
+        )
+    return int(datatype)
 
 
-def _check_orientation(header: NiftiHeader, path: Path) -> None:
-    """Left and right must be said, and not in two contradicting ways."""
-    if header.dim[0] < 3:
-        return
-    if header.qform_code <= 0 and header.sform_code <= 0:
-        raise GeometryError(
-            f"{path} does not say where left and right are (qform_code and sform_code are 0): convert it "
-            "anew, or set the codes, for example with fslorient, once you are sure of the sides."
+def _forms(fields: dict[str, tuple], path: Path) -> tuple[NiftiForms, bool]:
+    """Both forms in mm, and whether the header says its unit."""
+    unit = fields["units"][0] & 7
+    if unit not in _UNITS_MM:
+        raise UnsupportedImageError(
+            f"{path} has its lengths in the unknown unit {unit} (xyzt_units): correct its header."
         )
-    if header.qform_code > 0:
-        length = math.hypot(*header.quaternion)
-        if not (length <= _LONGEST_QUATERNION and all(map(math.isfinite, header.position))):
-            raise GeometryError(
-                f"{path} has an impossible qform, the quaternion {shown(header.quaternion)} at "
-                f"{shown(header.position)} mm: correct its header."
+    mm = _UNITS_MM[unit]
+    pixdim = fields["pixdim"]
+    x, y, z = (float(length) * mm for length in pixdim[1:4])
+    check_spacing(path, (x, y, z))
+    right, anterior, superior = (float(place) * mm for place in fields["position"])
+    qform_code, sform_code = fields["codes"]
+    forms = NiftiForms(
+        (x, y, z),
+        qform_code,
+        sform_code,
+        fields["quaternion"],
+        (right, anterior, superior),
+        -1 if pixdim[0] < 0 else 1,
+        tuple(float(number) * mm for number in fields["sform"]),
+    )
+    return forms, unit != 0
+
+
+def _scale(fields: dict[str, tuple], path: Path, warnings: list[str]) -> tuple[float, float]:
+    """Slope and intercept. A slope of 0, or NaN, means that there are none, whatever the intercept is."""
+    slope, intercept = map(float, fields["scl"])
+    if slope == 0 or math.isnan(slope):
+        if math.isfinite(intercept) and intercept != 0:
+            warnings.append(
+                f"The header of {path.name} has scl_inter {intercept:g}, but scl_slope {slope:g}, which "
+                f"means that "
+                "voxels are not scaled: scl_inter was left out."
             )
-    if header.sform_code <= 0:
-        return
-    scales = np.linalg.norm(header.sform[:, :3], axis=0)
-    if not np.isfinite(header.sform).all() or scales.min() == 0:
-        raise GeometryError(f"{path} has a degenerate sform, {header.sform.tolist()}: correct its header.")
-    if header.qform_code > 0:
-        # An sform to an atlas may scale and turn a little, and ITK then follows the qform; it may not swap
-        # sides.
-        ways = header.qform_direction, header.sform[:, :3] / scales
-        if (ways[0] * ways[1]).sum(axis=0).min() < math.cos(_TURN_TOLERANCE):
-            names = [orientation_code(LPS_TO_RAS[:3, :3] @ way) for way in ways]
-            raise GeometryError(
-                f"{path} contradicts itself: its axes are {names[0]} by qform and {names[1]} by sform. Set "
-                "both to the right one, for example with fslorient."
-            )
-    elif not np.allclose(scales, header.spacing, rtol=_SCALE_TOLERANCE):
-        raise GeometryError(
-            f"{path} contradicts itself: its spacing is {shown(header.spacing)} mm by pixdim and "
-            f"{shown(scales)} mm by sform. Correct its header."
+        return 1.0, 0.0
+    if not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise UnsupportedImageError(
+            f"{path} scales its voxels by {slope:g} and adds {intercept:g} (scl_slope, scl_inter): correct "
+            f"its "
+            "header."
         )
+    return slope, intercept
 
 
-def _check_body(file: BinaryIO, header: NiftiHeader, path: Path) -> np.ndarray | None:
-    """Read to the end, which checks gzip's checksum too; where voxels are no numbers, or None."""
-    file.seek(header.data_start)
-    left = math.prod(header.dim[1 : 1 + header.dim[0]]) * header.bits // 8
-    bad: list[np.ndarray] = []
-    while chunk := file.read(_CHUNK):
-        voxels = chunk[: max(left, 0)]
-        if header.float_type is not None and len(voxels) % (header.bits // 8) == 0:
-            bad.append(~np.isfinite(np.frombuffer(voxels, header.float_type)))
-        left -= len(chunk)
-    if left > 0:
-        raise UnreadableImageError(f"{path} is truncated, its last {left} bytes are missing: copy it again.")
-    return np.concatenate(bad) if any(part.any() for part in bad) else None
+def _data_start(fields: dict[str, tuple], path: Path) -> int:
+    start = fields["vox_offset"][0]
+    if not (HEADER_BYTES <= start <= 2**31 and start == int(start)):
+        raise UnreadableImageError(f"{path} has its voxels at byte {start:g}: it is damaged, copy it again.")
+    return int(start)

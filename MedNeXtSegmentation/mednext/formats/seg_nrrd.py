@@ -13,14 +13,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..atomic import replacing
-from ..errors import UnreadableImageError
 from ..geometry import Geometry
-from ..itk_paths import check_for_itk
 from ..labels import Label
 from ..segment_tags import segment_tags
 from ..segmentation import Segmentation
 from ..shown_text import shown
-from .image_files import reason, to_image, write_verified
+from .image_files import to_image, write_verified
+from .nrrd_header import nrrd_fields
 
 PROVENANCE_PREFIX = "MedNeXtSegmentation_"
 
@@ -59,7 +58,7 @@ def segment_words(path: Path) -> dict[str, str]:
 
     Raises `UnreadableImageError` when the file cannot be read.
     """
-    return {key: value for key, value in _words(path).items() if key.startswith("Segment")}
+    return {key: value for key, value in nrrd_fields(path).words.items() if key.startswith("Segment")}
 
 
 def read_provenance(path: Path) -> dict[str, str]:
@@ -70,7 +69,7 @@ def read_provenance(path: Path) -> dict[str, str]:
     """
     return {
         key.removeprefix(PROVENANCE_PREFIX): value
-        for key, value in _words(path).items()
+        for key, value in nrrd_fields(path).words.items()
         if key.startswith(PROVENANCE_PREFIX)
     }
 
@@ -95,18 +94,6 @@ def seg_nrrd_header(segmentation: Segmentation) -> dict[str, str]:
 def header_value(text: str) -> str:
     """The text as a header keeps it: a value ends with its line."""
     return " ".join(shown(text).split())
-
-
-def _words(path: Path) -> dict[str, str]:
-    """All key/value pairs of a file's header."""
-    check_for_itk(path, UnreadableImageError)
-    reader = sitk.ImageFileReader()
-    try:
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise UnreadableImageError(f"{path} is damaged or no segmentation ({reason(error)}).") from error
-    return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
 
 
 def _segment(label: Label, geometry: Geometry, model: str) -> dict[str, str]:
