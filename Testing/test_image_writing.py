@@ -36,7 +36,7 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path):
 
 def test_a_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "results").touch()
-    with pytest.raises(OutputError, match=r"results does not exist: make it first"):
+    with pytest.raises(OutputError, match=r"results is a file: choose another place"):
         write_image(tmp_path / "results" / "labels.nii.gz", noise(), GRID)
 
 
