@@ -207,7 +207,9 @@ def test_an_unknown_segment_without_voxels_does_no_harm(tmp_path):
 
 
 def test_wrong_images_are_refused(tmp_path):
-    nan = Channel("T1", np.full(SHAPE, np.nan, np.float32), GRID)
+    voxels = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
+    voxels[0, 0, 0] = np.nan
+    nan = Channel("T1", voxels, GRID)
     with pytest.raises(SuspectInputError, match="NaN"):
         add_training_case(tmp_path / "Dataset501_A", TINY_MODEL, [nan], truth())
     with pytest.raises(ChannelError, match="1 channels"):
