@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mednext import channel_matching
+from mednext.image_description import ImageDescription
 from mednext.model import Channel
 from slicer_nodes import add_volume, head
 
@@ -62,24 +64,16 @@ def dressed(names):
 
 @pytest.fixture(scope="module")
 def matching():
-    """The module under test, which needs Slicer's classes."""
-    import slicer_standin
-
-    slicer_standin.start()
-    from MedNeXtSegmentationLib.panel.inputs import channel_matching
-
     return channel_matching
 
 
 def images(*names, **known):
-    from MedNeXtSegmentationLib.scene.image_description import ImageDescription
-
     return [ImageDescription(name, **known) for name in names]
 
 
 def matched(matching, channels, described, chosen=None):
     """The names of the images that the channels get."""
-    found = matching.matchDescriptions(channels, chosen or [None] * len(channels), described)
+    found = matching.match_descriptions(channels, chosen or [None] * len(channels), described)
     return [None if index is None else described[index].name for index in found]
 
 
@@ -231,7 +225,7 @@ def test_a_volume_from_dicom_is_described_by_its_header_and_its_study(scene, mon
     hierarchy.SetItemUID(study, "DICOM", "1.9.9")
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
     image = d.describe(volume)
-    assert image == d.ImageDescription(
+    assert image == ImageDescription(
         "5: Kopf axial",
         "MR",
         "Kopf axial",

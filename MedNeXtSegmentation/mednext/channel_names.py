@@ -73,7 +73,7 @@ def group_by_channels(names: Sequence[str], channels: Sequence[str]) -> tuple[li
     claimed = [index for index, channel in channel_of.items() if channel is not None]
     keys: dict[str, list[int]] = {}
     for index in claimed:
-        keys.setdefault(_without_channel(names[index], channels), []).append(index)
+        keys.setdefault(without_channels(names[index], channels), []).append(index)
     groups = [_group(key, members, channel_of, names, channels) for key, members in keys.items()]
     if any(group.problem for group in groups):
         together = _group("", claimed, channel_of, names, channels)
@@ -114,7 +114,7 @@ def _speaks_of(name: str, channel: str) -> bool:
     return re.search(_word(channel), name, re.IGNORECASE) is not None
 
 
-def _without_channel(name: str, channels: Sequence[str]) -> str:
+def without_channels(name: str, channels: Sequence[str]) -> str:
     """What is left of a name, in a form that is the same for all channels of a patient."""
     for channel in channels:
         if kind_of_text(channel) not in _KINDS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 
 T1 = "T1"
 """T1-weighted, without a word about contrast agent."""
@@ -24,6 +25,14 @@ UNCLEAR = "unclear"
 """More than one of these."""
 UNKNOWN = ""
 """The text says nothing."""
+
+WEIGHTED = frozenset({T1, T1_NATIVE, T1_CONTRAST, T2, FLAIR})
+"""The kinds of MR that the names of channels tell apart."""
+
+
+def weighting(kind: str) -> str:
+    """The kind, whether contrast agent was given or not."""
+    return T1 if kind in (T1_NATIVE, T1_CONTRAST) else kind
 
 
 def _words(text: str) -> frozenset[str]:
@@ -119,7 +128,7 @@ def _parts(word: str) -> list[str]:
 
 def _weightings(words: list[str]) -> set[str]:
     found = set()
-    for word in words:
+    for word, following in pairwise([*words, ""]):
         if word in _OTHER or re.fullmatch(r"t[12](map|rho)", word):
             found.add(OTHER)
         elif word in _FLAIR:
@@ -132,7 +141,7 @@ def _weightings(words: list[str]) -> set[str]:
             found.add(PD)
         elif word in _CT_WORDS:
             found.add(CT)
-        elif word in _PET_WORDS:
+        elif word in _PET_WORDS and not (word == "pt" and following.isdigit()):  # "pt 001" is a patient
             found.add(PET)
     if T2 in found and FLAIR in found:  # "T2 FLAIR"
         found.discard(T2)

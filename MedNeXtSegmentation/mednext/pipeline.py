@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from .extent import Extent, plan_extent
 from .field_of_view import FieldOfView, field_of_view
 from .fixed_point import to_float32
 from .geometry import Geometry, Roi, reorient_array
+from .input_checks import check_inputs, inputs_of
 from .loaded_networks import LoadedNetworks
 from .memory_check import check_memory
 from .memory_plan import DeviceKind, PlannedRun
@@ -192,7 +193,11 @@ def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) 
             f"{count} were given."
         )
     several = [check_volume(volume, insist) for volume in several]
-    return several[0] if len(several) == 1 else combine_channels(several)
+    found = check_inputs(model, [each for volume in several for each in inputs_of(volume)])
+    if not insist:
+        found.refuse()
+    one = several[0] if len(several) == 1 else combine_channels(several)
+    return replace(one, warnings=(*one.warnings, *found.warnings))
 
 
 def _planned(run: _Run, volume: Volume, device: torch.device) -> PlannedRun:

@@ -41,6 +41,7 @@ from .cancellation import check_cancelled
 from .fields import Fields, read_json
 from .fixed_point import to_fixed_point, to_float32
 from .geometry import Geometry, Roi
+from .image_description import ImageDescription
 from .labels import Label, Region
 from .segmentation import Segmentation
 
@@ -61,7 +62,8 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """One input image: `array` `(Z, Y, X)` of any real voxel type, on `geometry`; `name` is for messages.
+    """One input image: `array` `(Z, Y, X)` of any real voxel type, on `geometry`; `name` is for messages,
+    `image` is what else is known about it.
 
     `write_request` also takes what has only the shape, the type and, one by one, the planes of an array.
     """
@@ -69,6 +71,7 @@ class Channel:
     name: str
     array: np.ndarray
     geometry: Geometry
+    image: ImageDescription | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,14 @@ def write_request(
     for number, channel in enumerate(channels):
         _save_by_slices(_channel_file(folder, number), channel.array, cancelled)
     request = {
-        "channels": [{"name": channel.name, "geometry": asdict(channel.geometry)} for channel in channels],
+        "channels": [
+            {
+                "name": channel.name,
+                "geometry": asdict(channel.geometry),
+                "image": channel.image and asdict(channel.image),
+            }
+            for channel in channels
+        ],
         "options": asdict(options),
     }
     (folder / REQUEST_FILE).write_text(json.dumps(request), encoding="utf-8")
@@ -209,6 +219,7 @@ def read_request(folder: Path) -> tuple[list[Channel], Options]:
                 channel["name"],
                 np.load(_channel_file(folder, number), mmap_mode="r", allow_pickle=False),
                 Geometry(**channel["geometry"]),
+                channel["image"] and ImageDescription(**channel["image"]),
             )
             for number, channel in enumerate(request["channels"])
         ]

@@ -10,11 +10,13 @@ from typing import TypeVar
 import numpy as np
 import SimpleITK as sitk
 
+from .described_files import describe_file
 from .errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError
 from .formats.dicom_series import read_series, series_of
 from .formats.image_files import ReadImage, kept_type, read_image, to_image, write_image
 from .geometry import Geometry
 from .grid_checks import check_grid, check_overlap
+from .image_description import ImageDescription
 from .itk_paths import check_for_itk
 from .voxel_checks import check_voxels
 
@@ -34,6 +36,7 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, eq=False)
 class Volume:
     """`array` `(C, Z, Y, X)` on `geometry`; `names` has one name per channel, for messages.
+    `images` is what is known about each channel, empty where that is its name alone.
     `warnings` are sentences about everything doubtful in the files that it was read from: the run shows them
     and writes them into the provenance.
 
@@ -46,6 +49,7 @@ class Volume:
     geometry: Geometry
     names: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    images: tuple[ImageDescription, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.ndim != 4 or self.array.shape[1:] != self.geometry.shape:
@@ -59,6 +63,11 @@ class Volume:
         """How messages call this channel."""
         return self.names[channel] if channel < len(self.names) else f"channel {channel + 1}"
 
+    @property
+    def described(self) -> tuple[ImageDescription, ...]:
+        """What is known about each channel, if only its name."""
+        return self.images or tuple(ImageDescription(self.name(n)) for n in range(len(self.array)))
+
 
 def read_volume(path: str | Path, insist: bool = False) -> Volume:
     """One channel from a file (NIfTI, NRRD, MetaImage) or a folder with one DICOM series.
@@ -69,11 +78,12 @@ def read_volume(path: str | Path, insist: bool = False) -> Volume:
     path = Path(path)
     try:
         image = _read(path)
+        known = describe_file(path, image.dicom)
     except OSError as error:
         raise UnreadableImageError(
             f"{path} cannot be read ({error.strerror}): check it and its permissions."
         ) from error
-    volume = Volume(image.array[np.newaxis], image.geometry, (path.name,), image.warnings)
+    volume = Volume(image.array[np.newaxis], image.geometry, (path.name,), image.warnings, (known,))
     return check_volume(volume, insist)
 
 
@@ -120,7 +130,8 @@ def combine_channels(volumes: Sequence[Volume]) -> Volume:
             arrays.append(_resampled(volume, first.geometry))
     names = tuple(v.name(c) for v in volumes for c in range(len(v.array)))
     array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-    return Volume(array, first.geometry, names, tuple(dict.fromkeys(filter(None, warnings))))
+    images = tuple(image for volume in volumes for image in volume.described)
+    return Volume(array, first.geometry, names, tuple(dict.fromkeys(filter(None, warnings))), images)
 
 
 def check_volume(volume: Volume, insist: bool = False) -> Volume:

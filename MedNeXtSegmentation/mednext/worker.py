@@ -147,7 +147,12 @@ class Worker:
         channels, options = protocol.read_request(folder)
         segmentation = segment(
             (
-                Volume(channel.array[np.newaxis], channel.geometry, (channel.name,))
+                Volume(
+                    channel.array[np.newaxis],
+                    channel.geometry,
+                    (channel.name,),
+                    images=(channel.image,) if channel.image else (),
+                )
                 for channel in handed_over(channels)
             ),
             options.model,

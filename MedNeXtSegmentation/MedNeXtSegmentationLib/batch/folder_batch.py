@@ -106,7 +106,10 @@ class FolderBatch:
     def _read(self, case: Case) -> list[Channel]:
         """The images of a case from their files; those of a scene stay for the main thread."""
         volumes = [read_volume(image, self._options.insist) for image in case.images]
-        return [Channel(volume.name(0), volume.array[0], volume.geometry) for volume in volumes]
+        return [
+            Channel(volume.name(0), volume.array[0], volume.geometry, volume.described[0])
+            for volume in volumes
+        ]
 
     def _carryOut(self, case: Case, channels: list[Channel], alive: Alive) -> Segmentation:
         def progress(event: dict[str, Any]) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import slicer
 from mednext.case_finding import Case
 from mednext.case_names import safe_part, told_apart
+from mednext.channel_matching import fits
 from mednext.channel_names import group_by_channels
 from mednext.errors import ChannelError
 from mednext.model import Model
 
-from ..panel.inputs.channel_matching import fits, matchChannels
+from ..panel.inputs.channel_matching import matchChannels
 from ..scene.image_description import describe
 from ..scene.uncertainty_node import is_uncertainty
 

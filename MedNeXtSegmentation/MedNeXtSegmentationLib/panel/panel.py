@@ -8,6 +8,7 @@ from typing import Any
 import qt
 import slicer
 import vtk
+from mednext.channel_matching import fits
 from mednext.errors import CatalogError
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
@@ -22,7 +23,6 @@ from ..scene.replaced_segments import forget_all
 from .environment.environment_view import EnvironmentView
 from .environment.trouble_view import TroubleView
 from .inputs.channel_filling import ChannelFilling
-from .inputs.channel_matching import fits
 from .inputs.channel_selectors import ChannelSelectors, Volume
 from .inputs.checks_view import ChecksView
 from .inputs.frames_choice import FramesChoice

@@ -12,6 +12,8 @@ from mednext.geometry import Geometry
 from mednext.protocol import Channel
 from vtk.util.numpy_support import vtk_to_numpy
 
+from .image_description import describe
+
 
 def channels_from_nodes(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[Channel]:
     """The channels of a model from one volume node each, all in the space of the first one.
@@ -32,7 +34,9 @@ def channels_from_nodes(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list
     if len({node.GetID() for node in nodes}) < len(nodes):
         names = ", ".join(f'"{node.GetName()}"' for node in nodes)
         raise ChannelError(f"The same volume was given for two channels ({names}): choose one for each.")
-    return [Channel(node.GetName(), _voxels(node), _geometry(node, nodes[0])) for node in nodes]
+    return [
+        Channel(node.GetName(), _voxels(node), _geometry(node, nodes[0]), describe(node)) for node in nodes
+    ]
 
 
 def _check(node: slicer.vtkMRMLScalarVolumeNode) -> None:

@@ -134,6 +134,7 @@ def _report(options: argparse.Namespace, console: Console, segmentation: Segment
             region.name: {"labels": list(region.labels), "volume_ml": volumes[region.name]}
             for region in segmentation.regions
         },
+        "warning": segmentation.provenance.get("warning", ""),
         "provenance": dict(segmentation.provenance),
     }
     width = max(len(name) for name in volumes)

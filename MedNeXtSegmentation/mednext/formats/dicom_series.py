@@ -108,7 +108,7 @@ def read_series(folder: Path, uid: str | None = None) -> ReadImage:
     array = np.empty(series.geometry.shape, np.float32)
     for plane, piece in zip(array, series.slices, strict=True):
         plane[:] = voxels_of(piece)
-    return ReadImage(array, series.geometry, series.warnings)
+    return ReadImage(array, series.geometry, series.warnings, series.files[0])
 
 
 def find_series(folder: Path, uid: str | None = None) -> Series:

@@ -58,11 +58,13 @@ class ReadImage:
         array: voxels `(Z, Y, X)`.
         geometry: their grid.
         warnings: sentences about everything doubtful in the file; they go with the volume to the user.
+        dicom: one of the slices' files; None for other formats.
     """
 
     array: np.ndarray
     geometry: Geometry
     warnings: tuple[str, ...] = ()
+    dicom: Path | None = None
 
 
 def read_image(path: Path) -> ReadImage:

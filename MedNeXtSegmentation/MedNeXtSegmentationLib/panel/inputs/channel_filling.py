@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mednext.image_description import ImageDescription
 from mednext.model import Channel
 
-from ...scene.image_description import ImageDescription, describe
+from ...scene.image_description import describe
 from .channel_matching import Volume, matchChannels
 
 
