@@ -208,6 +208,27 @@ def test_pixels_that_are_fewer_than_rows_and_columns_are_refused_and_not_filled_
     refused(series, cut, UnreadableImageError, "bytes for 12 x 11 pixels", only=1)
 
 
+def test_an_attribute_that_stands_there_twice_with_different_values_is_not_chosen(series):
+    file = next(series.iterdir())
+    content = file.read_bytes()
+    at = content.index(b"\x28\x00\x30\x00DS")
+    length = 8 + int.from_bytes(content[at + 6 : at + 8], "little")
+    again = content[at : at + length].replace(b"0.7", b"0.9")
+    file.write_bytes(content[: at + length] + again + content[at + length :])
+    with pytest.raises(UnreadableImageError, match="PixelSpacing stands there twice"):
+        read_volume(series)
+
+
+def test_a_file_of_many_pixels_and_few_bytes_takes_no_memory(series):
+    file = next(series.iterdir())
+    dataset = pydicom.dcmread(file)
+    dataset.compress(RLELossless, encoding_plugin="pydicom")
+    dataset.Rows = dataset.Columns = 65535
+    dataset.save_as(file)
+    with pytest.raises(UnreadableImageError, match="bytes for 65535 x 65535 pixels"):
+        slice_of(read_header(file))
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=150, deadline=None)
 def test_a_header_with_changed_bytes_is_read_or_refused(tmp_path_factory, seed):

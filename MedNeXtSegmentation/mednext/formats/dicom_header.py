@@ -87,6 +87,7 @@ _UNDEFINED = 0xFFFFFFFF
 _LONGEST_VALUE = 2**14
 _DEEPEST = 32
 _MOST_INFLATED = 2**28
+_MOST_COMPRESSED = 2**12  # even an empty slice takes a 2,000th in JPEG 2000
 _REMEMBERED = 2**16  # files
 _ENCODINGS = {
     "ISO_IR 100": "latin-1",
@@ -225,13 +226,15 @@ class _Parser:
                 self._photometric_at = self._content.tell() - length
             if name in _BINARY:
                 self._values[name] = self._number(value, _BINARY[name], at)
-            else:
-                self._encoded[name] = value
+            elif self._encoded.setdefault(name, value) != value and name != "SOPClassUID":
+                raise _DamagedError(f"{name} stands there twice, with different values")
 
     def _check_complete(self, length: int) -> None:
         """GDCM fills up with zeros what is missing of pixels that are not compressed."""
         names = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
         rows, columns, samples, bits = (int(self._values.get(name) or 1) for name in names)
+        if rows * columns * samples * bits // 8 > _MOST_COMPRESSED * self._size:
+            raise _DamagedError(f"{self._size} bytes for {columns} x {rows} pixels")
         if samples == 1 and length != _UNDEFINED and length < rows * columns * bits // 8:
             raise _DamagedError(f"{length} bytes for {columns} x {rows} pixels of {bits} bits")
 
