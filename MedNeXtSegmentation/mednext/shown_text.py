@@ -52,7 +52,7 @@ def rich_text(text: object) -> str:
 
 
 def tool_tip(text: object) -> str:
-    """The text as a tool tip: Qt guesses whether one is HTML, so this one always is."""
+    """The text as a tool tip or in a message box: Qt guesses whether one is HTML, so this one always is."""
     return f"<qt>{rich_text(text)}</qt>"
 
 

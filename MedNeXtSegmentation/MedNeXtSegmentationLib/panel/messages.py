@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mednext.errors import MedNeXtError
+from mednext.shown_text import shown_lines
 from slicer.i18n import tr as _
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class Messages:
             (self._statusLabel, "" if error else sentence),
             (self._errorLabel, sentence if error else ""),
         ):
-            label.text = text
+            label.text = shown_lines(text)
             label.visible = bool(text)
 
     def fail(self, error: Exception) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import qt
 import slicer
 from mednext.errors import MedNeXtError, MissingPackageError
+from mednext.shown_text import rich_text
 from slicer.i18n import tr as _
 
 from ... import settings
@@ -163,7 +163,7 @@ class EnvironmentView:
         ui.mendButton.enabled = not stage and bool(self._remedyOf(self.result))
 
     def _say(self, sentence: str, level: Level | None = None) -> None:
-        self._ui.findingsLabel.text = _table([Finding(level, sentence)]) if level else escape(sentence)
+        self._ui.findingsLabel.text = _table([Finding(level, sentence)]) if level else rich_text(sentence)
 
     def _worstFinding(self) -> str:
         assert self.result
@@ -180,9 +180,9 @@ def _table(findings: Sequence[Finding]) -> str:
     rows = []
     for finding in findings:
         mark, color = _MARKS[finding.level]
-        remedy = f"<br><i>{escape(finding.remedy)}</i>" if finding.remedy else ""
+        remedy = f"<br><i>{rich_text(finding.remedy)}</i>" if finding.remedy else ""
         rows.append(
             f'<tr><td style="color: {color}; padding-right: 6px"><b>{mark}</b></td>'
-            f"<td>{escape(finding.text)}{remedy}</td></tr>"
+            f"<td>{rich_text(finding.text)}{remedy}</td></tr>"
         )
     return f'<table cellspacing="0" cellpadding="2">{"".join(rows)}</table>'

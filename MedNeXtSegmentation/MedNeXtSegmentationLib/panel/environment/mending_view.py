@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import slicer
 from mednext.errors import MedNeXtError, MissingPackageError
+from mednext.shown_text import tool_tip
 from slicer.i18n import tr as _
 
 from ...engine.worker_client import WorkerClient
@@ -47,7 +48,7 @@ class MendingView:
         if slicer.app.testingEnabled():  # a question would be answered by itself
             raise MissingPackageError(_("Nothing is installed while Slicer tests itself."))
         if self.running or not slicer.util.confirmOkCancelDisplay(
-            question(remedy), _("MedNeXt Segmentation")
+            tool_tip(question(remedy)), _("MedNeXt Segmentation")
         ):
             return _("Nothing was installed. You will be asked again when you segment.")
         self.running = True

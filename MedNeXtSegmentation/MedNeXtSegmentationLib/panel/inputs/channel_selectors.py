@@ -8,6 +8,7 @@ from typing import Any
 import qt
 import slicer
 from mednext.model import Channel
+from mednext.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 from ...scene.uncertainty_node import is_uncertainty
@@ -50,7 +51,9 @@ class ChannelSelectors:
         for index, channel in enumerate(channels):
             selector = self._newSelector(index, channel)
             # In a label that leads to its selector, "&" would mark a key.
-            label = qt.QLabel(_("{channel}:").format(channel=channel.name.replace("&", "&&")))
+            label = qt.QLabel()
+            label.textFormat = qt.Qt.PlainText
+            label.text = _("{channel}:").format(channel=shown(channel.name).replace("&", "&&"))
             label.toolTip = selector.toolTip
             label.setBuddy(partThatTakesKeys(selector))
             self._layout.insertRow(index, label, selector)
@@ -90,8 +93,10 @@ class ChannelSelectors:
         selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)  # long names widen no panel
         selector.minimumWidth = 120
         selector.noneDisplay = _("Select a volume")
-        selector.toolTip = _("The {modality} image that the model takes as {channel}.").format(
-            modality=channel.modality, channel=channel.name
+        selector.toolTip = tool_tip(
+            _("The {modality} image that the model takes as {channel}.").format(
+                modality=channel.modality, channel=channel.name
+            )
         )
         selector.setMRMLScene(slicer.mrmlScene)
         selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self._chosen(index, node))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
+from mednext.shown_text import rich_text, shown_lines, tool_tip
 from slicer.i18n import tr as _
 
 from .input_checks import Checks
@@ -21,18 +21,20 @@ class ChecksView:
     def show(self, checks: Checks) -> None:
         """Show what the checks found."""
         ui = self._ui
-        ui.problemLabel.text = checks.problem
+        ui.problemLabel.text = shown_lines(checks.problem)
         ui.problemLabel.visible = bool(checks.problem)
         ui.warningLabel.text = _list(checks.warnings)
         ui.warningLabel.visible = bool(checks.warnings)
         ui.segmentButton.enabled = not checks.problem
-        ui.segmentButton.toolTip = checks.problem or _("Segment the chosen volumes in the background.")
+        ui.segmentButton.toolTip = tool_tip(
+            checks.problem or _("Segment the chosen volumes in the background.")
+        )
 
 
 def _list(sentences: Sequence[str]) -> str:
     """A table, so that the second line of a sentence stands below the first and not below the mark."""
     rows = (
-        f'<tr><td style="padding-right: 6px">&#x26A0;</td><td>{escape(sentence)}</td></tr>'
+        f'<tr><td style="padding-right: 6px">&#x26A0;</td><td>{rich_text(sentence)}</td></tr>'
         for sentence in sentences
     )
     return f'<table cellspacing="0" cellpadding="1">{"".join(rows)}</table>' if sentences else ""

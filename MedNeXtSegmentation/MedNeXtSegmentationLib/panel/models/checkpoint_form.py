@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mednext.catalog import Task
+from mednext.shown_text import shown
 from slicer.i18n import tr as _
 
 _ORIENTATIONS = ("RAS", "LAS", "LPS", "RPS", "RAI", "LAI", "LPI", "RPI")
@@ -41,7 +42,7 @@ class CheckpointForm:
         chosen = box.currentData
         box.clear()
         for task in tasks:
-            box.addItem(task.title, task.name)
+            box.addItem(shown(task.title), task.name)
         box.addItem(_("Another"), "")
         box.setCurrentIndex(max(0, box.findData(chosen) if chosen is not None else box.count - 1))
 
@@ -49,7 +50,7 @@ class CheckpointForm:
         """Open the form for a results folder of nnU-Net or a file of MONAI weights."""
         ui = self._ui
         self._path = path
-        ui.checkpointLabel.text = path
+        ui.checkpointLabel.text = shown(path)
         ui.checkpointNameEdit.text = _nameOf(path)
         ui.checkpointTaskBox.setCurrentIndex(ui.checkpointTaskBox.findData(task))
         ui.checkpointGroup.visible = True

@@ -9,6 +9,7 @@ from typing import Any
 
 import slicer
 from mednext.errors import AlreadyInstalledError, Cancelled
+from mednext.shown_text import tool_tip
 from slicer.i18n import tr as _
 
 from ...engine.background_run import BackgroundRun
@@ -156,5 +157,5 @@ def _mayReplace(error: AlreadyInstalledError) -> bool:
     """Ask whether the model that is there may go."""
     sentence = str(error).partition(". ")[0]
     return slicer.util.confirmYesNoDisplay(
-        _("{sentence}.\n\nReplace it?").format(sentence=sentence), windowTitle=_("Replace a model")
+        tool_tip(_("{sentence}.\n\nReplace it?").format(sentence=sentence)), windowTitle=_("Replace a model")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import qt
 import slicer
 from mednext.errors import OutputError
+from mednext.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 from ... import settings
@@ -20,6 +22,7 @@ from .task_card import sizeText
 from .task_choices import TaskChoice
 
 _MOST_ROWS = 8  # more than these scroll
+_NO_NAME = re.compile(r"[^A-Za-z0-9._+-]")
 _CHECKPOINT_FILES = (".pt", ".pth")
 
 
@@ -80,8 +83,8 @@ class ModelsView:
         for row, choice in enumerate(self._installed):
             texts = (choice.name, choice.model.version, choice.model.task, sizeText(choice.bytes))
             for column, text in enumerate(texts):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(_tooltip(choice))
+                item = qt.QTableWidgetItem(shown(text))
+                item.setToolTip(tool_tip(_tooltip(choice)))
                 table.setItem(row, column, item)
         table.clearSelection()
         table.resizeRowsToContents()
@@ -113,7 +116,8 @@ class ModelsView:
             else _("Delete the chosen model from this computer.")
         )
         ui.refreshButton.visible = bool(os.environ.get(URL_VARIABLE))
-        ui.modelsFolderEdit.text = ui.modelsFolderEdit.toolTip = str(models_folder())
+        ui.modelsFolderEdit.text = shown(models_folder())
+        ui.modelsFolderEdit.toolTip = tool_tip(models_folder())
         ui.folderVariableLabel.visible = isSetOutside()
         ui.chooseFolderButton.visible = not isSetOutside()
         ui.chooseFolderButton.enabled = not running
@@ -159,7 +163,8 @@ class ModelsView:
 
     def _export(self) -> None:
         choice = self._selected()
-        proposed = f"{choice.name}-{choice.model.version}.zip"
+        version = _NO_NAME.sub("_", choice.model.version)
+        proposed = f"{choice.name}-{version}.zip"
         path = qt.QFileDialog.getSaveFileName(
             self._ui.modelsButton, _("Export a model"), proposed, _("Models (*.zip)")
         )
@@ -181,7 +186,7 @@ class ModelsView:
         question = _('Remove the model "{name}" ({size}) from this computer?').format(
             name=choice.name, size=sizeText(choice.bytes)
         )
-        if slicer.util.confirmYesNoDisplay(question, windowTitle=_("Remove a model")):
+        if slicer.util.confirmYesNoDisplay(tool_tip(question), windowTitle=_("Remove a model")):
             self.command.start("models", "remove", choice.name, stage=_("Removing"), onDone=self._removedOne)
 
     def _removedOne(self, document: dict[str, Any]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import qt
+from mednext.shown_text import rich_text, tool_tip
 from slicer.i18n import tr as _
 
 from .task_choices import TaskChoice
@@ -33,9 +33,9 @@ class TaskCard:
         if choice is None:
             return
         ui.cardLabel.text = cardOf(choice)
-        ui.cardLabel.toolTip = _tooltip(choice)
+        ui.cardLabel.toolTip = tool_tip(_tooltip(choice))
         ui.pictureLabel.setPixmap(qt.QPixmap(self._pictureOf(choice)))
-        ui.pictureLabel.toolTip = choice.task.title if choice.task else choice.title
+        ui.pictureLabel.toolTip = tool_tip(choice.task.title if choice.task else choice.title)
 
     def _pictureOf(self, choice: TaskChoice) -> str:
         """The picture of the task; a user's own model has that of any model."""
@@ -69,7 +69,7 @@ def cardOf(choice: TaskChoice) -> str:
             (_("Licence"), dataset.licence),
             (_("Size"), _("no weights here")),
         ]
-    return f"<p style='margin-top: 0px; margin-bottom: 4px'>{escape(about.description)}</p>{_table(rows)}"
+    return f"<p style='margin-top: 0px; margin-bottom: 4px'>{rich_text(about.description)}</p>{_table(rows)}"
 
 
 def sizeText(size: int) -> str:
@@ -117,7 +117,7 @@ def _tooltip(choice: TaskChoice) -> str:
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
     cells = (
-        f'<tr><td style="padding-right: 8px"><b>{escape(name)}</b></td><td>{escape(text)}</td></tr>'
+        f'<tr><td style="padding-right: 8px"><b>{rich_text(name)}</b></td><td>{rich_text(text)}</td></tr>'
         for name, text in rows
         if text
     )

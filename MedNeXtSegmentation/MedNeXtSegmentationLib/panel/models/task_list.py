@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mednext.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 from .task_choices import TaskChoice
@@ -56,7 +57,7 @@ class TaskList:
         wasBlocked = box.blockSignals(True)
         box.clear()
         for choice in found or self._choices:
-            box.addItem(_rowText(choice), choice.name)
+            box.addItem(shown(_rowText(choice)), choice.name)
         box.blockSignals(wasBlocked)
         self._showRow()
         label = self._ui.searchLabel
@@ -64,7 +65,7 @@ class TaskList:
         if found:
             label.text = _("{found} of {total} match.").format(found=len(found), total=len(self._choices))
         else:
-            label.text = _('Nothing matches "{words}".').format(words=words.strip())
+            label.text = _('Nothing matches "{words}".').format(words=shown(words.strip()))
         return found
 
     def _showRow(self) -> None:
@@ -73,7 +74,7 @@ class TaskList:
         box.setCurrentIndex(box.findData(self._name))
         box.blockSignals(wasBlocked)
         title = next((choice.title for choice in self._choices if choice.name == self._name), "")
-        box.toolTip = title or _("What to segment, and with which model.")
+        box.toolTip = tool_tip(title or _("What to segment, and with which model."))
 
     def _onRow(self, index: int) -> None:
         if index >= 0:

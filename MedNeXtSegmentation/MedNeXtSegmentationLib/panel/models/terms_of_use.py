@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from html import escape
 
+from mednext.shown_text import rich_text
 from slicer.i18n import tr as _
 
 from ... import settings
@@ -34,9 +34,9 @@ def termsOf(choice: TaskChoice) -> str:
         )
     if not terms:
         return ""
-    lines = [escape(term) for term in terms]
+    lines = [rich_text(term) for term in terms]
     if task:
-        url = escape(task.dataset.url, quote=True)
+        url = rich_text(task.dataset.url)
         lines.append(f'<a href="{url}">{url}</a>')
     return "<br>".join(lines)
 

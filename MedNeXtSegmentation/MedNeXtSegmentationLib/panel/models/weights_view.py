@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+from mednext.shown_text import shown_lines, tool_tip
 from slicer.i18n import tr as _
 
 from . import terms_of_use
@@ -99,7 +100,8 @@ class WeightsView:
         ui, choice, running = self._ui, self._choice, self.command.running
         complete = choice is None or (choice.model is not None and choice.published is None)
         ui.weightsGroup.visible = running or not complete
-        ui.weightsLabel.text = self._doing if running else "" if complete else _situation(choice)
+        situation = self._doing if running else "" if complete else _situation(choice)
+        ui.weightsLabel.text = shown_lines(situation)
         terms = "" if complete else terms_of_use.termsOf(choice)
         asked = bool(terms) and not terms_of_use.areAccepted(choice.name)
         ui.termsLabel.text = terms
@@ -111,7 +113,7 @@ class WeightsView:
             ui.downloadButton.text = _buttonText(choice)
             ui.downloadButton.enabled = not asked or ui.termsBox.checked
             ui.downloadButton.toolTip = (
-                _downloadTip(choice) if ui.downloadButton.enabled else _("Accept the terms first.")
+                tool_tip(_downloadTip(choice)) if ui.downloadButton.enabled else _("Accept the terms first.")
             )
 
 

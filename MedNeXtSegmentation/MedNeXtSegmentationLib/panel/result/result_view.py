@@ -6,6 +6,7 @@ from typing import Any
 
 import qt
 import slicer
+from mednext.shown_text import csv_cell, shown, tool_tip
 from slicer.i18n import tr as _
 
 from ...scene.found_volumes import volumes_of
@@ -58,7 +59,7 @@ class ResultView:
             self._volumes = {}
             return
         volumes = self._volumes = volumes_of(node)  # of another frame, where a sequence is shown
-        self._ui.resultLabel.text = _sentence(node.GetName(), volumes)
+        self._ui.resultLabel.text = shown(_sentence(node.GetName(), volumes))
         self._fillTable(node, volumes)
         self._ui.undoButton.visible = self._ui.redoButton.visible = can_undo(node) or can_redo(node)
         self._ui.undoButton.enabled = can_undo(node)
@@ -81,8 +82,7 @@ class ResultView:
 
     def _copyTable(self) -> None:
         """Names and volumes in mL, separated by tabs; with all digits that are known."""
-        lines = [_("Structure") + "\t" + _("Volume found (mL)")]
-        lines += [f"{name}\t{volume:.4f}" for name, volume in volumes_of(self._node).items()]
+        lines = [_("Structure") + "\t" + _("Volume found (mL)"), *copied_rows(volumes_of(self._node))]
         qt.QApplication.clipboard().setText("\n".join(lines) + "\n")
         self._messages.say(_("Copied {count} rows.").format(count=len(lines) - 1))
 
@@ -106,6 +106,11 @@ class ResultView:
             editor.setSourceVolumeNode(image)
 
 
+def copied_rows(volumes: dict[str, float]) -> list[str]:
+    """Names and volumes in mL as a spreadsheet takes them from the clipboard."""
+    return [f"{csv_cell(name)}\t{volume:.4f}" for name, volume in volumes.items()]
+
+
 def _sentence(name: str, volumes: dict[str, float]) -> str:
     found = sum(1 for volume in volumes.values() if volume)
     if not found:
@@ -123,8 +128,8 @@ def _amount(volume_ml: float) -> str:
 
 def _nameItem(node: slicer.vtkMRMLSegmentationNode, name: str) -> qt.QTableWidgetItem:
     """A structure's name, with its colour where the node still has the segment."""
-    item = qt.QTableWidgetItem(name)
-    item.setToolTip(name)
+    item = qt.QTableWidgetItem(shown(name))
+    item.setToolTip(tool_tip(name))
     segmentation = node.GetSegmentation()
     segment = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(name))
     if segment:

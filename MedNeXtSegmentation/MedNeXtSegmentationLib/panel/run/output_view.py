@@ -10,6 +10,7 @@ import slicer
 from mednext.errors import MedNeXtError
 from mednext.labels import Label
 from mednext.model import Model
+from mednext.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 from ...scene.our_segments import our_segments
@@ -57,7 +58,7 @@ class OutputView:
                 "A new sequence of segmentations. One that is there, with its corrections, stays as it is."
             )
         else:
-            self._ui.replacedLabel.text = _whatHappens(node, model, wanted) if node else ""
+            self._ui.replacedLabel.text = shown(_whatHappens(node, model, wanted)) if node else ""
 
     def problem(
         self,
@@ -88,8 +89,8 @@ class OutputView:
         self._showing = True
         structures.clear()
         for label in labels:
-            item = qt.QListWidgetItem(label.name)
-            item.setToolTip(label.name)
+            item = qt.QListWidgetItem(shown(label.name))
+            item.setToolTip(tool_tip(label.name))
             item.setData(qt.Qt.DecorationRole, qt.QColor(*label.color))
             item.setCheckState(qt.Qt.Checked)
             structures.addItem(item)
@@ -134,12 +135,12 @@ def _whatHappens(node: slicer.vtkMRMLSegmentationNode, model: Model, wanted: Seq
     ]
     if not names:
         return _("Nothing in it is replaced; the structures are added.")
-    shown = ", ".join(names[:_MOST_NAMES])
+    some = ", ".join(names[:_MOST_NAMES])
     if len(names) > _MOST_NAMES:
-        shown = _("{names} and {more} more").format(names=shown, more=len(names) - _MOST_NAMES)
+        some = _("{names} and {more} more").format(names=some, more=len(names) - _MOST_NAMES)
     total = segmentation.GetNumberOfSegments()
     if len(names) == total:
-        return _("Replaces all of its segments: {names}.").format(names=shown)
+        return _("Replaces all of its segments: {names}.").format(names=some)
     return _("Replaces {count} of its {total} segments: {names}. The others stay.").format(
-        count=len(names), total=total, names=shown
+        count=len(names), total=total, names=some
     )
