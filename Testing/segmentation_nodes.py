@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,13 @@ import slicer
 import vtk
 from bundles import TINY_MODEL
 from mednext.geometry import Geometry, Roi
+from mednext.hand_over import HandedOver
 from mednext.labels import Label
+from mednext.scene_jobs import SceneJob, carry_out
 from mednext.segmentation import Segmentation
+from MedNeXtSegmentationLib.scene.result_grid import grid_of_volume
 from MedNeXtSegmentationLib.scene.result_place import ResultPlace
+from MedNeXtSegmentationLib.scene.segmentation_node import add_segmentation_node
 from vtk.util.numpy_support import numpy_to_vtk
 
 LABELS = TINY_MODEL.labels  # spleen 1, liver 2
@@ -48,12 +54,33 @@ def blocks(seed: int = 0, values: Sequence[int] = (1, 2), shape: Sequence[int] =
 
 def segment_into(node: Any, volume: Any, labelmap: np.ndarray, roi: Roi | None = None, **options: Any) -> Any:
     """Put a result into a node that is there; `options` are those of `result`."""
-    return ResultPlace([volume], into=node, roi=roi).add(result(volume, labelmap, **options))
+    return put(ResultPlace([volume], into=node, roi=roi), result(volume, labelmap, **options))
 
 
 def new_segmentation(volume: Any, labelmap: np.ndarray, **options: Any) -> Any:
     """Put a result into a new node."""
-    return ResultPlace([volume]).add(result(volume, labelmap, **options))
+    return put(ResultPlace([volume]), result(volume, labelmap, **options))
+
+
+def put(place: ResultPlace, segmentation: Segmentation) -> Any:
+    """Put a result into the scene, made as the worker makes it; the segmentation node."""
+    return place.add(drained(place.copying(HandedOver.of(segmentation, place.wishes))))
+
+
+def add_alone(volume: Any, segmentation: Segmentation, name: str) -> Any:
+    """A new segmentation node that knows nothing but its segments."""
+    return add_segmentation_node(
+        volume, segmentation, name, grid_of_volume(volume).place(segmentation.labelmap)
+    )
+
+
+def drained(steps: Generator[Any, Any, Any]) -> Any:
+    """Take a generator to its end; returns its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 def voxels(node: Any, segment_id: str, volume: Any) -> np.ndarray:
@@ -84,3 +111,11 @@ def paint(node: Any, segment_id: str, mask: np.ndarray, volume: Any) -> None:
     image.SetImageToWorldMatrix(matrix)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     assert logic.SetBinaryLabelmapToSegment(image, node, segment_id, logic.MODE_REPLACE)
+
+
+def carried_out(job: SceneJob) -> dict[str, Any]:
+    """Do a job as a process of the engine does it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in job.writing(Path(folder)):
+            pass
+        return carry_out(Path(folder))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mednext.errors import Cancelled, GeometryError, OptionError
 from mednext.formats.seg_nrrd import write_seg_nrrd
 from mednext.geometry import Roi
+from mednext.hand_over import ALL, HandedOver
 from MedNeXtSegmentationLib.scene.found_labels import found_of
 from MedNeXtSegmentationLib.scene.provenance import provenance_of
 from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, can_undo, redo, undo
@@ -25,9 +26,11 @@ from segmentation_nodes import (
     SHAPE,
     blocks,
     by_name,
+    drained,
     draw,
     new_segmentation,
     paint,
+    put,
     result,
     segment_into,
     voxels,
@@ -129,7 +132,7 @@ def test_structures_that_were_not_asked_for_stay(node, volume):
     spleen = by_name(node, "spleen")
     before = snapshot(node, [spleen], volume)
     labelmap = blocks(1)
-    ResultPlace([volume], into=node, structures=["liver"]).add(result(volume, labelmap))
+    put(ResultPlace([volume], into=node, structures=["liver"]), result(volume, labelmap))
     assert snapshot(node, [spleen], volume) == before
     assert np.array_equal(voxels(node, by_name(node, "liver"), volume), labelmap == 2)
 
@@ -373,7 +376,7 @@ def test_a_segmentation_that_was_moved_meanwhile_stays_as_it_is(node, volume, sc
     node.SetAndObserveTransformNodeID(add_linear_transform(scene, translation(9, 0, 0)).GetID())
     before = snapshot(node, node.GetSegmentation().GetSegmentIDs(), volume)
     with pytest.raises(GeometryError, match="moved in space"):
-        place.add(result(volume, blocks(1)))
+        put(place, result(volume, blocks(1)))
     assert snapshot(node, node.GetSegmentation().GetSegmentIDs(), volume) == before
 
 
@@ -383,19 +386,19 @@ def test_a_channel_that_was_moved_against_the_first_meanwhile_is_named(volume, s
     both = add_linear_transform(scene, translation(9, 0, 0)).GetID()
     volume.SetAndObserveTransformNodeID(both)
     with pytest.raises(GeometryError, match='"T2" was moved against "T1"'):
-        place.add(result(volume, blocks(1)))
+        put(place, result(volume, blocks(1)))
     second.SetAndObserveTransformNodeID(add_warp(scene).GetID())
     with pytest.raises(GeometryError, match='"T2" was moved against "T1"'):
-        place.add(result(volume, blocks(1)))
+        put(place, result(volume, blocks(1)))
     second.SetAndObserveTransformNodeID(both)
-    assert place.add(result(volume, blocks(1)))
+    assert put(place, result(volume, blocks(1)))
 
 
 def test_a_channel_that_was_removed_meanwhile_is_not_remembered(volume, scene):
     second = add_volume(scene, head(SHAPE, seed=1), OBLIQUE_LEFT_HANDED, name="T2")
     place = ResultPlace([volume, second])
     scene.RemoveNode(second)
-    node = place.add(result(volume, blocks(1)))
+    node = put(place, result(volume, blocks(1)))
     assert node.GetNumberOfNodeReferences("MedNeXtSegmentation.image") == 1
 
 
@@ -403,7 +406,7 @@ def test_a_segmentation_that_was_removed_meanwhile_is_named(node, volume, scene)
     place = ResultPlace([volume], into=node)
     scene.RemoveNode(node)
     with pytest.raises(GeometryError, match="T1 segmentation"):
-        place.add(result(volume, blocks(1)))
+        put(place, result(volume, blocks(1)))
 
 
 def test_tags_survive_saving_so_that_the_next_session_knows_its_segments(node, volume, scene, tmp_path):
@@ -428,7 +431,7 @@ def test_a_file_of_a_batch_gets_new_voxels_instead_of_the_same_segments_again(vo
 
 def test_unknown_structures_are_refused_by_name(volume):
     with pytest.raises(OptionError, match=r"'lungs'.*spleen \(1\), liver \(2\)"):
-        ResultPlace([volume], structures=["lungs"]).add(result(volume, blocks(0)))
+        put(ResultPlace([volume], structures=["lungs"]), result(volume, blocks(0)))
 
 
 def test_labels_of_a_wide_labelmap_keep_their_values(volume):
@@ -540,13 +543,13 @@ def test_a_result_that_is_being_prepared_can_be_cancelled_at_any_time(volume):
 
         return cancelled
 
-    ResultPlace([volume]).prepare(made, cancelled_at(0))
+    HandedOver.of(made, ALL, cancelled_at(0))
     steps, asked = asked, 0
     assert steps > SHAPE[0]  # before every plane in which places are looked for, and between all else
     for number in range(1, steps + 1):
-        place, asked = ResultPlace([volume]), 0
+        asked = 0
         with pytest.raises(Cancelled):
-            place.prepare(made, cancelled_at(number))
+            HandedOver.of(made, ALL, cancelled_at(number))
         assert asked == number
 
 
@@ -563,7 +566,7 @@ def test_the_hand_over_of_a_large_result_is_not_felt(scene, shared):
     def seconds():
         made = result(volume, np.ones(shape), uncertainty=uncertainty)
         place = ResultPlace([volume], into=node)
-        place.prepare(made)  # in the run's thread
-        return standstill(lambda: place.add(made))
+        prepared = drained(place.copying(HandedOver.of(made, place.wishes)))  # little by little
+        return standstill(lambda: place.add(prepared))
 
     assert any(seconds() < FELT_S for _ in range(TRIES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from mednext.errors import GeometryError, OutputError, UnreadableImageError
 from mednext.formats.image_files import read_image
 from mednext.geometry import Geometry
 from mednext.volume import read_volume
-from MedNeXtSegmentationLib.scene.drawn_segments import DrawnSegments
-from MedNeXtSegmentationLib.scene.exported_segments import export_segments
-from segmentation_nodes import SHAPE, blocks, by_name, draw, new_segmentation, paint
+from MedNeXtSegmentationLib.scene.drawn_segments import drawn_segments_of
+from MedNeXtSegmentationLib.scene.exported_segments import export_job
+from segmentation_nodes import SHAPE, blocks, by_name, carried_out, draw, new_segmentation, paint
 from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
 
 LABELS = TINY_MODEL.labels
@@ -46,9 +47,9 @@ def test_a_labelmap_has_the_corrections_and_the_models_values_whatever_the_order
     draw(node, "mine", corner(0, 0, 0, 1), volume)
     node.GetSegmentation().SetSegmentIndex(liver, 0)
     node.GetSegmentation().CollapseBinaryLabelmaps(False)
-    files = export_segments(node, tmp_path / "labels.nrrd")()
+    files = carried_out(export_job(node, tmp_path / "labels.nrrd"))["files"]
     assert np.array_equal(read_image(tmp_path / "labels.nrrd").array, corner(2, 1, 1, 3))
-    assert [file.name for file in files] == ["labels.nrrd", "labels.labels.csv"]
+    assert [Path(file).name for file in files] == ["labels.nrrd", "labels.labels.csv"]
     with (tmp_path / "labels.labels.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["LabelValue"], row["Name"]) for row in rows] == [
@@ -60,7 +61,7 @@ def test_a_labelmap_has_the_corrections_and_the_models_values_whatever_the_order
 
 
 def test_slicer_loads_the_colour_table(node, volume, tmp_path):
-    export_segments(node, tmp_path / "labels.nii.gz")()
+    carried_out(export_job(node, tmp_path / "labels.nii.gz"))
     table = slicer.util.loadColorTable(str(tmp_path / "labels.labels.csv"))
     assert (table.GetColorName(1), table.GetColorName(2)) == ("spleen", "liver")
     assert table.GetTerminologyType(1).GetCodeValue() == "78961009"
@@ -104,7 +105,7 @@ def test_a_structure_that_the_user_drew_anew_has_the_models_value_by_its_name(no
     node.GetSegmentation().RemoveSegment(by_name(node, "liver"))
     draw(node, "liver", corner(1), volume)
     draw(node, "spleen", corner(0, 1), volume)  # the model's own spleen is still there
-    labels = DrawnSegments.take(node, volume, LABELS).labels
+    labels = drawn_segments_of(node, volume, LABELS).labels
     assert [(label.value, label.name) for label in labels] == [(1, "spleen"), (2, "liver"), (3, "spleen")]
 
 
@@ -116,7 +117,7 @@ def test_imported_segments_may_have_negative_label_values(volume, scene):
     labelmap.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(OBLIQUE_LEFT_HANDED))
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     assert slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labelmap, node)
-    drawn = DrawnSegments.take(node, volume).segmentation()
+    drawn = drawn_segments_of(node, volume).segmentation()
     named = {label.name: np.count_nonzero(drawn.labelmap == label.value) for label in drawn.labels}
     assert named == {"Label_-5": 0, "Label_1": 1, "Label_2": 1}  # Slicer drops the voxels below 0
 
@@ -129,14 +130,14 @@ def test_overlapping_segments_are_refused_by_name_and_nothing_is_written(node, v
     slicer.util.updateSegmentBinaryLabelmapFromArray(corner(0, 1, 1), node, by_name(node, "mine"), volume)
     slicer.util.updateSegmentBinaryLabelmapFromArray(corner(1, 1), node, by_name(node, "liver"), volume)
     with pytest.raises(OutputError, match=r'"liver", "mine" overlap in 1 voxels'):
-        export_segments(node, tmp_path / "labels.nii.gz")()
+        carried_out(export_job(node, tmp_path / "labels.nii.gz"))
     assert not list(tmp_path.iterdir())
 
 
 def test_slicers_format_keeps_overlaps_and_tags(node, volume, tmp_path, scene):
     own = draw(node, "mine", np.ones(SHAPE, dtype=np.uint8), volume)
     slicer.util.updateSegmentBinaryLabelmapFromArray(np.ones(SHAPE), node, own, volume)
-    export_segments(node, tmp_path / "a.seg.nrrd")()
+    carried_out(export_job(node, tmp_path / "a.seg.nrrd"))
     loaded = slicer.util.loadSegmentation(str(tmp_path / "a.seg.nrrd"))
     assert slicer.util.arrayFromSegmentBinaryLabelmap(loaded, by_name(loaded, "mine"), volume).all()
     assert [file.name for file in tmp_path.iterdir()] == ["a.seg.nrrd"]
@@ -144,9 +145,9 @@ def test_slicers_format_keeps_overlaps_and_tags(node, volume, tmp_path, scene):
 
 @pytest.mark.parametrize("name", ["a.seg.nrrd", "a.nii.gz"])
 def test_what_the_main_thread_does_writes_no_file(node, tmp_path, name):
-    write = export_segments(node, tmp_path / name)
+    job = export_job(node, tmp_path / name)
     assert not list(tmp_path.iterdir())
-    assert write()[0].is_file()
+    assert Path(carried_out(job)["files"][0]).is_file()
 
 
 def test_segments_that_reach_beyond_the_image_are_not_cut_silently(scene, tmp_path):
@@ -154,7 +155,7 @@ def test_segments_that_reach_beyond_the_image_are_not_cut_silently(scene, tmp_pa
     crop = add_volume(scene, head((6, 6, 6)), OBLIQUE_LEFT_HANDED, name="crop")
     node = new_segmentation(whole, corner(*[2] * 10))
     with pytest.raises(GeometryError, match=r'"liver" reach beyond the image by 4 voxels'):
-        DrawnSegments.take(node, crop).segmentation()
+        drawn_segments_of(node, crop).segmentation()
 
 
 def test_the_parent_transforms_are_followed(scene):
@@ -162,14 +163,14 @@ def test_the_parent_transforms_are_followed(scene):
     node = new_segmentation(volume, blocks(0))
     node.SetAndObserveTransformNodeID(add_linear_transform(scene, translation(5, 0, 0)).GetID())
     moved = add_volume(scene, head(SHAPE), translation(5, 0, 0) @ OBLIQUE_LEFT_HANDED, name="moved")
-    assert np.array_equal(DrawnSegments.take(node, moved).segmentation().labelmap, blocks(0))
+    assert np.array_equal(drawn_segments_of(node, moved).segmentation().labelmap, blocks(0))
     node.HardenTransform()
-    assert np.array_equal(DrawnSegments.take(node, moved).segmentation().labelmap, blocks(0))
+    assert np.array_equal(drawn_segments_of(node, moved).segmentation().labelmap, blocks(0))
 
 
 def test_a_volume_that_is_not_from_dicom_is_told_what_is_missing(node, tmp_path):
     with pytest.raises(OutputError, match='"T1" was not loaded from DICOM'):
-        export_segments(node, tmp_path / "a.dcm")
+        export_job(node, tmp_path / "a.dcm")
 
 
 class Database:
@@ -204,14 +205,14 @@ def test_a_dicom_segmentation_refers_to_the_series_and_is_semiautomatic_once_cor
     shape = slicer.util.arrayFromVolume(dicom_volume).shape
     labelmap = blocks(0, shape=shape)
     node = new_segmentation(dicom_volume, labelmap)
-    export_segments(node, tmp_path / "a.dcm")()
+    carried_out(export_job(node, tmp_path / "a.dcm"))
     written = highdicom.seg.segread(tmp_path / "a.dcm")
     kinds = {item.SegmentAlgorithmType for item in written.SegmentSequence}
     assert kinds == {"AUTOMATIC"}
     mask = np.zeros(shape)
     mask[1:3, 2:4, 2:4] = 1
     paint(node, by_name(node, "liver"), mask, dicom_volume)
-    export_segments(node, tmp_path / "b.dcm")()
+    carried_out(export_job(node, tmp_path / "b.dcm"))
     written = highdicom.seg.segread(tmp_path / "b.dcm")
     assert {item.SegmentAlgorithmType for item in written.SegmentSequence} == {"SEMIAUTOMATIC"}
     liver = [
@@ -224,35 +225,35 @@ def test_dicom_files_that_are_gone_are_counted(dicom_volume, tmp_path):
     node = new_segmentation(dicom_volume, blocks(0, shape=slicer.util.arrayFromVolume(dicom_volume).shape))
     next((tmp_path / "series").iterdir()).unlink()
     with pytest.raises(UnreadableImageError, match="1 of the"):
-        export_segments(node, tmp_path / "a.dcm")
+        export_job(node, tmp_path / "a.dcm")
 
 
 def test_a_foreign_colour_table_is_never_replaced(node, tmp_path):
     (tmp_path / "a.labels.csv").write_text("mine")
     with pytest.raises(OutputError, match=r"a\.labels\.csv is there already"):
-        export_segments(node, tmp_path / "a.nrrd")()
+        carried_out(export_job(node, tmp_path / "a.nrrd"))
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
 
 
 def test_the_same_labels_in_two_formats_share_one_colour_table(node, tmp_path):
     for name in ("a.nii.gz", "a.nrrd", "a.nii.gz"):
-        export_segments(node, tmp_path / name)()
+        carried_out(export_job(node, tmp_path / name))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.labels.csv", "a.nii.gz", "a.nrrd"]
 
 
 @pytest.mark.parametrize("replaced", [False, True])
 def test_the_colour_table_of_a_labelmap_with_other_labels_is_never_replaced(node, volume, tmp_path, replaced):
     for name in ("a.nii.gz", "a.nrrd") if replaced else ("a.nii.gz",):
-        export_segments(node, tmp_path / name)()
+        carried_out(export_job(node, tmp_path / name))
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     draw(node, "mine", corner(1), volume)
     with pytest.raises(OutputError, match=r"a\.labels\.csv tells the labels of a\.nii\.gz"):
-        export_segments(node, tmp_path / "a.nrrd")()
+        carried_out(export_job(node, tmp_path / "a.nrrd"))
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_labelmap_that_is_replaced_gets_the_table_of_its_new_labels(node, volume, tmp_path):
-    export_segments(node, tmp_path / "a.nrrd")()
+    carried_out(export_job(node, tmp_path / "a.nrrd"))
     draw(node, "mine", corner(1), volume)
-    export_segments(node, tmp_path / "a.nrrd")()
+    carried_out(export_job(node, tmp_path / "a.nrrd"))
     assert "mine" in (tmp_path / "a.labels.csv").read_text(encoding="utf-8")

@@ -11,7 +11,8 @@ import pytest
 import slicer
 from mednext.errors import InputError
 from mednext.formats.image_files import read_image
-from MedNeXtSegmentationLib.scene.training_data import prepare_training_case
+from MedNeXtSegmentationLib.engine.job import start_job
+from MedNeXtSegmentationLib.scene.training_data import training_job
 from panel_driving import choose, segment, selector, set_option
 from segmentation_nodes import blocks, by_name, draw, paint, voxels
 from slicer_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
@@ -237,12 +238,11 @@ def test_a_corrected_result_becomes_a_training_case(ready, volume, dialogs, tmp_
 
 def test_an_image_that_changes_while_a_training_case_is_written_is_no_case(ready, volume, dialogs, tmp_path):
     node = segment(ready)
-    case = prepare_training_case(node, tmp_path)
+    job = training_job(node, tmp_path)
     slicer.util.arrayFromVolume(volume)[0] = 0
     slicer.util.arrayFromVolumeModified(volume)
-    case.provide(time.monotonic() + 60)
     with pytest.raises(InputError, match="were changed"):
-        case.write()
+        start_job(job).wait()
     assert not list(tmp_path.iterdir())
 
 

@@ -63,12 +63,12 @@ def test_a_single_fold_is_used_alone_and_remembered(folds, show_panel):
 def test_a_step_down_is_told_while_it_runs_and_afterwards(ready, scene, monkeypatch):
     from MedNeXtSegmentationLib.engine.run import Run
 
-    poll = Run.poll
+    report = Run.report
 
-    def poll_with_remark(run):
-        return [event | {"remark": "Memory was full."} if event["done"] else event for event in poll(run)]
+    def report_with_remark(run, event):
+        report(run, event | {"remark": "Memory was full."} if event["done"] else event)
 
-    monkeypatch.setattr(Run, "poll", poll_with_remark)
+    monkeypatch.setattr(Run, "report", report_with_remark)
     choose(ready, "fine")
     selector(ready, 0).setCurrentNode(add_volume(scene, head((64, 64, 64)), name="not done at once"))
     ready.ui.segmentButton.click()

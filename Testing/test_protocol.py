@@ -11,6 +11,7 @@ from mednext import errors, protocol
 from mednext.atomic import explaining
 from mednext.fixed_point import to_float32
 from mednext.geometry import Geometry, Roi
+from mednext.hand_over import LABELS_FILE, HandedOver, Wishes
 from mednext.labels import Label
 from mednext.protocol import CancelRequest, Channel, Options, SegmentRequest
 from mednext.segmentation import Segmentation
@@ -22,9 +23,10 @@ VOXELS = np.arange(24 * 36 * 20, dtype=np.int16).reshape(24, 36, 20)
 
 def test_a_request_arrives_as_it_was_sent(tmp_path):
     options = Options("tiny", "cpu", (0, 2), False, Roi((0, 0, 0), (1.5, 2, 3)), True)
-    protocol.write_request(tmp_path, [Channel("T1 é 后", VOXELS, GEOMETRY)], options)
-    (arrived,), arrived_options = protocol.read_request(tmp_path)
-    assert arrived_options == options
+    wishes = Wishes((1, "liver"), tuple(map(float, range(16))), in_percent=True)
+    protocol.write_request(tmp_path, [Channel("T1 é 后", VOXELS, GEOMETRY)], options, wishes)
+    (arrived,), arrived_options, arrived_wishes = protocol.read_request(tmp_path)
+    assert (arrived_options, arrived_wishes) == (options, wishes)
     assert (arrived.name, arrived.geometry) == ("T1 é 后", GEOMETRY)
     assert arrived.array.dtype == np.int16
     assert np.array_equal(arrived.array, VOXELS)
@@ -37,29 +39,29 @@ def test_a_request_arrives_as_it_was_sent(tmp_path):
 )
 def test_voxels_of_any_layout_and_type_arrive(tmp_path, voxels):
     protocol.write_request(tmp_path, [Channel("T1", voxels, GEOMETRY)], Options("tiny"))
-    (arrived,), _ = protocol.read_request(tmp_path)
+    (arrived,), _, _ = protocol.read_request(tmp_path)
     assert arrived.array.dtype == voxels.dtype
     assert np.array_equal(arrived.array, voxels)
 
 
 def test_the_voxels_are_mapped_not_copied(tmp_path):
     protocol.write_request(tmp_path, [channel()], Options("tiny"))
-    (arrived,), _ = protocol.read_request(tmp_path)
+    (arrived,), _, _ = protocol.read_request(tmp_path)
     assert isinstance(arrived.array, np.memmap)
 
 
 def test_writing_a_large_request_can_be_cancelled(tmp_path):
     asked = iter([False] * 5 + [True])
     with pytest.raises(errors.Cancelled):
-        protocol.write_request(tmp_path, [channel()], Options("tiny"), lambda: next(asked))
+        protocol.write_request(tmp_path, [channel()], Options("tiny"), cancelled=lambda: next(asked))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_is_told_as_such(tmp_path):
-    (tmp_path / protocol.LABELMAP_FILE).symlink_to("/dev/full")
+    (tmp_path / LABELS_FILE).symlink_to("/dev/full")
     sent = Segmentation(np.zeros(GEOMETRY.shape, np.uint8), GEOMETRY, (Label(1, "a", (1, 2, 3)),))
-    with pytest.raises(errors.DiskSpaceError), explaining(tmp_path / protocol.LABELMAP_FILE):
-        protocol.write_result(tmp_path, sent)
+    with pytest.raises(errors.DiskSpaceError), explaining(tmp_path / LABELS_FILE):
+        HandedOver.of(sent).write(tmp_path)
 
 
 def test_a_result_arrives_as_it_was_sent(tmp_path):
@@ -68,8 +70,8 @@ def test_a_result_arrives_as_it_was_sent(tmp_path):
     labelmap[1, 2, 3] = 300
     uncertainty = to_float32(np.arange(np.prod(GEOMETRY.shape), dtype=np.uint16).reshape(GEOMETRY.shape))
     sent = Segmentation(labelmap, GEOMETRY, labels, {"model": "tiny"}, uncertainty)
-    protocol.write_result(tmp_path, sent)
-    arrived = protocol.read_result(tmp_path)
+    HandedOver.of(sent).write(tmp_path)
+    arrived = HandedOver.read(tmp_path).segmentation()
     assert np.array_equal(arrived.labelmap, labelmap)
     assert arrived.uncertainty.dtype == np.float32
     assert np.array_equal(arrived.uncertainty, uncertainty)

@@ -21,10 +21,10 @@ from mednext.cli import main
 from mednext.errors import CheckpointError, OptionError
 from mednext.fields import Fields
 from mednext.geometry import Geometry
+from mednext.hand_over import HandedOver
 from mednext.labels import Label, Region
 from mednext.model import Model
 from mednext.postprocessing import LabelWriter, keep_largest_components
-from mednext.protocol import read_result, write_result
 from mednext.resampling import axis_weights
 from mednext.segmentation import Segmentation
 from mednext.sliding_window import Block
@@ -259,8 +259,8 @@ def test_the_provenance_tells_labels_and_volume_of_each_region() -> None:
 
 def test_regions_come_through_the_worker(tmp_path: Path) -> None:
     result = found(tiny_model(**tiny_regions()), cubes(16, 12, 8))
-    write_result(tmp_path, result)
-    assert read_result(tmp_path).volumes_ml() == result.volumes_ml()
+    HandedOver.of(result).write(tmp_path)
+    assert HandedOver.read(tmp_path).segmentation().volumes_ml() == result.volumes_ml()
 
 
 @pytest.fixture

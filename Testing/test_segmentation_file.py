@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import slicer
 import vtk
 from mednext.errors import OutputError
+from mednext.scene_jobs import SegNrrdJob
 from MedNeXtSegmentationLib.scene.segment_layers import LABELMAP
-from MedNeXtSegmentationLib.scene.segmentation_file import SegmentationFile
-from segmentation_nodes import SHAPE, blocks, by_name, draw, new_segmentation, paint, segment_into
+from MedNeXtSegmentationLib.scene.segmentation_file import segmentation_file_of
+from segmentation_nodes import (
+    SHAPE,
+    blocks,
+    by_name,
+    carried_out,
+    draw,
+    new_segmentation,
+    paint,
+    segment_into,
+)
 from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
 
 LIVER = "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
@@ -43,9 +51,7 @@ def written_by_slicer(node, path):
 
 
 def written_by_us(node, path):
-    file = SegmentationFile.take(node)
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(file.write, path).result()
+    carried_out(SegNrrdJob(path, segmentation_file_of(node)))
     return slicer.util.loadSegmentation(str(path))
 
 
@@ -235,16 +241,16 @@ def test_writing_changes_nothing_in_the_scene(node, volume, tmp_path):
     node.GetSegmentation().SeparateSegmentLabelmap(own)
     before = node.GetSegmentation().GetMTime(), facts(node, volume)
     layers = node.GetSegmentation().GetNumberOfLayers(LABELMAP)
-    SegmentationFile.take(node).write(tmp_path / "a.seg.nrrd")
+    carried_out(SegNrrdJob(tmp_path / "a.seg.nrrd", segmentation_file_of(node)))
     assert (node.GetSegmentation().GetMTime(), facts(node, volume)) == before
     assert node.GetSegmentation().GetNumberOfLayers(LABELMAP) == layers
 
 
 def test_what_is_drawn_after_the_copy_is_not_in_the_file(node, volume, tmp_path):
     before = voxels(facts(node, volume))
-    file = SegmentationFile.take(node)
+    file = segmentation_file_of(node)
     paint(node, by_name(node, "liver"), np.ones(SHAPE, dtype=np.uint8), volume)
-    file.write(tmp_path / "a.seg.nrrd")
+    carried_out(SegNrrdJob(tmp_path / "a.seg.nrrd", file))
     loaded = slicer.util.loadSegmentation(str(tmp_path / "a.seg.nrrd"))
     assert voxels(facts(loaded, volume)) == before
 
@@ -255,4 +261,4 @@ def test_surfaces_alone_are_no_labelmaps(node, tmp_path):
         slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
     )
     with pytest.raises(OutputError, match="no segments that are labelmaps"):
-        SegmentationFile.take(node)
+        segmentation_file_of(node)

@@ -10,7 +10,7 @@ from mednext.geometry import Roi
 from MedNeXtSegmentationLib.scene.replaced_segments import redo, undo
 from MedNeXtSegmentationLib.scene.result_place import ResultPlace
 from MedNeXtSegmentationLib.scene.segmented_region import segmented_region
-from segmentation_nodes import SHAPE, blocks, draw, new_segmentation, result
+from segmentation_nodes import SHAPE, blocks, draw, new_segmentation, put, result
 from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
 
 ROI = "-3 -2 0 4 5 9.5"
@@ -26,7 +26,7 @@ def limited(volume, roi=ROI, into=None, structures=None, seed=0):
     """What a run gives that was limited to a region."""
     segmentation = result(volume, blocks(seed))
     segmentation.provenance["roi_ras_mm"] = roi
-    return ResultPlace([volume], into, structures).add(segmentation)
+    return put(ResultPlace([volume], into, structures), segmentation)
 
 
 def box_of(roi, volume):
@@ -58,14 +58,14 @@ def test_it_is_saved_with_the_segments(volume, tmp_path):
 
 def test_segments_of_different_regions_are_no_truth_for_the_whole_image(volume):
     node = limited(volume)
-    ResultPlace([volume], node, ["liver"]).add(result(volume, blocks(1)))
+    put(ResultPlace([volume], node, ["liver"]), result(volume, blocks(1)))
     with pytest.raises(OptionError, match="runs of different regions"):
         segmented_region(node, "tiny", volume)
 
 
 def test_undo_and_redo_bring_the_region_back(volume):
     node = limited(volume)
-    ResultPlace([volume], node).add(result(volume, blocks(1)))
+    put(ResultPlace([volume], node), result(volume, blocks(1)))
     assert segmented_region(node, "tiny", volume) == WHOLE
     undo(node)
     assert segmented_region(node, "tiny", volume) == box_of(ROI, volume)

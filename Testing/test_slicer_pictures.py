@@ -9,7 +9,7 @@ import slicer_standin
 from mednext.geometry import Geometry
 from mednext.labels import Label
 from mednext.segmentation import Segmentation
-from MedNeXtSegmentationLib.scene.segmentation_node import add_segmentation_node
+from segmentation_nodes import add_alone
 from slicer_nodes import add_volume
 from slicer_standin.views import SliceView, ThreeDView
 
@@ -26,7 +26,7 @@ def shown(scene):
     labelmap = np.zeros((30, 30, 30), np.uint8)
     labelmap[10:20, 10:20, 10:20] = 1
     segmentation = Segmentation(labelmap, Geometry((30, 30, 30), (1, 1, 1)), (Label(1, "cube", GREEN),))
-    return volume, add_segmentation_node(volume, segmentation, "cube")
+    return volume, add_alone(volume, segmentation, "cube")
 
 
 def test_a_slice_shows_the_segment_half_transparent_over_the_image(shown):

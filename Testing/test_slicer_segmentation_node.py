@@ -9,8 +9,8 @@ import vtk
 from mednext.geometry import Geometry
 from mednext.labels import Code, Label, Terminology
 from mednext.segmentation import Segmentation
-from MedNeXtSegmentationLib.scene.segmentation_node import add_segmentation_node
 from MedNeXtSegmentationLib.scene.subject_hierarchy import place_beside
+from segmentation_nodes import add_alone
 from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
 
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
@@ -54,7 +54,7 @@ def voxels_of(node, segment_name, volume):
 
 
 def test_segments_carry_names_colours_values_and_codes_in_the_models_order(volume, labelmap):
-    node = add_segmentation_node(volume, segmentation_of(volume, labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, labelmap), "CT segmentation")
     segments = segments_of(node)
     assert [segment.GetName() for segment in segments] == ["right kidney", "cyst", "not there"]
     assert [segment.GetLabelValue() for segment in segments] == [2, 5, 9]
@@ -65,7 +65,7 @@ def test_segments_carry_names_colours_values_and_codes_in_the_models_order(volum
 
 
 def test_slicer_reads_the_codes(volume, labelmap):
-    node = add_segmentation_node(volume, segmentation_of(volume, labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, labelmap), "CT segmentation")
     entry = slicer.vtkSlicerTerminologyEntry()
     logic = slicer.modules.terminologies.logic()
     assert logic.DeserializeTerminologyEntry(segments_of(node)[0].GetTerminology(), entry)
@@ -74,18 +74,18 @@ def test_slicer_reads_the_codes(volume, labelmap):
 
 
 def test_every_voxel_lies_where_the_volume_has_it(volume, labelmap):
-    node = add_segmentation_node(volume, segmentation_of(volume, labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, labelmap), "CT segmentation")
     assert np.array_equal(voxels_of(node, "right kidney", volume), labelmap == 2)
     assert np.array_equal(voxels_of(node, "cyst", volume), labelmap == 5)
 
 
 def test_a_structure_that_was_not_found_is_an_empty_segment(volume, labelmap):
-    node = add_segmentation_node(volume, segmentation_of(volume, labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, labelmap), "CT segmentation")
     assert not voxels_of(node, "not there", volume).any()
 
 
 def test_nothing_found_still_gives_every_segment(volume, labelmap):
-    node = add_segmentation_node(volume, segmentation_of(volume, 0 * labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, 0 * labelmap), "CT segmentation")
     assert [segment.GetLabelValue() for segment in segments_of(node)] == [2, 5, 9]
     assert not voxels_of(node, "cyst", volume).any()
 
@@ -93,20 +93,20 @@ def test_nothing_found_still_gives_every_segment(volume, labelmap):
 def test_label_values_beyond_255_are_kept(volume, labelmap):
     labels = (Label(700, "wide", (1, 2, 3)),)
     wide = np.where(labelmap == 2, 700, 0).astype(np.uint16)
-    node = add_segmentation_node(volume, segmentation_of(volume, wide, labels), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, wide, labels), "CT segmentation")
     assert segments_of(node)[0].GetLabelValue() == 700
     assert np.array_equal(voxels_of(node, "wide", volume), labelmap == 2)
 
 
 def test_the_volume_is_the_reference_geometry(volume, labelmap):
-    node = add_segmentation_node(volume, segmentation_of(volume, labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, labelmap), "CT segmentation")
     assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volume
 
 
 def test_the_result_lies_under_the_volumes_transform(scene, volume, labelmap):
     transform = add_linear_transform(scene, translation(50, -20, 3))
     volume.SetAndObserveTransformNodeID(transform.GetID())
-    node = add_segmentation_node(volume, segmentation_of(volume, labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, labelmap), "CT segmentation")
     assert node.GetParentTransformNode() is transform
     assert np.array_equal(voxels_of(node, "cyst", volume), labelmap == 5)
 
@@ -116,19 +116,19 @@ def test_the_result_stands_beside_its_volume_in_the_study(scene, volume, labelma
     patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
     study = hierarchy.CreateStudyItem(patient, "Study")
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
-    node = add_segmentation_node(volume, segmentation_of(volume, labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, labelmap), "CT segmentation")
     place_beside(node, volume)
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
 
 
 def test_a_second_result_gets_a_name_of_its_own(volume, labelmap):
     segmentation = segmentation_of(volume, labelmap)
-    names = {add_segmentation_node(volume, segmentation, "CT segmentation").GetName() for _ in range(2)}
+    names = {add_alone(volume, segmentation, "CT segmentation").GetName() for _ in range(2)}
     assert len(names) == 2
 
 
 def test_nothing_found_can_be_saved_and_loaded(scene, volume, labelmap, tmp_path):
-    node = add_segmentation_node(volume, segmentation_of(volume, 0 * labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, 0 * labelmap), "CT segmentation")
     file = tmp_path / "empty.seg.nrrd"
     assert slicer.util.saveNode(node, str(file), properties={})
     again = slicer.util.loadSegmentation(str(file))
@@ -136,7 +136,7 @@ def test_nothing_found_can_be_saved_and_loaded(scene, volume, labelmap, tmp_path
 
 
 def test_a_saved_file_keeps_values_names_and_codes(scene, volume, labelmap, tmp_path):
-    node = add_segmentation_node(volume, segmentation_of(volume, labelmap), "CT segmentation")
+    node = add_alone(volume, segmentation_of(volume, labelmap), "CT segmentation")
     file = tmp_path / "result.seg.nrrd"
     assert slicer.util.saveNode(node, str(file), properties={})
     again = slicer.util.loadSegmentation(str(file))
@@ -148,7 +148,7 @@ def test_a_saved_file_keeps_values_names_and_codes(scene, volume, labelmap, tmp_
 
 def test_a_saved_scene_keeps_the_provenance(scene, volume, labelmap, tmp_path):
     provenance = {"model": "tiny 1.0; half", "options": "mirroring=on, roi=(1, 2, 3): 100 %"}
-    add_segmentation_node(volume, segmentation_of(volume, labelmap, **provenance), "CT segmentation")
+    add_alone(volume, segmentation_of(volume, labelmap, **provenance), "CT segmentation")
     file = tmp_path / "scene.mrb"
     assert slicer.util.saveScene(str(file))
     scene.Clear(0)

@@ -9,7 +9,7 @@ import vtk
 from mednext.geometry import Geometry
 from mednext.labels import Label
 from mednext.segmentation import Segmentation
-from MedNeXtSegmentationLib.scene.segmentation_node import add_segmentation_node
+from segmentation_nodes import add_alone
 from slicer_nodes import add_volume
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -26,7 +26,7 @@ def ball(scene):
     )
     volume = add_volume(scene, np.zeros((31, 31, 31), np.int16))
     segmentation = Segmentation(labelmap, Geometry((31, 31, 31), (1, 1, 1)), (Label(1, "ball", (1, 2, 3)),))
-    return add_segmentation_node(volume, segmentation, "ball")
+    return add_alone(volume, segmentation, "ball")
 
 
 def roughness(node):

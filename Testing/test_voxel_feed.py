@@ -1,17 +1,15 @@
-"""Voxels reach a run's thread as copies that the main thread makes, whatever a script does meanwhile."""
+"""Voxels are read plane by plane while a run sends them, whatever a script does meanwhile."""
 
 from __future__ import annotations
 
-import threading
 import time
 
 import numpy as np
 import pytest
 import slicer
 from bundles import tiny_bundle
-from mednext.errors import Cancelled, InputError
+from mednext.errors import InputError
 from MedNeXtSegmentationLib.engine import run
-from MedNeXtSegmentationLib.engine.voxel_feed import VoxelFeed
 from slicer_nodes import add_volume, head
 
 
@@ -26,10 +24,6 @@ def feed_of(scene):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path)
-
-
-def soon():
-    return time.monotonic() + 200
 
 
 def resize(volume):
@@ -59,21 +53,7 @@ def test_a_feed_gives_all_planes_in_their_own_type(scene, feed_of, dtype):
     voxels = head().astype(dtype)
     feed = feed_of(add_volume(scene, voxels))
     assert (feed.shape, feed.dtype) == (voxels.shape, voxels.dtype)
-    assert feed.copy(soon())
     np.testing.assert_array_equal(np.stack(list(feed)), voxels)
-
-
-def test_copying_ends_at_its_time_and_goes_on_there(scene, feed_of):
-    voxels = head()
-    feed = feed_of(add_volume(scene, voxels))
-    assert not feed.copy(time.monotonic())
-    read = []
-    thread = threading.Thread(target=lambda: read.extend(feed))
-    thread.start()  # it waits
-    while not feed.copy(time.monotonic() + 1e-4):
-        pass
-    thread.join(60)
-    np.testing.assert_array_equal(np.stack(read), voxels)
 
 
 @pytest.mark.parametrize("change", [resize, free, write])
@@ -81,9 +61,8 @@ def test_voxels_that_a_script_changes_before_they_are_copied_end_the_run(scene, 
     volume = add_volume(scene, head(), name="scan")
     feed = feed_of(volume)
     planes = iter(feed)
-    feed._read(0)
+    next(planes)
     change(volume)
-    assert feed.copy(soon())
     with pytest.raises(InputError, match='The voxels of "scan" were changed'):
         next(planes)
 
@@ -94,35 +73,13 @@ def test_voxels_that_the_volume_lets_go_are_still_there_for_the_run(scene, feed_
     volume = add_volume(scene, voxels)
     feed = feed_of(volume)
     change(volume)
-    feed.copy(soon())
     np.testing.assert_array_equal(np.stack(list(feed)), voxels)
-
-
-def test_whatever_goes_wrong_while_copying_ends_the_run_instead_of_letting_it_wait(scene):
-    def read(_index):
-        raise MemoryError("no more")
-
-    feed = VoxelFeed((4, 5, 6), np.dtype(np.int16), read)
-    assert feed.copy(soon())
-    with pytest.raises(InputError, match="no more"):
-        next(iter(feed))
-
-
-def test_whoever_waits_for_planes_hears_of_the_cancel(scene, feed_of):
-    feed = feed_of(add_volume(scene, head()))
-
-    def cancelled():
-        raise Cancelled("Cancelled by the user.")
-
-    feed.check_with(cancelled)
-    with pytest.raises(Cancelled):
-        next(iter(feed))
 
 
 def test_a_volume_that_is_resized_while_it_is_sent_is_refused_and_the_next_run_works(
     ready, scene, tiny, monkeypatch
 ):
-    monkeypatch.setattr(run, "PROVIDE_S", 1e-4)  # a plane or two at a time: a fast machine copies all at once
+    monkeypatch.setattr(run, "STEP_S", 1e-4)  # a plane or two at a time: a fast machine copies all at once
     volume = add_volume(scene, np.tile(head((32, 32, 32)), (8, 12, 12)), name="large")
     heard = []
     running = ready.logic.segmentAsync(volume, tiny, device="cpu", onError=heard.append)

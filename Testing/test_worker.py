@@ -10,6 +10,7 @@ import sys
 import pytest
 from bundles import tiny_bundle
 from mednext import pipeline, protocol
+from mednext.hand_over import HandedOver
 from mednext.protocol import CancelRequest, Options, SegmentRequest
 from mednext.worker import Worker
 from worker_dialogue import Dialogue, channel, environment, stages
@@ -62,7 +63,7 @@ def test_a_run_is_told_from_beginning_to_end_and_the_next_one_loads_nothing(warm
     tiles = [event for event in first if event.get("stage") == "network"]
     assert [tile["done"] for tile in tiles] == list(range(tiles[0]["total"] + 1))
     assert tiles[-1]["remaining_s"] == 0
-    assert protocol.read_result(tmp_path / "2").labelmap.shape == (20, 36, 24)
+    assert HandedOver.read(tmp_path / "2").found.shape == (20, 36, 24)
 
 
 def test_another_model_takes_the_place_of_the_last_one(warm, tiny, tmp_path):

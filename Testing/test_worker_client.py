@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import weakref
 from pathlib import Path
@@ -17,15 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import tiny_bundle
-from mednext import errors, protocol
-from mednext.cancellation import check_cancelled
+from mednext import errors, protocol, run_folder
+from mednext.hand_over import Wishes
 from mednext.processes import is_running
 from mednext.protocol import Options
-from MedNeXtSegmentationLib.engine import run_folder, worker_client
+from MedNeXtSegmentationLib.engine import conversation
+from MedNeXtSegmentationLib.engine.child_process import find_python
+from MedNeXtSegmentationLib.engine.run import Run
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
-from MedNeXtSegmentationLib.engine.worker_process import find_python
 from python_programs import write_python_program
-from worker_dialogue import PATIENCE_S, channel, environment, stages
+from worker_dialogue import channel, environment, stages
 
 SLOW = (96, 96, 96)  # for `fine`: 8 mirrored copies of thousands of tiles, on any machine more than enough
 
@@ -71,6 +71,7 @@ def stage_reached(run, stage):
 
 
 def worker_pid(client):
+    client._process.hear()
     return client._process.pid
 
 
@@ -82,7 +83,7 @@ def cancel(run):
 
 
 def test_a_worker_has_less_than_two_seconds_to_answer_a_cancel():
-    assert worker_client.CANCEL_ANSWER_S < 2
+    assert conversation.CANCEL_ANSWER_S < 2
 
 
 @pytest.mark.usefixtures("temporary_folder")
@@ -109,17 +110,18 @@ def test_a_timer_can_ask_how_far_a_run_is(client, tiny):
     assert run.result().provenance["model"] == "tiny"
 
 
-def test_a_run_can_be_cancelled_while_its_result_is_prepared(client, tiny):
-    reached = threading.Event()
+def test_a_run_can_be_cancelled_while_its_result_is_taken(client, tiny):
+    reached = []
 
-    def prepare(_segmentation, cancelled):
-        reached.set()
-        while not cancelled():
-            time.sleep(0.01)
-        check_cancelled(cancelled)
+    def take(run, _result):
+        while True:
+            run.check_cancelled()
+            reached.append(True)
+            yield True
 
-    run = client.start([channel()], tiny, prepare)
-    assert reached.wait(PATIENCE_S)
+    run = Run(lambda run: client.segmenting(run, [channel()], tiny, Wishes(), take))
+    while not reached:
+        run.advance()
     cancel(run)
     assert client.start([channel()], tiny).wait().labelmap.shape == (20, 36, 24)
 
@@ -244,7 +246,7 @@ def python_that_runs(tmp_path: Path, program: str) -> str:
         ("sys.exit(0)", "without an answer"),
         ("print('Welcome to the cluster')", "Welcome to the cluster"),
         ("os.close(1); time.sleep(600)", "without an answer"),
-        ("""print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(600)""", "99.*version 2"),
+        ("""print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(600)""", "99.*version 3"),
         ("time.sleep(600)", "not been heard of for 1 s"),
     ],
 )
@@ -281,11 +283,10 @@ def test_a_worker_that_cannot_be_killed_at_once_holds_nobody_up_and_is_not_asked
     while not client._process:
         time.sleep(0.01)
     stuck = client._process
-    kill = stuck._process.kill
-    monkeypatch.setattr(os, "killpg", lambda *_: None)  # as while it waits for a dead network drive
-    monkeypatch.setattr(stuck._process, "kill", lambda: None)
+    kill = stuck._child.kill
+    monkeypatch.setattr(stuck._child, "kill", lambda: None)  # as while it waits for a dead network drive
     client.shutdown()
-    assert not run._thread.is_alive()
+    assert run.finished
     assert client._running_process() is not stuck
     monkeypatch.undo()
     kill()
@@ -309,10 +310,10 @@ def test_a_shutdown_ends_a_worker_that_is_just_being_started():
 def test_a_worker_behind_a_launcher_is_ended_too(tmp_path):
     client = WorkerClient(python_that_runs(tmp_path, LAUNCHER.format(python=sys.executable)))
     client.prepare()
-    while not (client._process and client._process.pid):
+    while not worker_pid(client):
         time.sleep(0.01)
     pid = worker_pid(client)
-    assert pid != client._process._process.pid
+    assert pid != client._process._child._process.pid
     os.kill(pid, signal.SIGSTOP)
     client.shutdown()
     until_gone(pid)
@@ -336,13 +337,13 @@ def test_a_full_temporary_folder_is_explained(client, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(protocol, "write_request", full)
+    monkeypatch.setattr(protocol, "writing_request", full)
     with pytest.raises(errors.OutputError, match="free space"):
         client.start([channel()], Options("tiny")).wait()
 
 
 def test_a_fault_of_this_program_is_raised_where_it_is_waited_for(client, monkeypatch):
-    monkeypatch.setattr(protocol, "write_request", lambda *_arguments: 1 / 0)
+    monkeypatch.setattr(protocol, "writing_request", lambda *_arguments: 1 / 0)
     with pytest.raises(errors.EngineProcessError, match="ZeroDivisionError") as caught:
         client.start([channel()], Options("tiny")).wait()
     assert "Traceback" in caught.value.__notes__[0]

@@ -13,7 +13,7 @@ from mednext.protocol import Options
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .batch.waiting import waitFor
-from .engine.run import ProgressCallback, Run
+from .engine.run import ProgressCallback, Run, Steps
 from .engine.worker_client import shared_client
 from .models_folder import useModelsFolder
 from .run_options import RunOptions
@@ -21,15 +21,12 @@ from .scene.replaced_segments import can_undo, undo
 from .scene.result_place import ResultPlace
 from .scene.voxels_for_run import channelsForRun
 from .sequences.frames import isSequence
-from .sequences.segmenting import startSequence
+from .sequences.segmenting import startSequence, taking
 
 if TYPE_CHECKING:
     from mednext.batch_report import Row
 
     from .batch.scene_batch import SceneResult
-    from .engine.background_segmentation import BackgroundSegmentation
-    from .sequences.sequence_place import SequencePlace
-    from .sequences.sequence_run import SequenceRun
 
     Input = slicer.vtkMRMLScalarVolumeNode | slicer.vtkMRMLSequenceNode | slicer.vtkMRMLSequenceBrowserNode
 
@@ -66,8 +63,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
         Raises a `mednext.errors.MedNeXtError` that tells the user what to do; the scene is then unchanged.
         """
-        run, place = _start(volumeNode, model, RunOptions(**options))
-        return place.add(run.wait(progressCallback))
+        return _start(volumeNode, model, RunOptions(**options)).wait(progressCallback)
 
     def segmentAsync(
         self,
@@ -78,21 +74,18 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         onDone: Callable[[slicer.vtkMRMLNode], Any] | None = None,
         onError: Callable[[Exception], Any] | None = None,
         **options: Any,
-    ) -> BackgroundSegmentation:
+    ) -> Run[slicer.vtkMRMLNode]:
         """Begin to segment a volume and return at once; Slicer's event loop does the rest.
 
             running = logic.segmentAsync(volumeNode, onDone=lambda node: print(node.GetName()))
             running.cancel()
 
-        The arguments are those of `segment`; for the callbacks see `BackgroundSegmentation`. A volume that
+        The arguments are those of `segment`; for the callbacks see `Run.follow`. A volume that
         changes meanwhile gets no result.
 
         Raises what is wrong with the nodes at once; every other error goes to `onError`.
         """
-        from .engine.background_segmentation import BackgroundSegmentation  # needs Qt, unlike the rest
-
-        run, place = _start(volumeNode, model, RunOptions(**options))
-        return BackgroundSegmentation(run, place.add, onProgress, onDone, onError)
+        return _start(volumeNode, model, RunOptions(**options)).follow(onProgress, onDone, onError)
 
     def segmentScene(
         self,
@@ -125,8 +118,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         bundle = load_bundle(model)
 
         def segment(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> slicer.vtkMRMLSegmentationNode:
-            run, place = _start(volumes, str(bundle.path), chosen)
-            return place.add(waitFor(run, progressCallback))
+            return waitFor(_start(volumes, str(bundle.path), chosen), progressCallback)
 
         return segmentCases(
             bundle.model, chosen, segment, again=again, reportFile=reportFile, caseCallback=caseCallback
@@ -193,12 +185,19 @@ def _start(
     volumeNode: Input | Sequence[Input],
     model: str,
     options: RunOptions,
-) -> tuple[Run, ResultPlace] | tuple[SequenceRun, SequencePlace]:
-    """The run that segments, and where its result goes."""
+) -> Run[slicer.vtkMRMLNode]:
+    """The run that segments and puts its result into the scene."""
     nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
+    client = shared_client()
     if any(isSequence(node) for node in nodes):
-        return startSequence(shared_client(), nodes, str(model), options)
+        return startSequence(client, nodes, str(model), options)
     channels = channelsForRun(nodes)
     engineOptions = options.forEngine(model, nodes[0])
     place = ResultPlace(nodes, options.segmentationNode, options.labels, engineOptions.roi)
-    return shared_client().start(channels, engineOptions, place.prepare), place
+
+    def steps(run: Run[slicer.vtkMRMLNode]) -> Steps[slicer.vtkMRMLNode]:
+        prepared = yield from client.segmenting(run, channels, engineOptions, place.wishes, taking(place))
+        run.check_cancelled()
+        return place.add(prepared)
+
+    return Run(steps)

@@ -1,8 +1,8 @@
 """What Slicer and the worker say to each other: voxels as files, requests and events as lines of JSON.
 
 For each run the asking side writes `request.json` and one `channel_<n>.npy` per channel into a new folder;
-the worker maps the channels into memory and adds `result.json`, `labelmap.npy` and, if asked for,
-`uncertainty.npy` (uint16, see `fixed_point`). Requests go to the worker's standard input, one per line:
+the worker maps the channels into memory and adds the files of `hand_over.HandedOver`. Requests go to the
+worker's standard input, one per line:
 
     {"request": "segment", "run": 1, "folder": "/tmp/mednext_...", "release_after_s": 300}
     {"request": "cancel", "run": 1}
@@ -10,7 +10,7 @@ the worker maps the channels into memory and adds `result.json`, `labelmap.npy` 
 Events come from its standard output, one per line. `hello` is the first, `ready` says that torch is imported,
 and each run ends with `done` or `error`. While the worker imports or segments, its heart beats every second.
 
-    {"event": "hello", "protocol": 2, "pid": 4711, "mednext": "0.1.0"}
+    {"event": "hello", "protocol": 3, "pid": 4711, "mednext": "0.1.0"}
     {"event": "ready", "torch": "2.6.0"}
     {"event": "devices", "devices": [{"name": "cuda", "title": "NVIDIA H200", "memory_bytes": 150754820096}]}
     {"event": "heartbeat"}
@@ -39,20 +39,16 @@ import numpy as np
 from . import __version__, errors
 from .cancellation import check_cancelled
 from .fields import Fields, read_json
-from .fixed_point import to_fixed_point, to_float32
 from .geometry import Geometry, Roi
+from .hand_over import ALL, Wishes
 from .image_description import ImageDescription
-from .labels import Label, Region
-from .segmentation import Segmentation
+from .voxel_files import mapped, writing
 
-VERSION = 2
+VERSION = 3
 HEARTBEAT_S = 1.0
 RELEASE_AFTER_S = 300.0  # a pause between two cases; then others may want the device
 
 REQUEST_FILE = "request.json"
-RESULT_FILE = "result.json"
-LABELMAP_FILE = "labelmap.npy"
-UNCERTAINTY_FILE = "uncertainty.npy"
 
 _LONGEST_PAUSE_S = 1e6
 _LARGEST_RUN = 2**53
@@ -65,7 +61,7 @@ class Channel:
     """One input image: `array` `(Z, Y, X)` of any real voxel type, on `geometry`; `name` is for messages,
     `image` is what else is known about it.
 
-    `write_request` also takes what has only the shape, the type and, one by one, the planes of an array.
+    `write_request` also takes `voxel_files.Planes`.
     """
 
     name: str
@@ -182,16 +178,25 @@ def write_request(
     folder: Path,
     channels: Sequence[Channel],
     options: Options,
+    wishes: Wishes = ALL,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """Write all that the worker needs for one run into an empty folder.
+    """Write everything that the worker needs into an existing folder.
 
     Raises:
         Cancelled: `cancelled` answered True; it is asked before every slice.
         OSError: the folder cannot be written, or the disk is full.
     """
+    for _ in writing_request(folder, channels, options, wishes):
+        check_cancelled(cancelled)
+
+
+def writing_request(
+    folder: Path, channels: Sequence[Channel], options: Options, wishes: Wishes
+) -> Iterator[None]:
+    """As `write_request`, and comes back before each plane of voxels."""
     for number, channel in enumerate(channels):
-        _save_by_slices(_channel_file(folder, number), channel.array, cancelled)
+        yield from writing(_channel_file(folder, number), channel.array)
     request = {
         "channels": [
             {
@@ -202,11 +207,12 @@ def write_request(
             for channel in channels
         ],
         "options": asdict(options),
+        "wishes": asdict(wishes),
     }
     (folder / REQUEST_FILE).write_text(json.dumps(request), encoding="utf-8")
 
 
-def read_request(folder: Path) -> tuple[list[Channel], Options]:
+def read_request(folder: Path) -> tuple[list[Channel], Options, Wishes]:
     """The request in a folder; its voxels stay on disk, mapped into memory.
 
     Raises:
@@ -217,77 +223,15 @@ def read_request(folder: Path) -> tuple[list[Channel], Options]:
         channels = [
             Channel(
                 channel["name"],
-                np.load(_channel_file(folder, number), mmap_mode="r", allow_pickle=False),
+                mapped(_channel_file(folder, number)),
                 Geometry(**channel["geometry"]),
                 channel["image"] and ImageDescription(**channel["image"]),
             )
             for number, channel in enumerate(request["channels"])
         ]
-        return channels, _read_options(request["options"])
+        return channels, _read_options(request["options"]), Wishes.read(request["wishes"])
     except (KeyError, TypeError, ValueError, OSError) as cause:
         raise errors.EngineProcessError(f"The request in {folder} is not complete: {cause!r}.") from cause
-
-
-def write_result(folder: Path, segmentation: Segmentation) -> None:
-    """Write what the engine found beside the request. Raises OSError when the disk is full."""
-    _save_by_slices(folder / LABELMAP_FILE, segmentation.labelmap)
-    if segmentation.uncertainty is not None:
-        _save_by_slices(folder / UNCERTAINTY_FILE, _FixedPoint(segmentation.uncertainty))
-    result = {
-        "geometry": asdict(segmentation.geometry),
-        "labels": [label.to_json() for label in segmentation.labels],
-        "regions": [region.to_json() for region in segmentation.regions],
-        "provenance": dict(segmentation.provenance),
-    }
-    (folder / RESULT_FILE).write_text(json.dumps(result), encoding="utf-8")
-
-
-def read_result(folder: Path, cancelled: Callable[[], bool] | None = None) -> Segmentation:
-    """The segmentation in a folder, wholly in memory, so that the folder can go.
-
-    Raises `Cancelled` when `cancelled` answers True; it is asked before every file.
-    """
-    check_cancelled(cancelled)
-    result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-    labelmap = np.load(folder / LABELMAP_FILE, allow_pickle=False)
-    check_cancelled(cancelled)
-    uncertainty = folder / UNCERTAINTY_FILE
-    fields = Fields(result, RESULT_FILE, errors.BundleFormatError)
-    return Segmentation(
-        labelmap=labelmap,
-        geometry=Geometry(**result["geometry"]),
-        labels=fields.objects("labels", Label.read),
-        provenance=result["provenance"],
-        uncertainty=to_float32(np.load(uncertainty, allow_pickle=False)) if uncertainty.exists() else None,
-        regions=fields.objects("regions", Region.read),
-    )
-
-
-class _FixedPoint:
-    """An uncertainty in [0, 1] as uint16, plane by plane: a large volume has no room for copies."""
-
-    def __init__(self, uncertainty: np.ndarray) -> None:
-        self._uncertainty = uncertainty
-        self.dtype, self.shape = np.dtype(np.uint16), uncertainty.shape
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return map(to_fixed_point, self._uncertainty)
-
-
-def _save_by_slices(
-    path: Path, array: np.ndarray | _FixedPoint, cancelled: Callable[[], bool] | None = None
-) -> None:
-    """Write `(Z, Y, X)` as .npy, so that it can be cancelled, and other threads run meanwhile.
-
-    numpy's own `save` does not tell a full disk from other failures.
-    """
-    voxel_type = np.lib.format.dtype_to_descr(array.dtype)
-    header = {"descr": voxel_type, "fortran_order": False, "shape": array.shape}
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for plane in array:
-            check_cancelled(cancelled)
-            file.write(np.ascontiguousarray(plane).data)
 
 
 def _read_options(options: dict[str, Any]) -> Options:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
 from .errors import GeometryError
 from .geometry import Geometry
 from .labels import MAX_LABEL, Label, Region, choose_labels
+
+
+class Described(Protocol):
+    """A result without its voxels: the grid, the labels, and how it was made."""
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    @property
+    def labels(self) -> tuple[Label, ...]: ...
+
+    @property
+    def provenance(self) -> Mapping[str, str]: ...
+
+    @property
+    def regions(self) -> tuple[Region, ...]: ...
 
 
 @dataclass(frozen=True, eq=False)

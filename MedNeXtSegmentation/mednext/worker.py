@@ -132,6 +132,7 @@ class Worker:
 
     def _segment(self, request: protocol.SegmentRequest) -> None:
         from .atomic import explaining
+        from .hand_over import LABELS_FILE, HandedOver
         from .pipeline import segment
         from .volume import Volume, handed_over
 
@@ -144,7 +145,7 @@ class Worker:
 
         self.say(protocol.progress_event(request.run, "reading"))
         folder = Path(request.folder)
-        channels, options = protocol.read_request(folder)
+        channels, options, wishes = protocol.read_request(folder)
         segmentation = segment(
             (
                 Volume(
@@ -167,8 +168,8 @@ class Worker:
             cancelled=cancelled,
             networks=self._networks,
         )
-        with explaining(folder / protocol.LABELMAP_FILE):
-            protocol.write_result(folder, segmentation)
+        with explaining(folder / LABELS_FILE):
+            HandedOver.of(segmentation, wishes, cancelled).write(folder, cancelled)
 
     def _release(self) -> None:
         """Let others have the device's memory."""

@@ -22,7 +22,7 @@ from ..engine.worker_client import shared_client
 from ..scene.voxels_for_run import channelsForRun
 from .private_scene import filesOfScene, privateScene
 from .scene_volumes import SceneCase, casesOfScene
-from .waiting import aside, waitFor
+from .waiting import waitFor
 
 
 class FolderBatch:
@@ -54,7 +54,7 @@ class FolderBatch:
 
         Raises the errors of `Batch.run`, and `OptionError` for a folder without any case.
         """
-        found = aside(lambda: find_cases(self._place, self._bundle.model, self._output))
+        found = find_cases(self._place, self._bundle.model, self._output)
         ofScenes = {file for scene in found.scenes for file in filesOfScene(scene)}
         cases = [case for case in found.cases if not {file.resolve() for file in case.files} & ofScenes]
         if not cases and not found.scenes:
@@ -99,7 +99,6 @@ class FolderBatch:
             self._carryOut,
             resume=self._resume,
             told=self._told,
-            aside=aside,
             regions=self._bundle.model.regions,
         ).run(cases)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeVar
 
 import slicer
@@ -15,11 +14,6 @@ T = TypeVar("T")
 def waitFor(run: Run[T], progress: ProgressCallback | None = None) -> T:
     """The run's result, once it is there; see `Run.wait`."""
     return run.wait(progress, idle=letWindowsLive)
-
-
-def aside(work: Callable[[], T]) -> T:
-    """Do slow work, which touches neither Qt nor MRML, in a thread, and wait for it."""
-    return waitFor(Run(lambda _run: (work(),)))[0]
 
 
 def letWindowsLive() -> None:

@@ -1,65 +1,79 @@
-"""Work on its way: to be asked now and then by the panel, or waited for in the console."""
+"""Work on its way: taken forward by Slicer's main thread, a little at each look.
+
+There is no thread in it. Slicer's event loop is entered with Python's lock held, so that a Python thread runs
+only while the main thread happens to execute Python: what takes time is done by processes of the engine, and
+here only what they need is written, and what they say is read.
+"""
 
 from __future__ import annotations
 
 import logging
-import queue
-import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from mednext.cancellation import check_cancelled
-from mednext.errors import EngineProcessError, MedNeXtError
+from mednext.errors import Cancelled, EngineProcessError, MedNeXtError
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 0.05
-PROVIDE_S = 0.02  # more would be felt
+STEP_S = 0.02  # more would be felt
+PAUSE_S = 0.02
+INTERVAL_MS, BUSY_INTERVAL_MS = 100, 5
 
-ProgressCallback = Callable[[dict[str, Any]], None]
+BUSY, WAITING = True, False
+
 Result = TypeVar("Result")
+Steps = Generator[bool, None, Result]  # yields BUSY where it can go on at once, WAITING where it cannot
+ProgressCallback = Callable[[dict[str, Any]], None]
 
 
 class Run(Generic[Result]):
-    """Carries out one piece of work in a thread of its own, which touches neither Qt nor MRML.
+    """Carries out one piece of work, for Slicer's main thread, in steps of some milliseconds.
 
         run = client.start(channels, Options("hippocampus"))
-        segmentation = run.wait()            # the console
-        for event in run.poll(): ...         # a timer, until run.finished; then run.result()
+        segmentation = run.wait()              # the console
+        run.follow(onDone=..., onError=...)    # Slicer's event loop
+        for event in run.poll(): ...           # a timer, until run.finished; then run.result()
 
-    Everything below but `report` is for one thread, Slicer's main thread, and but for `wait` returns at once.
+    It goes on only while one of the three looks after it. But for `wait` and `end` all returns at once.
     """
 
-    def __init__(
-        self,
-        carry_out: Callable[[Run[Result]], Result],
-        provide: Callable[[float], object] = lambda _until: None,
-    ) -> None:
-        """`provide` is called by the main thread, and may work until that moment of `time.monotonic`."""
-        self._carry_out = carry_out
-        self._provide = provide
-        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._cancel = threading.Event()
+    def __init__(self, steps: Callable[[Run[Any]], Steps[Result]]) -> None:
+        """`steps` gets this run, to report events and to ask whether the end is wanted."""
+        self._steps = steps(self)
+        self._stepping = False
+        self._events: list[dict[str, Any]] = []
+        self._told_as: Callable[[dict[str, Any]], dict[str, Any]] = lambda event: event
+        self._cancelled = False
         self._outcome: Result | MedNeXtError | None = None
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-        self._provide(time.monotonic() + PROVIDE_S)
+        self._followed = False
+        self.finished = False
+        self.advance()
+
+    def advance(self) -> bool:
+        """Work for some milliseconds; whether it could go on at once."""
+        if self._stepping:  # an event loop inside of a step: it goes on when that is left
+            return WAITING
+        self._stepping, until = True, time.monotonic() + STEP_S
+        try:
+            while not self.finished and time.monotonic() < until:
+                if not self._step():
+                    return WAITING
+        finally:
+            self._stepping = False
+        return not self.finished
 
     def poll(self) -> list[dict[str, Any]]:
-        """The progress events since the last call (see `mednext.protocol`), oldest first."""
-        self._provide(time.monotonic() + PROVIDE_S)
-        time.sleep(0.001)  # an application that keeps Python's lock in its event loop lets the threads go on
-        return self._new_events()
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is a result or an error."""
-        return not self._thread.is_alive()
+        """Work for some milliseconds; the progress events since the last call (see `mednext.protocol`)."""
+        self.advance()
+        events, self._events = self._events, []
+        return events
 
     def result(self) -> Result:
-        """What a finished run came to.
+        """The outcome of a finished run.
 
         Raises the `MedNeXtError` that ended the run, `Cancelled` after `cancel`.
         """
@@ -79,55 +93,118 @@ class Run(Generic[Result]):
         """
         try:
             while not self.finished:
-                self._provide(time.monotonic() + PROVIDE_S)
-                self._thread.join(POLL_S)
+                busy = self.advance()
                 self._tell(progress)
                 if idle:
                     idle()
+                if not busy and not self.finished:
+                    time.sleep(PAUSE_S)
             self._tell(progress)
         finally:
-            if not self.finished:
-                self.cancel()
-                self._thread.join()
+            self.end()
         return self.result()
+
+    def follow(
+        self,
+        onProgress: ProgressCallback | None = None,
+        onDone: Callable[[Result], Any] | None = None,
+        onError: Callable[[Exception], Any] | None = None,
+    ) -> Run[Result]:
+        """Let Slicer's event loop take the run forward, and call back; returns the run.
+
+        onProgress: gets the run's events, dictionaries.
+        onDone: gets the result.
+        onError: gets the error that ended the run, `mednext.errors.Cancelled` too; without it, that is raised
+            in the event loop, which shows it in the Python console.
+        """
+        import qt  # who only waits needs no event loop
+
+        def askLater(busy: bool) -> None:
+            qt.QTimer.singleShot(BUSY_INTERVAL_MS if busy else INTERVAL_MS, ask)
+
+        def ask() -> None:
+            busy = self.advance()
+            if not self.finished:
+                askLater(busy)  # before the callback: whatever that does, the run goes on
+            self._tell(onProgress)
+            if not self.finished or not self._followed:
+                return
+            self._followed = False
+            try:
+                result = self.result()
+            except MedNeXtError as error:
+                if not onError:
+                    raise
+                onError(error)
+                return
+            if onDone:
+                onDone(result)
+
+        self._followed = True
+        askLater(BUSY)
+        return self
+
+    @property
+    def running(self) -> bool:
+        """Whether the event loop follows the run, and `onDone` or `onError` is still to come."""
+        return self._followed
 
     def cancel(self) -> None:
         """Ask for the end; within 2 s the run is finished."""
-        self._cancel.set()
+        self._cancelled = True
+
+    def end(self) -> None:
+        """Cancel the run unless it is finished, and wait for its end."""
+        while not self.finished:
+            self.cancel()
+            if not self.advance():
+                time.sleep(PAUSE_S)
 
     @property
     def cancelled(self) -> bool:
         """Whether the end was asked for."""
-        return self._cancel.is_set()
+        return self._cancelled
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled` once the end was asked for."""
-        check_cancelled(self._cancel.is_set)
-
-    def join(self, timeout_s: float) -> None:
-        """Wait until the run is finished, but not longer than so many seconds."""
-        self._thread.join(timeout_s)
+        check_cancelled(lambda: self._cancelled)
 
     def report(self, event: dict[str, Any]) -> None:
-        """Called by the run's thread: hand a progress event to whoever asks."""
-        self._events.put(event)
+        """Called by the steps: hand a progress event to whoever asks."""
+        self._events.append(self._told_as(event))
+
+    @contextmanager
+    def telling(self, told_as: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[None]:
+        """For the steps: within the block events are handed on as this function makes them."""
+        before, self._told_as = self._told_as, told_as
+        try:
+            yield
+        finally:
+            self._told_as = before
 
     def _tell(self, progress: ProgressCallback | None) -> None:
-        for event in self._new_events():
+        events, self._events = self._events, []
+        for event in events:
             if progress:
                 progress(event)
 
-    def _new_events(self) -> list[dict[str, Any]]:
-        events = []
-        while not self._events.empty():
-            events.append(self._events.get())
-        return events
-
-    def _work(self) -> None:
+    def _step(self) -> bool:
+        """One step; whether the next one can follow at once."""
         try:
-            self._outcome = self._carry_out(self)
+            return next(self._steps)
+        except StopIteration as end:
+            self._finish(end.value)
         except MedNeXtError as error:
-            self._outcome = error
-        except Exception as error:  # noqa: BLE001  # boundary: a thread's traceback would be printed through Qt
-            self._outcome = EngineProcessError(f"The run failed by a fault of this program: {error!r}.")
-            self._outcome.add_note(traceback.format_exc())
+            self._finish(error)
+        except Exception as error:  # noqa: BLE001  # boundary: who waits for the run must hear of every failure
+            fault = EngineProcessError(f"The run failed by a fault of this program: {error!r}.")
+            fault.add_note(traceback.format_exc())
+            self._finish(fault)
+        except BaseException:  # Ctrl+C
+            self._finish(Cancelled("Cancelled by the user."))
+            raise
+        return WAITING
+
+    def _finish(self, outcome: Any) -> None:
+        self._outcome = outcome
+        self.finished = True

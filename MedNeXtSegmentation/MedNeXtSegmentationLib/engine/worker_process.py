@@ -1,92 +1,109 @@
-"""The worker's process as its client sees it: requests go in, events and log lines come out, it can die."""
+"""The worker's process as its client sees it: requests go in, events come out, it can die."""
 
 from __future__ import annotations
 
 import os
-import queue
-import shutil
-import signal
-import subprocess
-import sys
-import threading
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
-import mednext
 from mednext import protocol
-from mednext.allocator import tuned_environment
 from mednext.devices import Accelerator
 from mednext.errors import EngineProcessError
-from mednext.resources import MODELS_VARIABLE, models_folder
+
+from .child_process import ChildProcess
 
 KILLED = (-9, 137)  # what Linux does to a process when memory runs out, seen directly and through a launcher
-KEPT_LINES = 500
-CLOSING_S = 1.0
-DYING_S = 0.5
 
 
 class WorkerProcess:
-    """A worker and the two threads that read what it says; they touch neither Qt nor MRML, and log nothing.
+    """A worker, and what it has said.
 
     Attributes:
-        events: what the worker said, in order; None once it has ended.
-        log: the last lines that were no events: standard error, and what libraries print.
-        pid: of the worker itself, once it has said hello; PythonSlicer stands between it and this process.
         accelerators: the devices beside the CPU, once the worker has told them.
         greeted: whether the worker has said hello in this version of the protocol; set by the client.
     """
 
     def __init__(self, python: str) -> None:
         """Start the worker. Raises EngineProcessError when that is impossible."""
-        self.events: queue.SimpleQueue[protocol.Message | None] = queue.SimpleQueue()
-        self.log: deque[str] = deque(maxlen=KEPT_LINES)
-        self.greeted = False
+        self._child = ChildProcess(python, "-m", "mednext.worker", "--parent", str(os.getpid()))
+        self._events: deque[protocol.Message] = deque()
         self._killed = False
-        self.pid: int | None = None
+        self.greeted = False
         self.accelerators: tuple[Accelerator, ...] | None = None
-        try:
-            self._process = subprocess.Popen(
-                [python, "-m", "mednext.worker", "--parent", str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                **engine_process_options(),
-            )
-        except OSError as error:
-            raise EngineProcessError(f"{python} could not be started ({error}): reinstall Slicer.") from error
-        self._logging = threading.Thread(target=self._keep_log, daemon=True)
-        self._logging.start()
-        threading.Thread(target=self._hear, daemon=True).start()
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs, and was not told to end."""
-        return not self._killed and self._process.poll() is None
+        """Whether the process runs and speaks, and was not told to end."""
+        self.hear()
+        return not self._killed and self._child.exit_code is None and not self._child.silent
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended."""
+        return self._child.exit_code is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether all that it will ever say was taken."""
+        return self._child.silent and not self._events
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has ended, and its log was heard to the end."""
+        return self._child.complete
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the worker itself, once it has said hello."""
+        return self._child.pid
+
+    @property
+    def log(self) -> deque[str]:
+        """The last lines that were no events: standard error, and what libraries print."""
+        return self._child.log
+
+    def hear(self) -> None:
+        """Take in what it has said since the last call."""
+        for line in self._child.lines():
+            try:
+                event = protocol.parse_event(line)
+            except ValueError:
+                self.log.append(line)
+                continue
+            if event["event"] == "devices":
+                self.accelerators = _accelerators(event)
+                continue
+            if event["event"] == "hello":
+                self._child.pid = event.get("pid")
+            self._events.append(event)
+
+    def events(self) -> deque[protocol.Message]:
+        """What it said and nobody has taken yet, in order: who takes an event removes it."""
+        self.hear()
+        return self._events
 
     def send(self, request: protocol.Request) -> None:
-        """Send a request; that a dead worker cannot hear it shows in `events`."""
-        assert self._process.stdin
+        """Send a request; that a dead worker cannot hear it shows in `ended`."""
         try:
-            self._process.stdin.write(protocol.format_request(request))
-            self._process.stdin.flush()
+            self._child.send(protocol.format_request(request))
         except OSError:
             self.log.append("The request could not be sent: the worker had closed its input.")
 
     def kill(self) -> None:
-        """End the process whatever it is doing; see `kill_with_launcher`."""
+        """End the process whatever it is doing; returns at once."""
         self._killed = True
-        kill_with_launcher(self._process, self.pid)
+        self._child.kill()
+
+    def wait_for_end(self) -> None:
+        """Wait until a process that was killed has ended, but not for ever."""
+        self._child.wait_for_end()
 
     def explain_end(self) -> EngineProcessError:
         """Why the process ended without an answer, for people, with its last lines as a note."""
-        try:
-            exit_code = self._process.wait(timeout=CLOSING_S)
-        except subprocess.TimeoutExpired:  # it only closed its output
+        exit_code = self._child.exit_code
+        if exit_code is None:  # it only closed its output
             exit_code = 0
             self.kill()
-        self._logging.join(CLOSING_S)
         lines = [line for line in self.log if line.strip()]
         reason = lines[-1] if lines else "it said nothing"
         if exit_code in KILLED:
@@ -98,81 +115,8 @@ class WorkerProcess:
         error.add_note("\n".join(lines))
         return error
 
-    def _hear(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            try:
-                event = protocol.parse_event(line)
-            except ValueError:
-                self.log.append(line.rstrip())
-                continue
-            if event["event"] == "hello":
-                self.pid = event.get("pid")
-            elif event["event"] == "devices":
-                self.accelerators = _accelerators(event)
-                continue
-            self.events.put(event)
-        self.events.put(None)
-
-    def _keep_log(self) -> None:
-        assert self._process.stderr
-        for line in self._process.stderr:
-            self.log.append(line.rstrip())
-
 
 def _accelerators(event: protocol.Message) -> tuple[Accelerator, ...]:
     with suppress(KeyError, TypeError):  # another version of the worker; the run will say so
         return tuple(Accelerator(**device) for device in event["devices"])
     return ()
-
-
-def find_python() -> str:
-    """The Python that has torch: Slicer's own `PythonSlicer`, outside Slicer the present one."""
-    python_slicer = shutil.which("PythonSlicer")
-    if python_slicer:
-        return python_slicer
-    # In the application this may be SlicerApp itself: starting that would open another Slicer.
-    if Path(sys.executable).name.lower().startswith("python"):
-        return sys.executable
-    raise EngineProcessError(f"PythonSlicer was not found on the PATH of {sys.executable}: reinstall Slicer.")
-
-
-def engine_environment() -> dict[str, str]:
-    """The child finds this very `mednext`, whatever else is installed, and the same models folder."""
-    package_folder = str(Path(mednext.__file__).parents[1])
-    paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **tuned_environment(),
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONUTF8": "1",
-        MODELS_VARIABLE: str(models_folder()),
-    }
-
-
-def engine_process_options() -> dict[str, Any]:
-    """How a process of the engine is started, so that `kill_with_launcher` can end it."""
-    return {
-        "env": engine_environment(),
-        "encoding": "utf-8",
-        "errors": "replace",
-        "start_new_session": True,
-        "creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0),
-    }
-
-
-def kill_with_launcher(process: subprocess.Popen[str], pid: int | None) -> None:
-    """End a process of the engine, and wait until it has ended.
-
-    Not for ever: one that waits for a disk or a device ends when that answers.
-
-    PythonSlicer is a launcher: killing it alone would leave Python running, whose number is `pid`.
-    """
-    if process.poll() is None:
-        with suppress(OSError):  # it ended by itself at this moment
-            if sys.platform != "win32":
-                os.killpg(process.pid, signal.SIGKILL)
-            elif pid:
-                os.kill(pid, signal.SIGTERM)
-    process.kill()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(DYING_S)

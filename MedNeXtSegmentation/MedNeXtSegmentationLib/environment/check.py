@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
 from mednext.environment_facts import Facts
 from mednext.errors import EngineProcessError
 
-from ..engine.worker_process import engine_process_options, find_python, kill_with_launcher
+from ..engine.child_process import ChildProcess, find_python
 
 PATIENCE_S = 180.0  # a first import of PyTorch from a cold disk, with an antivirus program looking
 KEPT_LINES = 100
+
+_CLOSING_S = 1.0  # a grandchild may hold the pipes open
+_PAUSE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class CheckResult:
 
 
 class EnvironmentCheck:
-    """One check on its way; its threads touch no Qt.
+    """One check on its way: whoever asks takes it forward.
 
         check = EnvironmentCheck()
         check.finished  # for a timer
@@ -51,52 +53,48 @@ class EnvironmentCheck:
     """
 
     def __init__(self, python: str | None = None, patience_s: float = PATIENCE_S) -> None:
-        self._python = python
-        self._patience_s = patience_s
         self._facts = Facts()
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self._result = CheckResult()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
+        self._result: CheckResult | None = None
+        self._until = time.monotonic() + patience_s
+        self._hung = False
+        try:
+            self._child = ChildProcess(python or find_python(), "-m", "mednext.environment_check")
+            self._child.close_input()
+        except EngineProcessError as error:
+            self._result = CheckResult(exit_code=None, start_error=str(error))
 
     @property
     def finished(self) -> bool:
         """Whether `result` returns at once."""
-        return not self._thread.is_alive()
+        if self._result is None:
+            self._look()
+        return self._result is not None
 
     def result(self) -> CheckResult:
         """What was found; nothing raises, all that can go wrong is a result."""
-        self._thread.join()
+        while not self.finished:
+            time.sleep(_PAUSE_S)
+        assert self._result
         return self._result
 
     def _look(self) -> None:
-        try:
-            process = subprocess.Popen(
-                [self._python or find_python(), "-m", "mednext.environment_check"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                **engine_process_options(),
-            )
-        except (OSError, EngineProcessError) as error:
-            self._result = CheckResult(exit_code=None, start_error=str(error))
-            return
-        reader = threading.Thread(target=self._read, args=[process], daemon=True)
-        reader.start()
-        exit_code: int | None
-        try:
-            exit_code = process.wait(self._patience_s)
-        except subprocess.TimeoutExpired:
-            exit_code = None
-            kill_with_launcher(process, self._facts.pid)
-        reader.join(1.0)  # a grandchild may hold the pipe open
-        self._result = CheckResult(self._facts, exit_code, lines=tuple(self._lines))
-
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout
-        for line in process.stdout:
+        child = self._child
+        for line in child.lines():
             try:
                 self._facts = Facts.from_line(line)
+                child.pid = self._facts.pid
             except ValueError:
-                if line.strip():
-                    self._lines.append(line.rstrip())
+                self._lines.append(line)
+        self._lines += filter(str.strip, child.log)
+        child.log.clear()
+        if child.exit_code is None and time.monotonic() > self._until and not self._hung:
+            self._hung = True
+            child.kill()
+        if child.exit_code is None:
+            return
+        self._until = min(self._until, time.monotonic() + _CLOSING_S)
+        if (child.silent and child.complete) or time.monotonic() > self._until:
+            exit_code = None if self._hung else child.exit_code
+            lines = tuple(line for line in [*self._lines, *child.log] if line.strip())
+            self._result = CheckResult(self._facts, exit_code, lines=lines)

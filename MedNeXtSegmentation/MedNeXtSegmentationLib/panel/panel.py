@@ -13,7 +13,7 @@ from mednext.errors import CatalogError
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..engine.background_segmentation import BackgroundSegmentation
+from ..engine.run import Run
 from ..engine.worker_client import shared_client
 from ..logic import MedNeXtSegmentationLogic
 from ..run_options import RunOptions
@@ -283,7 +283,7 @@ class Panel(VTKObservationMixin):
         short = self.memoryView.check(choice.model, nodes, self._runOptions(), self.framesChoice.count)
         return Checks(problem, (*checks.warnings, *short))
 
-    def _segmentAsync(self, onDone, **callbacks) -> BackgroundSegmentation:
+    def _segmentAsync(self, onDone, **callbacks) -> Run:
         from mednext.store import find_model
 
         rememberChoices(self.parameters)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import slicer
-from mednext.segmentation import Segmentation
+from mednext.segmentation import Described
 
 from .provenance import ATTRIBUTE_PREFIX
 
 _LABELS = f"{ATTRIBUTE_PREFIX}labels_of"
 
 
-def add_color_table(node: slicer.vtkMRMLSegmentationNode, segmentation: Segmentation) -> None:
+def add_color_table(node: slicer.vtkMRMLSegmentationNode, segmentation: Described) -> None:
     """Let a node use the colour table of its model, which is made once for a scene.
 
     It has the labels of this and of earlier results of the model; more are added as they come. A table that

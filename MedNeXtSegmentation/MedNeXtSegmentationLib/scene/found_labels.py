@@ -1,37 +1,9 @@
-"""What a run has found, kept for as long as this session lasts, to tell later what was corrected by hand."""
+"""What a run has found, kept with its node for as long as this session lasts."""
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
-
-import numpy as np
 import slicer
-
-_QUICK = 1  # zlib's level; labelmaps shrink to some percent anyhow
-
-
-@dataclass(frozen=True)
-class FoundLabels:
-    """A labelmap `(Z, Y, X)` on the grid of the image, packed."""
-
-    shape: tuple[int, ...]
-    type: str
-    packed: bytes
-
-    @classmethod
-    def of(cls, labelmap: np.ndarray) -> FoundLabels:
-        """Pack a labelmap; a second or so for a large one, in any thread."""
-        return cls(labelmap.shape, labelmap.dtype.str, zlib.compress(np.ascontiguousarray(labelmap), _QUICK))
-
-    def labelmap(self) -> np.ndarray:
-        """The labelmap as it was."""
-        return np.frombuffer(zlib.decompress(self.packed), np.dtype(self.type)).reshape(self.shape)
-
-    def same_as(self, labelmap: np.ndarray) -> bool:
-        """Whether a labelmap has the same voxels."""
-        return self.shape == labelmap.shape and np.array_equal(self.labelmap(), labelmap)
-
+from mednext.found_labels import FoundLabels
 
 _found: dict[str, tuple[slicer.vtkSegmentation, FoundLabels]] = {}  # by node ID
 

@@ -6,11 +6,12 @@ import numpy as np
 import slicer
 import vtk
 from mednext.geometry import Box
+from mednext.segment_layers import with_values
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .label_voxels import LabelVoxels, copy_for_vtk
 from .result_grid import ResultGrid
-from .segment_layers import LABELMAP, voxels_of, with_values
+from .segment_layers import LABELMAP, voxels_of
 
 
 def with_kept_voxels(

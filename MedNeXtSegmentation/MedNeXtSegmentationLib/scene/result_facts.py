@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import slicer
+from mednext.found_labels import FoundLabels
 
-from .found_labels import FoundLabels, found_of, keep_found
+from .found_labels import found_of, keep_found
 from .provenance import provenance_of, set_provenance
 from .result_images import images_of, remember_images
 from .uncertainty_node import remember_uncertainty, uncertainty_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +9,10 @@ import slicer
 import vtk
 from mednext.errors import GeometryError, OptionError
 from mednext.geometry import Geometry
+from mednext.placing import placed
 
-from .label_voxels import LabelVoxels, label_voxels
+from .label_voxels import LabelVoxels, copy_for_vtk
 from .segment_layers import has_labelmaps
-
-_WHOLE_VOXELS = 0.01  # a shift this near to whole voxels is one; files round
-_MOST_VOXELS = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +22,6 @@ class ResultGrid:
     ijk_to_ras: np.ndarray
     from_volume: np.ndarray
 
-    @property
-    def shift(self) -> np.ndarray | None:
-        """How many voxels (i, j, k) the volume's grid is shifted; None when it is another grid."""
-        shift = np.round(self.from_volume[:3, 3])
-        same = np.abs(self.from_volume[:3] - np.column_stack([np.eye(3), shift])).max(axis=0)
-        return shift.astype(int) if (same < (1e-5, 1e-5, 1e-5, _WHOLE_VOXELS)).all() else None
-
     def same_as(self, other: ResultGrid) -> bool:
         """Whether nothing was moved since."""
         return np.allclose(self.ijk_to_ras, other.ijk_to_ras) and np.allclose(
@@ -39,44 +29,9 @@ class ResultGrid:
         )
 
     def place(self, labelmap: np.ndarray) -> LabelVoxels:
-        """What was found in a labelmap `(Z, Y, X)` of the volume, on this grid; in any thread.
-
-        On another grid every voxel gets the label of the nearest voxel. Voxels may lie outside of the grid's
-        own extent: what was found is never cut off.
-        """
-        found = label_voxels(labelmap)
-        shift = self.shift
-        if shift is None:
-            return self._resampled(found, labelmap)
-        k, j, i = (
-            slice(axis.start + n, axis.stop + n)
-            for axis, n in zip(found.box, shift[::-1].tolist(), strict=True)
-        )
-        return LabelVoxels((k, j, i), found.scalars)
-
-    def _resampled(self, found: LabelVoxels, labelmap: np.ndarray) -> LabelVoxels:
-        import SimpleITK as sitk  # here: Slicer loads this file when it starts
-
-        lower, upper = _bounds(found, self.from_volume)
-        size = upper - lower + 1
-        if np.prod(size.astype(float)) > _MOST_VOXELS:
-            raise GeometryError(
-                "On the grid of the chosen segmentation the result would have "
-                f"{' x '.join(map(str, size))} voxels: choose a new segmentation."
-            )
-        to_volume = np.linalg.inv(self.from_volume)
-        transform = sitk.AffineTransform(to_volume[:3, :3].ravel().tolist(), to_volume[:3, 3].tolist())
-        image = sitk.GetImageFromArray(labelmap[found.box])
-        image.SetOrigin([float(axis.start) for axis in reversed(found.box)])
-        resampled = sitk.Resample(
-            image, size.tolist(), transform, sitk.sitkNearestNeighbor, lower.astype(float).tolist()
-        )
-        placed = label_voxels(sitk.GetArrayViewFromImage(resampled))
-        k, j, i = (
-            slice(axis.start + n, axis.stop + n)
-            for axis, n in zip(placed.box, lower[::-1].tolist(), strict=True)
-        )
-        return LabelVoxels((k, j, i), placed.scalars)
+        """All labels of a labelmap `(Z, Y, X)` of the volume, on this grid; see `mednext.placing.placed`."""
+        box, voxels = placed(labelmap, self.from_volume)
+        return LabelVoxels(box, copy_for_vtk(voxels))
 
 
 def grid_of_volume(volume: slicer.vtkMRMLScalarVolumeNode) -> ResultGrid:
@@ -181,10 +136,3 @@ def ijk_to_ras_of(volume: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
-
-
-def _bounds(found: LabelVoxels, from_volume: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first and the last index (i, j, k) of the grid that a box of the volume can reach."""
-    edges = [(axis.start - 0.5, axis.stop - 0.5) for axis in reversed(found.box)]
-    corners = np.array([(*corner, 1.0) for corner in itertools.product(*edges)]) @ from_volume[:3].T
-    return np.ceil(corners.min(axis=0)).astype(int), np.floor(corners.max(axis=0)).astype(int)

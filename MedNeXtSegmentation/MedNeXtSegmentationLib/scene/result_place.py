@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 import slicer
 import vtk
-from mednext.cancellation import check_cancelled
 from mednext.errors import GeometryError, InputError
 from mednext.geometry import Roi
-from mednext.segmentation import Segmentation
+from mednext.hand_over import HandedOver, Wishes
+from vtk.util.numpy_support import get_vtk_array_type
 
 from .color_table import add_color_table
-from .found_labels import FoundLabels, keep_found
+from .found_labels import keep_found
 from .found_volumes import keep_volumes
-from .label_voxels import LabelVoxels
+from .label_voxels import LabelVoxels, copying_for_vtk
 from .result_grid import ResultGrid, grid_in_segmentation, grid_of_volume, ijk_to_ras_of
 from .result_images import remember_images
 from .segmentation_node import add_segmentation_node, put_into_segmentation_node
 from .subject_hierarchy import place_beside
 from .uncertainty_node import (
+    PreparedUncertainty,
     add_uncertainty_node,
-    prepare_uncertainty,
+    copying_uncertainty,
     remember_uncertainty,
 )
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedResult:
+    """A result whose voxels are in VTK's memory: it can be put into the scene in milliseconds."""
+
+    result: HandedOver
+    voxels: LabelVoxels
+    uncertainty: PreparedUncertainty | None
 
 
 class ResultPlace:
@@ -33,7 +44,7 @@ class ResultPlace:
     into: the segmentation whose segments of the same model are replaced; None for a new one.
     structures: names or label values of what is kept of the result; None for all.
     roi: the region that the run is limited to: outside of it, `into` keeps all voxels. None for no limit.
-    in_percent: keep the uncertainty in percent, see `prepare_uncertainty`.
+    in_percent: keep the uncertainty in percent.
 
     Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result.
     """
@@ -58,56 +69,47 @@ class ResultPlace:
         self._roi = roi
         self._in_percent = in_percent
         self._grid = self._result_grid()
-        self._prepared: _Prepared | None = None
 
-    def prepare(self, segmentation: Segmentation, cancelled: Callable[[], bool] | None = None) -> None:
-        """Do what needs no scene, in the run's thread: `add` then takes milliseconds.
+    @property
+    def wishes(self) -> Wishes:
+        """What the worker is told of this place."""
+        grid = None if self._into is None else tuple(self._grid.from_volume.ravel().tolist())
+        structures = None if self._structures is None else tuple(self._structures)
+        return Wishes(structures, grid, self._in_percent)
 
-        Raises `OptionError` when the model has none of the structures, and `Cancelled` when `cancelled`
-        answers True, which is asked several times a second.
-        """
-        if self._structures is not None:
-            segmentation = segmentation.only(self._structures)
-        check_cancelled(cancelled)
-        voxels = self._grid.place(segmentation.labelmap)
-        self._prepared = _Prepared(segmentation, voxels, cancelled, self._in_percent)
+    def copying(self, result: HandedOver) -> Generator[None, None, PreparedResult]:
+        """Copy a result that was made as `wishes` tells into VTK's memory; comes back before each plane."""
+        kind = get_vtk_array_type(result.voxels.dtype)
+        scalars = vtk.vtkDataArray.CreateDataArray(kind)
+        yield from copying_for_vtk(result.voxels, scalars)
+        uncertainty = yield from copying_uncertainty(result)
+        return PreparedResult(result, LabelVoxels(result.box, scalars), uncertainty)
 
-    def add(self, segmentation: Segmentation) -> slicer.vtkMRMLSegmentationNode:
+    def add(self, prepared: PreparedResult) -> slicer.vtkMRMLSegmentationNode:
         """Put the result into the scene: a new node on the volume's grid, or new segments of the chosen one.
 
         Raises `GeometryError` when a node was removed, or its place in space was changed meanwhile, and
         `InputError` when the voxels of a channel were. The scene is then unchanged.
         """
-        self._check_unchanged()
-        if self._prepared is None:
-            self.prepare(segmentation)
-        prepared = self._prepared
-        assert prepared
+        self.check_unchanged()
         node = self._put(prepared)
-        keep_volumes(node, prepared.volumes_ml)
-        keep_found(node, prepared.found)
+        keep_volumes(node, prepared.result.volumes_ml)
+        keep_found(node, prepared.result.found)
         remember_images(node, [channel for channel in self._channels if channel.GetScene()])
-        add_color_table(node, prepared.segmentation)
+        add_color_table(node, prepared.result)
         if prepared.uncertainty:
             add_uncertainty_node(node, self._volume, prepared.uncertainty)
         return node
 
-    def prepared(self) -> _Prepared:
-        """The result that `prepare` was given. Raises as `add` does when the volumes were changed."""
-        self._check_unchanged()
-        assert self._prepared
-        return self._prepared
-
-    def _put(self, prepared: _Prepared) -> slicer.vtkMRMLSegmentationNode:
+    def _put(self, prepared: PreparedResult) -> slicer.vtkMRMLSegmentationNode:
+        result = prepared.result
         if self._into is not None:
-            region = self._roi.box_in(prepared.segmentation.geometry) if self._roi else None
-            put_into_segmentation_node(
-                self._into, self._volume, prepared.segmentation, self._grid, prepared.voxels, region
-            )
+            region = self._roi.box_in(result.geometry) if self._roi else None
+            put_into_segmentation_node(self._into, self._volume, result, self._grid, prepared.voxels, region)
             remember_uncertainty(self._into, None)
             return self._into
         name = f"{self._volume.GetName()} segmentation"
-        node = add_segmentation_node(self._volume, prepared.segmentation, name, prepared.voxels)
+        node = add_segmentation_node(self._volume, result, name, prepared.voxels)
         place_beside(node, self._volume)
         return node
 
@@ -116,7 +118,8 @@ class ResultPlace:
             return grid_of_volume(self._volume)
         return grid_in_segmentation(self._into, self._volume)
 
-    def _check_unchanged(self) -> None:
+    def check_unchanged(self) -> None:
+        """Raise as `add` does when anything was changed since the voxels were taken."""
         if self._volume.GetScene() is None:
             raise GeometryError(f'"{self._name}" was removed from the scene while it was segmented.')
         if _grid(self._volume) != self._volume_grid:
@@ -143,25 +146,6 @@ class ResultPlace:
                 f'"{self._name}" or the segmentation "{self._into_name}" was moved in space meanwhile: '
                 "segment it again."
             )
-
-
-class _Prepared:
-    """A result, and what of it takes time to make."""
-
-    def __init__(
-        self,
-        segmentation: Segmentation,
-        voxels: LabelVoxels,
-        cancelled: Callable[[], bool] | None,
-        in_percent: bool,
-    ) -> None:
-        self.segmentation = segmentation
-        self.voxels = voxels
-        check_cancelled(cancelled)
-        self.volumes_ml = segmentation.volumes_ml()
-        check_cancelled(cancelled)
-        self.found = FoundLabels.of(segmentation.labelmap)
-        self.uncertainty = prepare_uncertainty(segmentation, cancelled, in_percent)
 
 
 def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 import slicer
 import vtk
-from mednext.labels import MAX_LABEL
+from mednext.segment_layers import SegmentLayer, with_values
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .label_voxels import copy_for_vtk
@@ -69,20 +68,7 @@ def layers_of(segmentation: slicer.vtkSegmentation) -> dict[slicer.vtkOrientedIm
     return layers
 
 
-@dataclass(frozen=True, eq=False)
-class CopiedLayer:
-    """A copy of a labelmap, for any thread.
-
-    `voxels` `(Z, Y, X)`; `ijk_to_ras` from their indices to the segmentation's own space; `values`: the label
-    value of each segment that it holds, by segment ID.
-    """
-
-    voxels: np.ndarray
-    ijk_to_ras: np.ndarray
-    values: Mapping[str, int]
-
-
-def copied_layers(segmentation: slicer.vtkSegmentation) -> list[CopiedLayer]:
+def copied_layers(segmentation: slicer.vtkSegmentation) -> list[SegmentLayer]:
     """Copies of all labelmaps that have voxels."""
     copies = []
     for image, segment_ids in layers_of(segmentation).items():
@@ -91,7 +77,7 @@ def copied_layers(segmentation: slicer.vtkSegmentation) -> list[CopiedLayer]:
         ijk_to_ras = slicer.util.arrayFromVTKMatrix(matrix)
         ijk_to_ras[:3, 3] += ijk_to_ras[:3, :3] @ image.GetExtent()[::2]
         values = {each: segmentation.GetSegment(each).GetLabelValue() for each in segment_ids}
-        copies.append(CopiedLayer(voxels_of(image).copy(), ijk_to_ras, values))
+        copies.append(SegmentLayer(voxels_of(image).copy(), ijk_to_ras, values))
     return copies
 
 
@@ -102,21 +88,6 @@ def _split(
     voxels = voxels_of(image)
     left = with_values(voxels, {value: value for value in values}, voxels.dtype)
     return _in_place_of(image, left), _in_place_of(image, np.where(left == 0, voxels, 0))
-
-
-def with_values(voxels: np.ndarray, values: Mapping[int, int], dtype: np.dtype) -> np.ndarray:
-    """The voxels of a labelmap with a new value for each of these, and 0 for all others."""
-    low, high = int(voxels.min(initial=0)), int(voxels.max(initial=0))
-    if voxels.dtype.kind not in "ui" or low < 0 or high > MAX_LABEL:  # an imported labelmap may have any
-        changed = np.zeros(voxels.shape, dtype)
-        for value, new in values.items():
-            changed[voxels == value] = new
-        return changed
-    lookup = np.zeros(high + 1, dtype)
-    for value, new in values.items():
-        if 0 <= value <= high:
-            lookup[value] = new
-    return lookup[voxels]
 
 
 def _in_place_of(image: slicer.vtkOrientedImageData, voxels: np.ndarray) -> slicer.vtkOrientedImageData:

@@ -6,7 +6,7 @@ import numpy as np
 import slicer
 from mednext.geometry import Box
 from mednext.labels import Label
-from mednext.segmentation import Segmentation
+from mednext.segmentation import Described
 
 from .kept_voxels import with_kept_voxels
 from .label_voxels import LabelVoxels
@@ -20,15 +20,14 @@ from .segmented_region import region_text
 
 def add_segmentation_node(
     volume: slicer.vtkMRMLScalarVolumeNode,
-    segmentation: Segmentation,
+    segmentation: Described,
     name: str,
-    voxels: LabelVoxels | None = None,
+    voxels: LabelVoxels,
 ) -> slicer.vtkMRMLSegmentationNode:
     """Add a segmentation node to the volume's scene, on its grid and under its parent transform.
 
     One segment per label, also for structures that were not found. All segments share one labelmap, with
-    the label values of the model. `voxels` are those of the segmentation's labelmap, if they were cut out
-    before.
+    the label values of the model. `voxels` are on the volume's grid.
     """
     scene = volume.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
@@ -41,14 +40,14 @@ def add_segmentation_node(
 def fill_segmentation_node(
     node: slicer.vtkMRMLSegmentationNode,
     volume: slicer.vtkMRMLScalarVolumeNode,
-    segmentation: Segmentation,
-    voxels: LabelVoxels | None = None,
+    segmentation: Described,
+    voxels: LabelVoxels,
 ) -> None:
     """Put a result into an empty node, on the volume's grid; the node may be in no scene."""
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     set_provenance(node, segmentation.provenance)
     grid = grid_of_volume(volume)
-    image = _oriented_image(voxels or grid.place(segmentation.labelmap), grid.ijk_to_ras)
+    image = _oriented_image(voxels, grid.ijk_to_ras)
     for segment_id, segment in _segments(node.GetSegmentation(), segmentation, image).items():
         node.GetSegmentation().AddSegment(segment, segment_id)
 
@@ -56,7 +55,7 @@ def fill_segmentation_node(
 def put_into_segmentation_node(
     node: slicer.vtkMRMLSegmentationNode,
     volume: slicer.vtkMRMLScalarVolumeNode,
-    segmentation: Segmentation,
+    segmentation: Described,
     grid: ResultGrid,
     voxels: LabelVoxels,
     region: Box | None = None,
@@ -82,7 +81,7 @@ def put_into_segmentation_node(
 
 
 def _segments(
-    into: slicer.vtkSegmentation, segmentation: Segmentation, image: slicer.vtkOrientedImageData
+    into: slicer.vtkSegmentation, segmentation: Described, image: slicer.vtkOrientedImageData
 ) -> dict[str, slicer.vtkSegment]:
     """A segment for each label, under the ID that it has in `into` or will have there."""
     model = segmentation.provenance.get("model", "")

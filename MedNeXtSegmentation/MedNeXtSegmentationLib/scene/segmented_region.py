@@ -9,7 +9,7 @@ from __future__ import annotations
 import slicer
 from mednext.errors import OptionError
 from mednext.geometry import Box, Roi
-from mednext.segmentation import Segmentation
+from mednext.segmentation import Described
 
 from .our_segments import our_segments, region_of
 
@@ -17,7 +17,7 @@ _ROUNDED_MM = 1e-3  # provenance keeps six digits: a voxel that the region hardl
 _SEPARATOR = " of "
 
 
-def region_text(segmentation: Segmentation) -> str:
+def region_text(segmentation: Described) -> str:
     """The voxels of a result as a tag tells them: first and last along k, j, i, and the size of the image."""
     corners = [float(mm) for mm in segmentation.provenance.get("roi_ras_mm", "").split()]
     shape = segmentation.geometry.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from mednext.cancellation import check_cancelled
-from mednext.segmentation import Segmentation
-from mednext.uncertain_places import uncertain_places
-from vtk.util.numpy_support import vtk_to_numpy
+from mednext.fixed_point import to_float32
+from mednext.hand_over import PERCENT, HandedOver
 
-from .label_voxels import copy_for_vtk
+from .label_voxels import copying_for_vtk
 from .provenance import ATTRIBUTE_PREFIX
 from .subject_hierarchy import place_beside
 
@@ -24,7 +22,6 @@ _ROLE = f"{ATTRIBUTE_PREFIX}uncertainty"
 _PLACES = f"{ATTRIBUTE_PREFIX}places_ras_mm"
 _COLORS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeRainbow")
 _LEAST_SHOWN = 0.05
-PERCENT = 100
 
 Position = tuple[float, float, float]
 
@@ -49,28 +46,20 @@ class PreparedUncertainty:
     places: Sequence[NamedPlace]
 
 
-def prepare_uncertainty(
-    segmentation: Segmentation, cancelled: Callable[[], bool] | None = None, in_percent: bool = False
-) -> PreparedUncertainty | None:
-    """Do what needs no scene, in any thread: seconds for a large volume. None where it was not asked for.
-
-    in_percent: in a quarter of the memory, for what there are many of.
-
-    Raises `Cancelled` when `cancelled` answers True.
-    """
-    uncertainty, labelmap = segmentation.uncertainty, segmentation.labelmap
+def copying_uncertainty(result: HandedOver) -> Generator[None, None, PreparedUncertainty | None]:
+    """Copy the voxels into VTK's memory; comes back before each plane. None where it was not asked for."""
+    uncertainty = result.uncertainty
     if uncertainty is None:
         return None
-    names = {label.value: label.name for label in segmentation.labels}
+    in_percent = uncertainty.dtype == np.uint8
+    scalars = vtk.vtkUnsignedCharArray() if in_percent else vtk.vtkFloatArray()
+    yield from copying_for_vtk(uncertainty, scalars, np.asarray if in_percent else to_float32)
+    names = {label.value: label.name for label in result.labels}
     places = [
         NamedPlace(place.position, tuple(names[value] for value in place.labels if value in names))
-        for place in uncertain_places(uncertainty, segmentation.geometry, labelmap, cancelled=cancelled)
+        for place in result.places
     ]
-    check_cancelled(cancelled)
-    largest = float(uncertainty.max(initial=0.0))
-    if in_percent:
-        return PreparedUncertainty(_percent(uncertainty), PERCENT * largest, places)
-    return PreparedUncertainty(copy_for_vtk(uncertainty), largest, places)
+    return PreparedUncertainty(scalars, PERCENT * result.largest if in_percent else result.largest, places)
 
 
 def add_uncertainty_node(
@@ -193,15 +182,6 @@ def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None
     with suppress(ValueError, AttributeError):  # written by somebody else
         return json.loads(text).get(sequence.GetNthIndexValue(item), []) if item >= 0 else []
     return []
-
-
-def _percent(uncertainty: np.ndarray) -> vtk.vtkDataArray:
-    """Rounded to whole percents, in VTK's memory."""
-    scalars = vtk.vtkUnsignedCharArray()
-    scalars.SetNumberOfTuples(uncertainty.size)
-    for target, plane in zip(vtk_to_numpy(scalars).reshape(uncertainty.shape), uncertainty, strict=True):
-        target[...] = np.rint(plane * PERCENT)
-    return scalars
 
 
 def _set_display(node: slicer.vtkMRMLScalarVolumeNode, largest: float, one: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,28 +11,38 @@ from mednext.errors import InputError
 from mednext.protocol import Channel
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..engine.voxel_feed import VoxelFeed
 from .volume_from_node import channels_from_nodes
 
 
+class VoxelFeed:
+    """The voxels of a node, plane by plane: an array `(Z, Y, X)` as `mednext.voxel_files.Planes`.
+
+    Each plane is looked up anew: a reference to VTK's array does not keep its memory where it is when a
+    script resizes that array, and reading it then would end Slicer. Voxels that the node lets go are still
+    here.
+    """
+
+    def __init__(self, node: slicer.vtkMRMLScalarVolumeNode, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._name = node.GetName()
+        self._scalars = node.GetImageData().GetPointData().GetScalars()
+        self._written = self._scalars.GetMTime()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The planes `(Y, X)`, views to be used at once. Raises `InputError` when a script changed them."""
+        for index in range(self.shape[0]):
+            changed = self._scalars.GetMTime() != self._written
+            if changed or self._scalars.GetNumberOfTuples() != np.prod(self.shape):
+                raise InputError(
+                    f'The voxels of "{self._name}" were changed while it was segmented: segment it again.'
+                )
+            yield vtk_to_numpy(self._scalars).reshape(self.shape)[index]
+
+
 def channelsForRun(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[Channel]:
-    """As `channels_from_nodes`, with arrays that the main thread copies for the run; see `VoxelFeed`."""
+    """As `channels_from_nodes`, with arrays that are read plane by plane; see `VoxelFeed`."""
     return [
-        replace(channel, array=_feed(node, channel.array.shape, channel.array.dtype))
+        replace(channel, array=VoxelFeed(node, channel.array.shape, channel.array.dtype))
         for channel, node in zip(channels_from_nodes(nodes), nodes, strict=True)
     ]
-
-
-def _feed(node: slicer.vtkMRMLScalarVolumeNode, shape: tuple[int, ...], dtype: np.dtype) -> VoxelFeed:
-    z, y, x = shape
-    name = node.GetName()
-    scalars = node.GetImageData().GetPointData().GetScalars()
-    written = scalars.GetMTime()
-
-    def plane(index: int) -> np.ndarray:
-        # The node may have got other voxels meanwhile: these here are kept by this reference.
-        if scalars.GetMTime() != written or scalars.GetNumberOfTuples() != z * y * x:
-            raise InputError(f'The voxels of "{name}" were changed while it was segmented: segment it again.')
-        return vtk_to_numpy(scalars).reshape(z, y, x)[index].copy()  # anew: its memory may have moved
-
-    return VoxelFeed((z, y, x), dtype, plane)

@@ -6,7 +6,7 @@ import slicer
 from mednext.errors import GeometryError
 
 from ..scene.found_volumes import keep_volumes
-from ..scene.result_place import ResultPlace
+from ..scene.result_place import PreparedResult
 from ..scene.segmentation_node import fill_segmentation_node
 from ..scene.subject_hierarchy import place_beside
 from .frames import Frames
@@ -22,19 +22,18 @@ class SequencePlace:
         self._sequence = _sequenceLike(frames.master)
         self._uncertain = UncertainFrames(_sequenceLike(frames.master))
 
-    def take(self, index: int, place: ResultPlace) -> None:
-        """Add the prepared result of a frame. Raises when the frame was changed meanwhile."""
-        prepared = place.prepared()
+    def take(self, index: int, prepared: PreparedResult) -> None:
+        """Add the result of a frame. Raises `InputError` when the frame was removed meanwhile."""
         volume, value = self._frames.volumes(index)[0], self._frames.values[index]
         node = slicer.vtkMRMLSegmentationNode()
         node.SetName(self._name)
-        fill_segmentation_node(node, volume, prepared.segmentation, prepared.voxels)
-        keep_volumes(node, prepared.volumes_ml)
+        fill_segmentation_node(node, volume, prepared.result, prepared.voxels)
+        keep_volumes(node, prepared.result.volumes_ml)
         self._sequence.SetDataNodeAtValue(node, value)
         if prepared.uncertainty:
             self._uncertain.take(value, volume, prepared.uncertainty)
 
-    def add(self, _done: object = True) -> slicer.vtkMRMLSequenceNode:
+    def add(self) -> slicer.vtkMRMLSequenceNode:
         """Put segmentations and uncertainties into the scene, as sequences in the browser of the images.
 
         Its browser saves changes: what is corrected in a frame stays in it. Raises `GeometryError` when the

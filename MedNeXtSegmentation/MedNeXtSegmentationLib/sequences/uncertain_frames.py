@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import slicer
+from mednext.hand_over import PERCENT
 
 from ..scene.subject_hierarchy import place_beside
 from ..scene.uncertainty_node import (
-    PERCENT,
     NamedPlace,
     PreparedUncertainty,
     fill_uncertainty,

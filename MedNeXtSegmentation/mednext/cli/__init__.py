@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, MedNeXtError, OptionError
-from . import info, models, segment, segment_folder
+from . import info, models, scene_job, segment, segment_folder
 from .console import Console, forget_output
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mednext {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, segment_folder, models, info):
+    for command in (segment, segment_folder, models, info, scene_job):
         command.add_parser(commands)
     return parser
 

@@ -12,8 +12,8 @@ from mednext.errors import AlreadyInstalledError, Cancelled
 from mednext.shown_text import tool_tip
 from slicer.i18n import tr as _
 
-from ...engine.background_run import BackgroundRun
 from ...engine.command import start_command
+from ...engine.run import Run
 from ..messages import Messages
 from ..remaining_time import leftText
 
@@ -43,7 +43,7 @@ class CommandView:
         self._widgets = widgets
         self._messages = Messages(widgets.statusLabel, widgets.errorLabel)
         self._onChanged = onChanged
-        self._run: BackgroundRun | None = None
+        self._run: Run | None = None
         self._number = 0
         self._arrived: tuple[float, int] | None = None  # when the first progress came, and how far it was
         widgets.cancelButton.connect("clicked()", self.cancel)
@@ -87,8 +87,7 @@ class CommandView:
             self._end()
             onDone(document)
 
-        self._run = BackgroundRun(
-            start_command(*arguments),
+        self._run = start_command(*arguments).follow(
             onProgress=ofThisCommand(self._showProgress),
             onDone=ofThisCommand(done),
             onError=ofThisCommand(failed),

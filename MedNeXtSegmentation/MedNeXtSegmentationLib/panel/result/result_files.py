@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 from mednext.errors import MissingPackageError, OutputError
+from mednext.scene_jobs import SceneJob
 from slicer.i18n import tr as _
 
 from ... import settings
-from ...engine.background_run import BackgroundRun
+from ...engine.job import start_job
 from ...engine.run import Run
-from ...scene.exported_segments import FORMATS, export_segments
-from ...scene.training_data import prepare_training_case
+from ...scene.exported_segments import FORMATS, export_job
+from ...scene.training_data import training_job
 from ..messages import Messages
 
 _HIGHDICOM = "highdicom>=0.22,<1"
 
 
 class ResultFiles:
-    """Asks where to, copies from the scene what is needed, and lets a thread write it."""
+    """Asks where to, copies from the scene what is needed, and lets a process write it."""
 
     def __init__(self, ui: Any, messages: Messages) -> None:
         self._ui = ui
         self._messages = messages
         self._node: slicer.vtkMRMLSegmentationNode | None = None
-        self._writing: BackgroundRun | None = None
+        self._writing: Run | None = None
         ui.exportButton.connect("clicked()", messages.guard(self._export))
         ui.trainingButton.connect("clicked()", messages.guard(self._addToTrainingSet))
 
@@ -48,7 +49,7 @@ class ResultFiles:
         settings.EXPORT_FOLDER.set(str(path.parent))
         if path.name.lower().endswith(".dcm"):
             _ensureHighdicom()
-        self._write(export_segments(self._node, path), _exported)
+        self._write(export_job(self._node, path), _exported)
 
     def _askForFile(self) -> Path | None:
         """The file to write, None for none. The dialog adds the suffix of the chosen format by itself, and
@@ -72,15 +73,9 @@ class ResultFiles:
         if not folder:
             return
         settings.TRAINING_SET_FOLDER.set(str(folder))
-        case = prepare_training_case(self._node, Path(folder))
-        self._write(case.write, _added, case.provide)
+        self._write(training_job(self._node, Path(folder)), _added)
 
-    def _write(
-        self,
-        work: Callable[[], Any],
-        told: Callable[[Any], str],
-        provide: Callable[[float], object] = lambda _until: None,
-    ) -> None:
+    def _write(self, job: SceneJob, told: Callable[[Any], str]) -> None:
         self._enable(False)
         self._messages.say(_("Writing..."))
 
@@ -92,7 +87,7 @@ class ResultFiles:
             self._enable(True)
             self._messages.fail(error)
 
-        self._writing = BackgroundRun(Run(lambda _run: work(), provide), onDone=done, onError=failed)
+        self._writing = start_job(job).follow(onDone=done, onError=failed)
 
     def _enable(self, on: bool) -> None:
         self._ui.exportButton.enabled = self._ui.trainingButton.enabled = on
@@ -140,21 +135,23 @@ def _ensureHighdicom() -> None:
         ) from error
 
 
-def _exported(files: list[Path]) -> str:
+def _exported(done: Mapping[str, Any]) -> str:
+    files = [Path(file) for file in done["files"]]
     names = ", ".join(file.name for file in files)
     return _("Written: {names} in {folder}").format(names=names, folder=str(files[0].parent))
 
 
-def _added(case: Any) -> str:
-    text = _("Added as {case} in {folder}").format(case=case.name, folder=str(case.folder))
-    if case.left_out is not None:
+def _added(done: Mapping[str, Any]) -> str:
+    case = done["case"]
+    text = _("Added as {case} in {folder}").format(case=case["name"], folder=case["folder"])
+    if case["left_out"] is not None:
         text = _("{text}, cropped to the region of the run").format(text=text)
-    if case.left_out:
+    if case["left_out"]:
         text = _("{text}: {count} voxels of the structures lie beyond it and were left out").format(
-            text=text, count=case.left_out
+            text=text, count=case["left_out"]
         )
-    if not case.resampled:
+    if not case["resampled"]:
         return text
     return _("{text}. On the grid of the first image now: {names}").format(
-        text=text, names=", ".join(case.resampled)
+        text=text, names=", ".join(case["resampled"])
     )

@@ -9,7 +9,7 @@ import slicer
 from mednext.errors import Cancelled, MedNeXtError
 from slicer.i18n import tr as _
 
-from ...engine.background_segmentation import BackgroundSegmentation
+from ...engine.run import Run
 from ..messages import Messages
 from ..remaining_time import leftText
 
@@ -29,7 +29,7 @@ class RunView:
         self,
         ui: Any,
         prepare: Callable[[Callable[[str], None]], str],
-        start: Callable[..., BackgroundSegmentation],
+        start: Callable[..., Run],
         onChanged: Callable[[], None],
         onDone: Callable[[slicer.vtkMRMLSegmentationNode], None],
         onError: Callable[[Exception | None], None],
@@ -41,7 +41,7 @@ class RunView:
         self._start = start
         self._onChanged = onChanged
         self._onDone = onDone
-        self._run: BackgroundSegmentation | None = None
+        self._run: Run | None = None
         self._number = 0
         self._remarks: list[str] = []  # what the run had to say, left to be read when it has ended
         self._preparing = False

@@ -8,11 +8,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mednext.errors import OutputError
-from mednext.processes import is_running
+from .errors import OutputError
+from .processes import is_running
 
 
 @contextmanager
@@ -34,6 +34,14 @@ def run_folder() -> Iterator[Path]:
     finally:
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def emptying(folder: Path) -> Iterator[None]:
+    """Remove the files of a run's folder; comes back after each, since large ones take their time."""
+    for file in folder.iterdir():
+        with suppress(OSError):  # one that is still mapped goes with the folder
+            file.unlink()
+        yield
 
 
 def remove_leftovers() -> None:

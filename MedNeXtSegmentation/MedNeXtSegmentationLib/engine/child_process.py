@@ -1,0 +1,158 @@
+"""A process of the engine, heard without waiting and without a thread; see `run.py`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import mednext
+from mednext.allocator import tuned_environment
+from mednext.errors import EngineProcessError
+from mednext.resources import MODELS_VARIABLE, models_folder
+
+KEPT_LINES = 500
+
+_DYING_S = 0.5
+_PIECE_BYTES = 2**16
+_MOST_PIECES = 16  # of one look: who writes without end holds nobody up
+
+
+class ChildProcess:
+    """A running `python ARGUMENTS`, of Slicer's own Python, that ends together with its launcher.
+
+    Attributes:
+        log: the last lines of its standard error; who uses it may add others.
+        pid: of the process itself where that is known; PythonSlicer stands between it and this process.
+    """
+
+    def __init__(self, python: str, *arguments: str, kept_lines: int = KEPT_LINES) -> None:
+        """Start it. Raises EngineProcessError when that is impossible."""
+        self.log: deque[str] = deque(maxlen=kept_lines)
+        self.pid: int | None = None
+        try:
+            self._process = subprocess.Popen(
+                [python, *arguments],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                **engine_process_options(),
+            )
+        except OSError as error:
+            raise EngineProcessError(f"{python} could not be started ({error}): reinstall Slicer.") from error
+        self._said = _Lines(self._process.stdout)
+        self._logged = _Lines(self._process.stderr)
+
+    def lines(self) -> list[str]:
+        """The lines of standard output that came since the last call; takes in those of the log, too."""
+        lines = self._said.new()
+        self.log += self._logged.new()
+        return lines
+
+    @property
+    def silent(self) -> bool:
+        """Whether its standard output has ended, and all was heard."""
+        return self._said.ended
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has ended, and its log was heard."""
+        self.log += self._logged.new()
+        return self.exit_code is not None and self._logged.ended
+
+    def send(self, line: str) -> None:
+        """Write to its standard input. Raises OSError when it cannot hear any more."""
+        assert self._process.stdin
+        self._process.stdin.write(line.encode())
+
+    def close_input(self) -> None:
+        """Let it know that nobody will say more."""
+        assert self._process.stdin
+        with suppress(OSError):
+            self._process.stdin.close()
+
+    def kill(self) -> None:
+        """End it, whatever it is doing; returns at once.
+
+        PythonSlicer is a launcher: killing it alone would leave Python running, whose number is `pid`.
+        """
+        if self._process.poll() is None:
+            with suppress(OSError):  # it ended by itself at this moment
+                if sys.platform != "win32":
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                elif self.pid:
+                    os.kill(self.pid, signal.SIGTERM)
+        self._process.kill()
+
+    def wait_for_end(self, timeout_s: float = _DYING_S) -> None:
+        """Wait for its end, but not for ever: one that waits for a disk ends when that answers."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+
+
+class _Lines:
+    """The lines that come out of a pipe, as far as they are there."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._rest = b""
+        self.ended = False
+        os.set_blocking(pipe.fileno(), False)
+
+    def new(self) -> list[str]:
+        """What is there now; the last line of a pipe that has ended needs no line's end."""
+        for _ in range(_MOST_PIECES):
+            if self.ended:
+                break
+            try:
+                piece = os.read(self._pipe.fileno(), _PIECE_BYTES)
+            except BlockingIOError:
+                break
+            self.ended = not piece
+            self._rest += piece or (b"\n" if self._rest else b"")
+        *lines, self._rest = self._rest.split(b"\n")
+        return [line.decode("utf-8", "replace").rstrip() for line in lines]
+
+
+def find_python() -> str:
+    """The Python that has torch: Slicer's own `PythonSlicer`, outside Slicer the present one."""
+    python_slicer = shutil.which("PythonSlicer")
+    if python_slicer:
+        return python_slicer
+    # In the application this may be SlicerApp itself: starting that would open another Slicer.
+    if Path(sys.executable).name.lower().startswith("python"):
+        return sys.executable
+    raise EngineProcessError(f"PythonSlicer was not found on the PATH of {sys.executable}: reinstall Slicer.")
+
+
+def engine_environment() -> dict[str, str]:
+    """The child finds this very `mednext`, whatever else is installed, and the same models folder."""
+    package_folder = str(Path(mednext.__file__).parents[1])
+    paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **tuned_environment(),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUTF8": "1",
+        MODELS_VARIABLE: str(models_folder()),
+    }
+
+
+def engine_process_options() -> dict[str, Any]:
+    """How a process of the engine is started, so that `kill` can end it."""
+    return {
+        "env": engine_environment(),
+        "start_new_session": True,
+        "creationflags": getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    }

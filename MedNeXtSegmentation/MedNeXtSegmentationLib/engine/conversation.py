@@ -1,0 +1,153 @@
+"""One request, and the worker's words on it until its last one: answers, silence, the end of the process."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mednext import protocol
+from mednext.errors import EngineProcessError
+
+from .run import WAITING, Run, Steps
+from .worker_process import WorkerProcess
+
+SILENCE_S = 120.0  # importing torch from a cold disk stops the heartbeat for long; Cancel never waits for it
+CANCEL_ANSWER_S = 1.2
+
+_LONGEST_LOOK_S = 1.0  # a computer that slept is not a worker that hung
+_CLOSING_S = 1.0
+_DYING_S = 0.5
+
+
+class DiedIdleError(Exception):
+    """The worker had died before this request, and nobody had noticed."""
+
+
+class Conversation:
+    """Asks a worker, and hears it out.
+
+    fresh: whether the worker was started for this request; one that was not may have died idle.
+    """
+
+    def __init__(
+        self,
+        process: WorkerProcess,
+        run: Run[Any],
+        request: protocol.SegmentRequest,
+        silence_s: float,
+        fresh: bool,
+    ) -> None:
+        self._process = process
+        self._run = run
+        self._request = request
+        self._silence_limit_s = silence_s
+        self._silence_s = 0.0
+        self._looked = time.monotonic()
+        self._fresh = fresh
+        self._asked = self._answered = self._over = False
+        self._give_up: float | None = None  # when to stop waiting for the answer to a cancel
+
+    def steps(self) -> Steps[None]:
+        """Ask, and come to an end when the result is there.
+
+        Raises the engine's error, EngineProcessError, or `DiedIdleError`.
+        """
+        try:
+            self._ask()
+            while not self._over:
+                if self._should_be_killed():
+                    yield from self._kill()
+                    self._run.check_cancelled()
+                if self._hear():
+                    continue
+                if self._process.ended:
+                    yield from self._end()
+                self._refuse_silence()
+                yield WAITING
+        finally:
+            if self._asked and not self._over:  # nobody waits for it any more
+                self._process.send(protocol.CancelRequest(self._request.run))
+
+    def _ask(self) -> None:
+        if self._process.greeted and not self._asked:
+            self._asked = True
+            self._process.send(self._request)
+
+    def _should_be_killed(self) -> bool:
+        """Ask for the end if that is wanted; whether the worker has not answered that in time."""
+        if not self._run.cancelled:
+            return False
+        if not self._asked:
+            self._run.check_cancelled()
+        if self._give_up is None:
+            self._give_up = time.monotonic() + CANCEL_ANSWER_S
+            self._process.send(protocol.CancelRequest(self._request.run))
+        return time.monotonic() > self._give_up
+
+    def _kill(self) -> Steps[None]:
+        self._process.kill()
+        self._over = True
+        until = time.monotonic() + _DYING_S
+        while not self._process.gone and time.monotonic() < until:
+            yield WAITING
+
+    def _end(self) -> Steps[None]:
+        """The process has said its last word, and it was none for us."""
+        self._over = True
+        self._run.check_cancelled()
+        if not self._fresh and not self._answered:
+            self._process.kill()
+            raise DiedIdleError
+        until = time.monotonic() + _CLOSING_S
+        while not self._process.complete and time.monotonic() < until:
+            yield WAITING
+        raise self._process.explain_end()
+
+    def _hear(self) -> bool:
+        """Take all events in that are there; whether there were any. Raises the error that one carries."""
+        events = self._process.events()
+        heard = bool(events)
+        if heard:
+            self._silence_s, self._looked = 0.0, time.monotonic()
+        while events and not self._over:
+            self._take(events.popleft())
+        return heard
+
+    def _take(self, event: protocol.Message) -> None:
+        kind, ours = event["event"], event.get("run") == self._request.run
+        self._answered = self._answered or ours
+        if kind == "hello":
+            self._greet(event)
+        elif kind == "progress" and ours:
+            self._run.report(event)
+        elif kind == "error" and (ours or event.get("run") is None):
+            self._over = True
+            raise protocol.error_from_event(event)
+        elif kind == "done" and ours:
+            self._over = True
+
+    def _greet(self, event: protocol.Message) -> None:
+        if event.get("protocol") != protocol.VERSION:
+            self._process.kill()
+            raise EngineProcessError(
+                f"The worker speaks version {event.get('protocol')} of the protocol, this module version "
+                f"{protocol.VERSION}: two versions of the extension are mixed. Restart Slicer; if that does "
+                "not help, install the extension again."
+            )
+        self._process.greeted = True
+        self._ask()
+
+    def _refuse_silence(self) -> None:
+        now = time.monotonic()
+        self._silence_s += min(now - self._looked, _LONGEST_LOOK_S)
+        self._looked = now
+        if self._silence_s <= self._silence_limit_s:
+            return
+        self._process.kill()
+        self._over = True
+        error = EngineProcessError(
+            f"The worker had not been heard of for {self._silence_limit_s:g} s and was ended. The scene is "
+            "unchanged, and the next run starts a new worker; details are in Slicer's log."
+        )
+        error.add_note("\n".join(self._process.log))
+        raise error
