@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
@@ -10,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from mednext.formats.dicom_header import read_header
-from mednext.formats.dicom_slice import slice_of
+from mednext.formats.dicom_slice import slice_of, voxels_of
 from mednext.geometry import Geometry
 from mednext.volume import read_volume
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -159,6 +162,20 @@ def test_every_usual_transfer_syntax_is_read(series, hounsfield, syntax):
     assert volume.geometry.close_to(GRID, tolerance=1e-4)
 
 
+@pytest.mark.parametrize("form", ["bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless", "RLE"])
+def test_compressed_files_hold_the_same_values_as_plain_ones(form):
+    """On files that come with pydicom."""
+    plain, other = (get_testdata_file(f"MR_small{end}.dcm", download=False) for end in ("", f"_{form}"))
+    if not plain or not other:
+        pytest.skip("this pydicom comes without its test files")
+    expected = slice_of(read_header(Path(plain)))
+    found = slice_of(read_header(Path(other)))
+    np.testing.assert_array_equal(voxels_of(found), voxels_of(expected))
+    np.testing.assert_allclose(found.position, expected.position)
+    np.testing.assert_allclose(found.direction, expected.direction)
+    assert found.spacing == expected.spacing and np.ptp(voxels_of(found)) > 100
+
+
 @pytest.mark.parametrize("undefined", [True, False])
 def test_sequences_before_the_position_are_passed_over(series, hounsfield, undefined):
     def nest(dataset, _number):
@@ -175,6 +192,29 @@ def test_sequences_before_the_position_are_passed_over(series, hounsfield, undef
 
     change(series, nest)
     np.testing.assert_array_equal(read_volume(series).array[0], hounsfield)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("BitsStored", 0), ("BitsStored", 17), ("HighBit", 3), ("PixelRepresentation", 2)]
+)
+def test_values_that_are_not_in_the_lowest_bits_are_refused(series, name, value):
+    refused(series, lambda dataset: setattr(dataset, name, value), UnsupportedImageError, name, str(value))
+
+
+@pytest.mark.parametrize("name", ["BitsStored", "HighBit", "PixelRepresentation", "Rows"])
+def test_the_form_of_the_values_is_not_guessed(series, name):
+    refused(series, lambda dataset: delattr(dataset, name), InputError, name)
+
+
+def test_an_overlay_in_the_unused_bits_is_no_part_of_the_values(series):
+    stored = np.random.default_rng(1).integers(0, 4096, GRID.shape)
+
+    def draw(dataset, number):
+        dataset.BitsStored, dataset.HighBit, dataset.RescaleIntercept = 12, 11, "0"
+        dataset.PixelData = (stored[number] + 0x8000 * (stored[number] % 2)).astype("<u2").tobytes()
+
+    change(series, draw)
+    np.testing.assert_array_equal(read_volume(series).array[0], stored)
 
 
 @pytest.mark.parametrize("value", ["0", "nan", "1e999"])

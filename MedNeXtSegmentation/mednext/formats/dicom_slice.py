@@ -58,6 +58,7 @@ def slice_of(header: DicomHeader) -> Slice:
         raise UnsupportedImageError(f"{file} is a colour image: choose a series of CT or MR.")
     if (frames := _count(header, "NumberOfFrames")) > 1:
         raise frames_refused(file, frames)
+    _check_bits(header)
     size = _count(header, "Columns"), _count(header, "Rows")
     down, across = _spacing(header)
     position = _numbers(header, "ImagePositionPatient", 3)
@@ -109,6 +110,17 @@ def _as_stored(header: DicomHeader, folder: Path) -> Path:
     copy = folder / "slice.dcm"
     copy.write_bytes(content)
     return copy
+
+
+def _check_bits(header: DicomHeader) -> None:
+    """GDCM takes values that are not in the lowest bits for others, and those of no type for unsigned."""
+    names = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+    allocated, stored, high, signed = (int(_numbers(header, name, 1).item()) for name in names)
+    if not (0 < stored <= allocated and high == stored - 1 and signed in (0, 1)):
+        raise UnsupportedImageError(
+            f"{header.file} has the impossible {', '.join(names)} {allocated}, {stored}, {high}, {signed}: "
+            f"{_ANEW}."
+        )
 
 
 def _spacing(header: DicomHeader) -> tuple[float, float]:
