@@ -219,13 +219,18 @@ def test_weights_that_the_kernels_do_not_know_are_left_to_torch(kernels: Kernels
     np.testing.assert_allclose(uncertainty, expected_uncertainty, atol=ONE_STEP)
 
 
+@pytest.mark.parametrize("status", [0, 1, 2])  # done, but nothing is written; no memory; an exception of C++
 @pytest.mark.parametrize("wrong", ["mednext_resample", "mednext_label"])
-def test_kernels_with_wrong_numbers_are_noticed_and_left(
-    native_kernels: ctypes.CDLL, wrong: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_kernels_that_are_wrong_or_fail_are_noticed_and_left(
+    native_kernels: ctypes.CDLL,
+    wrong: str,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken:
         def __getattr__(self, name: str) -> object:
-            return getattr(native_kernels, name) if name != wrong else lambda *_: 1
+            return getattr(native_kernels, name) if name != wrong else lambda *_: status
 
     monkeypatch.setattr(native_resampling, "native_library", Broken)
     resampling_kernels = native_resampling.resampling_kernels.__wrapped__

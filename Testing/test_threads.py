@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from bundles import TINY_NETWORK, tiny_model
-from mednext import devices, openvino_network, pipeline
+from mednext import devices, pipeline
 from mednext.bundle import Bundle, Fold
 from mednext.devices import cpu_threads, usable_cores
 from mednext.errors import OptionError
@@ -119,7 +119,7 @@ def test_the_native_kernels_get_them(native_kernels: ctypes.CDLL, monkeypatch: p
     class Recorded(Kernels):
         def __getattr__(self, name: str) -> Callable[..., Any]:
             kernel = super().__getattr__(name)
-            if name in ("pack", "channel_at"):  # at once
+            if name == "pack":  # at once
                 return kernel
             return lambda *arguments: (asked.append(arguments[-1]), kernel(*arguments))
 
@@ -127,17 +127,3 @@ def test_the_native_kernels_get_them(native_kernels: ctypes.CDLL, monkeypatch: p
     NativeMedNeXt(TINY_NETWORK.build().eval(), Recorded(native_kernels))(torch.zeros(1, 1, 16, 32, 32))
     assert len(asked) > 30
     assert set(asked) == {7}
-
-
-@pytest.mark.skipif(not openvino_network.is_installed(), reason="the optional package openvino is missing")
-def test_openvino_gets_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    network = openvino_network.OpenVinoMedNeXt(TINY_NETWORK.build().eval())
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        network(torch.zeros(1, 1, 16, 32, 32))
-    finally:
-        torch.set_num_threads(before)
-    (compiled,) = network._compiled.values()
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1

@@ -15,11 +15,16 @@ from .errors import DeviceError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 3  # of the functions below; a library of another version is left alone
+VERSION = 4  # of the functions below; a library of another version is left alone
+PLAIN_NUMBERS = (
+    32 * 48**3
+)  # voxels times channels of the largest tile that the plain network judges on the CPU
 CHANNELS = 32  # activations have a multiple of so many channels
 
 SAME, DOWN, UP = 0, 1, 2  # stride of a depthwise convolution
 NONE, IDENTITY, CONVOLUTION = 0, 1, 2  # residual path of a block
+
+_DONE, _OUT_OF_MEMORY, _NOT_NEIGHBOURS = 0, 1, 3  # `Status` of exported.h
 
 _SUFFIX = {"win32": ".dll", "darwin": ".so"}.get(sys.platform, ".so")  # CMake's for a module
 # A folder with the library, for those who build it themselves; "off": none.
@@ -69,9 +74,28 @@ class Kernels:
         self.name: str = library.mednext_name(self._handle).decode()
         self.bytes_per_value: int = library.mednext_bytes(self._handle)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """`kernels.pack(...)` is `mednext_pack` of library.cpp."""
-        return partial(getattr(self._library, f"mednext_{name}"), self._handle)
+    def channel_at(self, position: int) -> int:
+        """The channel at this position of a depthwise convolution's output."""
+        return int(self._library.mednext_channel_at(self._handle, position))
+
+    def __getattr__(self, name: str) -> Callable[..., bool]:
+        """`kernels.pack(...)` is `mednext_pack` of library.cpp.
+
+        It returns False only for labels whose weights are neither linear nor nearest. It raises MemoryError
+        when memory ran out, and DeviceError for every other exception of C++.
+        """
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return partial(_call, getattr(self._library, f"mednext_{name}"), self._handle)
+
+
+def _call(function: Callable[..., int], *arguments: Any) -> bool:
+    status = function(*arguments)
+    if status == _OUT_OF_MEMORY:
+        raise MemoryError("The native kernels ran out of memory.")
+    if status not in (_DONE, _NOT_NEIGHBOURS):
+        raise DeviceError("The native kernels failed with an exception of C++: report this as a bug.")
+    return status == _DONE
 
 
 @cache
@@ -124,6 +148,5 @@ def _declare(library: ctypes.CDLL) -> None:
         ("head", [pointer, pointer, pointer, pointer, number, number, number, number]),
     ):
         function = getattr(library, f"mednext_{name}")
-        function.argtypes, function.restype = [pointer, *arguments], None
-    library.mednext_label.restype = number
+        function.argtypes, function.restype = [pointer, *arguments], number
     library.mednext_channel_at.argtypes, library.mednext_channel_at.restype = [pointer, number], number

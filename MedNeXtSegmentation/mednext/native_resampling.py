@@ -67,9 +67,13 @@ def resampling_kernels() -> Kernels | None:
     library = native_library()
     if library is None:
         return None
-    kernels = Kernels(library)
-    if _is_right(kernels):
-        return kernels
+    try:
+        kernels = Kernels(library)
+        if _is_right(kernels):
+            return kernels
+    except Exception:  # boundary: an optional formulation may raise anything
+        logger.warning("The native kernels cannot resample here: going on with torch.", exc_info=True)
+        return None
     logger.warning("The native kernels resample wrongly on this machine: going on with torch.")
     return None
 
@@ -131,7 +135,7 @@ def write_labels(
         uncertainty_steps=(0, 0, 0) if uncertainty is None else _steps(uncertainty),
         entropy_scale=1 / largest_entropy,
     )
-    return bool(kernels.label(ctypes.byref(job), torch.get_num_threads()))
+    return kernels.label(ctypes.byref(job), torch.get_num_threads())
 
 
 def _band(weights: Tensor) -> _Band:

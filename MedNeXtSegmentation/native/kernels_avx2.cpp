@@ -1,3 +1,5 @@
+#if defined(__x86_64__) || defined(_M_X64)  // a universal build compiles each file for each processor
+
 #include "jobs.h"
 #include "simd_avx2.h"
 #include "element_float.h"
@@ -10,3 +12,5 @@
 extern const Kernels kernels_avx2;
 const Kernels kernels_avx2{"avx2", sizeof(Element), channel_at, pack, depthwise, pointwise, pointwise_scratch,
                            rows_at_once, stem, head, &resampling};
+
+#endif

@@ -1,3 +1,5 @@
+#if (defined(__x86_64__) || defined(_M_X64)) && defined(MEDNEXT_BF16)  // a universal build compiles each file for each processor
+
 #include "jobs.h"
 #include "simd_avx512.h"
 #include "element_bf16.h"
@@ -9,3 +11,5 @@
 extern const Kernels kernels_avx512_bf16;
 const Kernels kernels_avx512_bf16{"avx512_bf16", sizeof(Element), channel_at, pack, depthwise, pointwise, pointwise_scratch,
                                   rows_at_once, stem, head, nullptr};
+
+#endif
