@@ -53,7 +53,7 @@ def setting(name: str) -> str:
 @pytest.fixture(scope="module")
 def configured(tmp_path_factory):
     """The build folder of a configuration with the stand-in of Slicer's CMake package."""
-    cmake = shutil.which("cmake") or shutil.which("cmake", path=Path(sys.executable).parent)
+    cmake = shutil.which("cmake", path=Path(sys.executable).parent) or shutil.which("cmake")
     if cmake is None or not any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.skip("there is no CMake or no C++ compiler on this machine")
     build = tmp_path_factory.mktemp("build")
@@ -119,6 +119,8 @@ def test_the_extension_configures(configured):
     extension = dict(line.split(" ", 1) for line in lines(configured / "extension.txt"))
     assert extension["NAME"] == MODULE.name
     assert extension["DEPENDS"] == "PyTorch"
+    assert extension["RECOMMENDS"] == "QuantitativeReporting"
+    assert {"segmentation", "CT", "MRI", "hippocampus"} <= set(extension["KEYWORDS"].split())
     assert "py_MedNeXtSegmentation" in lines(configured / "tests.txt")
 
 
