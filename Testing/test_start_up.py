@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "numpy", "SimpleITK", "requests", "safetensors", "openvino", "triton"}
+HEAVY = {"torch", "numpy", "SimpleITK", "requests", "safetensors", "triton"}
 
 
 def modules_after(program: str) -> set[str]:
@@ -35,7 +37,7 @@ def test_help_imports_nothing_but_the_parsers(arguments: list[str]) -> None:
 def test_a_run_imports_nothing_that_it_does_not_need() -> None:
     """Peers, compilers and the network are for those who ask for them."""
     found = modules_after("import mednext.pipeline, mednext.acceleration")
-    left_out = {"openvino", "triton", "torch._dynamo", "torch._inductor", "requests", "scipy", "highdicom"}
+    left_out = {"triton", "torch._dynamo", "torch._inductor", "requests", "scipy", "highdicom"}
     assert found & left_out == set()
 
 
@@ -59,3 +61,25 @@ for name in ready:
 
 def test_the_worker_hears_its_client_before_it_imports_torch() -> None:
     assert "torch" not in modules_after("import mednext.worker")
+
+
+RECORD = """
+import os, sys
+if len(sys.orig_argv) > 1 and "segment" in sys.orig_argv:
+    with open(os.environ["RECORD"], "a") as file:
+        file.write(("tuned" if "mmap_max" in os.environ.get("GLIBC_TUNABLES", "") else "usual") + "\\n")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+def test_a_command_that_runs_networks_has_the_memory_settings_of_the_worker(tmp_path: Path) -> None:
+    """glibc reads them when a process starts: the command starts itself again, once."""
+    (tmp_path / "sitecustomize.py").write_text(RECORD, encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": path, "RECORD": str(tmp_path / "record")}
+    environment.pop("GLIBC_TUNABLES", None)
+    command = [sys.executable, "-m", "mednext", "segment", "missing.nii.gz", "-o", str(tmp_path / "x.nrrd")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert "missing.nii.gz does not exist" in result.stderr
+    assert (tmp_path / "record").read_text(encoding="utf-8").split() == ["usual", "tuned"]

@@ -35,6 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    is_program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(
         json="--json" in arguments, quiet="--quiet" in arguments, events="--events" in arguments
@@ -43,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--events" in arguments:
             threading.Thread(target=_cancel_when_alone, daemon=True).start()
         options = _parser().parse_args(_with_joined_roi(arguments))
+        if is_program and options.runs_networks:
+            from ..allocator import restart_tuned
+
+            restart_tuned("mednext", arguments)
         options.run(options, console)
     except KeyboardInterrupt:
         return console.failed(Cancelled("Cancelled."))
@@ -71,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mednext", description="MedNeXt segmentation of CT and MR images.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"mednext {__version__}")
+    parser.set_defaults(runs_networks=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (segment, segment_folder, models, info, scene_job):
         command.add_parser(commands)

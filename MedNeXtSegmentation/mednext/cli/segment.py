@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         description="Segment an image, or several channels of one patient, with a model.",
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, runs_networks=True)
     add = parser.add_argument
     add(
         "images",

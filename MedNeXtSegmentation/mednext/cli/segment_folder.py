@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         "the same folders.",
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, runs_networks=True)
     add = parser.add_argument
     add("input", metavar="INPUT", type=Path, help="folder of images, of cases with channels, or of DICOM")
     add("output", metavar="OUTPUT", type=Path, help="folder of the results; made if it is not there")
