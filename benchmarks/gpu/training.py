@@ -8,7 +8,6 @@ from typing import get_args
 
 import torch
 from mednext.network import Checkpointing, MedNeXt
-from mednext_training.depthwise_gradient import use_shifted_gradients
 from mednext_training.triton_blocks import use_triton_kernels
 from torch import Tensor, nn
 
@@ -28,7 +27,6 @@ def training(job: str, name: str, scale: Scale) -> None:
         OURS: lambda: _network(name, scale, "triton"),
         BASELINE: lambda: _network(name, scale, "torch"),
         "torch, channels-last, eager": lambda: _network(name, scale, "channels-last"),
-        "torch, shifted products, eager": lambda: _network(name, scale, "shifted"),
     }
     for mode in get_args(Checkpointing)[1:]:
         ways[f"Triton, eager, computed again: {mode}"] = lambda mode=mode: _network(  # type: ignore[misc]
@@ -84,8 +82,6 @@ def _network(name: str, scale: Scale, layers: str, checkpointing: Checkpointing 
     network.checkpoint(checkpointing)
     if layers != "torch":
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    if layers == "shifted":
-        use_shifted_gradients(network)
     if layers == "triton" and not use_triton_kernels(network, DEVICE):
         raise RuntimeError("the Triton kernels are not used here: the log says why")
     return network

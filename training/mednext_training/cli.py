@@ -41,7 +41,6 @@ def _train(arguments: argparse.Namespace) -> None:
         plans, CONFIGURATION, arguments.fold, dataset, torch.device(device)
     )
     trainer.checkpointing = arguments.checkpointing or trainer.checkpointing
-    trainer.shifted_gradients = arguments.shifted_gradients
     trainer.num_epochs = arguments.epochs
     trainer.num_iterations_per_epoch = arguments.iterations
     trainer.num_val_iterations_per_epoch = arguments.validation_iterations
@@ -121,11 +120,6 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpointing",
         choices=("none", "expansion", "blocks"),
         help="what the backward pass computes again to save memory (default: blocks for M and L, else none)",
-    )
-    training.add_argument(
-        "--shifted-gradients",
-        action="store_true",
-        help="on CUDA: gradients of the depthwise kernels as sums of shifted products",
     )
     training.add_argument("--stop-after", type=float, metavar="SECONDS", help="stop at the epoch's end after")
     training.set_defaults(run=_train)

@@ -21,7 +21,6 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from .channels_last import use_native_kernels
-from .depthwise_gradient import use_shifted_gradients
 from .triton_blocks import use_triton_kernels
 
 logger = logging.getLogger(__name__)
@@ -40,7 +39,6 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
     learning_rate: ClassVar[float] = 1e-3
     checkpointing: Checkpointing = "none"
     triton_kernels: bool = True  # on CUDA, see triton_blocks.py
-    shifted_gradients: bool = False  # on CUDA without these, see depthwise_gradient.py
 
     def __init__(
         self,
@@ -84,8 +82,6 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
                 self.network.to(memory_format=torch.channels_last_3d)
             if self.triton_kernels and use_triton_kernels(self._plain_network, self.device):
                 self.print_to_log_file("Training on Triton kernels")
-            elif self.shifted_gradients:
-                use_shifted_gradients(self._plain_network)
 
     def _do_i_compile(self) -> bool:
         return self.device.type == "cuda" and super()._do_i_compile()
