@@ -172,27 +172,6 @@ class TritonMedNeXt(nn.Module):
         """Whether the next call with the last shape replays a CUDA graph."""
         return self._graph is not None and self._graph.is_valid
 
-    @torch.inference_mode()
-    def tune(self, x: Tensor) -> None:
-        """Measure how large the kernels' tiles are best for inputs like `x`, and keep to that from now on."""
-        logits = self(x)
-        assert self._activations is not None
-        self._graph = None
-        for block in self._all_blocks():
-            block.measuring = True
-        self._blocks(self._activations)
-        self._finish(self._activations, logits[: self._activations.shape[0]])
-        for block in self._all_blocks():
-            block.measuring = False
-
-    def tiles(self) -> dict[tuple[object, ...], object]:
-        """Which tiles the launches so far use, as in `cuda/measured.py`."""
-        return {key: choice.tiles[0] for key, choice in self._choices.items()}
-
-    def _all_blocks(self) -> list[TritonBlock]:
-        stages = (*self._encoder, self._down, self._bottleneck, self._up, *self._decoder)
-        return [block for stage in stages for block in stage]
-
     def _group(self, image: Tensor, logits: Tensor) -> None:
         """Images that are computed together; fewer than before are filled up, which spares a new graph."""
         shape = torch.Size() if self._activations is None else self._activations.shape
@@ -272,11 +251,11 @@ class TritonMedNeXt(nn.Module):
         try:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._blocks(activations)
-        except RuntimeError as error:
+        except Exception as error:  # boundary: what cannot be recorded can still be launched
             if is_out_of_memory(error):
                 raise
             self._without_graph = True
-            logger.info("No CUDA graph here, launching kernel by kernel: %s", error)
+            logger.info("No CUDA graph here, launching kernel by kernel.", exc_info=True)
         else:
             self._graph = _Graph(graph, activations.workspace)
         finally:

@@ -109,7 +109,7 @@ def _warmed(jobs: Sequence[str], processes: int, end: float) -> Record:
 
 
 def _write_tiles(path: Path, records: Sequence[Record]) -> None:
-    """What `cuda/measured.py` is to hold, if tiles were measured."""
+    """Write the fastest tile of each launch, if tiles were measured."""
     lines = dict.fromkeys(
         f"    {record.what}: {record.values['tile']},\n" for record in records if "tile" in record.values
     )

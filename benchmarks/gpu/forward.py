@@ -131,22 +131,6 @@ def kernels(job: str, name: str, scale: Scale) -> None:
         tell(job, kernel[:80], ms=spent, launches=float(launches[kernel]))
 
 
-@torch.inference_mode()
-def tune(job: str, name: str, scale: Scale) -> None:
-    """What the tiles cost as they are chosen and as they are measured best; these, as `measured.py`."""
-    fast = _fast(_network(name, scale), torch.float16)
-    image = scale.image(scale.sides).to(DEVICE)
-    for what in ("as chosen", "as measured"):
-        if what == "as measured" and ON_CARD:
-            fast.tune(image)
-        candidate = Candidate(partial(fast, image))
-        prepare(candidate, scale.calls)
-        time_interleaved({"": candidate}, scale.rounds)
-        tell(job, what, ms=candidate.median)
-    for key, tile in fast.tiles().items():
-        tell(job, repr(key), tile=repr(tile))
-
-
 def _measured(
     job: str,
     runs: dict[str, Callable[[], Tensor]],

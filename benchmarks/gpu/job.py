@@ -22,7 +22,7 @@ def job_of(part: str) -> Callable[[str, str, Scale], None]:
         from .adding import adding
 
         return adding
-    from . import forward
+    from . import forward, tuning
 
     return {
         "check": forward.check,
@@ -30,7 +30,7 @@ def job_of(part: str) -> Callable[[str, str, Scale], None]:
         "compiled": forward.compiled,
         "batches": forward.batches,
         "kernels": forward.kernels,
-        "tune": forward.tune,
+        "tune": tuning.tune,
     }[part]
 
 

@@ -105,7 +105,6 @@ class TritonBlock:
             self._compression_bias += vector("res_conv.bias", self.out)
         self._shared: Choices = {} if choices is None else choices
         self._choices: dict[tuple[str, torch.Size], Choice[Any]] = {}
-        self.measuring = False
 
     def run(self, x: Tensor, target: Tensor, workspace: Workspace) -> None:
         """Read `x`, `(N, Z, Y, X, C)`, and write `target`, `(N, Z', Y', X', out)`.
@@ -144,8 +143,6 @@ class TritonBlock:
         if choice is None:
             choice = choose()
             choice = self._choices[name, x.shape] = self._shared.setdefault(choice.key, choice)
-        if self.measuring:
-            choice.measure(run)
         choice.launch(run)
 
     def _convolved(self, x: Tensor, out: Tensor, workspace: Workspace) -> Tensor:

@@ -1,7 +1,7 @@
 """How much each program of a kernel does: the first choice, and smaller ones for cards with less memory.
 
 A tile's channels are contiguous, eight to a thread or four. Chosen from the compiler's reports (registers,
-spills, shared memory) for compute capability 8.0 to 9.0; `measured.py` goes before these rules.
+spills, shared memory) for compute capability 8.0 to 9.0.
 """
 
 from __future__ import annotations
