@@ -6,9 +6,8 @@ import threading
 
 import pytest
 import torch
-from mednext.lean_network import LeanMedNeXt
+from mednext.lean_network import LeanMedNeXt, SlabThreads
 from mednext.network import MedNeXt
-from mednext.slab_threads import SlabThreads
 
 
 @pytest.fixture

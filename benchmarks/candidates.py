@@ -9,12 +9,14 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from mednext import lean_network, native_network, openvino_network
+from mednext import lean_network, native_network
 from mednext.checkpoints import convert_state_dict
 from mednext.errors import DeviceError
 from mednext.native_library import Kernels, native_library
 from mednext.network import MedNeXt
 from torch import Tensor, nn
+
+from . import openvino_peer
 
 CLASSES = 14
 REFERENCE = "reference"
@@ -67,8 +69,8 @@ def forwards(size: Size, compiled: bool) -> dict[str, Callable[[], Forward]]:
     if compiled and shutil.which("c++"):
         found[COMPILED] = lambda: _compiled(ours)
     found["lean"] = lambda: lean_network.LeanMedNeXt(ours)
-    if openvino_network.is_installed():
-        found["OpenVINO fp32"] = lambda: openvino_network.OpenVinoMedNeXt(ours)
+    if openvino_peer.is_installed():
+        found["OpenVINO fp32"] = lambda: openvino_peer.openvino_forward(ours)
     library = native_library()
     if library is not None:
         found["native fp32"] = lambda: native_network.NativeMedNeXt(ours, Kernels(library))

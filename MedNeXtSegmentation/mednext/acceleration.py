@@ -1,42 +1,45 @@
-"""The fastest formulation of a network that gives the reference's numbers on this machine.
+"""Choose the formulation of a network: the first that is right and faster than the plain one on this machine.
 
-The plain network of `network.py` is the reference. A faster formulation is used only after it has given the
-same logits; one that is missing, wrong, or fails later is left, with one line in the log, and the plain
-network goes on.
+The plain network of `network.py` is the reference. A faster formulation is used only after it gave the
+reference's logits for the first tile of each shape, and was faster for a part of it. Whatever an optional
+formulation raises, the next one takes over, with the traceback in the log.
 """
 
 from __future__ import annotations
 
 import logging
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from . import lean_network, native_network, openvino_network, triton_network
+from . import lean_network, native_network, triton_network
 from .devices import PRECISIONS, is_out_of_memory
-from .errors import DeviceError, OptionError
-from .native_library import Kernels, native_library
+from .errors import OptionError
+from .native_library import PLAIN_NUMBERS, Kernels, native_library
 from .network import MedNeXt
 
 logger = logging.getLogger(__name__)
 
 _FULL, _HALF = 1e-4, 5e-2  # tolerances, of the largest logit; usual are 1e-6 and 1e-2
-_PROBE_SIDES = (32, 32, 32)
-_TIMED_SIDE = 64  # of an image at most: the plain network takes several times the memory of the others
-# What kernels and compilers raise; a fault of this program itself is not among them.
-_FAILURES = (RuntimeError, MemoryError, OSError, ImportError, subprocess.CalledProcessError, DeviceError)
+_PART_SIDE = 48  # of the part of a tile that is timed, and given to the plain network where it is too large
+_MOST_PASSES = 3  # of each of two networks that are timed
 
 
 @dataclass(frozen=True)
 class Formulation:
-    """A way to compute a network: `make` prepares it; it may differ from the plain one by `tolerance`.
+    """A way to compute a network.
 
-    `frugal`: where the device's memory is too small for it, it is too small for the plain one by far.
+    Attributes:
+        name: for the log and the provenance.
+        make: prepares it.
+        tolerance: its logits may differ from the plain ones by so much, in units of the largest.
+        frugal: where the device's memory is too small for it, it is too small for the plain network by far.
     """
 
     name: str
@@ -48,12 +51,12 @@ class Formulation:
 class FastNetwork(nn.Module):
     """A network in the fastest formulation that works; its logits are those of `plain`.
 
-    The formulation is chosen at the first image on a device: kernels of our own where there are any, else
-    what was the fastest for a part of this first image, so that every later image of a process runs the same
-    way.
+    A formulation is chosen at the first tile on a device, and checked again at the first tile of every other
+    shape and batch. The first answer already comes from the chosen one: the same tile always has the same
+    bits.
 
     Args:
-        plain: the reference, in evaluation mode. What is no MedNeXt has no other formulation.
+        plain: the reference, in evaluation mode. Networks that are no MedNeXt have no other formulation.
         precision: on the CPU: "float32", or "bfloat16" for activations and products in half the memory and
             time where the processor has it; statistics and sums stay float32.
 
@@ -66,35 +69,34 @@ class FastNetwork(nn.Module):
         if precision not in PRECISIONS:
             raise OptionError(f"There is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
         self.plain = plain
-        self.formulation = "plain"
         self._precision = precision
-        self._chosen: nn.Module = plain
-        self._frugal = False
         self._device: torch.device | None = None
+        self._left: list[Formulation] = []  # not tried yet, the most wanted first
+        self._current: Formulation | None = None
+        self._chosen: nn.Module = plain
+        self._checked: set[torch.Size] = set()
+
+    @property
+    def formulation(self) -> str:
+        """Name of the formulation that runs; "plain" for the reference."""
+        return self._current.name if self._current else "plain"
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`, valid until the next call.
 
-        On a CUDA device without autocast the plain network runs: whoever calls had an overflow in half
+        On a CUDA device without autocast the plain network runs: the caller had an overflow in half
         precision, and the kernels there have no other.
 
-        Raises torch.OutOfMemoryError where another formulation would need more: whoever calls may make room.
+        Raises torch.OutOfMemoryError where another formulation would need more: the caller may make room.
         """
         if x.device != self._device:
-            self._device = x.device
-            self._choose(x)
-        full_precision = x.device.type == "cuda" and not torch.is_autocast_enabled("cuda")
-        if self._chosen is not self.plain and not full_precision:
-            try:
+            self._start_on(x.device)
+        if x.device.type == "cuda" and not torch.is_autocast_enabled("cuda"):
+            return self.plain(x)
+        while self._accept(x):
+            with self._leaving_on_failure():
                 return self._chosen(x)
-            except _FAILURES as error:
-                if self._frugal and is_out_of_memory(error):
-                    raise
-                logger.warning("The %s network failed (%s): going on without it.", self.formulation, error)
-                self._take("plain", self.plain)
-                # What was enough memory for all of them at once is not for the plain network.
-                return torch.cat([self.plain(image) for image in x.split(1)])
-        return self.plain(x)
+        return _image_by_image(self.plain, x)
 
     def images_at_once(self, sides: Sequence[int]) -> int:
         """How many images of these sides are best given together.
@@ -103,33 +105,80 @@ class FastNetwork(nn.Module):
         """
         device = next((parameter.device for parameter in self.plain.parameters()), None)
         if device != self._device and device is not None and device.type == "cuda":
-            self._device = device
+            self._start_on(device)
             with torch.autocast("cuda", dtype=torch.float16):  # as the images will be computed
-                self._choose(torch.zeros(1, getattr(self.plain, "in_channels", 1), *sides, device=device))
+                self._accept(torch.zeros(1, getattr(self.plain, "in_channels", 1), *sides, device=device))
         tell = getattr(self._chosen, "images_at_once", None)
         return tell(sides) if tell and device == self._device else 1
 
-    def _choose(self, x: Tensor) -> None:
-        self._take("plain", self.plain)
-        if not isinstance(self.plain, MedNeXt):
-            return
-        for formulation in kernels(self.plain, x.device, self._precision):
-            network = _checked(formulation, self.plain, x.device)
-            if network:
-                self._take(formulation.name, network, formulation.frugal)
-                return
-        others = other_formulations(self.plain, x.device)
-        part = x[(slice(1), slice(None), *(slice(_TIMED_SIDE),) * self.plain.dimensions)]
-        best = _seconds(self.plain, part) if others else 0.0
-        for formulation in others:
-            network = _checked(formulation, self.plain, x.device)
-            if network and (seconds := _seconds(network, part)) < best:
-                best = seconds
-                self._take(formulation.name, network)
+    def _start_on(self, device: torch.device) -> None:
+        self._device = device
+        self._leave()
+        known = isinstance(self.plain, MedNeXt)
+        self._left = formulations(self.plain, device, self._precision) if known else []
 
-    def _take(self, name: str, network: nn.Module, frugal: bool = False) -> None:
-        self.formulation, self._chosen, self._frugal = name, network, frugal
-        logger.info("The network runs in its %s formulation on %s.", name, self._device)
+    def _leave(self) -> None:
+        self._current, self._chosen = None, self.plain
+        self._checked.clear()
+
+    @contextmanager
+    def _leaving_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # boundary: an optional formulation may raise anything
+            if self._current and self._current.frugal and is_out_of_memory(error):
+                raise
+            logger.warning("The %s network failed: going on without it.", self.formulation, exc_info=True)
+            self._leave()
+
+    def _accept(self, x: Tensor) -> bool:
+        """Whether a formulation was checked for tiles of this shape; tries those that are left."""
+        if self._current and x.shape in self._checked:
+            return True
+        if self._current:
+            right = False
+            with self._leaving_on_failure():
+                right = self._is_right(self._current, self._chosen, x)
+            if not right:
+                self._leave()
+        while not self._current and self._left:
+            self._try(self._left.pop(0), x)
+        if self._current:
+            self._checked.add(x.shape)
+        return self._current is not None
+
+    def _try(self, formulation: Formulation, x: Tensor) -> None:
+        assert isinstance(self.plain, MedNeXt)
+        try:
+            network = formulation.make()
+            if not self._is_right(formulation, network, x):
+                return
+            part = _with_contrast(x[_corner(self.plain.dimensions)][:1])
+            if not is_faster(network, self.plain, part):
+                logger.info("The %s network is not faster than the plain one here.", formulation.name)
+                return
+        except Exception as error:  # boundary: an optional formulation may raise anything
+            if formulation.frugal and is_out_of_memory(error):
+                raise
+            logger.warning("The %s network cannot be used here.", formulation.name, exc_info=True)
+            return
+        self._current, self._chosen = formulation, network
+        logger.info("The network runs in its %s formulation on %s.", formulation.name, self._device)
+
+    def _is_right(self, formulation: Formulation, network: nn.Module, x: Tensor) -> bool:
+        """Whether a formulation gives the reference's logits for this tile; else a line in the log."""
+        assert isinstance(self.plain, MedNeXt)
+        tile, expected = _reference(self.plain, formulation, _with_contrast(x))
+        difference = _difference(network(tile), expected)
+        if difference <= formulation.tolerance:  # not so for NaN either
+            return True
+        logger.warning(
+            "The %s network is wrong by %.1e of the largest logit for a tile of %s voxels: it is not used.",
+            formulation.name,
+            difference,
+            " x ".join(map(str, tile.shape[2:])),
+        )
+        return False
 
 
 class ChannelsLast(nn.Module):
@@ -145,65 +194,96 @@ class ChannelsLast(nn.Module):
         return self.network(x.contiguous(memory_format=self._layout))
 
 
-def kernels(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:
-    """Those on kernels of our own, the most wanted first; where they work they are the fastest."""
-    if triton_network.is_supported(network, device):
-        triton = triton_network.TritonMedNeXt
-        return [Formulation("Triton", lambda: triton(network, torch.float16, device), _HALF, frugal=True)]
-    library = native_library()
-    if device.type != "cpu" or library is None or not native_network.is_supported(network):
-        return []
-    native = native_network.NativeMedNeXt
-    found = [Formulation("native", lambda: native(network, Kernels(library)))]
-    if precision == "bfloat16":
-        half = Formulation("native bfloat16", lambda: native(network, Kernels(library, "avx512_bf16")), _HALF)
-        found.insert(0, half)
-    return found
-
-
-def other_formulations(network: MedNeXt, device: torch.device) -> list[Formulation]:
-    """Those without such kernels; which is the fastest depends on machine and image."""
+def formulations(network: nn.Module, device: torch.device, precision: str) -> list[Formulation]:
+    """Those that may be there for this network and device, the most wanted first."""
+    assert isinstance(network, MedNeXt)
     if device.type == "cuda":
-        return [Formulation("channels-last", lambda: ChannelsLast(network), _HALF)]
+        found = [Formulation("channels-last", partial(ChannelsLast, network), _HALF)]
+        if triton_network.is_supported(network, device):
+            make = partial(triton_network.TritonMedNeXt, network, torch.float16, device)
+            found.insert(0, Formulation("Triton", make, _HALF, frugal=True))
+        return found
     if device.type != "cpu":
         return []
-    found = []
-    if lean_network.is_supported(network):
-        found.append(Formulation("lean", lambda: lean_network.LeanMedNeXt(network)))
-    if openvino_network.is_installed() and not network.deep_supervision:
-        found.append(Formulation("OpenVINO", lambda: openvino_network.OpenVinoMedNeXt(network)))
+    library = native_library()
+    if library is None or not native_network.is_supported(network):
+        lean = Formulation("lean", partial(lean_network.LeanMedNeXt, network))
+        return [lean] if lean_network.is_supported(network) else []
+
+    def native(instructions: str | None) -> nn.Module:
+        return native_network.NativeMedNeXt(network, Kernels(library, instructions))
+
+    found = [Formulation("native", partial(native, None))]
+    if precision == "bfloat16" and library.mednext_kernels(b"avx512_bf16"):
+        found.insert(0, Formulation("native bfloat16", partial(native, "avx512_bf16"), _HALF))
     return found
 
 
-def _checked(formulation: Formulation, plain: MedNeXt, device: torch.device) -> nn.Module | None:
-    """The network if it gives the reference's logits for a small image, else None and a line in the log."""
-    sides = _PROBE_SIDES[: plain.dimensions]
-    probe = torch.randn(1, plain.in_channels, *sides, generator=torch.Generator().manual_seed(0)).to(device)
+def is_faster(network: nn.Module, plain: nn.Module, x: Tensor) -> bool:
+    """Whether a network takes less time than the plain one; the fastest of a few passes of each counts."""
+    ours, theirs = [], []
+    for _ in range(_MOST_PASSES):  # the first passes may have to prepare something
+        ours.append(_seconds(network, x))
+        theirs.append(_seconds(plain, x))
+        if min(ours) < min(theirs):
+            return True
+    return False
+
+
+def _reference(plain: MedNeXt, formulation: Formulation, tile: Tensor) -> tuple[Tensor, Tensor]:
+    """The tile, or the part of it that memory has room for, and the logits to compare with.
+
+    On the CPU the plain network takes seven times the memory of the native kernels: for large tiles the lean
+    formulation, which torch computes and which is compared with the plain network first, stands in for it.
+    """
+    part = tile[_corner(plain.dimensions)][:1]
+    if tile.device.type == "cpu" and formulation.name != "lean" and _is_large(plain, tile):
+        if not lean_network.is_supported(plain):
+            return part, plain(part)
+        lean = lean_network.LeanMedNeXt(plain)
+        expected = plain(part)
+        right = _difference(lean(part), expected) <= _FULL
+        return (tile, _image_by_image(lean, tile)) if right else (part, expected)
     try:
-        network = formulation.make()
-        found, expected = network(probe), plain(probe)
-    except _FAILURES as error:
-        logger.warning("The %s network cannot be used here (%s).", formulation.name, error)
-        return None
-    difference = float((found - expected).abs().max() / expected.abs().max())
-    if difference <= formulation.tolerance:  # not so for NaN either
-        return network
-    logger.warning(
-        "The %s network is wrong by %.1e of the largest logit: it is not used.", formulation.name, difference
-    )
-    return None
+        return tile, _image_by_image(plain, tile)
+    except Exception as error:  # boundary: the device may have room for a frugal formulation only
+        if not is_out_of_memory(error):
+            raise
+        logger.info("There is no memory to check a whole tile: a part of it is checked.")
+        return part, plain(part)
+
+
+def _is_large(plain: MedNeXt, tile: Tensor) -> bool:
+    return tile[0, 0].numel() * len(plain.get_parameter("stem.bias")) > PLAIN_NUMBERS
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """The largest difference in units of the largest logit."""
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def _corner(dimensions: int) -> tuple[slice, ...]:
+    return (slice(None), slice(None), *(slice(_PART_SIDE),) * dimensions)
+
+
+def _image_by_image(network: nn.Module, x: Tensor) -> Tensor:
+    """The logits of a batch, one image after the other: the plain network has no memory for all at once."""
+    return torch.cat([network(image).clone() for image in x.split(1)]) if len(x) > 1 else network(x)
+
+
+def _with_contrast(x: Tensor) -> Tensor:
+    """The tile itself, or noise of its shape where it holds one value only: air would hide a fault."""
+    if bool((x != x[:, :, :1, :1, :1] if x.ndim == 5 else x != x[:, :, :1, :1]).any()):
+        return x
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device, x.dtype)
 
 
 def _seconds(network: nn.Module, x: Tensor) -> float:
-    """Of the faster of two passes: the first of a shape may have to prepare something."""
-    seconds = []
-    for _ in range(2):
-        _wait(x.device)
-        started = time.perf_counter()
-        network(x)
-        _wait(x.device)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+    _wait(x.device)
+    started = time.perf_counter()
+    network(x)
+    _wait(x.device)
+    return time.perf_counter() - started
 
 
 def _wait(device: torch.device) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import subprocess
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .devices import is_out_of_memory, runs_triton
+from .errors import DeviceError
 from .tiling import Shape, overlap
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ _PLANES = 8  # that are turned back, and made probabilities of, at a time on the
 _MOST_CLASSES = 256  # that a program of a kernel holds
 _MOST_NUMBERS = 2**30  # of an image's logits: offsets within them have 32 bits, also with classes filled up
 _TOLERANCE = 1e-5
-_FAILURES = (RuntimeError, OSError, ImportError, subprocess.CalledProcessError)  # of Triton and its compilers
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Adding:
             try:
                 with _current(self._device):
                     return not bool(self._kernels.add_copies(logits, batch, averaged))
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001  # boundary: an optional formulation may raise anything
                 self._leave(error)
         return add_copies(logits, batch, averaged)
 
@@ -99,16 +98,16 @@ class Adding:
             try:
                 with _current(self._device):
                     self._kernels.add_tile(targets, tile, shares)
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001  # boundary: an optional formulation may raise anything
                 self._leave(error)
             else:
                 return
         add_tile(targets, tile, shares)
 
     def _leave(self, error: Exception) -> None:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or isinstance(error, DeviceError):
             raise error
-        logger.warning("The kernels that add tiles failed (%s): going on without them.", error)
+        logger.warning("The kernels that add tiles failed: going on without them.", exc_info=error)
         self._kernels = None
 
 
@@ -163,10 +162,10 @@ def _kernels(device: torch.device) -> ModuleType | None:
 
         with _current(device):
             difference = _difference(kernels, device)
-    except _FAILURES as error:
+    except Exception as error:  # boundary: an optional formulation may raise anything
         if is_out_of_memory(error):
             raise  # another time they may be of use
-        logger.warning("The kernels that add tiles cannot be used here (%s).", error)
+        logger.warning("The kernels that add tiles cannot be used here.", exc_info=True)
         return None
     if difference <= _TOLERANCE:  # not so for NaN either
         return kernels

@@ -129,7 +129,7 @@ def usable_cores() -> int:
 
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
-    """Let torch, the native kernels, OpenVINO and ITK use so many threads on the CPU within the block.
+    """Let torch, the native kernels and ITK use so many threads on the CPU within the block.
 
     Never more than there are cores: a larger number would only be slower, and is cut with a line in the log,
     since one command serves many machines. None is what torch takes by itself.
@@ -147,7 +147,7 @@ def cpu_threads(count: int | None) -> Iterator[None]:
         logger.warning("%d threads were asked for, but there are %d cores: using %d.", count, cores, cores)
     of_torch, of_itk = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     used = min(count or of_torch, cores)
-    torch.set_num_threads(used)  # the native kernels and OpenVINO ask torch
+    torch.set_num_threads(used)  # the native kernels ask torch
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(used)
     try:
         yield

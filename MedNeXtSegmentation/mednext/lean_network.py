@@ -11,8 +11,11 @@ works on slabs of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +23,9 @@ from torch import Tensor, nn
 
 from .network import MedNeXt
 from .network_blocks import DownBlock, MedNeXtBlock, UpBlock
-from .slab_threads import SlabThreads
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 _SLAB = 2**19  # numbers in the planes that are convolved together: they stay in the caches from tap to tap
 _HIDDEN = 2**20  # numbers in the hidden activations of a slice of voxels
@@ -284,3 +289,42 @@ class _Transform:
 
 def _voxels(x: Tensor) -> Tensor:
     return x.reshape(-1, x.shape[-1])
+
+
+class SlabThreads:
+    """As many threads as torch has on entering the block; within it torch uses one in each of them.
+
+    torch divides every single operation among its threads instead, which then wait for each other thousands
+    of times in a pass through a network.
+    """
+
+    def __init__(self) -> None:
+        self._count = 1
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> SlabThreads:
+        self._count = torch.get_num_threads()
+        if self._count > 1:
+            torch.set_num_threads(1)
+            self._pool = ThreadPoolExecutor(self._count, "slab")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+            torch.set_num_threads(self._count)
+
+    def map(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
+        """What `work` makes of each part, in the order of the parts. Raises what `work` raises."""
+        if self._pool is None:
+            return [work(part) for part in parts]
+        inference = torch.is_inference_mode_enabled()
+
+        def in_thread(part: Part) -> Result:
+            with torch.inference_mode(inference), torch.no_grad():  # torch's modes belong to a thread
+                return work(part)
+
+        return list(self._pool.map(in_thread, parts))

@@ -16,7 +16,7 @@ from typing import Literal
 
 from .geometry import Geometry, Roi
 from .model import Model, NetworkSpec
-from .native_library import CHANNELS, library_file
+from .native_library import CHANNELS, PLAIN_NUMBERS, library_file
 from .tiling import streaming_order, unfinished
 
 MIB = 2**20
@@ -103,7 +103,7 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     network = _network_bytes(model, run, resampled)
     copies = _NATIVE_COPIES if _is_native(model.network, run.device) else 1
     weights = run.folds * parameters(model.network) * _FLOAT * copies
-    predicting = results + (network.activations + network.sums if on_cpu else 0)
+    predicting = results + (max(network.activations + network.sums, network.check) if on_cpu else 0)
     finishing += network.activations if on_cpu else 0
     host = _PROCESS + weights + max(preparing, predicting, finishing)
     host += model_images if on_cpu else _CUDA_HOST
@@ -134,10 +134,17 @@ def _block(width: int, out: int, ratio: int, taps: int) -> int:
 
 @dataclass(frozen=True)
 class _NetworkBytes:
-    """activations: of one pass. sums: of the tiles, the rows that are not finished, and their labels."""
+    """Bytes of a run's network part.
+
+    Attributes:
+        activations: of one pass.
+        sums: of the tiles, the rows that are not finished, and their labels.
+        check: of the first tile, on the CPU, while the formulation is compared with the reference.
+    """
 
     activations: int
     sums: int
+    check: int
 
 
 def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _NetworkBytes:
@@ -149,9 +156,11 @@ def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _
     axes = streaming_order(seen, model.patch, model.step)
     shape = (seen[axes[0]], seen[axes[1]], seen[axes[2]])
     kept = unfinished(shape, (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]), model.step)
+    of_tiles = _TILES[run.device] * patch * outputs * _FLOAT
     return _NetworkBytes(
         _activations(model.network, patch, run.device),
-        (outputs * (kept.voxels(shape) + _TILES[run.device] * patch) + turned * patch) * _FLOAT + 4 * 2**24,
+        of_tiles + (outputs * kept.voxels(shape) + turned * patch) * _FLOAT + 4 * 2**24,
+        of_tiles + _check(model.network, patch),
     )
 
 
@@ -174,6 +183,17 @@ def _activations(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
     kept = device != "cuda" and sys.platform == "linux"
     maps = 16 + 1.5 * ratio if kept else 3 + 4.5 * ratio
     return int(maps * network.channels * patch * _FLOAT)
+
+
+def _check(network: NetworkSpec, patch: int) -> int:
+    """Bytes of comparing the native kernels with the plain network, on a part of a tile and on all of it.
+
+    Measured with S: 27 feature maps of a part of 48 along each side, and 4.8 to 5.4 of a tile of 96 or 128,
+    for which the lean formulation is the judge.
+    """
+    part = 27 * min(patch * network.channels, PLAIN_NUMBERS)
+    tile = (5.4 * network.channels + network.num_classes) * patch
+    return int(max(part, tile) * _FLOAT)
 
 
 def _is_native(network: NetworkSpec, device: DeviceKind) -> bool:

@@ -176,11 +176,19 @@ def segment(
         ) from error
     seconds = time.monotonic() - begin
     origin = provenance(bundle, run.folds, run.mirror_axes, run.step, roi, precision, used, seconds)
-    origin["formulation"] = run.networks.network(run.bundle, run.folds[0], precision).formulation
+    origin["formulation"] = _formulations(run)
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
     model = bundle.model
     return Segmentation(labels, whole, model.labels, origin, uncertain, model.regions).telling_regions()
+
+
+def _formulations(run: _Run) -> str:
+    """The formulation of the networks, or of each fold where they differ."""
+    names = {fold: run.networks.network(run.bundle, fold, run.precision).formulation for fold in run.folds}
+    if len(set(names.values())) == 1:
+        return names[run.folds[0]]
+    return ", ".join(f"fold {fold} {name}" for fold, name in names.items())
 
 
 def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) -> Volume:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import openvino_cache
 from .archive import pack, unpack
 from .atomic import replacing_folder
 from .bundle import Bundle
@@ -300,7 +298,7 @@ def export_zip(name: str, zip_file: str | Path, *, overwrite: bool = False) -> P
 
 
 def remove(name: str) -> None:
-    """Remove an installed model, and what was converted of it for OpenVINO.
+    """Remove an installed model.
 
     Raises:
         OptionError: the model ships with the program.
@@ -310,13 +308,8 @@ def remove(name: str) -> None:
     if is_shipped(name):
         raise OptionError(f"The model {name!r} comes with the program and cannot be removed.")
     find_model(name)
-    weights: list[str] = []
     with alone(), workshop() as away:
-        folder = find_model(name)
-        with suppress(BundleError):  # a damaged model can be removed, too
-            weights = [fold.sha256 for fold in read_model(folder).folds]
-        folder.rename(away / name)  # a model that is half removed must not be found
-    openvino_cache.forget(weights)
+        find_model(name).rename(away / name)  # a model that is half removed must not be found
 
 
 def _here() -> str:
