@@ -31,7 +31,7 @@ def test_help_imports_nothing_but_the_parsers(arguments: list[str]) -> None:
     found = modules_after(program)
     assert found & (HEAVY | {"importlib.metadata", "platform", "email", "socket", "subprocess"}) == set()
     engine = {name.split(".")[1] for name in found if name.startswith("mednext.")}
-    assert engine == {"cli", "errors", "devices"}
+    assert engine == {"cli", "errors", "devices", "shown_text"}
 
 
 def test_a_run_imports_nothing_that_it_does_not_need() -> None:

@@ -107,9 +107,12 @@ def test_networks_and_resampling_of_a_run_get_them(
     cores(8)
     channel = tiny_model().channels[0]
     model = tiny_model(folds=(Fold(0, "none", "0" * 64),), channels=(channel, channel), mirror_axes=())
-    array = np.random.default_rng(0).normal(size=(1, 16, 32, 32)).astype(np.float32)
-    volume = Volume(array, Geometry((32, 32, 16), (1.0, 1.0, 1.0)))
-    pipeline.segment([volume, volume], WithWitness(Path(), model), device="cpu", threads=3)
+    noise = np.random.default_rng(0)
+    volumes = [
+        Volume(noise.normal(size=(1, 16, 32, 32)).astype(np.float32), Geometry((32, 32, 16), (1.0, 1.0, 1.0)))
+        for _ in range(2)
+    ]
+    pipeline.segment(volumes, WithWitness(Path(), model), device="cpu", threads=3)
     assert seen == [(3, 3)] * 2
 
 
