@@ -171,6 +171,10 @@ BAD_OPTIONS: dict[str, tuple[list[str], str]] = {
         ["good.nii.gz", "--uncertainty", "u.seg.nrrd"],
         "cannot hold an uncertainty",
     ),
+    "an option without its value": (["good.nii.gz", "--roi=--"], "--roi=-- has no value"),
+    "a name of no file": (["good\0.nii.gz"], "no path can have"),
+    "a name that is too long": (["x" * 5000 + ".nii"], "(?i)name too long"),
+    "a model's name that is too long": (["good.nii.gz", "--model", "x" * 5000], "(?i)name too long"),
     "one file for both": (["good.nii.gz", "-o", "a.nrrd", "--uncertainty", "a.nrrd"], "cannot hold both"),
 }
 

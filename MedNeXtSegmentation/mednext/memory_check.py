@@ -31,7 +31,8 @@ def check_memory(model: Model, run: PlannedRun, name: str) -> None:
     raise OutOfMemoryError(
         f"{name} has {_size(grid.size)} voxels of {shown(grid.spacing)} mm and becomes {_size((x, y, z))} "
         f"voxels {target}: that needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
-        "can be had. Correct the spacing if its unit is wrong; else limit the run to a region, or close other programs."
+        "can be had. Correct the spacing if its unit is wrong; else limit the run to a region, or close "
+        "other programs."
     )
 
 

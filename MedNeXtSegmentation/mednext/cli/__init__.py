@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "--events" in arguments:
             threading.Thread(target=_cancel_when_alone, daemon=True).start()
+        _check(arguments)
         options = _parser().parse_args(_with_joined_roi(arguments))
         if is_program and options.runs_networks:
             from ..allocator import restart_tuned
@@ -57,6 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough
         forget_output()
         return 0
+    except OSError as error:
+        if error.filename is None:
+            logger.exception("Unexpected error")
+            return console.crashed(error)
+        logger.debug("The system refused a path.", exc_info=True)
+        return console.failed(OptionError(f"{error.filename}: {error.strerror}. Check the path."))
     except Exception as error:  # boundary: a defect of ours gets its own exit code and a log
         logger.exception("Unexpected error")
         return console.crashed(error)
@@ -81,6 +88,15 @@ def _parser() -> argparse.ArgumentParser:
     for command in (segment, segment_folder, models, info, scene_job):
         command.add_parser(commands)
     return parser
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Refuse arguments that argparse or the system would stumble over."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise OptionError(f"The argument {argument!r} has a character that no path can have.")
+        if argument.startswith("-") and argument != "--" and argument.endswith("--"):
+            raise OptionError(f"The option {argument} has no value.")
 
 
 def _with_joined_roi(arguments: list[str]) -> list[str]:

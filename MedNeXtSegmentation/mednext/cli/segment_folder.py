@@ -81,29 +81,25 @@ def _with_scenes(found: Found, place: Path) -> list[Case]:
 
 def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, cases: list[Case]) -> list[Row]:
     from ..batch import Batch
+    from ..reading_process import ReadingProcess
     from ..recipe import recipe
 
     def told(number: int, total: int, row: Row) -> None:
         console.say(f"[{number}/{total}] {row.case}: {_outcome(row)}")
 
     mirroring = not options.no_mirror
-    batch = Batch(
-        options.output,
-        recipe(bundle.model, options.folds, mirroring, precision=options.precision),
-        bundle.model.labels,
-        lambda case: _read(case, options.insist),
-        _carry_out(options, console, bundle),
-        resume=not options.no_resume,
-        told=told,
-        regions=bundle.model.regions,
-    )
-    return batch.run(cases)
-
-
-def _read(case: Case, insist: bool) -> list[Volume]:
-    from ..volume import read_volume
-
-    return [read_volume(image, insist) for image in case.images]
+    with ReadingProcess() as reading:
+        batch = Batch(
+            options.output,
+            recipe(bundle.model, options.folds, mirroring, precision=options.precision),
+            bundle.model.labels,
+            lambda case: reading.read(case.images, options.insist),
+            _carry_out(options, console, bundle),
+            resume=not options.no_resume,
+            told=told,
+            regions=bundle.model.regions,
+        )
+        return batch.run(cases)
 
 
 def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) -> CarryOut:

@@ -1,0 +1,112 @@
+"""Images read in another process: the same voxels and sentences, and nothing else ends when that does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import tiny_bundle
+from cases import add_image
+from mednext import read_volume, reading_process
+from mednext.cli import main
+from mednext.errors import OutOfMemoryError, UnreadableImageError
+from mednext.processes import is_running
+from mednext.reading_process import ReadingProcess
+
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
+
+
+@pytest.fixture
+def reading():
+    with ReadingProcess() as process:
+        yield process
+
+
+@pytest.fixture
+def images(tmp_path):
+    paths = [tmp_path / "Kopf ü.nii.gz", tmp_path / "b.nrrd"]
+    for seed, path in enumerate(paths):
+        add_image(path, seed=seed)
+    return list(map(str, paths))
+
+
+def test_volumes_come_as_they_would_be_read_here(reading, images):
+    for volume, path in zip(reading.read(images), images, strict=True):
+        here = read_volume(path)
+        np.testing.assert_array_equal(volume.array, here.array)
+        assert volume.array.dtype == here.array.dtype
+        assert (volume.geometry, volume.names) == (here.geometry, here.names)
+        assert volume.warnings == here.warnings
+
+
+def test_an_error_comes_as_it_would_be_raised_here(reading, images, tmp_path):
+    (tmp_path / "c.nii.gz").touch()
+    with pytest.raises(UnreadableImageError, match=r"c\.nii\.gz is empty"):
+        reading.read([str(tmp_path / "c.nii.gz")])
+    assert len(reading.read(images)) == 2
+
+
+@posix
+@pytest.mark.parametrize(
+    ("ended_by", "error"), [(signal.SIGSEGV, UnreadableImageError), (signal.SIGKILL, OutOfMemoryError)]
+)
+def test_an_end_of_the_process_is_an_error_and_the_next_image_gets_another_one(
+    reading, images, ended_by, error
+):
+    reading.read(images)
+    os.kill(reading._process.pid, ended_by)
+    reading._process.wait()
+    with pytest.raises(error, match=r"Kopf ü\.nii\.gz"):
+        reading.read(images[:1])
+    assert len(reading.read(images)) == 2
+
+
+@posix
+def test_the_process_ends_with_the_one_that_started_it(images):
+    program = (
+        "import sys; from mednext.reading_process import ReadingProcess; reading = ReadingProcess()\n"
+        "reading.read(sys.argv[1:]); print(reading._process.pid, flush=True); sys.stdin.read()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(reading_process.__file__).parents[1])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *images],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(pid)
+
+
+@posix
+def test_a_file_that_crashes_its_reader_fails_alone(tmp_path, monkeypatch, capfd):
+    """A reader that ends the process for one name stands for a library that does so for one header."""
+    reader = tmp_path / "package" / "sitecustomize.py"
+    reader.parent.mkdir()
+    reader.write_text(
+        "import os, sys\n"
+        "def hook(event, arguments):\n"
+        "    if event == 'open' and str(arguments[0]).endswith('crash.nii.gz') and 'mednext.reading' in"
+        " ' '.join(sys.orig_argv): os.abort()\n"
+        "sys.addaudithook(hook)\n"
+    )
+    for name in ("a", "crash", "z"):
+        add_image(tmp_path / "in" / f"{name}.nii.gz")
+    model = tiny_bundle(tmp_path / "tiny").path
+    monkeypatch.setenv("PYTHONPATH", str(reader.parent))
+    arguments = ["segment-folder", str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(model)]
+    assert main([*arguments, "--device", "cpu", "--threads", "1"]) == 3
+    said = capfd.readouterr().out
+    assert "a: done" in said and "z: done" in said
+    assert "crash: failed. Reading crash.nii.gz ended the process" in said
