@@ -173,11 +173,15 @@ def write_v2_folder(
     network: NetworkSpec = TRAINED_NETWORK,
     plans: Mapping[str, Any] | None = None,
     dataset: Mapping[str, Any] | None = None,
-    mirror_axes: tuple[int, ...] | None = (0, 1, 2),
+    mirror_axes: Any = (0, 1, 2),
+    trainer: str = "nnUNetTrainerMedNeXt_S_k3",
     file: str = "checkpoint_final.pth",
     prefix: str = "",
 ) -> dict[int | str, dict[str, torch.Tensor]]:
-    """A results folder of nnU-Net v2; returns the weights of each fold."""
+    """A results folder of nnU-Net v2; returns the weights of each fold.
+
+    With `mirror_axes` "unsaid" the checkpoints do not tell them.
+    """
     folder.mkdir(parents=True)
     plans = v2_plans() if plans is None else plans
     dataset = V2_DATASET if dataset is None else dataset
@@ -201,9 +205,11 @@ def write_v2_folder(
                 "dataset_json": dataset,
                 "device": torch.device("cpu"),
             },
-            "trainer_name": "nnUNetTrainerMedNeXt_S_k3",
+            "trainer_name": trainer,
             "inference_allowed_mirroring_axes": mirror_axes,
         }
+        if mirror_axes == "unsaid":
+            del checkpoint["inference_allowed_mirroring_axes"]
         torch.save(checkpoint, folder / f"fold_{fold}" / file)
     return weights
 

@@ -290,7 +290,7 @@ def test_a_bare_tensor_of_an_unlisted_kind_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("load", [load_pickle, load_torch])
 def test_a_named_pipe_is_refused(tmp_path: Path, load: Any) -> None:
     os.mkfifo(tmp_path / "plans.pkl")
-    with pytest.raises(CheckpointError, match="is not a file"):
+    with pytest.raises(CheckpointError, match="not a regular file"):
         load(tmp_path / "plans.pkl")
 
 

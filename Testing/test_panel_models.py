@@ -14,7 +14,7 @@ from http_server import Server, serve, stall_after, status
 from mednext import archive, store
 from mednext.resources import shipped_models_folder
 from panel_driving import MODULE, PATIENCE_S, choose, segment, set_option
-from results_folders import write_v2_folder
+from results_folders import write_v1_folder, write_v2_folder
 
 LICENCE = {"free": "CC BY 4.0", "restricted": "CC BY-NC-SA 4.0"}
 
@@ -333,6 +333,24 @@ def test_a_results_folder_of_nnunet_becomes_a_model(panel, dialogs, tmp_path):
     assert not ui.checkpointGroup.visible
     assert panel.panel.choice.model.orientation == "RAS"
     assert panel.panel.choice.name == "Dataset007-my-liver"
+
+
+def test_the_form_asks_along_which_axes_an_unknown_training_mirrored(panel, dialogs, tmp_path):
+    ui = panel.ui
+    write_v1_folder(tmp_path / "v1", trainer="OurTrainer")
+    dialogs.answer(str(tmp_path / "v1"))
+    ui.importOtherButton.click()
+    ui.checkpointTaskBox.setCurrentIndex(ui.checkpointTaskBox.findData(""))
+    ui.checkpointLabelsEdit.text = "1=left lung,2=right lung"
+    set_option(ui.checkpointOrientationBox, "RAS")
+    ui.importCheckpointButton.click()
+    let_work(panel)
+    assert "'OurTrainer' is not known" in ui.modelsErrorLabel.text
+    set_option(ui.checkpointMirrorBox, "0,1")
+    ui.importCheckpointButton.click()
+    let_work(panel)
+    assert ui.modelsErrorLabel.text == ""
+    assert panel.panel.choice.model.mirror_axes == (0, 1)
 
 
 def test_the_list_of_published_models_is_read_again(panel, server):

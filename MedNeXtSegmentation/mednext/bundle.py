@@ -7,6 +7,7 @@ names and shapes are those of the network that it describes.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,17 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .atomic import explaining, recover_folder, replacing_folder
-from .errors import BundleIntegrityError, OptionError, OutputError, UnknownModelError
+from .errors import BundleFormatError, BundleIntegrityError, OptionError, OutputError, UnknownModelError
 from .fields import json_text
 from .model import MODEL_FILE, Channel, Fold, Model, NetworkSpec, read_model
 from .model_checks import check_model
 from .paths import check_regular, inside
-from .weights_file import changed, check_weights, unreadable
+from .weights_file import LENGTH_BYTES, changed, check_layout, check_weights, header_length, unreadable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .network import MedNeXt
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Bundle", "Channel", "Fold", "Model", "NetworkSpec", "load_bundle", "write_bundle"]
 
@@ -78,7 +81,6 @@ class Bundle:
 
     def _weights(self, fold: Fold) -> dict[str, Tensor]:
         import torch
-        from safetensors import SafetensorError
         from safetensors.torch import load
 
         path = inside(self.path, fold.file)
@@ -90,14 +92,17 @@ class Bundle:
         found = hashlib.sha256(data).hexdigest()
         if found != fold.sha256:
             raise changed(path, found, fold.sha256)
+        length = header_length(data[:LENGTH_BYTES])
+        check_layout(path, data[LENGTH_BYTES:][:length], len(data) - LENGTH_BYTES - length)
         try:
-            state = load(data)
-        except (SafetensorError, ValueError, KeyError) as cause:
+            state = {name: tensor.float() for name, tensor in load(data).items()}
+        except Exception as cause:  # boundary: safetensors' reader of a stranger's file
+            logger.debug("%s cannot be read", path, exc_info=True)
             raise BundleIntegrityError(f"{path} is not a safetensors file: {cause}.") from cause
         for name, tensor in state.items():
-            if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+            if not bool(torch.isfinite(tensor).all()):
                 raise BundleIntegrityError(f"{path}: {name} has values that are not finite numbers.")
-        return {name: tensor.float() for name, tensor in state.items()}
+        return state
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
@@ -164,12 +169,22 @@ def write_bundle(
         folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(folder) as temporary:
         folds = tuple(_write_fold(temporary, index, weights[index], half) for index in sorted(weights))
-        text = json_text(replace(model, folds=folds).to_json())
-        (temporary / MODEL_FILE).write_text(text + "\n", encoding="utf-8")
+        (temporary / MODEL_FILE).write_bytes(_description(replace(model, folds=folds)))
         written = Bundle(temporary, read_model(temporary))
         for fold in folds:
             written.network(fold.index)
     return Bundle(folder, written.model)
+
+
+def _description(model: Model) -> bytes:
+    """The contents of `model.json`."""
+    try:
+        return f"{json_text(model.to_json())}\n".encode()
+    except ValueError as cause:
+        raise BundleFormatError(
+            f"The description of model {model.name!r} cannot be written ({cause}). Use whole characters and "
+            "finite numbers."
+        ) from cause
 
 
 def _write_fold(folder: Path, index: int, state: Mapping[str, Tensor], half: bool) -> Fold:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from .paths import check_regular
 T = TypeVar("T")
 
 _MAX_JSON_BYTES = 16 * 2**20
+_MAX_DIGITS = 1000
 _REQUIRED: Any = object()
 
 
@@ -71,7 +73,7 @@ class Fields:
         value = self.take(key, default)
         if not isinstance(value, str):
             raise self.refuse(key, value, "a text")
-        if not _is_unicode(value):
+        if not is_unicode(value):
             raise self.refuse(key, value, "a text without half characters")
         if choices and value not in choices:
             raise self.refuse(key, value, "one of " + ", ".join(choices))
@@ -85,7 +87,7 @@ class Fields:
         """A list of strings, none of which is empty; nor is the list."""
         value = self.take(key)
         fits = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
-        if not fits or not all(map(_is_unicode, value)):
+        if not fits or not all(map(is_unicode, value)):
             raise self.refuse(key, value, "a list of texts that are not empty and have no half characters")
         return tuple(value)
 
@@ -169,9 +171,24 @@ def read_json(path: Path, error: type[MedNeXtError]) -> Any:
     except UnicodeDecodeError as cause:
         raise error(f"{path} is not a text file in UTF-8.") from cause
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=no_repeats)
+        return parse_json(text)
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not valid JSON: {cause}. Repair it, or get the file again.") from cause
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: no JSON; or NaN, an integer of more than a thousand digits, or a repeated key.
+        RecursionError: nested thousands of times.
+    """
+    return json.loads(text, parse_constant=_no_constant, parse_int=_short, object_pairs_hook=_no_repeats)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether files can hold the text: JSON may have one half of a pair of surrogates."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def json_text(value: Any, indent: str = "") -> str:
@@ -192,19 +209,18 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these pairs, for `json.loads`. Raises ValueError when a key is there twice."""
+def _short(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
+        repeated, _ = Counter(key for key, _ in pairs).most_common(1)[0]
         raise ValueError(f"the field {repeated!r} is given twice")
     return data
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether files can hold the text: JSON may have one half of a pair of surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _is_number(value: Any) -> bool:

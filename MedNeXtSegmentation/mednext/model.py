@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from .errors import BundleFormatError
-from .fields import Fields, read_json
+from .fields import Fields, json_text, read_json
 from .labels import MAX_LABEL, Label, Region
 from .model_checks import check_model
 from .paths import inside
@@ -341,6 +341,10 @@ def _read_accuracy(fields: Fields) -> dict[str, Any] | None:
         return None
     accuracy = fields.take("accuracy")
     Fields(accuracy, f"{fields.where}: accuracy", fields.error).text("source")
+    try:
+        json_text(accuracy).encode()
+    except (ValueError, RecursionError):
+        raise fields.refuse("accuracy", accuracy, "without infinite numbers and half characters") from None
     return dict(accuracy)
 
 

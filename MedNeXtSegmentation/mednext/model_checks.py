@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,9 @@ def _refusal(model: Model, sentence: str) -> BundleFormatError:
 
 
 def _check_unique(model: Model, field: str, values: Sequence[Hashable]) -> None:
-    twice = [value for value in values if values.count(value) > 1]
-    if twice:
-        raise _refusal(model, f"'{field}' has {twice[0]!r} twice. Each may be there once.")
+    if len(set(values)) < len(values):
+        twice, _ = Counter(values).most_common(1)[0]
+        raise _refusal(model, f"'{field}' has {twice!r} twice. Each may be there once.")
 
 
 def _check_channels(model: Model) -> None:

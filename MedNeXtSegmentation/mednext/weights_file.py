@@ -7,19 +7,21 @@ and the numbers of all tensors in one row.
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
 from .errors import BundleIntegrityError
-from .fields import no_repeats
+from .fields import parse_json
 from .paths import check_regular
 
+logger = logging.getLogger(__name__)
+
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-_LENGTH = struct.Struct("<Q")
-_LONGEST_HEADER = 100 * 2**20  # safetensors' own limit
+LENGTH_BYTES = 8
+_LONGEST_HEADER = 16 * 2**20  # that of MedNeXt-L has 150 KB
+_MAX_DIMENSIONS = 16
 
 
 def check_weights(path: Path, sha256: str) -> None:
@@ -35,18 +37,35 @@ def check_weights(path: Path, sha256: str) -> None:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
-            start = file.read(_LENGTH.size)
-            length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
-            header = file.read(length) if length <= _LONGEST_HEADER else b""
-        rest = path.stat().st_size - _LENGTH.size - length
+            length = header_length(file.read(LENGTH_BYTES))
+            header = file.read(length)
+        rest = path.stat().st_size - LENGTH_BYTES - length
     except OSError as cause:
         raise unreadable(path, cause) from cause
     if found != sha256:
         raise changed(path, found, sha256)
+    check_layout(path, header, rest)
+
+
+def header_length(start: bytes) -> int:
+    """The length of the header, as the first eight bytes tell; 0 for one that no file of weights has."""
+    length = int.from_bytes(start, "little") if len(start) == LENGTH_BYTES else 0
+    return length if length <= _LONGEST_HEADER else 0
+
+
+def check_layout(path: Path, header: bytes, data_bytes: int) -> None:
+    """Check that a header tells of whole tensors of floating point that fill the rest of the file.
+
+    Raises:
+        BundleIntegrityError: it does not.
+    """
     try:
-        _check_tensors(json.loads(header, object_pairs_hook=no_repeats), rest)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
-        raise BundleIntegrityError(f"{path} is not a safetensors file: {cause}.") from cause
+        _check_tensors(parse_json(header), data_bytes)
+    except Exception as cause:  # boundary: the header of a stranger's file
+        logger.debug("%s cannot be read", path, exc_info=True)
+        raise BundleIntegrityError(
+            f"{path} is not a safetensors file ({type(cause).__name__}: {cause}). Get the model again."
+        ) from cause
 
 
 def unreadable(path: Path, cause: OSError) -> BundleIntegrityError:
@@ -66,14 +85,19 @@ def changed(path: Path, found: str, expected: str) -> BundleIntegrityError:
 
 def _check_tensors(header: dict[str, Any], data_bytes: int) -> None:
     """Raise for anything but tensors that follow each other without a gap and fill the file."""
-    tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+    metadata = header.pop("__metadata__", {})
+    if not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("its metadata are no texts")
     end = 0
-    for tensor in sorted(tensors, key=lambda tensor: tensor["data_offsets"][0]):
-        begin, stop = tensor["data_offsets"]
-        if any(type(number) is not int or number < 0 for number in (begin, stop, *tensor["shape"])):
+    for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        (begin, stop), shape = tensor["data_offsets"], tensor["shape"]
+        numbers = [begin, stop, *shape]
+        if len(shape) > _MAX_DIMENSIONS or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
             raise ValueError("its header has numbers that are no sizes")
-        if begin != end or stop - begin != math.prod(tensor["shape"]) * _BYTES[tensor["dtype"]]:
+        if tensor["dtype"] not in _BYTES:
+            raise ValueError(f"{name} has the type {tensor['dtype']}, which is no floating point")
+        if begin != end or stop - begin != math.prod(shape) * _BYTES[tensor["dtype"]]:
             raise ValueError("its tensors are not where its header says")
         end = stop
-    if not tensors or end != data_bytes:
+    if not header or end != data_bytes:
         raise ValueError(f"its header tells of {end} bytes, but it holds {data_bytes}")

@@ -71,6 +71,7 @@ def _state(checkpoint: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _described(name: str, options: ImportOptions, given: dict[str, Any], spec: NetworkSpec) -> Model:
+    axes = {} if options.mirror_axes is None else {"mirror_axes": list(options.mirror_axes)}
     network = {key: value for key, value in asdict(spec).items() if key != "deep_supervision"}
     data = {
         **_DEFAULTS,
@@ -80,6 +81,7 @@ def _described(name: str, options: ImportOptions, given: dict[str, Any], spec: N
         "licence": options.licence,
         "citation": options.citation,
         "training_data": options.training_data,
+        **axes,
         **given,
         "name": name,
         "network": network,

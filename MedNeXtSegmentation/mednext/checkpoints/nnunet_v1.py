@@ -8,6 +8,9 @@ Source: MIC-DKFZ/MedNeXt at 0b78ed8, `nnUNetTrainer.process_plans` and `GenericP
 from __future__ import annotations
 
 import logging
+import re
+import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,10 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import CheckpointError, IncompatibleCheckpointError
-from ..fields import Fields, read_json
+from ..fields import Fields, is_unicode, read_json
 from ..model import Channel, Model
 from .label_naming import find_task, name_labels
+from .mirroring import mirroring
 from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
 from .region_naming import regions_of_task
@@ -29,6 +33,16 @@ logger = logging.getLogger(__name__)
 PLANS_FILE = "plans.pkl"
 WEIGHTS: dict[WhichWeights, str] = {"final": "model_final_checkpoint.model", "best": "model_best.model"}
 _PREPROCESSOR = "GenericPreprocessor"
+_PREPROCESSING = (
+    "plans_per_stage",
+    "all_classes",
+    "num_modalities",
+    "modalities",
+    "normalization_schemes",
+    "use_mask_for_norm",
+    "transpose_forward",
+    "preprocessor_name",
+)
 
 
 def read_v1_folder(
@@ -42,9 +56,9 @@ def read_v1_folder(
         IncompatibleCheckpointError: the network is not a MedNeXt, or does not fit the plans.
     """
     files = fold_files(folder, WEIGHTS[options.checkpoint], options, all_folder="all")
-    trainer = _trainer(next(iter(files.values())))
-    trainer_name = trainer.text("name")
-    plans = _fields(load_pickle(folder / PLANS_FILE), folder / PLANS_FILE)
+    pickled = _plain(load_pickle(folder / PLANS_FILE))
+    plans = Fields(pickled, str(folder / PLANS_FILE), CheckpointError)
+    trainer_name, number = _trainer(files, pickled)
     spec, weights = network_of_folds({fold: _weights(file) for fold, file in files.items()})
 
     values = plans.integers("all_classes", 1, 255)
@@ -56,7 +70,9 @@ def read_v1_folder(
         )
     channels = _channels(plans, options)
     check_channels(spec, channels)
-    stage = _stage(plans, trainer)
+    labels = name_labels(values, options, _label_names(folder))
+    axes, remark = mirroring(trainer_name, None, labels, options)
+    stage = _stage(plans, number)
     transpose = plans.integers("transpose_forward", 0, 2, length=3, default=(0, 1, 2))
     spacing = stage.numbers("current_spacing", 1e-3, 1e3, 3)
     patch = stage.integers("patch_size", 1, 4096, length=3)
@@ -66,7 +82,9 @@ def read_v1_folder(
         version=options.version,
         task=find_task(options.task).name if options.task else name,
         title=options.title or f"{name} (nnU-Net v1)",
-        description=f"Imported from nnU-Net v1, trainer {trainer_name}, {options.checkpoint} checkpoint.",
+        description=(
+            f"Imported from nnU-Net v1, trainer {trainer_name}, {options.checkpoint} checkpoint. {remark}"
+        ).strip(),
         network=spec,
         channels=channels,
         labels=labels,
@@ -75,7 +93,7 @@ def read_v1_folder(
         patch=(patch[0], patch[1], patch[2]),
         pipeline="nnunet_v1",
         output="softmax",
-        mirror_axes=() if "noMirroring" in trainer_name else (0, 1, 2),
+        mirror_axes=axes,
         keep_largest=_largest_components(folder, values),
         licence=options.licence,
         citation=options.citation,
@@ -86,26 +104,58 @@ def read_v1_folder(
 
 
 def _plain(value: Any) -> Any:
-    """The same in JSON's terms: text keys, lists, Python's numbers."""
+    """The same in JSON's terms: text keys, lists, Python's numbers.
+
+    Raises `CheckpointError` where two keys become one, such as 0 and "0".
+    """
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
+        plain = {str(key): _plain(item) for key, item in value.items()}
+        if len(plain) < len(value):
+            raise CheckpointError(
+                f"The plans have a field twice, with different types, among {reprlib.repr(list(value))}. Get "
+                "the file again."
+            )
+        return plain
+    if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist()) if value.dtype != object else None
-    return value
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _fields(pickled: Any, path: Path) -> Fields:
-    try:
-        return Fields(_plain(pickled), str(path), CheckpointError)
-    except RecursionError as cause:
-        raise CheckpointError(f"{path} is nested without end, which no plans are. Copy it again.") from cause
+def _trainer(files: Mapping[int, Path], plans: Any) -> tuple[str, int | None]:
+    """The name of the trainer of all folds, and the number of the stage where it was told one.
+
+    Raises:
+        CheckpointError: a fold was trained with other plans than those of the folder.
+        IncompatibleCheckpointError: the folds were trained by different trainers.
+    """
+    found: dict[tuple[str, int | None], Path] = {}
+    for weights in files.values():
+        path = weights.with_name(weights.name + ".pkl")
+        told = Fields(_plain(load_pickle(path)), str(path), CheckpointError)
+        _check_same_plans(told.take("plans", None), plans, path)
+        arguments = told.take("init", [])
+        number = arguments[5] if isinstance(arguments, list) and len(arguments) > 5 else None
+        if type(number) not in (int, type(None)):
+            raise told.refuse("init", number, "a list whose sixth entry is the number of a stage")
+        found[told.text("name"), number] = path
+    if len(found) > 1:
+        listed = ", ".join(f"{name}, stage {number}" for name, number in found)
+        raise IncompatibleCheckpointError(
+            f"The folds were trained differently ({listed}). Import folds of one training only."
+        )
+    return next(iter(found))
 
 
-def _trainer(weights: Path) -> Fields:
-    path = weights.with_name(weights.name + ".pkl")
-    return _fields(load_pickle(path), path)
+def _check_same_plans(told: Any, plans: Any, path: Path) -> None:
+    """Refuse a fold whose checkpoint has other plans than the folder, as both say how to preprocess."""
+    if not isinstance(told, dict) or not isinstance(plans, dict):
+        return
+    different = [key for key in _PREPROCESSING if key in told and told[key] != plans.get(key)]
+    if different:
+        raise CheckpointError(
+            f"{path} was trained with other plans than {PLANS_FILE} has: they differ in {different[0]!r}. "
+            f"Put the {PLANS_FILE} of that training into the folder."
+        )
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
@@ -116,13 +166,11 @@ def _weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _stage(plans: Fields, trainer: Fields) -> Fields:
-    """The stage that was trained: the one that the trainer names, else the one of full resolution."""
+def _stage(plans: Fields, number: int | None) -> Fields:
+    """The stage of this number, else the one of full resolution."""
     stages = plans.fields("plans_per_stage")
-    arguments = trainer.take("init", [])
-    number = arguments[5] if isinstance(arguments, list) and len(arguments) > 5 else None
     last = plans.integer("num_stages", 1, 9) - 1
-    return stages.fields(str(number if number is not None else last))
+    return stages.fields(str(last if number is None else number))
 
 
 def _channels(plans: Fields, options: ImportOptions) -> tuple[Channel, ...]:
@@ -165,10 +213,12 @@ def _label_names(folder: Path) -> dict[int, str] | None:
     path = folder / "dataset.json"
     if not path.is_file():
         return None
-    labels = Fields(read_json(path, CheckpointError), str(path), CheckpointError).take("labels")
-    if not isinstance(labels, dict) or not all(str(value).isdecimal() for value in labels):
-        raise CheckpointError(f"{path}: 'labels' must give a name for each number, as nnU-Net v1 has it.")
-    return {int(value): str(name) for value, name in labels.items() if int(value) > 0}
+    fields = Fields(read_json(path, CheckpointError), str(path), CheckpointError)
+    labels = fields.take("labels")
+    numbers = isinstance(labels, dict) and all(re.fullmatch(r"0|[1-9][0-9]{0,4}", value) for value in labels)
+    if not numbers or not all(isinstance(name, str) and is_unicode(name) for name in labels.values()):
+        raise fields.refuse("labels", labels, "a name for each number, as nnU-Net v1 has it")
+    return {int(value): name for value, name in labels.items() if value != "0"}
 
 
 def _largest_components(folder: Path, values: tuple[int, ...]) -> tuple[int, ...]:
@@ -176,15 +226,15 @@ def _largest_components(folder: Path, values: tuple[int, ...]) -> tuple[int, ...
     path = folder / "postprocessing.json"
     if not path.is_file():
         return ()
-    chosen = Fields(read_json(path, CheckpointError), str(path), CheckpointError).take(
-        "for_which_classes", []
+    fields = Fields(read_json(path, CheckpointError), str(path), CheckpointError)
+    chosen = fields.take("for_which_classes", None) or []
+    groups = (
+        [item if isinstance(item, list) else [item] for item in chosen] if isinstance(chosen, list) else None
     )
-    single = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in chosen or []]
-    kept = tuple(value for value in single if value in values)
-    if len(kept) < len(single):
-        logger.warning(
-            "%s: the clean-up of several labels as one, %s, is left out.",
-            path,
-            [item for item in single if item not in kept],
-        )
-    return kept
+    if groups is None or not all(type(value) is int for group in groups for value in group):
+        raise fields.refuse("for_which_classes", chosen, "a list of label values, or of lists of them")
+    kept = tuple(group[0] for group in groups if len(group) == 1 and group[0] in values)
+    left_out = [group for group in groups if len(group) != 1]
+    if left_out:
+        logger.warning("%s: the clean-up of several labels as one, %s, is left out.", path, left_out)
+    return tuple(dict.fromkeys(kept))

@@ -6,6 +6,7 @@ Source: nnU-Net 2.8.1, `PlansManager`, `LabelManager` and `nnUNetTrainer.save_ch
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import CheckpointError, IncompatibleCheckpointError
-from ..fields import Fields, read_json
+from ..fields import Fields, is_unicode, read_json
 from ..labels import Label, Region
 from ..model import Channel, Model
 from .label_naming import find_task, name_labels
+from .mirroring import mirroring, read_axes
 from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
 from .region_naming import name_regions, regions_of_task
@@ -32,6 +34,7 @@ _NORMALIZATIONS = {
     "RescaleTo01Normalization": "rescale",
     "NoNormalization": "none",
 }
+_MIRRORING = "inference_allowed_mirroring_axes"
 _RESAMPLING = "resample_data_or_seg_to_shape"
 
 
@@ -41,7 +44,7 @@ class _Training:
 
     trainer: str
     configuration: str
-    mirror_axes: tuple[int, ...]
+    mirror_axes: tuple[int, ...] | None
 
 
 def read_v2_folder(
@@ -78,6 +81,7 @@ def read_v2_folder(
             f"{len(regions if order else labels)} {'regions' if order else 'labels'} of dataset.json. The "
             "folder's files do not belong together."
         )
+    axes, remark = mirroring(training.trainer, training.mirror_axes, (*labels, *regions), options)
     transpose = plans.integers("transpose_forward", 0, 2, length=3)
     reader = plans.text("image_reader_writer", "")
     spacing = configuration.numbers("spacing", 1e-3, 1e3, 3)
@@ -89,8 +93,8 @@ def read_v2_folder(
         title=options.title or f"{name} (nnU-Net v2)",
         description=(
             f"Imported from nnU-Net v2, trainer {training.trainer}, configuration {training.configuration}, "
-            f"{options.checkpoint} checkpoint."
-        ),
+            f"{options.checkpoint} checkpoint. {remark}"
+        ).strip(),
         network=spec,
         channels=channels,
         labels=labels,
@@ -99,7 +103,7 @@ def read_v2_folder(
         patch=(patch[0], patch[1], patch[2]),
         pipeline="nnunet_v2",
         output="regions" if order else "softmax",
-        mirror_axes=training.mirror_axes,
+        mirror_axes=axes,
         regions_class_order=order,
         licence=options.licence,
         citation=options.citation,
@@ -120,13 +124,14 @@ def _read_checkpoint(path: Path, folder: Path) -> tuple[dict[str, Tensor], _Trai
     arguments = checkpoint.get("init_args")
     named = folder.name.split("__")  # trainer, plans and configuration, for old checkpoints
     configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
-    axes = checkpoint.get("inference_allowed_mirroring_axes") or ()
-    training = _Training(
-        trainer=str(checkpoint.get("trainer_name", named[0])),
-        configuration=str(configuration or named[-1]),
-        mirror_axes=tuple(int(axis) for axis in axes),
-    )
-    return checkpoint["network_weights"], training
+    trainer, configuration = checkpoint.get("trainer_name", named[0]), configuration or named[-1]
+    for key, value in (("trainer_name", trainer), ("configuration", configuration)):
+        if not isinstance(value, str):
+            raise CheckpointError(
+                f"{path}: {key!r} must be a text, not {reprlib.repr(value)}. Copy it again."
+            )
+    axes = read_axes(checkpoint[_MIRRORING], str(path)) if _MIRRORING in checkpoint else None
+    return checkpoint["network_weights"], _Training(trainer, configuration, axes)
 
 
 def _configuration(plans: Fields, name: str) -> Fields:
@@ -143,7 +148,12 @@ def _configuration(plans: Fields, name: str) -> Fields:
         visited.append(following)
         merged = {**configurations[following], **merged}
         following = configurations[following].get("inherits_from")
-    if len(merged.get("patch_size", ())) == 2:
+        if not isinstance(following, str | None):
+            raise CheckpointError(
+                f"{plans.where}: 'inherits_from' must be a configuration's name, not {following}."
+            )
+    patch = merged.get("patch_size")
+    if isinstance(patch, list) and len(patch) == 2:
         raise CheckpointError(
             f"The configuration {name!r} is two-dimensional; only three-dimensional ones can be imported."
         )
@@ -183,19 +193,22 @@ def _channels(
     names = dataset.take("channel_names", None) or dataset.take("modality")
     if not (isinstance(schemes, list) and isinstance(masks, list) and len(schemes) == len(masks)):
         raise configuration.refuse("normalization_schemes", schemes, "a list as long as 'use_mask_for_norm'")
-    if not isinstance(names, dict) or set(names) != {str(n) for n in range(len(names))}:
+    if not all(isinstance(mask, bool) for mask in masks):
+        raise configuration.refuse("use_mask_for_norm", masks, "a list of true and false")
+    numbered = isinstance(names, dict) and set(names) == {str(n) for n in range(len(names))}
+    if not numbered or not all(isinstance(name, str) and is_unicode(name) for name in names.values()):
         raise dataset.refuse("channel_names", names, "a name for each of the numbers 0, 1, ...")
     key = "foreground_intensity_properties_per_channel"
     intensities = plans.fields(key if plans.has(key) else "foreground_intensity_properties_by_modality")
     normalizations = [
-        _normalization(str(scheme), bool(mask), intensities, str(n))
+        _normalization(scheme, mask, intensities, str(n))
         for n, (scheme, mask) in enumerate(zip(schemes, masks, strict=True))
     ]
-    return named_channels([str(names[str(n)]) for n in range(len(names))], normalizations, options)
+    return named_channels([names[str(n)] for n in range(len(names))], normalizations, options)
 
 
-def _normalization(scheme: str, masked: bool, intensities: Fields, channel: str) -> Channel:
-    kind = _NORMALIZATIONS.get(scheme)
+def _normalization(scheme: Any, masked: bool, intensities: Fields, channel: str) -> Channel:
+    kind = _NORMALIZATIONS.get(scheme) if isinstance(scheme, str) else None
     if kind is None:
         raise CheckpointError(
             f"The plans normalise channel {channel} by {scheme!r}, which cannot be imported; known are "
@@ -216,20 +229,24 @@ def _labels(
 ) -> tuple[tuple[Label, ...], tuple[Region, ...], tuple[int, ...]]:
     """The labels, the regions, and their painting order where they are the output channels (else empty)."""
     entries = dataset.take("labels")
-    if not isinstance(entries, dict):
+    if not isinstance(entries, dict) or not all(map(is_unicode, entries)):
         raise dataset.refuse("labels", entries, "an object of label names")
-    foreground = {str(name): _values(dataset, value) for name, value in entries.items() if name != "ignore"}
+    foreground = {name: _values(dataset, value) for name, value in entries.items() if name != "ignore"}
     foreground = {name: values for name, values in foreground.items() if set(values) != {0}}
+    if len({frozenset(values) for values in foreground.values()}) < len(foreground):
+        raise dataset.refuse("labels", entries, "an object of names with different values")
     if not any(isinstance(value, list) for value in entries.values()):
         known = {values[0]: name for name, values in foreground.items()}
         labels = name_labels(sorted(known), options, known)
         return labels, regions_of_task(labels, options), ()
     order = dataset.integers("regions_class_order", 1, 255, length=len(foreground))
+    if len(set(order)) < len(order):
+        raise dataset.refuse("regions_class_order", order, "a list of different values")
     return *name_regions(foreground, order, options), order
 
 
 def _values(dataset: Fields, value: Any) -> tuple[int, ...]:
     values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(item, int) and 0 <= item <= 255 for item in values):
+    if not values or not all(type(item) is int and 0 <= item <= 255 for item in values):
         raise dataset.refuse("labels", value, "a number from 0 to 255, or a list of such numbers")
     return tuple(values)

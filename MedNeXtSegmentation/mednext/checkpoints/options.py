@@ -19,6 +19,8 @@ class ImportOptions:
         labels: name of each label value, where the checkpoint knows numbers only.
         orientation: what the axes i, j, k of the training images point to, such as "RAS".
         images: folder of the training images; their headers tell the orientation and the field of view.
+        mirror_axes: axes 0, 1, 2 (z, y, x of the training's arrays) along which the training mirrored, where
+            neither the checkpoint nor its trainer tells; fewer where these do. None leaves it to them.
         folds: the folds to take, "all" being the one trained on everything; None takes every numbered one.
         checkpoint: the last weights of the training, or those that did best in it.
         half: store the weights with 16 bits.
@@ -30,6 +32,7 @@ class ImportOptions:
     labels: Mapping[int, str] | None = None
     orientation: str | None = None
     images: Path | None = None
+    mirror_axes: tuple[int, ...] | None = None
     folds: tuple[int | str, ...] | None = None
     checkpoint: WhichWeights = "final"
     half: bool = True

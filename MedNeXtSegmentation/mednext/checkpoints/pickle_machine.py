@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
-from .pickle_values import Constructor, Stateful, check_key, is_text
+from ..fields import is_unicode
+from .pickle_values import Constructor, Stateful, check_key
 
 _MAX_INSTRUCTIONS = 4_000_000  # plans of ten thousand cases have one million
 _MAX_INTEGER_BITS = 4096
@@ -116,7 +117,7 @@ class PickleMachine:
         self._stack.append(value)
 
     def _text(self, value: str) -> None:
-        if not is_text(value):
+        if not is_unicode(value):
             raise DamagedPickleError("a text has half of a character")
         self._stack.append(value)
 

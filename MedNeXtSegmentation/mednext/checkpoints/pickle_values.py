@@ -140,13 +140,6 @@ def names_of_python() -> dict[str, Any]:
     return names
 
 
-def is_text(value: Any) -> bool:
-    """Whether this is a text that files can hold: pickles and JSON may have half of a pair of surrogates."""
-    return isinstance(value, str) and (
-        value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
-    )
-
-
 def sizes(values: Any) -> tuple[int, ...]:
     """A tuple or list of whole numbers from 0 on. Raises ValueError for anything else."""
     if not isinstance(values, tuple | list) or not all(type(value) is int and value >= 0 for value in values):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, UnsafeCheckpointError
+from ..paths import check_regular
 from .pickle_machine import PickleMachine, UnknownNameError
 from .pickle_values import check_tree, names_of_numpy, names_of_python
 from .torch_file import read_torch_file
@@ -53,8 +54,7 @@ def _read_pickle(path: Path) -> Any:
 def _guarded(path: Path, read: Callable[[Path], Any], kind: str) -> Any:
     """The value that `read` finds; whatever it raises becomes a sentence."""
     try:
-        if path.exists() and not path.is_file():
-            raise CheckpointError(f"{path} is not a file. Give the file of a checkpoint.")
+        check_regular(path)
         return read(path)
     except CheckpointError:
         raise

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
 
 from ..errors import IncompatibleCheckpointError, OptionError
+from ..fields import Fields
 from ..model import NetworkSpec
 from ..network import STEM_CHANNELS, VARIANTS, Resampling
+
+logger = logging.getLogger(__name__)
 
 SOURCES = ("nnunet_v1", "monai")
 
@@ -43,11 +48,27 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], source: str) -> dict[st
     """
     if source not in SOURCES:
         raise OptionError(f"There is no source {source!r} of state dicts: choose {' or '.join(SOURCES)}.")
+    unusable = [
+        repr(name)
+        for name, value in state_dict.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor) and value.is_floating_point())
+    ]
+    if unusable:
+        raise IncompatibleCheckpointError(
+            f"These are not the weights of a MedNeXt from {source!r}: {_listed(unusable)} are not names of "
+            "tensors with floating point numbers. Choose the checkpoint of a MedNeXt."
+        )
     state = {_without_prefix(name): value for name, value in state_dict.items()}
+    if len(state) < len(state_dict):
+        raise IncompatibleCheckpointError(
+            "These weights are there twice, with and without a prefix of their names. Save those of one "
+            "network."
+        )
     state.pop("dummy_tensor", None)
     if source == "monai":
-        state = _from_monai(state)
-    strange = [name for name, value in state.items() if not (_is_ours(name) and isinstance(value, Tensor))]
+        with _explaining():
+            state = _from_monai(state)
+    strange = [name for name in state if not _is_ours(name)]
     if strange or "stem.weight" not in state or "out_0.conv_out.weight" not in state:
         raise IncompatibleCheckpointError(
             f"These are not the weights of a MedNeXt from {source!r}: {_listed(strange or list(state))} "
@@ -64,14 +85,11 @@ def infer_network(state_dict: Mapping[str, Tensor]) -> NetworkSpec:
     Raises:
         IncompatibleCheckpointError: a weight is missing, left over, or of a shape that fits no MedNeXt.
     """
-    try:
+    with _explaining():
         spec = _read_off(state_dict)
+        _check_sizes(spec)
         with torch.device("meta"):
             wanted = spec.build().state_dict()
-    except (KeyError, IndexError, ZeroDivisionError, OptionError) as cause:
-        raise IncompatibleCheckpointError(
-            f"These are not the weights of a whole MedNeXt ({cause}). Choose the checkpoint of a MedNeXt."
-        ) from cause
     _check_same(state_dict, wanted)
     return spec
 
@@ -79,6 +97,20 @@ def infer_network(state_dict: Mapping[str, Tensor]) -> NetworkSpec:
 def inference_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights without the heads of deep supervision, which only training needs."""
     return {name: value for name, value in state_dict.items() if not re.match(r"out_[1-4]\.", name)}
+
+
+@contextmanager
+def _explaining() -> Iterator[None]:
+    """Turn whatever strange shapes make the code within raise into a sentence."""
+    try:
+        yield
+    except IncompatibleCheckpointError:
+        raise
+    except Exception as cause:  # boundary: the weights of a stranger
+        logger.debug("no network fits the weights", exc_info=True)
+        raise IncompatibleCheckpointError(
+            f"These are not the weights of a whole MedNeXt ({cause}). Choose the checkpoint of a MedNeXt."
+        ) from cause
 
 
 def _without_prefix(name: str) -> str:
@@ -155,6 +187,12 @@ def _read_off(state: Mapping[str, Tensor]) -> NetworkSpec:
         deep_supervision="out_1.conv_out.weight" in state,
     )
     return replace(spec, variant=_variant(spec))
+
+
+def _check_sizes(spec: NetworkSpec) -> None:
+    """Refuse, before it is built, a network of sizes that `model.json` does not allow."""
+    sizes = {key: value for key, value in asdict(spec).items() if key != "deep_supervision"}
+    NetworkSpec.read(Fields(sizes, "The network of the weights", IncompatibleCheckpointError))
 
 
 def _variant(spec: NetworkSpec) -> str | None:

@@ -178,6 +178,12 @@ def _add_import(actions: Any) -> None:
     add("--labels", metavar="1=NAME,2=NAME", type=_labels, help="names of the label values, where unknown")
     add("--orientation", metavar="CODE", help="what the axes of the training images point to, such as RAS")
     add("--images", metavar="FOLDER", type=Path, help="training images, to read orientation and size from")
+    add(
+        "--mirror-axes",
+        metavar="0,1,2|none",
+        type=_axes,
+        help="axes along which the training mirrored, where the checkpoint does not tell",
+    )
     add("--folds", type=_folds, help="folds to take, such as 0,1 or all; by default every numbered one")
     add(
         "--weights",
@@ -207,6 +213,7 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         labels=options.labels,
         orientation=options.orientation,
         images=options.images,
+        mirror_axes=options.mirror_axes,
         folds=options.folds,
         checkpoint=options.weights,
         half=not options.full_precision,
@@ -227,6 +234,13 @@ def _labels(text: str) -> dict[int, str]:
         return {int(value): name.strip() for value, name in pairs}
     except ValueError:
         raise OptionError(f"--labels must be like 1=spleen,2=liver, not {text!r}.") from None
+
+
+def _axes(text: str) -> tuple[int, ...]:
+    try:
+        return () if text.strip() == "none" else tuple(int(axis) for axis in text.split(","))
+    except ValueError:
+        raise OptionError(f"--mirror-axes must be axes like 0,1,2 or 'none', not {text!r}.") from None
 
 
 def _folds(text: str) -> tuple[int | str, ...]:

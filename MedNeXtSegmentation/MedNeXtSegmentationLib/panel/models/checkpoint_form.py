@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 _ORIENTATIONS = ("RAS", "LAS", "LPS", "RPS", "RAI", "LAI", "LPI", "RPI")
 _FROM_IMAGES = "images"
+_MIRRORED = ("0,1,2", "0,1", "0,2", "1,2", "0", "1", "2")
 
 
 class CheckpointForm:
@@ -31,6 +32,12 @@ class CheckpointForm:
         for code in _ORIENTATIONS:
             box.addItem(code, code)
         box.connect("currentIndexChanged(int)", lambda _index: self._showRows())
+        ui.checkpointMirrorBox.addItem(_("As the checkpoint tells"), "")
+        ui.checkpointMirrorBox.addItem(_("Not mirrored"), "none")
+        for axes in _MIRRORED:
+            ui.checkpointMirrorBox.addItem(
+                _("Along the axes {axes}").format(axes=axes.replace(",", ", ")), axes
+            )
         ui.checkpointTaskBox.connect("currentIndexChanged(int)", lambda _index: self._showRows())
         ui.importCheckpointButton.connect("clicked()", self._import)
         ui.closeCheckpointButton.connect("clicked()", self.close)
@@ -53,6 +60,7 @@ class CheckpointForm:
         ui.checkpointLabel.text = shown(path)
         ui.checkpointNameEdit.text = _nameOf(path)
         ui.checkpointTaskBox.setCurrentIndex(ui.checkpointTaskBox.findData(task))
+        ui.checkpointMirrorBox.setCurrentIndex(0)
         ui.checkpointGroup.visible = True
         self._showRows()
 
@@ -85,6 +93,7 @@ class CheckpointForm:
             "--labels": "" if task else ui.checkpointLabelsEdit.text.strip(),
             "--orientation": "" if fromImages else orientation,
             "--images": ui.checkpointImagesEdit.currentPath if fromImages else "",
+            "--mirror-axes": ui.checkpointMirrorBox.currentData,
             "--description": ui.checkpointDescriptionEdit.currentPath if Path(self._path).is_file() else "",
         }
         given = [f"{option}={value}" for option, value in options.items() if value or option == "--name"]
