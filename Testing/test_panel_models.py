@@ -346,7 +346,7 @@ def test_the_form_asks_along_which_axes_an_unknown_training_mirrored(panel, dial
     ui.importCheckpointButton.click()
     let_work(panel)
     assert "'OurTrainer' is not known" in ui.modelsErrorLabel.text
-    set_option(ui.checkpointMirrorBox, "0,1")
+    set_option(ui.checkpointMirrorBox, "Along the axes 0, 1")
     ui.importCheckpointButton.click()
     let_work(panel)
     assert ui.modelsErrorLabel.text == ""
