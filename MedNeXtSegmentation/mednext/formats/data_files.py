@@ -20,9 +20,11 @@ _PATTERN = re.compile(r"([^%]*)%(0?\d{0,2})d([^%]*)")
 def data_files(image: Path, names: list[str]) -> tuple[Path, ...]:
     """The files beside `image` with these names; a leading "./" is no other folder.
 
-    Raises `UnreadableImageError` for a name that leads elsewhere, a file that is missing, and anything but an
-    ordinary file.
+    Raises `UnreadableImageError` for no name, a name that leads elsewhere, a file that is missing, and
+    anything but an ordinary file.
     """
+    if not 0 < len(names) <= MOST_FILES:
+        raise UnreadableImageError(f"{image} names {len(names)} files with its voxels: correct its header.")
     return tuple(_data_file(image, name.removeprefix("./")) for name in names)
 
 

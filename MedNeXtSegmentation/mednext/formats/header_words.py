@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..errors import UnreadableImageError
 
-_WHOLE = re.compile(r"[+-]?\d{1,18}")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def whole_numbers(path: Path, field: str, text: str) -> list[int]:
@@ -21,11 +22,11 @@ def whole_numbers(path: Path, field: str, text: str) -> list[int]:
 
 def numbers(path: Path, field: str, text: str, count: int) -> list[float]:
     """The finite numbers of a field, `count` of them. Raises `UnreadableImageError` for anything else."""
-    try:
-        found = [float(word) for word in text.split()]
-    except ValueError as error:
-        raise wrong(path, field, text) from error
-    if len(found) != count or not all(math.isfinite(number) for number in found):
+    words = text.split()
+    if len(words) != count or not all(_DECIMAL.fullmatch(word) for word in words):
+        raise wrong(path, field, text)
+    found = [float(word) for word in words]
+    if not all(math.isfinite(number) for number in found):
         raise wrong(path, field, text)
     return found
 

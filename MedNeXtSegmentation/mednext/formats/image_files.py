@@ -6,6 +6,7 @@ headers crash it. So headers are checked and voxels are read by hand.
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from ..errors import (
     DiskSpaceError,
     GeometryError,
     InputError,
+    MedNeXtError,
+    OutOfMemoryError,
     OutputError,
     UnreadableImageError,
     UnsupportedImageError,
@@ -49,6 +52,8 @@ SUFFIXES = tuple(suffix for suffixes, _, _ in _FORMATS for suffix in suffixes)
 _GZIP_LEVEL = 4
 _LEAST_FREE_BYTES = 2**16  # what is left of a disk on which a file did not go on
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class ReadImage:
@@ -72,8 +77,22 @@ def read_image(path: Path) -> ReadImage:
 
     Raises `UnreadableImageError` when the file is missing, empty, truncated or no image,
     `UnsupportedImageError` when it is not one scalar volume, `GeometryError` when its place in space is
-    unclear.
+    unclear, `OutOfMemoryError` when there is not enough memory for its voxels.
     """
+    try:
+        return _read(path)
+    except (MedNeXtError, OSError):
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"There is not enough memory for the voxels of {path}: close other programs, or check its header."
+        ) from error
+    except Exception as error:  # boundary: whatever a stranger's header leads to
+        logger.exception("%s cannot be read.", path)
+        raise UnreadableImageError(f"{path} is damaged ({error}): copy it again.") from error
+
+
+def _read(path: Path) -> ReadImage:
     header = read_header(path)
     refuse_flat(path, header.geometry.size)
     array, left_over = read_voxels(header.voxels)

@@ -40,6 +40,23 @@ _SAME = {  # names for one field, of which the first is used
     "Offset": ("Position", "Origin"),
     "BinaryDataByteOrderMSB": ("ElementByteOrderMSB",),
 }
+_READ = {
+    *_SAME,
+    "ObjectType",
+    "NDims",
+    "DimSize",
+    "ElementType",
+    "ElementNumberOfChannels",
+    "ElementSpacing",
+    "ElementSize",
+    "DistanceUnits",
+    "AnatomicalOrientation",
+    "ElementToIntensityFunctionSlope",
+    "ElementToIntensityFunctionOffset",
+    "BinaryData",
+    "CompressedData",
+    "HeaderSize",
+}
 _FIRST_NAMES = {other: first for first, others in _SAME.items() for other in others}
 _MM = {"um": 0.001, "mm": 1.0, "cm": 10.0}
 _UNKNOWN = {"", "?", "???"}
@@ -77,6 +94,8 @@ def meta_fields(path: Path) -> tuple[dict[str, str], list[str], int]:
     with path.open("rb") as file:
         while "ElementDataFile" not in fields:
             line = file.readline(_LONGEST_LINE)
+            if line.isspace():
+                continue
             match = re.fullmatch(r"\s*([A-Za-z]\w*)\s*[=:]([^\0]*)", line.decode(errors="replace"))
             if not match or len(line) == _LONGEST_LINE or file.tell() > _LONGEST_HEADER:
                 raise UnreadableImageError(
@@ -85,7 +104,7 @@ def meta_fields(path: Path) -> tuple[dict[str, str], list[str], int]:
                     "again."
                 )
             name, value = _FIRST_NAMES.get(match[1], match[1]), match[2].strip()
-            if fields.get(name, value).split() != value.split():
+            if name in _READ and fields.get(name, value).split() != value.split():
                 raise UnreadableImageError(f'{path} says "{name}" twice and differently: correct its header.')
             fields[name] = value
         end, listed = file.tell(), fields["ElementDataFile"].split()[:1] == ["LIST"]

@@ -59,7 +59,22 @@ _MM = {
     "nm": 1e-6,
 }
 _SAME = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}  # without white space
-_UNREAD = {"content", "number", "labels", "kinds", "thicknesses", "centers", "centerings", "sampleunits"}
+_READ = {
+    "dimension",
+    "type",
+    "sizes",
+    "encoding",
+    "endian",
+    "line skip",
+    "byte skip",
+    "data file",
+    "space",
+    "space directions",
+    "space origin",
+    "space units",
+    "units",
+    "spacings",
+}
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,7 @@ def nrrd_fields(path: Path) -> NrrdFields:
             name = " ".join(key.casefold().split())
             name = _SAME.get(name, name)
             value = value.strip()
-            if fields.get(name, value) != value and name not in _UNREAD:
+            if fields.get(name, value) != value and name in _READ:
                 raise UnreadableImageError(f'{path} says "{name}" twice and differently: correct its header.')
             fields[name] = value
             if name == "data file" and value.split()[:1] == ["LIST"]:

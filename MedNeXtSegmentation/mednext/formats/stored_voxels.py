@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import UnreadableImageError
+from ..free_memory import obtainable_memory
 
 RAW, DEFLATED, TEXT, HEX = "raw", "deflated", "text", "hex"
 
@@ -59,7 +60,7 @@ def read_voxels(voxels: StoredVoxels) -> tuple[np.ndarray, str]:
     """The array `(Z, Y, X)` in the byte order of this machine, and a sentence about bytes left over, or "".
 
     Raises `UnreadableImageError` for files that are missing, damaged, truncated, or at least a slice longer
-    than the header says.
+    than the header says, `MemoryError` when the voxels need more memory than there is.
     """
     share, odd = divmod(voxels.count, len(voxels.files))
     if odd:
@@ -68,6 +69,9 @@ def read_voxels(voxels: StoredVoxels) -> tuple[np.ndarray, str]:
             "number for each: correct its header."
         )
     _check_sizes(voxels, share)
+    free = obtainable_memory()
+    if free is not None and voxels.count * voxels.dtype.itemsize > free:
+        raise MemoryError
     array = np.empty(voxels.count, voxels.dtype)
     left_over = 0
     for number, file in enumerate(voxels.files):
