@@ -16,7 +16,7 @@ import slicer
 import slicer_standin
 from bundles import tiny_bundle
 from cases import add_image, add_truncated, add_with_nan
-from dicom_files import write_series
+from dicom_files import change, write_series
 from mednext import read_volume, segment
 from mednext.batch_report import Report
 from mednext.errors import OptionError, UnknownModelError
@@ -122,7 +122,17 @@ def test_a_dicom_study_needs_no_database(logic, tmp_path):
     write_series(tmp_path / "in" / "patient" / "scout", voxels[:1], grid, description="Topogram")
     rows = logic.segmentFolder(tmp_path / "in", tmp_path / "out", model.path, device="cpu")
     assert statuses(rows) == {"patient/series": "done", "patient/scout/Topogram": "left out"}
+    assert not any(row.warning for row in rows)
     assert labels(tmp_path / "out" / "patient" / "series.seg.nrrd").shape == grid.shape
+
+
+def test_what_is_doubtful_in_a_file_is_in_the_report(logic, tmp_path):
+    model = tiny_bundle(tmp_path / "ct", channels=(Channel("CT", "CT", "none"),))
+    grid = Geometry((22, 20, 18), (1.0, 1.0, 1.0))
+    write_series(tmp_path / "in", np.random.default_rng(0).normal(40, 150, grid.shape).round(), grid)
+    change(tmp_path / "in", lambda dataset, _: setattr(dataset, "RescaleType", "Z_EFF"))
+    (row,) = logic.segmentFolder(tmp_path / "in", tmp_path / "out", model.path, device="cpu")
+    assert "Z_EFF (RescaleType), no HU" in row.warning
 
 
 @pytest.fixture

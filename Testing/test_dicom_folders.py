@@ -107,7 +107,7 @@ def test_a_scout_beside_a_series_needs_no_choice(study):
     write_series(study, noise()[:1], GRID, description="Topogram", study_uid=STUDY)
     volume = read_volume(study)
     assert volume.geometry.shape == GRID.shape
-    assert 'CT "Topogram", 1 files: It is a single slice.' in volume.warnings[0]
+    assert 'CT "Topogram", 1 file: It is a single slice.' in volume.warnings[0]
 
 
 def test_a_localizer_that_is_chosen_is_read_with_a_warning(study):

@@ -190,4 +190,4 @@ def test_a_localizer_or_projection_within_a_series_is_left_out_and_told(series, 
     change(series, mark)
     volume = read_volume(series)
     np.testing.assert_array_equal(volume.array[0], hounsfield[1:])
-    assert "1 files of the series" in volume.warnings[0]
+    assert "1 of 8 files of the series" in volume.warnings[0]

@@ -59,7 +59,7 @@ Message = dict[str, Any]
 @dataclass(frozen=True, eq=False)
 class Channel:
     """One input image: `array` `(Z, Y, X)` of any real voxel type, on `geometry`; `name` is for messages,
-    `image` is what else is known about it.
+    `image` is what else is known about it, `warnings` tell what is doubtful in its file.
 
     `write_request` also takes `voxel_files.Planes`.
     """
@@ -68,6 +68,7 @@ class Channel:
     array: np.ndarray
     geometry: Geometry
     image: ImageDescription | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,7 @@ def writing_request(
                 "name": channel.name,
                 "geometry": asdict(channel.geometry),
                 "image": channel.image and asdict(channel.image),
+                "warnings": channel.warnings,
             }
             for channel in channels
         ],
@@ -226,6 +228,7 @@ def read_request(folder: Path) -> tuple[list[Channel], Options, Wishes]:
                 mapped(_channel_file(folder, number)),
                 Geometry(**channel["geometry"]),
                 channel["image"] and ImageDescription(**channel["image"]),
+                tuple(channel["warnings"]),
             )
             for number, channel in enumerate(request["channels"])
         ]

@@ -153,6 +153,7 @@ class Worker:
                     channel.geometry,
                     (channel.name,),
                     images=(channel.image,) if channel.image else (),
+                    warnings=channel.warnings,
                 )
                 for channel in handed_over(channels)
             ),

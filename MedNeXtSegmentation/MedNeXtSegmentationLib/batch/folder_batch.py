@@ -106,7 +106,7 @@ class FolderBatch:
         """The images of a case from their files; those of a scene stay for the main thread."""
         volumes = [read_volume(image, self._options.insist) for image in case.images]
         return [
-            Channel(volume.name(0), volume.array[0], volume.geometry, volume.described[0])
+            Channel(volume.name(0), volume.array[0], volume.geometry, volume.described[0], volume.warnings)
             for volume in volumes
         ]
 

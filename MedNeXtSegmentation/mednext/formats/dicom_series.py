@@ -81,7 +81,8 @@ class SeriesHeader:
     @property
     def title(self) -> str:
         """What a person calls the series."""
-        return f'({self.modality} "{self.description}", {len(self.headers)} files)'
+        count = len(self.headers)
+        return f'({self.modality} "{self.description}", {count} file{"s" if count > 1 else ""})'
 
 
 def series_of(path: str | Path) -> tuple[Path, str | None]:
@@ -214,8 +215,8 @@ def _stacked(headers: Sequence[DicomHeader], folder: Path, warnings: Sequence[st
         odd = next(header.file.name for header, reason in zip(headers, reasons, strict=True) if reason)
         warnings = [
             *warnings,
-            f"{len(headers) - len(good)} files of the series in {folder} were left out, such as {odd}: "
-            f"{' '.join(sorted(set(reasons) - {''}))}",
+            f"{len(headers) - len(good)} of {len(headers)} files of the series in {folder} were left out "
+            f"({odd} for one): {' '.join(sorted(set(reasons) - {''}))}",
         ]
         headers = good
     slices, geometry, doubts = stacked([slice_of(header) for header in headers], folder)
