@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import slicer
+import vtk
 from bundles import TINY_MODEL, tiny_model
 from mednext.model import Channel
-from panel_driving import choose, selector
-from slicer_nodes import add_volume, head, rotation_about_s, translation
+from panel_driving import LARGE, choose, let_run, selector
+from slicer_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
+from vtk.util import numpy_support
 
 CT_MODEL = tiny_model(channels=(Channel("CT", "CT", "ct", 50.0, 100.0, -900.0, 1500.0),))
 T1_FLAIR = tiny_model(channels=(Channel("T1", "MR", "zscore"), Channel("FLAIR", "MR", "zscore")))
@@ -196,3 +199,99 @@ def test_a_volume_that_turns_out_to_have_contrast_agent_is_taken_back(widget, sc
         slicer.app.processEvents()
     assert selector(widget, 0).currentNode() is None
     assert not widget.ui.segmentButton.enabled
+
+
+def test_what_is_refused_can_be_insisted_on_in_the_panel(ready, scene):
+    assert not ready.ui.insistBox.visible
+    choose(ready, "two")
+    selector(ready, 0).setCurrentNode(add_volume(scene, head(), name="T1"))
+    selector(ready, 1).setCurrentNode(add_volume(scene, head(), name="FLAIR"))
+    assert ready.ui.insistBox.visible and not ready.ui.insistBox.checked
+    ready.ui.segmentButton.click()
+    let_run(ready)
+    assert "have the same voxels" in ready.ui.errorLabel.text
+    ready.ui.insistBox.checked = True
+    ready.ui.segmentButton.click()
+    let_run(ready)
+    assert not ready.ui.errorLabel.visible
+    assert "have the same voxels" in ready.panel.parameters.result.GetAttribute("MedNeXtSegmentation.warning")
+    selector(ready, 1).setCurrentNode(add_volume(scene, head(seed=1), name="FLAIR"))
+    assert not ready.ui.insistBox.visible and not ready.ui.insistBox.checked
+
+
+def test_what_only_the_engine_sees_can_be_insisted_on_too(ready, scene):
+    voxels = head(LARGE)
+    voxels[0, 0, 1] = np.nan  # too few for the checks before the run
+    choose(ready, "coarse")
+    selector(ready, 0).setCurrentNode(add_volume(scene, voxels))
+    assert not ready.ui.insistBox.visible
+    ready.ui.segmentButton.click()
+    let_run(ready)
+    assert "1 NaN or infinite" in ready.ui.errorLabel.text
+    assert ready.ui.insistBox.visible
+    ready.ui.insistBox.checked = True
+    ready.ui.segmentButton.click()
+    let_run(ready)
+    warning = ready.panel.parameters.result.GetAttribute("MedNeXtSegmentation.warning")
+    assert "1 NaN or infinite voxels, which were taken as background" in warning
+
+
+def test_nan_voxels_are_told_before_the_run_and_can_be_insisted_on(scene, check):
+    voxels = head()
+    voxels[:8] = np.nan
+    checks = check(TINY_MODEL, add_volume(scene, voxels, name="brain"))
+    assert checks.problem == "" and checks.suspect
+    assert checks.warnings == ('"brain" has NaN or infinite voxels: replace them by background.',)
+
+
+def replace_scalars(volume):
+    scalars = vtk.vtkFloatArray()
+    scalars.SetNumberOfTuples(volume.GetImageData().GetNumberOfPoints())
+    scalars.FillComponent(0, 3)
+    volume.GetImageData().GetPointData().SetScalars(scalars)
+    volume.GetImageData().Modified()
+
+
+def copy_into(volume):
+    """As a filter does that writes into the volume's image."""
+    image = vtk.vtkImageData()
+    image.DeepCopy(volume.GetImageData())
+    numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())[:] = 3
+    volume.GetImageData().DeepCopy(image)
+
+
+def set_image(volume):
+    image = vtk.vtkImageData()
+    image.DeepCopy(volume.GetImageData())
+    numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())[:] = 3
+    volume.SetAndObserveImageData(image)
+
+
+def write_through_numpy(volume):
+    slicer.util.arrayFromVolume(volume)[:] = 3
+    slicer.util.arrayFromVolumeModified(volume)
+
+
+@pytest.mark.parametrize("change", [replace_scalars, copy_into, set_image, write_through_numpy])
+def test_voxels_that_are_replaced_in_place_are_checked_again(ready, change):
+    assert ready.ui.segmentButton.enabled
+    change(selector(ready, 0).currentNode())
+    slicer.app.processEvents()
+    assert '"T1" has the value 3 everywhere' in ready.ui.problemLabel.text
+    assert not ready.ui.segmentButton.enabled
+
+
+def test_a_transform_that_changes_is_checked_again(ready, scene):
+    choose(ready, "two")
+    selector(ready, 0).setCurrentNode(add_volume(scene, head(), name="T1"))
+    moved = add_volume(scene, head(seed=1), name="FLAIR")
+    selector(ready, 1).setCurrentNode(moved)
+    assert not ready.ui.warningLabel.visible
+    outer, inner = add_linear_transform(scene, np.eye(4)), add_linear_transform(scene, np.eye(4))
+    inner.SetAndObserveTransformNodeID(outer.GetID())
+    moved.SetAndObserveTransformNodeID(inner.GetID())
+    assert not ready.ui.warningLabel.visible
+    outer.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(translation(4, 0, 0)))
+    assert '"FLAIR" covers 80% of "T1"' in html.unescape(ready.ui.warningLabel.text)
+    outer.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(translation(400, 0, 0)))
+    assert 'covers 0% of "T1"' in ready.ui.problemLabel.text

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import qt
 import slicer
 import vtk
 from mednext.channel_matching import fits
-from mednext.errors import CatalogError
+from mednext.errors import CatalogError, SuspectInputError
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -20,6 +21,7 @@ from ..run_options import RunOptions
 from ..scene.found_labels import forget_found
 from ..scene.image_description import describe
 from ..scene.replaced_segments import forget_all
+from ..scene.voxel_sample import last_change
 from .environment.environment_view import EnvironmentView
 from .environment.trouble_view import TroubleView
 from .inputs.channel_filling import ChannelFilling
@@ -27,6 +29,7 @@ from .inputs.channel_selectors import ChannelSelectors, Volume
 from .inputs.checks_view import ChecksView
 from .inputs.frames_choice import FramesChoice
 from .inputs.input_checks import Checks, checkInputs
+from .inputs.insist_box import InsistBox
 from .models.drop_target import DropTarget
 from .models.models_view import ModelsView
 from .models.task_card import TaskCard
@@ -74,6 +77,7 @@ class Panel(VTKObservationMixin):
         )
         self.filling = ChannelFilling()
         self.checksView = ChecksView(ui)
+        self.insistBox = InsistBox(ui)
         self.foldsChoice = FoldsChoice(ui, self._onFolds)
         self.framesChoice = FramesChoice(ui)
         self.memoryView = MemoryView(ui, self._update)
@@ -88,7 +92,7 @@ class Panel(VTKObservationMixin):
             self._segmentAsync,
             self._update,
             self.showResult,
-            self.troubleView.show,
+            self._onError,
         )
         self._readingOrder = readingOrder(lambda name: resourcePath(f"UI/{name}"), "MedNeXtSegmentation.ui")
         self._isNew = True
@@ -252,7 +256,9 @@ class Panel(VTKObservationMixin):
             widget.setEnabled(not self.isBusy())
         if not self.isBusy():
             self._watched.watch([*nodes, self.parameters.roi])
-            self.checksView.show(self._checks())
+            checks = self._checks()
+            self.checksView.show(checks)
+            self.insistBox.show((self.parameters.choice, *map(last_change, nodes)), checks.suspect)
 
     def _showChoice(self):
         """Row, card and selectors of what is chosen."""
@@ -281,7 +287,7 @@ class Panel(VTKObservationMixin):
             return checks
         problem = self.outputView.problem(choice.model, self.parameters, nodes[0], self.framesChoice.all)
         short = self.memoryView.check(choice.model, nodes, self._runOptions(), self.framesChoice.count)
-        return Checks(problem, (*checks.warnings, *short))
+        return replace(checks, problem=problem, warnings=(*checks.warnings, *short))
 
     def _segmentAsync(self, onDone, **callbacks) -> Run:
         from mednext.store import find_model
@@ -305,7 +311,13 @@ class Panel(VTKObservationMixin):
             segmentationNode=None if self.framesChoice.all else parameters.segmentation,
             labels=wantedValues(model, parameters) if parameters.leftOut else None,
             uncertainty=parameters.uncertainty,
+            insist=self.insistBox.ticked,
         )
+
+    def _onError(self, error: Exception | None) -> None:
+        self.troubleView.show(error)
+        if isinstance(error, SuspectInputError):
+            self.insistBox.refused()
 
     def _lastResult(self):
         return self.parameters.result if self.parameters is not None else None

@@ -53,7 +53,8 @@ def _check(node: slicer.vtkMRMLScalarVolumeNode) -> None:
             f'"{node.GetName()}" is a label map, not an image: choose the image that it was drawn on.'
         )
     image = node.GetImageData()
-    if image is None or image.GetPointData().GetScalars() is None or min(image.GetDimensions()) < 1:
+    scalars = image.GetPointData().GetScalars() if image else None
+    if scalars is None or not 0 < scalars.GetNumberOfTuples() == image.GetNumberOfPoints():
         raise InputError(f'"{node.GetName()}" has no voxels: load the image again.')
     start = image.GetExtent()[::2]
     if any(start):

@@ -13,15 +13,29 @@ _KEPT = 32
 _samples: OrderedDict[str, tuple[int, VoxelSample]] = OrderedDict()
 
 
+def last_change(volume: slicer.vtkMRMLScalarVolumeNode | None) -> tuple[str, int]:
+    """What is another for another volume, and after each change of its voxels."""
+    image = volume.GetImageData() if volume else None
+    scalars = image.GetPointData().GetScalars() if image else None
+    # VTK counts the times up for all objects together.
+    return volume.GetID() if volume else "", max(
+        (each.GetMTime() for each in (image, scalars) if each), default=0
+    )
+
+
+def forget_sample(volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """The voxels have changed, whatever VTK knows about it."""
+    _samples.pop(volume.GetID(), None)
+
+
 def voxel_sample(volume: slicer.vtkMRMLScalarVolumeNode) -> VoxelSample:
     """The sample of a volume that has voxels."""
-    image = volume.GetImageData()
-    scalars = image.GetPointData().GetScalars()
-    written = max(image.GetMTime(), scalars.GetMTime())  # VTK counts them up for all objects together
+    image, written = volume.GetImageData(), last_change(volume)[1]
     known = _samples.get(volume.GetID())
     if known and known[0] == written:
         _samples.move_to_end(volume.GetID())
         return known[1]
+    scalars = image.GetPointData().GetScalars()
     sample = sample_of(vtk_to_numpy(scalars).reshape(tuple(reversed(image.GetDimensions()))))
     _samples[volume.GetID()] = written, sample
     while len(_samples) > _KEPT:

@@ -23,10 +23,12 @@ from ...scene.voxel_sample import voxel_sample
 
 @dataclass(frozen=True)
 class Checks:
-    """problem: why nothing can be segmented, or "". warnings: sentences that the user should know."""
+    """problem: why nothing can be segmented, or "". warnings: sentences that the user should know. suspect:
+    whether one of these is refused unless the user insists."""
 
     problem: str = ""
     warnings: tuple[str, ...] = ()
+    suspect: bool = False
 
 
 def checkInputs(
@@ -58,8 +60,9 @@ def checkInputs(
         InputImage(describe(node), grid, sample)
         for node, grid, sample in zip(nodes, grids, samples, strict=True)
     ]
-    found = check_inputs(model, inputs).warnings
-    return Checks(warnings=tuple(filter(None, [*found, *overlaps, size_warning(seen, model)])))
+    found = check_inputs(model, inputs)
+    warnings = filter(None, [*found.warnings, *overlaps, size_warning(seen, model)])
+    return Checks("", tuple(warnings), any(doubt.certain for doubt in found.doubts))
 
 
 def _overlaps(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], grids: Sequence[Geometry]) -> list[str]:
