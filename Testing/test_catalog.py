@@ -137,6 +137,7 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {  # beyond what a JSON schema c
         lambda c: c["tasks"][0].update(citations=["\ud800"]),
         "'citations'",
     ),
+    "a title of a megabyte": (lambda c: c["tasks"][0].update(title="x" * 10**6), "at most 20000 characters"),
     "a model of no task": (lambda c: c["models"][0].update(task="femur"), "'femur', which is no task"),
 }
 
@@ -231,6 +232,29 @@ def test_a_catalog_of_brackets_is_refused(tmp_path: Path) -> None:
         (tmp_path / "catalog.json").write_text(text)
         with pytest.raises(CatalogError):
             read_catalog(tmp_path / "catalog.json")
+
+
+@pytest.mark.parametrize("depth", [70, 300, 900, 940, 960, 970, 980, 985, 990])
+def test_a_catalog_of_deep_lists_is_refused_however_near_the_end_of_the_stack_they_come(
+    depth: int, content: dict[str, Any], tmp_path: Path
+) -> None:
+    text = json.dumps(content).replace('"tasks": [', f'"tasks": [{"[" * depth}{"]" * depth}, ', 1)
+    (tmp_path / "catalog.json").write_text(text)
+    with pytest.raises(CatalogError):
+        read_catalog(tmp_path / "catalog.json")
+
+
+def test_a_catalog_of_many_tasks_and_models_is_read_without_comparing_each_with_each(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
+    task, model = content["tasks"][0], content["models"][0]
+    content["tasks"] = [{**task, "name": f"t{number}"} for number in range(3000)]
+    content["models"] = [{**model, "name": f"m{number}", "task": "t0"} for number in range(30_000)]
+    assert len(read_catalog(written(content, tmp_path)).models) == 30_000
+    many = ", ".join(f'"a{number}": 1' for number in range(300_000))
+    (tmp_path / "catalog.json").write_text(f'{{{many}, "a299999": 1}}')
+    with pytest.raises(CatalogError, match="'a299999' is given twice"):
+        read_catalog(tmp_path / "catalog.json")
 
 
 @pytest.mark.parametrize(

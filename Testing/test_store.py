@@ -439,6 +439,13 @@ def test_a_model_that_is_there_already_is_not_downloaded(packed: Path, server: S
     assert server.requests == []
 
 
+@pytest.mark.parametrize("digest", ["", "abc", "../../evil" + "0" * 54, "g" * 64, "0" * 65])
+def test_a_digest_that_is_none_is_refused(digest: str, models: Path) -> None:
+    with pytest.raises(OptionError, match="SHA-256"):
+        store.install_from_url(["https://a.example/m.zip"], sha256=digest, patience=SHORT)
+    assert not models.exists()
+
+
 def test_of_two_that_install_the_same_model_at_once_one_wins(packed: Path, models: Path) -> None:
     with ThreadPoolExecutor() as pool:
         both = [pool.submit(store.install_from_zip, packed) for _ in range(2)]

@@ -232,8 +232,9 @@ def read_catalog(path: Path) -> Catalog:
     fields.finish()
     _refuse_repeats(fields, "tasks", (task.name.casefold() for task in catalog.tasks))
     _refuse_repeats(fields, "models", (model.name.casefold() for model in catalog.models))
+    tasks = {task.name for task in catalog.tasks}
     for model in catalog.models:
-        if model.task not in {task.name for task in catalog.tasks}:
+        if model.task not in tasks:
             raise CatalogError(
                 f"{path}: the model {model.name!r} is for {model.task!r}, which is no task here."
             )

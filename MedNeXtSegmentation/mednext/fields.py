@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 _MAX_JSON_BYTES = 16 * 2**20
 _MAX_DIGITS = 1000
+_MAX_DEPTH = 64
+_MAX_TEXT = 20_000
 _REQUIRED: Any = object()
 
 
@@ -79,6 +81,8 @@ class Fields:
             raise self.refuse(key, value, "one of " + ", ".join(choices))
         if not value and not empty:
             raise self.refuse(key, value, "a text that is not empty")
+        if len(value) > _MAX_TEXT:
+            raise self.refuse(key, value, f"a text of at most {_MAX_TEXT} characters")
         if pattern and not re.fullmatch(pattern, value):
             raise self.refuse(key, value, f"a text of the form {pattern}")
         return value

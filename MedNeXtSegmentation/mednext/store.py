@@ -169,10 +169,12 @@ def install_from_url(
     Raises:
         DownloadError, DiskSpaceError, OutputError, Cancelled: see `download`.
         BundleError: what was downloaded is not a sound bundle, or not the model of this name.
-        OptionError: a model of this name is there already.
+        OptionError: a model of this name is there already, or `sha256` is none.
     """
     from .download import download  # takes its time to import, which listing models need not wait for
 
+    if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise OptionError(f"{sha256!r} is not a SHA-256: give the 64 hexadecimal digits of the publisher.")
     if name is not None:
         _refuse_taken(check_name(name), overwrite)
     zip_file = _download_file(sha256)

@@ -148,7 +148,8 @@ def _buttonText(choice: TaskChoice) -> str:
 
 def _downloadTip(choice: TaskChoice) -> str:
     from mednext.store import models_folder
+    from mednext.web_address import shown_address
 
     return _("From {url} into the folder {folder}.").format(
-        url=choice.published.download.urls[0], folder=models_folder()
+        url=shown_address(choice.published.download.urls[0]), folder=models_folder()
     )
