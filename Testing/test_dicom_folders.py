@@ -132,6 +132,14 @@ def test_three_hundred_series_are_not_all_listed(tmp_path):
     assert str(caught.value).count("files)") == 10
 
 
+def test_a_slice_is_found_whatever_its_file_is_called(study):
+    files = sorted(study.iterdir())
+    for file, name in zip(files, ("IM.raw", "a.txt", "DICOMDIR", "slice.gz"), strict=False):
+        file.rename(study / name)
+    assert read_volume(study).geometry.shape == GRID.shape
+    assert [case.problem for case in find_cases(study, CT).cases][-1] is None
+
+
 def test_a_series_without_a_uid_is_one_series(study):
     def drop(dataset, _number):
         del dataset.SeriesInstanceUID

@@ -16,6 +16,7 @@ from mednext.formats.dicom_seg import check_dicom_seg
 from mednext.geometry import Geometry
 from mednext.labels import Label
 from mednext.segmentation import Segmentation
+from mednext.volume import read_volume
 
 GRID = Geometry((12, 11, 6), (0.8, 0.7, 2.5), (-40.0, 12.0, 30.0))
 NAME = "Meyer zu Hintertupfingen"  # without ^, which highdicom warns of
@@ -71,7 +72,9 @@ def set_raw(dataset, name, value):
         ("StudyDate", "2026/01/01", ""),
         ("StudyDate", "unknown", ""),
         ("StudyDate", "20261341", ""),
-        ("StudyTime", "12:00:00", ""),
+        ("StudyDate", "2026.01.31", "20260131"),
+        ("StudyTime", "12:30:00", "123000"),
+        ("StudyTime", "noon", ""),
         ("StudyTime", "250000", ""),
         ("StudyTime", None, ""),
         ("PatientAge", "old", None),
@@ -88,6 +91,20 @@ def test_what_may_be_empty_is_filled_in(tmp_path, source, name, value, becomes):
         assert measures.SliceThickness == becomes
     else:
         assert (str(result[name].value or "") if name in result else None) == becomes
+
+
+def test_positions_of_more_digits_than_dicom_allows_are_kept(tmp_path, source):
+    def lengthen(dataset, _number):
+        for name in ("ImagePositionPatient", "PixelSpacing", "ImageOrientationPatient", "SliceThickness"):
+            values = np.atleast_1d(np.array(dataset[name].value, float))
+            set_raw(dataset, name, "\\".join(f"{value:.20f}" for value in values))
+
+    change(source, lengthen)
+    volume = read_volume(source)
+    frames = written(tmp_path, source).PerFrameFunctionalGroupsSequence
+    positions = [frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames]
+    assert volume.geometry.close_to(GRID, 1e-4)
+    np.testing.assert_allclose(sorted(map(list, positions)), [(-40, 12, 35), (-40, 12, 37.5)], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"])
@@ -118,6 +135,7 @@ def test_the_patients_name_is_not_told_by_warnings_or_logs(source, tmp_path, cap
         assert written(tmp_path, source).PatientName == NAME
     told = capfd.readouterr()
     assert not warned
+    assert "values of StudyDate, PatientSex in" in caplog.text
     assert "Meyer" not in told.err + told.out + caplog.text
 
 

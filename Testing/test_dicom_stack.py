@@ -103,6 +103,21 @@ def test_two_stacks_that_only_their_numbers_tell_apart_are_warned_of(series):
     assert "numbered to and fro" in warnings(series)
 
 
+@pytest.mark.parametrize("stacks", [2, 3])
+def test_stacks_that_their_numbers_and_times_tell_apart_are_not_woven_together(tmp_path, stacks):
+    grid = Geometry((12, 11, 12), (0.8, 0.7, 2.5))
+    write_series(tmp_path, np.random.default_rng(0).integers(-1024, 2000, grid.shape), grid)
+
+    def weave(dataset, number):
+        dataset.Modality = "MR"
+        dataset.AcquisitionTime = f"12{number % stacks:02}00"
+        dataset.InstanceNumber = number % stacks * 12 + number // stacks + 1
+
+    change(tmp_path, weave)
+    with pytest.raises(UnsupportedImageError, match=r"weaves slices .*AcquisitionTime"):
+        read_volume(tmp_path)
+
+
 def test_mr_measures_every_second_slice_first(series, hounsfield):
     def interleave(dataset, number):
         dataset.Modality, dataset.SOPClassUID = "MR", MRImageStorage

@@ -11,7 +11,7 @@ from .case_names import safe_part
 from .channel_names import channel_in, group_by_channels
 from .errors import ChannelError, InputError, UnreadableImageError
 from .formats.dicom_header import read_header
-from .formats.dicom_series import SeriesHeader, are_copies, is_candidate, series_in
+from .formats.dicom_series import SeriesHeader, are_copies, series_in
 from .model import Model
 
 
@@ -159,6 +159,6 @@ def _common_folder(series: Sequence[SeriesHeader]) -> Path:
 
 def _is_dicom(file: Path) -> bool:
     try:
-        return is_candidate(file) and read_header(file) is not None
+        return read_header(file) is not None
     except UnreadableImageError:
         return False

@@ -86,7 +86,7 @@ def _made(
             dataset = _dataset(source_images(series, place), pixels, labels, provenance)
             content = BytesIO()  # pydicom's errors in writing a file do not tell a full disk from the rest
             dataset.save_as(content)
-        except OutputError:
+        except (OutputError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - boundary: highdicom raises anything, and may quote it
             _log.debug("highdicom refused %s.", place, exc_info=True)
@@ -102,8 +102,12 @@ def _holds(file: Path, count: int) -> bool:
     import highdicom
 
     with quietly():
-        written = highdicom.seg.segread(file)
-        return int(written.pixel_array.sum(dtype=np.int64)) == count
+        try:
+            written = highdicom.seg.segread(file)
+            return int(written.pixel_array.sum(dtype=np.int64)) == count
+        except Exception:  # noqa: BLE001 - boundary: half a file is read as anything
+            _log.debug("%s cannot be read back.", file, exc_info=True)
+            return False
 
 
 def _dataset(

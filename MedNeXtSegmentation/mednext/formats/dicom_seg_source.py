@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import OutputError
 from .dicom_series import Series
+from .dicom_slice import Slice
 
 if TYPE_CHECKING:
     import pydicom
@@ -30,7 +31,10 @@ _MAY_BE_EMPTY = (
     "ReferringPhysicianName",
 )
 _SEXES = ("M", "F", "O")
+_OLD_SIGNS = {"DA": ".", "TM": ":"}  # 2026.01.31 and 12:30:00
 _STRICT_VRS = ("AS", "DA", "DS", "DT", "IS", "TM")  # a wrong value of these is refused in writing
+
+_log = logging.getLogger(__name__)
 
 
 def source_images(series: Series, source: object) -> list[pydicom.Dataset]:
@@ -55,16 +59,17 @@ def source_images(series: Series, source: object) -> list[pydicom.Dataset]:
             "cannot say which segment belongs to which slice: write .seg.nrrd instead."
         )
     images: list[pydicom.Dataset] = []
+    wrong: dict[str, None] = {}
     for piece in series.slices:
         image = pydicom.dcmread(piece.file, stop_before_pixels=True, force=True)
         image.decode()  # the patient's name leaves the source's character set
-        _make_lawful(image)
-        row, column, _ = piece.direction.T
-        image.ImageOrientationPatient = [f"{cosine:.10f}" for cosine in (*row, *column)]
-        image.SpacingBetweenSlices = f"{series.geometry.spacing[2]:.10g}"
-        if not image.get("SliceThickness"):
-            image.SliceThickness = image.SpacingBetweenSlices
+        wrong |= dict.fromkeys(_make_lawful(image))
+        _place(image, piece, series.geometry.spacing[2])
         images.append(image)
+    if wrong:
+        _log.info(
+            "The values of %s in %s are none that DICOM allows, and are left out.", ", ".join(wrong), source
+        )
     return images
 
 
@@ -84,22 +89,48 @@ def quietly() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _make_lawful(image: pydicom.Dataset) -> None:
-    """Empty what is wrong, and add what may be empty."""
+def _place(image: pydicom.Dataset, piece: Slice, gap: float) -> None:
+    """Write where the slice lies as it was read, in numbers of the length that DICOM allows."""
+    from pydicom.valuerep import format_number_as_ds as text
+
+    across, down = piece.spacing
+    row, column, _ = piece.direction.T.tolist()
+    image.ImagePositionPatient = [text(number) for number in piece.position.tolist()]
+    image.ImageOrientationPatient = [text(number) for number in (*row, *column)]
+    image.PixelSpacing = [text(down), text(across)]
+    image.SpacingBetweenSlices = text(gap)
+    if not image.get("SliceThickness"):
+        image.SliceThickness = text(gap)
+
+
+def _make_lawful(image: pydicom.Dataset) -> list[str]:
+    """Remove wrong values, add what may be empty, and write dates and times of old files as today's.
+
+    Returns the keywords of what was removed.
+    """
+    import pydicom
     from pydicom.config import RAISE
     from pydicom.valuerep import validate_value
 
+    wrong = []
     for tag in list(image.keys()):
         try:
             element = image[tag]
+            if element.VR in _OLD_SIGNS and isinstance(element.value, str):
+                element.value = element.value.replace(_OLD_SIGNS[element.VR], "")
             values = element.value if element.VM > 1 else [element.value]
             if element.VR in _STRICT_VRS:
                 for value in values:
                     validate_value(element.VR, str(value or ""), RAISE)
         except Exception:  # noqa: BLE001 - boundary: in a foreign file any value may be anything
+            wrong.append(pydicom.datadict.keyword_for_tag(tag) or str(tag))
             del image[tag]
     for name in _MAY_BE_EMPTY:
         if name not in image or image[name].value is None:
             setattr(image, name, "")
     sex = str(image.PatientSex).strip().upper()
-    image.PatientSex = sex if sex in _SEXES else ""
+    if sex and sex not in _SEXES:
+        wrong.append("PatientSex")
+        sex = ""
+    image.PatientSex = sex
+    return wrong

@@ -16,7 +16,6 @@ from .dicom_slice import Slice, damaged, slice_of, voxels_of
 from .dicom_stack import stacked
 from .image_files import ReadImage
 
-_NO_DICOM = (".txt", ".csv", ".json", ".xml", ".pdf", ".png", ".jpg", ".jpeg", ".zip", ".gz", ".raw", ".md")
 _MOST_LISTED = 10
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -148,7 +147,7 @@ def series_in(folder: Path) -> list[SeriesHeader]:
     """
     found: dict[str, list[DicomHeader]] = {}
     try:
-        files = sorted(file for file in folder.iterdir() if is_candidate(file))
+        files = sorted(folder.iterdir())
     except OSError as error:
         raise UnreadableImageError(
             f"{folder} cannot be read ({error.strerror}): check its permissions."
@@ -163,11 +162,6 @@ def series_in(folder: Path) -> list[SeriesHeader]:
         if _is_image(header) or uid:
             found.setdefault(uid, []).append(header)
     return [_series(folder, uid, headers) for uid, headers in found.items()]
-
-
-def is_candidate(file: Path) -> bool:
-    """Whether a file may be DICOM by its name; such files often have none of the usual suffixes."""
-    return file.name != "DICOMDIR" and file.suffix.lower() not in _NO_DICOM
 
 
 def are_copies(series: Sequence[SeriesHeader]) -> bool:

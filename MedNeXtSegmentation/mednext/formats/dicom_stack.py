@@ -24,7 +24,6 @@ _OF_ONE_PATIENT = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 # Slices that differ in these were made in different ways or at different times.
 _MEASURED = (
     "EchoTime",
-    "RepetitionTime",
     "InversionTime",
     "FlipAngle",
     "DiffusionBValue",
@@ -177,7 +176,8 @@ def _or_unknown(thickness: float) -> str:
 def _doubts_of_technique(slices: Sequence[Slice], folder: Path) -> Iterator[str]:
     """Slices of two phases or echoes may lie half a gap apart and look like one stack of thinner ones."""
     headers = [piece.header for piece in slices]
-    in_order = {header.get("Modality") for header in headers} <= _IN_ORDER_OF_TIME
+    zigzag = _zigzag(_floats(header.get("InstanceNumber") for header in headers))
+    in_order = zigzag or {header.get("Modality") for header in headers} <= _IN_ORDER_OF_TIME
     for name in (*_OF_ONE_KIND, *_COUNTING, *(_CLOCKS if in_order else ())):
         values = _alike([header.get(name) for header in headers], name in _MEASURED)
         distinct = list(dict.fromkeys(values))
@@ -192,7 +192,7 @@ def _doubts_of_technique(slices: Sequence[Slice], folder: Path) -> Iterator[str]
             )
         if name in _OF_ONE_KIND:
             yield f"The slices in {folder} were not all made in the same way ({told})."
-    if _zigzag(_floats(header.get("InstanceNumber") for header in headers)):
+    if zigzag:
         yield (
             f"The slices in {folder} are numbered to and fro along the stack: two stacks may have been woven "
             "together."
@@ -203,13 +203,16 @@ def _doubts_of_technique(slices: Sequence[Slice], folder: Path) -> Iterator[str]
 
 
 def _zigzag(numbers: Sequence[float]) -> bool:
-    """Whether numbers along the stack are those of two stacks that alternate."""
+    """Whether numbers along the stack are those of two or three stacks that alternate."""
 
     def runs_on(part: Sequence[float]) -> bool:
         steps = np.sign(np.diff(part))
         return bool(len(steps)) and bool((steps == steps[0]).all()) and steps[0] != 0
 
-    return len(numbers) > 3 and not runs_on(numbers) and runs_on(numbers[::2]) and runs_on(numbers[1::2])
+    return not runs_on(numbers) and any(
+        len(numbers) >= 2 * stacks and all(runs_on(numbers[first::stacks]) for first in range(stacks))
+        for stacks in (2, 3)
+    )
 
 
 def _doubts_of_values(slices: Sequence[Slice], folder: Path) -> Iterator[str]:
