@@ -7,7 +7,9 @@ import os
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from bundles import tiny_bundle
 from mednext.case_finding import Case
+from mednext.cli import main
 from mednext.errors import UnreadableImageError
 from mednext.finished_case import fingerprint
 from mednext.volume import read_volume
@@ -127,6 +129,23 @@ def test_a_list_that_is_empty_or_leads_elsewhere(header):
     refused(voxels_in(header, "LIST"), UnreadableImageError, "names 0 files")
     header.write_text(header.read_text().rstrip() + "\n/etc/passwd\n")
     refused(header, UnreadableImageError, "only a file beside it")
+
+
+def test_a_batch_segments_anew_when_the_voxels_beside_a_header_have_changed(header, tmp_path_factory, capsys):
+    place = tmp_path_factory.mktemp("batch")
+    tiny_bundle(place / "tiny")
+    arguments = [header.parent, place / "results", "--model", place / "tiny", "--device", "cpu"]
+    command = ["segment-folder", *map(str, arguments)]
+    result = place / "results" / "image.seg.nrrd"
+    assert main(command) == 0
+    first = result.stat().st_mtime_ns
+    assert main(command) == 0
+    assert result.stat().st_mtime_ns == first
+    raw = header.with_suffix(".raw")
+    raw.write_bytes(noise()[::-1].tobytes())
+    os.utime(raw, (1, 1))  # copied with its time
+    assert main(command) == 0
+    assert result.stat().st_mtime_ns > first
 
 
 def test_the_fingerprint_of_a_case_is_that_of_its_voxels_too(header):

@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from dicom_files import write_series
 from mednext.errors import UnreadableImageError, UnsupportedImageError
 from mednext.geometry import Geometry
@@ -78,6 +79,20 @@ def test_an_image_of_freesurfer(tmp_path, suffix):
 def test_a_nifti_file_is_read_whether_it_is_packed_or_not_whatever_its_name_says(tmp_path, stored, called):
     path = written(tmp_path / stored).rename(tmp_path / called)
     np.testing.assert_array_equal(read_volume(path).array[0], noise())
+
+
+def test_a_nifti_file_that_was_packed_twice(tmp_path):
+    path = written(tmp_path / "image.nii.gz")
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    refused(path, UnreadableImageError, "packed with gzip twice", "unpack it once")
+
+
+@pytest.mark.parametrize("suffix", ["mhd", "nhdr"])
+def test_a_pointer_of_git_lfs_in_place_of_the_voxels_beside_a_header(tmp_path, suffix):
+    sitk.WriteImage(sitk.GetImageFromArray(noise()), str(tmp_path / f"image.{suffix}"))
+    (tmp_path / "image.raw").write_bytes(LFS)
+    with pytest.raises(UnreadableImageError, match=r"image\.raw is a pointer of Git LFS, not the image"):
+        read_volume(tmp_path / f"image.{suffix}")
 
 
 def test_something_that_is_nothing_known(tmp_path):

@@ -80,7 +80,9 @@ def test_each_axis_of_space_has_its_unit(path):
     np.testing.assert_allclose(volume.geometry.spacing, (1, 1, 2))
 
 
-@pytest.mark.parametrize("units", ['"inch" "inch" "inch"', '"mm" "mm"', "mm mm mm", '"pixel" "mm" "mm"'])
+@pytest.mark.parametrize(
+    "units", ['"inch" "inch" "inch"', '"mm" "mm"', "mm mm mm", '"pixel" "mm" "mm"', '"cm" "" "cm"']
+)
 def test_an_unknown_unit_of_space(path, units):
     refused(nrrd(path, space_units=units), UnsupportedImageError, "space units", "convert it to mm")
 

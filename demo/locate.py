@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import SimpleITK as sitk
+from mednext.formats.image_files import read_image, to_image
 from mednext.geometry import Geometry
 from MedNeXtSegmentationLib.icbm152 import CENTRES_RAS
 from template_head import template_file
@@ -26,7 +27,8 @@ def hippocampus_centres(image: Path) -> Mapping[str, Point]:
     """The centres (mm, RAS) of the boxes around the hippocampi of a head."""
     if image == template_file():
         return CENTRES_RAS
-    head = sitk.ReadImage(str(image), sitk.sitkFloat32)
+    read = read_image(image)  # its place is that of the run, which ITK may take another one for
+    head = sitk.Cast(to_image(read.array, read.geometry), sitk.sitkFloat32)
     to_head = template_to_head(sitk.ReadImage(str(template_file()), sitk.sitkFloat32), head)
     return {side: _lps_ras(to_head.TransformPoint(_lps_ras(centre))) for side, centre in CENTRES_RAS.items()}
 

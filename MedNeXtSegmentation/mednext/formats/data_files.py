@@ -1,7 +1,6 @@
 """The files with the voxels that a detached header names: only plain names in the header's own folder.
 
-A header from a stranger must not make voxels of other files of this computer, nor wait for a device or a
-pipe.
+A stranger's header must not make voxels of other files of this computer, nor wait for a device or a pipe.
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ def numbered(image: Path, form: str, first: int, last: int, step: int) -> list[s
     if match is None or not 0 < count <= MOST_FILES:
         raise UnreadableImageError(
             f'{image} names its data files by the pattern "{form[:80]}" from {first} to {last} by {step}, '
-            f"which "
-            "cannot be: correct its header."
+            "which cannot be: correct its header."
         )
     before, width, after = match.groups()
     return [f"{before}{number:{width}d}{after}" for number in range(first, first + count * step, step)]
@@ -49,8 +47,7 @@ def _data_file(image: Path, name: str) -> Path:
     if not name or name in {".", "..", "-"} or re.search(r"[/\\:\0]", name) or not name.isprintable():
         raise UnreadableImageError(
             f"{image} says that its voxels are in {name[:80]!r}: only a file beside it, given by its plain "
-            f"name, "
-            "is read."
+            "name, is read."
         )
     file = image.parent / name
     try:
@@ -66,6 +63,6 @@ def _data_file(image: Path, name: str) -> Path:
     if elsewhere:
         raise UnreadableImageError(
             f"{image} says that its voxels are in {name}, a link to another folder: copy the file itself "
-            f"there."
+            "there."
         )
     return file

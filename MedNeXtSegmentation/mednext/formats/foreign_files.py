@@ -1,5 +1,4 @@
-"""Files that are something else than their name says, or than this software reads: told by their first
-bytes."""
+"""Files that are something else than their names say, told by their first bytes."""
 
 from __future__ import annotations
 

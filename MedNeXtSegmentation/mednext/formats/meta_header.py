@@ -1,7 +1,7 @@
 """The header of a MetaImage file, with its voxels behind it or in files of their own.
 
-Source: MetaIO's documentation and metaImage.cxx. Fields that say nothing about voxels and their place are
-skipped.
+Source: MetaIO's documentation and metaImage.cxx. Fields that matter neither for voxels nor for their place
+are skipped.
 """
 
 from __future__ import annotations
@@ -100,8 +100,7 @@ def meta_fields(path: Path) -> tuple[dict[str, str], list[str], int]:
             if not match or len(line) == _LONGEST_LINE or file.tell() > _LONGEST_HEADER:
                 raise UnreadableImageError(
                     f'{path} has no MetaImage header up to "ElementDataFile": it is damaged or no image, '
-                    f"copy it "
-                    "again."
+                    "copy it again."
                 )
             name, value = _FIRST_NAMES.get(match[1], match[1]), match[2].strip()
             if name in _READ and fields.get(name, value).split() != value.split():
@@ -138,8 +137,7 @@ def _geometry(
     if not np.allclose(lengths, 1, atol=0.01):
         raise GeometryError(
             f"{path} has axes whose directions are no unit vectors (TransformMatrix), a sheared or "
-            f"degenerate grid: "
-            "resample it onto a regular grid first."
+            "degenerate grid: resample it onto a regular grid first."
         )
     spacing = [length * mm for length in _spacing(fields, count, path, warnings)[:3]]
     check_spacing(path, spacing)
@@ -189,8 +187,7 @@ def _scale(fields: dict[str, str], path: Path, warnings: list[str]) -> tuple[flo
     if (slope, intercept) != (1, 0):
         warnings.append(
             f"The voxels of {path.name} were scaled by {slope:g} and {intercept:g} was added, as its header "
-            f"says "
-            "(ElementToIntensityFunction); other programs may not."
+            "says (ElementToIntensityFunction); other programs may not."
         )
     return slope, intercept
 
@@ -210,8 +207,7 @@ def _voxels(
     if binary and dtype.itemsize > 1 and "BinaryDataByteOrderMSB" not in fields:
         warnings.append(
             f"{path.name} does not say the order of its bytes (BinaryDataByteOrderMSB): the usual one was "
-            f"taken, "
-            "the least significant byte first."
+            "taken, the least significant byte first."
         )
     big = _flag(fields, "BinaryDataByteOrderMSB", False, path)
     skip = whole_numbers(path, "HeaderSize", fields.get("HeaderSize", "0"))[0]

@@ -34,6 +34,7 @@ TYPES = {  # by datatype code
 }
 HEADER_BYTES = 348
 
+_GZIP = b"\x1f\x8b"
 _COMPLEX, _COLOURS = {32, 1792, 2048}, {128: 3, 2304: 4}
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by the code of the unit of length; most programs leave 0
 _FIELDS = {  # offset and form
@@ -78,7 +79,7 @@ def _block(path: Path) -> tuple[bytes, bool]:
     """The first bytes, and whether they are packed, whatever the file's name says."""
     with path.open("rb") as file:
         block = file.read(HEADER_BYTES)
-    if not block.startswith(b"\x1f\x8b"):
+    if not block.startswith(_GZIP):
         return block, False
     try:
         with gzip.open(path) as file:
@@ -94,6 +95,8 @@ def _check_version(block: bytes, path: Path) -> None:
         raise UnreadableImageError(
             f"{path} is one of a pair of files (.hdr and .img): save both as one .nii."
         )
+    if block.startswith(_GZIP):
+        raise UnreadableImageError(f"{path} is packed with gzip twice: unpack it once.")
     if len(block) < HEADER_BYTES or block[344:347] != b"n+1":
         raise UnreadableImageError(
             f"{path} has no NIfTI header, or an Analyze header, which does not say where left is: convert it "
@@ -138,7 +141,7 @@ def _datatype(fields: dict[str, tuple], path: Path, warnings: list[str]) -> int:
     if bits != wanted:
         warnings.append(
             f"The header of {path.name} says that a voxel of type {datatype} has {bits} bits; {wanted} were "
-            f"read."
+            "read."
         )
     return int(datatype)
 
@@ -175,15 +178,13 @@ def _scale(fields: dict[str, tuple], path: Path, warnings: list[str]) -> tuple[f
         if math.isfinite(intercept) and intercept != 0:
             warnings.append(
                 f"The header of {path.name} has scl_inter {intercept:g}, but scl_slope {slope:g}, which "
-                f"means that "
-                "voxels are not scaled: scl_inter was left out."
+                "means that voxels are not scaled: scl_inter was left out."
             )
         return 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(intercept)):
         raise UnsupportedImageError(
             f"{path} scales its voxels by {slope:g} and adds {intercept:g} (scl_slope, scl_inter): correct "
-            f"its "
-            "header."
+            "its header."
         )
     return slope, intercept
 

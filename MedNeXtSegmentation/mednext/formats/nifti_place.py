@@ -1,11 +1,9 @@
 """Where a NIfTI file says that its voxels lie, once or twice.
 
 The standard leaves open which of qform and sform to follow where both are set. nibabel, FSL, SPM and
-FreeSurfer
-prefer the sform: registration programs write their result there and leave the scanner's place in
+FreeSurfer prefer the sform: registration programs write their result there and leave the scanner's place in
 the qform. So the sform is followed, unless it scales or shears towards an atlas, which would change every
-size
-and volume: then it is the qform. Both are kept for the result.
+size and volume: then it is the qform. Both are kept for the result.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The header of a NRRD file, with its voxels behind it or in files of their own.
 
-Source: Teem's "Definition of NRRD File Format". Fields that say nothing about voxels and their place are
-skipped.
+Source: Teem's "Definition of NRRD File Format". Fields that matter neither for voxels nor for their place
+are skipped.
 """
 
 from __future__ import annotations
@@ -174,8 +174,7 @@ def _place(fields: dict[str, str], sizes: list[int], path: Path) -> tuple[list[i
     if len(vectors) != len(sizes) or len(kept) != 3 or any(vectors[axis][0] != "(" for axis in kept):
         raise GeometryError(
             f'{path} does not say where its axes point to (its "space directions" are "{text[:80]}"): '
-            f"convert it "
-            "anew."
+            "convert it anew."
         )
     origin = fields.get("space origin", "")
     if not origin or "nan" in origin.casefold():
@@ -206,7 +205,7 @@ def _units_mm(fields: dict[str, str], path: Path) -> list[float] | None:
     for name in ("space units", "units"):
         text = fields.get(name, "")
         unknown = [unit for unit in re.findall(r'"([^"]*)"', text) if unit and unit.casefold() not in _MM]
-        if unknown or (name == "space units" and text and len(units) != 3):
+        if unknown or (name == "space units" and text and (len(units) != 3 or any(units) != all(units))):
             raise UnsupportedImageError(
                 f'{path} has lengths in the unknown "{name}" {text[:60]}: convert it to mm.'
             )
@@ -215,7 +214,7 @@ def _units_mm(fields: dict[str, str], path: Path) -> list[float] | None:
         raise UnsupportedImageError(
             f'{path} says "units" {fields["units"][:60]} but not "space units": convert it to mm.'
         )
-    return [_MM[unit or "mm"] for unit in units] if any(units) else None
+    return [_MM[unit] for unit in units] if any(units) else None
 
 
 def _components(sizes: list[int], kept: list[int]) -> int:

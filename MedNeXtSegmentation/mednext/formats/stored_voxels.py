@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UnreadableImageError
 from ..free_memory import obtainable_memory
+from .foreign_files import refuse_foreign
 
 RAW, DEFLATED, TEXT, HEX = "raw", "deflated", "text", "hex"
 
@@ -34,8 +35,7 @@ class StoredVoxels:
         shape: `(Z, Y, X)`.
         packing: RAW, DEFLATED (zlib or gzip), TEXT (decimal numbers) or HEX (two digits for a byte).
         skip: bytes before the voxels, of the unpacked ones if they are DEFLATED; None: the voxels are the
-        last
-            bytes of the file.
+            last bytes of the file.
         start: bytes of the file before all of that, packed or not.
         skip_lines: lines after `start`, before anything is unpacked.
         image: the file that a user knows, for messages.
@@ -99,6 +99,8 @@ def _check_sizes(voxels: StoredVoxels, share: int) -> None:
     for file in voxels.files:
         missing = least + voxels.start - _size(file, voxels.image)
         if missing > 0:
+            if file != voxels.image:
+                refuse_foreign(file)
             raise _truncated(voxels, file, missing)
 
 
@@ -152,8 +154,7 @@ def _from_bytes(array: np.ndarray, voxels: StoredVoxels, pieces: Iterator[bytes]
         if left_over >= most:
             raise UnreadableImageError(
                 f"{file} holds at least {left_over} bytes more than the header of {voxels.image.name} says, "
-                f"a "
-                "slice or more: its header is wrong, or the file is another image's."
+                "a slice or more: its header is wrong, or the file is another image's."
             )
     if done < len(target):
         raise _truncated(voxels, file, len(target) - done)
