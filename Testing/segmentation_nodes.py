@@ -13,7 +13,7 @@ import vtk
 from bundles import TINY_MODEL
 from mednext.geometry import Geometry, Roi
 from mednext.hand_over import HandedOver
-from mednext.labels import Label
+from mednext.labels import Label, Region
 from mednext.scene_jobs import SceneJob, carry_out
 from mednext.segmentation import Segmentation
 from MedNeXtSegmentationLib.scene.result_grid import grid_of_volume
@@ -31,6 +31,7 @@ def result(
     model: str = "tiny",
     labels: tuple[Label, ...] = LABELS,
     uncertainty: np.ndarray | None = None,
+    regions: tuple[Region, ...] = (),
 ) -> Segmentation:
     """What the engine would return for a volume."""
     matrix = vtk.vtkMatrix4x4()
@@ -38,7 +39,8 @@ def result(
     geometry = Geometry.from_ijk_to_ras(
         slicer.util.arrayFromVTKMatrix(matrix), volume.GetImageData().GetDimensions()
     )
-    return Segmentation(labelmap.astype(np.uint8), geometry, labels, {"model": model}, uncertainty)
+    found = Segmentation(labelmap.astype(np.uint8), geometry, labels, {"model": model}, uncertainty, regions)
+    return found.telling_regions()
 
 
 def blocks(seed: int = 0, values: Sequence[int] = (1, 2), shape: Sequence[int] = SHAPE) -> np.ndarray:
@@ -52,9 +54,17 @@ def blocks(seed: int = 0, values: Sequence[int] = (1, 2), shape: Sequence[int] =
     return labelmap
 
 
-def segment_into(node: Any, volume: Any, labelmap: np.ndarray, roi: Roi | None = None, **options: Any) -> Any:
+def segment_into(
+    node: Any,
+    volume: Any,
+    labelmap: np.ndarray,
+    roi: Roi | None = None,
+    replace_corrected: bool = False,
+    **options: Any,
+) -> Any:
     """Put a result into a node that is there; `options` are those of `result`."""
-    return put(ResultPlace([volume], into=node, roi=roi), result(volume, labelmap, **options))
+    place = ResultPlace([volume], into=node, roi=roi, replace_corrected=replace_corrected)
+    return put(place, result(volume, labelmap, **options))
 
 
 def new_segmentation(volume: Any, labelmap: np.ndarray, **options: Any) -> Any:

@@ -173,7 +173,7 @@ def test_foreign_segments_are_identical_after_a_run_an_undo_and_a_redo(scene, se
         node.GetSegmentation().CollapseBinaryLabelmaps(False)
     foreign, corrected = snapshot(node, own, volume), snapshot(node, ours, volume)
     labelmap = blocks(seeds[5])
-    segment_into(node, volume, labelmap)
+    segment_into(node, volume, labelmap, replace_corrected=True)
     made = snapshot(node, ours, volume)
     paint(node, own[0], blocks(seeds[0], (1,)), volume)
     foreign = {**foreign, **snapshot(node, own[:1], volume)}
@@ -204,7 +204,7 @@ def test_undo_leads_back_over_several_runs(node, volume):
     liver = by_name(node, "liver")
     paint(node, liver, blocks(5, (1,)), volume)
     for seed in (1, 2, 3):
-        segment_into(node, volume, blocks(seed))
+        segment_into(node, volume, blocks(seed), replace_corrected=True)
     for seed in (2, 1):
         undo(node)
         assert np.array_equal(voxels(node, liver, volume), blocks(seed) == 2)
@@ -454,7 +454,8 @@ def test_a_run_in_a_region_leaves_what_lies_outside_of_it(scene):
     box = (slice(0, 6), slice(0, 14), slice(0, 9))
     found = np.zeros(SHAPE, dtype=np.uint8)
     found[box] = blocks(3)[box]
-    segment_into(node, volume, found, roi=Roi((9.6, 19.6, 29.6), (18.4, 33.4, 35.4)))
+    roi = Roi((9.6, 19.6, 29.6), (18.4, 33.4, 35.4))
+    segment_into(node, volume, found, roi, replace_corrected=True)
     for value, name in enumerate(before, start=1):
         expected = before[name].copy()
         expected[box] = found[box] == value

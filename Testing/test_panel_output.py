@@ -122,10 +122,33 @@ def test_the_console_goes_into_a_segmentation_and_undoes_it(ready, volume, scene
     corrected[4:9, 5:20, 3:7] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(corrected, node, liver, volume)
     other = add_volume(scene, head(seed=3), name="other")
-    logic.segment(other, "tiny", device="cpu", mirroring=False, segmentationNode=node)
+    options = {"device": "cpu", "mirroring": False, "segmentationNode": node}
+    logic.segment(other, "tiny", **options)
+    assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, liver, volume), corrected)
+    logic.segment(other, "tiny", replaceCorrected=True, **options)
     assert not np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, liver, volume), corrected)
     logic.undo(node)
     assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, liver, volume), corrected)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_the_panel_asks_before_it_replaces_what_was_corrected(ready, volume, monkeypatch, replaced):
+    asked = []
+    monkeypatch.setattr(
+        slicer.util, "confirmYesNoDisplay", lambda question, **_: asked.append(question) or replaced
+    )
+    node = segment(ready)
+    ready.ui.segmentationSelector.setCurrentNode(node)
+    segment(ready)
+    assert not asked
+    liver = node.GetSegmentation().GetSegmentIdBySegmentName("liver")
+    corrected = np.zeros((24, 36, 20), dtype=np.uint8)
+    corrected[4:9, 5:20, 3:7] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(corrected, node, liver, volume)
+    segment(ready)
+    assert len(asked) == 1 and "were corrected, or it is not known whether they were: liver." in asked[0]
+    now = slicer.util.arrayFromSegmentBinaryLabelmap(node, liver, volume)
+    assert np.array_equal(now, corrected) is not replaced
 
 
 def test_output_is_locked_while_a_run_is_on_its_way(ready):

@@ -72,7 +72,8 @@ def distances_to_slices(place):
     return distances
 
 
-def test_undo_and_redo_are_offered_after_a_run_into_a_segmentation(ready, volume):
+def test_undo_and_redo_are_offered_after_a_run_into_a_segmentation(ready, volume, monkeypatch):
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda *_, **__: True)
     node = segment(ready)
     assert not ready.ui.undoButton.visible
     liver = by_name(node, "liver")

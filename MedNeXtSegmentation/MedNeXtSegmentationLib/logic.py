@@ -193,7 +193,13 @@ def _start(
         return startSequence(client, nodes, str(model), options)
     channels = channelsForRun(nodes)
     engineOptions = options.forEngine(model, nodes[0])
-    place = ResultPlace(nodes, options.segmentationNode, options.labels, engineOptions.roi)
+    place = ResultPlace(
+        nodes,
+        options.segmentationNode,
+        options.labels,
+        engineOptions.roi,
+        replace_corrected=options.replaceCorrected,
+    )
 
     def steps(run: Run[slicer.vtkMRMLNode]) -> Steps[slicer.vtkMRMLNode]:
         prepared = yield from client.segmenting(run, channels, engineOptions, place.wishes, taking(place))

@@ -23,6 +23,8 @@ class RunOptions:
     segmentationNode: put the result into this node. Segments that the same model made are replaced, with a
         region only there, all others stay as they are; `MedNeXtSegmentationLogic.undo` leads back. By default
         a new node is made.
+    replaceCorrected: replace segments of that node that were corrected by hand, too; by default they are left
+        alone, and the new ones get none of their voxels.
     labels: names or label values of the structures to make, by default all.
     uncertainty: add a volume too that says how uncertain the result is, 0 to 1; of a sequence in percent.
     precision: "float32", or "bfloat16": faster on processors that have it, with slightly other labels.
@@ -37,6 +39,7 @@ class RunOptions:
     labels: Sequence[str | int] | None = None
     uncertainty: bool = False
     precision: str = "float32"
+    replaceCorrected: bool = False
     insist: bool = False
 
     def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Options:

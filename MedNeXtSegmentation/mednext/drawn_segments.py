@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,19 @@ import numpy as np
 
 from .errors import BundleFormatError, GeometryError, OutputError
 from .fields import Fields
-from .geometry import Geometry
+from .geometry import Box, Geometry
 from .labels import Label
 from .placing import placed
 from .segment_layers import SegmentLayer, layers_to_json, read_layers, with_values, writing_layers
 from .segmentation import Segmentation
+
+
+@dataclass(frozen=True)
+class DrawnRegion:
+    """A region that was corrected by hand: its name, and the values of its labels."""
+
+    name: str
+    labels: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +31,8 @@ class DrawnSegments:
     """Everything that is needed to make the labelmap, copied from the scene.
 
     `geometry` is the image's grid, `to_image`, 4x4, leads from the segmentation's own space to its indices
-    (i, j, k); `values`: the label value of each segment, by segment ID.
+    (i, j, k); `values`: the label value of each segment, by segment ID; `regions`: those that were corrected,
+    by segment ID. Segments of `layers` that are neither are left out.
     """
 
     geometry: Geometry
@@ -32,15 +41,19 @@ class DrawnSegments:
     to_image: np.ndarray
     values: Mapping[str, int]
     layers: Sequence[SegmentLayer]
+    regions: Mapping[str, DrawnRegion] = field(default_factory=dict)
 
     def segmentation(self) -> Segmentation:
-        """All segments in one labelmap.
+        """All segments in one labelmap; regions are in it as their labels.
 
-        Raises `OutputError` when two of them overlap, `GeometryError` when one reaches beyond the image.
+        Raises `OutputError` when two segments overlap, or a corrected region is not what its labels are
+        together, `GeometryError` when a segment reaches beyond the image.
         """
         labelmap = np.zeros(self.geometry.shape, dtype=np.uint8 if self._largest < 256 else np.uint16)
         for layer in self.layers:
             self._add(layer, labelmap)
+        for layer in self.layers:
+            self._check_regions(layer, labelmap)
         return Segmentation(labelmap, self.geometry, self.labels, self.provenance)
 
     def writing(self, folder: Path) -> Iterator[None]:
@@ -56,6 +69,7 @@ class DrawnSegments:
             "to_image": self.to_image.tolist(),
             "values": dict(self.values),
             "layers": layers_to_json(self.layers),
+            "regions": {each: [region.name, region.labels] for each, region in self.regions.items()},
         }
 
     @classmethod
@@ -69,6 +83,7 @@ class DrawnSegments:
             np.array(told["to_image"]),
             told["values"],
             read_layers(folder, told["layers"]),
+            {each: DrawnRegion(name, tuple(labels)) for each, (name, labels) in told["regions"].items()},
         )
 
     @property
@@ -76,21 +91,42 @@ class DrawnSegments:
         return max(label.value for label in self.labels)
 
     def _add(self, layer: SegmentLayer, labelmap: np.ndarray) -> None:
-        new = {value: self.values[segment_id] for segment_id, value in layer.values.items()}
-        drawn = with_values(layer.voxels, new, labelmap.dtype)
-        box, voxels = placed(drawn, self.to_image @ layer.ijk_to_ras)
-        inside = [
-            slice(max(0, axis.start), min(n, axis.stop)) for axis, n in zip(box, labelmap.shape, strict=True)
-        ]
-        cut = [
-            slice(part.start - axis.start, max(part.stop, part.start) - axis.start)
-            for part, axis in zip(inside, box, strict=True)
-        ]
-        found = voxels[tuple(cut)]
+        new = {value: self.values[each] for each, value in layer.values.items() if each in self.values}
+        voxels, found, inside = self._in_image(layer, new, labelmap)
         self._refuse_loss(voxels, found)
-        target = labelmap[tuple(inside)]
+        target = labelmap[inside]
         self._refuse_overlap(target, found)
         np.copyto(target, found, where=found != 0)
+
+    def _in_image(
+        self, layer: SegmentLayer, values: Mapping[int, int], labelmap: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Box]:
+        """The voxels of a layer with new values, those of them in the image, and where in it they lie."""
+        drawn = with_values(layer.voxels, values, labelmap.dtype)
+        box, voxels = placed(drawn, self.to_image @ layer.ijk_to_ras)
+        z, y, x = (
+            slice(max(0, axis.start), min(n, axis.stop)) for axis, n in zip(box, labelmap.shape, strict=True)
+        )
+        cut = [
+            slice(part.start - axis.start, max(part.stop, part.start) - axis.start)
+            for part, axis in zip((z, y, x), box, strict=True)
+        ]
+        return voxels, voxels[tuple(cut)], (z, y, x)
+
+    def _check_regions(self, layer: SegmentLayer, labelmap: np.ndarray) -> None:
+        corrected = {each: value for each, value in layer.values.items() if each in self.regions}
+        for segment_id, value in corrected.items():
+            region = self.regions[segment_id]
+            voxels, found, inside = self._in_image(layer, {value: 1}, labelmap)
+            together = np.isin(labelmap, region.labels)
+            same = np.count_nonzero(together[inside] & (found != 0))
+            different = np.count_nonzero(together) + np.count_nonzero(voxels) - 2 * same
+            if different:
+                raise OutputError(
+                    f'"{region.name}" was corrected, and differs in {different} voxels from what '
+                    f"{self._names(region.labels)} are together, and only these can be exported: correct "
+                    f'them, and remove the segment "{region.name}".'
+                )
 
     def _refuse_loss(self, voxels: np.ndarray, inside: np.ndarray) -> None:
         lost = np.count_nonzero(voxels) - np.count_nonzero(inside)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from .cancellation import check_cancelled
 from .errors import BundleFormatError
 from .fields import Fields
+from .fingerprints import fingerprints
 from .fixed_point import to_fixed_point, to_float32
 from .found_labels import FoundLabels
 from .geometry import Box, Geometry
@@ -72,7 +73,8 @@ class HandedOver:
     `voxels` `(Z, Y, X)` are the labels in `box` of the grid that was wanted, beyond it is background; `found`
     is the whole labelmap on the grid of the image, which is `geometry`. `volumes_ml` goes by the names of
     regions and labels. `uncertainty` `(Z, Y, X)` is uint16 or in percent, see `Wishes`, or None; `largest` is
-    its largest value, in [0, 1]. Arrays may be mapped from files: they are there as long as the files are.
+    its largest value, in [0, 1]. `fingerprints` are those of the labels in `voxels`. Arrays may be mapped
+    from files: they are there as long as the files are.
     """
 
     geometry: Geometry
@@ -86,6 +88,7 @@ class HandedOver:
     largest: float = 0.0
     places: tuple[Place, ...] = ()
     regions: tuple[Region, ...] = ()
+    fingerprints: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, segmentation: Segmentation, wishes: Wishes = ALL, cancelled: Cancelled = None) -> HandedOver:
@@ -99,6 +102,7 @@ class HandedOver:
         check_cancelled(cancelled)
         grid = np.eye(4) if wishes.grid is None else np.reshape(wishes.grid, (4, 4))
         box, voxels = placed(segmentation.labelmap, grid)
+        first = (box[0].start, box[1].start, box[2].start)
         check_cancelled(cancelled)
         volumes_ml = segmentation.volumes_ml()
         check_cancelled(cancelled)
@@ -126,6 +130,7 @@ class HandedOver:
             largest,
             places,
             segmentation.regions,
+            fingerprints(voxels, [label.value for label in segmentation.labels], first),
         )
 
     def segmentation(self) -> Segmentation:
@@ -157,6 +162,7 @@ class HandedOver:
             "found": [list(self.found.shape), self.found.type],
             "largest": self.largest,
             "places": [asdict(place) for place in self.places],
+            "fingerprints": list(self.fingerprints.items()),
         }
         (folder / RESULT_FILE).write_text(json.dumps(told), encoding="utf-8")
 
@@ -188,6 +194,7 @@ class HandedOver:
                 Region.read(Fields(region, f"{RESULT_FILE}: regions[{number}]", BundleFormatError))
                 for number, region in enumerate(told["regions"])
             ),
+            dict(told["fingerprints"]),
         )
 
 

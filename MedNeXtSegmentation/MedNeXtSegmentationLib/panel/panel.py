@@ -41,7 +41,7 @@ from .remembered_choices import beginWithLastChoices, rememberChoices
 from .result.result_view import ResultView
 from .run.folds_choice import FoldsChoice, foldsOf
 from .run.memory_view import MemoryView
-from .run.output_view import OutputView, wantedValues
+from .run.output_view import OutputView, mayReplaceCorrected, wantedValues
 from .run.run_view import RunView
 from .tab_order import orderTabs, readingOrder
 from .watched_nodes import WatchedNodes
@@ -120,6 +120,7 @@ class Panel(VTKObservationMixin):
         if not self._isNew:
             self.listTasks()  # a model may have been installed meanwhile
             self.bind()
+            self.resultView.followCorrections()
         self._isNew = False
 
     def isBusy(self) -> bool:
@@ -297,9 +298,16 @@ class Panel(VTKObservationMixin):
         return self._logic.segmentAsync(
             self.framesChoice.inputs(),
             str(find_model(self.choice.name)),
-            **self.framesChoice.options(vars(self._runOptions()), onDone),
+            **self.framesChoice.options(vars(self._askedOptions()), onDone),
             **callbacks,
         )
+
+    def _askedOptions(self) -> RunOptions:
+        """The options of a run, after a question if it would replace what was corrected."""
+        options = self._runOptions()
+        if options.segmentationNode is None:
+            return options
+        return replace(options, replaceCorrected=mayReplaceCorrected(self.choice.model, self.parameters))
 
     def _runOptions(self) -> RunOptions:
         model, parameters = self.choice.model, self.parameters

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import slicer
-from mednext.drawn_segments import DrawnSegments
+from mednext.drawn_segments import DrawnRegion, DrawnSegments
 from mednext.errors import OutputError
 from mednext.geometry import Geometry
 from mednext.labels import MAX_LABEL, Label, Terminology
 
-from .our_segments import is_a_copy, label_value_of, model_of
+from .corrected_segments import fingerprints_of, is_untouched
+from .our_segments import is_a_copy, label_value_of, model_of, our_structures
 from .provenance import provenance_of
 from .result_grid import ijk_to_ras_of, segmentation_to_volume
 from .segment_layers import copied_layers, has_labelmaps
@@ -30,14 +31,21 @@ def drawn_segments_of(
     """
     refuse_without_labelmaps(node)
     segmentation = node.GetSegmentation()
-    values = _label_values(node, known)
+    regions = _regions_with_labels(segmentation)
+    values = _label_values(node, known, regions)
     to_image = np.linalg.inv(ijk_to_ras_of(volume)) @ segmentation_to_volume(node, volume)
     labels = [_label(segmentation.GetSegment(each), value) for each, value in values.items()]
     labels.sort(key=lambda label: label.value)
     size = volume.GetImageData().GetDimensions()
     geometry = Geometry.from_ijk_to_ras(ijk_to_ras_of(volume), size)
     return DrawnSegments(
-        geometry, tuple(labels), provenance_of(node), to_image, values, copied_layers(segmentation)
+        geometry,
+        tuple(labels),
+        provenance_of(node),
+        to_image,
+        values,
+        copied_layers(segmentation),
+        _corrected(segmentation, regions),
     )
 
 
@@ -48,19 +56,48 @@ def refuse_without_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> None:
         raise OutputError(f'"{node.GetName()}" has no segments that are labelmaps.')
 
 
-def _label_values(node: slicer.vtkMRMLSegmentationNode, known: Sequence[Label]) -> dict[str, int]:
-    """A value for each segment: the model's own for what it made, free ones above them for all others."""
+def _regions_with_labels(segmentation: slicer.vtkSegmentation) -> dict[str, tuple[int, ...]]:
+    """The segments of regions all of whose labels are there, too: IDs and label values.
+
+    A region without its labels is a segment like those that users draw.
+    """
+    models = {model_of(segmentation.GetSegment(each)) for each in segmentation.GetSegmentIDs()} - {""}
+    found = {}
+    for ours in (our_structures(segmentation, model) for model in sorted(models)):
+        found |= {
+            each: structure
+            for structure, each in ours.items()
+            if isinstance(structure, tuple) and set(structure) <= set(ours)
+        }
+    return found
+
+
+def _corrected(
+    segmentation: slicer.vtkSegmentation, regions: Mapping[str, tuple[int, ...]]
+) -> dict[str, DrawnRegion]:
+    return {
+        each: DrawnRegion(segmentation.GetSegment(each).GetName(), regions[each])
+        for each, mark in fingerprints_of(segmentation, regions).items()
+        if not is_untouched(segmentation, each, mark)
+    }
+
+
+def _label_values(
+    node: slicer.vtkMRMLSegmentationNode, known: Sequence[Label], regions: Collection[str]
+) -> dict[str, int]:
+    """A value for each segment but regions: the model's own for what it made, free ones above for others."""
     segmentation = node.GetSegmentation()
     model = provenance_of(node).get("model", "")
     values: dict[str, int] = {}
-    for segment_id in segmentation.GetSegmentIDs():
+    segment_ids = [each for each in segmentation.GetSegmentIDs() if each not in regions]
+    for segment_id in segment_ids:
         segment = segmentation.GetSegment(segment_id)
         value = label_value_of(segment)
         if value is not None and model_of(segment) == model and not is_a_copy(segment, segment_id):
             values[segment_id] = value
     named = {label.name: label.value for label in known if label.value not in values.values()}
     taken = {*values.values(), *(label.value for label in known)}
-    for segment_id in segmentation.GetSegmentIDs():
+    for segment_id in segment_ids:
         if segment_id in values:
             continue
         value = named.pop(segmentation.GetSegment(segment_id).GetName(), None)

@@ -10,6 +10,7 @@ from mednext.scene_jobs import LABELMAP_SUFFIXES, DicomJob, LabelmapJob, SceneJo
 
 from .drawn_segments import drawn_segments_of
 from .found_labels import found_of
+from .region_segments import follow_labels
 from .result_images import images_of
 from .segmentation_file import segmentation_file_of
 
@@ -27,6 +28,7 @@ def export_job(node: slicer.vtkMRMLSegmentationNode, path: Path) -> SceneJob:
     nobody has asked about.
     """
     suffix = suffix_of(path)
+    follow_labels(node)
     if suffix == ".seg.nrrd":
         return SegNrrdJob(path, segmentation_file_of(node))
     volume = next(iter(images_of(node)), None)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
+import slicer
 import vtk
 from mednext.geometry import Box
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
@@ -13,10 +14,28 @@ from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 @dataclass(frozen=True, eq=False)
 class LabelVoxels:
-    """Voxels `box` of a labelmap `(Z, Y, X)`, as `scalars` of an image."""
+    """Voxels `box` of a labelmap `(Z, Y, X)`, as `scalars` of an image.
+
+    `fingerprints` of its label values, as far as they are known.
+    """
 
     box: Box
     scalars: vtk.vtkDataArray
+    fingerprints: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The voxels `(Z, Y, X)`, a view."""
+        return vtk_to_numpy(self.scalars).reshape([axis.stop - axis.start for axis in self.box])
+
+    def image(self, ijk_to_ras: vtk.vtkMatrix4x4) -> slicer.vtkOrientedImageData:
+        """The voxels at their place in the grid with this matrix."""
+        image = slicer.vtkOrientedImageData()
+        k, j, i = ((axis.start, axis.stop - 1) for axis in self.box)
+        image.SetExtent(*i, *j, *k)
+        image.GetPointData().SetScalars(self.scalars)
+        image.SetImageToWorldMatrix(ijk_to_ras)
+        return image
 
 
 def copy_for_vtk(voxels: np.ndarray) -> vtk.vtkDataArray:

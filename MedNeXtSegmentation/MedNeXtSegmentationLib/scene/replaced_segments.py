@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import slicer
 
-from .our_segments import region_of, set_region
+from .our_segments import marks_of, set_marks
 from .result_facts import ResultFacts, facts_of, restore_facts
 from .segment_layers import LABELMAP, SURFACE, separate, without_voxels
 
@@ -27,11 +27,11 @@ def put_segments(
 ) -> None:
     """Replace, add or (None) remove segments; the history of the node then has the state before.
 
-    Of segments that are there, only voxels and label values change, and what says where they were looked for:
-    their names, colours, other tags, places in the list and display stay. Segments that are not named are not
+    Of segments that are there, only voxels and label values change, and what says what was found where: their
+    names, colours, other tags, places in the list and display stay. Segments that are not named are not
     touched, even where they share a labelmap with those.
     """
-    before = _exchange(node, segments)
+    before = exchange_segments(node, segments)
     history = _history_of(node)
     history.done.append(before)
     del history.done[:-_MOST_STATES]
@@ -84,15 +84,15 @@ def _history_of(node: slicer.vtkMRMLSegmentationNode) -> _History:
 
 def _restore(node: slicer.vtkMRMLSegmentationNode, state: SegmentsState) -> SegmentsState:
     """Put a state back; returns the one that was there."""
-    before = _exchange(node, state.segments)
+    before = exchange_segments(node, state.segments)
     restore_facts(node, state.facts)
     return before
 
 
-def _exchange(
+def exchange_segments(
     node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment | None]
 ) -> SegmentsState:
-    """Put these segments in; returns those that were in their place."""
+    """As `put_segments`, beside the history; returns what was in their place."""
     segmentation = node.GetSegmentation()
     _save_for_editor(node)
     present = [segment_id for segment_id in segments if segmentation.GetSegment(segment_id)]
@@ -125,7 +125,7 @@ def _put(segmentation: slicer.vtkSegmentation, segment_id: str, new: slicer.vtkS
         return
     old.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
     old.SetLabelValue(new.GetLabelValue())
-    set_region(old, region_of(new))
+    set_marks(old, marks_of(new))
     old.RemoveAllRepresentations(LABELMAP)
 
 

@@ -22,6 +22,11 @@ class ResultGrid:
     ijk_to_ras: np.ndarray
     from_volume: np.ndarray
 
+    @classmethod
+    def of_matrix(cls, ijk_to_ras: vtk.vtkMatrix4x4) -> ResultGrid:
+        """A grid in its own space."""
+        return cls(slicer.util.arrayFromVTKMatrix(ijk_to_ras), np.eye(4))
+
     def same_as(self, other: ResultGrid) -> bool:
         """Whether nothing was moved since."""
         return np.allclose(self.ijk_to_ras, other.ijk_to_ras) and np.allclose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -13,9 +14,11 @@ from mednext.hand_over import HandedOver, Wishes
 from vtk.util.numpy_support import get_vtk_array_type
 
 from .color_table import add_color_table
+from .corrected_segments import replaceable
 from .found_labels import keep_found
 from .found_volumes import keep_volumes
 from .label_voxels import LabelVoxels, copying_for_vtk
+from .provenance import ATTRIBUTE_PREFIX
 from .result_grid import ResultGrid, grid_in_segmentation, grid_of_volume, ijk_to_ras_of
 from .result_images import remember_images
 from .segmentation_node import add_segmentation_node, put_into_segmentation_node
@@ -26,6 +29,8 @@ from .uncertainty_node import (
     copying_uncertainty,
     remember_uncertainty,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +50,8 @@ class ResultPlace:
     structures: names or label values of what is kept of the result; None for all.
     roi: the region that the run is limited to: outside of it, `into` keeps all voxels. None for no limit.
     in_percent: keep the uncertainty in percent.
+    replace_corrected: replace segments of `into` that were corrected by hand, too. Those that are corrected
+        during the run are left alone in any case.
 
     Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result.
     """
@@ -56,6 +63,7 @@ class ResultPlace:
         structures: Sequence[str | int] | None = None,
         roi: Roi | None = None,
         in_percent: bool = False,
+        replace_corrected: bool = False,
     ) -> None:
         self._channels = list(channels)
         self._volume = channels[0]
@@ -69,6 +77,7 @@ class ResultPlace:
         self._roi = roi
         self._in_percent = in_percent
         self._grid = self._result_grid()
+        self._replaceable = replaceable(into.GetSegmentation(), replace_corrected) if into else {}
 
     @property
     def wishes(self) -> Wishes:
@@ -83,7 +92,7 @@ class ResultPlace:
         scalars = vtk.vtkDataArray.CreateDataArray(kind)
         yield from copying_for_vtk(result.voxels, scalars)
         uncertainty = yield from copying_uncertainty(result)
-        return PreparedResult(result, LabelVoxels(result.box, scalars), uncertainty)
+        return PreparedResult(result, LabelVoxels(result.box, scalars, result.fingerprints), uncertainty)
 
     def add(self, prepared: PreparedResult) -> slicer.vtkMRMLSegmentationNode:
         """Put the result into the scene: a new node on the volume's grid, or new segments of the chosen one.
@@ -105,7 +114,13 @@ class ResultPlace:
         result = prepared.result
         if self._into is not None:
             region = self._roi.box_in(result.geometry) if self._roi else None
-            put_into_segmentation_node(self._into, self._volume, result, self._grid, prepared.voxels, region)
+            left_alone = put_into_segmentation_node(
+                self._into, self._volume, result, self._grid, prepared.voxels, self._replaceable, region
+            )
+            if left_alone:
+                names = ", ".join(left_alone)
+                logger.warning("Corrected by hand and left alone: %s.", names)
+                self._into.SetAttribute(f"{ATTRIBUTE_PREFIX}left_alone", names)
             remember_uncertainty(self._into, None)
             return self._into
         name = f"{self._volume.GetName()} segmentation"

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import slicer
 from mednext.geometry import Box
-from mednext.labels import Label
+from mednext.labels import Label, Region
 from mednext.segmentation import Described
 
-from .kept_voxels import with_kept_voxels
+from .corrected_segments import changed_since, fingerprint_of, fingerprints_of, is_untouched
+from .kept_voxels import placed_segment, with_kept_voxels, without
 from .label_voxels import LabelVoxels
-from .our_segments import mark_as_ours, our_segments
+from .our_segments import Structure, mark_as_ours, our_structures
 from .provenance import set_provenance
+from .region_segments import follow_labels, own_regions, region_voxels, show_as_outlines
 from .replaced_segments import put_segments
 from .result_grid import ResultGrid, grid_of_volume, set_reference
 from .segment_layers import LABELMAP
 from .segmented_region import region_text
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A label or a region of a result, in a labelmap in which it has a value."""
+
+    structure: Structure
+    look: Label | Region
+    voxels: LabelVoxels
+    value: int
 
 
 def add_segmentation_node(
@@ -26,14 +40,15 @@ def add_segmentation_node(
 ) -> slicer.vtkMRMLSegmentationNode:
     """Add a segmentation node to the volume's scene, on its grid and under its parent transform.
 
-    One segment per label, also for structures that were not found. All segments share one labelmap, with
-    the label values of the model. `voxels` are on the volume's grid.
+    One segment per label, also for structures that were not found. These share one labelmap, with the label
+    values of the model; regions lie over them. `voxels` are on the volume's grid.
     """
     scene = volume.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     fill_segmentation_node(node, volume, segmentation, voxels)
+    show_as_outlines(node)
     return node
 
 
@@ -47,9 +62,10 @@ def fill_segmentation_node(
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     set_provenance(node, segmentation.provenance)
     grid = grid_of_volume(volume)
-    image = _oriented_image(voxels, grid.ijk_to_ras)
-    for segment_id, segment in _segments(node.GetSegmentation(), segmentation, image).items():
-        node.GetSegmentation().AddSegment(segment, segment_id)
+    into = node.GetSegmentation()
+    parts = _parts(into, segmentation, voxels)
+    for segment_id, segment in _segments(into, segmentation, parts, grid).items():
+        into.AddSegment(segment, segment_id)
 
 
 def put_into_segmentation_node(
@@ -58,61 +74,92 @@ def put_into_segmentation_node(
     segmentation: Described,
     grid: ResultGrid,
     voxels: LabelVoxels,
+    replaceable: Mapping[str, str],
     region: Box | None = None,
-) -> None:
+) -> list[str]:
     """Put a result into a node that is there: the model's own segments get new voxels, or are added.
 
-    Segments of the user and of other models stay as they are, and after a run that was limited to a `region`
-    of the volume `(Z, Y, X)` all voxels outside of that. `undo` of `replaced_segments` leads back.
+    Segments of the user and of other models stay as they are, and so do the model's own that have not the
+    fingerprint by which they are `replaceable`: these are corrected, and the others get none of their voxels.
+    After a run that was limited to a `region` of the volume `(Z, Y, X)` all voxels outside of that stay.
+    `undo` of `replaced_segments` leads back. Returns the names of the corrected segments.
     """
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
-    image = _oriented_image(voxels, grid.ijk_to_ras)
-    set_reference(node, volume, image)
-    segments = _segments(node.GetSegmentation(), segmentation, image)
-    if region is not None:
-        for segment_id, new in segments.items():
-            old = node.GetSegmentation().GetSegment(segment_id)
-            both = old and with_kept_voxels(old, voxels, new.GetLabelValue(), grid, region)
-            if both:
-                new.AddRepresentation(LABELMAP, _oriented_image(both, grid.ijk_to_ras))
-    put_segments(node, segments)
+    into = node.GetSegmentation()
+    ids = _parts(into, segmentation, voxels)
+    corrected = changed_since(into, replaceable, ids)
+    labels = [into.GetSegment(each) for each in corrected if isinstance(ids[each].structure, int)]
+    kept = [part for part in (placed_segment(label, grid) for label in labels) if part]
+    if kept:
+        voxels = without(voxels, kept)
+        ids = _parts(into, segmentation, voxels)
+    parts = {segment_id: part for segment_id, part in ids.items() if segment_id not in corrected}
+    set_reference(node, volume, voxels.image(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras)))
+    added = [segment_id for segment_id in parts if into.GetSegment(segment_id) is None]
+    put_segments(node, _segments(into, segmentation, parts, grid, region))
+    follow_labels(node)
     set_provenance(node, segmentation.provenance)
+    if added:
+        show_as_outlines(node)
+    return [into.GetSegment(segment_id).GetName() for segment_id in corrected]
+
+
+def _parts(into: slicer.vtkSegmentation, segmentation: Described, voxels: LabelVoxels) -> dict[str, _Part]:
+    """Regions and labels, each under the ID of its segment in `into`, there or new. Regions come first: where
+    Slicer exports overlapping segments as one labelmap, the later ones win."""
+    model = segmentation.provenance.get("model", "")
+    present = our_structures(into, model)
+    parts = [
+        *(
+            _Part(labels, region, region_voxels(voxels, labels), 1)
+            for labels, region in own_regions(segmentation)
+        ),
+        *(_Part(label.value, label, voxels, label.value) for label in segmentation.labels),
+    ]
+    return {present.get(part.structure) or _new_id(into, model, part.structure): part for part in parts}
+
+
+def _new_id(into: slicer.vtkSegmentation, model: str, structure: Structure) -> str:
+    values = structure if isinstance(structure, tuple) else (structure,)
+    return into.GenerateUniqueSegmentID(f"{model}_{'_'.join(map(str, values))}")
 
 
 def _segments(
-    into: slicer.vtkSegmentation, segmentation: Described, image: slicer.vtkOrientedImageData
+    into: slicer.vtkSegmentation,
+    segmentation: Described,
+    parts: Mapping[str, _Part],
+    grid: ResultGrid,
+    region: Box | None = None,
 ) -> dict[str, slicer.vtkSegment]:
-    """A segment for each label, under the ID that it has in `into` or will have there."""
-    model = segmentation.provenance.get("model", "")
-    present = our_segments(into, model)
-    region = region_text(segmentation)
+    """A segment for each part of a result. With a `region`, voxels of `into` stay outside of that."""
+    model, looked_in = segmentation.provenance.get("model", ""), region_text(segmentation)
+    matrix = slicer.util.vtkMatrixFromArray(grid.ijk_to_ras)
+    images = {id(part.voxels): part.voxels.image(matrix) for part in parts.values()}
+    old = {segment_id: into.GetSegment(segment_id) for segment_id in parts}
+    before = fingerprints_of(into, [each for each in parts if old[each]]) if region else {}
     segments: dict[str, slicer.vtkSegment] = {}
-    for label in segmentation.labels:
-        segment_id = present.get(label.value) or into.GenerateUniqueSegmentID(f"{model}_{label.value}")
-        segments[segment_id] = _segment(label, image)
-        mark_as_ours(segments[segment_id], segment_id, model, label.value, region)
+    for segment_id, part in parts.items():
+        voxels, image, untouched = part.voxels, images[id(part.voxels)], True
+        if region is not None and old[segment_id]:
+            both = with_kept_voxels(old[segment_id], voxels, part.value, grid, region)
+            if both:
+                voxels, image = both, both.image(matrix)
+                untouched = is_untouched(into, segment_id, before[segment_id])
+        segments[segment_id] = _segment(part, image)
+        mark = fingerprint_of(voxels, part.value) if untouched else ""
+        mark_as_ours(segments[segment_id], segment_id, model, part.structure, looked_in, mark)
     return segments
 
 
-def _oriented_image(voxels: LabelVoxels, ijk_to_ras: np.ndarray) -> slicer.vtkOrientedImageData:
-    """The voxels at their place in the grid."""
-    image = slicer.vtkOrientedImageData()
-    k, j, i = ((axis.start, axis.stop - 1) for axis in voxels.box)
-    image.SetExtent(*i, *j, *k)
-    image.GetPointData().SetScalars(voxels.scalars)
-    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
-    return image
-
-
-def _segment(label: Label, image: slicer.vtkOrientedImageData) -> slicer.vtkSegment:
+def _segment(part: _Part, image: slicer.vtkOrientedImageData) -> slicer.vtkSegment:
     segment = slicer.vtkSegment()
-    segment.SetName(label.name)
+    segment.SetName(part.look.name)
     segment.SetNameAutoGenerated(False)
-    segment.SetColor(*(channel / 255 for channel in label.color))
+    segment.SetColor(*(channel / 255 for channel in part.look.color))
     segment.SetColorAutoGenerated(False)
-    segment.SetLabelValue(label.value)
-    if label.terminology:
-        segment.SetTerminology(label.terminology.entry())
+    segment.SetLabelValue(part.value)
+    if part.look.terminology:
+        segment.SetTerminology(part.look.terminology.entry())
     segment.AddRepresentation(LABELMAP, image)
     return segment

@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..atomic import replacing
+from ..fingerprints import fingerprints
 from ..geometry import Geometry
 from ..labels import Label
 from ..segment_tags import segment_tags
@@ -83,8 +84,10 @@ def seg_nrrd_header(segmentation: Segmentation) -> dict[str, str]:
         "Segmentation_ConversionParameters": _reference_geometry(geometry),
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
+    marks = fingerprints(segmentation.labelmap, [label.value for label in segmentation.labels])
+    model = segmentation.provenance.get("model", "")
     for index, label in enumerate(segmentation.labels):
-        for key, value in _segment(label, geometry, segmentation.provenance.get("model", "")).items():
+        for key, value in _segment(label, geometry, model, marks[label.value]).items():
             header[f"Segment{index}_{key}"] = value
     for key, value in segmentation.provenance.items():
         header[PROVENANCE_PREFIX + key] = header_value(value)
@@ -96,9 +99,9 @@ def header_value(text: str) -> str:
     return " ".join(shown(text).split())
 
 
-def _segment(label: Label, geometry: Geometry, model: str) -> dict[str, str]:
+def _segment(label: Label, geometry: Geometry, model: str, fingerprint: str) -> dict[str, str]:
     segment_id = f"Segment_{label.value}"
-    tags = segment_tags(model, label.value, segment_id) if model else {}
+    tags = segment_tags(model, label.value, segment_id, fingerprint) if model else {}
     if label.terminology:
         tags["TerminologyEntry"] = label.terminology.entry()
     return {

@@ -10,6 +10,7 @@ from mednext.shown_text import csv_cell, shown, tool_tip
 from slicer.i18n import tr as _
 
 from ...scene.found_volumes import volumes_of
+from ...scene.region_segments import follow_labels, show_segments, shown_regions
 from ...scene.replaced_segments import can_redo, can_undo, redo, undo
 from ...scene.result_images import images_of
 from ..messages import Messages
@@ -26,6 +27,7 @@ class ResultView:
         self._ui = ui
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._volumes: dict[str, float] = {}
+        self._hidden: list[str] = []  # regions, while their labels are edited
         self._messages = Messages(ui.resultStatusLabel, ui.resultErrorLabel)
         self._places = PlacesView(ui, self._messages)
         self.files = ResultFiles(ui, self._messages)
@@ -50,6 +52,13 @@ class ResultView:
         self._messages.say("")
         self.files.show(node)
         self._refresh()
+
+    def followCorrections(self) -> None:
+        """Let the regions of the result follow their labels, which may have been corrected meanwhile."""
+        if self._node is not None and self._node.GetScene() is not None:
+            follow_labels(self._node)
+            show_segments(self._node, self._hidden, True)
+        self._hidden = []
 
     def _refresh(self) -> None:
         """Show what the node knows now."""
@@ -102,6 +111,12 @@ class ResultView:
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.SegmentEditorWidget.editor
         editor.setSegmentationNode(node)
+        self._hidden = shown_regions(node)
+        if self._hidden:
+            # What is painted as a label would be erased from the regions over it, if these were visible.
+            show_segments(node, self._hidden, False)
+            mode = slicer.vtkMRMLSegmentEditorNode.OverwriteVisibleSegments
+            editor.mrmlSegmentEditorNode().SetOverwriteMode(mode)
         if image:
             editor.setSourceVolumeNode(image)
 

@@ -13,7 +13,8 @@ from mednext.model import Model
 from mednext.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
-from ...scene.our_segments import our_segments
+from ...scene.corrected_segments import corrected_segments
+from ...scene.our_segments import our_structures
 from ...scene.result_grid import grid_in_segmentation
 from ..parameters import MedNeXtSegmentationParameterNode
 
@@ -126,12 +127,27 @@ def wantedValues(model: Model, parameters: MedNeXtSegmentationParameterNode) -> 
     return [label.value for label in model.labels if label.value not in parameters.leftOut]
 
 
+def mayReplaceCorrected(model: Model, parameters: MedNeXtSegmentationParameterNode) -> bool:
+    """Ask whether segments that were corrected by hand may be replaced; True where there are none."""
+    segmentation = parameters.segmentation.GetSegmentation()
+    names = corrected_segments(segmentation, model.name, wantedValues(model, parameters))
+    if not names:
+        return True
+    question = _(
+        "These segments were corrected, or it is not known whether they were: {names}. Shall the new result "
+        "replace them, too? With No they stay as they are."
+    )
+    return slicer.util.confirmYesNoDisplay(
+        question.format(names=", ".join(names)), windowTitle=_("Corrected segments")
+    )
+
+
 def _whatHappens(node: slicer.vtkMRMLSegmentationNode, model: Model, wanted: Sequence[int]) -> str:
     segmentation = node.GetSegmentation()
     names = [
         segmentation.GetSegment(segment_id).GetName()
-        for value, segment_id in our_segments(segmentation, model.name).items()
-        if value in wanted
+        for structure, segment_id in our_structures(segmentation, model.name).items()
+        if set(structure if isinstance(structure, tuple) else (structure,)) <= set(wanted)
     ]
     if not names:
         return _("Nothing in it is replaced; the structures are added.")
