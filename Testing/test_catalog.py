@@ -313,8 +313,10 @@ def test_a_catalog_by_http_is_used_with_a_warning_as_long_as_that_is_allowed(
     url = no_dns.answer("/c.json", serve(renamed(content, "Of the hospital")))
     monkeypatch.setenv("MEDNEXT_CATALOG_URL", url.replace("127.0.0.1", "hospital.example"))
     monkeypatch.setenv("MEDNEXT_CATALOG_BY_HTTP", "1")
-    assert load_catalog(refresh=True).tasks[0].title == "Of the hospital"
+    remarks: list[str] = []
+    assert load_catalog(refresh=True, remarks=remarks).tasks[0].title == "Of the hospital"
     assert "anybody on the way can change it" in caplog.text
+    assert ["anybody on the way can change it" in remark for remark in remarks] == [True]
     monkeypatch.delenv("MEDNEXT_CATALOG_BY_HTTP")
     assert load_catalog() == read_catalog(SHIPPED)
 

@@ -248,6 +248,13 @@ def test_the_models_folder_is_where_the_platform_keeps_a_users_data(
     assert models_folder() == tmp_path / folder
 
 
+def test_a_models_folder_in_the_home_of_nobody_is_taken_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MEDNEXT_MODELS", "~nobody-of-this-name/models")
+    assert models_folder() == Path("~nobody-of-this-name/models")
+
+
 def test_an_unsafe_zip_leaves_nothing(packed: Path, tmp_path: Path, models: Path) -> None:
     with pytest.raises(UnsafePathError):
         store.install_from_zip(zipped(tmp_path, {**members_of(packed), "../evil": b"evil"}))

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from .atomic import explaining, replacing
 from .cancellation import check_cancelled
 from .errors import BundleFormatError, DiskSpaceError, MedNeXtError, UnsafePathError
-from .paths import inside
+from .paths import check_regular, inside
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,12 @@ def unpack(archive: Path, folder: Path, cancelled: Callable[[], bool] | None = N
         OutputError: the folder cannot be written to.
         Cancelled: `cancelled` answered True.
     """
-    if not archive.is_file():
-        raise BundleFormatError(f"There is no file {archive}. Check the path.")
+    try:
+        check_regular(archive)
+    except OSError as error:
+        raise BundleFormatError(
+            f"There is no file {archive}, or it cannot be read: {error.strerror}. Check the path."
+        ) from error
     with explaining(folder / "model"), _open(archive) as source:
         with _reading(archive):
             members = _checked_members(source, archive, cancelled)

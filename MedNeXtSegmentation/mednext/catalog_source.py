@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .atomic import replacing
@@ -24,12 +25,13 @@ SILENCE_S = 5.0
 _LONGEST_S = 20.0
 
 
-def load_catalog(refresh: bool = False) -> Catalog:
+def load_catalog(refresh: bool = False, remarks: list[str] | None = None) -> Catalog:
     """The catalog in use.
 
     Without `$MEDNEXT_CATALOG_URL` that is the shipped one. With it, it is the one from there as it was last
     downloaded; `refresh` downloads it now, for 20 s at most. A catalog that cannot be had, or is wrong, is
-    logged and the next best one taken: the last downloaded, then the shipped.
+    logged and the next best one taken: the last downloaded, then the shipped. What is logged for users is
+    appended to `remarks`, too.
 
     A catalog says which weights are the right ones. It is therefore taken by https, or from this computer
     (`http://localhost`), and by http only where `$MEDNEXT_CATALOG_BY_HTTP` is 1; that is logged.
@@ -37,17 +39,28 @@ def load_catalog(refresh: bool = False) -> Catalog:
     Raises:
         CatalogError: the shipped catalog is damaged.
     """
+
+    def tell(sentence: str) -> None:
+        logger.warning("%s", sentence)
+        if remarks is not None:
+            remarks.append(sentence)
+
     url = os.environ.get(URL_VARIABLE, "").strip()
     if url:
         try:
             _check_source(url)
+            if not is_private(url):
+                tell(
+                    f"The catalog comes by http from {shown_address(url)}: anybody on the way can change it, "
+                    "and with it the weights."
+                )
             copy = _copy_of(url)
             if refresh:
-                _refresh(url, copy)
+                _refresh(url, copy, tell)
             if _is_there(copy):
                 return read_catalog(copy)
         except CatalogError as error:
-            logger.warning("The catalog of %s is not used, but the shipped one: %s", URL_VARIABLE, error)
+            tell(f"The catalog of {URL_VARIABLE} is not used, but the shipped one: {error}")
     return read_catalog(shipped_models_folder() / "catalog.json")
 
 
@@ -63,17 +76,11 @@ def _check_source(url: str) -> None:
         raise CatalogError(
             f"{shown_address(url)} cannot be downloaded: {error}. Give an address that begins with https://."
         ) from error
-    if is_private(url):
-        return
-    if not _by_http():
+    if not is_private(url) and not _by_http():
         raise CatalogError(
             f"{shown_address(url)} is an address of http: anybody on the way can change the catalog, and "
             f"with it the weights. Give one of https, or set {HTTP_VARIABLE}=1 if you trust the network."
         )
-    logger.warning(
-        "The catalog comes by http from %s: anybody on the way can change it, and with it the weights.",
-        shown_address(url),
-    )
 
 
 def _copy_of(url: str) -> Path:
@@ -88,7 +95,7 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _refresh(url: str, copy: Path) -> None:
+def _refresh(url: str, copy: Path, tell: Callable[[str], None]) -> None:
     try:
         content = _fetch(url)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +104,7 @@ def _refresh(url: str, copy: Path) -> None:
             read_catalog(temporary)
     except (CatalogError, DownloadError, DiskSpaceError, OutputError, OSError) as error:
         kept = "the one downloaded before" if _is_there(copy) else "the shipped one"
-        logger.warning("The catalog at %s cannot be had (%s); using %s.", shown_address(url), error, kept)
+        tell(f"The catalog at {shown_address(url)} cannot be had ({error}); using {kept}.")
 
 
 def _fetch(url: str) -> bytes:

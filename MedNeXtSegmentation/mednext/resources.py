@@ -52,7 +52,10 @@ def models_folder() -> Path:
     """
     named = os.environ.get(MODELS_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        try:
+            return Path(named).expanduser()
+        except RuntimeError:  # "~" and the name of nobody
+            return Path(named)
     if _chosen_models_folder:
         return _chosen_models_folder
     home = Path.home()

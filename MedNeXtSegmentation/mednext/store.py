@@ -31,6 +31,7 @@ from .model import MODEL_FILE, NAME_FORM, Model, read_model
 from .model_folders import alone, models_in, workshop
 from .paths import inside, is_device
 from .resources import models_folder, shipped_models_folder
+from .weights_file import unreadable
 
 if TYPE_CHECKING:
     from .checkpoints import ImportOptions
@@ -247,7 +248,11 @@ def install_from_folder(
 
 
 def _copy(path: Path, target: Path, cancelled: Callable[[], bool] | None) -> None:
-    with path.open("rb") as source, target.open("xb") as sink:
+    try:
+        source = path.open("rb")
+    except OSError as cause:
+        raise unreadable(path, cause) from cause
+    with source, target.open("xb") as sink:
         while block := source.read(_BLOCK_BYTES):
             check_cancelled(cancelled)
             sink.write(block)

@@ -1,26 +1,22 @@
-"""How models come to a computer: catalogs, their descriptions, zip files, what servers and leftovers say."""
+"""How models come to a computer: catalogs, zip files, answers of servers, leftovers of downloads."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
 import socket
 import tempfile
 import threading
 import zipfile
 from pathlib import Path
 
-from bundles import tiny_bundle
-from mednext import store
 from mednext.archive import unpack
 from mednext.catalog import read_catalog
 from mednext.catalog_source import load_catalog
 from mednext.download import Patience, download
 from mednext.download.partial import PartialFile
 from mednext.errors import DownloadError
-from mednext.model import read_model
 from mednext.resources import shipped_models_folder
 
 from .targets import Target
@@ -58,28 +54,6 @@ def _catalogs(folder: Path) -> list[Path]:
     (folder / "catalog.json").write_text(json.dumps({"format_version": 1, "models": models, "tasks": tasks}))
     (folder / "tasks.json").write_text(json.dumps({"tasks": tasks, "models": models, "format_version": 1}))
     return [folder / "catalog.json", folder / "tasks.json"]
-
-
-def _descriptions(folder: Path) -> list[Path]:
-    """A folder for each field at the beginning, where most is mutated."""
-    bundle = tiny_bundle(folder / "tiny")
-    data = json.loads((bundle.path / "model.json").read_text(encoding="utf-8"))
-    paths = []
-    for number in range(0, len(data), 4):
-        place = folder / str(number) / "model.json"
-        place.parent.mkdir()
-        shutil.copyfile(bundle.path / "fold_0.safetensors", place.parent / "fold_0.safetensors")
-        order = [*data][number:] + [*data][:number]
-        place.write_text(json.dumps({key: data[key] for key in order}), encoding="utf-8")
-        paths.append(place)
-    return paths
-
-
-def _describe(path: Path) -> None:
-    read_model(path.parent)
-    with tempfile.TemporaryDirectory() as models:
-        os.environ["MEDNEXT_MODELS"] = models
-        store.install_from_folder(path.parent)
 
 
 def _notes(folder: Path) -> list[Path]:
@@ -163,7 +137,6 @@ def _ask(path: Path) -> None:
 TARGETS = (
     Target("zip file", _archives, _unpack),
     Target("catalog", _catalogs, read_catalog),
-    Target("model description", _descriptions, _describe),
     Target("note of a download", _notes, _resume),
     Target("answer of a server", _answers, _ask),
 )

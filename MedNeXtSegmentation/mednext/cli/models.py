@@ -54,7 +54,8 @@ def _list(options: argparse.Namespace, console: Console) -> None:
     from ..resources import models_folder
     from ..store import installed_models
 
-    catalog = load_catalog(refresh=True)
+    remarks: list[str] = []
+    catalog = load_catalog(refresh=True, remarks=remarks)
     words = " ".join(options.words)
     tasks = catalog.search(words)
     known = {task.name for task in catalog.tasks}
@@ -68,6 +69,7 @@ def _list(options: argparse.Namespace, console: Console) -> None:
         "models_folder": str(models_folder()),
         "installed": [_described(model) for model in models],
         "tasks": [_task_described(task, catalog) for task in tasks],
+        "remarks": remarks,
     }
     lines = ["Installed models:", *(_line(m.name, f"{m.title}, {m.version}, task {m.task}") for m in models)]
     lines += ["", "Tasks:", *(_line(task.name, _state(task, catalog, models)) for task in tasks)]

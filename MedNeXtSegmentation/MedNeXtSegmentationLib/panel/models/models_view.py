@@ -198,7 +198,8 @@ class ModelsView:
 
     def _refreshed(self, document: dict[str, Any]) -> None:
         count = len({name for task in document["tasks"] for name in task["published"]})
-        self.command.say(_("Published models: {count}.").format(count=count))
+        said = [_("Published models: {count}.").format(count=count), *document["remarks"]]
+        self.command.say("\n".join(said))
         self._onChanged(None)
 
     def _chooseFolder(self) -> None:
