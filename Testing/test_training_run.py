@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from bundles import TINY_NETWORK, tiny_bundle, tiny_model
 from mednext import load_bundle
-from mednext.errors import GeometryError, OptionError, UnreadableImageError, UnsafeCheckpointError
+from mednext.errors import (
+    CheckpointError,
+    GeometryError,
+    OptionError,
+    UnreadableImageError,
+    UnsafeCheckpointError,
+    UnsupportedImageError,
+)
 from mednext_training import cli
 from mednext_training.datasets import HIPPOCAMPUS, convert_hippocampus
 from mednext_training.evaluation import (
@@ -22,6 +31,7 @@ from mednext_training.evaluation import (
     mean_dice,
     validation_cases,
 )
+from mednext_training.planning import read_plans
 from mednext_training.publishing import record_accuracy
 from mednext_training.trainer import TRAINERS, nnUNetTrainerMedNeXt, train
 from mednext_training.workspace import Workspace
@@ -144,6 +154,106 @@ def test_a_finished_training_becomes_a_bundle_with_its_accuracy(
     assert accuracy is not None
     assert (accuracy["source"], accuracy["cases"]) == ("a test", len(cases))
     assert (tmp_path / "model" / "fold_0.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        (["plan", "--patch", "16", "32", "16"], "convert the data set first"),
+        (["train"], "plan first"),
+        (["export", "model"], "train first"),
+        (["evaluate", "hippocampus"], "train first"),
+        (["convert", "nowhere"], "give the unpacked data set"),
+        (["plan", "--patch", "0", "0", "0"], "must have sides"),
+        (["plan", "--patch", "-16", "16", "16"], "must have sides"),
+    ],
+)
+def test_a_step_that_comes_too_early_names_the_one_before_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture, command: list[str], remedy: str
+) -> None:
+    assert cli.main(["--workspace", str(tmp_path / "runs"), *command]) == 2
+    assert remedy in capsys.readouterr().err
+
+
+def test_labels_that_the_data_set_does_not_have_are_refused_before_anything_is_copied(tmp_path: Path) -> None:
+    write_case(tmp_path / "source", "case_0", 0)
+    write_case(tmp_path / "source", "case_1", 1)
+    file = tmp_path / "source" / "labels" / "case_1.nii.gz"
+    labels = sitk.ReadImage(str(file))
+    labels[3, 3, 3] = 7
+    sitk.WriteImage(labels, str(file))
+    with pytest.raises(UnsupportedImageError, match=r"case_1\.nii\.gz has the label 7, .* 2 posterior"):
+        convert_hippocampus(tmp_path / "source", tmp_path / "raw")
+    assert not (tmp_path / "raw").exists()
+
+
+def test_data_that_nnunet_refuses_is_an_explained_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture, nnunet_in_threads: None
+) -> None:
+    write_case(tmp_path / "source", "case_0", 0)
+    root = ["--workspace", str(tmp_path / "runs")]
+    assert cli.main([*root, "convert", str(tmp_path / "source")]) == 0
+    next((tmp_path / "runs" / "raw").glob("*/labelsTr/*")).unlink()
+    assert cli.main([*root, "plan", "--patch", "16", "32", "16"]) == 2
+    assert "nnU-Net cannot plan for Dataset004_Hippocampus" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "[1]", '[{"val": 1}]', '[{"val": [1]}]', "{", "9" * 5000])
+def test_damaged_plans_and_splits_are_explained_errors(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "preprocessed" / HIPPOCAMPUS.folder_name
+    folder.mkdir(parents=True)
+    for name in ("MedNeXtPlans.json", "dataset.json", "splits_final.json"):
+        (folder / name).write_text(text)
+    with pytest.raises(OptionError):
+        read_plans(Workspace(tmp_path), HIPPOCAMPUS)
+    with pytest.raises(OptionError):
+        validation_cases(Workspace(tmp_path), HIPPOCAMPUS, 0)
+
+
+@pytest.mark.parametrize("fold", ["-1", "5"])
+def test_a_fold_that_nnunet_would_replace_by_a_random_split_is_not_trained(
+    workspace: Workspace, capsys: pytest.CaptureFixture, fold: str
+) -> None:
+    assert cli.main(["--workspace", str(workspace.root), "train", "--fold", fold]) == 2
+    assert f"There is no fold {fold}" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_an_explained_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write_case(tmp_path / "source", "case_0", 0)
+    (tmp_path / "runs").write_text("a file")
+    assert cli.main(["--workspace", str(tmp_path / "runs"), "convert", str(tmp_path / "source")]) == 2
+    assert "cannot be read or written" in capsys.readouterr().err
+
+
+def test_a_case_with_a_label_that_the_model_does_not_have_is_not_evaluated(tmp_path: Path) -> None:
+    write_case(tmp_path / "raw", "case_0", 0)
+    (tmp_path / "raw" / "images").rename(tmp_path / "raw" / "imagesTr")
+    (tmp_path / "raw" / "labels").rename(tmp_path / "raw" / "labelsTr")
+    (tmp_path / "raw" / "imagesTr" / "case_0.nii.gz").rename(
+        tmp_path / "raw" / "imagesTr" / "case_0_0000.nii.gz"
+    )
+    network = replace(TINY_NETWORK, num_classes=2)
+    bundle = tiny_bundle(tmp_path / "one", network=network, labels=tiny_model().labels[:1], keep_largest=())
+    with pytest.raises(UnsupportedImageError, match="case_0 has the label 2"):
+        evaluate(bundle, tmp_path / "raw", ["case_0"], mirroring=False)
+    with pytest.raises(OptionError, match="no cases"):
+        evaluate(bundle, tmp_path / "raw", [])
+
+
+def test_a_label_that_no_case_has_leaves_no_number_in_the_model(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    record_accuracy(bundle, [CaseResult("a", {"spleen": 0.5, "liver": float("nan")}, 1.0)], "a test")
+    accuracy = load_bundle(tmp_path / "tiny").model.accuracy
+    assert accuracy is not None
+    assert accuracy["dice"] == {"spleen": 0.5, "mean": 0.5}
+
+
+def test_a_checkpoint_that_lacks_a_part_is_not_resumed(make_trainer, tmp_path: Path) -> None:
+    torch.save({"network_weights": {}}, tmp_path / "checkpoint.pth")
+    with pytest.raises(CheckpointError, match="no checkpoint to resume from"):
+        make_trainer(epochs=1).load_checkpoint(str(tmp_path / "checkpoint.pth"))
 
 
 def test_exporting_before_training_is_an_explained_error(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -13,8 +12,10 @@ from mednext.allocator import restart_tuned
 from mednext.errors import MedNeXtError
 
 from .datasets import HIPPOCAMPUS, convert_hippocampus
-from .planning import CONFIGURATION, PLANS_NAME, plan_and_preprocess
+from .planning import CONFIGURATION, check_fold, plan_and_preprocess, read_plans
 from .workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -26,15 +27,14 @@ def _plan(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    plans, dataset = read_plans(arguments.workspace, HIPPOCAMPUS)
+    check_fold(arguments.workspace, HIPPOCAMPUS, arguments.fold)
     restart_tuned("mednext_training.cli", sys.argv[1:])
     arguments.workspace.activate()
     import torch
 
     from .trainer import TRAINERS, train
 
-    folder = arguments.workspace.preprocessed / HIPPOCAMPUS.folder_name
-    plans = json.loads((folder / f"{PLANS_NAME}.json").read_text(encoding="utf-8"))
-    dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     plans["continue_training"] = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trainer = TRAINERS[arguments.variant, arguments.kernel](
@@ -73,7 +73,6 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    restart_tuned("mednext_training.cli", sys.argv[1:])
     from mednext import load_bundle
 
     from .evaluation import evaluate, markdown_table, validation_cases
@@ -81,6 +80,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     bundle = load_bundle(arguments.model)
     cases = validation_cases(arguments.workspace, HIPPOCAMPUS, arguments.fold)
+    restart_tuned("mednext_training.cli", sys.argv[1:])
     raw = arguments.workspace.raw / HIPPOCAMPUS.folder_name
     results = evaluate(bundle, raw, cases, [arguments.fold], mirroring=not arguments.no_mirror)
     table = markdown_table(results)
@@ -107,15 +107,15 @@ def _parser() -> argparse.ArgumentParser:
 
     plan = commands.add_parser("plan", help="plan and preprocess at 1 mm")
     plan.add_argument("--patch", type=int, nargs=3, default=(48, 64, 48), metavar=("Z", "Y", "X"))
-    plan.add_argument("--batch-size", type=int, default=2)
+    plan.add_argument("--batch-size", type=_count, default=2)
     plan.set_defaults(run=_plan)
 
     training = commands.add_parser("train", help="train one fold, or resume it")
     _add_network(training)
     training.add_argument("--fold", type=int, default=0)
-    training.add_argument("--epochs", type=int, default=1000)
-    training.add_argument("--iterations", type=int, default=250, help="steps in an epoch")
-    training.add_argument("--validation-iterations", type=int, default=50)
+    training.add_argument("--epochs", type=_count, default=1000)
+    training.add_argument("--iterations", type=_count, default=250, help="steps in an epoch")
+    training.add_argument("--validation-iterations", type=_count, default=50)
     training.add_argument(
         "--checkpointing",
         choices=("none", "expansion", "blocks"),
@@ -144,6 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
 def _add_network(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", choices="SBML", default="S")
     parser.add_argument("--kernel", type=int, choices=(3, 5), default=3)
@@ -158,6 +165,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MedNeXtError as error:
         sys.stderr.write(f"mednext-train: {error}\n")
         return error.exit_code
+    except OSError as error:
+        logger.debug("a file cannot be read or written", exc_info=True)
+        sys.stderr.write(
+            f"mednext-train: {error.filename or 'A file'} cannot be read or written: "
+            f"{error.strerror or error}.\n"
+        )
+        return MedNeXtError.exit_code
     return 0
 
 

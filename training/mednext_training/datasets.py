@@ -10,8 +10,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
-from mednext.errors import GeometryError, UnreadableImageError
+from mednext.errors import GeometryError, UnreadableImageError, UnsupportedImageError
 
 FILE_ENDING = ".nii.gz"
 
@@ -52,6 +53,7 @@ def convert_hippocampus(source: Path, raw: Path) -> Path:
 
     Raises:
         UnreadableImageError: a folder is missing, or an image has no labels.
+        UnsupportedImageError: a file of labels has other values than the data set.
         GeometryError: an image and its labels differ in size, spacing, origin or direction.
     """
     images = _first_folder(source, "images", "imagesTr")
@@ -59,9 +61,6 @@ def convert_hippocampus(source: Path, raw: Path) -> Path:
     cases = sorted(path for path in images.glob(f"*{FILE_ENDING}") if not path.name.startswith("."))
     if not cases:
         raise UnreadableImageError(f"No *{FILE_ENDING} images in {images}: unpack Task04_Hippocampus there.")
-    target = raw / HIPPOCAMPUS.folder_name
-    for name in ("imagesTr", "labelsTr"):
-        (target / name).mkdir(parents=True, exist_ok=True)
     for image in cases:
         label = labels / image.name
         if not label.is_file():
@@ -69,6 +68,12 @@ def convert_hippocampus(source: Path, raw: Path) -> Path:
                 f"{image.name} has no labels in {labels}: remove the image or add them."
             )
         _check_same_grid(image, label)
+        _check_values(label, HIPPOCAMPUS)
+    target = raw / HIPPOCAMPUS.folder_name
+    for name in ("imagesTr", "labelsTr"):
+        (target / name).mkdir(parents=True, exist_ok=True)
+    for image in cases:
+        label = labels / image.name
         case = image.name.removesuffix(FILE_ENDING)
         shutil.copyfile(image, target / "imagesTr" / f"{case}_0000{FILE_ENDING}")
         shutil.copyfile(label, target / "labelsTr" / f"{case}{FILE_ENDING}")
@@ -108,6 +113,29 @@ def _check_same_grid(image: Path, label: Path) -> None:
         )
     if headers[0] != headers[1]:
         raise GeometryError(f"{image} and {label} differ in geometry: {headers[0]} and {headers[1]}.")
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """The label values of a file, `(Z, Y, X)`.
+
+    Raises:
+        UnreadableImageError: it is missing or damaged.
+    """
+    try:
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    except RuntimeError as error:
+        raise UnreadableImageError(f"{path} cannot be read: is the file there, and complete?") from error
+
+
+def _check_values(label: Path, dataset: Dataset) -> None:
+    found = np.unique(read_labels(label))
+    strange = [value for value in found.tolist() if value not in range(len(dataset.labels))]
+    if strange:
+        known = ", ".join(f"{value} {name}" for value, name in enumerate(dataset.labels))
+        raise UnsupportedImageError(
+            f"{label} has the label {strange[0]:g}, but the labels of {dataset.name} are {known}. Correct "
+            "the file, or leave the case out."
+        )
 
 
 def _rounded(reader: sitk.ImageFileReader, part: str) -> tuple[float, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from mednext import load_bundle, read_channels, segment
 from mednext.bundle import Bundle
-from mednext.errors import GeometryError, OptionError, UnreadableImageError
+from mednext.errors import GeometryError, OptionError, UnreadableImageError, UnsupportedImageError
 
-from .datasets import FILE_ENDING, Dataset
+from .datasets import FILE_ENDING, Dataset, read_labels
+from .planning import check_fold, read_splits, splits_file
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -32,8 +31,7 @@ class CaseResult:
     @property
     def mean(self) -> float:
         """Mean over labels that occur in the truth or in the result; NaN when none does."""
-        values = np.array(list(self.dice.values()))
-        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+        return _mean(list(self.dice.values()))
 
 
 def dice(truth: np.ndarray, result: np.ndarray, value: int) -> float:
@@ -49,13 +47,13 @@ def validation_cases(workspace: Workspace, dataset: Dataset, fold: int) -> list[
     Raises:
         OptionError: the data set was not split yet, or has no such fold.
     """
-    splits = workspace.preprocessed / dataset.folder_name / "splits_final.json"
-    if not splits.is_file():
-        raise OptionError(f"{splits} does not exist: train first, the split is made at the start.")
-    folds = json.loads(splits.read_text(encoding="utf-8"))
-    if not 0 <= fold < len(folds):
-        raise OptionError(f"There is no fold {fold} in {splits}: it has {len(folds)}, counted from 0.")
-    return sorted(folds[fold]["val"])
+    splits = read_splits(workspace, dataset)
+    if splits is None:
+        raise OptionError(
+            f"{splits_file(workspace, dataset)} does not exist: train first, the split is made at the start."
+        )
+    check_fold(workspace, dataset, fold)
+    return sorted(splits[fold])
 
 
 def evaluate(
@@ -77,6 +75,8 @@ def evaluate(
     Raises:
         GeometryError: the labels of a case lie on another grid than its image.
         UnreadableImageError: a case has no image, or an image or its labels cannot be read.
+        UnsupportedImageError: a case has a label that the model does not have.
+        OptionError: there are no cases.
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
     results = []
@@ -86,20 +86,33 @@ def evaluate(
         if not images:
             raise UnreadableImageError(f"{case} has no images in {raw / 'imagesTr'}.")
         found = segment(read_channels(images), bundle, folds=folds, mirroring=mirroring)
-        truth = sitk.GetArrayFromImage(sitk.ReadImage(str(raw / "labelsTr" / f"{case}{FILE_ENDING}")))
+        truth = read_labels(raw / "labelsTr" / f"{case}{FILE_ENDING}")
         if truth.shape != found.labelmap.shape:
             raise GeometryError(f"{case}: the labels have shape {truth.shape}, not {found.labelmap.shape}.")
+        strange = sorted({*np.unique(truth).tolist()} - {0, *(label.value for label in found.labels)})
+        if strange:
+            raise UnsupportedImageError(
+                f"{case} has the label {strange[0]:g}, which the model {bundle.model.name} does not have. "
+                "Evaluate a model of this data set."
+            )
         scores = {label.name: dice(truth, found.labelmap, label.value) for label in found.labels}
         results.append(CaseResult(case, scores, time.monotonic() - started))
         logger.info("%s: Dice %.4f in %.1f s", case, results[-1].mean, results[-1].seconds)
+    if not results:
+        raise OptionError("There are no cases to evaluate. Choose a fold with validation cases.")
     return results
 
 
 def mean_dice(results: Sequence[CaseResult]) -> dict[str, float]:
-    """Mean over cases of each label, and of their mean as "mean"."""
-    labels = list(results[0].dice)
-    means = {label: float(np.nanmean([result.dice[label] for result in results])) for label in labels}
-    return means | {"mean": float(np.mean(list(means.values())))}
+    """Mean over cases of each label, and of their mean as "mean"; NaN where no case has the label."""
+    means = {label: _mean([result.dice[label] for result in results]) for label in results[0].dice}
+    return means | {"mean": _mean(list(means.values()))}
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Mean of those that are not NaN; NaN where none is."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def markdown_table(results: Sequence[CaseResult]) -> str:

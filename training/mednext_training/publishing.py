@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,9 @@ def record_accuracy(bundle: Bundle, results: Sequence[CaseResult], source: str) 
     accuracy = {
         "source": source,
         "cases": len(results),
-        "dice": {label: round(value, 4) for label, value in mean_dice(results).items()},
+        "dice": {
+            label: round(value, 4) for label, value in mean_dice(results).items() if not math.isnan(value)
+        },
     }
     return _rewrite(bundle, accuracy=accuracy)
 

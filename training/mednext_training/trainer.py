@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from mednext.checkpoints.safe_pickle import load_torch
+from mednext.errors import CheckpointError
 from mednext.network import Checkpointing, MedNeXt
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
@@ -29,6 +30,16 @@ HEADS = 5
 LATEST = "checkpoint_latest.pth"
 BEST = "checkpoint_best.pth"
 FINAL = "checkpoint_final.pth"
+
+_SAVED = {
+    "network_weights",
+    "optimizer_state",
+    "grad_scaler_state",
+    "current_epoch",
+    "logging",
+    "_best_ema",
+    "inference_allowed_mirroring_axes",
+}
 
 
 class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, recorded in checkpoints
@@ -133,6 +144,12 @@ class nnUNetTrainerMedNeXt(nnUNetTrainer):  # noqa: N801 - nnU-Net's naming, rec
         state = filename_or_checkpoint
         if isinstance(state, str):
             state = load_torch(Path(state))
+            missing = sorted(_SAVED - set(state)) if isinstance(state, dict) else sorted(_SAVED)
+            if missing:
+                raise CheckpointError(
+                    f"{filename_or_checkpoint} has no {missing[0]!r}, so it is no checkpoint to resume from. "
+                    "Remove it to train from the beginning."
+                )
         self._plain_network.load_state_dict(state["network_weights"])
         self.optimizer.load_state_dict(state["optimizer_state"])
         if self.grad_scaler is not None and state["grad_scaler_state"] is not None:
