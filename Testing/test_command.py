@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import sys
 import time
 
@@ -106,3 +107,23 @@ def test_a_process_that_does_not_listen_is_ended_before_two_seconds(command, sta
         run.wait()
     assert not is_running(int(pid_file.read_text()))
     assert command.CANCEL_ANSWER_S + command.CLOSING_S < 2
+
+
+def test_windows_ends_what_the_launcher_has_started(scene, monkeypatch):
+    """PythonSlicer starts Python and waits: without it, Windows would no longer know whose child that is."""
+    from MedNeXtSegmentationLib.engine import child_process
+
+    launcher = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    asked = []
+    monkeypatch.setattr(subprocess, "Popen", lambda arguments, **_: asked.append(arguments))
+    child_process._end_tree(launcher)
+    assert [argument for argument in asked[0] if argument[0] == "/"][-3:] == ["/PID", "/T", "/F"]
+    assert str(launcher.pid) in asked[0] and launcher.poll() is None
+
+    def missing(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(subprocess, "Popen", missing)
+    child_process._end_tree(launcher)
+    assert launcher.wait(60) != 0
+    launcher.stdin.close()

@@ -69,8 +69,13 @@ def test_an_image_is_never_replaced(segment, tmp_path, way, option, capsys):
 
 
 def test_voxels_in_a_second_file_are_the_image_too(tmp_path):
-    (tmp_path / "scan.nhdr").write_text("NRRD0004\ndata file: voxels.nrrd\n")
-    (tmp_path / "voxels.nrrd").write_text("raw")
+    header = [
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nendian: little",
+        "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)",
+        "data file: voxels.nrrd\n",
+    ]
+    (tmp_path / "scan.nhdr").write_text("\n".join(header))
+    (tmp_path / "voxels.nrrd").write_bytes(bytes(16))
     with pytest.raises(errors.OptionError, match="would be lost"):
         check_apart([tmp_path / "voxels.nrrd"], [tmp_path / "scan.nhdr"])
     check_apart([tmp_path / "other.nrrd"], [tmp_path / "scan.nhdr"])

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 from .errors import DiskSpaceError, OutputError
-from .itk_paths import check_for_itk
 from .processes import has_ended, signature
 
 UNFINISHED = ".mednext-"  # how names of files and folders begin that have not been put in place yet
@@ -199,7 +198,6 @@ def remove_if_left(path: Path) -> None:
 def check_place(path: Path) -> None:
     """Find out, before the work, whether `path` can be written. Raises the errors of `replacing`."""
     _refuse_folder(path)
-    check_for_itk(path.parent, OutputError)
     temporary = _beside(path)
     with explaining(path):
         temporary.touch()

@@ -35,7 +35,6 @@ from .errors import (
 )
 from .export import write_segmentation
 from .finished_case import fingerprint, finished, sealed
-from .itk_paths import check_for_itk
 from .labels import Label, Region
 from .lock import locked, locked_if_free
 from .segmentation import Segmentation
@@ -104,7 +103,6 @@ class Batch:
             OutputError: the output folder cannot be written.
             MedNeXtError: what would be wrong with every case: a broken model, a full disk, a missing package.
         """
-        check_for_itk(self.output, OutputError)
         with explaining(self.output / "report"):
             if self.output.exists() and not self.output.is_dir():
                 raise OutputError(f"{self.output} is a file: give the name of a folder for the results.")

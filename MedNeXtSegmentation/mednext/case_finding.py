@@ -21,7 +21,6 @@ from pathlib import Path
 from .case_names import safe_path, told_apart
 from .channel_names import group_by_channels, why_another
 from .errors import ChannelError, InputError, MedNeXtError, OptionError, UnreadableImageError
-from .itk_paths import check_for_itk
 from .mask_names import masks_among
 from .model import Model
 from .shown_text import shown
@@ -77,7 +76,6 @@ def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
 
     if not place.exists():
         raise OptionError(f"{place} does not exist: give the folder with the images.")
-    check_for_itk(place, OptionError)
     root = place if place.is_dir() else place.parent
     cases: list[Case] = []
     scenes: list[Path] = []
@@ -131,28 +129,7 @@ def _folders(place: Path, output: Path | None, cases: list[Case]) -> Iterator[tu
             and (folder / name).resolve() != hidden
             and _leads_on(folder / name, place.resolve(), met)
         )
-        seen = sorted(name for name in files if not name.startswith("."))
-        unknown = [name for name in (*names, *seen) if not _is_text(name)]
-        cases += (_of_unknown_name(folder / name, place) for name in unknown)
-        names[:] = [name for name in names if name not in unknown]
-        if any(name in unknown and not _is_image(name) for name in seen):
-            seen = [name for name in seen if _is_image(name)]  # no DICOM series that lacks a slice
-        yield folder, [name for name in seen if name not in unknown]
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name is what the system takes for text: old disks may have names in other encodings."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _of_unknown_name(path: Path, root: Path) -> Case:
-    name = safe_path(path.relative_to(root).parts)
-    sentence = f'The name "{relative(path, root)}" is not in UTF-8 and cannot be read: rename it.'
-    return _refused(name, [path], root, UnreadableImageError(sentence))
+        yield folder, sorted(name for name in files if not name.startswith("."))
 
 
 def _leads_on(folder: Path, root: Path, met: set[Path]) -> bool:

@@ -1,18 +1,29 @@
-"""Paths that may be given to ITK: it wants UTF-8, and ends the process for names of other encodings."""
+"""Paths for ITK: it wants UTF-8, and ends the process for names of other encodings, as old archives have."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from .errors import MedNeXtError
-from .shown_text import shown
+from tempfile import TemporaryDirectory
 
 
-def check_for_itk(path: Path, error: type[MedNeXtError]) -> None:
-    """Refuse, with this class of error, a path that is not in UTF-8, as names in old archives may be."""
+@contextmanager
+def path_for_itk(path: Path) -> Iterator[str]:
+    """The path of a file as ITK takes it: through a link where it is not in UTF-8."""
+    if _is_utf_8(str(path)):
+        yield str(path)
+        return
+    suffix = "".join(path.suffixes[-2:])
+    with TemporaryDirectory(prefix="mednext-") as folder:
+        link = Path(folder, f"file{suffix if _is_utf_8(suffix) else ''}")
+        link.symlink_to(path.resolve())
+        yield str(link)
+
+
+def _is_utf_8(text: str) -> bool:
     try:
-        str(path).encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise error(
-            f"The name {shown(path)} is not in UTF-8: rename it, or give a link to it whose name is."
-        ) from None
+        return False
+    return True

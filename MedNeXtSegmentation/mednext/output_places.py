@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
 from .errors import OptionError
+from .formats.image_files import files_of
 
 _DICOM_SEG = b"1.2.840.10008.5.1.4.1.1.66."  # near the beginning of every DICOM file that is a segmentation
 _BEGINNING = 4096
-_DETACHED = {".mhd", ".nhdr"}  # these name the files of their voxels
-_LONGEST_HEADER = 2**16
 
 
 def check_apart(outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
@@ -54,10 +52,7 @@ def _files_of(image: Path) -> Iterator[Path]:
     """The files of an image; of a folder all DICOM files, unless they are segmentations made of it."""
     folder = image if image.is_dir() else Path(str(image).rpartition("#")[0])
     if image.is_file():
-        yield image
-        if image.suffix.lower() in _DETACHED:
-            header = image.read_bytes()[:_LONGEST_HEADER]
-            yield from (file for file in image.parent.iterdir() if os.fsencode(file.name) in header)
+        yield from files_of(image)
     elif folder.name and folder.is_dir():
         yield from (file for file in folder.iterdir() if file.is_file() and _is_slice(file))
 

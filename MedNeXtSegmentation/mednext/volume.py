@@ -17,7 +17,6 @@ from .formats.image_files import ReadImage, kept_type, read_image, to_image, wri
 from .geometry import Geometry
 from .grid_checks import check_grid, check_overlap
 from .image_description import ImageDescription
-from .itk_paths import check_for_itk
 from .voxel_checks import check_voxels
 
 __all__ = [
@@ -88,11 +87,8 @@ def read_volume(path: str | Path, insist: bool = False) -> Volume:
 
 
 def _read(path: Path) -> ReadImage:
-    check_for_itk(path, UnreadableImageError)
     if path.is_dir() or ("#" in path.name and not path.exists()):
         folder, uid = series_of(path)
-        for file in folder.iterdir():
-            check_for_itk(file, UnreadableImageError)
         return read_series(folder, uid)
     return read_image(path)
 

@@ -29,13 +29,11 @@ class ChildProcess:
 
     Attributes:
         log: the last lines of its standard error; who uses it may add others.
-        pid: of the process itself where that is known; PythonSlicer stands between it and this process.
     """
 
     def __init__(self, python: str, *arguments: str, kept_lines: int = KEPT_LINES) -> None:
         """Start it. Raises EngineProcessError when that is impossible."""
         self.log: deque[str] = deque(maxlen=kept_lines)
-        self.pid: int | None = None
         try:
             self._process = subprocess.Popen(
                 [python, *arguments],
@@ -86,20 +84,36 @@ class ChildProcess:
     def kill(self) -> None:
         """End it, whatever it is doing; returns at once.
 
-        PythonSlicer is a launcher: killing it alone would leave Python running, whose number is `pid`.
+        PythonSlicer is a launcher: killing it alone would leave the Python running that it has started.
         """
-        if self._process.poll() is None:
-            with suppress(OSError):  # it ended by itself at this moment
-                if sys.platform != "win32":
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                elif self.pid:
-                    os.kill(self.pid, signal.SIGTERM)
+        if self._process.poll() is not None:
+            return
+        if sys.platform == "win32":
+            _end_tree(self._process)
+            return
+        with suppress(OSError):  # it ended by itself at this moment
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
     def wait_for_end(self, timeout_s: float = _DYING_S) -> None:
         """Wait for its end, but not for ever: one that waits for a disk ends when that answers."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)
+
+
+def _end_tree(process: subprocess.Popen[bytes]) -> None:
+    """Let Windows end a process and those that it has started; without it they could no longer be found."""
+    program = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "taskkill.exe")
+    try:
+        subprocess.Popen(
+            [str(program), "/PID", str(process.pid), "/T", "/F"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    except OSError:
+        process.kill()
 
 
 class _Lines:

@@ -20,6 +20,7 @@ class WorkerProcess:
 
     Attributes:
         accelerators: the devices beside the CPU, once the worker has told them.
+        pid: the number of the worker itself, once it has said hello; the child is PythonSlicer, its launcher.
         greeted: whether the worker has said hello in this version of the protocol; set by the client.
     """
 
@@ -29,6 +30,7 @@ class WorkerProcess:
         self._events: deque[protocol.Message] = deque()
         self._killed = False
         self.greeted = False
+        self.pid: int | None = None
         self.accelerators: tuple[Accelerator, ...] | None = None
 
     @property
@@ -53,11 +55,6 @@ class WorkerProcess:
         return self._child.complete
 
     @property
-    def pid(self) -> int | None:
-        """The number of the worker itself, once it has said hello."""
-        return self._child.pid
-
-    @property
     def log(self) -> deque[str]:
         """The last lines that were no events: standard error, and what libraries print."""
         return self._child.log
@@ -74,7 +71,7 @@ class WorkerProcess:
                 self.accelerators = _accelerators(event)
                 continue
             if event["event"] == "hello":
-                self._child.pid = event.get("pid")
+                self.pid = event.get("pid")
             self._events.append(event)
 
     def events(self) -> deque[protocol.Message]:

@@ -83,7 +83,6 @@ class EnvironmentCheck:
         for line in child.lines():
             try:
                 self._facts = Facts.from_line(line)
-                child.pid = self._facts.pid
             except ValueError:
                 self._lines.append(line)
         self._lines += filter(str.strip, child.log)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +14,7 @@ import SimpleITK as sitk
 
 from ..errors import GeometryError, UnreadableImageError, UnsupportedImageError
 from ..geometry import shown
+from ..itk_paths import path_for_itk
 from .dicom_header import DicomHeader
 from .image_files import frames_refused, reason
 
@@ -79,12 +82,8 @@ def voxels_of(piece: Slice) -> np.ndarray:
     reader.SetImageIO("GDCMImageIO")
     reader.SetOutputPixelType(sitk.sitkFloat32)  # else a slope of a half is rounded to whole numbers
     try:
-        if piece.header.get("PhotometricInterpretation") == "MONOCHROME1":
-            with TemporaryDirectory(prefix="mednext-") as folder:
-                reader.SetFileName(str(_as_stored(piece.header, Path(folder))))
-                array = sitk.GetArrayFromImage(reader.Execute())
-        else:
-            reader.SetFileName(str(piece.file))
+        with _file_for_itk(piece) as file:
+            reader.SetFileName(file)
             array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         raise damaged(piece.file, reason(error)) from error
@@ -92,6 +91,16 @@ def voxels_of(piece: Slice) -> np.ndarray:
     if array.size != rows * columns:
         raise damaged(piece.file, f"{array.size} values for {columns} x {rows} pixels")
     return array.reshape(rows, columns)
+
+
+@contextmanager
+def _file_for_itk(piece: Slice) -> Iterator[str]:
+    if piece.header.get("PhotometricInterpretation") == "MONOCHROME1":
+        with TemporaryDirectory(prefix="mednext-") as folder:
+            yield str(_as_stored(piece.header, Path(folder)))
+    else:
+        with path_for_itk(piece.file) as file:
+            yield file
 
 
 def _as_stored(header: DicomHeader, folder: Path) -> Path:

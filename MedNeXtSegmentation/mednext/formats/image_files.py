@@ -27,7 +27,7 @@ from ..errors import (
     UnsupportedImageError,
 )
 from ..geometry import Geometry
-from ..itk_paths import check_for_itk
+from ..itk_paths import path_for_itk
 from . import dicom_header
 from .foreign_files import refuse_foreign, unknown
 from .image_header import ImageHeader, refuse_flat
@@ -193,10 +193,10 @@ def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
 
 def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
     """Write `image` to `temporary` and read it back; the messages name `path`, which it will become."""
-    check_for_itk(temporary, OutputError)
     try:
-        sitk.WriteImage(image, str(temporary), useCompression=True, compressionLevel=_GZIP_LEVEL)
-        written = sitk.ReadImage(str(temporary))
+        with path_for_itk(temporary) as file:
+            sitk.WriteImage(image, file, useCompression=True, compressionLevel=_GZIP_LEVEL)
+            written = sitk.ReadImage(file)
     except RuntimeError as error:
         raise _unwritten(path, f"could not be written ({reason(error)})") from error
     # ITK's writers do not all notice a full disk, and NIfTI rounds: only reading back tells.
