@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import nibabel
 import numpy as np
@@ -143,6 +144,15 @@ def test_a_part_of_an_image_does_not_have_its_forms(tmp_path):
     assert part.forms is None
     for form in forms(tmp_path / "part.nii")[:2]:
         np.testing.assert_allclose(form, part.ijk_to_ras)
+
+
+def test_the_forms_survive_a_pipe_between_processes(tmp_path):
+    geometry = read_volume(nifti(tmp_path / "image.nii", np.eye(4), MOVED, (1, 2))).geometry
+    received = Geometry(**json.loads(json.dumps(asdict(geometry))))
+    assert received == geometry
+    for name, geometry_of in (("here", geometry), ("there", received)):
+        write_image(tmp_path / f"{name}.nii", noise(), geometry_of)
+    assert (tmp_path / "here.nii").read_bytes() == (tmp_path / "there.nii").read_bytes()
 
 
 @settings(max_examples=60)

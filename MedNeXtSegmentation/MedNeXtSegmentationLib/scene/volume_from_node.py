@@ -12,6 +12,7 @@ from mednext.geometry import Geometry
 from mednext.protocol import Channel
 from vtk.util.numpy_support import vtk_to_numpy
 
+from .file_place import file_place_warning
 from .image_description import describe
 
 
@@ -35,7 +36,14 @@ def channels_from_nodes(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list
         names = ", ".join(f'"{node.GetName()}"' for node in nodes)
         raise ChannelError(f"The same volume was given for two channels ({names}): choose one for each.")
     return [
-        Channel(node.GetName(), _voxels(node), _geometry(node, nodes[0]), describe(node)) for node in nodes
+        Channel(
+            node.GetName(),
+            _voxels(node),
+            _geometry(node, nodes[0]),
+            describe(node),
+            tuple(filter(None, [file_place_warning(node)])),
+        )
+        for node in nodes
     ]
 
 

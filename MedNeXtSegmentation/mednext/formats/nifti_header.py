@@ -58,10 +58,7 @@ def nifti_header(path: Path) -> ImageHeader:
     Raises `UnreadableImageError` for a damaged file, `UnsupportedImageError` for voxels that are no scalar
     volume and an impossible spacing, `GeometryError` when left and right are unknown or contradict.
     """
-    block, packed = _block(path)
-    _check_version(block, path)
-    order = _byte_order(block, path)
-    fields = {name: struct.unpack_from(order + form, block, at) for name, (at, form) in _FIELDS.items()}
+    fields, order, packed = _fields(path)
     warnings: list[str] = []
     size = _size(fields, path, warnings)
     dtype = np.dtype(order + TYPES[_datatype(fields, path, warnings)])
@@ -73,6 +70,20 @@ def nifti_header(path: Path) -> ImageHeader:
         (path,), dtype, geometry.shape, DEFLATED if packed else RAW, path, _data_start(fields, path)
     )
     return ImageHeader(geometry, voxels, slope, intercept, tuple(filter(None, warnings)))
+
+
+def nifti_forms(path: Path) -> NiftiForms:
+    """Where a file says that its image lies. Raises `UnreadableImageError`, `UnsupportedImageError`."""
+    return _forms(_fields(path)[0], path)[0]
+
+
+def _fields(path: Path) -> tuple[dict[str, tuple], str, bool]:
+    """The fields by name, the order of bytes, and whether the file is packed."""
+    block, packed = _block(path)
+    _check_version(block, path)
+    order = _byte_order(block, path)
+    fields = {name: struct.unpack_from(order + form, block, at) for name, (at, form) in _FIELDS.items()}
+    return fields, order, packed
 
 
 def _block(path: Path) -> tuple[bytes, bool]:

@@ -22,6 +22,7 @@ _LONGEST_QUATERNION = 1.001  # files round
 _TURN_TOLERANCE = math.radians(60)
 _ATLAS_CODES = {3, 4, 5}  # Talairach, MNI, another template
 _NOTABLE = 0.5  # of a voxel
+_SAME = 0.01
 
 
 def place_of(forms: NiftiForms, size: tuple[int, int, int], path: Path) -> tuple[Geometry, str]:
@@ -45,6 +46,22 @@ def place_of(forms: NiftiForms, size: tuple[int, int, int], path: Path) -> tuple
         _check_scales(forms, path)
         return _grid(forms.by_sform, forms, size, path), ""
     return _of_both(forms, size, path)
+
+
+def followed_form(forms: NiftiForms, geometry: Geometry) -> str:
+    """A sentence where a program that made this grid of the file had to choose between two places, or ""."""
+    apart = _apart(forms, geometry.size)
+    if min(forms.qform_code, forms.sform_code) <= 0 or not apart > _NOTABLE * min(geometry.spacing):
+        return ""
+    ways = {"qform": forms.by_qform, "sform": forms.by_sform}
+    followed = [
+        name
+        for name, way in ways.items()
+        if _distance(way - geometry.ijk_to_ras, geometry.size) <= _SAME * min(geometry.spacing)
+    ]
+    if len(followed) != 1:
+        return ""
+    return f"The qform and the sform of its file lie up to {apart:.3g} mm apart: its {followed[0]} was taken."
 
 
 def _of_both(forms: NiftiForms, size: tuple[int, int, int], path: Path) -> tuple[Geometry, str]:
@@ -113,9 +130,14 @@ def _is_rigid(forms: NiftiForms) -> bool:
 
 
 def _apart(forms: NiftiForms, size: tuple[int, int, int]) -> float:
-    """The largest distance in mm of a voxel's two places; it is that of a corner."""
+    """The largest distance in mm of a voxel's two places."""
+    return _distance(forms.by_qform - forms.by_sform, size)
+
+
+def _distance(difference: np.ndarray, size: tuple[int, int, int]) -> float:
+    """By how many mm two grids are apart at most, by the difference of their matrices; it is at a corner."""
     corners = np.stack(np.meshgrid(*([0, n - 1] for n in size), indexing="ij"), axis=-1).reshape(8, 3)
-    moved = np.c_[corners, np.ones(8)] @ (forms.by_qform - forms.by_sform).T
+    moved = np.c_[corners, np.ones(8)] @ difference.T
     return float(np.linalg.norm(moved, axis=1).max())
 
 

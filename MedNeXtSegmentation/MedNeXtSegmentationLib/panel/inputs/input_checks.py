@@ -44,7 +44,8 @@ def checkInputs(
     if missing:
         return Checks(_("Choose a volume for {channels}.").format(channels=", ".join(missing)))
     try:
-        grids = [channel.geometry for channel in channels_from_nodes(nodes)]
+        channels = channels_from_nodes(nodes)
+        grids = [channel.geometry for channel in channels]
         samples = [voxel_sample(node) for node in nodes]
         for node, grid, sample in zip(nodes, grids, samples, strict=True):
             check_grid(grid, f'"{node.GetName()}"')
@@ -61,7 +62,8 @@ def checkInputs(
         for node, grid, sample in zip(nodes, grids, samples, strict=True)
     ]
     found = check_inputs(model, inputs)
-    warnings = filter(None, [*found.warnings, *overlaps, size_warning(seen, model)])
+    told = [warning for channel in channels for warning in channel.warnings]
+    warnings = filter(None, [*told, *found.warnings, *overlaps, size_warning(seen, model)])
     return Checks("", tuple(warnings), any(doubt.certain for doubt in found.doubts))
 
 
