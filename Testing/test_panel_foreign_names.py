@@ -5,6 +5,7 @@ Qt takes any label, tool tip or question for HTML that looks like it, and then l
 
 from __future__ import annotations
 
+import ast
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -171,3 +172,33 @@ def test_volumes_on_the_clipboard_are_no_formulas(panel, scene):
 
     copied = result_view.copied_rows({"=cmd|' /C calc'!A0": 1.0, "liver\tleft\n": 2.0})
     assert copied == ["'=cmd|' /C calc'!A0\t1.0000", "liver left \t2.0000"]
+
+
+def assignments_and_questions() -> Iterator[tuple[str, ast.expr]]:
+    """All tool tips and questions in the module's code: where they are, and how they are made."""
+    for path in sorted(MODULE.with_name("MedNeXtSegmentationLib").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            targets = node.targets if isinstance(node, ast.Assign) else ()
+            name = (
+                node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+            )
+            if any(isinstance(target, ast.Attribute) and target.attr == "toolTip" for target in targets):
+                yield f"{path.name}:{node.lineno}", node.value
+            elif name == "setToolTip" or name.endswith("Display"):
+                yield f"{path.name}:{node.lineno}", node.args[0]
+
+
+def is_ours_or_shown(text: ast.expr) -> bool:
+    """Whether nothing of strangers comes into a text but through `tool_tip`."""
+    if isinstance(text, ast.IfExp):
+        return is_ours_or_shown(text.body) and is_ours_or_shown(text.orelse)
+    if isinstance(text, ast.Attribute):
+        return text.attr == "toolTip"
+    made = text.func.id if isinstance(text, ast.Call) and isinstance(text.func, ast.Name) else ""
+    return made == "tool_tip" or (made == "_" and isinstance(text.args[0], ast.Constant))
+
+
+def test_every_tool_tip_and_every_question_goes_through_one_way():
+    found = dict(assignments_and_questions())
+    assert len(found) > 10
+    assert [place for place, text in found.items() if not is_ours_or_shown(text)] == []

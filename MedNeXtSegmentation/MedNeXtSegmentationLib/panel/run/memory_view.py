@@ -15,6 +15,7 @@ from mednext.errors import MedNeXtError
 from mednext.free_memory import free_disk, free_memory
 from mednext.memory_plan import DeviceKind, MemoryPlan, PlannedRun, plan_memory
 from mednext.model import Model
+from mednext.shown_text import shown
 from slicer.i18n import tr as _
 
 from ...engine.worker_client import shared_client
@@ -70,7 +71,7 @@ class MemoryView:
         self._say("")
 
     def _say(self, text: str) -> None:
-        self._ui.memoryLabel.text = text
+        self._ui.memoryLabel.text = shown(text)
         for widget in (self._ui.memoryTitle, self._ui.memoryLabel):
             widget.visible = bool(text)
 

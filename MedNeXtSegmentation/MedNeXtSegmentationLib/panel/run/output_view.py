@@ -138,7 +138,7 @@ def mayReplaceCorrected(model: Model, parameters: MedNeXtSegmentationParameterNo
         "replace them, too? With No they stay as they are."
     )
     return slicer.util.confirmYesNoDisplay(
-        question.format(names=", ".join(names)), windowTitle=_("Corrected segments")
+        tool_tip(question.format(names=", ".join(names))), windowTitle=_("Corrected segments")
     )
 
 
