@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .image_kind import (
@@ -43,6 +43,7 @@ class ImageDescription:
         image_type: DICOM's ImageType, its values joined by backslashes.
         frame: DICOM's FrameOfReferenceUID.
         path: the absolute path that it was read from.
+        deformation: what Slicer's scene does to it, as the rest of a sentence: see `deformation_of`.
         file: what the system knows the file by, however it is called: see `file_identity`.
     """
 
@@ -61,6 +62,7 @@ class ImageDescription:
     frame: str = ""
     path: str = ""
     file: str = ""
+    deformation: str = field(default="", compare=False)  # the image is the same without
 
     @property
     def is_localizer(self) -> bool:

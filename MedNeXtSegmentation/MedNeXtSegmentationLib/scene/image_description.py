@@ -7,6 +7,8 @@ import contextlib
 import slicer
 from mednext.image_description import ImageDescription
 
+from .parent_transform import deformation_of
+
 MODALITY = "0008,0060"
 IMAGE_TYPE = "0008,0008"
 SERIES_DESCRIPTION = "0008,103e"
@@ -21,14 +23,15 @@ FRAME_OF_REFERENCE = "0020,0052"
 
 def describe(volume: slicer.vtkMRMLVolumeNode) -> ImageDescription:
     """What is known about a volume; a node that was not loaded from DICOM has little but its name."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume.GetScene())
+    hierarchy = _hierarchy_of(volume)
     item = hierarchy.GetItemByDataNode(volume) if hierarchy else 0
     header = _Header((volume.GetAttribute("DICOM.instanceUIDs") or "").split())
     storage = volume.GetStorageNode()
     return ImageDescription(
         name=volume.GetName() or "",
-        modality=header.text(MODALITY) or _attribute(volume, item, "DICOM.Modality"),
-        series=header.text(SERIES_DESCRIPTION) or _attribute(volume, item, "DICOM.SeriesDescription"),
+        modality=header.text(MODALITY) or _attribute(volume, hierarchy, item, "DICOM.Modality"),
+        series=header.text(SERIES_DESCRIPTION)
+        or _attribute(volume, hierarchy, item, "DICOM.SeriesDescription"),
         protocol=header.text(PROTOCOL_NAME),
         agent=header.text(CONTRAST_AGENT),
         scanning_sequence=header.text(SCANNING_SEQUENCE),
@@ -40,6 +43,7 @@ def describe(volume: slicer.vtkMRMLVolumeNode) -> ImageDescription:
         image_type=header.text(IMAGE_TYPE),
         frame=header.text(FRAME_OF_REFERENCE),
         path=(storage.GetFileName() or "") if storage else "",
+        deformation=deformation_of(volume),
     )
 
 
@@ -61,11 +65,23 @@ class _Header:
         return None
 
 
-def _attribute(volume: slicer.vtkMRMLVolumeNode, item: int, name: str) -> str:
+def _hierarchy_of(volume: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLSubjectHierarchyNode | None:
+    """The hierarchy of the volume's scene; of a scene without one, as that of a sequence, none is made."""
+    scene = volume.GetScene()
+    if scene is None or not scene.GetNumberOfNodesByClass("vtkMRMLSubjectHierarchyNode"):
+        return None
+    return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+
+
+def _attribute(
+    volume: slicer.vtkMRMLVolumeNode,
+    hierarchy: slicer.vtkMRMLSubjectHierarchyNode | None,
+    item: int,
+    name: str,
+) -> str:
     """An attribute of the node, or of its item in the subject hierarchy."""
     if volume.GetAttribute(name):
         return volume.GetAttribute(name)
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume.GetScene())
     return hierarchy.GetItemAttribute(item, name) if item else ""
 
 

@@ -10,11 +10,14 @@ import vtk
 from mednext.errors import GeometryError
 from mednext.geometry import Roi
 
+from .parent_transform import is_sheared
+
 
 def roi_from_node(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode) -> Roi:
     """The smallest box along the axes of the volume's own space that holds the ROI as the scene shows it.
 
-    Raises `GeometryError` when a non-linear transform lies between the two, or the ROI has no extent.
+    Raises `GeometryError` when a non-linear or shearing transform lies between the two, or the ROI has no
+    extent.
     """
     if min(roi.GetSize()) <= 0:
         raise GeometryError(f'The region "{roi.GetName()}" has no extent: draw its box first.')
@@ -27,8 +30,14 @@ def roi_from_node(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScala
             "draw the region under the same transform."
         )
     vtk.vtkMatrix4x4.Multiply4x4(roi_to_volume, roi.GetObjectToNodeMatrix(), roi_to_volume)
+    matrix = slicer.util.arrayFromVTKMatrix(roi_to_volume)
+    if is_sheared(matrix[:3, :3]):
+        raise GeometryError(
+            f'The transform between "{volume.GetName()}" and the region "{roi.GetName()}" shears the region, '
+            "and Slicer shows another box: draw the region under the same transform."
+        )
     half = np.array(roi.GetSize()) / 2
     corners = np.array([(*(sign * half), 1.0) for sign in itertools.product((-1, 1), repeat=3)])
-    positions = (corners @ slicer.util.arrayFromVTKMatrix(roi_to_volume).T)[:, :3]
+    positions = (corners @ matrix.T)[:, :3]
     lower, upper = positions.min(axis=0).tolist(), positions.max(axis=0).tolist()
     return Roi(tuple(lower), tuple(upper))

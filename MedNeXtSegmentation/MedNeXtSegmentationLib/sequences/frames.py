@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import slicer
@@ -10,6 +11,7 @@ import vtk
 from mednext.errors import GeometryError, InputError
 from mednext.protocol import Channel
 
+from ..scene.parent_transform import deformation_of
 from ..scene.voxels_for_run import channelsForRun
 
 if TYPE_CHECKING:
@@ -85,7 +87,12 @@ class Frames:
 
     def channels(self, index: int) -> list[Channel]:
         """The channels of one frame, all in one space. Raises as `channelsForRun` does."""
-        return [channelsForRun([volume])[0] for volume in self.volumes(index)]
+        deformation = deformation_of(self.shown)  # frames have no place in the scene but this
+        channels = [channelsForRun([volume])[0] for volume in self.volumes(index)]
+        return [
+            replace(channel, image=channel.image and replace(channel.image, deformation=deformation))
+            for channel in channels
+        ]
 
     def title(self, index: int) -> str:
         """What a person calls a frame."""
