@@ -51,7 +51,7 @@ def write_series(
         dataset.SeriesDescription = description
         dataset.InstanceNumber = number
         dataset.save_as(
-            folder / f"IM{(number * 7919) % 10007:05d}_{common['SeriesInstanceUID'][-4:]}",
+            folder / f"IM{(number * 7919) % 10007:05d}_{common['SeriesInstanceUID'][-12:]}",
             enforce_file_format=True,
         )
     return common["SeriesInstanceUID"]

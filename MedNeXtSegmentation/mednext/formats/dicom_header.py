@@ -179,6 +179,7 @@ class _Parser:
         self._inflated = False
         self._values: dict[str, str] = {}
         self._encoded: dict[str, bytes] = {}
+        self._media_class = b""
         self._has_pixels = False
         self._photometric_at = 0
 
@@ -189,6 +190,7 @@ class _Parser:
             self._read_elements()
         except (_DamagedError, zlib.error) as error:
             damage = str(error)
+        self._encoded.setdefault("SOPClassUID", self._media_class)
         encoding = _encoding(self._encoded.get("SpecificCharacterSet", b"").decode("latin-1"))
         texts = {name: _text(value, encoding) for name, value in self._encoded.items()}
         return DicomHeader(file, self._values | texts, self._has_pixels, damage, self._photometric_at)
@@ -202,7 +204,7 @@ class _Parser:
             if tag == _TRANSFER_SYNTAX:
                 syntax = value.decode("latin-1").strip("\0 ")
             elif tag == _MEDIA_CLASS:
-                self._encoded["SOPClassUID"] = value
+                self._media_class = value
         if syntax == _DEFLATED:
             inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(self._content.read(), _MOST_INFLATED)
             self._content, self._size, self._inflated = BytesIO(inflated), len(inflated), True
@@ -232,7 +234,7 @@ class _Parser:
                 self._photometric_at = self._content.tell() - length
             if name in _BINARY:
                 self._values[name] = self._number(value, _BINARY[name], at)
-            elif self._encoded.setdefault(name, value) != value and name != "SOPClassUID":
+            elif self._encoded.setdefault(name, value) != value:
                 raise _DamagedError(f"{name} stands there twice, with different values")
 
     def _check_complete(self, length: int) -> None:

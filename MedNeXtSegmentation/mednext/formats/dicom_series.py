@@ -147,7 +147,7 @@ def series_in(folder: Path) -> list[SeriesHeader]:
     """
     found: dict[str, list[DicomHeader]] = {}
     try:
-        files = sorted(folder.iterdir())
+        files = sorted(folder.iterdir(), key=lambda file: file.name)
     except OSError as error:
         raise UnreadableImageError(
             f"{folder} cannot be read ({error.strerror}): check its permissions."
