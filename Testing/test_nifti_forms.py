@@ -163,5 +163,5 @@ def test_both_forms_of_any_grid_say_the_same_to_every_reader(tmp_path_factory, g
     assert Geometry.from_image(sitk.ReadImage(str(path))).close_to(geometry)
     grids = [Geometry.from_ijk_to_ras(form, geometry.size) for form in forms(path)[:2]]
     assert all(grid.close_to(geometry) for grid in grids)
-    own = both_forms(geometry.ijk_to_ras)
-    np.testing.assert_allclose(own.by_qform, own.by_sform, atol=1e-9 * np.abs(own.by_sform).max())
+    own = both_forms(geometry.ijk_to_ras)  # of a quaternion, a turn of 180 degrees is rounded to 0.0006
+    np.testing.assert_allclose(own.by_qform, own.by_sform, atol=1e-3 * max(geometry.spacing))
