@@ -7,16 +7,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bundles import tiny_bundle
-from mednext import archive, model_folders, store
+from mednext import archive, atomic, model_folders, store
 from mednext.atomic import replacing_folder
 from mednext.bundle import load_bundle
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="a process is copied by fork")
+from mednext.processes import signature
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,9 @@ def version_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     tiny_bundle(folder / "tiny")
     return folder
+
+
+forks = pytest.mark.skipif(os.name != "posix", reason="a process is copied by fork")
 
 
 def killed(action: str, packed: Path, models: Path) -> list[dict[str, Any]]:
@@ -54,6 +57,7 @@ def killed(action: str, packed: Path, models: Path) -> list[dict[str, Any]]:
     return [*fates, last]
 
 
+@forks
 def test_wherever_a_replacement_is_killed_the_old_or_the_new_model_is_found(
     packed: Path, version_1: Path
 ) -> None:
@@ -64,6 +68,7 @@ def test_wherever_a_replacement_is_killed_the_old_or_the_new_model_is_found(
     assert set(versions) == {"1.0.0", "2.0.0"}
 
 
+@forks
 def test_wherever_a_first_installation_is_killed_the_whole_model_is_there_or_none(
     packed: Path, tmp_path: Path
 ) -> None:
@@ -72,12 +77,14 @@ def test_wherever_a_first_installation_is_killed_the_whole_model_is_there_or_non
     assert fates[-1]["found"] == ["2.0.0"]
 
 
+@forks
 def test_wherever_a_removal_is_killed_the_whole_model_is_there_or_none(packed: Path, version_1: Path) -> None:
     fates = killed("remove", packed, version_1)
     assert [fate["found"] for fate in fates] == sorted((fate["found"] for fate in fates), reverse=True)
     assert (fates[0]["found"], fates[-1]["found"]) == (["1.0.0"], [])
 
 
+@forks
 @pytest.mark.parametrize("action", ["install", "remove"])
 def test_the_next_installation_clears_away_at_once_what_was_left(
     action: str, packed: Path, version_1: Path
@@ -130,3 +137,45 @@ def test_a_folder_that_comes_back_while_it_is_replaced_is_replaced_all_the_same(
         monkeypatch.setattr(Path, "replace", replace)
     assert [file.name for file in path.iterdir()] == ["new"]
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty models folder of the user's."""
+    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def test_what_a_killed_installation_left_is_cleared_away_a_day_later(packed: Path, models: Path) -> None:
+    old, aside, new = (models / name for name in (".installing-old", ".mednext-old", ".installing-new"))
+    for folder in (old, aside, new):
+        folder.mkdir(parents=True)
+    for folder in (old, aside):
+        os.utime(folder, (time.time() - 2 * 24 * 3600,) * 2)
+    store.install_from_zip(packed)
+    assert not old.exists()
+    assert not aside.exists()
+    assert new.exists()
+    assert store.find_model("tiny")
+
+
+def test_the_workshop_of_a_process_that_runs_is_left_alone(packed: Path, models: Path) -> None:
+    theirs = models / f".installing-{signature()}-0123456789ab"
+    theirs.mkdir(parents=True)
+    store.install_from_zip(packed)
+    assert theirs.is_dir()
+
+
+def test_a_workshop_that_another_process_has_just_removed_is_no_error(
+    packed: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = models / ".installing-left"
+    left.mkdir(parents=True)
+
+    def has_ended(name: str) -> bool:
+        left.rmdir()  # as the other process does, right after the look into the folder
+        return False
+
+    monkeypatch.setattr(atomic, "has_ended", has_ended)
+    store.install_from_zip(packed)
+    assert store.find_model("tiny")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bundles import tiny_bundle
 from http_server import Server, serve, status
-from mednext import archive, atomic, resources, store
+from mednext import archive, resources, store
 from mednext.bundle import load_bundle
 from mednext.download import Patience
 from mednext.errors import (
@@ -25,6 +26,7 @@ from mednext.errors import (
     BundleFormatError,
     BundleIntegrityError,
     Cancelled,
+    DiskSpaceError,
     DownloadError,
     OptionError,
     OutputError,
@@ -32,7 +34,6 @@ from mednext.errors import (
     UnsafePathError,
     WeightsUnavailableError,
 )
-from mednext.processes import signature
 from mednext.resources import models_folder, shipped_models_folder
 from zip_files import zipped
 
@@ -313,6 +314,16 @@ def test_a_folder_whose_files_are_no_files_is_refused(
         load_bundle(path.parent).network(0)
 
 
+def test_a_folder_is_not_copied_to_a_disk_that_is_too_small(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tiny_bundle(tmp_path / "theirs" / "tiny").path
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(DiskSpaceError, match="has 0 MiB free"):
+        store.install_from_folder(source)
+    assert_untouched(models)
+
+
 def test_copying_a_folder_can_be_cancelled(tmp_path: Path, models: Path) -> None:
     source = tiny_bundle(tmp_path / "theirs" / "tiny").path
     with pytest.raises(Cancelled):
@@ -352,41 +363,6 @@ def test_a_models_folder_that_is_a_file_is_an_error_that_names_it(packed: Path, 
 def test_a_models_folder_that_cannot_be_read_holds_no_models(models: Path) -> None:
     models.write_text("not a folder")
     assert "hippocampus" in store.installed_names()
-
-
-def test_what_a_killed_installation_left_is_cleared_away_a_day_later(packed: Path, models: Path) -> None:
-    old, aside, new = (models / name for name in (".installing-old", ".mednext-old", ".installing-new"))
-    for folder in (old, aside, new):
-        folder.mkdir(parents=True)
-    for folder in (old, aside):
-        os.utime(folder, (time.time() - 2 * 24 * 3600,) * 2)
-    store.install_from_zip(packed)
-    assert not old.exists()
-    assert not aside.exists()
-    assert new.exists()
-    assert store.find_model("tiny")
-
-
-def test_the_workshop_of_a_process_that_runs_is_left_alone(packed: Path, models: Path) -> None:
-    theirs = models / f".installing-{signature()}-0123456789ab"
-    theirs.mkdir(parents=True)
-    store.install_from_zip(packed)
-    assert theirs.is_dir()
-
-
-def test_a_workshop_that_another_process_has_just_removed_is_no_error(
-    packed: Path, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    left = models / ".installing-left"
-    left.mkdir(parents=True)
-
-    def has_ended(name: str) -> bool:
-        left.rmdir()  # as the other process does, right after the look into the folder
-        return False
-
-    monkeypatch.setattr(atomic, "has_ended", has_ended)
-    store.install_from_zip(packed)
-    assert store.find_model("tiny")
 
 
 def publish(shipped_folder: Path, name: str, zip_file: Path, *urls: str) -> None:

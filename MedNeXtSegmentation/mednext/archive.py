@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from .atomic import explaining, replacing
+from .atomic import check_space, explaining, replacing
 from .cancellation import check_cancelled
-from .errors import BundleFormatError, DiskSpaceError, MedNeXtError, UnsafePathError
+from .errors import BundleFormatError, MedNeXtError, UnsafePathError
 from .paths import check_regular, inside
 
 logger = logging.getLogger(__name__)
@@ -157,12 +157,7 @@ def _check_size(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> 
             f"{archive} has {packed / _MIB:.1f} MiB, but claims to hold {size / _MIB:.0f} MiB, which no "
             "model does. Do not use it: get the model from a source you trust."
         )
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise DiskSpaceError(
-            f"Unpacking {archive} needs {size / _MIB:.0f} MiB, but the disk of {folder} has "
-            f"{free / _MIB:.0f} MiB free. Free some space, or choose another folder."
-        )
+    check_space(folder, size, f"Unpacking {archive}")
 
 
 def _is_clutter(member: zipfile.ZipInfo) -> bool:

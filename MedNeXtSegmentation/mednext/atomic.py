@@ -19,6 +19,7 @@ from .processes import has_ended, signature
 UNFINISHED = ".mednext-"  # how names of files and folders begin that have not been put in place yet
 SET_ASIDE = ".replaced-"  # and of a folder, whole, whose place another one is about to take
 
+_MIB = 2**20
 _ABANDONED_S = 86400.0
 _waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=None)  # in `together`
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -221,6 +222,16 @@ def explaining(path: Path) -> Iterator[None]:
                 f"{path} cannot be written ({error.strerror}): choose another place."
             ) from error
         raise
+
+
+def check_space(folder: Path, needed: int, doing: str) -> None:
+    """Find out whether a disk has space for so many bytes. Raises `DiskSpaceError`."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DiskSpaceError(
+            f"{doing} needs {needed / _MIB:.0f} MiB, but the disk of {folder} has {free / _MIB:.0f} MiB "
+            "free. Free some space, or choose another folder."
+        )
 
 
 def _refuse_folder(path: Path) -> None:

@@ -37,6 +37,7 @@ def alone(cancelled: Callable[[], bool] | None = None) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock", cancelled):
             _bring_back(folder)
+            _remove_leftovers(folder)
             yield folder
 
 
@@ -49,8 +50,7 @@ def workshop() -> Iterator[Path]:
     folder = models_folder()
     with explaining(folder / "model"):
         folder.mkdir(parents=True, exist_ok=True)
-        for left in (*folder.glob(f"{_WORKSHOP}*"), *folder.glob(f"{UNFINISHED}*")):
-            remove_if_left(left)
+        _remove_leftovers(folder)
         ours = folder / f"{_WORKSHOP}{signature()}-{secrets.token_hex(6)}"
         ours.mkdir()
         try:
@@ -86,6 +86,11 @@ def _look(folder: Path) -> dict[str, Path]:
         if re.fullmatch(NAME_FORM, name) and (path / MODEL_FILE).is_file():
             places[name] = path
     return dict(sorted(places.items()))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for left in (*folder.glob(f"{_WORKSHOP}*"), *folder.glob(f"{UNFINISHED}*")):
+        remove_if_left(left)
 
 
 def _bring_back_alone(folder: Path) -> None:

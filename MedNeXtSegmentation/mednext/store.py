@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .archive import pack, unpack
-from .atomic import replacing_folder
+from .atomic import check_space, replacing_folder
 from .bundle import Bundle
 from .cancellation import check_cancelled
 from .catalog import Catalog
@@ -239,11 +239,12 @@ def install_from_folder(
     """Install a copy of the bundle in a folder; arguments and errors as for `install_from_zip`."""
     source = Path(folder)
     model = read_model(source)
+    names = dict.fromkeys((MODEL_FILE, *(fold.file for fold in model.folds)))
+    paths = [path for path in (inside(source, name) for name in names) if path.is_file()]
     with workshop() as copied:
-        for file in (MODEL_FILE, *(fold.file for fold in model.folds)):
-            path = inside(source, file)
-            if path.is_file():  # else the check below names it
-                _copy(path, copied / file, cancelled)
+        check_space(copied, sum(path.stat().st_size for path in paths), f"Copying {source}")
+        for path in paths:  # the check below names a missing one
+            _copy(path, copied / path.name, cancelled)
         return _put_in_place(_verified(copied), overwrite, cancelled)
 
 

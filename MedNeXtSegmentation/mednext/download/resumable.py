@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import requests
 
-from ..atomic import explaining
+from ..atomic import check_space, explaining
 from ..cancellation import check_cancelled, wait
 from ..errors import DiskSpaceError, DownloadError, DownloadIntegrityError
 from ..lock import locked
@@ -255,13 +254,8 @@ class _Download:
             raise
 
     def _check_space(self, needed: int) -> None:
-        folder = self.partial.target.parent
-        free = shutil.disk_usage(folder).free
-        if needed > free:
-            raise DiskSpaceError(
-                f"Downloading {self.partial.target.name} needs {needed / MIB:.0f} MiB, but the disk of "
-                f"{folder} has {free / MIB:.0f} MiB free. Free some space, or choose another folder."
-            )
+        target = self.partial.target
+        check_space(target.parent, needed, f"Downloading {target.name}")
 
 
 def _extent(response: requests.Response) -> tuple[int, int | None]:
