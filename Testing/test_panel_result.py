@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from bundles import tiny_regions
 from mednext.errors import InputError
 from mednext.formats.image_files import read_image
 from MedNeXtSegmentationLib.engine.job import start_job
 from MedNeXtSegmentationLib.scene.training_data import training_job
 from panel_driving import choose, segment, selector, set_option
-from segmentation_nodes import blocks, by_name, draw, paint, voxels
+from segmentation_nodes import blocks, by_name, draw, new_segmentation, paint, voxels
 from slicer_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
 
 SHAPE = (24, 36, 20)
@@ -87,6 +88,33 @@ def test_undo_and_redo_are_offered_after_a_run_into_a_segmentation(ready, volume
     assert (ready.ui.undoButton.enabled, ready.ui.redoButton.enabled) == (False, True)
     ready.ui.redoButton.click()
     assert not np.array_equal(voxels(node, liver, volume), mask())
+
+
+def test_regions_are_hidden_while_their_labels_are_edited_and_follow_them(ready, volume, monkeypatch):
+    monkeypatch.setattr(slicer.qMRMLSegmentEditorWidget, "saveStateForUndo", lambda _editor: None)
+    labelmap = np.zeros(SHAPE, dtype=np.uint8)
+    labelmap[5:15, 5:15, 5:15], labelmap[8:12, 8:12, 8:12] = 1, 2
+    fields = tiny_regions()
+    node = new_segmentation(volume, labelmap, labels=fields["labels"], regions=fields["regions"])
+    ready.panel.showResult(node)
+    assert [ready.ui.volumesTable.item(row, 0).text() for row in range(5)] == [
+        "whole tumor",
+        "tumor core",
+        "enhancing tumor",
+        "edema",
+        "necrosis",
+    ]
+    ready.ui.editButton.click()
+    editor = slicer.modules.SegmentEditorWidget.editor.mrmlSegmentEditorNode()
+    assert editor.GetOverwriteMode() == slicer.vtkMRMLSegmentEditorNode.OverwriteVisibleSegments
+    whole, edema = by_name(node, "whole tumor"), by_name(node, "edema")
+    display = node.GetDisplayNode()
+    assert (display.GetSegmentVisibility(whole), display.GetSegmentVisibility(edema)) == (False, True)
+    labelmap[0, 0, :3] = 1
+    paint(node, edema, labelmap == 1, volume)
+    ready.enter()
+    assert display.GetSegmentVisibility(whole)
+    assert np.array_equal(voxels(node, whole, volume) > 0, labelmap > 0)
 
 
 def test_the_table_is_copied_as_tab_separated_text(ready, result):

@@ -34,9 +34,12 @@ class CaseResult:
         return _mean(list(self.dice.values()))
 
 
-def dice(truth: np.ndarray, result: np.ndarray, value: int) -> float:
-    """Dice of one label of two labelmaps of equal shape; NaN when neither has it, as nnU-Net counts."""
-    a, b = truth == value, result == value
+def dice(truth: np.ndarray, result: np.ndarray, values: int | Sequence[int]) -> float:
+    """Dice of one label, or of the labels of a region, of two labelmaps of equal shape.
+
+    NaN when neither has it, as nnU-Net counts.
+    """
+    a, b = np.isin(truth, values), np.isin(result, values)
     total = int(a.sum()) + int(b.sum())
     return 2.0 * int((a & b).sum()) / total if total else float("nan")
 
@@ -89,13 +92,16 @@ def evaluate(
         truth = read_labels(raw / "labelsTr" / f"{case}{FILE_ENDING}")
         if truth.shape != found.labelmap.shape:
             raise GeometryError(f"{case}: the labels have shape {truth.shape}, not {found.labelmap.shape}.")
-        strange = sorted({*np.unique(truth).tolist()} - {0, *(label.value for label in found.labels)})
+        known = {label.value for label in found.labels}.union(*(each.labels for each in found.regions))
+        strange = sorted({*np.unique(truth).tolist()} - {0, *known})
         if strange:
             raise UnsupportedImageError(
                 f"{case} has the label {strange[0]:g}, which the model {bundle.model.name} does not have. "
                 "Evaluate a model of this data set."
             )
-        scores = {label.name: dice(truth, found.labelmap, label.value) for label in found.labels}
+        structures: dict[str, int | Sequence[int]] = {each.name: each.labels for each in found.regions}
+        structures |= {label.name: label.value for label in found.labels}
+        scores = {name: dice(truth, found.labelmap, values) for name, values in structures.items()}
         results.append(CaseResult(case, scores, time.monotonic() - started))
         logger.info("%s: Dice %.4f in %.1f s", case, results[-1].mean, results[-1].seconds)
     if not results:

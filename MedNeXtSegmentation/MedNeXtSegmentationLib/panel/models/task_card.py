@@ -47,7 +47,7 @@ def cardOf(choice: TaskChoice) -> str:
     """Rich text about a model, or about a task without one."""
     about = _about(choice)
     rows = [
-        (_("Segments"), _structures([label.name for label in about.labels])),
+        (_("Segments"), _structures(_names(about))),
         (_("Images"), ", ".join(_image(channel.name, channel.modality) for channel in about.channels)),
     ]
     if choice.model:
@@ -83,6 +83,12 @@ def _about(choice: TaskChoice) -> Any:
     return about
 
 
+def _names(about: Any) -> list[str]:
+    """The names of regions and labels, each once."""
+    names = [*(region.name for region in about.regions), *(label.name for label in about.labels)]
+    return list(dict.fromkeys(names))
+
+
 def _structures(names: Sequence[str]) -> str:
     if len(names) <= _MOST_NAMES:
         return ", ".join(names)
@@ -108,7 +114,7 @@ def _accuracy(accuracy: dict[str, Any] | None) -> str:
 
 def _tooltip(choice: TaskChoice) -> str:
     """What is too long for the card: all names, and where the accuracy was measured."""
-    names = [label.name for label in _about(choice).labels]
+    names = _names(_about(choice))
     text = _("Segments {count} structures: {names}.").format(count=len(names), names=", ".join(names))
     if not choice.model or not choice.model.accuracy:
         return text

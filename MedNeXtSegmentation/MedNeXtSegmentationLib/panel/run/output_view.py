@@ -137,6 +137,10 @@ def mayReplaceCorrected(model: Model, parameters: MedNeXtSegmentationParameterNo
         "These segments were corrected, or it is not known whether they were: {names}. Shall the new result "
         "replace them, too? With No they stay as they are."
     )
+    if parameters.roi is not None:
+        question = _("{question} Outside of the region all voxels stay in any case.").format(
+            question=question
+        )
     return slicer.util.confirmYesNoDisplay(
         tool_tip(question.format(names=", ".join(names))), windowTitle=_("Corrected segments")
     )
