@@ -157,7 +157,7 @@ def series_in(folder: Path) -> list[SeriesHeader]:
         if header is None:
             continue
         uid = header.get("SeriesInstanceUID")
-        if header.damage and not uid and _may_be_slice(header):
+        if header.damage and not uid and _is_image(header):
             raise damaged(file, header.damage)
         if _is_image(header) or uid:
             found.setdefault(uid, []).append(header)
@@ -220,7 +220,7 @@ def _stacked(headers: Sequence[DicomHeader], folder: Path, warnings: Sequence[st
 def _series(folder: Path, uid: str, headers: Sequence[DicomHeader]) -> SeriesHeader:
     images = [header for header in headers if _is_image(header)]
     first = (images or headers)[0]
-    problems = (damaged(each.file, each.damage) for each in headers if each.damage and _may_be_slice(each))
+    problems = (damaged(each.file, each.damage) for each in images if each.damage)
     return SeriesHeader(
         folder,
         uid,
@@ -261,20 +261,15 @@ def _odd_image(header: DicomHeader) -> str:
 
 
 def _is_image(header: DicomHeader) -> bool:
-    return header.get("SOPClassUID") not in _PIXELS_OF_RESULTS and _may_be_slice(header)
-
-
-def _may_be_slice(header: DicomHeader) -> bool:
     """Whether a file holds an image, or did before it was damaged."""
     known = header.get("SOPClassUID")
-    return (
-        header.has_pixels
-        or known in _SLICES
-        or "Rows" in header.values
-        or (bool(header.damage) and not known)
-    )
+    if known in _PIXELS_OF_RESULTS:
+        return False
+    if header.has_pixels or known in _SLICES or "Rows" in header.values:
+        return True
+    return bool(header.damage) and not known
 
 
 def _frames(header: DicomHeader) -> int:
     text = header.get("NumberOfFrames")
-    return int(text) if text.isdigit() and len(text) < 9 else 1
+    return int(text) if text.isdecimal() and len(text) < 9 else 1
