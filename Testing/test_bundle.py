@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -257,3 +258,13 @@ def test_reading_descriptions_needs_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     path: Any = {"PYTHONPATH": str(Path(inside.__code__.co_filename).parents[1])}
     assert subprocess.run([sys.executable, "-c", code], env=path, check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+def test_links_in_the_working_folder_are_no_affair_of_a_bundle(tmp_path, monkeypatch):
+    bundle, here = tiny_bundle(tmp_path / "tiny"), tmp_path / "here"
+    here.mkdir()
+    for name in ("fold_0.safetensors", "model.json"):
+        (here / name).symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(here)
+    assert load_bundle(bundle.path).network(0)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from .atomic import check_space, explaining, replacing
 from .cancellation import check_cancelled
 from .errors import BundleFormatError, MedNeXtError, UnsafePathError
-from .paths import check_regular, inside
+from .paths import check_regular, check_relative, inside
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ MAX_RATIO = 100  # weights hardly shrink; a zip bomb unpacks to a thousand times
 SMALL_BYTES = 64 * 2**20  # below this no ratio is suspicious
 
 _SHOWN = 100  # letters of a name in a message
+_MOST_WORDS = 300  # letters of an error of zipfile, which quotes names
 _MIB = 2**20
 _BLOCK_BYTES = 2**20
 _LONGEST_LIST = 4 * 2**20  # bytes of the list of all entries, which is read at once
@@ -115,7 +116,8 @@ def _reading(archive: Path) -> Iterator[None]:
     except Exception as error:  # boundary: for a damaged file zipfile and zlib raise anything
         logger.info("Reading %s failed.", archive, exc_info=True)
         raise BundleFormatError(
-            f"{archive} is not a zip file, or a damaged one ({error}). Download or export it again."
+            f"{archive} is not a zip file, or a damaged one ({str(error)[:_MOST_WORDS]}). Download or export "
+            "it again."
         ) from error
 
 
@@ -133,7 +135,7 @@ def _checked_members(
     for member in members:
         check_cancelled(cancelled)
         _check_kind(member, archive)
-        inside(Path(), member.filename)
+        check_relative(member.filename)
     names = {_compared(member.filename): member for member in members}
     for member in members:
         path = PurePosixPath(_compared(member.filename))

@@ -15,7 +15,7 @@ from .errors import BundleFormatError
 from .fields import Fields, json_text, read_json
 from .labels import MAX_LABEL, Label, Region
 from .model_checks import check_model
-from .paths import inside
+from .paths import check_relative, inside
 from .regions import beyond_painting, from_labels
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Fold:
         """A fold as `model.json` writes it."""
         index = fields.integer("index", 0, 999)
         file = fields.text("file")
-        inside(Path(), file)
+        check_relative(file)
         if not re.fullmatch(FOLD_FILE_FORM, file):
             raise fields.refuse("file", file, "a file name such as fold_0.safetensors")
         sha256 = fields.text("sha256", pattern=r"[0-9a-f]{64}")

@@ -15,14 +15,14 @@ _LONGEST_PART = 255  # bytes, of most file systems
 _SHOWN = 100
 
 
-def inside(folder: Path, name: str) -> Path:
-    """The path of `name` in `folder`, which must exist for links to be followed.
+def check_relative(name: str) -> None:
+    """Find out whether a name can be that of a file in a folder, on every platform.
 
-    The same names are refused on every platform: a bundle made on Linux may be opened on Windows.
+    A bundle made on Linux may be opened on Windows.
 
     Raises:
-        UnsafePathError: `name` is absolute, has a drive letter, a backslash or "..", is one that some
-            platform cannot have, or follows a link that leaves the folder.
+        UnsafePathError: it is absolute, has a drive letter, a backslash or "..", or is one that some platform
+            cannot have.
     """
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
@@ -36,6 +36,15 @@ def inside(folder: Path, name: str) -> Path:
         raise UnsafePathError(
             f"{short!r} is not a file name on every platform. Rename the file, and pack the model again."
         )
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of `name` in `folder`, which must exist for links to be followed.
+
+    Raises:
+        UnsafePathError: see `check_relative`, or it follows a link that leaves the folder.
+    """
+    check_relative(name)
     path = folder / name
     try:
         leads_out = not path.resolve().is_relative_to(folder.resolve())

@@ -125,11 +125,13 @@ class HttpStream:
                         return
         except requests.RequestException as error:
             self._put(error)
-        except ValueError as error:  # of an address that the server redirects to, or that a proxy has
-            self._put(requests.exceptions.InvalidURL(error))
         except Exception as error:  # boundary: of urllib3, http.client and the socket, for any answer
             logger.info("The answer of %s cannot be read.", shown_address(self._url), exc_info=True)
-            self._put(requests.ConnectionError(error))
+            # A value is wrong in an address that the server redirects to, or that a proxy has.
+            is_address = isinstance(error, ValueError)
+            self._put(
+                requests.exceptions.InvalidURL(error) if is_address else requests.ConnectionError(error)
+            )
         finally:
             self._put(_END)
 
