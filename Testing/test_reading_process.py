@@ -19,6 +19,8 @@ from mednext.errors import OutOfMemoryError, UnreadableImageError
 from mednext.processes import is_running
 from mednext.reading_process import ReadingProcess
 
+ENGINE = str(Path(reading_process.__file__).parents[1])
+
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
 
 
@@ -73,7 +75,7 @@ def test_the_process_ends_with_the_one_that_started_it(images):
         "import sys; from mednext.reading_process import ReadingProcess; reading = ReadingProcess()\n"
         "reading.read(sys.argv[1:]); print(reading._process.pid, flush=True); sys.stdin.read()"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(reading_process.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": ENGINE}
     process = subprocess.Popen(
         [sys.executable, "-c", program, *images],
         stdin=subprocess.PIPE,
@@ -89,24 +91,49 @@ def test_the_process_ends_with_the_one_that_started_it(images):
     assert not is_running(pid)
 
 
+@pytest.fixture
+def batch(tmp_path, monkeypatch):
+    """Arguments of a batch whose reader does something at the file `odd.nii.gz`.
+
+    It stands for a library that crashes or never ends for one header.
+    """
+
+    def arguments(what: str) -> list[str]:
+        hook = tmp_path / "package" / "sitecustomize.py"
+        hook.parent.mkdir()
+        hook.write_text(
+            "import os, sys, time\n"
+            "def hook(event, arguments):\n"
+            "    if event == 'open' and str(arguments[0]).endswith('odd.nii.gz'):\n"
+            f"        if 'mednext.reading_process' in sys.orig_argv: {what}\n"
+            "sys.addaudithook(hook)\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(hook.parent), ENGINE]))
+        for name in ("a", "odd", "z"):
+            add_image(tmp_path / "in" / f"{name}.nii.gz")
+        model = tiny_bundle(tmp_path / "tiny").path
+        folders = [str(tmp_path / "in"), str(tmp_path / "out")]
+        return ["segment-folder", *folders, "--model", str(model), "--device", "cpu", "--threads", "1"]
+
+    return arguments
+
+
 @posix
-def test_a_file_that_crashes_its_reader_fails_alone(tmp_path, monkeypatch, capfd):
-    """A reader that ends the process for one name stands for a library that does so for one header."""
-    reader = tmp_path / "package" / "sitecustomize.py"
-    reader.parent.mkdir()
-    reader.write_text(
-        "import os, sys\n"
-        "def hook(event, arguments):\n"
-        "    if event == 'open' and str(arguments[0]).endswith('crash.nii.gz') and 'mednext.reading' in"
-        " ' '.join(sys.orig_argv): os.abort()\n"
-        "sys.addaudithook(hook)\n"
-    )
-    for name in ("a", "crash", "z"):
-        add_image(tmp_path / "in" / f"{name}.nii.gz")
-    model = tiny_bundle(tmp_path / "tiny").path
-    monkeypatch.setenv("PYTHONPATH", str(reader.parent))
-    arguments = ["segment-folder", str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(model)]
-    assert main([*arguments, "--device", "cpu", "--threads", "1"]) == 3
+def test_a_file_that_crashes_its_reader_fails_alone(batch, capfd):
+    assert main(batch("os.abort()")) == 3
     said = capfd.readouterr().out
     assert "a: done" in said and "z: done" in said
-    assert "crash: failed. Reading crash.nii.gz ended the process" in said
+    assert "odd: failed. Reading odd.nii.gz ended the process" in said
+
+
+@posix
+def test_a_reader_that_never_ends_does_not_hold_up_ctrl_c(batch, tmp_path):
+    program = [sys.executable, "-m", "mednext", *batch("time.sleep(10000)")]
+    process = subprocess.Popen(program)
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "out" / "a.seg.nrrd").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.seg.nrrd", "report.csv"}

@@ -64,6 +64,10 @@ def at_once(work: Callable[[], None]) -> None:
     work()
 
 
+def nothing() -> None:
+    """Wait until a call of `read` ends by itself."""
+
+
 @dataclass
 class Batch:
     """What all cases have in common.
@@ -80,6 +84,7 @@ class Batch:
         told: hears of each case: its number, how many there are, and what became of it.
         cancelled: asked between the cases; True ends the batch.
         aside: does slow work that needs no event loop.
+        stop_reading: ends a call of `read`, in another thread, whose images nobody wants any more.
 
     What is wrong with a case may be raised by both, and becomes its row.
     """
@@ -94,6 +99,7 @@ class Batch:
     cancelled: Callable[[], bool] | None = None
     aside: Callable[[Callable[[], None]], None] = at_once
     regions: tuple[Region, ...] = ()
+    stop_reading: Callable[[], None] = nothing
 
     def run(self, cases: Sequence[Case]) -> list[Row]:
         """Segment all cases; what became of each, in their order.
@@ -171,7 +177,8 @@ class _Course:
             self._end_writing()
 
     def close(self) -> None:
-        """Wait for what is being read or written, and free the locks."""
+        """End what is being read, wait for what is being written, and free the locks."""
+        self._batch.stop_reading()
         self._reader.shutdown(cancel_futures=True)
         self._writer.shutdown()
         if self._writing and self._writing[1].exception() is None:

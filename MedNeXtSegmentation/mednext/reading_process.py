@@ -45,7 +45,7 @@ class ReadingProcess:
         with ReadingProcess() as reading:
             volumes = reading.read(["head_T1.nii.gz", "head_T2.nii.gz"])
 
-    One thread at a time may use it.
+    One thread at a time may use it, but for `stop`.
     """
 
     def __init__(self) -> None:
@@ -68,6 +68,12 @@ class ReadingProcess:
             process.kill()
             process.wait()
         process.stdout.close()
+
+    def stop(self) -> None:
+        """End a call of `read` in another thread, which raises."""
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def read(self, images: Sequence[str], insist: bool = False) -> list[Volume]:
         """What `read_volume` gives for each of these images.

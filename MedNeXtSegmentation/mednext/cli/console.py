@@ -42,12 +42,12 @@ class Console:
         handler.setFormatter(_Shown("mednext: %(levelname)s: %(message)s"))
         logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[handler])
 
-    def done(self, document: Mapping[str, Any], text: str) -> None:
-        """Report a success: `document` with `--json`, else `text`."""
+    def done(self, document: Mapping[str, Any], *lines: str) -> None:
+        """Report a success: `document` with `--json`, else these lines."""
         if self._json:
             self._print_json({"ok": True, **document})
         elif not self._quiet:
-            _print(shown_lines(text))
+            _print("\n".join(map(shown, lines)))
 
     def say(self, text: str) -> None:
         """Tell people how far a long command is."""

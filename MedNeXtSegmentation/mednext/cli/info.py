@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         "models": {model.name: model.version for model in installed_models()},
     }
     console.done(
-        document, "\n".join(f"{key.replace('_', ' '):<14} {_text(value)}" for key, value in document.items())
+        document, *(f"{key.replace('_', ' '):<14} {_text(value)}" for key, value in document.items())
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
-from ..shown_text import shown
 from .console import Console
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _list(options: argparse.Namespace, console: Console) -> None:
         "",
         "Weights of your own: train them (mednext-train), or import a checkpoint (mednext models import).",
     ]
-    console.done(document, "\n".join(lines))
+    console.done(document, *lines)
 
 
 def _mentions(model: Model, words: str) -> bool:
@@ -116,7 +115,7 @@ def _task_described(task: Task, catalog: Catalog) -> dict[str, Any]:
 
 
 def _line(name: str, text: str) -> str:
-    return shown(f"  {name:<20} {text}")
+    return f"  {name:<20} {text}"
 
 
 def _state(task: Task, catalog: Catalog, installed: list[Model]) -> str:

@@ -142,7 +142,7 @@ def _report(options: argparse.Namespace, console: Console, segmentation: Segment
     lines = [f"{name:<{width}} {ml:10.2f} mL{together.get(name, '')}" for name, ml in volumes.items()]
     if not any(volumes.values()):
         lines.append("No structure was found: check that image and model belong together.")
-    console.done(document, "\n".join([*lines, f"Written to {options.output}."]))
+    console.done(document, *lines, f"Written to {options.output}.")
 
 
 def _together(region: Region, labels: Sequence[Label]) -> str:

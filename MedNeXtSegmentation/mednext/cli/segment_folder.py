@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..devices import PRECISIONS
 from ..errors import IncompleteBatchError, OptionError
-from ..shown_text import shown
 from .console import Console
 from .segment import DEFAULT_MODEL, parse_folds
 
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if not cases:
         raise OptionError(f"{options.input} holds no images: give the folder with the images.")
     if options.list:
-        console.done({"cases": [_listed(case) for case in cases]}, "\n".join(map(_line, cases)))
+        console.done({"cases": [_listed(case) for case in cases]}, *map(_line, cases))
         return
     rows = _segmented(options, console, bundle, cases)
     _report(options, console, rows)
@@ -98,6 +97,7 @@ def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, ca
             resume=not options.no_resume,
             told=told,
             regions=bundle.model.regions,
+            stop_reading=reading.stop,
         )
         return batch.run(cases)
 
@@ -163,4 +163,4 @@ def _listed(case: Case) -> dict[str, str]:
 
 def _line(case: Case) -> str:
     told = _listed(case)
-    return shown(f"{told['case']}: {told['files']}" + (f" ({told['why_not']})" if told["why_not"] else ""))
+    return f"{told['case']}: {told['files']}" + (f" ({told['why_not']})" if told["why_not"] else "")
