@@ -129,7 +129,7 @@ def test_every_grid_that_itk_writes_is_read_as_itk_reads_it(tmp_path_factory, ge
     "count", ["-1", "0", "1", "2", "100", "1000", "4294967296", "3.0", "three", "9" * 5000]
 )
 def test_an_impossible_number_of_dimensions(path, count):
-    refused(metaimage(path, NDims=count), InputError)
+    refused(metaimage(path, NDims=count), UnreadableImageError, "dimensions")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from ..geometry import LPS_TO_RAS, Geometry
 from .data_files import data_files, numbered
-from .header_words import numbers, whole_numbers, wrong
+from .header_words import numbers, sizes_of, whole_numbers, wrong
 from .image_header import ImageHeader, check_spacing, three_axes, unit_warning
 from .stored_voxels import DEFLATED, RAW, TEXT, StoredVoxels
 
@@ -74,10 +74,7 @@ def meta_header(path: Path) -> ImageHeader:
         raise UnsupportedImageError(
             f'{path} is a MetaIO file of "{fields["ObjectType"][:40]}": give an image.'
         )
-    dimensions = whole_numbers(path, "NDims", _needed(fields, "NDims", path))
-    sizes = whole_numbers(path, "DimSize", _needed(fields, "DimSize", path))
-    if dimensions != [len(sizes)] or not 1 <= len(sizes) <= 10 or min(sizes) < 1:
-        raise wrong(path, "DimSize", fields["DimSize"])
+    sizes = sizes_of(path, _needed(fields, "NDims", path), _needed(fields, "DimSize", path))
     channels = whole_numbers(path, "ElementNumberOfChannels", fields.get("ElementNumberOfChannels", "1"))
     size = three_axes(path, sizes, channels[0])
     warnings: list[str] = []

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from ..geometry import Geometry
 from .data_files import data_files, numbered
-from .header_words import numbers, whole_numbers, wrong
+from .header_words import numbers, sizes_of, whole_numbers, wrong
 from .image_header import ImageHeader, check_spacing, three_axes, unit_warning
 from .stored_voxels import DEFLATED, HEX, RAW, TEXT, StoredVoxels
 
@@ -96,10 +96,7 @@ def nrrd_header(path: Path) -> ImageHeader:
     """
     header = nrrd_fields(path)
     fields = header.fields
-    dimension = whole_numbers(path, "dimension", _needed(fields, "dimension", path))
-    sizes = whole_numbers(path, "sizes", _needed(fields, "sizes", path))
-    if dimension != [len(sizes)] or not 1 <= len(sizes) <= 16 or min(sizes) < 1:
-        raise wrong(path, "sizes", fields["sizes"])
+    sizes = sizes_of(path, _needed(fields, "dimension", path), _needed(fields, "sizes", path))
     if len(sizes) < 3:
         three_axes(path, sizes)  # refused
     kept, affine, unit_known = _place(fields, sizes, path)
