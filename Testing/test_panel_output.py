@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from mednext.errors import OptionError
 from panel_driving import choose, let_run, segment, segmentations
 from slicer_nodes import add_volume, add_warp, head
 
@@ -129,6 +130,10 @@ def test_the_console_goes_into_a_segmentation_and_undoes_it(ready, volume, scene
     assert not np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, liver, volume), corrected)
     logic.undo(node)
     assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, liver, volume), corrected)
+    logic.redo(node)
+    assert not np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, liver, volume), corrected)
+    with pytest.raises(OptionError, match="nothing to redo"):
+        logic.redo(node)
 
 
 @pytest.mark.parametrize("replaced", [True, False])
@@ -149,6 +154,8 @@ def test_the_panel_asks_before_it_replaces_what_was_corrected(ready, volume, mon
     assert len(asked) == 1 and "were corrected, or it is not known whether they were: liver." in asked[0]
     now = slicer.util.arrayFromSegmentBinaryLabelmap(node, liver, volume)
     assert np.array_equal(now, corrected) is not replaced
+    told = "Corrected before, and left as they are: liver."
+    assert ready.ui.resultStatusLabel.text == ("" if replaced else told)
 
 
 def test_output_is_locked_while_a_run_is_on_its_way(ready):

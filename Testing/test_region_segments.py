@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import slicer
 from bundles import tiny_bundle, tiny_regions
 from mednext.errors import OutputError
 from mednext.formats.seg_nrrd import write_seg_nrrd
@@ -17,7 +18,7 @@ from MedNeXtSegmentationLib.scene.found_volumes import volumes_of
 from MedNeXtSegmentationLib.scene.region_segments import follow_labels, shown_regions
 from MedNeXtSegmentationLib.scene.replaced_segments import redo, undo
 from MedNeXtSegmentationLib.scene.training_data import training_job
-from segmentation_nodes import by_name, carried_out, new_segmentation, paint, segment_into, voxels
+from segmentation_nodes import by_name, carried_out, new_segmentation, paint, result, segment_into, voxels
 from slicer_nodes import add_volume, head, translation
 
 SIDE = 20
@@ -180,14 +181,34 @@ def test_slicers_file_keeps_regions_and_what_they_are_made_of(node, volume, scen
 
 
 def test_a_file_of_the_command_line_gets_regions_by_a_run_into_it(node, volume, scene, tmp_path):
-    from segmentation_nodes import result
-
     write_seg_nrrd(tmp_path / "cli.seg.nrrd", result(volume, cubes(), **FIELDS))
     opened = read(scene, tmp_path / "cli.seg.nrrd")
     assert names(opened) == ["edema", "necrosis", "enhancing tumor"]
     segment_into(opened, volume, cubes(14, 10, 4), **FIELDS)
     assert sorted(names(opened)) == sorted(NAMES)
     assert_drawn(opened, volume, cubes(14, 10, 4))
+
+
+def test_slicers_own_export_has_the_labels_wherever_the_regions_came_from(node, volume, scene, tmp_path):
+    write_seg_nrrd(tmp_path / "cli.seg.nrrd", result(volume, cubes(), **FIELDS))
+    opened = read(scene, tmp_path / "cli.seg.nrrd")
+    segment_into(opened, volume, cubes(14, 10, 4), **FIELDS)
+    assert np.array_equal(exported_by_slicer(node, volume), cubes())
+    assert np.array_equal(exported_by_slicer(opened, volume), cubes(14, 10, 4))
+    undo(opened)
+    assert np.array_equal(exported_by_slicer(opened, volume), cubes())
+    redo(opened)
+    assert np.array_equal(exported_by_slicer(opened, volume), cubes(14, 10, 4))
+
+
+def exported_by_slicer(node, volume):
+    """What the module Segmentations makes of a node with the colour table of its model."""
+    labelmap = volume.GetScene().AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    ids, extent = node.GetSegmentation().GetSegmentIDs(), slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
+    table = node.GetLabelmapConversionColorTableNode()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    assert logic.ExportSegmentsToLabelmapNode(node, ids, labelmap, volume, extent, table)
+    return slicer.util.arrayFromVolume(labelmap)
 
 
 def test_a_training_case_has_the_labels(node, volume, tmp_path, monkeypatch):

@@ -114,7 +114,7 @@ def test_the_catalog_names_labels_by_their_regions_not_by_their_values(tmp_path:
     assert {label.value: label.name for label in model.labels} == {
         1: "necrotic tumor core",
         2: "peritumoral edema",
-        3: "enhancing tumor",
+        3: "Enhancing_Tumour",
     }
     assert [region.terminology is not None for region in model.regions] == [True, True, True]
 

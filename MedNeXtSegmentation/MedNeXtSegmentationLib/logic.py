@@ -17,7 +17,7 @@ from .engine.run import ProgressCallback, Run, Steps
 from .engine.worker_client import shared_client
 from .models_folder import useModelsFolder
 from .run_options import RunOptions
-from .scene.replaced_segments import can_undo, undo
+from .scene.replaced_segments import can_redo, can_undo, redo, undo
 from .scene.result_place import ResultPlace
 from .scene.voxels_for_run import channelsForRun
 from .sequences.frames import isSequence
@@ -179,6 +179,15 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         if not can_undo(segmentationNode):
             raise OptionError(f'There is nothing to undo in "{segmentationNode.GetName()}".')
         undo(segmentationNode)
+
+    def redo(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
+        """Put the segments back as they were before `undo`, with what was corrected until then.
+
+        Raises `OptionError` when nothing was undone since the last run into this node.
+        """
+        if not can_redo(segmentationNode):
+            raise OptionError(f'There is nothing to redo in "{segmentationNode.GetName()}".')
+        redo(segmentationNode)
 
 
 def _start(

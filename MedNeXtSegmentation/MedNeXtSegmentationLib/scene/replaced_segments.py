@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import slicer
 
-from .our_segments import marks_of, set_marks
+from .our_segments import marks_of, set_marks, structure_of
 from .result_facts import ResultFacts, facts_of, restore_facts
 from .segment_layers import LABELMAP, SURFACE, separate, without_voxels
 
@@ -122,6 +122,9 @@ def _put(segmentation: slicer.vtkSegmentation, segment_id: str, new: slicer.vtkS
         segment = without_voxels(new)
         segment.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
         segmentation.AddSegment(segment, segment_id)
+        if isinstance(structure_of(segment), tuple):
+            # In Slicer's export of overlapping segments to a labelmap later ones win: labels over regions.
+            segmentation.SetSegmentIndex(segment_id, 0)
         return
     old.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
     old.SetLabelValue(new.GetLabelValue())

@@ -55,12 +55,15 @@ def name_regions(
     known = _labels_of_task(regions, values, task) if task else {}
     names = derived_names(regions, values)
     whole = {region.name: region for region in regions}
-    labels = []
-    for value in values:
-        same = whole.get(names[value])
-        label = Label(value, names[value], *((same.color, same.terminology) if same else (color_of(value),)))
-        labels.append(known.get(value, label))
-    return tuple(labels), regions
+    return tuple(_label(value, names[value], known.get(value), whole) for value in values), regions
+
+
+def _label(value: int, name: str, known: Label | None, whole: Mapping[str, Region]) -> Label:
+    """A label that is a region of its own has the region's name, others that of the task where it has one."""
+    if name in whole:
+        look = known or whole[name]
+        return Label(value, name, look.color, look.terminology)
+    return known or Label(value, name, color_of(value))
 
 
 def regions_of_task(labels: Sequence[Label], options: ImportOptions) -> tuple[Region, ...]:

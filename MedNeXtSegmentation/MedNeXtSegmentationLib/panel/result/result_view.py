@@ -10,6 +10,7 @@ from mednext.shown_text import csv_cell, shown, tool_tip
 from slicer.i18n import tr as _
 
 from ...scene.found_volumes import volumes_of
+from ...scene.provenance import provenance_of
 from ...scene.region_segments import follow_labels, show_segments, shown_regions
 from ...scene.replaced_segments import can_redo, can_undo, redo, undo
 from ...scene.result_images import images_of
@@ -49,7 +50,9 @@ class ResultView:
         self._node = node
         self._ui.resultGroup.visible = node is not None
         self._ui.show3DButton.setSegmentationNode(node)
-        self._messages.say("")
+        left_alone = provenance_of(node).get("left_alone") if node else None
+        told = _("Corrected before, and left as they are: {names}.").format(names=left_alone)
+        self._messages.say(told if left_alone else "")
         self.files.show(node)
         self._refresh()
 
