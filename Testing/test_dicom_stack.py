@@ -129,6 +129,14 @@ def test_mr_measures_every_second_slice_first(series, hounsfield):
     assert not warnings(series)
 
 
+def test_mr_that_counts_every_second_slice_as_another_acquisition_is_warned_of(series):
+    def interleave(dataset, number):
+        dataset.Modality, dataset.AcquisitionNumber = "MR", number % 2 + 1
+
+    change(series, interleave)
+    assert "alternate between acquisitions (AcquisitionNumber 1, 2)" in warnings(series)
+
+
 def test_a_scanner_that_counts_on_from_rotation_to_rotation_makes_one_stack(series):
     change(series, lambda dataset, number: setattr(dataset, "AcquisitionNumber", number // 2))
     assert not warnings(series)

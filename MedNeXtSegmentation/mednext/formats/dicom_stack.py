@@ -178,20 +178,25 @@ def _doubts_of_technique(slices: Sequence[Slice], folder: Path) -> Iterator[str]
     headers = [piece.header for piece in slices]
     zigzag = _zigzag(_floats(header.get("InstanceNumber") for header in headers))
     in_order = zigzag or {header.get("Modality") for header in headers} <= _IN_ORDER_OF_TIME
-    for name in (*_OF_ONE_KIND, *_COUNTING, *(_CLOCKS if in_order else ())):
+    for name in (*_OF_ONE_KIND, *_COUNTING, *_CLOCKS):
         values = _alike([header.get(name) for header in headers], name in _MEASURED)
         distinct = list(dict.fromkeys(values))
         if len(distinct) < 2:
             continue
         told = f"{name} {_listed(distinct)}"
-        runs = 1 + sum(a != b for a, b in pairwise(values))
-        if runs > len(distinct):
+        woven = 1 + sum(a != b for a, b in pairwise(values)) > len(distinct)
+        if woven and (in_order or name in _OF_ONE_KIND):
             raise UnsupportedImageError(
                 f"{folder} weaves slices of several stacks together ({told}, to and fro along the stack): "
                 "keep the slices of one phase, echo or acquisition."
             )
         if name in _OF_ONE_KIND:
             yield f"The slices in {folder} were not all made in the same way ({told})."
+        elif woven and name in _COUNTING:
+            yield (
+                f"The slices in {folder} alternate between acquisitions ({told}), as where MR measures every "
+                "other slice first: look whether they are of one stack."
+            )
     if zigzag:
         yield (
             f"The slices in {folder} are numbered to and fro along the stack: two stacks may have been woven "
