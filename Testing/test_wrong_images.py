@@ -143,6 +143,8 @@ def test_another_modality_in_the_header_is_told(model, modality, words):
 
 def test_a_ct_in_a_model_of_mr_is_told_by_its_values():
     assert "as a CT has; the model takes MR" in found(tiny_model(), "scan", voxels=[CHEST]).warnings[0]
+    pet = tiny_model(channels=(Channel("PET", "PT", "zscore"),))
+    assert "as a CT has; the model takes PT" in found(pet, "scan", voxels=[CHEST]).warnings[0]
 
 
 @pytest.mark.parametrize("name", ["adc.nii.gz", "sub-01_ADC", "prostate_adc_map.nrrd"])
@@ -306,11 +308,11 @@ def test_other_numbers_in_names_that_are_alike_are_told_but_not_those_of_series(
     )
 
 
-def write_mr(folder: Path, description: str, patient: str, seed: int, image_type: str = "ORIGINAL") -> Path:
-    write_series(folder, noise(seed).round(), GRID, description=description)
+def write_mr(folder: Path, description: str, patient: str, seed: int, study_uid: str | None = None) -> Path:
+    write_series(folder, noise(seed).round(), GRID, description=description, study_uid=study_uid)
     for file in folder.iterdir():
         dataset = pydicom.dcmread(file)
-        dataset.Modality, dataset.PatientID, dataset.ImageType = "MR", patient, image_type
+        dataset.Modality, dataset.PatientID = "MR", patient
         dataset.save_as(file)
     return folder
 
@@ -362,6 +364,16 @@ def test_a_batch_writes_the_doubts_into_its_report(ct, tmp_path):
     assert rows["a"]["status"] == "done" and "Subtract the offset" in rows["a"]["warning"]
     assert rows["flair"]["error"] == "SuspectInputError"
     assert main([*arguments, "--device", "cpu", "--threads", "1", "--insist"]) == 0
+
+
+def test_a_batch_knows_what_the_headers_of_dicom_say(two, tmp_path):
+    for number, kind in enumerate(("t1_mprage", "flair")):
+        write_mr(tmp_path / "in" / kind, kind, "4711", number, study_uid="1.2.3.4")
+    arguments = ["segment-folder", str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(two.path)]
+    assert main([*arguments, "--device", "cpu", "--threads", "1"]) == 0
+    with (tmp_path / "out" / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert "different frames of reference" in row["warning"]
 
 
 def test_a_look_at_a_large_image_takes_few_of_its_voxels():

@@ -86,8 +86,9 @@ def _odd_values(channel: Channel, sample: VoxelSample) -> str:
         return _odd_hounsfield(sample)
     if sample.few == sample.many:
         return f"is nearly constant: {sample.few:g} in 98 % of its voxels."
-    if sample.few <= -900 and sample.many >= BONE_HU and channel.modality == "MR":
-        return f"has values from {sample.low:g} to {sample.high:g}, as a CT has; the model takes MR."
+    if sample.few <= -900 and sample.many >= BONE_HU:
+        values = f"values from {sample.low:g} to {sample.high:g}"
+        return f"has {values}, as a CT has; the model takes {channel.modality}."
     return ""
 
 

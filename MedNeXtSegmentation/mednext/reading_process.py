@@ -28,6 +28,7 @@ import numpy as np
 
 from .errors import EngineProcessError, MedNeXtError, OutOfMemoryError, UnreadableImageError
 from .geometry import Geometry
+from .image_description import ImageDescription
 from .processes import is_running
 from .protocol import error_event, error_from_event
 from .volume import Volume, read_volume
@@ -138,7 +139,8 @@ def _received(told: dict[str, Any], pipe: Any) -> Volume:
         if not count:
             raise EOFError
         left = left[count:]
-    return Volume(array, Geometry(**told["geometry"]), tuple(told["names"]), tuple(told["warnings"]))
+    images = tuple(ImageDescription(**each) for each in told["images"])
+    return Volume(array, Geometry(**told["geometry"]), tuple(told["names"]), tuple(told["warnings"]), images)
 
 
 def main(parent: int) -> None:
@@ -179,6 +181,7 @@ def _told(volume: Volume) -> dict[str, Any]:
         "shape": volume.array.shape,
         "dtype": volume.array.dtype.str,
         "geometry": asdict(volume.geometry),
+        "images": [asdict(image) for image in volume.described],
         "names": volume.names,
         "warnings": volume.warnings,
     }

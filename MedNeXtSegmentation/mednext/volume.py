@@ -72,7 +72,7 @@ def read_volume(path: str | Path, insist: bool = False) -> Volume:
     """One channel from a file (NIfTI, NRRD, MetaImage) or a folder with one DICOM series.
 
     A folder with several series is refused with their list; `folder#SeriesInstanceUID` picks one.
-    Raises the errors of `read_image`, `read_series` and `check_volume`.
+    `insist` is that of `check_volume`. Raises the errors of `read_image`, `read_series` and `check_volume`.
     """
     path = Path(path)
     try:
@@ -93,9 +93,9 @@ def _read(path: Path) -> ReadImage:
     return read_image(path)
 
 
-def read_channels(paths: Sequence[str | Path]) -> Volume:
-    """Several files or folders, one channel each, on the grid of the first."""
-    return combine_channels([read_volume(path) for path in paths])
+def read_channels(paths: Sequence[str | Path], insist: bool = False) -> Volume:
+    """Several files or folders, one channel each, on the grid of the first; see `read_volume`."""
+    return combine_channels([read_volume(path, insist) for path in paths])
 
 
 def handed_over(volumes: list[_T]) -> Iterator[_T]:
