@@ -87,9 +87,13 @@ def write_v1_folder(
     network: NetworkSpec = TRAINED_NETWORK,
     trainer: str = "nnUNetTrainerV2_MedNeXt_S_kernel3",
     protocol: int = 4,
+    told_plans: bool = True,
     **plan_changes: Any,
 ) -> dict[int, dict[str, torch.Tensor]]:
-    """A results folder of nnU-Net v1; returns the weights of each fold, without `dummy_tensor`."""
+    """A results folder of nnU-Net v1; returns the weights of each fold, without `dummy_tensor`.
+
+    With `told_plans` each fold's file has the plans too.
+    """
     plans = v1_plans(**plan_changes)
     folder.mkdir(parents=True)
     (folder / "plans.pkl").write_bytes(pickle.dumps(plans, protocol=protocol))
@@ -111,7 +115,7 @@ def write_v1_folder(
         info = OrderedDict(
             init=("plans.pkl", fold, "out", "data", True, 0, True, False, True),
             name=trainer,
-            plans=plans,
+            **({"plans": plans} if told_plans else {}),
         )
         info["class"] = f"<class '{trainer}'>"
         info_file = fold_folder / "model_final_checkpoint.model.pkl"
@@ -175,12 +179,13 @@ def write_v2_folder(
     dataset: Mapping[str, Any] | None = None,
     mirror_axes: Any = (0, 1, 2),
     trainer: str = "nnUNetTrainerMedNeXt_S_k3",
+    told_plans: bool = True,
     file: str = "checkpoint_final.pth",
     prefix: str = "",
 ) -> dict[int | str, dict[str, torch.Tensor]]:
     """A results folder of nnU-Net v2; returns the weights of each fold.
 
-    With `mirror_axes` "unsaid" the checkpoints do not tell them.
+    With `mirror_axes` "unsaid" the checkpoints do not tell them; with `told_plans` they have the plans too.
     """
     folder.mkdir(parents=True)
     plans = v2_plans() if plans is None else plans
@@ -199,7 +204,7 @@ def write_v2_folder(
             "_best_ema": np.float64(0.61),
             "current_epoch": 1000,
             "init_args": {
-                "plans": plans,
+                **({"plans": plans} if told_plans else {}),
                 "configuration": "3d_mednext",
                 "fold": fold,
                 "dataset_json": dataset,

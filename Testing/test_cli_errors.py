@@ -213,6 +213,7 @@ def test_a_bad_request_is_refused(case: str, here: Path, capsys: pytest.CaptureF
         (["import", "text.zip", "--name", "a/b"], "'a/b' cannot be the name"),
         (["import", "text.zip", "--name", "tiny"], "'tiny' is installed already"),
         (["import", "text.zip", "--name", "new", "--labels", "spleen"], "--labels must be like"),
+        (["import", "text.zip", "--name", "new", "--labels", "1=a,1=b"], "each number once"),
         (["import", "text.zip", "--name", "new", "--folds", "x"], "--folds must be"),
         (["import", "text.zip", "--name", "new", "--mirror-axes", "all"], "--mirror-axes must be"),
         (["import", "text.zip"], "--name"),

@@ -29,14 +29,14 @@ ODD: list[Any] = [None, True, -1, 1.5, 10**30, "x", "\ud800", [], [None], [[]], 
 @pytest.fixture(scope="module")
 def v1(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("malformed") / "v1"
-    write_v1_folder(folder)
+    write_v1_folder(folder, told_plans=False)
     return folder
 
 
 @pytest.fixture(scope="module")
 def v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("malformed") / "v2"
-    write_v2_folder(folder)
+    write_v2_folder(folder, told_plans=False)
     return folder
 
 
@@ -136,6 +136,28 @@ def test_a_fold_that_was_trained_with_other_plans_than_the_folders_is_refused(tm
     (tmp_path / "v1" / "plans.pkl").write_bytes(pickle.dumps(v1_plans(plans_per_stage={0: stage})))
     with pytest.raises(CheckpointError, match="differ in 'plans_per_stage'"):
         import_checkpoint(tmp_path / "v1", tmp_path / "model", OPTIONS)
+
+
+@pytest.mark.parametrize(("field", "value"), [("patch_size", [32, 32, 32]), ("spacing", [2.0, 1.0, 1.0])])
+def test_a_v2_checkpoint_of_other_plans_than_the_folders_is_refused(
+    tmp_path: Path, field: str, value: list[float]
+) -> None:
+    write_v2_folder(tmp_path / "v2")
+    (tmp_path / "v2" / "plans.json").write_text(json.dumps(v2_plans(**{field: value})))
+    with pytest.raises(CheckpointError, match=f"checkpoint_final.* differ in '{field}'"):
+        import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
+
+
+def test_a_name_for_a_label_that_the_model_does_not_have_is_refused(tmp_path: Path) -> None:
+    write_v1_folder(tmp_path / "v1")
+    options = ImportOptions(orientation="RAS", labels={1: "spleen", 2: "liver", 3: "kidney"})
+    with pytest.raises(CheckpointError, match=r"\[1, 2\], but a name was given for 3"):
+        import_checkpoint(tmp_path / "v1", tmp_path / "model", options)
+
+
+def test_a_path_that_is_too_long_is_an_explained_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="too long"):
+        import_checkpoint(tmp_path / ("x" * 300), tmp_path / "model", RAS)
 
 
 def test_a_number_of_thousands_of_digits_is_refused_in_plain_words(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def _within_the_zip(content: bytes, chance: random.Random) -> bytes:
 
 
 def _v1(folder: Path) -> list[Path]:
-    write_v1_folder(folder / "v1")
+    write_v1_folder(folder / "v1", told_plans=False)
     (folder / "v1" / "postprocessing.json").write_text(json.dumps({"for_which_classes": [[1, 2], 2]}))
     (folder / "v1" / "dataset.json").write_text(
         json.dumps({"labels": {"0": "background", "1": "a", "2": "b"}})
@@ -131,7 +131,7 @@ def _v1(folder: Path) -> list[Path]:
 
 
 def _v2(folder: Path) -> list[Path]:
-    write_v2_folder(folder / "v2")
+    write_v2_folder(folder / "v2", told_plans=False)
     return [folder / "v2" / "plans.json", folder / "v2" / "dataset.json"]
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
 from ..bundle import Bundle, write_bundle
-from ..errors import CheckpointError, OptionError
-from ..model import NAME_FORM
+from ..errors import CheckpointError, MedNeXtError, OptionError
+from ..model import NAME_FORM, Model
 from . import nnunet_v1, nnunet_v2
 from .monai import read_monai_file
 from .nnunet_v1 import read_v1_folder
 from .nnunet_v2 import read_v2_folder
 from .options import ImportOptions
 from .training_images import largest_field_of_view
+
+logger = logging.getLogger(__name__)
 
 _FOLD_FOLDER = r"fold_\d{1,3}|fold_all|all"
 _FOLD_FILES = {file: kind for files in (nnunet_v1.WEIGHTS, nnunet_v2.WEIGHTS) for kind, file in files.items()}
@@ -40,6 +45,25 @@ def import_checkpoint(
     """
     source, out_folder, options = Path(source), Path(out_folder), options or ImportOptions()
     name = out_folder.name
+    try:
+        model, weights = _read(source, name, options)
+        if options.images:
+            model = replace(model, field_of_view=largest_field_of_view(options.images, model.orientation))
+    except MedNeXtError:
+        raise
+    except Exception as cause:  # boundary: the files of a stranger
+        logger.debug("%s cannot be imported", source, exc_info=True)
+        reason = f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, OSError) and cause.strerror:
+            reason = f"{cause.filename or source}: {cause.strerror}"
+        raise CheckpointError(
+            f"{source} is damaged or not a checkpoint that is known here ({reason}). Copy it again."
+        ) from cause
+    return write_bundle(out_folder, model, weights, half=options.half)
+
+
+def _read(source: Path, name: str, options: ImportOptions) -> tuple[Model, dict[int, dict[str, Tensor]]]:
+    """The model in a checkpoint of whatever kind, and the weights of each fold."""
     if not re.fullmatch(NAME_FORM, name):
         raise OptionError(
             f"{name!r} cannot be the name of a model. Use 1 to 64 letters, digits, dots, hyphens and "
@@ -55,16 +79,12 @@ def import_checkpoint(
         fold = source.name.removeprefix("fold_")
         source, options = source.parent, replace(options, folds=(fold if fold == "all" else int(fold),))
     if (source / nnunet_v2.PLANS_FILE).is_file():
-        model, weights = read_v2_folder(source, name, options)
-    elif (source / nnunet_v1.PLANS_FILE).is_file():
-        model, weights = read_v1_folder(source, name, options)
-    elif source.is_file():
-        model, weights = read_monai_file(source, name, options)
-    else:
-        raise CheckpointError(
-            f"{source} holds neither {nnunet_v2.PLANS_FILE} (nnU-Net v2) nor {nnunet_v1.PLANS_FILE} (nnU-Net "
-            "v1). Give the folder that contains the folders fold_0, fold_1, ... of one training."
-        )
-    if options.images:
-        model = replace(model, field_of_view=largest_field_of_view(options.images, model.orientation))
-    return write_bundle(out_folder, model, weights, half=options.half)
+        return read_v2_folder(source, name, options)
+    if (source / nnunet_v1.PLANS_FILE).is_file():
+        return read_v1_folder(source, name, options)
+    if source.is_file():
+        return read_monai_file(source, name, options)
+    raise CheckpointError(
+        f"{source} holds neither {nnunet_v2.PLANS_FILE} (nnU-Net v2) nor {nnunet_v1.PLANS_FILE} (nnU-Net "
+        "v1). Give the folder that contains the folders fold_0, fold_1, ... of one training."
+    )

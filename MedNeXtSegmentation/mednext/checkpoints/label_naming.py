@@ -32,7 +32,7 @@ def name_labels(
         known: names in the checkpoint's own data set.
 
     Raises:
-        CheckpointError: some value has no name, or the task has other values.
+        CheckpointError: some value has no name, a name belongs to no value, or the task has other values.
         UnknownModelError: there is no such task.
     """
     task = find_task(options.task) if options.task else None
@@ -44,6 +44,12 @@ def name_labels(
         raise CheckpointError(
             f"Label {missing[0]} has no name: the model has the labels {list(values)}, but the names are for "
             f"{sorted(names)}. Name every label."
+        )
+    surplus = sorted(set(options.labels or ()) - {0, *values})
+    if surplus:
+        raise CheckpointError(
+            f"The model has the labels {list(values)}, but a name was given for {surplus[0]}. Name the "
+            "labels that it has."
         )
     pool = list(task.labels if task else _all_labels())
     found = _matches({value: names[value] for value in values}, pool, loosely=task is not None)

@@ -25,7 +25,7 @@ from .mirroring import mirroring
 from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
 from .region_naming import regions_of_task
-from .results_folder import check_channels, fold_files, named_channels, network_of_folds
+from .results_folder import check_channels, check_same_plans, fold_files, named_channels, network_of_folds
 from .safe_pickle import load_pickle, load_torch
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def _trainer(files: Mapping[int, Path], plans: Any) -> tuple[str, int | None]:
     for weights in files.values():
         path = weights.with_name(weights.name + ".pkl")
         told = Fields(_plain(load_pickle(path)), str(path), CheckpointError)
-        _check_same_plans(told.take("plans", None), plans, path)
+        check_same_plans(path, PLANS_FILE, told.take("plans", None), plans, _PREPROCESSING)
         arguments = told.take("init", [])
         number = arguments[5] if isinstance(arguments, list) and len(arguments) > 5 else None
         if type(number) not in (int, type(None)):
@@ -144,18 +144,6 @@ def _trainer(files: Mapping[int, Path], plans: Any) -> tuple[str, int | None]:
             f"The folds were trained differently ({listed}). Import folds of one training only."
         )
     return next(iter(found))
-
-
-def _check_same_plans(told: Any, plans: Any, path: Path) -> None:
-    """Refuse a fold whose checkpoint has other plans than the folder, as both say how to preprocess."""
-    if not isinstance(told, dict) or not isinstance(plans, dict):
-        return
-    different = [key for key in _PREPROCESSING if key in told and told[key] != plans.get(key)]
-    if different:
-        raise CheckpointError(
-            f"{path} was trained with other plans than {PLANS_FILE} has: they differ in {different[0]!r}. "
-            f"Put the {PLANS_FILE} of that training into the folder."
-        )
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from .mirroring import mirroring, read_axes
 from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
 from .region_naming import name_regions, regions_of_task
-from .results_folder import check_channels, fold_files, named_channels, network_of_folds
+from .results_folder import check_channels, check_same_plans, fold_files, named_channels, network_of_folds
 from .safe_pickle import load_torch
 
 PLANS_FILE = "plans.json"
@@ -35,6 +35,7 @@ _NORMALIZATIONS = {
     "NoNormalization": "none",
 }
 _MIRRORING = "inference_allowed_mirroring_axes"
+_PREPROCESSING = ("patch_size", "spacing", "normalization_schemes", "use_mask_for_norm", "preprocessor_name")
 _RESAMPLING = "resample_data_or_seg_to_shape"
 
 
@@ -58,7 +59,8 @@ def read_v2_folder(
         IncompatibleCheckpointError: the network is not a MedNeXt, or does not fit the plans.
     """
     files = fold_files(folder, WEIGHTS[options.checkpoint], options, all_folder="fold_all")
-    read = {fold: _read_checkpoint(file, folder) for fold, file in files.items()}
+    plans_in_folder = read_json(folder / PLANS_FILE, CheckpointError)
+    read = {fold: _read_checkpoint(file, folder, plans_in_folder) for fold, file in files.items()}
     training = next(iter(read.values()))[1]
     different = [other.configuration for _, other in read.values() if other != training]
     if different:
@@ -68,7 +70,7 @@ def read_v2_folder(
         )
     spec, weights = network_of_folds({fold: state for fold, (state, _) in read.items()})
 
-    plans = _fields(folder / PLANS_FILE)
+    plans = Fields(plans_in_folder, str(folder / PLANS_FILE), CheckpointError)
     dataset = _fields(folder / "dataset.json")
     configuration = _configuration(plans, training.configuration)
     channels = _channels(plans, dataset, configuration, options)
@@ -117,7 +119,7 @@ def _fields(path: Path) -> Fields:
     return Fields(read_json(path, CheckpointError), str(path), CheckpointError)
 
 
-def _read_checkpoint(path: Path, folder: Path) -> tuple[dict[str, Tensor], _Training]:
+def _read_checkpoint(path: Path, folder: Path, plans: Any) -> tuple[dict[str, Tensor], _Training]:
     checkpoint = load_torch(path)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("network_weights"), dict):
         raise CheckpointError(f"{path} has no 'network_weights', so it is not a checkpoint of nnU-Net v2.")
@@ -130,28 +132,24 @@ def _read_checkpoint(path: Path, folder: Path) -> tuple[dict[str, Tensor], _Trai
             raise CheckpointError(
                 f"{path}: {key!r} must be a text, not {reprlib.repr(value)}. Copy it again."
             )
+    told = arguments.get("plans") if isinstance(arguments, dict) else None
+    if isinstance(told, dict):
+        _check_told_plans(told, folder, plans, configuration, path)
     axes = read_axes(checkpoint[_MIRRORING], str(path)) if _MIRRORING in checkpoint else None
     return checkpoint["network_weights"], _Training(trainer, configuration, axes)
 
 
+def _check_told_plans(told: dict[str, Any], folder: Path, plans: Any, name: str, path: Path) -> None:
+    """Refuse a fold whose checkpoint has other plans than the folder, as both say how to preprocess."""
+    ours = _resolved(plans, name, str(folder / PLANS_FILE))
+    theirs = _resolved(told, name, str(path))
+    check_same_plans(path, PLANS_FILE, theirs, ours, _PREPROCESSING)
+    check_same_plans(path, PLANS_FILE, told, plans, ("transpose_forward",))
+
+
 def _configuration(plans: Fields, name: str) -> Fields:
     """The plans of a configuration, with what it inherits filled in, checked for what is not known here."""
-    configurations = plans.take("configurations")
-    merged: dict[str, Any] = {}
-    following: str | None = name
-    visited: list[str] = []
-    while following is not None:
-        if not isinstance(configurations, dict) or not isinstance(configurations.get(following), dict):
-            raise CheckpointError(f"{plans.where} has no configuration {following!r}. Copy the folder again.")
-        if following in visited:
-            raise CheckpointError(f"{plans.where}: the configuration {following!r} inherits from itself.")
-        visited.append(following)
-        merged = {**configurations[following], **merged}
-        following = configurations[following].get("inherits_from")
-        if not isinstance(following, str | None):
-            raise CheckpointError(
-                f"{plans.where}: 'inherits_from' must be a configuration's name, not {following}."
-            )
+    merged = _resolved({"configurations": plans.take("configurations")}, name, plans.where)
     patch = merged.get("patch_size")
     if isinstance(patch, list) and len(patch) == 2:
         raise CheckpointError(
@@ -160,6 +158,27 @@ def _configuration(plans: Fields, name: str) -> Fields:
     configuration = Fields(merged, f"{plans.where}: {name}", CheckpointError)
     _check_known(configuration)
     return configuration
+
+
+def _resolved(plans: Any, name: str, where: str) -> dict[str, Any]:
+    """A configuration with what it inherits from others."""
+    configurations = plans.get("configurations") if isinstance(plans, dict) else None
+    merged: dict[str, Any] = {}
+    following: str | None = name
+    visited: list[str] = []
+    while following is not None:
+        if not isinstance(configurations, dict) or not isinstance(configurations.get(following), dict):
+            raise CheckpointError(f"{where} has no configuration {following!r}. Copy the folder again.")
+        if following in visited:
+            raise CheckpointError(f"{where}: the configuration {following!r} inherits from itself.")
+        visited.append(following)
+        merged = {**configurations[following], **merged}
+        following = configurations[following].get("inherits_from")
+        if not isinstance(following, str | None):
+            raise CheckpointError(
+                f"{where}: 'inherits_from' must be a configuration's name, not {following}."
+            )
+    return merged
 
 
 def _check_known(configuration: Fields) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -75,6 +76,28 @@ def network_of_folds(
             )
     weights = {fold: inference_weights(state) for fold, state in converted.items()}
     return replace(first, deep_supervision=False), weights
+
+
+def check_same_plans(path: Path, plans_file: str, told: Any, plans: Any, fields: Sequence[str]) -> None:
+    """Refuse a fold whose own file has other plans than the folder, as both say how to preprocess.
+
+    Args:
+        path: the fold's file.
+        plans_file: name of the folder's.
+        told, plans: the plans in either; those of the fold may be missing, or some of them.
+        fields: what has to be the same.
+
+    Raises:
+        CheckpointError: with the first field that differs.
+    """
+    if not isinstance(told, dict) or not isinstance(plans, dict):
+        return
+    different = [key for key in fields if key in told and told[key] != plans.get(key)]
+    if different:
+        raise CheckpointError(
+            f"{path} was trained with other plans than {plans_file} has: they differ in {different[0]!r}. "
+            f"Put the {plans_file} of that training into the folder."
+        )
 
 
 def check_channels(spec: NetworkSpec, channels: Sequence[Channel]) -> None:

@@ -231,10 +231,13 @@ def _import(options: argparse.Namespace, console: Console) -> None:
 
 def _labels(text: str) -> dict[int, str]:
     try:
-        pairs = (pair.split("=", 1) for pair in text.split(","))
-        return {int(value): name.strip() for value, name in pairs}
+        pairs = [pair.split("=", 1) for pair in text.split(",")]
+        labels = {int(value): name.strip() for value, name in pairs}
     except ValueError:
         raise OptionError(f"--labels must be like 1=spleen,2=liver, not {text!r}.") from None
+    if len(labels) < len(pairs):
+        raise OptionError(f"--labels must name each number once, not {text!r}.")
+    return labels
 
 
 def _axes(text: str) -> tuple[int, ...]:
