@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from bundles import TINY_NETWORK, tiny_bundle
+from bundles import TINY_NETWORK, tiny_bundle, tiny_regions
 from mednext import read_volume, segment
 from mednext.errors import ChannelError, GeometryError, UnknownModelError, UnsupportedImageError
 from mednext.model import Channel
+from MedNeXtSegmentationLib.scene.found_volumes import volumes_of
 from slicer_nodes import (
     OBLIQUE_LEFT_HANDED,
     add_linear_transform,
@@ -69,6 +70,30 @@ def test_a_volume_becomes_a_segmentation_in_its_place(scene, logic, tiny):
     assert node.GetParentTransformNode() is volume.GetParentTransformNode()
     assert node.GetAttribute("MedNeXtSegmentation.model") == "tiny"
     assert len(node.GetAttribute("MedNeXtSegmentation.fold_0_sha256")) == 64
+
+
+def test_a_model_of_regions_gives_overlapping_segments_and_their_volumes(scene, logic, tmp_path):
+    bundle = tiny_bundle(tmp_path / "brats", mirror_axes=(), **tiny_regions())
+    volume = add_volume(scene, head(), OBLIQUE_LEFT_HANDED)
+    node = logic.segment(volume, bundle.path, device="cpu")
+    segmentation = node.GetSegmentation()
+    sizes = {
+        segmentation.GetSegment(each).GetName(): np.count_nonzero(
+            slicer.util.arrayFromSegmentBinaryLabelmap(node, each, volume)
+        )
+        for each in segmentation.GetSegmentIDs()
+    }
+    assert list(sizes) == ["whole tumor", "tumor core", "edema", "necrosis", "enhancing tumor"]
+    assert sizes["tumor core"] == sizes["necrosis"] + sizes["enhancing tumor"] > 0
+    assert sizes["whole tumor"] == sizes["edema"] + sizes["tumor core"]
+    voxel_ml = np.prod(volume.GetSpacing()) / 1000
+    found = volumes_of(node)
+    assert {name: found[name] for name in sizes} == pytest.approx(
+        {name: size * voxel_ml for name, size in sizes.items()}
+    )
+    core = logic.segment(volume, bundle.path, device="cpu", labels=["tumor core"]).GetSegmentation()
+    names = [core.GetSegment(each).GetName() for each in core.GetSegmentIDs()]
+    assert names == ["tumor core", "necrosis", "enhancing tumor"]
 
 
 def test_the_voxels_are_those_that_the_engine_finds_in_the_file(scene, logic, tiny, tmp_path):

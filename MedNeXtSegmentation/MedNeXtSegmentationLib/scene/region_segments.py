@@ -5,14 +5,16 @@ The labels are what is corrected, exported and trained on. A region is what its 
 
 from __future__ import annotations
 
+import numpy as np
 import slicer
 import vtk
 from mednext.labels import Region
+from mednext.segment_layers import with_values
 from mednext.segmentation import Described
 
 from .corrected_segments import fingerprint_of, fingerprints_of, is_untouched
 from .kept_voxels import placed_segment, united
-from .label_voxels import LabelVoxels
+from .label_voxels import LabelVoxels, copy_for_vtk
 from .our_segments import marks_of, model_of, our_structures, set_marks
 from .replaced_segments import exchange_segments
 from .result_grid import ResultGrid
@@ -88,7 +90,8 @@ def show_segments(node: slicer.vtkMRMLSegmentationNode, segment_ids: list[str], 
 
 def region_voxels(voxels: LabelVoxels, labels: tuple[int, ...]) -> LabelVoxels:
     """A region, with the value 1, of a labelmap with its labels."""
-    return united([(voxels, value) for value in labels])
+    mask = with_values(voxels.array, dict.fromkeys(labels, 1), np.dtype(np.uint8))
+    return LabelVoxels(voxels.box, copy_for_vtk(mask))
 
 
 def _union(

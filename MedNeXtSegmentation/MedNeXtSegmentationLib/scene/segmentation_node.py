@@ -98,7 +98,8 @@ def put_into_segmentation_node(
     set_reference(node, volume, voxels.image(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras)))
     added = [segment_id for segment_id in parts if into.GetSegment(segment_id) is None]
     put_segments(node, _segments(into, segmentation, parts, grid, region))
-    follow_labels(node)
+    if corrected or region is not None:  # else the regions are what their labels are together
+        follow_labels(node)
     set_provenance(node, segmentation.provenance)
     if added:
         show_as_outlines(node)

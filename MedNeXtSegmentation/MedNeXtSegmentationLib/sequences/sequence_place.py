@@ -6,6 +6,7 @@ import slicer
 from mednext.errors import GeometryError
 
 from ..scene.found_volumes import keep_volumes
+from ..scene.region_segments import show_as_outlines
 from ..scene.result_place import PreparedResult
 from ..scene.segmentation_node import fill_segmentation_node
 from ..scene.subject_hierarchy import place_beside
@@ -59,6 +60,7 @@ class SequencePlace:
         proxy.SetName(self._sequence.GetName())
         if proxy.GetDisplayNode() is None:
             proxy.CreateDefaultDisplayNodes()
+        show_as_outlines(proxy)
         if shown.GetScene() is proxy.GetScene():
             role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
             proxy.SetNodeReferenceID(role, shown.GetID())
