@@ -148,6 +148,14 @@ def test_a_v2_checkpoint_of_other_plans_than_the_folders_is_refused(
         import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
 
 
+@pytest.mark.parametrize("odd", [None, 5, b"x", "", ["x"], "x" * 10**6], ids=lambda odd: str(odd)[:9])
+def test_the_trainers_name_of_a_v2_checkpoint_may_have_any_type(tmp_path: Path, odd: Any) -> None:
+    write_v2_folder(tmp_path / "v2", trainer=odd)
+    with pytest.raises(CheckpointError, match="'trainer_name' must be a text") as refused:
+        import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
+    assert len(str(refused.value)) < 1000
+
+
 def test_a_name_for_a_label_that_the_model_does_not_have_is_refused(tmp_path: Path) -> None:
     write_v1_folder(tmp_path / "v1")
     options = ImportOptions(orientation="RAS", labels={1: "spleen", 2: "liver", 3: "kidney"})

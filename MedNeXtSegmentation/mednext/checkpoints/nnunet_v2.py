@@ -6,7 +6,6 @@ Source: nnU-Net 2.8.1, `PlansManager`, `LabelManager` and `nnUNetTrainer.save_ch
 
 from __future__ import annotations
 
-import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,12 +125,12 @@ def _read_checkpoint(path: Path, folder: Path, plans: Any) -> tuple[dict[str, Te
     arguments = checkpoint.get("init_args")
     named = folder.name.split("__")  # trainer, plans and configuration, for old checkpoints
     configuration = arguments.get("configuration") if isinstance(arguments, dict) else None
-    trainer, configuration = checkpoint.get("trainer_name", named[0]), configuration or named[-1]
-    for key, value in (("trainer_name", trainer), ("configuration", configuration)):
-        if not isinstance(value, str):
-            raise CheckpointError(
-                f"{path}: {key!r} must be a text, not {reprlib.repr(value)}. Copy it again."
-            )
+    names = {
+        "trainer_name": checkpoint.get("trainer_name", named[0]),
+        "configuration": configuration or named[-1],
+    }
+    fields = Fields(names, str(path), CheckpointError)
+    trainer, configuration = fields.text("trainer_name"), fields.text("configuration")
     told = arguments.get("plans") if isinstance(arguments, dict) else None
     if isinstance(told, dict):
         _check_told_plans(told, folder, plans, configuration, path)
