@@ -19,7 +19,7 @@ from MedNeXtSegmentationLib.scene.region_segments import follow_labels, shown_re
 from MedNeXtSegmentationLib.scene.replaced_segments import redo, undo
 from MedNeXtSegmentationLib.scene.training_data import training_job
 from segmentation_nodes import by_name, carried_out, new_segmentation, paint, result, segment_into, voxels
-from slicer_nodes import add_volume, head, translation
+from slicer_nodes import OBLIQUE_LEFT_HANDED, add_volume, head, translation
 
 SIDE = 20
 FIELDS = {key: tiny_regions()[key] for key in ("labels", "regions")}
@@ -107,6 +107,26 @@ def test_regions_follow_the_corrections_of_their_labels(node, volume):
     paint(node, by_name(node, "edema"), labelmap == 1, volume)
     follow_labels(node)
     assert_drawn(node, volume, labelmap)
+
+
+def test_a_region_all_of_whose_labels_were_erased_is_empty(node, volume):
+    for name in ("necrosis", "enhancing tumor"):
+        paint(node, by_name(node, name), np.zeros((SIDE, SIDE, SIDE)), volume)
+    follow_labels(node)
+    assert not drawn(node, "tumor core", volume).any()
+    assert np.array_equal(drawn(node, "whole tumor", volume), cubes() == 1)
+
+
+def test_a_region_that_was_not_found_gets_what_is_drawn_into_its_labels(scene, tmp_path):
+    volume = add_volume(scene, head((SIDE, SIDE, SIDE)), OBLIQUE_LEFT_HANDED)
+    node = new_segmentation(volume, np.zeros((SIDE, SIDE, SIDE)), **FIELDS)
+    again = read(scene, exported(node, tmp_path / "case.seg.nrrd")[0])
+    labelmap = np.zeros((SIDE, SIDE, SIDE), dtype=np.uint8)
+    labelmap[2:5, 3:9, 4:6] = 2
+    for each in (node, again):
+        paint(each, by_name(each, "necrosis"), labelmap == 2, volume)
+        follow_labels(each)
+        assert_drawn(each, volume, labelmap)
 
 
 def test_a_region_that_was_corrected_itself_stays_as_it_is(node, volume):

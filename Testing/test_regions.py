@@ -207,6 +207,11 @@ FOLD = {"index": 0, "file": "fold_0.safetensors", "sha256": "0" * 64}
             ["whole tumor", "tumor core", "enhancing tumor"],
         ),
         (
+            ("tumor with edema", "tumor core", "enhancing tumor"),
+            ["tumor with edema without tumor core", "tumor core without enhancing tumor", "enhancing tumor"],
+            ["tumor with edema", "tumor core", "enhancing tumor"],
+        ),
+        (
             ("edema", "necrotic core", "enhancing tumor"),
             ["edema", "necrotic core", "enhancing tumor"],
             ["edema + necrotic core + enhancing tumor", "necrotic core + enhancing tumor", "enhancing tumor"],

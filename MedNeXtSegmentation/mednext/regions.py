@@ -8,6 +8,7 @@ share a label, none inside of the other, the second would take what belongs to b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from .labels import Label, Region
 
 # Words in the names of single tissues; other names of labels with a region were those of the region.
 _OF_ONE_TISSUE = ("edema", "oedema", "necrosis", "necrotic", "nonenhancing", "non-enhancing", "cyst")
+_OF_SEVERAL = {"whole", "complete", "entire", "total", "all", "with", "and", "plus", "including", "incl"}
 
 Channels = frozenset[int]
 
@@ -111,8 +113,11 @@ def _channels_of(value: int, regions: Sequence[Region]) -> Channels:
 
 
 def _names_one_label(label: Label) -> bool:
+    if set(label.region) == {label.value}:
+        return True
     name = label.name.casefold()
-    return set(label.region) == {label.value} or any(word in name for word in _OF_ONE_TISSUE)
+    several = _OF_SEVERAL & set(re.findall("[a-z]+", name)) or set("+&/") & set(name)
+    return not several and any(word in name for word in _OF_ONE_TISSUE)
 
 
 def _region_name(label: Label, own: Mapping[int, str]) -> str:

@@ -18,7 +18,7 @@ from .label_voxels import LabelVoxels, copy_for_vtk
 from .our_segments import marks_of, model_of, our_structures, set_marks
 from .replaced_segments import exchange_segments
 from .result_grid import ResultGrid
-from .segment_layers import LABELMAP, without_voxels
+from .segment_layers import LABELMAP, layers_of, without_voxels
 
 _OPACITY_3D = 0.3  # what lies inside shall be seen
 
@@ -94,18 +94,25 @@ def region_voxels(voxels: LabelVoxels, labels: tuple[int, ...]) -> LabelVoxels:
     return LabelVoxels(voxels.box, copy_for_vtk(mask))
 
 
+def _nothing() -> LabelVoxels:
+    """A voxel of background."""
+    k, j, i = (slice(0, 1) for _ in range(3))
+    return LabelVoxels((k, j, i), copy_for_vtk(np.zeros((1, 1, 1), np.uint8)))
+
+
 def _union(
     segmentation: slicer.vtkSegmentation, segment_id: str, label_ids: list[str]
 ) -> slicer.vtkSegment | None:
-    """The segment of a region with the voxels that its labels have now."""
+    """The segment of a region with the voxels that its labels have now; None where none of them has any."""
     old = segmentation.GetSegment(segment_id)
+    drawn = [image for image, each in layers_of(segmentation).items() if {*each} & {*label_ids, segment_id}]
+    if not drawn:
+        return None
     matrix = vtk.vtkMatrix4x4()
-    old.GetRepresentation(LABELMAP).GetImageToWorldMatrix(matrix)
+    drawn[-1].GetImageToWorldMatrix(matrix)
     grid = ResultGrid.of_matrix(matrix)
     parts = [placed_segment(segmentation.GetSegment(each), grid) for each in label_ids]
-    voxels = united([(part, 1) for part in parts if part is not None]) if any(parts) else None
-    if voxels is None:
-        return None
+    voxels = united([(part, 1) for part in parts if part is not None] or [(_nothing(), 1)])
     new = without_voxels(old)
     new.AddRepresentation(LABELMAP, voxels.image(matrix))
     new.SetLabelValue(1)
