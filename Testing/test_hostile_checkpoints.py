@@ -90,6 +90,15 @@ def test_a_state_of_an_array_that_does_not_fit_its_bytes_is_refused(tmp_path: Pa
     assert "plans.pkl" in refusal(tmp_path / "plans.pkl", head + b".")
 
 
+@pytest.mark.parametrize("flags", [1, 63])
+def test_numbers_that_claim_to_be_references_are_numbers(tmp_path: Path, flags: int) -> None:
+    """Numpy would take these flags from the file, and follow the numbers as addresses."""
+    head = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntC\x01btR"
+    dtype = b"cnumpy\ndtype\n(S'i8'\nI00\nI01\ntR(I3\nS'<'\nNNNI-1\nI-1\nI%d\ntb" % flags
+    (tmp_path / "plans.pkl").write_bytes(head + b"(I1\n(I2\nt" + dtype + b"I00\nC\x10" + b"A" * 16 + b"tb.")
+    assert load_pickle(tmp_path / "plans.pkl").tolist() == [0x4141414141414141] * 2
+
+
 def test_a_type_of_elements_takes_no_state_that_composes_it_of_others(tmp_path: Path) -> None:
     dtype = b"cnumpy\ndtype\n(S'f8'\nI00\nI01\ntR"
     state = b"(I3\nS'|'\nN(S'a'\nt(dS'a'\n(" + dtype + b"I0\ntsI8\nI1\nI27\nt"
