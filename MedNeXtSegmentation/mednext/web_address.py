@@ -25,10 +25,14 @@ def check_address(text: str) -> None:
         raise ValueError(f"it has more than {_LONGEST} characters")
     if shown(text) != text or any(char.isspace() or char == "\\" for char in text):
         raise ValueError("it has spaces, backslashes or characters that cannot be seen")
-    parts = urlsplit(text)  # raises ValueError for brackets, and characters that look like others
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:  # whose words may quote a password
+        raise ValueError("its server or its port is not written as one") from error
     if parts.scheme not in ("http", "https"):
         raise ValueError("only http and https addresses can be downloaded")
-    if not parts.hostname or parts.port == 0:  # a port that is none raises ValueError
+    if not parts.hostname or port == 0:
         raise ValueError("it names no server")
 
 
