@@ -214,3 +214,15 @@ def test_a_result_in_a_segmentation_under_another_transform_has_its_place_and_it
     logic.segment(volume, tiny.path, device="cpu", mirroring=False, segmentationNode=into)
     assert volumes_of(into) == volumes_of(plain)
     assert world_ml(into) == pytest.approx(volumes_of(plain), rel=0.05)
+
+
+def test_a_volume_that_is_deformed_during_the_run_gets_no_result(scene, logic, tiny):
+    volume = add_volume(scene, head())
+    parent = put_under(scene, volume, ROTATED)
+
+    def deform(_event):
+        parent.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([2.0, 2, 2, 1])))
+
+    with pytest.raises(GeometryError, match="was put under a transform that deforms it"):
+        logic.segment(volume, tiny.path, device="cpu", mirroring=False, progressCallback=deform)
+    assert not scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")

@@ -90,6 +90,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
         (np.interp(CHEST, (-1000, 1000), (-1, 1)), "it was normalised, and has no Hounsfield units"),
         ((CHEST - CHEST.mean()) / CHEST.std(), "it was normalised, and has no Hounsfield units"),
         (np.clip(CHEST, -160, 240), "has no air (values from -160 to 240)"),
+        (np.clip(CHEST, -1350, 150), "has no value above 150, which many voxels have, as in a window"),
         (noise() * 2, "Subtract the offset, usually 1024; give another image if it is no CT"),  # an MR
     ],
 )
@@ -300,6 +301,7 @@ def test_images_of_two_patients_in_the_headers_of_dicom_are_refused():
 def test_other_numbers_in_names_that_are_alike_are_told_but_not_those_of_series():
     model = tiny_model(channels=(T1, FLAIR))
     assert "are the images of one patient?" in found(model, "k17_t1", "k18_flair").warnings[0]
+    assert "are the images of one patient?" in found(model, "brain_1_t1", "brain_2_flair").warnings[0]
     assert found(model, "series5_t1", "series7_flair").warnings == ()
     assert found(model, "301_t1", "302_flair").warnings == ()
     assert (

@@ -15,6 +15,7 @@ from .voxel_sample import VoxelSample
 
 AIR_HU = -200.0
 BONE_HU = 300.0
+_BRIGHT_HU = 1000.0  # scanners cut off far above, metal at 3071
 _LARGEST_OF_A_PICTURE = 255.0
 _LARGEST_OF_A_SCALE = 30.0  # what is scaled to a unit, or by a standard deviation, stays below
 
@@ -109,5 +110,9 @@ def _odd_hounsfield(sample: VoxelSample) -> str:
         return (
             f"has hardly any values of tissue (98 % lie between {sample.few:g} and {sample.many:g}): check "
             "that they are Hounsfield units."
+        )
+    if sample.many == sample.high < _BRIGHT_HU:
+        return (
+            f"has no value above {sample.high:g}, which many voxels have, as in a window: load the original."
         )
     return ""

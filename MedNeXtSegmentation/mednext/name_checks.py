@@ -13,7 +13,8 @@ from .image_kind import WEIGHTED, kind_of_text, weighting
 from .model import Channel
 
 _NUMBERED = re.compile(r"(.+)_(\d{4})(?:\.[A-Za-z.]+)?")  # nnU-Net's names of channels
-_OF_A_SERIES = re.compile(r"ser|scan|run|echo|acq|im|slice|tr|te|mm|b")  # their numbers tell no patients
+# Words whose numbers tell no patients.
+_OF_A_SERIES = re.compile(r"series|ser?|s|scan|run|echo|acq|im|ima|img|image|slice|tr|te|mm|b|iso")
 
 
 def misnamed(channels: Sequence[Channel], images: Sequence[ImageDescription]) -> dict[int, str]:
@@ -79,7 +80,7 @@ def _cases_differ(channels: Sequence[Channel], images: Sequence[ImageDescription
     if len(shapes) > 1 or len({rest.casefold() for rest in rests}) == 1:
         return False
     words = re.findall(r"[a-z]+", shapes.pop())
-    return bool(words) and not any(_OF_A_SERIES.match(word) for word in words)
+    return bool(words) and not any(_OF_A_SERIES.fullmatch(word) for word in words)
 
 
 def _names(channels: Sequence[Channel]) -> list[str]:

@@ -18,6 +18,7 @@ from .corrected_segments import replaceable
 from .found_labels import keep_found
 from .found_volumes import keep_volumes
 from .label_voxels import LabelVoxels, copying_for_vtk
+from .parent_transform import deformation_of
 from .provenance import ATTRIBUTE_PREFIX
 from .result_grid import ResultGrid, grid_in_segmentation, grid_of_volume, ijk_to_ras_of
 from .result_images import remember_images
@@ -71,6 +72,7 @@ class ResultPlace:
         self._volume_grid = _grid(self._volume)
         self._written = [_last_written(channel) for channel in channels]
         self._places = [_place_beside(channel, self._volume) for channel in channels]
+        self._deformation = deformation_of(self._volume)
         self._into = into
         self._into_name = into.GetName() if into else ""
         self._structures = structures
@@ -152,6 +154,11 @@ class ResultPlace:
                     f'The voxels of "{channel.GetName()}" were changed while it was segmented: '
                     "segment it again."
                 )
+        if deformation_of(self._volume) != self._deformation:
+            raise GeometryError(
+                f'"{self._name}" was put under a transform that deforms it, or out of one, while it was '
+                "segmented: segment it again."
+            )
         if self._into is not None and self._into.GetScene() is None:
             raise GeometryError(
                 f'The segmentation "{self._into_name}" was removed from the scene: choose a new one.'
