@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 from . import Outcome, Target, all_targets, fuzz
@@ -31,17 +30,16 @@ def main() -> int:
 
 
 def _one(target: Target, options: argparse.Namespace) -> int:
-    begin = time.monotonic()
     folder = options.folder.resolve() / target.name.replace(" ", "-")
     first, executions = (0, options.executions) if options.only is None else (options.only, 1)
     outcome = fuzz(target, folder, executions, options.seed, first, options.seconds)
-    _print(target, outcome, time.monotonic() - begin)
+    _print(target, outcome)
     return len(outcome.findings)
 
 
-def _print(target: Target, outcome: Outcome, seconds: float) -> None:
+def _print(target: Target, outcome: Outcome) -> None:
     ends = ", ".join(f"{count} {end}" for end, count in outcome.ends.most_common())
-    lines = [f"{target.name}: {outcome.executions} executions in {seconds:.0f} s: {ends}"]
+    lines = [f"{target.name}: {outcome.executions} executions in {outcome.seconds:.0f} s: {ends}"]
     lines += [f"  FOUND {finding.number}: {finding.end}: {finding.file}" for finding in outcome.findings]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

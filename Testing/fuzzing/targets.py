@@ -54,11 +54,13 @@ class Outcome:
         executions: how many were carried out.
         ends: how often each came to pass: "read", or the class of the `MedNeXtError`.
         findings: the others.
+        seconds: spent on the executions.
     """
 
     executions: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def all_targets() -> dict[str, Target]:

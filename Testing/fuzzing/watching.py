@@ -24,21 +24,22 @@ START_S = 120.0  # a child may take so long for its imports and the seeds
 def fuzz(
     target: Target, folder: Path, executions: int, seed: str = "0", first: int = 0, seconds: float = 1e9
 ) -> Outcome:
-    """Carry out the executions `first`, `first + 1`, ... of a target, which end early after `seconds`.
+    """Carry out the executions `first`, `first + 1`, ... of a target; fewer when these take `seconds`.
+
+    Imports of the child do not count as executions.
 
     The child works in `folder`, and the files that led to findings are kept there.
     """
     outcome = Outcome()
     number, end = first, first + executions
-    deadline = time.monotonic() + seconds
-    while number < end and time.monotonic() < deadline:
-        number = _batch(target, folder, seed, range(number, min(end, number + BATCH)), deadline, outcome)
+    while number < end and outcome.seconds < seconds:
+        number = _batch(target, folder, seed, range(number, min(end, number + BATCH)), seconds, outcome)
     return outcome
 
 
-def _batch(target: Target, folder: Path, seed: str, numbers: range, deadline: float, outcome: Outcome) -> int:
+def _batch(target: Target, folder: Path, seed: str, numbers: range, seconds: float, outcome: Outcome) -> int:
     """One child's executions; the number of the next one."""
-    number, file = numbers.start, None
+    number, file, since = numbers.start, None, time.monotonic()
     with _child(target, folder, seed, numbers) as (child, lines):
         while True:
             line = _next(lines, target.seconds if file else START_S)
@@ -47,6 +48,9 @@ def _batch(target: Target, folder: Path, seed: str, numbers: range, deadline: fl
                 break
             word, _, rest = line.partition(" ")
             told, _, what = rest.partition(" ")
+            now = time.monotonic()
+            outcome.seconds += now - since if file else 0
+            since = now
             if word == "begin":
                 number, file = int(told), Path(what)
             elif word == "end":
@@ -61,7 +65,7 @@ def _batch(target: Target, folder: Path, seed: str, numbers: range, deadline: fl
             else:
                 how = _cause(child.returncode)
                 break
-            if word != "begin" and time.monotonic() > deadline:
+            if word != "begin" and outcome.seconds > seconds:
                 return number + 1
     if file is None:
         raise RuntimeError(f"The target {target.name!r} cannot read its own seeds: {how}.")
