@@ -94,6 +94,15 @@ def test_a_redirect_to_an_address_that_is_none_is_an_error_at_once(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "address", ["https://me:secret@\u2100.example/", "https://me:secret@a:b/", "http://me:secret@[x"]
+)
+def test_a_password_is_not_shown_of_an_address_that_is_none_either(address: str, target: Path) -> None:
+    with pytest.raises(DownloadError, match="not written as one") as caught:
+        fetch(address, target)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_password_of_an_address_is_sent_and_never_shown(
     server: Server, target: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
