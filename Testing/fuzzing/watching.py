@@ -26,7 +26,7 @@ def fuzz(
 ) -> Outcome:
     """Carry out the executions `first`, `first + 1`, ... of a target; fewer when these take `seconds`.
 
-    Imports of the child do not count as executions.
+    The time of the child's imports does not count.
 
     The child works in `folder`, and the files that led to findings are kept there.
     """
