@@ -87,12 +87,13 @@ def selector(widget: Any, index: int) -> Any:
 def let_run(widget: Any, until: Callable[[], bool] = lambda: False) -> float:
     """Run the event loop while the panel is busy; returns the longest `standstill` in s."""
     import slicer
+    import slicer_standin
 
     begin, longest = time.monotonic(), 0.0
     while widget.isBusy() and not until():
         assert time.monotonic() - begin < PATIENCE_S
         longest = max(longest, standstill(slicer.app.processEvents))
-        time.sleep(0.01)
+        slicer_standin.rest(0.01)
     return longest
 
 

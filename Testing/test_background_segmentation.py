@@ -74,7 +74,7 @@ def let_run(running, until=lambda: False):
     while running.running and not until():
         assert time.monotonic() - begin < PATIENCE_S
         longest = max(longest, standstill(slicer.app.processEvents))
-        time.sleep(0.01)
+        slicer_standin.rest(0.01)
     return longest
 
 

@@ -90,7 +90,7 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() - begin < PATIENCE_S
         slicer.app.processEvents()
-        time.sleep(0.01)
+        slicer_standin.rest(0.01)
 
 
 def check(widget):

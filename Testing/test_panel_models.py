@@ -72,7 +72,7 @@ def let_work(widget, until=lambda: False):
     ) and not until():
         assert time.monotonic() < end
         slicer.app.processEvents()
-        time.sleep(0.01)
+        slicer_standin.rest(0.01)
 
 
 def rows(widget):

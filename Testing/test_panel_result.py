@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+import slicer_standin
 from bundles import tiny_regions
 from mednext.errors import InputError
 from mednext.formats.image_files import read_image
@@ -42,7 +43,7 @@ def let_write(widget):
     while widget.panel.resultView.files.writing:
         assert time.monotonic() - begin < PATIENCE_S
         slicer.app.processEvents()
-        time.sleep(0.01)
+        slicer_standin.rest(0.01)
 
 
 def export_to(widget, dialogs, path, format=0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 import pytest
@@ -187,3 +188,37 @@ def test_a_connection_of_a_ui_file_must_fit(qt, tmp_path):
     )
     with pytest.raises(StandInError, match="ticked"):
         qt.QUiLoader().load(str(file))
+
+
+@pytest.fixture
+def counting():
+    """A thread that counts as fast as it may; call it for its count."""
+    counted, over = [0], threading.Event()
+
+    def count():
+        while not over.is_set():
+            counted[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    yield lambda: counted[0]
+    over.set()
+    thread.join()
+
+
+def test_the_event_loop_keeps_pythons_lock_as_slicers_does(qt, counting):
+    loop = qt.QEventLoop()
+    qt.QTimer.singleShot(300, loop.quit)
+    before = counting()
+    loop.exec()
+    held = counting() - before
+    before = counting()
+    time.sleep(0.3)
+    assert held < 0.5 * (counting() - before)
+
+
+def test_slots_are_called_while_the_lock_is_kept(qt):
+    called = []
+    qt.QTimer.singleShot(0, lambda: called.append(threading.current_thread()))
+    slicer.app.processEvents()
+    assert called == [threading.main_thread()]

@@ -16,6 +16,7 @@ from .errors import StandInError
 from .module_factory import close_module, load_module, show_module
 from .panel_picture import save_picture
 from .pythonqt.dialogs import dialogs
+from .pythonqt.event_loop import rest
 
 __all__ = [
     "Core",
@@ -23,6 +24,7 @@ __all__ = [
     "close_module",
     "dialogs",
     "load_module",
+    "rest",
     "save_picture",
     "show_module",
     "start",

@@ -11,6 +11,7 @@ from slicer_contract.qt_classes import MODULES, QtCore, QtGui, QtWidgets, object
 from .attributes import class_name, patch_attributes
 from .connections import connect, disconnect
 from .dialogs import patch_dialogs
+from .event_loop import keep_lock
 from .properties import patch_properties
 from .ui_loader import QUiLoader
 
@@ -24,6 +25,7 @@ def patch_qt() -> None:
     patch_attributes()
     patch_dialogs()
     _add_old_names()
+    keep_lock()
 
 
 def make_qt_module() -> ModuleType:
