@@ -22,6 +22,7 @@ from mednext.batch_report import Report
 from mednext.errors import OptionError, UnknownModelError
 from mednext.geometry import Geometry
 from mednext.model import Channel
+from MedNeXtSegmentationLib.engine.worker_client import shared_client
 from panel_driving import MODULE
 from slicer_nodes import add_linear_transform, add_volume, head, translation
 
@@ -77,6 +78,49 @@ def test_bad_cases_are_rows_and_the_worker_stays(logic, tiny, images, tmp_path):
     assert rows["truncated"].error == "UnreadableImageError"
     assert rows["nan"].error == "SuspectInputError"
     assert rows["a"].status == rows["Süd/左 'b'"].status == "done"
+
+
+CRASHING_READER = """
+import os, sys
+def hook(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("crash.nii.gz") and READING in " ".join(sys.orig_argv):
+        os.abort()
+READING = "mednext.reading"
+sys.addaudithook(hook)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as on Linux and macOS")
+def test_a_file_that_crashes_its_reader_is_a_row_and_the_scene_stays(
+    scene, logic, tiny, images, tmp_path, monkeypatch
+):
+    """A reader that ends the process for one name stands for a library that does so for one header."""
+    shared_client().shutdown()  # the next worker has the reader
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "sitecustomize.py").write_text(CRASHING_READER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "package"))
+    add_image(images / "crash.nii.gz")
+    volume = add_volume(scene, head(), name="mine")
+    rows = logic.segmentFolder(images, tmp_path / "out", tiny.path, device="cpu")
+    shared_client().shutdown()
+    assert statuses(rows) == {"a": "done", "crash": "failed", "Süd/左 'b'": "done"}
+    assert "ended the process that did it" in rows[1].message
+    assert volume.GetScene() is scene
+
+
+def test_no_file_of_a_batch_is_opened_in_slicers_process(logic, tiny, images, tmp_path):
+    opened = []
+
+    def hook(event, arguments):
+        if event == "open" and watching:
+            opened.append(str(arguments[0]))
+
+    watching = [True]
+    sys.addaudithook(hook)
+    logic.segmentFolder(images, tmp_path / "out", tiny.path, device="cpu")
+    watching.clear()
+    places = (str(images), str(tmp_path / "out"))
+    assert opened and not [path for path in opened if path.startswith(places)]
 
 
 def test_the_scene_is_left_alone(scene, logic, tiny, images, tmp_path):
@@ -226,7 +270,7 @@ def test_windows_go_on_living_meanwhile(logic, tiny, images, tmp_path):
     qt.QTimer.singleShot(0, tick)
     logic.segmentFolder(images, tmp_path / "out", tiny.path, progressCallback=told)
     ticking.clear()
-    first, last = happened.index("sending"), len(happened) - happened[::-1].index("sending")
+    first, last = happened.index("reading"), len(happened) - happened[::-1].index("reading")
     assert "tick" in happened[first:last]  # between the first case and the last
 
 

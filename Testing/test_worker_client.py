@@ -186,6 +186,25 @@ def test_a_killed_worker_is_explained_and_the_next_run_works(client, tiny, fine)
     assert client.start([channel()], tiny).wait().labelmap.any()
 
 
+LINGERING_LAUNCHER = """
+import subprocess
+subprocess.call([{python!r}, *sys.argv[1:]])
+time.sleep(2)
+"""
+
+
+@posix
+@pytest.mark.usefixtures("temporary_folder")
+def test_a_worker_that_died_idle_does_not_fail_the_next_run_even_if_its_launcher_lives(tmp_path, tiny):
+    client = WorkerClient(python_that_runs(tmp_path, LINGERING_LAUNCHER.format(python=sys.executable)))
+    assert client.start([channel()], tiny).wait().labelmap.any()
+    first = worker_pid(client)
+    os.kill(first, signal.SIGKILL)
+    assert client.start([channel()], tiny).wait().labelmap.any()
+    assert worker_pid(client) != first
+    client.shutdown()
+
+
 def kill_while_idle(client):
     """Kill a worker that was started, but has not been asked for anything."""
     client.prepare()

@@ -6,6 +6,8 @@ worker's standard input, one per line:
 
     {"request": "segment", "run": 1, "folder": "/tmp/mednext_...", "release_after_s": 300}
     {"request": "cancel", "run": 1}
+    {"request": "batch", "run": 2, "folder": "/tmp/mednext_...", "release_after_s": 300}
+    {"request": "provide", "run": 2, "folder": "/tmp/mednext_.../case_0"}
 
 Events come from its standard output, one per line. `hello` is the first, `ready` says that torch is imported,
 and each run ends with `done` or `error`. While the worker imports or segments, its heart beats every second.
@@ -17,6 +19,8 @@ and each run ends with `done` or `error`. While the worker imports or segments, 
     {"event": "progress", "run": 1, "stage": "network", "done": 3, "total": 8, "remaining_s": 4.2}
     {"event": "done", "run": 1}
     {"event": "error", "run": 1, "error": "ChannelError", "message": "The model needs ...", "details": "..."}
+    {"event": "wanted", "run": 2, "case": "scene/T1"}
+    {"event": "row", "run": 2, "number": 1, "total": 3, "row": {"case": "scene/T1", "status": "done", ...}}
     {"event": "released"}
 
 The stages are "sending" (told by the asking side), "starting" (torch is still being imported), "reading" and
@@ -49,6 +53,7 @@ HEARTBEAT_S = 1.0
 RELEASE_AFTER_S = 300.0  # a pause between two cases; then others may want the device
 
 REQUEST_FILE = "request.json"
+ERROR_FILE = "error.json"
 
 _LONGEST_PAUSE_S = 1e6
 _LARGEST_RUN = 2**53
@@ -101,7 +106,32 @@ class CancelRequest:
     run: int
 
 
-Request = SegmentRequest | CancelRequest
+@dataclass(frozen=True)
+class BatchRequest:
+    """Carry out the `batch_job.BatchJob` in `folder`; see `SegmentRequest`."""
+
+    run: int
+    folder: str
+    release_after_s: float = RELEASE_AFTER_S
+
+
+@dataclass(frozen=True)
+class ProvideRequest:
+    """The answer to the event "wanted": what `write_request` writes, or `ERROR_FILE`, lies in `folder`."""
+
+    run: int
+    folder: str
+
+
+Work = SegmentRequest | BatchRequest
+Request = Work | CancelRequest | ProvideRequest
+
+_NAMES: dict[type, str] = {
+    SegmentRequest: "segment",
+    CancelRequest: "cancel",
+    BatchRequest: "batch",
+    ProvideRequest: "provide",
+}
 
 
 def format_message(message: Message) -> str:
@@ -111,8 +141,7 @@ def format_message(message: Message) -> str:
 
 def format_request(request: Request) -> str:
     """A request as a line."""
-    name = "segment" if isinstance(request, SegmentRequest) else "cancel"
-    return format_message({"request": name, **asdict(request)})
+    return format_message({"request": _NAMES[type(request)], **asdict(request)})
 
 
 def parse_request(line: str | bytes) -> Request:
@@ -126,13 +155,14 @@ def parse_request(line: str | bytes) -> Request:
     except (ValueError, RecursionError) as cause:
         raise errors.EngineProcessError(f"The request {line[:200]!r} is not JSON: {cause}.") from cause
     fields = Fields(data, "request", errors.EngineProcessError)
-    kind = fields.text("request", choices=("segment", "cancel"))
+    kind = fields.text("request", choices=tuple(_NAMES.values()))
     run = fields.integer("run", 0, _LARGEST_RUN)
     request: Request = CancelRequest(run)
-    if kind == "segment":
-        request = SegmentRequest(
-            run, fields.text("folder"), fields.number("release_after_s", 0, _LONGEST_PAUSE_S)
-        )
+    if kind == "provide":
+        request = ProvideRequest(run, fields.text("folder"))
+    elif kind != "cancel":
+        work = SegmentRequest if kind == "segment" else BatchRequest
+        request = work(run, fields.text("folder"), fields.number("release_after_s", 0, _LONGEST_PAUSE_S))
     fields.finish()
     return request
 
@@ -232,12 +262,13 @@ def read_request(folder: Path) -> tuple[list[Channel], Options, Wishes]:
             )
             for number, channel in enumerate(request["channels"])
         ]
-        return channels, _read_options(request["options"]), Wishes.read(request["wishes"])
+        return channels, read_options(request["options"]), Wishes.read(request["wishes"])
     except (KeyError, TypeError, ValueError, OSError) as cause:
         raise errors.EngineProcessError(f"The request in {folder} is not complete: {cause!r}.") from cause
 
 
-def _read_options(options: dict[str, Any]) -> Options:
+def read_options(options: dict[str, Any]) -> Options:
+    """The inverse of `asdict`. Raises KeyError or TypeError."""
     folds, roi = options.pop("folds"), options.pop("roi")
     return Options(
         **options,

@@ -23,8 +23,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-import numpy as np
-
 from . import protocol
 from .allocator import give_memory_back
 from .cancellation import check_cancelled
@@ -50,7 +48,8 @@ class Worker:
         self._ready = False
         self._busy = True
         self._queue: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._waiting: dict[int, protocol.SegmentRequest] = {}  # requests that have not begun
+        self._waiting: dict[int, protocol.Work] = {}  # requests that have not begun
+        self._provided: queue.SimpleQueue[str] = queue.SimpleQueue()  # folders that a batch has asked for
         self._cancelled: set[int] = set()
         self._networks = LoadedNetworks()
         self._release_after_s = protocol.RELEASE_AFTER_S
@@ -88,6 +87,8 @@ class Worker:
                 continue
             if isinstance(request, protocol.CancelRequest):
                 self._cancel(request.run)
+            elif isinstance(request, protocol.ProvideRequest):
+                self._provided.put(request.folder)
             else:
                 self._waiting[request.run] = request
                 self._queue.put(request.run)
@@ -118,11 +119,14 @@ class Worker:
         else:
             self._cancelled.add(run)
 
-    def _answer(self, request: protocol.SegmentRequest) -> protocol.Message:
+    def _answer(self, request: protocol.Work) -> protocol.Message:
         """The last event of a run. What is not expected ends the process: torch may be broken then."""
         self._release_after_s = request.release_after_s
         try:
-            self._segment(request)
+            if isinstance(request, protocol.BatchRequest):
+                self._batch(request)
+            else:
+                self._segment(request)
         except MedNeXtError as error:
             return protocol.error_event(request.run, error, traceback.format_exc())
         except MemoryError:
@@ -134,7 +138,8 @@ class Worker:
         from .atomic import explaining
         from .hand_over import LABELS_FILE, HandedOver
         from .pipeline import segment
-        from .volume import Volume, handed_over
+        from .sent_volume import sent_volume
+        from .volume import handed_over
 
         def cancelled() -> bool:
             return request.run in self._cancelled
@@ -147,16 +152,7 @@ class Worker:
         folder = Path(request.folder)
         channels, options, wishes = protocol.read_request(folder)
         segmentation = segment(
-            (
-                Volume(
-                    channel.array[np.newaxis],
-                    channel.geometry,
-                    (channel.name,),
-                    images=(channel.image,) if channel.image else (),
-                    warnings=channel.warnings,
-                )
-                for channel in handed_over(channels)
-            ),
+            (sent_volume(channel) for channel in handed_over(channels)),
             options.model,
             folds=options.folds,
             mirroring=options.mirroring,
@@ -171,6 +167,20 @@ class Worker:
         )
         with explaining(folder / LABELS_FILE):
             HandedOver.of(segmentation, wishes, cancelled).write(folder, cancelled)
+
+    def _batch(self, request: protocol.BatchRequest) -> None:
+        from .worker_batch import WorkerBatch
+
+        self._provided = queue.SimpleQueue()
+        batch = WorkerBatch(
+            request.run,
+            Path(request.folder),
+            self.say,
+            self._provided,
+            lambda: request.run in self._cancelled,
+            self._networks,
+        )
+        batch.carry_out()
 
     def _release(self) -> None:
         """Let others have the device's memory."""

@@ -1,4 +1,4 @@
-"""All cases of a folder, through the worker: the engine's batch, with Slicer's scenes besides."""
+"""All cases of a folder: the worker finds, reads, segments and writes them, Slicer gives it its scenes."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mednext.batch import Alive, Batch
+from mednext.batch_job import BatchJob
 from mednext.batch_report import Row
 from mednext.bundle import Bundle
-from mednext.case_finding import Case, find_cases, folder_name, relative
+from mednext.case_finding import Case, folder_name, relative
 from mednext.case_names import told_apart
-from mednext.errors import OptionError, UnreadableImageError
+from mednext.errors import UnreadableImageError
 from mednext.protocol import Channel, Options
-from mednext.recipe import recipe
-from mednext.segmentation import Segmentation
-from mednext.volume import read_volume
+from mednext.scene_files import files_of_scene
 
-from ..engine.run import ProgressCallback
+from ..engine.run import ProgressCallback, Run, Steps
 from ..engine.worker_client import shared_client
 from ..scene.voxels_for_run import channelsForRun
-from .private_scene import filesOfScene, privateScene
-from .scene_volumes import SceneCase, casesOfScene
+from .private_scene import privateScene
+from .scene_volumes import casesOfScene
 from .waiting import waitFor
 
 
@@ -47,75 +45,66 @@ class FolderBatch:
         self._resume = resume
         self._progress = progressCallback
         self._told = caseCallback
-        self._inScene: dict[str, SceneCase] = {}
 
     def run(self) -> list[Row]:
         """What became of each case.
 
-        Raises the errors of `Batch.run`, and `OptionError` for a folder without any case.
+        Raises the errors of `WorkerClient.batching`.
         """
-        found = find_cases(self._place, self._bundle.model, self._output)
-        ofScenes = {file for scene in found.scenes for file in filesOfScene(scene)}
-        cases = [case for case in found.cases if not {file.resolve() for file in case.files} & ofScenes]
-        if not cases and not found.scenes:
-            raise OptionError(f"{self._place} holds no images: give the folder with the images.")
-        rows = self._batch(cases)
-        for scene, name in zip(found.scenes, self._namesOf(found.scenes, cases), strict=True):
-            rows += self._scene(scene, name)
+        return waitFor(Run(self._steps), self._hear)
+
+    def _steps(self, run: Run[Any]) -> Steps[list[Row]]:
+        job = BatchJob(self._place.absolute(), self._output.absolute(), self._options, self._resume)
+        outcome = yield from shared_client().batching(run, job, _noChannels)
+        rows = list(outcome.rows)
+        names = self._namesOf(outcome.scenes, [row.case for row in rows])
+        for scene, name in zip(outcome.scenes, names, strict=True):
+            rows += yield from self._scene(run, scene, name)
         return rows
 
-    def _namesOf(self, scenes: Sequence[Path], cases: Sequence[Case]) -> list[str]:
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event["event"] == "row":
+            if self._told:
+                self._told(event["number"], event["total"], Row(**event["row"]))
+        elif self._progress:
+            self._progress(event)
+
+    def _namesOf(self, scenes: Sequence[Path], cases: Sequence[str]) -> list[str]:
         """For each scene a name that no other one has, and no folder with results of images."""
-        taken = {parent.as_posix().casefold() for case in cases for parent in Path(case.name).parents}
+        taken = {parent.as_posix().casefold() for case in cases for parent in Path(case).parents}
         short = [folder_name(scene.with_suffix(""), self._root) for scene in scenes]
         long = [folder_name(scene, self._root) for scene in scenes]
         names = [b if a.casefold() in taken else a for a, b in zip(short, long, strict=True)]
         return told_apart(names, long)
 
-    def _scene(self, path: Path, name: str) -> list[Row]:
+    def _scene(self, run: Run[Any], path: Path, name: str) -> Steps[list[Row]]:
         """The cases of one scene file, which is read only here."""
         try:
             with privateScene(path) as scene:
-                inScene = casesOfScene(scene, self._bundle.model, f"{name}/")
-                cases = [self._caseOf(path, each.case) for each in inScene]
-                self._inScene = {each.case.name: each for each in inScene}
-                return self._batch(cases)
+                inScene = {
+                    each.case.name: each for each in casesOfScene(scene, self._bundle.model, f"{name}/")
+                }
+                cases = [self._caseOf(path, each.case) for each in inScene.values()]
+                return (
+                    yield from self._batch(run, cases, lambda case: channelsForRun(inScene[case].volumes))
+                )
         except UnreadableImageError as error:
-            return self._batch([Case(name, (), (path,), relative(path, self._root), problem=error)])
-        finally:
-            self._inScene = {}
+            broken = Case(name, (), (path,), relative(path, self._root), problem=error)
+            return (yield from self._batch(run, [broken], _noChannels))
 
     def _caseOf(self, path: Path, case: Case) -> Case:
         source = f"{relative(path, self._root)}: {case.source}"
-        return Case(case.name, (), (path, *filesOfScene(path)), source, case.problem, case.left_out)
+        return Case(case.name, (), (path, *files_of_scene(path)), source, case.problem, case.left_out)
 
-    def _batch(self, cases: Sequence[Case]) -> list[Row]:
-        options = self._options
-        return Batch(
-            self._output,
-            recipe(self._bundle.model, options.folds, options.mirroring, precision=options.precision),
-            self._bundle.model.labels,
-            self._read,
-            self._carryOut,
-            resume=self._resume,
-            told=self._told,
-            regions=self._bundle.model.regions,
-        ).run(cases)
+    def _batch(
+        self, run: Run[Any], cases: Sequence[Case], channelsOf: Callable[[str], Sequence[Channel]]
+    ) -> Steps[list[Row]]:
+        output = self._output.absolute()
+        job = BatchJob(self._place.absolute(), output, self._options, self._resume, tuple(cases))
+        outcome = yield from shared_client().batching(run, job, channelsOf)
+        return list(outcome.rows)
 
-    def _read(self, case: Case) -> list[Channel]:
-        """The images of a case from their files; those of a scene stay for the main thread."""
-        volumes = [read_volume(image, self._options.insist) for image in case.images]
-        return [
-            Channel(volume.name(0), volume.array[0], volume.geometry, volume.described[0], volume.warnings)
-            for volume in volumes
-        ]
 
-    def _carryOut(self, case: Case, channels: list[Channel], alive: Alive) -> Segmentation:
-        def progress(event: dict[str, Any]) -> None:
-            alive()
-            if self._progress:
-                self._progress(event)
-
-        inScene = self._inScene.get(case.name)
-        read = channelsForRun(inScene.volumes) if inScene else channels
-        return waitFor(shared_client().start(read, self._options), progress)
+def _noChannels(_case: str) -> Sequence[Channel]:
+    """The worker reads files by itself."""
+    return ()

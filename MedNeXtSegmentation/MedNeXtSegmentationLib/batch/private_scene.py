@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote
-from xml.etree import ElementTree
 from zipfile import is_zipfile
 
 import slicer
@@ -31,17 +29,6 @@ def privateScene(path: Path) -> Iterator[slicer.vtkMRMLScene]:
         yield scene
     finally:
         scene.Clear(1)
-
-
-def filesOfScene(path: Path) -> set[Path]:
-    """The files that a `.mrml` scene is made of; a `.mrb` has all in itself."""
-    if path.suffix.lower() != ".mrml":
-        return set()
-    try:
-        names = [element.get("fileName") for element in ElementTree.parse(path).iter()]
-    except (ElementTree.ParseError, OSError, ValueError):
-        return set()
-    return {(path.parent / unquote(name)).resolve() for name in names if name}
 
 
 def _read(scene: slicer.vtkMRMLScene, path: Path) -> None:

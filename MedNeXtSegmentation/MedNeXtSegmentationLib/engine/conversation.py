@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from mednext import protocol
@@ -19,6 +20,14 @@ _CLOSING_S = 1.0
 _DYING_S = 0.5
 
 
+Send = Callable[[protocol.Request], None]
+OnEvent = Callable[[protocol.Message, Send], Steps[None]]
+
+
+def _nothing(_event: protocol.Message, _send: Send) -> Steps[None]:
+    yield from ()
+
+
 class DiedIdleError(Exception):
     """The worker had died before this request, and nobody had noticed."""
 
@@ -27,15 +36,18 @@ class Conversation:
     """Asks a worker, and hears it out.
 
     fresh: whether the worker was started for this request; one that was not may have died idle.
+    onEvent: the steps that an event of the request asks for, other than progress and the last one; it may
+        answer with a request.
     """
 
     def __init__(
         self,
         process: WorkerProcess,
         run: Run[Any],
-        request: protocol.SegmentRequest,
+        request: protocol.Work,
         silence_s: float,
         fresh: bool,
+        onEvent: OnEvent | None = None,
     ) -> None:
         self._process = process
         self._run = run
@@ -44,6 +56,8 @@ class Conversation:
         self._silence_s = 0.0
         self._looked = time.monotonic()
         self._fresh = fresh
+        self._onEvent = onEvent or _nothing
+        self._others: list[protocol.Message] = []
         self._asked = self._answered = self._over = False
         self._give_up: float | None = None  # when to stop waiting for the answer to a cancel
 
@@ -59,6 +73,9 @@ class Conversation:
                     yield from self._kill()
                     self._run.check_cancelled()
                 if self._hear():
+                    others, self._others = self._others, []
+                    for event in others:
+                        yield from self._onEvent(event, self._process.send)
                     continue
                 if self._process.ended:
                     yield from self._end()
@@ -125,6 +142,8 @@ class Conversation:
             raise protocol.error_from_event(event)
         elif kind == "done" and ours:
             self._over = True
+        elif ours:
+            self._others.append(event)
 
     def _greet(self, event: protocol.Message) -> None:
         if event.get("protocol") != protocol.VERSION:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import itertools
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,14 +13,15 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from mednext import protocol
+from mednext.batch_job import BatchJob, BatchOutcome
 from mednext.devices import Accelerator
-from mednext.errors import EngineProcessError
+from mednext.errors import EngineProcessError, InputError
 from mednext.hand_over import ALL, HandedOver, Wishes
 from mednext.run_folder import emptying, run_folder
 from mednext.segmentation import Segmentation
 
 from .child_process import find_python
-from .conversation import SILENCE_S, Conversation, DiedIdleError
+from .conversation import SILENCE_S, Conversation, DiedIdleError, OnEvent, Send
 from .run import BUSY, PAUSE_S, WAITING, Run, Steps
 from .worker_process import WorkerProcess
 
@@ -95,12 +97,48 @@ class WorkerClient:
         finally:
             self._line.remove(run)
 
-    def asking(self, run: Run[Any], request: protocol.SegmentRequest) -> Steps[None]:
+    def batching(
+        self, run: Run[Any], job: BatchJob, channelsOf: Callable[[str], Sequence[protocol.Channel]]
+    ) -> Steps[BatchOutcome]:
+        """The steps of a batch; its rows are reported as events, too.
+
+        `channelsOf` gives the channels of a scene's case, by its name, when the worker wants them; what it
+        raises becomes the case's row. Raises the errors of `WorkerBatch.carry_out`.
+        """
+        yield from self._turn_of(run)
+        try:
+            with run_folder() as folder:
+                number = next(self._numbers)
+                job.write(folder)
+
+                def provide(event: protocol.Message, send: Send) -> Steps[None]:
+                    if event["event"] == "row":
+                        run.report(event)
+                        return
+                    case = folder / f"case_{next(self._numbers)}"
+                    case.mkdir()
+                    try:
+                        run.report(protocol.progress_event(number, "sending"))
+                        for _ in protocol.writing_request(case, channelsOf(event["case"]), job.options, ALL):
+                            run.check_cancelled()
+                            yield BUSY
+                    except InputError as error:
+                        told = json.dumps(protocol.error_event(None, error))
+                        (case / protocol.ERROR_FILE).write_text(told, encoding="utf-8")
+                    send(protocol.ProvideRequest(number, str(case)))
+
+                request = protocol.BatchRequest(number, str(folder), self.release_after_s)
+                yield from self.asking(run, request, provide)
+                return BatchOutcome.read(folder)
+        finally:
+            self._line.remove(run)
+
+    def asking(self, run: Run[Any], request: protocol.Work, onEvent: OnEvent | None = None) -> Steps[None]:
         """The steps of a request until its last answer. Raises the engine's error, or EngineProcessError."""
         while True:
             before, process = self._process, self._running_process()
             fresh = process is not before
-            conversation = Conversation(process, run, request, self._silence_s, fresh)
+            conversation = Conversation(process, run, request, self._silence_s, fresh, onEvent)
             try:
                 yield from conversation.steps()
                 return

@@ -1,0 +1,18 @@
+"""The files that a scene of Slicer is made of: they are no images of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+
+def files_of_scene(path: Path) -> set[Path]:
+    """The files of a `.mrml` scene; a `.mrb` has all in itself."""
+    if path.suffix.lower() != ".mrml":
+        return set()
+    try:
+        names = [element.get("fileName") for element in ElementTree.parse(path).iter()]
+        return {(path.parent / unquote(name)).resolve() for name in names if name}
+    except (ElementTree.ParseError, OSError, ValueError):
+        return set()
