@@ -368,6 +368,32 @@ def test_a_batch_writes_the_doubts_into_its_report(ct, tmp_path):
     assert main([*arguments, "--device", "cpu", "--threads", "1", "--insist"]) == 0
 
 
+def test_a_batch_tells_programs_of_all_cases_though_one_failed(ct, tmp_path, capsys):
+    add_image(tmp_path / "in" / "a.nii.gz", voxels=(CHEST + 1024).astype(np.int16))
+    add_image(tmp_path / "in" / "flair.nii.gz")
+    places = [str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(ct.path)]
+    assert main(["segment-folder", *places, "--device", "cpu", "--threads", "1", "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert (document["ok"], document["error"]) == (False, "IncompleteBatchError")
+    done, failed = document["cases"]
+    assert "Subtract the offset" in done["warning"] and "not CT" in failed["message"]
+
+
+@pytest.mark.real_data
+def test_real_images_in_the_right_place_get_no_word(real_data):
+    folder = real_data / "brain_mr_4ch"
+    images = {
+        kind: inputs_of(read_volume(folder / f"BraTS-MET-00110-000-{kind}.nii.gz"))[0]
+        for kind in ("t1n", "t1c", "t2w", "t2f")
+    }
+    assert check_inputs(BRATS, list(images.values())).warnings == ()
+    for order in itertools.permutations(images):
+        findings = check_inputs(BRATS, [images[kind] for kind in order])
+        assert bool(certain(findings)) == (order != tuple(images)), order
+    model = replace(CT_MODEL, spacing=None)
+    assert check_inputs(model, inputs_of(read_volume(real_data / "abdomen_ct/ct.nii.gz"))).warnings == ()
+
+
 def test_a_batch_knows_what_the_headers_of_dicom_say(two, tmp_path):
     for number, kind in enumerate(("t1_mprage", "flair")):
         write_mr(tmp_path / "in" / kind, kind, "4711", number, study_uid="1.2.3.4")

@@ -6,6 +6,9 @@ The command line turns each class into an exit code, the Slicer module into an e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 # The last sentence of every `SuspectInputError`.
 INSIST = "If it is right all the same, insist (--insist, insist=True)."
 
@@ -105,9 +108,13 @@ class DownloadIntegrityError(DownloadError):
 
 
 class IncompleteBatchError(MedNeXtError):
-    """Some cases of a batch failed; the others are done."""
+    """Some cases of a batch failed; the others are done. `document` tells of all of them."""
 
     exit_code = 3
+
+    def __init__(self, message: str, document: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.document = document or {}
 
 
 class DiskSpaceError(MedNeXtError):

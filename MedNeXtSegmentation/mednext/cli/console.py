@@ -72,7 +72,8 @@ class Console:
     def _complain(self, error: Exception, message: str) -> None:
         if self._json and not isinstance(error, _NoOutputError):
             with suppress(_NoOutputError, BrokenPipeError):
-                self._print_json({"ok": False, "error": type(error).__name__, "message": message})
+                known = error.document if isinstance(error, IncompleteBatchError) else {}
+                self._print_json({"ok": False, "error": type(error).__name__, "message": message, **known})
                 return
         print(f"mednext: {shown(message)}", file=sys.stderr)
 

@@ -139,14 +139,12 @@ def _report(options: argparse.Namespace, console: Console, rows: list[Row]) -> N
 
     report = options.output / REPORT_FILE
     done, failed = (sum(row.status == status for row in rows) for status in (DONE, FAILED))
+    document = {"report": str(report), "cases": [asdict(row) for row in rows]}
     if failed:
         raise IncompleteBatchError(
-            f"{failed} of {done + failed} cases failed, the others are done: see {report}."
+            f"{failed} of {done + failed} cases failed, the others are done: see {report}.", document
         )
-    console.done(
-        {"report": str(report), "cases": [asdict(row) for row in rows]},
-        f"{done} cases are done. Report: {report}.",
-    )
+    console.done(document, f"{done} cases are done. Report: {report}.")
 
 
 def _outcome(row: Row) -> str:
