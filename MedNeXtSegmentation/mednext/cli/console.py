@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MedNeXtError, OutputError
+from ..errors import IncompleteBatchError, MedNeXtError, OutputError
 from ..shown_text import encodable, shown, shown_lines
 
 if TYPE_CHECKING:
