@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,15 @@ def exported_by_slicer(node, volume):
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     assert logic.ExportSegmentsToLabelmapNode(node, ids, labelmap, volume, extent, table)
     return slicer.util.arrayFromVolume(labelmap)
+
+
+def test_a_label_that_the_first_versions_called_like_its_region_gets_its_own_name(volume):
+    edema, *others = FIELDS["labels"]
+    before = (replace(edema, name="whole tumor"), *others)
+    node = new_segmentation(volume, cubes(), labels=before)
+    segment_into(node, volume, cubes(14, 10, 4), **FIELDS)
+    assert sorted(names(node)) == sorted(NAMES)
+    assert_drawn(node, volume, cubes(14, 10, 4))
 
 
 def test_a_training_case_has_the_labels(node, volume, tmp_path, monkeypatch):

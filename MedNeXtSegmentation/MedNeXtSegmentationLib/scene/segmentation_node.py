@@ -94,6 +94,7 @@ def put_into_segmentation_node(
     if kept:
         voxels = without(voxels, kept)
         ids = _parts(into, segmentation, voxels)
+    _rename_remainders(into, ids)
     parts = {segment_id: part for segment_id, part in ids.items() if segment_id not in corrected}
     set_reference(node, volume, voxels.image(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras)))
     added = [segment_id for segment_id in parts if into.GetSegment(segment_id) is None]
@@ -104,6 +105,15 @@ def put_into_segmentation_node(
     if added:
         show_as_outlines(node)
     return [into.GetSegment(segment_id).GetName() for segment_id in corrected]
+
+
+def _rename_remainders(into: slicer.vtkSegmentation, ids: Mapping[str, _Part]) -> None:
+    """Give labels that bear a region's name their own: the first versions called them so."""
+    regions = {part.look.name for part in ids.values() if isinstance(part.structure, tuple)}
+    for segment_id, part in ids.items():
+        segment = into.GetSegment(segment_id)
+        if segment is not None and isinstance(part.structure, int) and segment.GetName() in regions:
+            segment.SetName(part.look.name)
 
 
 def _parts(into: slicer.vtkSegmentation, segmentation: Described, voxels: LabelVoxels) -> dict[str, _Part]:
