@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import time
 
 import pytest
 from bundles import tiny_bundle
 from mednext import pipeline, protocol
 from mednext.hand_over import HandedOver
 from mednext.protocol import CancelRequest, Options, SegmentRequest
+from mednext.run_folder import run_folder
 from mednext.worker import Worker
-from worker_dialogue import Dialogue, channel, environment, stages
+from worker_dialogue import PATIENCE_S, Dialogue, channel, environment, stages
 
 SLOW = (96, 96, 96)  # for `fine`: 8 mirrored copies of thousands of tiles, on any machine more than enough
 
@@ -189,6 +193,22 @@ def test_it_ends_with_the_process_that_started_it():
     parent.kill()
     parent.wait()
     assert dialogue.exit_code() == 0
+
+
+def test_its_start_removes_the_folders_of_clients_that_crashed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with run_folder() as own:
+        left = tmp_path / own.name.replace(f"_{os.getpid()}_", f"_{dead.pid}_")
+        left.mkdir()
+        dialogue = Dialogue()
+        deadline = time.monotonic() + PATIENCE_S
+        while left.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        dialogue.end()
+        assert own.exists() and not left.exists()
 
 
 def test_want_of_memory_is_an_explained_error(tmp_path, tiny, monkeypatch):

@@ -30,6 +30,7 @@ from .devices import accelerators
 from .errors import Cancelled, EngineProcessError, MedNeXtError, MissingPackageError, OutOfMemoryError
 from .loaded_networks import LoadedNetworks
 from .processes import is_running
+from .run_folder import remove_leftovers
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -207,6 +208,7 @@ def main(arguments: Sequence[str]) -> int:
     requests = os.fdopen(sys.stdin.fileno(), "rb", buffering=0)
     threading.Thread(target=worker.listen, args=[requests], daemon=True).start()
     threading.Thread(target=worker.show_life, args=[options.parent], daemon=True).start()
+    threading.Thread(target=remove_leftovers, daemon=True).start()  # of clients that crashed
     return worker.work()
 
 

@@ -24,6 +24,8 @@ _FLAGS = "6QFlagsIN10QEventLoop17ProcessEventsFlagEE"
 _OWN_FLAGS = "6QFlagsINS_17ProcessEventsFlagEE"
 _ALL = 0
 
+process_events_without_lock = QtCore.QCoreApplication.processEvents  # PySide6's own, to compare with
+
 
 def keep_lock() -> None:
     """Patch the functions that let Qt work."""
