@@ -10,8 +10,6 @@ from .geometry import shown
 from .memory_plan import PlannedRun, plan_memory, resampled_shape
 from .model import Model
 
-_PLANNED_ABOVE = 1.2  # of what a run takes; see `memory_plan`
-
 
 def check_memory(model: Model, run: PlannedRun, name: str) -> None:
     """Refuse a run that cannot get its memory; `name` is that of its (first) image.
@@ -23,7 +21,7 @@ def check_memory(model: Model, run: PlannedRun, name: str) -> None:
         GeometryError: the region is outside of the image.
     """
     needed, free = plan_memory(model, run).host, obtainable_memory()
-    if free is None or needed <= free * _PLANNED_ABOVE:
+    if free is None or needed <= free:
         return
     grid = run.grid.reoriented(model.orientation)
     z, y, x = resampled_shape(run.grid, model)
