@@ -22,10 +22,12 @@ from slicer_nodes import (
 
 SHEAR = np.eye(4)
 SHEAR[0, 1] = 0.3
+SHEAR_OF_2_PERCENT = np.eye(4)
+SHEAR_OF_2_PERCENT[0, 1] = 0.02
 ROTATED = rotation_about_s(20) @ translation(3, 4, 5)
 DEFORMATIONS = {
     "scales it by 2 × 2 × 2 (8 times its mL)": np.diag([2.0, 2, 2, 1]),
-    "scales it by 1.1 × 1 × 1 (1.1 times its mL)": np.diag([1.1, 1, 1, 1]),
+    "scales it by 1.3 × 1 × 1 (1.3 times its mL)": np.diag([1.3, 1, 1, 1]),
     "swaps its sides": np.diag([-1.0, 1, 1, 1]),
     "shears it": SHEAR,
 }
@@ -83,25 +85,25 @@ def world_ml(node):
 def test_a_transform_that_deforms_is_told_wherever_it_stands_in_the_chain(scene, deformation, words, above):
     volume = add_volume(scene, head())
     put_under(scene, volume, DEFORMATIONS[words], *above)
-    assert words in deformation(volume)
+    assert words in deformation(volume)[0]
     put_under(scene, volume, ROTATED, DEFORMATIONS[words])
-    assert deformation(volume)
+    assert deformation(volume)[1]
 
 
 def test_transforms_that_only_move_and_that_cancel_out_get_no_word(scene, deformation):
     volume = add_volume(scene, head(), np.diag([-1.0, -1, 1.5, 1]))
-    assert deformation(volume) == ""
+    assert deformation(volume) == ("", False)
     put_under(scene, volume, ROTATED, translation(0, 0, 100))
-    assert deformation(volume) == ""
+    assert deformation(volume) == ("", False)
     put_under(scene, volume, np.diag([2.0, 1, 1, 1]), np.diag([0.5, 1, 1, 1]))
-    assert deformation(volume) == ""
+    assert deformation(volume) == ("", False)
 
 
 def test_a_transform_that_bends_is_told_wherever_it_stands_in_the_chain(scene, deformation):
     volume = add_volume(scene, head())
     outer = put_under(scene, volume, ROTATED)
     outer.SetAndObserveTransformNodeID(add_warp(scene).GetID())
-    assert deformation(volume) == "is under a transform that bends it"
+    assert deformation(volume) == ("is under a transform that bends it", True)
 
 
 @pytest.mark.parametrize("words", DEFORMATIONS)
@@ -114,6 +116,20 @@ def test_a_deformed_volume_is_refused_unless_the_user_insists(scene, logic, tiny
     node = logic.segment(volume, tiny.path, device="cpu", mirroring=False, insist=True)
     warning = node.GetAttribute("MedNeXtSegmentation.warning")
     assert words in warning and "measures volumes (mL) there" in warning
+
+
+@pytest.mark.parametrize(
+    ("matrix", "words"),
+    [
+        (np.diag([0.9, 0.9, 0.9, 1]), "scales it by 0.9 × 0.9 × 0.9 (0.729 times its mL)"),
+        (SHEAR_OF_2_PERCENT, "shears it"),
+    ],
+)
+def test_what_a_registration_may_do_is_only_told(scene, logic, tiny, matrix, words):
+    volume = add_volume(scene, head())
+    put_under(scene, volume, matrix)
+    node = logic.segment(volume, tiny.path, device="cpu", mirroring=False)
+    assert words in node.GetAttribute("MedNeXtSegmentation.warning")
 
 
 def test_a_hardened_scaling_is_seen_and_measured(scene, logic, tiny):

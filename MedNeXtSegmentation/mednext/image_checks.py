@@ -41,11 +41,12 @@ def image_doubts(
 ) -> Iterator[Doubt]:
     """What is odd about an image for a channel; `speaks_of` is what it surely is instead, or ""."""
     values = _odd_values(channel, sample)
-    if image.deformation:
+    deformation, much = image.deformation
+    if deformation:
         yield Doubt(
-            f'"{image.name}" {image.deformation}: harden the transform in the module Transforms, or take the '
+            f'"{image.name}" {deformation}: harden the transform in the module Transforms, or take the '
             "image out of it. The network sees the image without it, and measures volumes (mL) there.",
-            True,
+            much,
         )
     if image.is_localizer:
         yield Doubt(

@@ -43,7 +43,7 @@ class ImageDescription:
         image_type: DICOM's ImageType, its values joined by backslashes.
         frame: DICOM's FrameOfReferenceUID.
         path: the absolute path that it was read from.
-        deformation: what Slicer's scene does to it, as the rest of a sentence: see `deformation_of`.
+        deformation: what Slicer's scene does to it, see `deformation_of`.
         file: what the system knows the file by, however it is called: see `file_identity`.
     """
 
@@ -62,7 +62,7 @@ class ImageDescription:
     frame: str = ""
     path: str = ""
     file: str = ""
-    deformation: str = field(default="", compare=False)  # the image is the same without
+    deformation: tuple[str, bool] = field(default=("", False), compare=False)  # it is the same without
 
     @property
     def is_localizer(self) -> bool:

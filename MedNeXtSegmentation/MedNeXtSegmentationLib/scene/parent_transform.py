@@ -9,36 +9,41 @@ import slicer
 import vtk
 
 _TOLERANCE = 1e-3  # of a length: a thousandth along each axis is three of a volume in mL
+# What an affine registration may do to an image; beyond it a transform corrects something, or is wrong.
+_MOST_SCALE = 1.2
+_MOST_SHEAR = 0.1  # cosine of the angle between two axes
 _PAIRS = tuple(combinations(range(3), 2))
 
 
-def deformation_of(volume: slicer.vtkMRMLVolumeNode) -> str:
-    """The rest of a sentence that begins with the image's name, or "" for transforms that only move it.
+def deformation_of(volume: slicer.vtkMRMLVolumeNode) -> tuple[str, bool]:
+    """The rest of a sentence that begins with the image's name, and whether no registration does so much.
 
-    Networks see the image as it was stored, and its structures are measured so.
+    ("", False) for transforms that only move it. Networks see the image as it was stored, and its structures
+    are measured so.
     """
     parent = volume.GetParentTransformNode()
     if parent is None:
-        return ""
+        return "", False
     to_world = vtk.vtkMatrix4x4()
     if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, None, to_world):
-        return "is under a transform that bends it"
+        return "is under a transform that bends it", True
     axes = vtk.vtkMatrix4x4()
     volume.GetIJKToRASDirectionMatrix(axes)
     linear = slicer.util.arrayFromVTKMatrix(to_world)[:3, :3]
     moved = linear @ slicer.util.arrayFromVTKMatrix(axes)[:3, :3]
-    lengths = np.linalg.norm(moved, axis=0)
     if np.linalg.det(linear) <= 0:
-        return "is under a transform that swaps its sides"
+        return "is under a transform that swaps its sides", True
+    lengths = np.linalg.norm(moved, axis=0)
+    much = is_sheared(moved, _MOST_SHEAR) or bool(max(lengths.max(), 1 / lengths.min()) > _MOST_SCALE)
     if is_sheared(moved):
-        return "is under a transform that shears it"
+        return "is under a transform that shears it", much
     if np.abs(lengths - 1).max() > _TOLERANCE:
         sides = " × ".join(f"{length:.3g}" for length in lengths)
-        return f"is under a transform that scales it by {sides} ({np.prod(lengths):.3g} times its mL)"
-    return ""
+        return f"is under a transform that scales it by {sides} ({np.prod(lengths):.3g} times its mL)", much
+    return "", False
 
 
-def is_sheared(axes: np.ndarray) -> bool:
-    """Whether the columns of a 3x3 matrix are not perpendicular to each other."""
+def is_sheared(axes: np.ndarray, tolerance: float = _TOLERANCE) -> bool:
+    """Whether the columns of a 3x3 matrix are not perpendicular to each other; the tolerance is a cosine."""
     lengths = np.linalg.norm(axes, axis=0)
-    return any(abs(axes[:, a] @ axes[:, b]) > _TOLERANCE * lengths[a] * lengths[b] for a, b in _PAIRS)
+    return any(abs(axes[:, a] @ axes[:, b]) > tolerance * lengths[a] * lengths[b] for a, b in _PAIRS)
