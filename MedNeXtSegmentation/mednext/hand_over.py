@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,10 @@ class HandedOver:
             segmentation.regions,
             fingerprints(voxels, [label.value for label in segmentation.labels], first),
         )
+
+    def without_voxels(self) -> HandedOver:
+        """All but the arrays: what is mapped from a file keeps it on the disk."""
+        return replace(self, voxels=np.empty((0, 0, 0), self.voxels.dtype), uncertainty=None)
 
     def segmentation(self) -> Segmentation:
         """The result wholly in memory, on the grid of the image."""

@@ -94,7 +94,8 @@ class ResultPlace:
         scalars = vtk.vtkDataArray.CreateDataArray(kind)
         yield from copying_for_vtk(result.voxels, scalars)
         uncertainty = yield from copying_uncertainty(result)
-        return PreparedResult(result, LabelVoxels(result.box, scalars, result.fingerprints), uncertainty)
+        voxels = LabelVoxels(result.box, scalars, result.fingerprints)
+        return PreparedResult(result.without_voxels(), voxels, uncertainty)
 
     def add(self, prepared: PreparedResult) -> slicer.vtkMRMLSegmentationNode:
         """Put the result into the scene: a new node on the volume's grid, or new segments of the chosen one.
