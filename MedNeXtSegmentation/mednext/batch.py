@@ -59,11 +59,6 @@ Made = TypeVar("Made")
 logger = logging.getLogger(__name__)
 
 
-def at_once(work: Callable[[], None]) -> None:
-    """Do slow work here and now; who has an event loop keeps it alive instead."""
-    work()
-
-
 def nothing() -> None:
     """Wait until a call of `read` ends by itself."""
 
@@ -83,7 +78,6 @@ class Batch:
         resume: leave finished cases as they are; else do them again.
         told: hears of each case: its number, how many there are, and what became of it.
         cancelled: asked between the cases; True ends the batch.
-        aside: does slow work that needs no event loop.
         stop_reading: ends a call of `read`, in another thread, whose images nobody wants any more.
 
     What is wrong with a case may be raised by both, and becomes its row.
@@ -97,7 +91,6 @@ class Batch:
     resume: bool = True
     told: Told | None = None
     cancelled: Callable[[], bool] | None = None
-    aside: Callable[[Callable[[], None]], None] = at_once
     regions: tuple[Region, ...] = ()
     stop_reading: Callable[[], None] = nothing
 
@@ -113,7 +106,7 @@ class Batch:
             if self.output.exists() and not self.output.is_dir():
                 raise OutputError(f"{self.output} is a file: give the name of a folder for the results.")
             self.output.mkdir(parents=True, exist_ok=True)
-            self.aside(lambda: _remove_left_in(self.output))
+            _remove_left_in(self.output)
         report = Report(self.output / REPORT_FILE)
         course = _Course(self, cases, report)
         try:
@@ -231,13 +224,9 @@ class _Course:
             self._wait(begun.reading)
 
     def _wait(self, future: Future[Any]) -> None:
-        def until_done() -> None:
-            while not future.done():
-                check_cancelled(self._batch.cancelled)
-                wait([future], POLL_S)  # not for ever: Windows would not hear Ctrl+C
-
-        if not future.done():
-            self._batch.aside(until_done)
+        while not future.done():
+            check_cancelled(self._batch.cancelled)
+            wait([future], POLL_S)  # not for ever: Windows would not hear Ctrl+C
 
     def _read(self, begun: _Begun) -> Any:
         """The row of a case that is finished already, else its images. In the reader's thread."""
