@@ -59,6 +59,7 @@ def kernels(request: pytest.FixtureRequest, native_kernels: ctypes.CDLL) -> Kern
         {"kernel_size": 5, "in_channels": 4, "num_classes": 40},
         {"kernel_size": 7, "channels": 5},
         {"grn": True},
+        {"grn": True, "grn_first_down": True, "grn_denominator": "sum"},
         {"residual": False, "resampling": "bottleneck"},
         {"channels": 33, "expansion": (1, 4) + (1,) * 7},
     ],

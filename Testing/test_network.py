@@ -8,6 +8,7 @@ import pytest
 import torch
 from mednext.errors import OptionError
 from mednext.network import MedNeXt
+from mednext.network_blocks import global_response_norm
 from torch import Tensor, nn
 
 # Counted on the reference implementation with one input, 14 classes and deep supervision. It has one
@@ -134,6 +135,36 @@ def test_the_first_down_block_has_no_global_response_norm() -> None:
     names = dict(tiny(grn=True).named_parameters())
     assert "down_0.grn_gamma" not in names
     assert {"down_1.grn_gamma", "up_3.grn_gamma", "up_0.grn_gamma"} <= set(names)
+
+
+@pytest.mark.parametrize(("name", "count"), [("v2-B", 61_969_507), ("v2-W", 246_536_387)])
+def test_version_2_has_the_parameters_of_its_paper(name: str, count: int) -> None:
+    with torch.device("meta"):
+        network = MedNeXt.variant(name, in_channels=1, num_classes=3)
+    assert sum(parameter.numel() for parameter in network.parameters()) == count
+    assert "down_0.grn_gamma" in dict(network.named_parameters())
+
+
+def test_global_response_norm_is_relative_to_the_mean_or_the_sum_over_channels() -> None:
+    x = torch.zeros(1, 2, 1, 1, 2)
+    x[0, 0] = torch.tensor([3.0, 4.0])  # a norm of 5, and one of 0
+    one, none = torch.ones(1, 2, 1, 1, 1), torch.zeros(1, 2, 1, 1, 1)
+    mean, total = (global_response_norm(x, one, none, which)[0, 0, 0, 0] for which in ("mean", "sum"))
+    torch.testing.assert_close(mean, torch.tensor([9.0, 12.0]))
+    torch.testing.assert_close(total, torch.tensor([6.0, 8.0]))
+
+
+def test_checkpointing_can_be_limited_to_the_stages_that_need_it() -> None:
+    network = tiny()
+    network.checkpoint("expansion", stages=(0, 8))
+    chosen = {name.split(".")[0] for name, part in network.named_modules() if is_recomputed(part)}
+    assert chosen == {"enc_block_0", "up_0", "dec_block_0"}
+    with pytest.raises(OptionError, match="0 to 8"):
+        network.checkpoint("blocks", stages=(9,))
+
+
+def is_recomputed(part: torch.nn.Module) -> bool:
+    return getattr(part, "recompute_expansion", False)
 
 
 def test_standard_resampling_is_a_strided_and_a_transposed_convolution() -> None:

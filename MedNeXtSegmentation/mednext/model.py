@@ -20,6 +20,7 @@ from .regions import beyond_painting, from_labels
 
 if TYPE_CHECKING:
     from .network import MedNeXt, Resampling
+    from .network_blocks import GrnDenominator
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ Output = Literal["softmax", "regions"]
 
 PIPELINES = ("nnunet_v1", "nnunet_v2")
 OUTPUTS = ("softmax", "regions")
+VARIANT_NAMES = ("S", "B", "M", "L", "v2-B", "v2-W")
 RESAMPLINGS = ("residual", "bottleneck", "standard")
 NORMALIZATIONS = ("ct", "zscore", "zscore_masked", "rescale", "none")
 
@@ -86,7 +88,7 @@ class NetworkSpec:
     """How to build a model's network; the arguments are those of `network.MedNeXt`.
 
     Attributes:
-        variant: "S", "B", "M" or "L" where the network is one of the paper's sizes.
+        variant: name of one of the papers' sizes, see `network.VARIANTS`.
         num_classes: output channels of the head: labels and background, or regions.
         deep_supervision: whether weights of five heads are at hand; always false in bundles.
     """
@@ -102,6 +104,8 @@ class NetworkSpec:
     residual: bool = True
     resampling: str = "residual"
     grn: bool = False
+    grn_first_down: bool = False
+    grn_denominator: str = "mean"
     deep_supervision: bool = False
 
     def build(self) -> MedNeXt:
@@ -113,10 +117,11 @@ class NetworkSpec:
         from .network import VARIANTS, MedNeXt
 
         size = VARIANTS.get(self.variant) if self.variant else None
-        if size and (size.expansion, size.blocks) != (self.expansion, self.blocks):
+        if size and not size.fits(self.expansion, self.blocks, self.channels, self.grn_first_down):
             raise BundleFormatError(
-                f"network: the variant is {self.variant!r}, but its expansion ratios are {size.expansion} "
-                f"and its blocks {size.blocks}, not {self.expansion} and {self.blocks}. Correct one of them."
+                f"network: the variant is {self.variant!r}, which is {size}, but expansion, blocks, channels "
+                f"and grn_first_down are {self.expansion}, {self.blocks}, {self.channels} and "
+                f"{self.grn_first_down}. Correct one of them."
             )
         return MedNeXt(
             in_channels=self.in_channels,
@@ -130,13 +135,15 @@ class NetworkSpec:
             residual=self.residual,
             resampling=cast("Resampling", self.resampling),
             grn=self.grn,
+            grn_first_down=self.grn_first_down,
+            grn_denominator=cast("GrnDenominator", self.grn_denominator),
         )
 
     @classmethod
     def read(cls, fields: Fields) -> NetworkSpec:
         """A network as `model.json` writes it."""
         spec = cls(
-            variant=fields.text("variant", choices=("S", "B", "M", "L")) if fields.has("variant") else None,
+            variant=fields.text("variant", choices=VARIANT_NAMES) if fields.has("variant") else None,
             in_channels=fields.integer("in_channels", 1, _MAX_CHANNELS),
             num_classes=fields.integer("num_classes", 1, _MAX_CLASSES),
             kernel_size=fields.integer("kernel_size", 3, 7),
@@ -147,10 +154,14 @@ class NetworkSpec:
             residual=fields.flag("residual", True),
             resampling=fields.text("resampling", "residual", choices=RESAMPLINGS),
             grn=fields.flag("grn", False),
+            grn_first_down=fields.flag("grn_first_down", False),
+            grn_denominator=fields.text("grn_denominator", "mean", choices=("mean", "sum")),
         )
         fields.finish()
         if spec.kernel_size % 2 == 0:
             raise fields.refuse("kernel_size", spec.kernel_size, "3, 5 or 7")
+        if spec.grn_first_down and not spec.grn:
+            raise fields.refuse("grn_first_down", True, "false without grn")
         return spec
 
 
@@ -299,6 +310,9 @@ class Model:
         """The form that `read` takes."""
         data = asdict(self)
         del data["network"]["deep_supervision"]
+        for name, usual in (("grn_first_down", False), ("grn_denominator", "mean")):
+            if data["network"][name] == usual:  # engines before MedNeXt-v2 do not know the field
+                del data["network"][name]
         data["labels"] = [label.to_json() for label in self.labels]
         regions = [region.to_json() for region in self.regions]
         del data["regions"]

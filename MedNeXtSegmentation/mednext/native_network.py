@@ -168,7 +168,7 @@ class _Block:
             self._residual_weights = _packed(kernels, matrix if self._stride == UP else matrix.T)
             self._compression_bias += _padded(state["res_conv.bias"], (self._out,))
         self._plain_compression_bias = self._compression_bias.float()
-        self._response_norm = _ResponseNorm(state, hidden, self._hidden) if block.grn else None
+        self._response_norm = _ResponseNorm(block, state, self._hidden) if block.grn else None
 
     def run(self, x: Tensor, target: Tensor, normed: Tensor | None, threads: int) -> None:
         """Read `x`, `(Z, Y, X, C)`, and write into `target`, or add to it: residual and skip connections.
@@ -230,15 +230,15 @@ class _Block:
 class _ResponseNorm:
     """Global response normalisation: per hidden channel it is an affine map, once its norm is known."""
 
-    def __init__(self, state: dict[str, Tensor], hidden: int, width: int) -> None:
-        self._hidden = hidden
+    def __init__(self, block: MedNeXtBlock, state: dict[str, Tensor], width: int) -> None:
+        self._divisor = 1 if block.grn_denominator == "sum" else len(state["conv2.weight"])
         self._gamma = _padded(state["grn_gamma"].flatten(), (width,)).double()
         self._beta = _padded(state["grn_beta"].flatten(), (width,)).double()
 
     def affine(self, squares: Tensor) -> tuple[Tensor, Tensor]:
         """Factor and offset of every channel, from the sums of squares over all voxels."""
         norm = torch.sqrt(squares)
-        relative = norm / (norm.sum() / self._hidden + 1e-6)
+        relative = norm / (norm.sum() / self._divisor + 1e-6)
         return 1 + self._gamma * relative, self._beta
 
 

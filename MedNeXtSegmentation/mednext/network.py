@@ -9,7 +9,7 @@ This is the plain formulation that every faster one is measured against and chec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .errors import OptionError
-from .network_blocks import CONVOLUTION, TRANSPOSED, DownBlock, MedNeXtBlock, OutBlock, UpBlock
+from .network_blocks import (
+    CONVOLUTION,
+    TRANSPOSED,
+    DownBlock,
+    GrnDenominator,
+    MedNeXtBlock,
+    OutBlock,
+    UpBlock,
+)
 
 Resampling = Literal["residual", "bottleneck", "standard"]
 Checkpointing = Literal["none", "expansion", "blocks"]
@@ -29,10 +37,28 @@ SIDE_DIVISOR = 16  # four halvings: every side of a patch must be divisible by i
 
 @dataclass(frozen=True)
 class Variant:
-    """Expansion ratios and block counts of the nine stages: encoder 0-3, bottleneck, decoder 3-0."""
+    """Expansion ratios and block counts of the nine stages: encoder 0-3, bottleneck, decoder 3-0.
+
+    Attributes:
+        channels: of the first stage.
+        v2: MedNeXt-v2 (arXiv 2512.17774): global response normalisation in every block, without exception.
+    """
 
     expansion: tuple[int, ...]
     blocks: tuple[int, ...]
+    channels: int = STEM_CHANNELS
+    v2: bool = False
+
+    def fits(
+        self, expansion: tuple[int, ...], blocks: tuple[int, ...], channels: int, grn_first_down: bool
+    ) -> bool:
+        """Whether a network of these numbers is of this size."""
+        return (expansion, blocks, channels, grn_first_down) == (
+            self.expansion,
+            self.blocks,
+            self.channels,
+            self.v2,
+        )
 
 
 VARIANTS: dict[str, Variant] = {
@@ -40,23 +66,47 @@ VARIANTS: dict[str, Variant] = {
     "B": Variant((2, 3, 4, 4, 4, 4, 4, 3, 2), (2, 2, 2, 2, 2, 2, 2, 2, 2)),
     "M": Variant((2, 3, 4, 4, 4, 4, 4, 3, 2), (3, 4, 4, 4, 4, 4, 4, 4, 3)),
     "L": Variant((3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3)),
+    "v2-B": Variant((3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3), v2=True),
+    "v2-W": Variant((3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3), channels=64, v2=True),
 }
+
+# What each of the nine stages consists of, for checkpointing: the block that resamples into it, and its own.
+_PARTS = (
+    ("enc_block_0",),
+    *((f"down_{level}", f"enc_block_{level + 1}") for level in range(3)),
+    ("down_3", "bottleneck", "out_4"),
+    *((f"up_{level}", f"dec_block_{level}", f"out_{level}") for level in (3, 2, 1, 0)),
+)
 
 
 def _down(
-    c_in: int, c_out: int, expansion: int, kernel: int, dims: int, mode: Resampling, grn: bool
+    c_in: int,
+    c_out: int,
+    expansion: int,
+    kernel: int,
+    dims: int,
+    mode: Resampling,
+    grn: bool,
+    grn_denominator: GrnDenominator,
 ) -> nn.Module:
     if mode == "standard":
         return CONVOLUTION[dims](c_in, c_out, 3, stride=2, padding=1)
-    return DownBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn)
+    return DownBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn, grn_denominator)
 
 
 def _up(
-    c_in: int, c_out: int, expansion: int, kernel: int, dims: int, mode: Resampling, grn: bool
+    c_in: int,
+    c_out: int,
+    expansion: int,
+    kernel: int,
+    dims: int,
+    mode: Resampling,
+    grn: bool,
+    grn_denominator: GrnDenominator,
 ) -> nn.Module:
     if mode == "standard":
         return TRANSPOSED[dims](c_in, c_out, 2, stride=2)
-    return UpBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn)
+    return UpBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn, grn_denominator)
 
 
 class MedNeXt(nn.Module):
@@ -77,6 +127,9 @@ class MedNeXt(nn.Module):
         resampling: "residual" inverted bottlenecks, the same without residuals ("bottleneck"), or
             "standard" strided and transposed convolutions (the paper's ablation).
         grn: global response normalisation in every block but the first down block (the reference's quirk).
+        grn_first_down: in that block too, as MedNeXt-v2 has it.
+        grn_denominator: what the norm is relative to, the "mean" or the "sum" over channels: MedNeXt-v2's
+            formula says sum, the code that it builds on says mean.
         checkpointing: what the backward pass computes again instead of keeping it: "none"; "expansion", what
             follows the depthwise convolution of each block; or "blocks", all of them (also True).
     """
@@ -96,6 +149,8 @@ class MedNeXt(nn.Module):
         residual: bool = True,
         resampling: Resampling = "residual",
         grn: bool = False,
+        grn_first_down: bool = False,
+        grn_denominator: GrnDenominator = "mean",
         checkpointing: Checkpointing | bool = "none",
     ) -> None:
         super().__init__()
@@ -109,7 +164,16 @@ class MedNeXt(nn.Module):
         def stage(index: int, width: int) -> nn.Sequential:
             return nn.Sequential(
                 *(
-                    MedNeXtBlock(width, width, expansion[index], kernel_size, dimensions, residual, grn)
+                    MedNeXtBlock(
+                        width,
+                        width,
+                        expansion[index],
+                        kernel_size,
+                        dimensions,
+                        residual,
+                        grn,
+                        grn_denominator,
+                    )
                     for _ in range(blocks[index])
                 )
             )
@@ -124,14 +188,22 @@ class MedNeXt(nn.Module):
                 kernel_size,
                 dimensions,
                 resampling,
-                grn and level > 0,
+                grn and (level > 0 or grn_first_down),
+                grn_denominator,
             )
             self.add_module(f"down_{level}", down)
         self.bottleneck = stage(4, widths[4])
         for level in (3, 2, 1, 0):
             index = 8 - level
             up = _up(
-                widths[level + 1], widths[level], expansion[index], kernel_size, dimensions, resampling, grn
+                widths[level + 1],
+                widths[level],
+                expansion[index],
+                kernel_size,
+                dimensions,
+                resampling,
+                grn,
+                grn_denominator,
             )
             self.add_module(f"up_{level}", up)
             self.add_module(f"dec_block_{level}", stage(index, widths[level]))
@@ -151,9 +223,10 @@ class MedNeXt(nn.Module):
         residual: bool = True,
         resampling: Resampling = "residual",
         grn: bool = False,
+        grn_denominator: GrnDenominator = "mean",
         checkpointing: Checkpointing | bool = "none",
     ) -> MedNeXt:
-        """One of the paper's sizes, "S", "B", "M" or "L".
+        """One of the papers' sizes: "S", "B", "M", "L", "v2-B" or "v2-W"; the last two always have GRN.
 
         Raises:
             OptionError: an unknown name or a value outside of its range.
@@ -171,28 +244,41 @@ class MedNeXt(nn.Module):
             dimensions=dimensions,
             residual=residual,
             resampling=resampling,
-            grn=grn,
+            channels=size.channels,
+            grn=grn or size.v2,
+            grn_first_down=size.v2,
+            grn_denominator=grn_denominator,
             checkpointing=checkpointing,
         )
 
-    def checkpoint(self, what: Checkpointing | bool) -> None:
+    def checkpoint(self, what: Checkpointing | bool, stages: Collection[int] = range(9)) -> None:
         """Choose what the backward pass computes again; see the class.
 
+        Args:
+            what: "none", "expansion" or "blocks".
+            stages: those of the nine in which it does so, with the resampling block that leads to each: 0 and
+                8, of the full resolution, hold most of the memory.
+
         Raises:
-            OptionError: neither of the three, nor True or False.
+            OptionError: neither of the three, nor True or False; or no such stage.
         """
         if isinstance(what, bool):
             what = "blocks" if what else "none"
         if what not in ("none", "expansion", "blocks"):
             raise OptionError(f"Checkpointing is 'none', 'expansion' or 'blocks', not {what!r}.")
+        if not set(stages) <= set(range(9)):
+            raise OptionError(f"The stages of MedNeXt are 0 to 8, not {sorted(stages)}.")
         self.checkpointing: Checkpointing = what
-        for module in self.modules():
+        self._recomputed = {name for stage in stages for name in _PARTS[stage]}
+        for name, module in self.named_modules():
             if isinstance(module, MedNeXtBlock):
-                module.recompute_expansion = what == "expansion"
+                part = name.split(".")[0]
+                module.recompute_expansion = what == "expansion" and part in self._recomputed
 
     def _run(self, name: str, x: Tensor) -> Tensor:
         part = self.get_submodule(name)
-        if not (self.checkpointing == "blocks" and torch.is_grad_enabled()):
+        again = self.checkpointing == "blocks" and name in self._recomputed
+        if not (again and torch.is_grad_enabled()):
             return part(x)
         for block in part if isinstance(part, nn.Sequential) else (part,):
             x = checkpoint(block, x, use_reentrant=False)

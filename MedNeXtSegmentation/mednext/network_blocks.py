@@ -6,12 +6,14 @@ After Roy et al. (see `network.py`); names and shapes of parameters equal the re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+GrnDenominator = Literal["mean", "sum"]
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
@@ -20,13 +22,17 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
 }
 
 
-def global_response_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-    """Scale each channel of `x`, `(N, C, ...)`, by its L2 norm over space relative to the mean over channels.
+def global_response_norm(
+    x: Tensor, gamma: Tensor, beta: Tensor, denominator: GrnDenominator = "mean"
+) -> Tensor:
+    """Scale each channel of `x`, `(N, C, ...)`, by its L2 norm over space relative to all channels.
 
-    After ConvNeXt V2; `gamma` and `beta` start at zero, so that an untrained norm is the identity.
+    Relative to their mean as in ConvNeXt V2 and the code of MedNeXt, or to their sum as in the formula of
+    MedNeXt-v2. `gamma` and `beta` start at zero, so that an untrained norm is the identity.
     """
     norm = torch.linalg.vector_norm(x, dim=tuple(range(2, x.ndim)), keepdim=True)
-    relative = norm / (norm.mean(dim=1, keepdim=True) + 1e-6)
+    total = norm.sum(dim=1, keepdim=True) if denominator == "sum" else norm.mean(dim=1, keepdim=True)
+    relative = norm / (total + 1e-6)
     return gamma * (x * relative) + beta + x
 
 
@@ -41,6 +47,7 @@ class MedNeXtBlock(nn.Module):
         dimensions: 2 or 3.
         residual: add the input to the output, in resampling blocks through a strided 1x1x1 convolution.
         grn: global response normalisation after the GELU.
+        grn_denominator: see `global_response_norm`.
     """
 
     depthwise: ClassVar[Mapping[int, type[nn.Module]]] = CONVOLUTION
@@ -56,6 +63,7 @@ class MedNeXtBlock(nn.Module):
         dimensions: int = 3,
         residual: bool = True,
         grn: bool = False,
+        grn_denominator: GrnDenominator = "mean",
     ) -> None:
         super().__init__()
         layer, pointwise = self.depthwise[dimensions], CONVOLUTION[dimensions]
@@ -73,7 +81,7 @@ class MedNeXtBlock(nn.Module):
         self.conv2 = pointwise(in_channels, hidden, 1)
         self.act = nn.GELU()
         self.conv3 = pointwise(hidden, out_channels, 1)
-        self.grn = grn
+        self.grn, self.grn_denominator = grn, grn_denominator
         if grn:
             shape = (1, hidden) + (1,) * dimensions
             self.grn_beta = nn.Parameter(torch.zeros(shape))
@@ -96,8 +104,12 @@ class MedNeXtBlock(nn.Module):
         """All that follows the depthwise convolution: fast to compute, many times larger."""
         x = self.act(self.conv2(self.norm(x)))
         if self.grn:
-            x = global_response_norm(x, self.grn_gamma, self.grn_beta)
+            x = self.response_norm(x)
         return self.conv3(x)
+
+    def response_norm(self, x: Tensor) -> Tensor:
+        """Global response normalisation of `(N, hidden, Z, Y, X)`."""
+        return global_response_norm(x, self.grn_gamma, self.grn_beta, self.grn_denominator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, Z, Y, X)`."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mednext.network import MedNeXt
-from mednext.network_blocks import DownBlock, MedNeXtBlock, OutBlock, UpBlock, global_response_norm
+from mednext.network_blocks import DownBlock, MedNeXtBlock, OutBlock, UpBlock
 from torch import Tensor, nn
 
 from .native_build import native_library
@@ -135,7 +135,7 @@ class ChannelsLastBlock(MedNeXtBlock):
     def expand_and_compress(self, x: Tensor) -> Tensor:
         y = F.gelu(_pointwise(_to_channels_last(self.normalise(x)), self.conv2))
         if self.grn:
-            normalised = global_response_norm(_to_channels_first(y), self.grn_gamma, self.grn_beta)
+            normalised = self.response_norm(_to_channels_first(y))
             y = _to_channels_last(normalised)
         return _to_channels_first(_pointwise(y, self.conv3))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import IncompatibleCheckpointError, OptionError
 from ..fields import Fields
 from ..model import NetworkSpec
-from ..network import STEM_CHANNELS, VARIANTS, Resampling
+from ..network import VARIANTS, Resampling
 
 logger = logging.getLogger(__name__)
 
@@ -184,6 +184,7 @@ def _read_off(state: Mapping[str, Tensor]) -> NetworkSpec:
         dimensions=stem.ndim - 2,
         resampling=resampling,
         grn="enc_block_0.0.grn_gamma" in state,
+        grn_first_down="down_0.grn_gamma" in state,
         deep_supervision="out_1.conv_out.weight" in state,
     )
     return replace(spec, variant=_variant(spec))
@@ -196,10 +197,10 @@ def _check_sizes(spec: NetworkSpec) -> None:
 
 
 def _variant(spec: NetworkSpec) -> str | None:
-    if spec.channels != STEM_CHANNELS or spec.resampling != "residual":
+    if spec.resampling != "residual":
         return None
-    sizes = {(size.expansion, size.blocks): name for name, size in VARIANTS.items()}
-    return sizes.get((spec.expansion, spec.blocks))
+    numbers = (spec.expansion, spec.blocks, spec.channels, spec.grn_first_down)
+    return next((name for name, size in VARIANTS.items() if size.fits(*numbers)), None)
 
 
 def _count(state: Mapping[str, Tensor], stage: str) -> int:
