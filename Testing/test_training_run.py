@@ -15,14 +15,13 @@ from bundles import TINY_NETWORK, tiny_bundle, tiny_model
 from mednext import load_bundle
 from mednext.errors import (
     CheckpointError,
-    GeometryError,
     OptionError,
-    UnreadableImageError,
     UnsafeCheckpointError,
     UnsupportedImageError,
 )
 from mednext_training import cli
-from mednext_training.datasets import HIPPOCAMPUS, convert_hippocampus
+from mednext_training.conversion.challenges import challenge
+from mednext_training.datasets import find_dataset
 from mednext_training.evaluation import (
     CaseResult,
     dice,
@@ -37,6 +36,7 @@ from mednext_training.trainer import TRAINERS, nnUNetTrainerMedNeXt, train
 from mednext_training.workspace import Workspace
 
 CASES = 6
+HIPPOCAMPUS = challenge("hippocampus").dataset
 
 pytestmark = pytest.mark.timeout(900)  # planning and training take long on a busy machine
 
@@ -63,7 +63,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, nnunet_in_threads: None)
     for index in range(CASES):
         write_case(folder / "source", f"case_{index}", index)
     root = ["--workspace", str(folder / "runs")]
-    assert cli.main([*root, "convert", str(folder / "source")]) == 0
+    assert cli.main([*root, "convert", "hippocampus", str(folder / "source")]) == 0
     assert cli.main([*root, "plan", "--patch", "16", "32", "16"]) == 0
     return Workspace(folder / "runs")
 
@@ -73,7 +73,7 @@ def make_trainer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     monkeypatch.setenv("MPLBACKEND", "Agg")
     workspace.activate()
-    folder = workspace.preprocessed / HIPPOCAMPUS.folder_name
+    folder = workspace.preprocessed / "Dataset004_Hippocampus"
 
     def make(epochs: int) -> nnUNetTrainerMedNeXt:
         plans = json.loads((folder / "MedNeXtPlans.json").read_text(encoding="utf-8"))
@@ -90,27 +90,13 @@ def make_trainer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
 def test_conversion_names_channels_labels_and_cases_as_nnunet_wants_them(workspace: Workspace) -> None:
     folder = workspace.raw / "Dataset004_Hippocampus"
     description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    assert description["labels"] == {"background": 0, "anterior": 1, "posterior": 2}
+    assert description["labels"] == {
+        "background": 0,
+        "anterior hippocampus": 1,
+        "posterior hippocampus": 2,
+    }
     assert description["numTraining"] == CASES
     assert len(list((folder / "imagesTr").glob("case_*_0000.nii.gz"))) == CASES
-
-
-def test_labels_on_another_grid_than_their_image_are_refused(tmp_path: Path) -> None:
-    write_case(tmp_path / "source", "case_0", 0, shift_labels=1.0)
-    with pytest.raises(GeometryError, match="differ in geometry"):
-        convert_hippocampus(tmp_path / "source", tmp_path / "raw")
-
-
-def test_an_image_without_labels_is_refused(tmp_path: Path) -> None:
-    write_case(tmp_path / "source", "case_0", 0)
-    (tmp_path / "source" / "labels" / "case_0.nii.gz").unlink()
-    with pytest.raises(UnreadableImageError, match=r"case_0\.nii\.gz has no labels"):
-        convert_hippocampus(tmp_path / "source", tmp_path / "raw")
-
-
-def test_a_folder_without_images_is_an_explained_error(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert cli.main(["--workspace", str(tmp_path / "runs"), "convert", str(tmp_path)]) == 2
-    assert "has no folder images or imagesTr" in capsys.readouterr().err
 
 
 def test_a_patch_that_the_network_cannot_halve_four_times_is_refused(tmp_path: Path) -> None:
@@ -145,8 +131,9 @@ def test_a_finished_training_becomes_a_bundle_with_its_accuracy(
     assert bundle.model.field_of_view == (20.0, 22.0, 18.0)
     assert [label.name for label in bundle.model.labels] == ["anterior hippocampus", "posterior hippocampus"]
 
-    cases = validation_cases(workspace, HIPPOCAMPUS, 0)
-    results = evaluate(bundle, workspace.raw / HIPPOCAMPUS.folder_name, cases, mirroring=False)
+    _, dataset = find_dataset(workspace)
+    cases = validation_cases(workspace, dataset, 0)
+    results = evaluate(bundle, workspace.raw / dataset.folder_name, cases, mirroring=False)
     assert [result.case for result in results] == cases
     weights = (tmp_path / "model" / "fold_0.safetensors").read_bytes()
     record_accuracy(bundle, results, "a test")
@@ -160,10 +147,10 @@ def test_a_finished_training_becomes_a_bundle_with_its_accuracy(
     ("command", "remedy"),
     [
         (["plan", "--patch", "16", "32", "16"], "convert the data set first"),
-        (["train"], "plan first"),
-        (["export", "model"], "train first"),
-        (["evaluate", "hippocampus"], "train first"),
-        (["convert", "nowhere"], "give the unpacked data set"),
+        (["train"], "convert the data set first"),
+        (["export", "model"], "convert the data set first"),
+        (["evaluate", "hippocampus"], "convert the data set first"),
+        (["convert", "hippocampus", "nowhere"], "give the data set's folder"),
         (["plan", "--patch", "0", "0", "0"], "must have sides"),
         (["plan", "--patch", "-16", "16", "16"], "must have sides"),
     ],
@@ -175,27 +162,14 @@ def test_a_step_that_comes_too_early_names_the_one_before_it(
     assert remedy in capsys.readouterr().err
 
 
-def test_labels_that_the_data_set_does_not_have_are_refused_before_anything_is_copied(tmp_path: Path) -> None:
-    write_case(tmp_path / "source", "case_0", 0)
-    write_case(tmp_path / "source", "case_1", 1)
-    file = tmp_path / "source" / "labels" / "case_1.nii.gz"
-    labels = sitk.ReadImage(str(file))
-    labels[3, 3, 3] = 7
-    sitk.WriteImage(labels, str(file))
-    with pytest.raises(UnsupportedImageError, match=r"case_1\.nii\.gz has the label 7, .* 2 posterior"):
-        convert_hippocampus(tmp_path / "source", tmp_path / "raw")
-    assert not (tmp_path / "raw").exists()
-
-
-def test_data_that_nnunet_refuses_is_an_explained_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture, nnunet_in_threads: None
-) -> None:
+def test_data_that_was_changed_since_is_not_planned(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_case(tmp_path / "source", "case_0", 0)
     root = ["--workspace", str(tmp_path / "runs")]
-    assert cli.main([*root, "convert", str(tmp_path / "source")]) == 0
-    next((tmp_path / "runs" / "raw").glob("*/labelsTr/*")).unlink()
+    assert cli.main([*root, "convert", "hippocampus", str(tmp_path / "source")]) == 0
+    file = next((tmp_path / "runs" / "raw").glob("*/dataset.json"))
+    file.write_text(file.read_text().replace('"anterior hippocampus": 1', '"anterior hippocampus": 3'))
     assert cli.main([*root, "plan", "--patch", "16", "32", "16"]) == 2
-    assert "nnU-Net cannot plan for Dataset004_Hippocampus" in capsys.readouterr().err
+    assert "the label 1, but the labels of this data set are 2 posterior" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "[1]", '[{"val": 1}]', '[{"val": [1]}]', "{", "9" * 5000])
@@ -223,7 +197,10 @@ def test_a_place_that_cannot_be_written_is_an_explained_error(
 ) -> None:
     write_case(tmp_path / "source", "case_0", 0)
     (tmp_path / "runs").write_text("a file")
-    assert cli.main(["--workspace", str(tmp_path / "runs"), "convert", str(tmp_path / "source")]) == 2
+    assert (
+        cli.main(["--workspace", str(tmp_path / "runs"), "convert", "hippocampus", str(tmp_path / "source")])
+        == 2
+    )
     assert "cannot be read or written" in capsys.readouterr().err
 
 
@@ -259,7 +236,10 @@ def test_a_checkpoint_that_lacks_a_part_is_not_resumed(make_trainer, tmp_path: P
 def test_exporting_before_training_is_an_explained_error(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert cli.main(["--workspace", str(tmp_path), "export", str(tmp_path / "model")]) == 2
+    write_case(tmp_path / "source", "case_0", 0)
+    root = ["--workspace", str(tmp_path / "runs")]
+    assert cli.main([*root, "convert", "hippocampus", str(tmp_path / "source")]) == 0
+    assert cli.main([*root, "export", str(tmp_path / "model")]) == 2
     assert "train first" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
 
@@ -294,7 +274,7 @@ def test_the_command_line_chooses_what_is_recomputed(
     workspace: Workspace, make_trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[nnUNetTrainerMedNeXt] = []
-    monkeypatch.setattr(cli, "restart_tuned", lambda *_: None)
+    monkeypatch.setattr(cli.training, "restart_tuned", lambda *_: None)
     monkeypatch.setattr("mednext_training.trainer.train", lambda trainer, _: started.append(trainer))
     for choice in ([], ["--checkpointing", "expansion"]):
         assert cli.main(["--workspace", str(workspace.root), "train", *choice]) == 0

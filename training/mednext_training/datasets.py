@@ -1,20 +1,26 @@
-"""Bring public data sets into nnU-Net's raw layout: `imagesTr`, `labelsTr`, `dataset.json`.
-
-Images are copied byte by byte; nothing is resampled or reoriented here.
-"""
+"""A data set in nnU-Net's raw layout: its name, and what its `dataset.json` says."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from mednext.errors import GeometryError, UnreadableImageError, UnsupportedImageError
+from mednext.atomic import replacing
+from mednext.errors import OptionError, UnreadableImageError
+from mednext.fields import json_text, read_json
+from mednext.training_set import DATASET_FILE
+
+from .workspace import Workspace
 
 FILE_ENDING = ".nii.gz"
+# What dataset.json says beyond nnU-Net's own fields, and the attributes that keep it.
+_OURS = {"task": "task", "licence": "licence", "reference": "reference", "content_sha256": "content"}
+FOLDER_FORM = re.compile(r"Dataset(\d{3})_(.+)")
 
 
 @dataclass(frozen=True)
@@ -25,94 +31,190 @@ class Dataset:
         identifier: nnU-Net's number.
         name: nnU-Net's name, without the number.
         channels: channel names in order; nnU-Net takes the normalisation from them ("CT" or anything else).
-        labels: label names in the order of their values, background first.
+        labels: the value of each label but the background, or the values that make up a region.
+        regions_class_order: the values that painted regions get, in order; empty without regions.
+        file_ending: of images and labels.
+        task: task of the catalog whose labels these are; "" for none.
+        licence, reference: of the data; "" where they are not known.
+        content: digest of everything in it when it was converted; "" where it was not.
     """
 
     identifier: int
     name: str
     channels: tuple[str, ...]
-    labels: tuple[str, ...]
+    labels: Mapping[str, int | tuple[int, ...]] = field(hash=False)
+    regions_class_order: tuple[int, ...] = ()
+    file_ending: str = FILE_ENDING
+    task: str = ""
+    licence: str = ""
+    reference: str = ""
+    content: str = ""
 
     @property
     def folder_name(self) -> str:
         return f"Dataset{self.identifier:03d}_{self.name}"
 
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All label values but the background's, ascending."""
+        values = (each if isinstance(each, tuple) else (each,) for each in self.labels.values())
+        return tuple(sorted({value for each in values for value in each}))
 
-HIPPOCAMPUS = Dataset(4, "Hippocampus", ("T1",), ("background", "anterior", "posterior"))
+    @property
+    def regions(self) -> Mapping[str, tuple[int, ...]]:
+        """The regions, where these are trained instead of labels."""
+        if not self.regions_class_order:
+            return {}
+        return {name: each if isinstance(each, tuple) else (each,) for name, each in self.labels.items()}
 
 
-def convert_hippocampus(source: Path, raw: Path) -> Path:
-    """Convert the Medical Segmentation Decathlon's Task04.
-
-    Args:
-        source: folder with `images` and `labels` (or `imagesTr` and `labelsTr`), equal file names.
-        raw: nnU-Net's raw folder.
-
-    Returns:
-        The data set's folder in `raw`.
-
-    Raises:
-        UnreadableImageError: a folder is missing, or an image has no labels.
-        UnsupportedImageError: a file of labels has other values than the data set.
-        GeometryError: an image and its labels differ in size, spacing, origin or direction.
-    """
-    images = _first_folder(source, "images", "imagesTr")
-    labels = _first_folder(source, "labels", "labelsTr")
-    cases = sorted(path for path in images.glob(f"*{FILE_ENDING}") if not path.name.startswith("."))
-    if not cases:
-        raise UnreadableImageError(f"No *{FILE_ENDING} images in {images}: unpack Task04_Hippocampus there.")
-    for image in cases:
-        label = labels / image.name
-        if not label.is_file():
-            raise UnreadableImageError(
-                f"{image.name} has no labels in {labels}: remove the image or add them."
-            )
-        _check_same_grid(image, label)
-        _check_values(label, HIPPOCAMPUS)
-    target = raw / HIPPOCAMPUS.folder_name
-    for name in ("imagesTr", "labelsTr"):
-        (target / name).mkdir(parents=True, exist_ok=True)
-    for image in cases:
-        label = labels / image.name
-        case = image.name.removesuffix(FILE_ENDING)
-        shutil.copyfile(image, target / "imagesTr" / f"{case}_0000{FILE_ENDING}")
-        shutil.copyfile(label, target / "labelsTr" / f"{case}{FILE_ENDING}")
-    write_dataset_json(target, HIPPOCAMPUS, len(cases))
-    return target
+def describe(dataset: Dataset, cases: int) -> dict[str, Any]:
+    """The content of nnU-Net's `dataset.json` for so many cases."""
+    labels = {name: list(each) if isinstance(each, tuple) else each for name, each in dataset.labels.items()}
+    description: dict[str, Any] = {
+        "channel_names": {str(index): name for index, name in enumerate(dataset.channels)},
+        "labels": {"background": 0, **labels},
+        "numTraining": cases,
+        "file_ending": dataset.file_ending,
+    }
+    if dataset.regions_class_order:
+        description["regions_class_order"] = list(dataset.regions_class_order)
+    known = {key: getattr(dataset, name) for key, name in _OURS.items()}
+    return description | {key: text for key, text in known.items() if text}
 
 
 def write_dataset_json(folder: Path, dataset: Dataset, cases: int) -> None:
     """Write nnU-Net's description of a raw data set."""
-    description = {
-        "channel_names": {str(index): name for index, name in enumerate(dataset.channels)},
-        "labels": {name: value for value, name in enumerate(dataset.labels)},
-        "numTraining": cases,
-        "file_ending": FILE_ENDING,
-    }
-    (folder / "dataset.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / DATASET_FILE) as temporary:
+        temporary.write_text(json_text(describe(dataset, cases)) + "\n", encoding="utf-8")
 
 
-def _first_folder(source: Path, *names: str) -> Path:
-    for name in names:
-        if (source / name).is_dir():
-            return source / name
-    raise UnreadableImageError(f"{source} has no folder {' or '.join(names)}: give the unpacked data set.")
+def read_dataset(folder: Path) -> Dataset:
+    """The data set in a folder such as "Dataset501_Liver", by its name and its `dataset.json`.
 
-
-def _check_same_grid(image: Path, label: Path) -> None:
-    headers = []
-    for path in (image, label):
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError as error:
-            raise UnreadableImageError(f"{path} cannot be read: is the file complete?") from error
-        headers.append(
-            (reader.GetSize(), *(_rounded(reader, part) for part in ("Spacing", "Origin", "Direction")))
+    Raises:
+        OptionError: the folder has another name, or its description is missing, damaged, or not nnU-Net's.
+    """
+    match = FOLDER_FORM.fullmatch(folder.name)
+    if match is None:
+        raise OptionError(
+            f'{folder} is not named as nnU-Net wants it: rename it, such as "Dataset501_Liver".'
         )
-    if headers[0] != headers[1]:
-        raise GeometryError(f"{image} and {label} differ in geometry: {headers[0]} and {headers[1]}.")
+    file = folder / DATASET_FILE
+    if not file.is_file():
+        raise OptionError(f"{file} does not exist: convert the data set first, with 'mednext-train convert'.")
+    return read_description(file, int(match[1]), match[2])
+
+
+def read_description(file: Path, identifier: int, name: str, said: Any = None) -> Dataset:
+    """The data set that a `dataset.json` describes; `said` is its content where that had another form.
+
+    Raises:
+        OptionError: it is damaged, or not nnU-Net's.
+    """
+    said = read_json(file, OptionError) if said is None else said
+    channels = said.get("channel_names") if isinstance(said, dict) else None
+    labels = said.get("labels") if isinstance(said, dict) else None
+    if not isinstance(channels, dict) or not _from_0(channels) or not isinstance(labels, dict):
+        raise OptionError(
+            f'{file} is no description by nnU-Net v2: it needs "channel_names", numbered from 0, and '
+            "\"labels\". Bring the data into this layout with 'mednext-train convert own'."
+        )
+    order = said.get("regions_class_order", [])
+    ending = said.get("file_ending")
+    if not _are_integers(order) or not isinstance(ending, str):
+        raise OptionError(
+            f'{file}: "regions_class_order" must be a list of label values, "file_ending" a text such as '
+            f'"{FILE_ENDING}".'
+        )
+    return Dataset(
+        identifier,
+        name,
+        tuple(str(channels[str(n)]) for n in range(len(channels))),
+        {str(label): _value(file, label, each) for label, each in labels.items() if each not in (0, [0])},
+        tuple(order),
+        ending,
+        **{name: str(said.get(key, "")) for key, name in _OURS.items()},
+    )
+
+
+def find_dataset(workspace: Workspace, wanted: str | None = None) -> tuple[Workspace, Dataset]:
+    """The data set of a number, a name, a folder's name, or a path; and the workspace with its raw data.
+
+    Args:
+        workspace: where the data set lies; for a path, its own folder takes the place of the raw data.
+        wanted: None stands for the only data set that is there.
+
+    Raises:
+        OptionError: there is no such data set, more than one, or it cannot be read.
+    """
+    folder = Path(wanted).expanduser() if wanted else None
+    if folder and (folder / DATASET_FILE).is_file() and FOLDER_FORM.fullmatch(folder.resolve().name):
+        folder = folder.resolve()
+        dataset = read_dataset(folder)
+        workspace = replace(workspace, raw_data=folder.parent)
+    else:
+        dataset = read_dataset(_chosen(workspace, wanted))
+    _check_number(workspace, dataset)
+    return workspace, dataset
+
+
+def datasets_in(raw: Path) -> list[Path]:
+    """The folders of all data sets below a raw folder, by number and name."""
+    if not raw.is_dir():
+        return []
+    return sorted(each for each in raw.iterdir() if each.is_dir() and FOLDER_FORM.fullmatch(each.name))
+
+
+def _chosen(workspace: Workspace, wanted: str | None) -> Path:
+    there = datasets_in(workspace.raw)
+    if not there:
+        raise OptionError(
+            f"There is no data set in {workspace.raw}: convert the data set first, with "
+            "'mednext-train convert'."
+        )
+    listed = ", ".join(each.name for each in there)
+    fitting = there if wanted is None else [each for each in there if _is_called(each.name, wanted)]
+    if not fitting:
+        raise OptionError(f'There is no data set "{wanted}" in {workspace.raw}, but there are: {listed}.')
+    if len(fitting) > 1:
+        listed = ", ".join(each.name for each in fitting)
+        raise OptionError(f"{workspace.raw} has several data sets: choose one with --dataset, of {listed}.")
+    return fitting[0]
+
+
+def _is_called(folder_name: str, wanted: str) -> bool:
+    number, _, name = folder_name.removeprefix("Dataset").partition("_")
+    if wanted.isdecimal():
+        return int(number) == int(wanted)
+    return wanted.casefold() in (folder_name.casefold(), name.casefold())
+
+
+def _check_number(workspace: Workspace, dataset: Dataset) -> None:
+    """nnU-Net finds its folders by the number alone, and stops at the second one."""
+    for place in (workspace.raw, workspace.preprocessed, workspace.results):
+        for other in datasets_in(place):
+            if int(other.name[7:10]) == dataset.identifier and other.name != dataset.folder_name:
+                raise OptionError(
+                    f"{dataset.folder_name} has the number of {other}: rename one of them, or use another "
+                    "--workspace."
+                )
+
+
+def _from_0(channels: Mapping[str, Any]) -> bool:
+    return set(channels) == {str(n) for n in range(len(channels))} != set()
+
+
+def _are_integers(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int for value in values)
+
+
+def _value(file: Path, name: str, said: Any) -> int | tuple[int, ...]:
+    if type(said) is int and said > 0:
+        return said
+    if isinstance(said, list) and said and _are_integers(said) and min(said) > 0:
+        return tuple(said)
+    raise OptionError(f'{file}: the label "{name}" is {said!r}, no value above 0 and no list of such values.')
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -127,16 +229,11 @@ def read_labels(path: Path) -> np.ndarray:
         raise UnreadableImageError(f"{path} cannot be read: is the file there, and complete?") from error
 
 
-def _check_values(label: Path, dataset: Dataset) -> None:
-    found = np.unique(read_labels(label))
-    strange = [value for value in found.tolist() if value not in range(len(dataset.labels))]
-    if strange:
-        known = ", ".join(f"{value} {name}" for value, name in enumerate(dataset.labels))
-        raise UnsupportedImageError(
-            f"{label} has the label {strange[0]:g}, but the labels of {dataset.name} are {known}. Correct "
-            "the file, or leave the case out."
-        )
+def checked_values(values: Sequence[int]) -> None:
+    """Refuse label values that nnU-Net cannot train: they are 1, 2, 3 ... without gaps.
 
-
-def _rounded(reader: sitk.ImageFileReader, part: str) -> tuple[float, ...]:
-    return tuple(round(value, 3) + 0.0 for value in getattr(reader, f"Get{part}")())
+    Raises:
+        OptionError: there is a gap.
+    """
+    if sorted(values) != list(range(1, len(values) + 1)):
+        raise OptionError(f"The label values are {sorted(values)}; nnU-Net trains 1, 2, 3 ... without gaps.")

@@ -47,8 +47,7 @@ def plan_and_preprocess(
         OptionError: a side of the patch is not divisible by 16, or the data set was not converted yet.
         InputError: nnU-Net refuses the data set.
     """
-    if any(side < 1 or side % SIDE_DIVISOR for side in patch):
-        raise OptionError(f"The patch {tuple(patch)} must have sides divisible by {SIDE_DIVISOR}.")
+    check_patch(patch)
     raw = workspace.raw / dataset.folder_name / "dataset.json"
     if not raw.is_file():
         raise OptionError(f"{raw} does not exist: convert the data set first, with 'mednext-train convert'.")
@@ -61,6 +60,12 @@ def plan_and_preprocess(
             f"nnU-Net cannot plan for {dataset.folder_name} ({type(cause).__name__}: {cause}). Correct the "
             "data set, and convert it again."
         ) from cause
+
+
+def check_patch(patch: Sequence[int]) -> None:
+    """Refuse a patch `(Z, Y, X)` that MedNeXt cannot halve four times. Raises `OptionError`."""
+    if any(side < 1 or side % SIDE_DIVISOR for side in patch):
+        raise OptionError(f"The patch {tuple(patch)} must have sides divisible by {SIDE_DIVISOR}.")
 
 
 def read_plans(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -131,7 +136,7 @@ def _plan(
         preprocess,
     )
 
-    extract_fingerprints([dataset.identifier], num_processes=processes, check_dataset_integrity=True)
+    extract_fingerprints([dataset.identifier], num_processes=processes, check_dataset_integrity=False)
     plan_experiments([dataset.identifier])
     folder = workspace.preprocessed / dataset.folder_name
     plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))

@@ -11,9 +11,12 @@ from typing import Any
 from mednext.atomic import replacing
 from mednext.bundle import Bundle
 from mednext.checkpoints import ImportOptions, import_checkpoint
+from mednext.checkpoints.label_naming import find_task
+from mednext.checkpoints.options import WhichWeights
 from mednext.errors import CheckpointError
 from mednext.fields import json_text
 from mednext.model import MODEL_FILE
+from mednext.training_set import IMAGES
 
 from .datasets import Dataset
 from .evaluation import CaseResult, mean_dice
@@ -25,6 +28,38 @@ def results_folder(workspace: Workspace, dataset: Dataset, variant: str, kernel_
     """The folder in which nnU-Net keeps all folds of one training."""
     trainer = f"nnUNetTrainerMedNeXt_{variant}_k{kernel_size}"
     return workspace.results / dataset.folder_name / f"{trainer}__{PLANS_NAME}__{CONFIGURATION}"
+
+
+def export_options(
+    workspace: Workspace,
+    dataset: Dataset,
+    network: str,
+    *,
+    folds: tuple[int | str, ...],
+    checkpoint: WhichWeights,
+    version: str,
+    orientation: str | None,
+) -> tuple[ImportOptions, str]:
+    """What a bundle of a data set says beyond its weights, and its description.
+
+    A data set of a task of the catalog gives names, codes, licence and citation; any other its own names.
+    """
+    task = find_task(dataset.task) if dataset.task else None
+    options = ImportOptions(
+        task=task.name if task else None,
+        orientation=orientation,
+        images=workspace.raw / dataset.folder_name / IMAGES,
+        folds=folds,
+        checkpoint=checkpoint,
+        version=version,
+        title=f"{task.title if task else dataset.name}, {network}",
+        licence=dataset.licence,
+        citation=" ".join(task.citations) if task else "",
+        training_data=", ".join(
+            filter(None, (task.dataset.name if task else dataset.name, dataset.reference))
+        ),
+    )
+    return options, task.description if task else f"Trained on {dataset.folder_name}."
 
 
 def export_bundle(source: Path, target: Path, options: ImportOptions, description: str) -> Bundle:

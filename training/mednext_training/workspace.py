@@ -12,13 +12,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of one training machine."""
+    """The folders of one training machine.
+
+    Attributes:
+        root: the folder of all.
+        raw_data: where data sets in nnU-Net's raw layout lie, if not in `root / "raw"`.
+    """
 
     root: Path
+    raw_data: Path | None = None
 
     @property
     def raw(self) -> Path:
-        return self.root / "raw"
+        return self.raw_data or self.root / "raw"
 
     @property
     def preprocessed(self) -> Path:
@@ -27,6 +33,10 @@ class Workspace:
     @property
     def results(self) -> Path:
         return self.root / "results"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
 
     def activate(self) -> None:
         """Make the folders and point nnU-Net to them."""

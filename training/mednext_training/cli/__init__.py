@@ -1,0 +1,52 @@
+"""`mednext-train`: convert, check, plan, train, evaluate, export; or all of it, `reproduce`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mednext.errors import Cancelled, MedNeXtError
+
+from ..workspace import Workspace
+from . import data, models, training
+
+logger = logging.getLogger(__name__)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mednext-train", description=__doc__)
+    parser.add_argument(
+        "--workspace",
+        type=lambda text: Workspace(Path(text).resolve()),
+        default=Workspace(Path("training_runs").resolve()),
+        help="folder for raw data, preprocessed data and results (default: training_runs)",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for group in (data, training, models):
+        group.add_commands(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, or the error's own."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("mednext-train: interrupted. The same command goes on, or begins again.\n")
+        return Cancelled.exit_code
+    except MedNeXtError as error:
+        sys.stderr.write(f"mednext-train: {error}\n")
+        return error.exit_code
+    except OSError as error:
+        logger.debug("a file cannot be read or written", exc_info=True)
+        sys.stderr.write(
+            f"mednext-train: {error.filename or 'A file'} cannot be read or written: "
+            f"{error.strerror or error}.\n"
+        )
+        return MedNeXtError.exit_code
+    return 0

@@ -1,0 +1,146 @@
+"""Data sets as they are downloaded: zip and tar files, unpacked beside the data set that is made of them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+
+from mednext.atomic import UNFINISHED, check_space, explaining
+from mednext.errors import UnreadableImageError, UnsafePathError
+from mednext.processes import signature
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_MEMBERS = 1_000_000  # BraTS 2021 has 7,500 files, a data set of DICOM slices a hundred thousand
+
+
+@contextmanager
+def unpacked(source: Path, beside: Path) -> Iterator[list[Path]]:
+    """The folders to look for cases in: `source` itself, and what its archives hold.
+
+    Args:
+        source: a folder, in which archives may lie, or one archive.
+        beside: an existing folder in which archives are unpacked, and from which they go at the end.
+
+    Raises:
+        UnreadableImageError: there is no such file or folder, or an archive is damaged or needs a password.
+        UnsafePathError: a member of an archive is a link or leads out of its folder.
+        DiskSpaceError: there is not enough space.
+    """
+    if source.is_dir():
+        archives = [each for each in sorted(source.iterdir()) if _is_archive(each)]
+        folders = [source]
+    elif _is_archive(source):
+        archives, folders = [source], []
+    else:
+        raise UnreadableImageError(
+            f"{source} is no folder and no archive ({', '.join(SUFFIXES)}): give the data set's folder, or "
+            "the file as it was downloaded."
+        )
+    with ExitStack() as stack:
+        for archive in archives:
+            prefix = f"{UNFINISHED}{signature()}-"
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=beside)))
+            logger.info("Unpacking %s", archive)
+            with explaining(folder / "data"):
+                _unpack(archive, folder)
+            folders.append(folder)
+        yield folders
+
+
+def _is_archive(path: Path) -> bool:
+    name = path.name.lower()
+    return path.is_file() and name.endswith(SUFFIXES) and not name.startswith(".")
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    try:
+        if archive.name.lower().endswith(".zip"):
+            _unpack_zip(archive, folder)
+        else:
+            _unpack_tar(archive, folder)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise _damaged(archive, error) from error
+    except OSError as error:
+        if error.errno is None or isinstance(error, zipfile.BadZipFile):  # of gzip, bz2 and lzma
+            raise _damaged(archive, error) from error
+        raise
+    except Exception as error:  # boundary: zlib and lzma have errors of their own for damaged files
+        logger.info("Unpacking %s failed.", archive, exc_info=True)
+        if isinstance(error, UnsafePathError | UnreadableImageError) or _is_ours(error):
+            raise
+        raise _damaged(archive, error) from error
+
+
+def _is_ours(error: Exception) -> bool:
+    return type(error).__module__.startswith("mednext")
+
+
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as source:
+        members = [each for each in source.infolist() if not each.is_dir() and not _is_clutter(each.filename)]
+        _check_size(archive, folder, len(members), sum(each.file_size for each in members))
+        for member in members:
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise _unsafe(archive, member.filename)
+            target = _inside(archive, folder, member.filename)
+            with source.open(member) as data, target.open("xb") as file:
+                shutil.copyfileobj(data, file, 2**20)
+
+
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as source:  # compressed or not
+        members = [each for each in source if not each.isdir() and not _is_clutter(each.name)]
+        _check_size(archive, folder, len(members), sum(each.size for each in members))
+        for member in members:
+            data = source.extractfile(member) if member.isreg() else None
+            if data is None:
+                raise _unsafe(archive, member.name)
+            with data, _inside(archive, folder, member.name).open("xb") as file:
+                shutil.copyfileobj(data, file, 2**20)
+
+
+def _check_size(archive: Path, folder: Path, members: int, size: int) -> None:
+    if members > _MEMBERS:
+        raise UnreadableImageError(
+            f"{archive} has {members} files, which no data set has: get it from its owner."
+        )
+    check_space(folder, size, f"Unpacking {archive}")
+
+
+def _inside(archive: Path, folder: Path, name: str) -> Path:
+    """The place of a member, with its folder made."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or parts[0].startswith("/") or ".." in parts or any(":" in part for part in parts):
+        raise _unsafe(archive, name)
+    target = folder.joinpath(*parts)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _is_clutter(name: str) -> bool:
+    """What a Mac adds when a person packs a folder."""
+    path = PurePosixPath(name)
+    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store"
+
+
+def _unsafe(archive: Path, name: str) -> UnsafePathError:
+    return UnsafePathError(
+        f"{archive}: {name[:100]!r} is no ordinary file below its folder. Unpack the archive yourself if you "
+        "trust it, and give the folder."
+    )
+
+
+def _damaged(archive: Path, error: Exception) -> UnreadableImageError:
+    return UnreadableImageError(
+        f"{archive} cannot be unpacked ({str(error)[:200] or type(error).__name__}): download it again, and "
+        "use no password."
+    )

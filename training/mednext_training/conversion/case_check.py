@@ -1,0 +1,151 @@
+"""One case, read whole: its images, its labels, and everything that is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from mednext.errors import InputError
+from mednext.formats.image_files import read_image
+from mednext.geometry import Geometry, reorient_array
+from mednext.image_checks import image_doubts
+from mednext.model import Channel
+from mednext.patient_names import patient_in
+from mednext.volume import read_volume
+from mednext.voxel_sample import sample_of
+
+from .tree import FoundCase
+
+# Of a voxel. Headers round; nnU-Net itself compares nothing but sizes and spacings.
+SAME_PLACE = 0.1
+_CANONICAL = "RAS"
+_MOST_SHOWN = 5
+
+
+@dataclass
+class CheckedCase:
+    """A case and what was seen of it.
+
+    Attributes:
+        grid: of its first image; None where that cannot be read.
+        voxels: how many voxels each label value of the file has, the background among them.
+        digests: of each image, the same for the same voxels in any orientation, type and format.
+        label_digest: of its labels; "" where there are none.
+        patient: whose images they are, as far as DICOM or their names tell; "" where nothing does.
+        notes, problems: sentences; a case with problems cannot be trained on.
+    """
+
+    found: FoundCase
+    grid: Geometry | None = None
+    voxels: dict[int, int] = field(default_factory=dict)
+    digests: list[str] = field(default_factory=list)
+    label_digest: str = ""
+    patient: str = ""
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.found.name
+
+    @property
+    def values(self) -> set[int]:
+        """The label values that it has, without the background."""
+        return set(self.voxels) - {0}
+
+
+def check_case(
+    found: FoundCase, channels: Sequence[Channel | None], allow_empty: bool = False
+) -> CheckedCase:
+    """Read all files of a case to their ends, one after the other.
+
+    Args:
+        channels: what each image should be; None where only its voxels can be checked.
+        allow_empty: a case without any structure teaches that there is none.
+    """
+    case = CheckedCase(found, problems=list(found.problems))
+    for path, channel in zip(found.images, channels, strict=True):
+        if path is not None:
+            _check_image(case, path, channel)
+    if len(set(case.digests)) < len(case.digests):
+        case.problems.append("Two of its images have the same voxels: one of them is a copy.")
+    if found.label is not None:
+        _check_label(case, found.label, allow_empty)
+    return case
+
+
+def _check_image(case: CheckedCase, path: Path, channel: Channel | None) -> None:
+    try:
+        volume = read_volume(path)
+    except InputError as error:
+        case.problems.append(str(error))
+        return
+    case.notes += volume.warnings
+    case.digests.append(digest_of(volume.array[0], volume.geometry))
+    known = volume.described[0]
+    case.patient = case.patient or known.patient or patient_in(str(path))
+    if channel is not None:
+        for doubt in image_doubts(channel, known, sample_of(volume.array[0])):
+            (case.problems if doubt.certain else case.notes).append(doubt.sentence)
+    if case.grid is None:
+        case.grid = volume.geometry
+    else:
+        _check_place(case, path, volume.geometry)
+
+
+def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> None:
+    try:
+        labels = read_image(path)
+    except InputError as error:
+        case.problems.append(str(error))
+        return
+    case.notes += labels.warnings
+    if case.grid is not None:
+        _check_place(case, path, labels.geometry)
+    values, counts = np.unique(labels.array, return_counts=True)
+    broken = [
+        value for value in values.tolist() if not np.isfinite(value) or value != int(value) or value < 0
+    ]
+    if broken:
+        shown = ", ".join(f"{value:g}" for value in broken[:_MOST_SHOWN])
+        case.problems.append(f"{path} has the label {shown}: labels are whole numbers from 0 up.")
+        return
+    case.voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
+    if case.values:
+        case.label_digest = digest_of(labels.array, labels.geometry)
+    elif not allow_empty:
+        case.problems.append(
+            f"{path} is empty, no voxel has a label. If that is right, and the case shall teach that "
+            "there is nothing, say so with --allow-empty."
+        )
+
+
+def _check_place(case: CheckedCase, path: Path, geometry: Geometry) -> None:
+    assert case.grid is not None
+    if geometry.close_to(case.grid, SAME_PLACE):
+        return
+    first = case.found.images[0]
+    case.problems.append(
+        f"{path} and {first} differ in geometry: {described(geometry)} and {described(case.grid)}. Resample "
+        "one of them onto the other's grid, or leave the case out."
+    )
+
+
+def described(geometry: Geometry) -> str:
+    """A grid in a few words."""
+    size = " x ".join(str(side) for side in geometry.size)
+    spacing = " x ".join(f"{side:.4g}" for side in geometry.spacing)
+    origin = ", ".join(f"{place:.4g}" for place in geometry.origin)
+    return f"{size} voxels of {spacing} mm at ({origin}), stored as {geometry.orientation}"
+
+
+def digest_of(array: np.ndarray, geometry: Geometry) -> str:
+    """The same for the same voxels `(Z, Y, X)`, however they are stored."""
+    canonical, _ = reorient_array(array, geometry, _CANONICAL)
+    digest = hashlib.blake2b(repr(canonical.shape).encode(), digest_size=16)
+    for plane in canonical:
+        digest.update(np.ascontiguousarray(plane, np.float32))
+    return digest.hexdigest()

@@ -1,0 +1,267 @@
+"""The conversion itself: find the cases, check each, and write all of them, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from mednext.atomic import UNFINISHED, check_space, remove_if_left, replacing_folder
+from mednext.case_names import safe_part, told_apart
+from mednext.errors import InputError, OptionError, UnreadableImageError
+from mednext.fields import json_text, read_json
+from mednext.formats.image_files import read_header, read_image, write_image
+from mednext.geometry import Geometry, reorient_array
+from mednext.itk_paths import path_for_itk
+from mednext.processes import signature
+from mednext.training_set import DATASET_FILE, IMAGES, LABELS
+from mednext.volume import read_volume
+from tqdm import tqdm
+
+from ..datasets import FILE_ENDING, Dataset, datasets_in, describe, write_dataset_json
+from ..workspace import Workspace
+from .archives import unpacked
+from .case_check import CheckedCase, check_case
+from .form import Form
+from .report import Report
+from .set_check import (
+    check_copies,
+    check_labels_occur,
+    check_patients,
+    common_orientation,
+    map_of_values,
+)
+from .tree import Found, find_cases
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a user may decide about cases.
+
+    Attributes:
+        leave_out: names of cases that are not wanted.
+        skip_faulty: go on with the sound cases.
+        allow_empty: a case without any structure is sound.
+    """
+
+    leave_out: tuple[str, ...] = ()
+    skip_faulty: bool = False
+    allow_empty: bool = False
+
+
+@dataclass(frozen=True)
+class CheckedSet:
+    """Cases that were read whole, and how they are to be written.
+
+    Attributes:
+        way: the trained value for each label value of the files.
+        orientation: that of most cases, such as "LPS".
+    """
+
+    report: Report
+    way: Mapping[int, int]
+    orientation: str
+
+
+def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: Choices = Choices()) -> Path:
+    """Make a data set in nnU-Net's raw layout, in the place of a former one of the same name.
+
+    Every file is read to its end before anything is written; the report goes to the workspace's folder
+    `reports` and to the screen. Images are copied byte by byte where nnU-Net can read them as they are.
+
+    Args:
+        sources: folders or archives.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        InputError: no cases were found, or cases have problems, which the report names.
+        OptionError: there are trained results of other data under the same name.
+        OutputError, DiskSpaceError: the workspace cannot be written. A former data set is as it was then.
+    """
+    target = workspace.raw / form.dataset.folder_name
+    _check_number_is_free(workspace, form.dataset)
+    workspace.raw.mkdir(parents=True, exist_ok=True)
+    for folder in (workspace.raw, workspace.preprocessed):
+        for left in folder.glob(f"{UNFINISHED}*"):
+            remove_if_left(left)
+    with ExitStack() as stack:
+        folders = [stack.enter_context(unpacked(source, workspace.raw)) for source in sources]
+        checked = check_cases(form, _found(form, sources, folders), choices)
+        _tell(checked.report, workspace.reports / f"{form.dataset.folder_name}.csv", choices)
+        content = _content(form, checked)
+        _check_results(workspace, form.dataset, content)
+        with replacing_folder(target) as temporary:
+            _write(form, checked, temporary, content)
+            _forget_preprocessed(workspace, form.dataset, content)
+    return target
+
+
+def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> CheckedSet:
+    """Read all cases whole, and judge them one by one and together."""
+    unknown = set(choices.leave_out) - {case.name for case in found.cases}
+    if unknown:
+        raise OptionError(
+            f'There is no case "{min(unknown)}" to leave out; the first one is "{found.cases[0].name}".'
+        )
+    wanted = [case for case in found.cases if case.name not in choices.leave_out]
+    progress = tqdm(wanted, "Checking", unit="case", disable=not sys.stderr.isatty())
+    cases = [check_case(case, form.channels, choices.allow_empty) for case in progress]
+    way = map_of_values(cases, form.ways, form.refused, form.names)
+    check_copies(cases)
+    sound = [case for case in cases if not case.problems]
+    check_patients(sound)
+    orientation = common_orientation(sound)
+    names = {value: form.names[trained] for value, trained in way.items()}
+    left_out = [*found.left_out, *((name, "It was not wanted.") for name in choices.leave_out)]
+    return CheckedSet(Report(cases, left_out, check_labels_occur(sound, names)), way, orientation)
+
+
+def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]]) -> Found:
+    """The cases of all sources; equal names of several are told apart by their source's."""
+    parts = [find_cases(each, form.layout) for each in folders]
+    for source, part in zip(sources, parts, strict=True):
+        if not part.cases:
+            raise UnreadableImageError(
+                f"There are no cases in {source}: this data set has its files as {form.layout.hint}. What "
+                "lies in nnU-Net's layout already is given with --dataset to the other commands."
+            )
+    cases = [case for part in parts for case in part.cases]
+    places = [source for source, part in zip(sources, parts, strict=True) for _ in part.cases]
+    names = [safe_part(case.name) for case in cases]
+    longer = [safe_part(f"{place.name}_{name}") for place, name in zip(places, names, strict=True)]
+    told = told_apart(names, longer)
+    renamed = [replace(case, name=name) for case, name in zip(cases, told, strict=True)]
+    return Found(renamed, [each for part in parts for each in part.left_out])
+
+
+def _tell(report: Report, table: Path, choices: Choices) -> None:
+    report.write(table)
+    sys.stdout.write(report.text())
+    sys.stdout.write(f"The table with all cases: {table}\n")
+    if not report.sound:
+        raise InputError(f"None of the cases can be used: {table} says why.")
+    if report.faulty and not choices.skip_faulty:
+        raise InputError(
+            f"{len(report.faulty)} of {len(report.cases)} cases have problems ({_first(report.faulty)}): "
+            "correct them, leave them out one by one (--leave-out) or all together (--skip-faulty)."
+        )
+
+
+def _first(cases: Sequence[CheckedCase]) -> str:
+    return f"{cases[0].name}: {cases[0].problems[0]}"
+
+
+def _content(form: Form, checked: CheckedSet) -> str:
+    """A digest of all voxels and of what they are called: the same data set has the same one."""
+    digest = hashlib.sha256(json_text(describe(form.dataset, 0)).encode())
+    for case in sorted(checked.report.sound, key=lambda case: case.name):
+        line = (case.name, case.digests, case.label_digest, sorted(checked.way.items()), checked.orientation)
+        digest.update(repr(line).encode())
+    return digest.hexdigest()
+
+
+def _former_content(workspace: Workspace, dataset: Dataset) -> str:
+    file = workspace.raw / dataset.folder_name / DATASET_FILE
+    if not file.is_file():
+        return ""
+    try:
+        said = read_json(file, OptionError)
+    except OptionError:
+        return ""
+    return str(said.get("content_sha256", "")) if isinstance(said, dict) else ""
+
+
+def _check_number_is_free(workspace: Workspace, dataset: Dataset) -> None:
+    for place in (workspace.raw, workspace.preprocessed, workspace.results):
+        for other in datasets_in(place):
+            if int(other.name[7:10]) == dataset.identifier and other.name != dataset.folder_name:
+                raise OptionError(
+                    f"{other} has the number {dataset.identifier} already: choose another --number, or "
+                    "another --workspace."
+                )
+
+
+def _check_results(workspace: Workspace, dataset: Dataset, content: str) -> None:
+    """Weights that were trained on other data must not be taken for those of the new data, nor get lost."""
+    results = workspace.results / dataset.folder_name
+    if results.is_dir() and any(results.iterdir()) and _former_content(workspace, dataset) != content:
+        raise OptionError(
+            f"{results} holds what was trained on other data: move it away, or use another --workspace."
+        )
+
+
+def _forget_preprocessed(workspace: Workspace, dataset: Dataset, content: str) -> None:
+    """Nothing of other data stays, neither voxels nor plans nor splits."""
+    folder = workspace.preprocessed / dataset.folder_name
+    if folder.is_dir() and _former_content(workspace, dataset) != content:
+        aside = folder.parent / f"{UNFINISHED}{signature()}-{folder.name}"
+        folder.rename(aside)
+        shutil.rmtree(aside)
+
+
+def _write(form: Form, checked: CheckedSet, target: Path, content: str) -> None:
+    cases = checked.report.sound
+    files = [path for case in cases for path in case.found.images if path is not None]
+    check_space(target.parent, sum(_size(path) for path in files), f"Converting {form.dataset.name}")
+    for name in (IMAGES, LABELS):
+        (target / name).mkdir()
+    for case in tqdm(cases, "Writing", unit="case", disable=not sys.stderr.isatty()):
+        for number, path in enumerate(case.found.images):
+            assert path is not None  # sound cases have all images
+            file = target / IMAGES / f"{case.name}_{number:04d}{FILE_ENDING}"
+            _write_image(path, file, checked.orientation)
+        _write_labels(case, target / LABELS / f"{case.name}{FILE_ENDING}", checked)
+    write_dataset_json(target, replace(form.dataset, content=content), len(cases))
+
+
+def _size(path: Path) -> int:
+    files: Iterable[Path] = path.iterdir() if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files)
+
+
+def _write_image(source: Path, target: Path, orientation: str) -> None:
+    if source.name.lower().endswith(FILE_ENDING) and source.is_file():
+        grid = read_header(source).geometry
+        if grid.orientation == orientation and _itk_sees(source, grid):
+            shutil.copyfile(source, target)
+            return
+    volume = read_volume(source)
+    array, grid = reorient_array(volume.array[0], volume.geometry, orientation)
+    write_image(target, np.ascontiguousarray(array), grid)
+
+
+def _itk_sees(path: Path, grid: Geometry) -> bool:
+    """Whether ITK, through which nnU-Net reads, has the same grid from a header."""
+    reader = sitk.ImageFileReader()
+    try:
+        with path_for_itk(path) as file:
+            reader.SetFileName(file)
+            reader.ReadImageInformation()
+            return Geometry.from_image(reader).close_to(grid)
+    except (RuntimeError, InputError):
+        return False
+
+
+def _write_labels(case: CheckedCase, target: Path, checked: CheckedSet) -> None:
+    """The trained values on the grid of the case's first image, which that of the labels equals nearly."""
+    assert case.found.label is not None
+    assert case.grid is not None
+    values = read_image(case.found.label).array.astype(np.int64)
+    way = np.zeros(
+        max(values.max(), *checked.way) + 1, np.uint8 if max(checked.way.values()) < 256 else np.uint16
+    )
+    for value, trained in checked.way.items():
+        way[value] = trained
+    array, grid = reorient_array(way[values], case.grid, checked.orientation)
+    write_image(target, np.ascontiguousarray(array), grid)

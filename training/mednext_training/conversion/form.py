@@ -1,0 +1,64 @@
+"""What a source looks like, and which data set is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mednext.catalog import Task
+from mednext.model import Channel
+
+from ..datasets import Dataset
+from .tree import Layout
+
+
+def nothing_refused(_name: str, _values: set[int]) -> str:
+    """For sources of which every case is welcome."""
+    return ""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A kind of source.
+
+    Attributes:
+        dataset: the data set that is made.
+        layout: the source's files.
+        channels: what each image should be; None where only its voxels can be checked.
+        ways: in which the labels may be written: the trained value for each value of a file. The way is the
+            same for all cases.
+        refused: why a case of a name and with these label values is none of this data set; "" if it is.
+    """
+
+    dataset: Dataset
+    layout: Layout
+    channels: tuple[Channel | None, ...]
+    ways: Sequence[Mapping[int, int]] = field(hash=False)
+    refused: Callable[[str, set[int]], str] = nothing_refused
+
+    @property
+    def names(self) -> dict[int, str]:
+        """A name for each trained value; of regions the first one that has it."""
+        names: dict[int, str] = {}
+        for name, value in self.dataset.labels.items():
+            for each in value if isinstance(value, tuple) else (value,):
+                names.setdefault(each, name)
+        return names
+
+
+def unchanged(dataset: Dataset) -> tuple[Mapping[int, int], ...]:
+    """The one way of files that have the trained values."""
+    return ({value: value for value in dataset.values},)
+
+
+def channels_of(task: Task) -> tuple[Channel, ...]:
+    """What the images of a task should be."""
+    return tuple(
+        Channel(each.name, each.modality, "ct" if each.modality == "CT" else "zscore")
+        for each in task.channels
+    )
+
+
+def channels_named(names: Sequence[str]) -> tuple[Channel | None, ...]:
+    """What images should be of which only the channel's name is known."""
+    return tuple(Channel("CT", "CT", "ct") if name.casefold() == "ct" else None for name in names)

@@ -1,0 +1,77 @@
+"""The report on a data set: a line for each case and its problems, as CSV and in words."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mednext.atomic import replacing
+
+from .case_check import CheckedCase
+
+TAKEN, FAULTY, LEFT_OUT = "taken", "faulty", "left out"
+_COLUMNS = ("case", "result", "remarks", "size", "spacing_mm", "orientation", "patient", "voxels", "files")
+_MOST_LINES = 40
+
+
+@dataclass
+class Report:
+    """What became of the cases.
+
+    Attributes:
+        cases: all that were read.
+        left_out: name or path of what was not looked at, and why.
+        remarks: sentences on the data set as a whole.
+    """
+
+    cases: Sequence[CheckedCase]
+    left_out: Sequence[tuple[str, str]] = ()
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def sound(self) -> list[CheckedCase]:
+        return [case for case in self.cases if not case.problems]
+
+    @property
+    def faulty(self) -> list[CheckedCase]:
+        return [case for case in self.cases if case.problems]
+
+    def write(self, path: Path) -> None:
+        """Write a table with a line per case. Raises `OutputError` and `DiskSpaceError`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(_COLUMNS)
+            table.writerows(_row(case) for case in self.cases)
+            table.writerows((name, LEFT_OUT, why) for name, why in self.left_out)
+
+    def text(self) -> str:
+        """What a person wants to read: the problems first, then what is doubtful, and a count at the end."""
+        lines = [f"{case.name}: {problem}" for case in self.faulty for problem in case.problems]
+        lines += [f"{case.name} (note): {note}" for case in self.sound for note in case.notes]
+        if len(lines) > _MOST_LINES:
+            lines[_MOST_LINES:] = [f"... and {len(lines) - _MOST_LINES} more lines in the table."]
+        lines += self.remarks
+        counts = [f"{len(self.cases)} cases", f"{len(self.sound)} sound", f"{len(self.faulty)} with problems"]
+        if self.left_out:
+            reasons = ", ".join(sorted({why for _, why in self.left_out}))
+            counts.append(f"{len(self.left_out)} files left out ({reasons})")
+        return "\n".join([*lines, "; ".join(counts) + "."]) + "\n"
+
+
+def _row(case: CheckedCase) -> tuple[str, ...]:
+    grid = case.grid
+    files = [*case.found.images, case.found.label]
+    return (
+        case.name,
+        FAULTY if case.problems else TAKEN,
+        " ".join([*case.problems, *case.notes]),
+        " ".join(str(side) for side in grid.size) if grid else "",
+        " ".join(f"{side:.5g}" for side in grid.spacing) if grid else "",
+        grid.orientation if grid else "",
+        case.patient,
+        " ".join(f"{value}:{count}" for value, count in case.voxels.items() if value),
+        " ".join(str(path) for path in files if path is not None),
+    )

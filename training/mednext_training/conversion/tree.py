@@ -1,0 +1,141 @@
+"""Which files below a folder belong together as a case: by their paths, as a layout describes them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mednext.formats.dicom_header import read_header
+from mednext.formats.image_files import SUFFIXES
+
+_DICOM_SUFFIXES = ("", ".dcm", ".dicom", ".ima")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set keeps its files; all are patterns of whole paths without suffix.
+
+    Attributes:
+        images: for each channel the patterns of its images, with the group "case".
+        labels: the patterns of the labels, with the group "case".
+        surplus: patterns of images of channels that there should not be, with the group "case".
+        left_out: patterns of what is there, but is no case for training, and why.
+        name: the name of a case, made of the group.
+        hint: where the files lie usually, for messages.
+    """
+
+    images: tuple[tuple[str, ...], ...]
+    labels: tuple[str, ...]
+    surplus: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    name: str = "{case}"
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class FoundCase:
+    """The files of one case, and what is wrong with them already."""
+
+    name: str
+    images: tuple[Path | None, ...]
+    label: Path | None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class Found:
+    """The cases of a folder by name, and what was left out: its path and why."""
+
+    cases: list[FoundCase] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+
+def find_cases(folders: Iterable[Path], layout: Layout) -> Found:
+    """Group the images and labels below folders into cases, each by its own name.
+
+    A file of a case that is there twice, or not at all, is a problem of that case; files that the layout does
+    not know are no affair of ours.
+    """
+    found = Found()
+    roles = [*layout.images, layout.labels, layout.surplus]
+    files: dict[str, list[list[Path]]] = {}
+    for folder in folders:
+        for stem, path in images_below(folder):
+            role, case = _role(stem, roles)
+            if case is None:
+                continue
+            reason = next((why for pattern, why in layout.left_out if _matches(pattern, stem)), None)
+            if reason is not None:
+                found.left_out.append((str(path.relative_to(folder)), reason))
+                continue
+            files.setdefault(layout.name.format(case=case), [[] for _ in roles])[role].append(path)
+    found.cases = [_case(name, files[name]) for name in sorted(files)]
+    return found
+
+
+def images_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Each image below a folder: its path from there without suffix, with "/", and its path.
+
+    An image is a file with a known suffix, or a folder with DICOM files.
+    """
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        folders[:] = sorted(each for each in folders if not each.startswith(".") and each != "__MACOSX")
+        if here.resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(here.resolve())
+        visible = sorted(name for name in names if not name.startswith("."))
+        images = [name for name in visible if name.lower().endswith(SUFFIXES)]
+        for name in images:
+            yield (here / without_suffix(name)).relative_to(folder).as_posix(), here / name
+        if not images and here != folder and _holds_dicom(here, visible):
+            yield here.relative_to(folder).as_posix(), here
+
+
+def without_suffix(name: str) -> str:
+    """A name without the suffix of an image format."""
+    longest = sorted((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len)
+    return name[: -len(longest[-1])] if longest else name
+
+
+def _holds_dicom(folder: Path, names: Sequence[str]) -> bool:
+    for name in names:
+        if Path(name).suffix.lower() in _DICOM_SUFFIXES or re.fullmatch(r"[\d.]+", name):
+            return read_header(folder / name) is not None
+    return False
+
+
+def _role(stem: str, roles: Sequence[Sequence[str]]) -> tuple[int, str | None]:
+    for number, patterns in enumerate(roles):
+        for pattern in patterns:
+            match = _matches(pattern, stem)
+            if match:
+                return number, match["case"]
+    return -1, None
+
+
+def _matches(pattern: str, stem: str) -> re.Match[str] | None:
+    return re.fullmatch(rf"(?:.*/)?{pattern}", stem, re.IGNORECASE)
+
+
+def _case(name: str, files: Sequence[Sequence[Path]]) -> FoundCase:
+    *needed, surplus = files
+    problems = [f"{path} is of a channel that the data set does not have." for path in surplus]
+    for number, paths in enumerate(needed):
+        what = "labels" if number == len(needed) - 1 else _image(number, len(needed) - 1)
+        if not paths:
+            problems.append(f"It has no {what}.")
+        if len(paths) > 1:
+            places = " and ".join(str(path) for path in paths[:2])
+            problems.append(f"Its {what} is there {len(paths)} times, as {places}: keep one.")
+    *images, label = (paths[0] if paths else None for paths in needed)
+    return FoundCase(name, tuple(images), label, tuple(problems))
+
+
+def _image(number: int, channels: int) -> str:
+    return "image" if channels == 1 else f"image of channel {number + 1}"
