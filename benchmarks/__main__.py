@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from mednext.allocator import restart_tuned
+from mednext.system.memory_settings import restart_tuned
 
 DEFAULT_FORWARD = (("S3", 128), ("B3", 96), ("L3", 96), ("L5", 64))
 LONG_FORWARD = (("S3", 64), ("S3", 128), ("B3", 128), ("L3", 128), ("L5", 128))

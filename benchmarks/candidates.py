@@ -9,11 +9,11 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from mednext import lean_network, native_network
 from mednext.checkpoints import convert_state_dict
 from mednext.errors import DeviceError
-from mednext.native_library import Kernels, native_library
-from mednext.network import MedNeXt
+from mednext.network import lean, native
+from mednext.network.mednext import MedNeXt
+from mednext.network.native_library import Kernels, native_library
 from torch import Tensor, nn
 
 from . import openvino_peer
@@ -68,15 +68,15 @@ def forwards(size: Size, compiled: bool) -> dict[str, Callable[[], Forward]]:
     found[REFERENCE] = lambda: ours
     if compiled and shutil.which("c++"):
         found[COMPILED] = lambda: _compiled(ours)
-    found["lean"] = lambda: lean_network.LeanMedNeXt(ours)
+    found["lean"] = lambda: lean.LeanMedNeXt(ours)
     if openvino_peer.is_installed():
         found["OpenVINO fp32"] = lambda: openvino_peer.openvino_forward(ours)
     library = native_library()
     if library is not None:
-        found["native fp32"] = lambda: native_network.NativeMedNeXt(ours, Kernels(library))
+        found["native fp32"] = lambda: native.NativeMedNeXt(ours, Kernels(library))
         half = _kernels(library, "avx512_bf16")
         if half is not None:
-            found["native bf16"] = lambda: native_network.NativeMedNeXt(ours, half)
+            found["native bf16"] = lambda: native.NativeMedNeXt(ours, half)
     return found
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mednext.allocator import give_memory_back, tuned_environment
+from mednext.system.memory_settings import give_memory_back, tuned_environment
 
 
 def present_mib() -> float:

@@ -1,7 +1,7 @@
 """A whole scan: nnU-Net v2's predictor and our pipeline, with the same network, volume and step.
 
 Both begin with the image in memory and end with labels on its grid, without mirroring; networks are loaded
-before. nnU-Net's sums are in fp32, as in Testing/nnunet_v2_judge.py, since its own in fp16 move labels.
+before. nnU-Net's sums are in fp32, as in Testing/fixtures/nnunet_v2_judge.py: its own in fp16 move labels.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from mednext.bundle import Bundle, load_bundle, write_bundle
-from mednext.geometry import Geometry
-from mednext.labels import Label
-from mednext.loaded_networks import LoadedNetworks
-from mednext.model import Channel, NetworkSpec
-from mednext.network import VARIANTS
-from mednext.pipeline import segment
-from mednext.postprocessing import LabelWriter
-from mednext.progress import Progress
-from mednext.volume import Volume
+from mednext.images.geometry import Geometry
+from mednext.images.volume import Volume
+from mednext.inference.loaded_networks import LoadedNetworks
+from mednext.inference.postprocessing import LabelWriter
+from mednext.inference.progress import Progress
+from mednext.inference.segment import segment
+from mednext.library.finding import load_bundle
+from mednext.model.bundle import Bundle, write_bundle
+from mednext.model.description import Channel, NetworkSpec
+from mednext.model.labels import Label
+from mednext.network.mednext import VARIANTS
 
 from .candidates import CLASSES, Size
 from .page import ROOT

@@ -7,7 +7,7 @@ from functools import partial
 from subprocess import CalledProcessError
 
 import torch
-from mednext.allocator import give_memory_back
+from mednext.system.memory_settings import give_memory_back
 
 from .candidates import CLASSES, REFERENCE, Forward, Size, forwards
 from .children import megabytes_of

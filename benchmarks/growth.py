@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mednext.bundle import Bundle, load_bundle
-from mednext.geometry import Geometry
-from mednext.labels import Label
-from mednext.model import Fold, Model
-from mednext.pipeline import segment
-from mednext.volume import Volume
+from mednext.images.geometry import Geometry
+from mednext.images.volume import Volume
+from mednext.inference.segment import segment
+from mednext.library.finding import load_bundle
+from mednext.model.bundle import Bundle
+from mednext.model.description import Fold, Model
+from mednext.model.labels import Label
 from torch import nn
 
 from .children import numbers_of, peak_mib, present_mib

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from mednext import load_bundle, read_channels, segment
-from mednext.devices import PRECISIONS
-from mednext.loaded_networks import LoadedNetworks
+from mednext.inference.loaded_networks import LoadedNetworks
+from mednext.system.devices import PRECISIONS
 from mednext_training.evaluation import CaseResult, dice, mean_dice
 
 from .page import ROOT

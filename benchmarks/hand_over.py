@@ -30,10 +30,10 @@ WORKER = """
 import sys, time
 import numpy as np
 from mednext import pipeline
-from mednext.cancellation import check_cancelled
-from mednext.labels import Label
-from mednext.progress import Progress
-from mednext.segmentation import Segmentation
+from mednext.system.cancellation import check_cancelled
+from mednext.model.labels import Label
+from mednext.inference.progress import Progress
+from mednext.segmentation.result import Segmentation
 
 SHAPE = {shape}
 tile = np.random.default_rng(0).random((1, 64, 64), dtype=np.float32) ** 8
@@ -52,7 +52,7 @@ def segment(volumes, model, *, progress, cancelled, **_options):
     return Segmentation(LABELMAP, volume.geometry, LABELS, {{"model": model}}, UNCERTAINTY)
 
 pipeline.segment = segment
-from mednext.worker import main
+from mednext.worker.serving import main
 sys.exit(main(sys.argv[3:]))
 """
 
@@ -101,7 +101,7 @@ def _program(folder: Path) -> str:
 
 
 def _run(client: Any, volume: Any, model: str) -> Any:
-    from mednext.protocol import Options
+    from mednext.worker.protocol import Options
     from MedNeXtSegmentationLib.engine.run import Run
     from MedNeXtSegmentationLib.scene.result_place import ResultPlace
     from MedNeXtSegmentationLib.scene.voxels_for_run import channelsForRun

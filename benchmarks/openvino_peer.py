@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from mednext.network import SIDE_DIVISOR, MedNeXt
+from mednext.network.mednext import SIDE_DIVISOR, MedNeXt
 from torch import Tensor
 
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mednext.allocator import restart_tuned
 from mednext.errors import DeviceError
-from mednext.native_library import UP, Depthwise, Kernels, Pointwise, load_library, native_library
-from mednext.native_network import NativeMedNeXt
+from mednext.network.native import NativeMedNeXt
+from mednext.network.native_library import UP, Depthwise, Kernels, Pointwise, load_library, native_library
+from mednext.system.memory_settings import restart_tuned
 
 from .candidates import Size, networks
 from .page import ROOT

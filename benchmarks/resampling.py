@@ -8,12 +8,12 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from mednext import native_resampling
-from mednext.bundle import load_bundle
-from mednext.native_library import Kernels
-from mednext.postprocessing import LabelWriter
-from mednext.resampling import axis_weights, resample_image, resampled_shape
-from mednext.sliding_window import Block
+from mednext.inference.postprocessing import LabelWriter
+from mednext.inference.resampling import native as native_resampling
+from mednext.inference.resampling.matrices import axis_weights, resample_image, resampled_shape
+from mednext.inference.sliding_window import Block
+from mednext.library.finding import load_bundle
+from mednext.network.native_library import Kernels
 
 from .interleaved import median_seconds, ratio_table
 

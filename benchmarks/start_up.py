@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from mednext import protocol
-from mednext.geometry import Geometry
-from mednext.volume import write_image
+from mednext.images.geometry import Geometry
+from mednext.images.source_image import SourceImage
+from mednext.images.volume import write_image
+from mednext.worker import protocol
 
 from .children import median_seconds_of
 from .page import ROOT
@@ -74,7 +75,7 @@ def _runs() -> dict[str, float]:
 
 
 def _run(client: object, size: tuple[int, int, int]) -> tuple[float, float]:
-    channel = protocol.Channel("T1", _voxels(size), Geometry(size, (1.0, 1.0, 1.0)))
+    channel = SourceImage("T1", _voxels(size), Geometry(size, (1.0, 1.0, 1.0)))
     first: list[float] = []
 
     def heard(event: protocol.Message) -> None:

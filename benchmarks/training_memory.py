@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from mednext.allocator import tuned_environment
-from mednext.network import Checkpointing
+from mednext.network.mednext import Checkpointing
+from mednext.system.memory_settings import tuned_environment
 
 from .training_step import LAYERS, prepared, step_of
 

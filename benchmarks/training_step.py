@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import get_args
 
 import torch
-from mednext.network import Checkpointing, MedNeXt
+from mednext.network.mednext import Checkpointing, MedNeXt
 from mednext_training.channels_last import use_native_kernels
 from torch import Tensor
 

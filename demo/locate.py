@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import SimpleITK as sitk
-from mednext.formats.image_files import read_image, to_image
-from mednext.geometry import Geometry
+from mednext.images.formats.image_files import read_image, to_image
+from mednext.images.geometry import Geometry
 from MedNeXtSegmentationLib.icbm152 import CENTRES_RAS
 from template_head import template_file
 

@@ -20,7 +20,7 @@ import slicer_standin  # noqa: E402
 from hippocampi import LATERALITY_CODES, join, volumes_ml  # noqa: E402
 from locate import hippocampus_centres, is_head  # noqa: E402
 from mednext.errors import MedNeXtError, OutputError  # noqa: E402
-from mednext.volume import read_volume  # noqa: E402
+from mednext.images.volume import read_volume  # noqa: E402
 from pictures import draw  # noqa: E402
 from template_head import template_file  # noqa: E402
 

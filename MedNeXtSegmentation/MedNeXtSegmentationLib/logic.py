@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
-from mednext.bundle import load_bundle
 from mednext.errors import OptionError
-from mednext.protocol import Options
+from mednext.library.finding import load_bundle
+from mednext.worker.protocol import Options
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .batch.waiting import waitFor
@@ -24,7 +24,7 @@ from .sequences.frames import isSequence
 from .sequences.segmenting import startSequence, taking
 
 if TYPE_CHECKING:
-    from mednext.batch_report import Row
+    from mednext.batch.report import Row
 
     from .batch.scene_batch import SceneResult
 

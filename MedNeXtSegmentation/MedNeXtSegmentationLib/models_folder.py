@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mednext.errors import OutputError, UnknownModelError
-from mednext.resources import MODELS_VARIABLE, choose_models_folder
+from mednext.library.folders import MODELS_VARIABLE, choose_models_folder
 from slicer.i18n import tr as _
 
 from . import settings
@@ -41,7 +41,7 @@ def located(model: str) -> str:
 
     What is no name of an installed model is returned as it is: the worker explains it.
     """
-    from mednext.store import find_model
+    from mednext.library.store import find_model
 
     try:
         return str(find_model(model))

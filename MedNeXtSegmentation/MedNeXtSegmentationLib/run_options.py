@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import slicer
-from mednext.protocol import Options
+from mednext.worker.protocol import Options
 
 from .models_folder import located
 from .scene.roi_from_node import roi_from_node

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import slicer
-from mednext.devices import DEVICES
-from mednext.protocol import RELEASE_AFTER_S
+from mednext.system.devices import DEVICES
+from mednext.worker.protocol import RELEASE_AFTER_S
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ TASK = Setting("task", "", str)
 """Name of the model or task chosen last; "" before the first choice."""
 
 DEVICE = Setting("device", "auto", _device)
-"""Where the network runs: one of `mednext.devices.DEVICES`."""
+"""Where the network runs: one of `mednext.system.devices.DEVICES`."""
 
 FOLDS = Setting("folds", ALL_FOLDS, _folds)
 """`ALL_FOLDS`, or the index of a single fold; a model without that fold uses all of its own."""
@@ -99,7 +99,7 @@ MIRRORING = Setting("mirroring", True, _flag)
 """Whether to average over mirrored copies."""
 
 MODELS_FOLDER = Setting("modelsFolder", "", str)
-"""Where models are installed; "" for the folder of `mednext.store`."""
+"""Where models are installed; "" for the folder of `mednext.library.store`."""
 
 ACCEPTED_TERMS = Setting("acceptedTerms", "", str)
 """Names of the models whose terms of use were accepted, with spaces between."""

@@ -16,18 +16,18 @@ __version__ = "0.1.0"
 
 # Resolved on first use: importing mednext must not import torch.
 _EXPORTS = {
-    "Geometry": "geometry",
-    "Roi": "geometry",
-    "Volume": "volume",
-    "read_volume": "volume",
-    "read_channels": "volume",
-    "combine_channels": "volume",
-    "Bundle": "bundle",
-    "load_bundle": "bundle",
-    "Progress": "pipeline",
-    "segment": "pipeline",
-    "Segmentation": "segmentation",
-    "write_segmentation": "export",
+    "Geometry": "images.geometry",
+    "Roi": "images.geometry",
+    "Volume": "images.volume",
+    "read_volume": "images.volume",
+    "read_channels": "images.volume",
+    "combine_channels": "images.volume",
+    "Bundle": "model.bundle",
+    "load_bundle": "library.finding",
+    "Progress": "inference.segment",
+    "segment": "inference.segment",
+    "Segmentation": "segmentation.result",
+    "write_segmentation": "segmentation.export",
 }
 
 __all__ = ["__version__", *_EXPORTS]

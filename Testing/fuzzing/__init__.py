@@ -16,7 +16,7 @@ hangs is ended, the file that did it is kept, and the next child goes on behind 
 execution is the same mutation on every machine: `python -m fuzzing --target "colour table" --only 17` repeats
 one.
 
-`Testing/test_fuzzing.py` spends seconds on each target, `make fuzz` minutes.
+`Testing/project/test_fuzzing.py` spends seconds on each target, `make fuzz` minutes.
 """
 
 from __future__ import annotations

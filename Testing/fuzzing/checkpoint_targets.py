@@ -18,10 +18,10 @@ from bundles import tiny_bundle
 from mednext.checkpoints import ImportOptions
 from mednext.checkpoints.nnunet_v1 import read_v1_folder
 from mednext.checkpoints.nnunet_v2 import read_v2_folder
-from mednext.checkpoints.safe_pickle import load_pickle, load_torch
-from mednext.model import read_model
-from mednext.model_checks import check_model
-from mednext.weights_file import check_weights
+from mednext.checkpoints.pickles.reading import load_pickle, load_torch
+from mednext.model.consistency import check_model
+from mednext.model.description import read_model
+from mednext.model.weights_file import check_weights
 from results_folders import v1_plans, write_v1_folder, write_v2_folder
 
 from .mutation import mutated

@@ -8,10 +8,10 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from dicom_files import write_series
-from mednext.formats.dicom_header import read_header
-from mednext.formats.dicom_slice import slice_of, voxels_of
-from mednext.geometry import Geometry
-from mednext.volume import read_volume
+from mednext.images.dicom.header import read_header
+from mednext.images.dicom.slice import slice_of, voxels_of
+from mednext.images.geometry import Geometry
+from mednext.images.volume import read_volume
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from .targets import Target

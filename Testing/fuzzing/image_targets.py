@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from mednext.formats.image_files import read_header
-from mednext.formats.stored_voxels import read_voxels
-from mednext.geometry import Geometry
-from mednext.volume import read_volume, write_image
+from mednext.images.formats.image_files import read_header
+from mednext.images.formats.stored_voxels import read_voxels
+from mednext.images.geometry import Geometry
+from mednext.images.volume import read_volume, write_image
 
 from .mutation import mutated
 from .targets import Target

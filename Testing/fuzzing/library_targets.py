@@ -11,13 +11,13 @@ import threading
 import zipfile
 from pathlib import Path
 
-from mednext.archive import unpack
-from mednext.catalog import read_catalog
-from mednext.catalog_source import load_catalog
-from mednext.download import Patience, download
-from mednext.download.partial import PartialFile
 from mednext.errors import DownloadError
-from mednext.resources import shipped_models_folder
+from mednext.library.archive import unpack
+from mednext.library.catalog import read_catalog
+from mednext.library.catalog_source import load_catalog
+from mednext.library.download import Patience, download
+from mednext.library.download.partial import PartialFile
+from mednext.library.folders import shipped_models_folder
 
 from .targets import Target
 

@@ -7,10 +7,10 @@ from functools import partial
 from itertools import combinations
 from types import ModuleType
 
-import mednext.adding as by_torch
+import mednext.inference.accumulation as by_torch
 import torch
-from mednext.adding import Averaged, Copies, Target
-from mednext.cuda import adding as by_kernels
+from mednext.inference.accumulation import Averaged, Copies, Target
+from mednext.inference.kernels import accumulation_launches as by_kernels
 from torch import Tensor
 
 from .records import tell

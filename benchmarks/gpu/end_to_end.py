@@ -11,15 +11,15 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from mednext import pipeline
-from mednext.acceleration import FastNetwork
-from mednext.bundle import Bundle
-from mednext.loaded_networks import LoadedNetworks
-from mednext.pipeline import segment
-from mednext.postprocessing import LabelWriter
-from mednext.preprocessing import Preprocessed
-from mednext.progress import Progress
-from mednext.volume import Volume
+from mednext.images.volume import Volume
+from mednext.inference import segment as pipeline
+from mednext.inference.loaded_networks import LoadedNetworks
+from mednext.inference.postprocessing import LabelWriter
+from mednext.inference.preprocessing import Preprocessed
+from mednext.inference.progress import Progress
+from mednext.inference.segment import segment
+from mednext.model.bundle import Bundle
+from mednext.network.formulation import FastNetwork
 from torch import Tensor
 
 from ..end_to_end import bundle_of, volume_of

@@ -9,8 +9,8 @@ from contextlib import nullcontext
 from functools import partial
 
 import torch
-from mednext.network import MedNeXt
-from mednext.triton_network import TritonMedNeXt
+from mednext.network.mednext import MedNeXt
+from mednext.network.triton import TritonMedNeXt
 from torch import Tensor, nn
 
 from .records import COMPILED, EAGER, OURS, tell

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from mednext.model import NetworkSpec
-from mednext.network import VARIANTS, MedNeXt
+from mednext.model.description import NetworkSpec
+from mednext.network.mednext import VARIANTS, MedNeXt
 
 CLASSES = 14
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import get_args
 
 import torch
-from mednext.network import Checkpointing, MedNeXt
+from mednext.network.mednext import Checkpointing, MedNeXt
 from mednext_training.triton_blocks import use_triton_kernels
 from torch import Tensor, nn
 

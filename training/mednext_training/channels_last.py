@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mednext.network import MedNeXt
-from mednext.network_blocks import DownBlock, MedNeXtBlock, OutBlock, UpBlock
+from mednext.network.blocks import DownBlock, MedNeXtBlock, OutBlock, UpBlock
+from mednext.network.mednext import MedNeXt
 from torch import Tensor, nn
 
 from .native_build import native_library

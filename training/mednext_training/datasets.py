@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from mednext.atomic import replacing
 from mednext.errors import OptionError, UnreadableImageError
-from mednext.fields import json_text, read_json
-from mednext.training_set import DATASET_FILE
+from mednext.system.atomic import replacing
+from mednext.system.json_reading import json_text, read_json
+from mednext.training_set.dataset import DATASET_FILE
 
 from .workspace import Workspace
 

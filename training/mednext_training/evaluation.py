@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from mednext import load_bundle, read_channels, segment
-from mednext.bundle import Bundle
 from mednext.errors import GeometryError, OptionError, UnreadableImageError, UnsupportedImageError
+from mednext.model.bundle import Bundle
 
 from .datasets import FILE_ENDING, Dataset, read_labels
 from .planning import check_fold, read_splits, splits_file

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mednext.errors import InputError, OptionError
-from mednext.fields import read_json
-from mednext.network import SIDE_DIVISOR
+from mednext.network.mednext import SIDE_DIVISOR
+from mednext.system.json_reading import read_json
 
 from .datasets import Dataset
 from .workspace import Workspace

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mednext.atomic import replacing
-from mednext.bundle import Bundle
 from mednext.checkpoints import ImportOptions, import_checkpoint
 from mednext.checkpoints.label_naming import find_task
 from mednext.checkpoints.options import WhichWeights
 from mednext.errors import CheckpointError
-from mednext.fields import json_text
-from mednext.model import MODEL_FILE
-from mednext.training_set import IMAGES
+from mednext.model.bundle import Bundle
+from mednext.model.description import MODEL_FILE
+from mednext.system.atomic import replacing
+from mednext.system.json_reading import json_text
+from mednext.training_set.dataset import IMAGES
 
 from .datasets import Dataset
 from .evaluation import CaseResult, mean_dice

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from mednext.checkpoints.safe_pickle import load_torch
+from mednext.checkpoints.pickles.reading import load_torch
 from mednext.errors import CheckpointError
-from mednext.network import Checkpointing, MedNeXt
+from mednext.network.mednext import Checkpointing, MedNeXt
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer

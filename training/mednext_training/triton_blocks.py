@@ -12,8 +12,8 @@ import logging
 from importlib.util import find_spec
 
 import torch
-from mednext.network import MedNeXt
-from mednext.network_blocks import DownBlock, MedNeXtBlock, UpBlock
+from mednext.network.blocks import DownBlock, MedNeXtBlock, UpBlock
+from mednext.network.mednext import MedNeXt
 from torch import Tensor, nn
 
 from .channels_last import ChannelsLastBlock, ChannelsLastUpBlock, Kinds, switch
@@ -86,7 +86,7 @@ def use_triton_kernels(network: MedNeXt, device: torch.device) -> bool:
 def _is_supported(device: torch.device) -> bool:
     if find_spec("triton") is None:
         return False
-    from mednext.cuda.tiles import INTERPRETED
+    from mednext.network.kernels.tile_sizes import INTERPRETED
 
     if device.type != "cuda" or torch.version.hip is not None:
         return INTERPRETED and device.type == "cpu"

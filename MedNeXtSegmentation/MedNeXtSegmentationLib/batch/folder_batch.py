@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mednext.batch_job import BatchJob
-from mednext.batch_report import Row
-from mednext.bundle import Bundle
-from mednext.case_finding import Case, folder_name, relative
-from mednext.case_names import told_apart
+from mednext.batch.case_finding import Case, folder_name, relative
+from mednext.batch.case_names import told_apart
+from mednext.batch.report import Row
+from mednext.batch.scene_files import files_of_scene
 from mednext.errors import UnreadableImageError
-from mednext.protocol import Channel, Options
-from mednext.scene_files import files_of_scene
+from mednext.images.source_image import SourceImage
+from mednext.model.bundle import Bundle
+from mednext.worker.batch_request import BatchJob
+from mednext.worker.protocol import Options
 
 from ..engine.run import ProgressCallback, Run, Steps
 from ..engine.worker_client import shared_client
@@ -97,7 +98,7 @@ class FolderBatch:
         return Case(case.name, (), (path, *files_of_scene(path)), source, case.problem, case.left_out)
 
     def _batch(
-        self, run: Run[Any], cases: Sequence[Case], channelsOf: Callable[[str], Sequence[Channel]]
+        self, run: Run[Any], cases: Sequence[Case], channelsOf: Callable[[str], Sequence[SourceImage]]
     ) -> Steps[list[Row]]:
         output = self._output.absolute()
         job = BatchJob(self._place.absolute(), output, self._options, self._resume, tuple(cases))
@@ -105,6 +106,6 @@ class FolderBatch:
         return list(outcome.rows)
 
 
-def _noChannels(_case: str) -> Sequence[Channel]:
+def _noChannels(_case: str) -> Sequence[SourceImage]:
     """The worker reads files by itself."""
     return ()

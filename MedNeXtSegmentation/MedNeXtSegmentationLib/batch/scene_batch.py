@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from mednext.batch import done, outcome, settled, with_model
-from mednext.batch_report import Report, Row
+from mednext.batch.report import Report, Row
+from mednext.batch.run import done, outcome, settled, with_model
 from mednext.errors import GeometryError
-from mednext.labels import choose_labels
-from mednext.model import Model
-from mednext.recipe import recipe
+from mednext.model.description import Model
+from mednext.model.labels import choose_labels
+from mednext.segmentation.recipe import recipe
 
 from ..run_options import RunOptions
 from ..scene.found_volumes import volumes_of

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import slicer
-from mednext.case_finding import Case
-from mednext.case_names import safe_part, told_apart
-from mednext.channel_matching import fits
-from mednext.channel_names import group_by_channels
+from mednext.batch.case_finding import Case
+from mednext.batch.case_names import safe_part, told_apart
 from mednext.errors import ChannelError
-from mednext.model import Model
+from mednext.inputs.channel_matching import fits
+from mednext.inputs.channel_names import group_by_channels
+from mednext.model.description import Model
 
 from ..panel.inputs.channel_matching import matchChannels
 from ..scene.image_description import describe

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import mednext
-from mednext.allocator import tuned_environment
 from mednext.errors import EngineProcessError
-from mednext.resources import MODELS_VARIABLE, models_folder
+from mednext.library.folders import MODELS_VARIABLE, models_folder
+from mednext.system.memory_settings import tuned_environment
 
 KEPT_LINES = 500
 

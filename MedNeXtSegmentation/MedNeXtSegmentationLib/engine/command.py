@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from mednext.errors import EngineProcessError
-from mednext.protocol import error_from_event
+from mednext.worker.protocol import error_from_event
 
 from .child_process import ChildProcess, find_python
 from .run import WAITING, Run, Steps

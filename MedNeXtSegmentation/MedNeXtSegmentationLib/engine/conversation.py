@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mednext import protocol
 from mednext.errors import EngineProcessError
+from mednext.worker import protocol
 
 from .run import WAITING, Run, Steps
 from .worker_process import WorkerProcess

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from mednext.run_folder import emptying, run_folder
-from mednext.scene_jobs import SceneJob
+from mednext.worker.run_folder import emptying, run_folder
+from mednext.worker.scene.jobs import SceneJob
 
 from .command import carrying_out
 from .run import BUSY, Run, Steps
 
 
 def start_job(job: SceneJob) -> Run[dict[str, Any]]:
-    """Begin to write; the result is that of `mednext.scene_jobs.carry_out`, which tells the errors, too.
+    """Begin to write; the result is that of `scene.jobs.carry_out`, which tells the errors, too.
 
     Raises from `result` `OutputError` when the temporary folder cannot be written, and whatever the job's own
     arrays raise when the scene was changed meanwhile.

@@ -14,8 +14,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from mednext.cancellation import check_cancelled
 from mednext.errors import Cancelled, EngineProcessError, MedNeXtError
+from mednext.system.cancellation import check_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Run(Generic[Result]):
         return not self.finished
 
     def poll(self) -> list[dict[str, Any]]:
-        """Work for some milliseconds; the progress events since the last call (see `mednext.protocol`)."""
+        """Work for some milliseconds; the progress events since the last call (see `protocol`)."""
         self.advance()
         events, self._events = self._events, []
         return events

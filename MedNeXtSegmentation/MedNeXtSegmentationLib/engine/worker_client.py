@@ -12,13 +12,14 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from mednext import protocol
-from mednext.batch_job import BatchJob, BatchOutcome
-from mednext.devices import Accelerator
 from mednext.errors import EngineProcessError, InputError
-from mednext.hand_over import ALL, HandedOver, Wishes
-from mednext.run_folder import emptying, run_folder
-from mednext.segmentation import Segmentation
+from mednext.images.source_image import SourceImage
+from mednext.segmentation.result import Segmentation
+from mednext.system.devices import Accelerator
+from mednext.worker import protocol
+from mednext.worker.batch_request import BatchJob, BatchOutcome
+from mednext.worker.hand_over import ALL, HandedOver, Wishes
+from mednext.worker.run_folder import emptying, run_folder
 
 from .child_process import find_python
 from .conversation import SILENCE_S, Conversation, DiedIdleError, OnEvent, Send
@@ -62,14 +63,14 @@ class WorkerClient:
         with suppress(EngineProcessError):  # the first run says so
             self._running_process()
 
-    def start(self, channels: Sequence[protocol.Channel], options: protocol.Options) -> Run[Segmentation]:
+    def start(self, channels: Sequence[SourceImage], options: protocol.Options) -> Run[Segmentation]:
         """Begin to segment; the arrays must not change until they are written."""
         return Run(lambda run: self.segmenting(run, channels, options, ALL, _in_memory))
 
     def segmenting(
         self,
         run: Run[Any],
-        channels: Sequence[protocol.Channel],
+        channels: Sequence[SourceImage],
         options: protocol.Options,
         wishes: Wishes,
         take: Take[Taken],
@@ -98,7 +99,7 @@ class WorkerClient:
             self._line.remove(run)
 
     def batching(
-        self, run: Run[Any], job: BatchJob, channelsOf: Callable[[str], Sequence[protocol.Channel]]
+        self, run: Run[Any], job: BatchJob, channelsOf: Callable[[str], Sequence[SourceImage]]
     ) -> Steps[BatchOutcome]:
         """The steps of a batch; its rows are reported as events, too.
 

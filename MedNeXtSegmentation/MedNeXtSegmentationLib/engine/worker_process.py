@@ -6,9 +6,9 @@ import os
 from collections import deque
 from contextlib import suppress
 
-from mednext import protocol
-from mednext.devices import Accelerator
 from mednext.errors import EngineProcessError
+from mednext.system.devices import Accelerator
+from mednext.worker import protocol
 
 from .child_process import ChildProcess
 

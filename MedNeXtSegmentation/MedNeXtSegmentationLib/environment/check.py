@@ -6,8 +6,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from mednext.environment_facts import Facts
 from mednext.errors import EngineProcessError
+from mednext.worker.environment_facts import Facts
 
 from ..engine.child_process import ChildProcess, find_python
 
@@ -59,7 +59,7 @@ class EnvironmentCheck:
         self._until = time.monotonic() + patience_s
         self._hung = False
         try:
-            self._child = ChildProcess(python or find_python(), "-m", "mednext.environment_check")
+            self._child = ChildProcess(python or find_python(), "-m", "mednext.worker.environment_check")
             self._child.close_input()
         except EngineProcessError as error:
             self._result = CheckResult(exit_code=None, start_error=str(error))

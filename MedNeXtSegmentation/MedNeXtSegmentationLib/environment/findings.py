@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from mednext.environment_facts import OLDEST_TORCH, Facts, is_older
+from mednext.worker.environment_facts import OLDEST_TORCH, Facts, is_older
 from slicer.i18n import tr as _
 
 from .check import CheckResult

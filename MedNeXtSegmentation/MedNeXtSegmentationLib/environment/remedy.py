@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from mednext.environment_facts import OLDEST_TORCH, is_older
+from mednext.worker.environment_facts import OLDEST_TORCH, is_older
 from slicer.i18n import tr as _
 
 from .findings import Finding, Kind

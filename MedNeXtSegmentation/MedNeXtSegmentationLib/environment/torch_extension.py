@@ -25,8 +25,8 @@ from types import ModuleType
 from typing import Any
 
 import slicer
-from mednext.environment_facts import OLDEST_TORCH, is_older
 from mednext.errors import MissingPackageError
+from mednext.worker.environment_facts import OLDEST_TORCH, is_older
 from slicer.i18n import tr as _
 
 from .remedy import installedVersion

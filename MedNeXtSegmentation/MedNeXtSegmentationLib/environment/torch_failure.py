@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
-from mednext.environment_facts import Facts
+from mednext.worker.environment_facts import Facts
 from slicer.i18n import tr as _
 
 from .check import CheckResult

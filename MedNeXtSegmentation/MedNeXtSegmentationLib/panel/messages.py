@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mednext.errors import MedNeXtError
-from mednext.shown_text import shown_lines
+from mednext.system.shown_text import shown_lines
 from slicer.i18n import tr as _
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Any
 import qt
 import slicer
 import vtk
-from mednext.channel_matching import fits
 from mednext.errors import CatalogError, SuspectInputError
+from mednext.inputs.channel_matching import fits
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -291,7 +291,7 @@ class Panel(VTKObservationMixin):
         return replace(checks, problem=problem, warnings=(*checks.warnings, *short))
 
     def _segmentAsync(self, onDone, **callbacks) -> Run:
-        from mednext.store import find_model
+        from mednext.library.store import find_model
 
         rememberChoices(self.parameters)
         self.troubleView.diagnostics.noteRun(plainChoices(self.parameters))

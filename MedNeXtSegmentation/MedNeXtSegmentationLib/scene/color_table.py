@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import slicer
-from mednext.segmentation import Described
+from mednext.segmentation.result import Described
 
 from .provenance import ATTRIBUTE_PREFIX
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import slicer
-from mednext.fingerprints import NOTHING, fingerprints
+from mednext.segmentation.fingerprints import NOTHING, fingerprints
 
 from .label_voxels import LabelVoxels
 from .our_segments import Structure, is_a_copy, marks_of, our_structures, structure_of

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import slicer
-from mednext.drawn_segments import DrawnRegion, DrawnSegments
 from mednext.errors import OutputError
-from mednext.geometry import Geometry
-from mednext.labels import MAX_LABEL, Label, Terminology
+from mednext.images.geometry import Geometry
+from mednext.model.labels import MAX_LABEL, Label, Terminology
+from mednext.worker.scene.drawn_segments import DrawnRegion, DrawnSegments
 
 from .corrected_segments import fingerprints_of, is_untouched
 from .our_segments import is_a_copy, label_value_of, model_of, our_structures

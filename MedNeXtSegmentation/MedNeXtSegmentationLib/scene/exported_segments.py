@@ -6,7 +6,7 @@ from pathlib import Path
 
 import slicer
 from mednext.errors import OutputError, UnreadableImageError
-from mednext.scene_jobs import LABELMAP_SUFFIXES, DicomJob, LabelmapJob, SceneJob, SegNrrdJob
+from mednext.worker.scene.jobs import LABELMAP_SUFFIXES, DicomJob, LabelmapJob, SceneJob, SegNrrdJob
 
 from .drawn_segments import drawn_segments_of
 from .found_labels import found_of

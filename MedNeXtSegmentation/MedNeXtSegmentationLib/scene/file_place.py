@@ -12,9 +12,9 @@ import numpy as np
 import slicer
 import vtk
 from mednext.errors import MedNeXtError
-from mednext.formats.nifti_header import SUFFIXES, nifti_forms
-from mednext.formats.nifti_place import followed_form
-from mednext.geometry import Geometry
+from mednext.images.formats.nifti_header import SUFFIXES, nifti_forms
+from mednext.images.formats.nifti_place import followed_form
+from mednext.images.geometry import Geometry
 
 
 def file_place_warning(node: slicer.vtkMRMLScalarVolumeNode) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import slicer
-from mednext.found_labels import FoundLabels
+from mednext.segmentation.packed_labels import FoundLabels
 
 _found: dict[str, tuple[slicer.vtkSegmentation, FoundLabels]] = {}  # by node ID
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import slicer
-from mednext.image_description import ImageDescription
+from mednext.images.description.image_description import ImageDescription
 
 from .parent_transform import deformation_of
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import slicer
 import vtk
-from mednext.geometry import Box
-from mednext.segment_layers import with_values
+from mednext.images.geometry import Box
+from mednext.worker.scene.segment_layers import with_values
 
 from .label_voxels import LabelVoxels, copy_for_vtk
 from .result_grid import ResultGrid

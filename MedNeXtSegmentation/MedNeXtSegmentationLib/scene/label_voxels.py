@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import slicer
 import vtk
-from mednext.geometry import Box
+from mednext.images.geometry import Box
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 

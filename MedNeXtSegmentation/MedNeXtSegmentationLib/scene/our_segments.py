@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import slicer
 import vtk
-from mednext.segment_tags import FINGERPRINT_TAG, ID_TAG, LABELS_TAG, MODEL_TAG, VALUE_TAG, segment_tags
+from mednext.segmentation.formats.segment_tags import (
+    FINGERPRINT_TAG,
+    ID_TAG,
+    LABELS_TAG,
+    MODEL_TAG,
+    VALUE_TAG,
+    segment_tags,
+)
 
 Structure = int | tuple[int, ...]  # the value of a label, or those of a region's labels
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import vtk
-from mednext.labels import Region
-from mednext.segment_layers import with_values
-from mednext.segmentation import Described
+from mednext.model.labels import Region
+from mednext.segmentation.result import Described
+from mednext.worker.scene.segment_layers import with_values
 
 from .corrected_segments import fingerprint_of, fingerprints_of, is_untouched
 from .kept_voxels import placed_segment, united

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import slicer
-from mednext.found_labels import FoundLabels
+from mednext.segmentation.packed_labels import FoundLabels
 
 from .found_labels import found_of, keep_found
 from .provenance import provenance_of, set_provenance

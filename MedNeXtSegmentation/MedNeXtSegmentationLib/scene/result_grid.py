@@ -8,8 +8,8 @@ import numpy as np
 import slicer
 import vtk
 from mednext.errors import GeometryError, OptionError
-from mednext.geometry import Geometry
-from mednext.placing import placed
+from mednext.images.geometry import Geometry
+from mednext.worker.scene.label_placement import placed
 
 from .label_voxels import LabelVoxels, copy_for_vtk
 from .segment_layers import has_labelmaps
@@ -34,7 +34,7 @@ class ResultGrid:
         )
 
     def place(self, labelmap: np.ndarray) -> LabelVoxels:
-        """All labels of a labelmap `(Z, Y, X)` of the volume, on this grid; see `mednext.placing.placed`."""
+        """All labels of a labelmap `(Z, Y, X)` of the volume, on this grid; see `placed`."""
         box, voxels = placed(labelmap, self.from_volume)
         return LabelVoxels(box, copy_for_vtk(voxels))
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import slicer
 import vtk
 from mednext.errors import GeometryError, InputError
-from mednext.geometry import Roi
-from mednext.hand_over import HandedOver, Wishes
+from mednext.images.geometry import Roi
+from mednext.worker.hand_over import HandedOver, Wishes
 from vtk.util.numpy_support import get_vtk_array_type
 
 from .color_table import add_color_table

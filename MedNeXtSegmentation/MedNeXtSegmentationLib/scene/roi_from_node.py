@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 import vtk
 from mednext.errors import GeometryError
-from mednext.geometry import Roi
+from mednext.images.geometry import Roi
 
 from .parent_transform import is_sheared
 

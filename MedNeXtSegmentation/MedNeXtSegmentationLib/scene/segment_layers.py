@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import slicer
 import vtk
-from mednext.segment_layers import SegmentLayer, with_values
+from mednext.worker.scene.segment_layers import SegmentLayer, with_values
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .label_voxels import copy_for_vtk

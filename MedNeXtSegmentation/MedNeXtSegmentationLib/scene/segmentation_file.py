@@ -9,8 +9,8 @@ import numpy as np
 import slicer
 import vtk
 from mednext.errors import OutputError
-from mednext.geometry import Geometry
-from mednext.segmentation_file import SegmentationFile
+from mednext.images.geometry import Geometry
+from mednext.worker.scene.segmentation_file import SegmentationFile
 
 from .drawn_segments import refuse_without_labelmaps
 from .segment_layers import LABELMAP, copied_layers, without_voxels

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import slicer
-from mednext.geometry import Box
-from mednext.labels import Label, Region
-from mednext.segmentation import Described
+from mednext.images.geometry import Box
+from mednext.model.labels import Label, Region
+from mednext.segmentation.result import Described
 
 from .corrected_segments import changed_since, fingerprint_of, fingerprints_of, is_untouched
 from .kept_voxels import placed_segment, with_kept_voxels, without

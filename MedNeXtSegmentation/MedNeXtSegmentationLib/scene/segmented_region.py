@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import slicer
 from mednext.errors import OptionError
-from mednext.geometry import Box, Roi
-from mednext.segmentation import Described
+from mednext.images.geometry import Box, Roi
+from mednext.segmentation.result import Described
 
 from .our_segments import our_segments, region_of
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import slicer
 from mednext.errors import OptionError
-from mednext.model import read_model
-from mednext.scene_jobs import TrainingJob
+from mednext.model.description import read_model
+from mednext.worker.scene.jobs import TrainingJob
 
 from .drawn_segments import drawn_segments_of
 from .found_labels import found_of
@@ -26,8 +26,8 @@ def training_job(node: slicer.vtkMRMLSegmentationNode, folder: Path) -> Training
     installed, and the errors of `segmented_region`, `drawn_segments_of`, `channels_from_nodes` and
     `dataset_folder`.
     """
-    from mednext.store import find_model
-    from mednext.training_set import dataset_folder
+    from mednext.library.store import find_model
+    from mednext.training_set.dataset import dataset_folder
 
     name = provenance_of(node).get("model")
     if not name:

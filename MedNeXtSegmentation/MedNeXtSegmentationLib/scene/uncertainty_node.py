@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from mednext.fixed_point import to_float32
-from mednext.hand_over import PERCENT, HandedOver
+from mednext.segmentation.uncertainty_storage import to_float32
+from mednext.worker.hand_over import PERCENT, HandedOver
 
 from .label_voxels import copying_for_vtk
 from .provenance import ATTRIBUTE_PREFIX

@@ -8,15 +8,15 @@ import numpy as np
 import slicer
 import vtk
 from mednext.errors import ChannelError, GeometryError, InputError, UnsupportedImageError
-from mednext.geometry import Geometry
-from mednext.protocol import Channel
+from mednext.images.geometry import Geometry
+from mednext.images.source_image import SourceImage
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .file_place import file_place_warning
 from .image_description import describe
 
 
-def channels_from_nodes(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[Channel]:
+def channels_from_nodes(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[SourceImage]:
     """The channels of a model from one volume node each, all in the space of the first one.
 
     A channel under another linear transform than the first one is moved to where the scene shows it. Arrays
@@ -36,7 +36,7 @@ def channels_from_nodes(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list
         names = ", ".join(f'"{node.GetName()}"' for node in nodes)
         raise ChannelError(f"The same volume was given for two channels ({names}): choose one for each.")
     return [
-        Channel(
+        SourceImage(
             node.GetName(),
             _voxels(node),
             _geometry(node, nodes[0]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import slicer
-from mednext.voxel_sample import VoxelSample, sample_of
+from mednext.inputs.voxel_sample import VoxelSample, sample_of
 from vtk.util.numpy_support import vtk_to_numpy
 
 _KEPT = 32

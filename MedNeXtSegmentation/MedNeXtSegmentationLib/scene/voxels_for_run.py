@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import slicer
 from mednext.errors import InputError
-from mednext.protocol import Channel
+from mednext.images.source_image import SourceImage
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .volume_from_node import channels_from_nodes
 
 
 class VoxelFeed:
-    """The voxels of a node, plane by plane: an array `(Z, Y, X)` as `mednext.voxel_files.Planes`.
+    """The voxels of a node, plane by plane: an array `(Z, Y, X)` as `mednext.worker.voxel_files.Planes`.
 
     Each plane is looked up anew: a reference to VTK's array does not keep its memory where it is when a
     script resizes that array, and reading it then would end Slicer. Voxels that the node lets go are still
@@ -40,7 +40,7 @@ class VoxelFeed:
             yield vtk_to_numpy(self._scalars).reshape(self.shape)[index]
 
 
-def channelsForRun(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[Channel]:
+def channelsForRun(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[SourceImage]:
     """As `channels_from_nodes`, with arrays that are read plane by plane; see `VoxelFeed`."""
     return [
         replace(channel, array=VoxelFeed(node, channel.array.shape, channel.array.dtype))

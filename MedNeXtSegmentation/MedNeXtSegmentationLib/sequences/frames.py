@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import slicer
 import vtk
 from mednext.errors import GeometryError, InputError
-from mednext.protocol import Channel
+from mednext.images.source_image import SourceImage
 
 from ..scene.parent_transform import deformation_of
 from ..scene.voxels_for_run import channelsForRun
@@ -85,7 +85,7 @@ class Frames:
             )
         return found
 
-    def channels(self, index: int) -> list[Channel]:
+    def channels(self, index: int) -> list[SourceImage]:
         """The channels of one frame, all in one space. Raises as `channelsForRun` does."""
         deformation = deformation_of(self.shown)  # frames have no place in the scene but this
         channels = [channelsForRun([volume])[0] for volume in self.volumes(index)]

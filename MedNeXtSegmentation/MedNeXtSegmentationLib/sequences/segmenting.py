@@ -8,8 +8,8 @@ from typing import Any
 
 import slicer
 from mednext.errors import Cancelled, MedNeXtError, OptionError
-from mednext.hand_over import HandedOver
-from mednext.protocol import Options
+from mednext.worker.hand_over import HandedOver
+from mednext.worker.protocol import Options
 
 from ..engine.run import BUSY, Run, Steps
 from ..engine.worker_client import WorkerClient

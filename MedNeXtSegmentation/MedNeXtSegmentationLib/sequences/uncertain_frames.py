@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import slicer
-from mednext.hand_over import PERCENT
+from mednext.worker.hand_over import PERCENT
 
 from ..scene.subject_hierarchy import place_beside
 from ..scene.uncertainty_node import (

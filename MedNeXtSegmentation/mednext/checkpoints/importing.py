@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..bundle import Bundle, write_bundle
 from ..errors import CheckpointError, MedNeXtError, OptionError
-from ..model import NAME_FORM, Model
+from ..model.bundle import Bundle, write_bundle
+from ..model.description import NAME_FORM, Model
 from . import nnunet_v1, nnunet_v2
 from .monai import read_monai_file
 from .nnunet_v1 import read_v1_folder

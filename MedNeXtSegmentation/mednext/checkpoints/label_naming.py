@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..catalog import Task
-from ..catalog_source import load_catalog
 from ..errors import CheckpointError, UnknownModelError
-from ..labels import Label
+from ..library.catalog import Task
+from ..library.catalog_source import load_catalog
+from ..model.labels import Label
 from .options import ImportOptions
 
 _SPELLINGS = {"tumour": "tumor", "oedema": "edema", "oesophagus": "esophagus"}

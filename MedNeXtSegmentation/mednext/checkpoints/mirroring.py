@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import CheckpointError, OptionError
-from ..labels import Label, Region
+from ..model.labels import Label, Region
 from .options import ImportOptions
 
 logger = logging.getLogger(__name__)

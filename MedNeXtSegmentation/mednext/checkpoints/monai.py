@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..fields import Fields, read_json
-from ..model import FORMAT_VERSION, Model, NetworkSpec
+from ..model.description import FORMAT_VERSION, Model, NetworkSpec
+from ..system.json_reading import Fields, read_json
 from .options import ImportOptions
-from .safe_pickle import load_torch
+from .pickles.reading import load_torch
 from .state_dicts import convert_state_dict, infer_network, inference_weights
 
 _DEFAULTS = {

@@ -18,15 +18,15 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import CheckpointError, IncompatibleCheckpointError
-from ..fields import Fields, is_unicode, read_json
-from ..model import Channel, Model
+from ..model.description import Channel, Model
+from ..system.json_reading import Fields, is_unicode, read_json
 from .label_naming import find_task, name_labels
 from .mirroring import mirroring
 from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
+from .pickles.reading import load_pickle, load_torch
 from .region_naming import regions_of_task
 from .results_folder import check_channels, check_same_plans, fold_files, named_channels, network_of_folds
-from .safe_pickle import load_pickle, load_torch
 
 logger = logging.getLogger(__name__)
 

@@ -13,16 +13,16 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import CheckpointError, IncompatibleCheckpointError
-from ..fields import Fields, is_unicode, read_json
-from ..labels import Label, Region
-from ..model import Channel, Model
+from ..model.description import Channel, Model
+from ..model.labels import Label, Region
+from ..system.json_reading import Fields, is_unicode, read_json
 from .label_naming import find_task, name_labels
 from .mirroring import mirroring, read_axes
 from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
+from .pickles.reading import load_torch
 from .region_naming import name_regions, regions_of_task
 from .results_folder import check_channels, check_same_plans, fold_files, named_channels, network_of_folds
-from .safe_pickle import load_torch
 
 PLANS_FILE = "plans.json"
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import CheckpointError, OptionError
-from ..model import ORIENTATION_FORM
+from ..model.description import ORIENTATION_FORM
 from .options import ImportOptions
 from .training_images import training_grids
 

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..catalog import Task
-from ..catalog_source import load_catalog
 from ..errors import CheckpointError
-from ..labels import Label, Region
-from ..regions import beyond_painting, derived_names, painted_values, with_painted
+from ..library.catalog import Task
+from ..library.catalog_source import load_catalog
+from ..model.labels import Label, Region
+from ..model.regions import beyond_painting, derived_names, painted_values, with_painted
 from .label_naming import color_of, find_task, name_labels, words_of
 from .options import ImportOptions
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import CheckpointError, IncompatibleCheckpointError
-from ..model import Channel, NetworkSpec
+from ..model.description import Channel, NetworkSpec
 from .label_naming import find_task
 from .options import ImportOptions
 from .state_dicts import convert_state_dict, infer_network, inference_weights

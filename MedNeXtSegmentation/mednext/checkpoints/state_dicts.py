@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import IncompatibleCheckpointError, OptionError
-from ..fields import Fields
-from ..model import NetworkSpec
-from ..network import VARIANTS, Resampling
+from ..model.description import NetworkSpec
+from ..network.mednext import VARIANTS, Resampling
+from ..system.json_reading import Fields
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CheckpointError, InputError
-from ..formats.image_files import SUFFIXES, read_header
-from ..geometry import Geometry
+from ..images.formats.image_files import SUFFIXES, read_header
+from ..images.geometry import Geometry
 
 
 def training_grids(folder: Path) -> Iterator[tuple[Path, Geometry]]:

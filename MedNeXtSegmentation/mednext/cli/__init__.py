@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check(arguments)
         options = _parser().parse_args(_with_joined_roi(arguments))
         if is_program and options.runs_networks:
-            from ..allocator import restart_tuned
+            from ..system.memory_settings import restart_tuned
 
             restart_tuned("mednext", arguments)
         options.run(options, console)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IncompleteBatchError, MedNeXtError, OutputError
-from ..shown_text import encodable, shown, shown_lines
+from ..system.shown_text import encodable, shown, shown_lines
 
 if TYPE_CHECKING:
-    from ..progress import Progress
+    from ..inference.progress import Progress
 
 FAULT = 1
 

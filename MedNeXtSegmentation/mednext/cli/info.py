@@ -24,9 +24,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
     import platform
 
     from .. import __version__
-    from ..devices import available_devices, choose_device, device_name
-    from ..resources import models_folder
-    from ..store import installed_models
+    from ..library.folders import models_folder
+    from ..library.store import installed_models
+    from ..system.devices import available_devices, choose_device, device_name
 
     document = {
         "mednext": __version__,

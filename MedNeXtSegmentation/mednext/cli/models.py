@@ -11,8 +11,8 @@ from ..errors import OptionError
 from .console import Console
 
 if TYPE_CHECKING:
-    from ..catalog import Catalog, Task
-    from ..model import Model
+    from ..library.catalog import Catalog, Task
+    from ..model.description import Model
 
 
 def add_parser(commands: Any) -> None:
@@ -49,9 +49,9 @@ def _add_list(actions: Any) -> None:
 
 
 def _list(options: argparse.Namespace, console: Console) -> None:
-    from ..catalog_source import load_catalog
-    from ..resources import models_folder
-    from ..store import installed_models
+    from ..library.catalog_source import load_catalog
+    from ..library.folders import models_folder
+    from ..library.store import installed_models
 
     remarks: list[str] = []
     catalog = load_catalog(refresh=True, remarks=remarks)
@@ -85,7 +85,7 @@ def _mentions(model: Model, words: str) -> bool:
 
 
 def _described(model: Model) -> dict[str, Any]:
-    from ..store import find_model, is_shipped
+    from ..library.store import find_model, is_shipped
 
     return {
         "name": model.name,
@@ -147,7 +147,7 @@ def _add_install(actions: Any) -> None:
 
 
 def _install(options: argparse.Namespace, console: Console) -> None:
-    from ..store import install_from_folder, install_from_url, install_from_zip, install_published
+    from ..library.store import install_from_folder, install_from_url, install_from_zip, install_published
 
     source, overwrite = options.source, options.overwrite
     with console.download_progress() as progress:
@@ -207,7 +207,7 @@ def _add_import(actions: Any) -> None:
 
 def _import(options: argparse.Namespace, console: Console) -> None:
     from ..checkpoints import ImportOptions
-    from ..store import import_checkpoint
+    from ..checkpoints.installing import install_checkpoint
 
     chosen = ImportOptions(
         task=options.task,
@@ -225,7 +225,7 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         citation=options.citation,
         training_data=options.training_data,
     )
-    model = import_checkpoint(options.checkpoint, options.name, chosen, overwrite=options.overwrite)
+    model = install_checkpoint(options.checkpoint, options.name, chosen, overwrite=options.overwrite)
     _report_installed(model, console)
 
 
@@ -262,7 +262,7 @@ def _add_export(actions: Any) -> None:
 
 
 def _export(options: argparse.Namespace, console: Console) -> None:
-    from ..store import export_zip
+    from ..library.store import export_zip
 
     if options.file.suffix.lower() != ".zip":
         raise OptionError(f"{options.file} must be named *.zip: that is what 'mednext models install' takes.")
@@ -276,7 +276,7 @@ def _add_remove(actions: Any) -> None:
 
 
 def _remove(options: argparse.Namespace, console: Console) -> None:
-    from ..store import remove
+    from ..library.store import remove
 
     remove(options.name)
     console.done({"removed": options.name}, f"Removed {options.name}.")

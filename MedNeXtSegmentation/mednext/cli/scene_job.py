@@ -19,7 +19,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Do the job in the folder."""
-    from ..scene_jobs import carry_out
+    from ..worker.scene.jobs import carry_out
 
     done = carry_out(options.folder)
     console.done(done, str(done))

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..devices import PRECISIONS
 from ..errors import OptionError, OutputError
+from ..system.devices import PRECISIONS
 from .console import Console
 
 if TYPE_CHECKING:
-    from ..geometry import Roi
-    from ..labels import Label, Region
-    from ..segmentation import Segmentation
+    from ..images.geometry import Roi
+    from ..model.labels import Label, Region
+    from ..segmentation.result import Segmentation
 
 DEFAULT_MODEL = "hippocampus"
 
@@ -58,9 +58,9 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Segment and write; what can be refused is refused before the work."""
-    from ..atomic import together
-    from ..export import format_of, write_segmentation
-    from ..volume import write_image
+    from ..images.volume import write_image
+    from ..segmentation.export import format_of, write_segmentation
+    from ..system.atomic import together
 
     format = format_of(options.output, options.format)
     dicom = options.images[0] if format == "dicom" else None
@@ -74,10 +74,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
-    from ..atomic import check_place
-    from ..export import format_of
-    from ..formats.dicom_seg import check_dicom_seg
-    from ..output_places import check_apart
+    from ..segmentation.export import format_of
+    from ..segmentation.formats.dicom_seg import check_dicom_seg
+    from ..segmentation.output_places import check_apart
+    from ..system.atomic import check_place
 
     places = [options.output]
     if options.uncertainty is not None:
@@ -101,12 +101,12 @@ def _holds_something(place: Path) -> bool:
 
 
 def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation:
-    from ..bundle import load_bundle
-    from ..volume import handed_over, read_volume
+    from ..images.volume import handed_over, read_volume
+    from ..library.finding import load_bundle
 
     bundle = load_bundle(options.model)
     volumes = [read_volume(image, options.insist) for image in options.images]
-    from ..pipeline import segment  # torch takes seconds: a wrong name or image is told before
+    from ..inference.segment import segment  # torch takes seconds: a wrong name or image is told before
 
     with console.segmentation_progress() as progress:
         return segment(
@@ -161,7 +161,7 @@ def parse_folds(text: str) -> tuple[int, ...] | None:
 
 
 def _roi(text: str) -> Roi:
-    from ..geometry import Roi
+    from ..images.geometry import Roi
 
     try:
         right, anterior, superior, *opposite = (float(number) for number in text.split(","))

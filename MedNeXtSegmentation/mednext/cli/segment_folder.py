@@ -7,19 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..devices import PRECISIONS
 from ..errors import IncompleteBatchError, OptionError
+from ..system.devices import PRECISIONS
 from .console import Console
 from .segment import DEFAULT_MODEL, parse_folds
 
 if TYPE_CHECKING:
-    from ..batch import Alive, CarryOut
-    from ..batch_report import Row
-    from ..bundle import Bundle
-    from ..case_finding import Case, Found
-    from ..progress import Progress
-    from ..segmentation import Segmentation
-    from ..volume import Volume
+    from ..batch.case_finding import Case, Found
+    from ..batch.report import Row
+    from ..batch.run import Alive, CarryOut
+    from ..images.volume import Volume
+    from ..inference.progress import Progress
+    from ..model.bundle import Bundle
+    from ..segmentation.result import Segmentation
 
 
 def add_parser(commands: Any) -> None:
@@ -51,8 +51,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Segment all cases; raises `IncompleteBatchError` when some failed."""
-    from ..bundle import load_bundle
-    from ..case_finding import find_cases
+    from ..batch.case_finding import find_cases
+    from ..library.finding import load_bundle
 
     bundle = load_bundle(options.model)
     for fold in options.folds or ():
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 def _with_scenes(found: Found, place: Path) -> list[Case]:
     """All cases; scenes are told of as left out, since their format is Slicer's."""
-    from ..case_finding import Case, relative
+    from ..batch.case_finding import Case, relative
 
     root = place if place.is_dir() else place.parent
     why = "Slicer's scenes are read by Slicer: use segmentFolder of the module there."
@@ -79,9 +79,9 @@ def _with_scenes(found: Found, place: Path) -> list[Case]:
 
 
 def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, cases: list[Case]) -> list[Row]:
-    from ..batch import Batch
-    from ..reading_process import ReadingProcess
-    from ..recipe import recipe
+    from ..batch.run import Batch
+    from ..segmentation.recipe import recipe
+    from ..worker.reading_process import ReadingProcess
 
     def told(number: int, total: int, row: Row) -> None:
         console.say(f"[{number}/{total}] {row.case}: {_outcome(row)}")
@@ -104,12 +104,12 @@ def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, ca
 
 def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) -> CarryOut:
     """Segments in this process; the networks stay loaded."""
-    from ..loaded_networks import LoadedNetworks
+    from ..inference.loaded_networks import LoadedNetworks
 
     networks = LoadedNetworks()
 
     def carry_out(_case: Case, volumes: list[Volume], alive: Alive) -> Segmentation:
-        from ..pipeline import segment  # torch takes seconds: a folder that is done needs none
+        from ..inference.segment import segment  # torch takes seconds: a folder that is done needs none
 
         with console.segmentation_progress() as show:
 
@@ -135,7 +135,7 @@ def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) ->
 
 
 def _report(options: argparse.Namespace, console: Console, rows: list[Row]) -> None:
-    from ..batch_report import DONE, FAILED, REPORT_FILE
+    from ..batch.report import DONE, FAILED, REPORT_FILE
 
     report = options.output / REPORT_FILE
     done, failed = (sum(row.status == status for row in rows) for status in (DONE, FAILED))

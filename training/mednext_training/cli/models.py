@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mednext.allocator import restart_tuned
+from mednext.system.memory_settings import restart_tuned
 
 from .arguments import add_dataset, add_network, chosen_dataset
 

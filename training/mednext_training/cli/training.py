@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from mednext.allocator import restart_tuned
+from mednext.system.memory_settings import restart_tuned
 
 from ..conversion.checking import check_dataset
 from ..planning import CONFIGURATION, check_fold, check_patch, plan_and_preprocess, read_plans

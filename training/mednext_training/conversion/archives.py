@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
-from mednext.atomic import UNFINISHED, check_space, explaining
 from mednext.errors import UnreadableImageError, UnsafePathError
-from mednext.processes import signature
+from mednext.system.atomic import UNFINISHED, check_space, explaining
+from mednext.system.running_processes import signature
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from mednext.errors import InputError
-from mednext.formats.image_files import read_image
-from mednext.geometry import Geometry, reorient_array
-from mednext.image_checks import image_doubts
-from mednext.model import Channel
-from mednext.patient_names import patient_in
-from mednext.volume import read_volume
-from mednext.voxel_sample import sample_of
+from mednext.images.description.patient_names import patient_in
+from mednext.images.formats.image_files import read_image
+from mednext.images.geometry import Geometry, reorient_array
+from mednext.images.volume import read_volume
+from mednext.inputs.image_doubts import image_doubts
+from mednext.inputs.voxel_sample import sample_of
+from mednext.model.description import Channel
 
 from .tree import FoundCase
 

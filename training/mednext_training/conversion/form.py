@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mednext.catalog import Task
-from mednext.model import Channel
+from mednext.library.catalog import Task
+from mednext.model.description import Channel
 
 from ..datasets import Dataset
 from .tree import Layout

@@ -10,8 +10,8 @@ from typing import Any
 
 from mednext.checkpoints.label_naming import find_task
 from mednext.errors import OptionError
-from mednext.fields import read_json
-from mednext.training_set import DATASET_FILE
+from mednext.system.json_reading import read_json
+from mednext.training_set.dataset import DATASET_FILE
 
 from ..datasets import FOLDER_FORM, Dataset, checked_values, datasets_in, read_description
 from ..workspace import Workspace

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mednext.atomic import replacing
+from mednext.system.atomic import replacing
 
 from .case_check import CheckedCase
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mednext.formats.dicom_header import read_header
-from mednext.formats.image_files import SUFFIXES
+from mednext.images.dicom.header import read_header
+from mednext.images.formats.image_files import SUFFIXES
 
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom", ".ima")
 

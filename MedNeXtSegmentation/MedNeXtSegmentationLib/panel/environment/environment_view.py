@@ -9,7 +9,7 @@ from typing import Any
 import qt
 import slicer
 from mednext.errors import MedNeXtError, MissingPackageError
-from mednext.shown_text import rich_text
+from mednext.system.shown_text import rich_text
 from slicer.i18n import tr as _
 
 from ... import settings

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import slicer
 from mednext.errors import MedNeXtError, MissingPackageError
-from mednext.shown_text import tool_tip
+from mednext.system.shown_text import tool_tip
 from slicer.i18n import tr as _
 
 from ...engine.worker_client import WorkerClient

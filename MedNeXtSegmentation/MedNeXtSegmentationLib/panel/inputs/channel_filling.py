@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mednext.image_description import ImageDescription
-from mednext.model import Channel
+from mednext.images.description.image_description import ImageDescription
+from mednext.model.description import Channel
 
 from ...scene.image_description import describe
 from .channel_matching import Volume, matchChannels

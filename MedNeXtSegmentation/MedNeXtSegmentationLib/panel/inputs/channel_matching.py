@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import slicer
-from mednext.channel_matching import match_descriptions
-from mednext.model import Channel
+from mednext.inputs.channel_matching import match_descriptions
+from mednext.model.description import Channel
 
 from ...scene.image_description import describe
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import qt
 import slicer
-from mednext.model import Channel
-from mednext.shown_text import shown, tool_tip
+from mednext.model.description import Channel
+from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 from ...scene.uncertainty_node import is_uncertainty

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mednext.shown_text import rich_text, shown_lines, tool_tip
+from mednext.system.shown_text import rich_text, shown_lines, tool_tip
 from slicer.i18n import tr as _
 
 from .input_checks import Checks

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import slicer
 from mednext.errors import MedNeXtError
-from mednext.field_of_view import part_of, size_warning
-from mednext.geometry import Geometry
-from mednext.grid_checks import check_grid, check_overlap
-from mednext.image_checks import check_values
-from mednext.input_checks import InputImage, check_inputs
-from mednext.model import Model
+from mednext.images.geometry import Geometry
+from mednext.images.grids import check_grid, check_overlap
+from mednext.inference.field_of_view import part_of, size_warning
+from mednext.inputs.findings import InputImage, check_inputs
+from mednext.inputs.image_doubts import check_values
+from mednext.model.description import Model
 from slicer.i18n import tr as _
 
 from ...scene.image_description import describe

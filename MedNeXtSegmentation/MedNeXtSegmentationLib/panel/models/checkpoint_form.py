@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mednext.catalog import Task
-from mednext.shown_text import shown
+from mednext.library.catalog import Task
+from mednext.system.shown_text import shown
 from slicer.i18n import tr as _
 
 _ORIENTATIONS = ("RAS", "LAS", "LPS", "RPS", "RAI", "LAI", "LPI", "RPI")

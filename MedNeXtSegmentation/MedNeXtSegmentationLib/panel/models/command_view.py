@@ -9,7 +9,7 @@ from typing import Any
 
 import slicer
 from mednext.errors import AlreadyInstalledError, Cancelled
-from mednext.shown_text import tool_tip
+from mednext.system.shown_text import tool_tip
 from slicer.i18n import tr as _
 
 from ...engine.command import start_command

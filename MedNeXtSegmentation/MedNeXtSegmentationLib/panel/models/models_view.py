@@ -11,7 +11,7 @@ from typing import Any
 import qt
 import slicer
 from mednext.errors import OutputError
-from mednext.shown_text import shown, tool_tip
+from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 from ... import settings
@@ -97,8 +97,8 @@ class ModelsView:
         return self._installed[row] if isSelected and row < len(self._installed) else None
 
     def _update(self) -> None:
-        from mednext.catalog_source import URL_VARIABLE
-        from mednext.store import models_folder
+        from mednext.library.catalog_source import URL_VARIABLE
+        from mednext.library.store import models_folder
 
         ui, selected, running = self._ui, self._selected(), self.command.running
         for button in (
@@ -203,7 +203,7 @@ class ModelsView:
         self._onChanged(None)
 
     def _chooseFolder(self) -> None:
-        from mednext.store import models_folder
+        from mednext.library.store import models_folder
 
         folder = qt.QFileDialog.getExistingDirectory(
             self._ui.modelsButton, _("Keep models in"), str(models_folder())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
-from mednext.shown_text import rich_text, tool_tip
+from mednext.system.shown_text import rich_text, tool_tip
 from slicer.i18n import tr as _
 
 from .task_choices import TaskChoice

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mednext.catalog import Catalog, PublishedModel, Task, folded
-from mednext.model import Model
+from mednext.library.catalog import Catalog, PublishedModel, Task, folded
+from mednext.model.description import Model
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def taskChoices() -> list[TaskChoice]:
         CatalogError: the shipped catalog is damaged.
     """
     # Here and not above: these take their time to import, and Slicer loads this file when it starts.
-    from mednext.catalog_source import load_catalog
-    from mednext.store import installed_models
+    from mednext.library.catalog_source import load_catalog
+    from mednext.library.store import installed_models
 
     catalog, models = load_catalog(), installed_models()
     ready = [_installed(model, catalog) for model in models]
@@ -70,7 +70,7 @@ def choiceNamed(name: str, choices: Sequence[TaskChoice]) -> TaskChoice | None:
 
 
 def _installed(model: Model, catalog: Catalog) -> TaskChoice:
-    from mednext.store import is_shipped
+    from mednext.library.store import is_shipped
 
     published = catalog.model(model.name)
     other = published if published and published.download and published.version != model.version else None
@@ -92,7 +92,7 @@ def _title(published: PublishedModel, catalog: Catalog) -> str:
 
 
 def _bytes(model: Model) -> int:
-    from mednext.store import find_model
+    from mednext.library.store import find_model
 
     folder = find_model(model.name)
     files = (folder / fold.file for fold in model.folds)

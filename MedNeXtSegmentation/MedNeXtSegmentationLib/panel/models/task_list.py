@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mednext.shown_text import shown, tool_tip
+from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 from .task_choices import TaskChoice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mednext.shown_text import rich_text
+from mednext.system.shown_text import rich_text
 from slicer.i18n import tr as _
 
 from ... import settings

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
-from mednext.shown_text import shown_lines, tool_tip
+from mednext.system.shown_text import shown_lines, tool_tip
 from slicer.i18n import tr as _
 
 from . import terms_of_use
@@ -134,7 +134,7 @@ def _situation(choice: TaskChoice) -> str:
 
 def _arrived(choice: TaskChoice) -> int:
     """Bytes that a download which was broken off has left."""
-    from mednext.store import downloaded_bytes
+    from mednext.library.store import downloaded_bytes
 
     return downloaded_bytes(choice.published.download.sha256)
 
@@ -147,8 +147,8 @@ def _buttonText(choice: TaskChoice) -> str:
 
 
 def _downloadTip(choice: TaskChoice) -> str:
-    from mednext.store import models_folder
-    from mednext.web_address import shown_address
+    from mednext.library.store import models_folder
+    from mednext.library.web_address import shown_address
 
     return _("From {url} into the folder {folder}.").format(
         url=shown_address(choice.published.download.urls[0]), folder=models_folder()

@@ -9,7 +9,7 @@ from typing import Any
 import qt
 import slicer
 from mednext.errors import MissingPackageError, OutputError
-from mednext.scene_jobs import SceneJob
+from mednext.worker.scene.jobs import SceneJob
 from slicer.i18n import tr as _
 
 from ... import settings

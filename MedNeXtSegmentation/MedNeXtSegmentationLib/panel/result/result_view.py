@@ -6,7 +6,7 @@ from typing import Any
 
 import qt
 import slicer
-from mednext.shown_text import csv_cell, shown, tool_tip
+from mednext.system.shown_text import csv_cell, shown, tool_tip
 from slicer.i18n import tr as _
 
 from ...scene.found_volumes import volumes_of

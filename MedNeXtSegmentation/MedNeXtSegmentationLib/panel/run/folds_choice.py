@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mednext.model import Model
+from mednext.model.description import Model
 from slicer.i18n import tr as _
 
 from ...settings import ALL_FOLDS

@@ -10,12 +10,12 @@ from typing import Any
 
 import qt
 import slicer
-from mednext.devices import Accelerator
 from mednext.errors import MedNeXtError
-from mednext.free_memory import free_disk, free_memory
-from mednext.memory_plan import DeviceKind, MemoryPlan, PlannedRun, plan_memory
-from mednext.model import Model
-from mednext.shown_text import shown
+from mednext.inference.memory.plan import DeviceKind, MemoryPlan, PlannedRun, plan_memory
+from mednext.model.description import Model
+from mednext.system.devices import Accelerator
+from mednext.system.free_memory import free_disk, free_memory
+from mednext.system.shown_text import shown
 from slicer.i18n import tr as _
 
 from ...engine.worker_client import shared_client

@@ -8,9 +8,9 @@ from typing import Any
 import qt
 import slicer
 from mednext.errors import MedNeXtError
-from mednext.labels import Label
-from mednext.model import Model
-from mednext.shown_text import shown, tool_tip
+from mednext.model.description import Model
+from mednext.model.labels import Label
+from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 from ...scene.corrected_segments import corrected_segments

@@ -1,0 +1,1 @@
+"""Many cases: finding them, segmenting them one after the other, and reporting."""

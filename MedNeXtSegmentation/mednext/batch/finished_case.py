@@ -1,0 +1,141 @@
+"""Whether a case of a batch is finished: its result is there, as it was written, and of the same recipe.
+
+A result carries its recipe, its source, a fingerprint of the images' files and a seal (SHA-256 of its labels)
+in its header. What has no seal, or a broken one, was not written by a batch or was corrected since, and is
+never replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, OutputError, UnreadableImageError
+from ..images.formats.image_files import files_of
+from ..images.formats.nrrd_header import nrrd_header
+from ..images.formats.stored_voxels import read_voxels
+from ..model.labels import Label, Region
+from ..segmentation.formats.seg_nrrd import header_value, read_provenance
+from ..segmentation.result import Segmentation
+from .case_finding import Case
+
+SOURCE = "source"
+SEAL = "labelmap_sha256"
+FINGERPRINT = "source_fingerprint"
+
+_PIECES = 16
+_PIECE_BYTES = 2**16
+
+
+def sealed(segmentation: Segmentation, case: Case, files: str) -> Segmentation:
+    """The segmentation with the words by which `finished` recognises it; `files` is the `fingerprint` of the
+    images that were read for it."""
+    words = {SOURCE: case.source, FINGERPRINT: files, SEAL: _seal(segmentation.labelmap)}
+    return replace(segmentation, provenance={**segmentation.provenance, **words})
+
+
+def finished(
+    path: Path,
+    case: Case,
+    recipe: Mapping[str, str],
+    labels: tuple[Label, ...],
+    regions: tuple[Region, ...] = (),
+    *,
+    again: bool = False,
+) -> Segmentation | None:
+    """The result of this case in `path`; None where there is none, or one that may be replaced.
+
+    A result may be replaced when its data are damaged, when an image was written after it or is another than
+    it was made of, or when `again` is set and it is as a batch wrote it.
+
+    Raises:
+        OutputError: something else is there, which must not be lost.
+    """
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        return None
+    words = _words(path)
+    if SEAL not in words:
+        raise OutputError(
+            f"{path} is there already, and no batch wrote it, or it was corrected since: it stays. Move "
+            "it away to have the case segmented."
+        )
+    wanted = {**recipe, SOURCE: case.source}
+    different = [
+        key for key, value in wanted.items() if header_value(words.get(key, "")) != header_value(value)
+    ]
+    if different and not again:
+        raise OutputError(
+            f"{path} was made with another {', '.join(different)}: choose another output folder, or have "
+            "everything done again."
+        )
+    try:
+        result = replace(_read(path, words, labels), regions=regions)
+    except UnreadableImageError:
+        return None
+    if _seal(result.labelmap) != words[SEAL]:
+        raise OutputError(
+            f"{path} was changed since it was written: it stays. Move it away to have it redone."
+        )
+    return None if again or _older(path, case) or _another(words, case) else result
+
+
+def _another(words: Mapping[str, str], case: Case) -> bool:
+    """Whether the images are known not to be those of the result with these words."""
+    return FINGERPRINT in words and words[FINGERPRINT] != fingerprint(case)
+
+
+def fingerprint(case: Case) -> str:
+    """SHA-256 of the sizes and of pieces of a case's files, from their beginnings to their ends: of another
+    image there is another one, whatever the times of the files are.
+
+    Up to 1 MiB of a file is read as a whole. The ends alone are no more than air in uncompressed files.
+    Data files of detached headers count, too.
+    """
+    found = hashlib.sha256()
+    for path in _files(case):
+        with suppress(OSError), path.open("rb") as file:  # what cannot be read is told when it is read
+            size = os.fstat(file.fileno()).st_size
+            found.update(f"{size}:".encode())
+            last = max(0, size - _PIECE_BYTES)
+            for piece in range(_PIECES):
+                file.seek(last * piece // (_PIECES - 1))
+                found.update(file.read(_PIECE_BYTES))
+    return found.hexdigest()
+
+
+def _words(path: Path) -> dict[str, str]:
+    try:
+        return read_provenance(path)
+    except UnreadableImageError:
+        return {}
+
+
+def _read(path: Path, words: Mapping[str, str], labels: tuple[Label, ...]) -> Segmentation:
+    try:
+        header = nrrd_header(path)
+        labelmap, _ = read_voxels(header.voxels)
+    except InputError as error:
+        raise UnreadableImageError(f"{path} is damaged.") from error
+    return Segmentation(labelmap, header.geometry, labels, words)
+
+
+def _files(case: Case) -> Iterator[Path]:
+    """All files that are read, with those that detached headers name."""
+    for path in case.files:
+        yield from files_of(path)
+
+
+def _older(path: Path, case: Case) -> bool:
+    """Whether an image was written after the result."""
+    written = path.stat().st_mtime_ns
+    return any(file.stat().st_mtime_ns > written for file in _files(case) if file.exists())
+
+
+def _seal(labelmap: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(labelmap)).hexdigest()

@@ -1,0 +1,139 @@
+"""The report of a batch: `report.csv`, a row for each case, whole after every case.
+
+UTF-8 with a byte order mark, commas, quotes where needed: Excel opens it with a double click where the comma
+is the separator of lists, and with Data → From Text/CSV elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+from ..system.atomic import explaining, replacing
+from ..system.locks import locked
+from ..system.shown_text import csv_cell, from_csv_cell, shown
+
+REPORT_FILE = "report.csv"
+DONE, FAILED, LEFT_OUT = "done", "failed", "left out"
+
+_VOLUME = " (mL)"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a case.
+
+    Attributes:
+        case: its name.
+        status: "done", "failed" or "left out".
+        files: its images, relative to the input folder.
+        output: its result, relative to the output folder.
+        model_sha256: of what the model's description says, the SHA-256 of its weights among it.
+        seconds: that the run took.
+        warning: what a physician should know before using the result.
+        error, message: class and sentence of what went wrong, or why the case was left out.
+        volumes_ml: of each structure; 0 for one that was not found.
+    """
+
+    case: str
+    status: str = DONE
+    files: str = ""
+    output: str = ""
+    model: str = ""
+    model_version: str = ""
+    model_sha256: str = ""
+    mednext: str = ""
+    device: str = ""
+    time: str = ""
+    seconds: str = ""
+    warning: str = ""
+    error: str = ""
+    message: str = ""
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+
+
+_COLUMNS = [each.name for each in fields(Row) if each.name != "volumes_ml"]
+
+
+class Report:
+    """The file, to which several processes may add rows at the same time.
+
+    Raises `OutputError` when there is a file of this name that is no report.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._waiting: dict[str, Row] = {}
+        self.rows()
+
+    def rows(self) -> list[Row]:
+        """The rows that the file has."""
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return []
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="") as file:
+                table = csv.DictReader(file)
+                if not {"case", "status"} <= set(table.fieldnames or ()):
+                    raise OutputError(f"{self.path} is no report of a batch: move it away.")
+                return [_row(cells) for cells in table]
+        except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+            raise OutputError(f"{self.path} cannot be read ({error}): move it away.") from error
+
+    def put(self, row: Row) -> None:
+        """Add a row, or replace that of the same case; a file that is open in Excel is written later."""
+        row = _shown(row)
+        self._waiting[row.case] = row
+        try:
+            self.flush()
+        except OutputError as error:
+            logger.warning("The report will be written later: %s", error)
+
+    def flush(self) -> None:
+        """Write what is not written yet. Raises `OutputError` when that is impossible."""
+        if not self._waiting:
+            return
+        with explaining(self.path), locked(self.path.with_name(f".{self.path.name}.lock")):
+            rows = {row.case: row for row in self.rows()} | self._waiting
+            with replacing(self.path) as temporary:
+                temporary.write_bytes(_table(rows[case] for case in sorted(rows, key=str.casefold)))
+        self._waiting = {}
+
+
+def _table(rows: Iterable[Row]) -> bytes:
+    rows = list(rows)
+    structures = list(dict.fromkeys(name for row in rows for name in row.volumes_ml))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [*_COLUMNS, *map(_column, structures)])
+    writer.writeheader()
+    for row in rows:
+        cells = {name: csv_cell(getattr(row, name)) for name in _COLUMNS}
+        writer.writerow(cells | {_column(name): f"{ml:.4f}" for name, ml in row.volumes_ml.items()})
+    return text.getvalue().encode("utf-8-sig")
+
+
+def _column(structure: str) -> str:
+    return csv_cell(structure + _VOLUME)
+
+
+def _row(cells: dict[str, str]) -> Row:
+    texts: dict[str, Any] = {name: from_csv_cell(cells.get(name) or "") for name in _COLUMNS}
+    volumes = {
+        from_csv_cell(name).removesuffix(_VOLUME): float(value)
+        for name, value in cells.items()
+        if name and name.endswith(_VOLUME) and value
+    }
+    return replace(Row(**texts), volumes_ml=volumes)
+
+
+def _shown(row: Row) -> Row:
+    """The row as the file gives it back, so that a case is known by one name."""
+    texts: dict[str, Any] = {name: shown(getattr(row, name)) for name in _COLUMNS}
+    return replace(row, **texts, volumes_ml={shown(name): ml for name, ml in row.volumes_ml.items()})

@@ -1,0 +1,363 @@
+"""Many cases, one after the other: one bad case does not stop the rest, and what is done is not done again.
+
+While one is segmented, the next one is read and the last one written, by a thread each.
+
+Several processes, on several machines too, may work on the same output folder: each case is locked by the one
+that segments it, and the others go on with the next one. What is free at the end, since its process died, is
+done then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import (
+    BundleError,
+    Cancelled,
+    DeviceError,
+    DiskSpaceError,
+    MedNeXtError,
+    MissingPackageError,
+    OptionError,
+    OutOfMemoryError,
+    OutputError,
+    UnknownModelError,
+)
+from ..model.labels import Label, Region
+from ..segmentation.export import write_segmentation
+from ..segmentation.result import Segmentation
+from ..system.atomic import explaining, remove_leftovers
+from ..system.cancellation import POLL_S, check_cancelled
+from ..system.locks import locked, locked_if_free
+from .case_finding import RESULT_SUFFIX, Case
+from .finished_case import fingerprint, finished, sealed
+from .report import DONE, FAILED, LEFT_OUT, REPORT_FILE, Report, Row
+
+# What is true for every case: the rest would only fail too.
+_ENDS_ALL = (
+    Cancelled,
+    BundleError,
+    DeviceError,
+    DiskSpaceError,
+    MissingPackageError,
+    OptionError,
+    UnknownModelError,
+)
+
+Read = Callable[[Case], Any]
+Alive = Callable[[], None]
+CarryOut = Callable[[Case, Any, Alive], Segmentation]
+Told = Callable[[int, int, Row], None]
+Made = TypeVar("Made")
+
+logger = logging.getLogger(__name__)
+
+
+def nothing() -> None:
+    """Wait until a call of `read` ends by itself."""
+
+
+@dataclass
+class Batch:
+    """What all cases have in common.
+
+    Attributes:
+        output: folder of the results, `<case>.seg.nrrd`, and of the report.
+        recipe: of the results, see `recipe.recipe`.
+        labels, regions: of the model.
+        read: the images of a case, for `carry_out`; called in a thread of its own, for the next case while
+            `carry_out` works on one.
+        carry_out: segments the images of a case; calls its last argument now and then, so that a case that
+            has been written is told of.
+        resume: leave finished cases as they are; else do them again.
+        told: hears of each case: its number, how many there are, and what became of it.
+        cancelled: asked between the cases; True ends the batch.
+        stop_reading: ends a call of `read`, in another thread, whose images nobody wants any more.
+
+    What is wrong with a case may be raised by both, and becomes its row.
+    """
+
+    output: Path
+    recipe: Mapping[str, str]
+    labels: tuple[Label, ...]
+    read: Read
+    carry_out: CarryOut
+    resume: bool = True
+    told: Told | None = None
+    cancelled: Callable[[], bool] | None = None
+    regions: tuple[Region, ...] = ()
+    stop_reading: Callable[[], None] = nothing
+
+    def run(self, cases: Sequence[Case]) -> list[Row]:
+        """Segment all cases; what became of each, in their order.
+
+        Raises:
+            Cancelled: `cancelled` answered True; what is done stays done.
+            OutputError: the output folder cannot be written.
+            MedNeXtError: what would be wrong with every case: a broken model, a full disk, a missing package.
+        """
+        with explaining(self.output / "report"):
+            if self.output.exists() and not self.output.is_dir():
+                raise OutputError(f"{self.output} is a file: give the name of a folder for the results.")
+            self.output.mkdir(parents=True, exist_ok=True)
+            _remove_left_in(self.output)
+        report = Report(self.output / REPORT_FILE)
+        course = _Course(self, cases, report)
+        try:
+            course.run()
+        finally:
+            course.close()
+        report.flush()
+        return [course.rows[number] for number in range(len(cases))]
+
+
+@dataclass(eq=False)
+class _Begun:
+    """A case that this process has locked, and the row or the images that its reading comes to."""
+
+    number: int
+    case: Case
+    target: Path
+    reading: Future[Any]
+    files: str = ""  # fingerprint of the images, before they are read
+    lock: ExitStack = field(default_factory=ExitStack)
+
+    def take(self) -> Any:
+        """What was read; it is not kept here any longer."""
+        reading, self.reading = self.reading, Future()
+        return reading.result()
+
+
+class _Course:
+    """The cases of a batch on their way: one is segmented, the next one read, the last one written.
+
+    Never more than one is read ahead, and never more than one is being written: that bounds the memory. All
+    but reading and writing happens in the thread that made this.
+    """
+
+    def __init__(self, batch: Batch, cases: Sequence[Case], report: Report) -> None:
+        self.rows: dict[int, Row] = {}
+        self._batch = batch
+        self._cases = cases
+        self._report = report
+        self._reader = ThreadPoolExecutor(1, "mednext-reader")
+        self._writer = ThreadPoolExecutor(1, "mednext-writer")
+        self._locked: list[_Begun] = []
+        self._writing: tuple[_Begun, Future[Row]] | None = None
+
+    def run(self) -> None:
+        """Bring all cases to an end, those at last that another process was busy with."""
+        numbers = iter(range(len(self._cases)))
+        busy: list[int] = []
+        begun = self._begin_next(numbers, busy)
+        while begun:
+            self._wait_for_images(begun)
+            following = self._begin_next(numbers, busy)
+            self._segment(begun)
+            begun = following
+        self._end_writing()
+        for number in busy:
+            begun = self._begin(number, wait=True)
+            assert begun
+            self._wait_for_images(begun)
+            self._segment(begun)
+            self._end_writing()
+
+    def close(self) -> None:
+        """End what is being read, wait for what is being written, and free the locks."""
+        self._batch.stop_reading()
+        self._reader.shutdown(cancel_futures=True)
+        self._writer.shutdown()
+        if self._writing and self._writing[1].exception() is None:
+            self._report.put(with_model(self._writing[1].result(), self._batch.recipe))
+        for begun in self._locked:
+            begun.lock.close()
+
+    def _begin_next(self, numbers: Iterator[int], busy: list[int]) -> _Begun | None:
+        for number in numbers:
+            begun = self._begin(number, wait=False)
+            if begun:
+                return begun
+            busy.append(number)
+        return None
+
+    def _begin(self, number: int, wait: bool) -> _Begun | None:
+        """Lock a case and begin to read it; None when another process is busy with it."""
+        check_cancelled(self._batch.cancelled)
+        case = self._cases[number]
+        target = self._batch.output / f"{case.name}{RESULT_SUFFIX}"
+        begun = _Begun(number, case, target, Future())
+        row = settled(case)
+        if row is not None:
+            begun.reading.set_result(row)
+            return begun
+        locked_here = outcome(case, lambda: self._lock(begun, wait))
+        if isinstance(locked_here, Row):
+            begun.reading.set_result(locked_here)
+            return begun
+        if not locked_here:
+            return None
+        self._locked.append(begun)
+        begun.reading = self._reader.submit(self._read, begun)
+        return begun
+
+    def _lock(self, begun: _Begun, wait: bool) -> bool:
+        """Whether the case is ours now."""
+        lock = begun.target.with_name(f".{begun.target.name}.lock")
+        with explaining(begun.target):
+            begun.target.parent.mkdir(parents=True, exist_ok=True)
+            if not wait:
+                return begun.lock.enter_context(locked_if_free(lock))
+            begun.lock.enter_context(locked(lock, self._batch.cancelled))
+            return True
+
+    def _wait_for_images(self, begun: _Begun) -> None:
+        self._wait(begun.reading)
+        if isinstance(begun.reading.exception(), MemoryError | OutOfMemoryError):
+            begun.reading = self._reader.submit(self._read, begun)  # the case before has left the memory
+            self._wait(begun.reading)
+
+    def _wait(self, future: Future[Any]) -> None:
+        while not future.done():
+            check_cancelled(self._batch.cancelled)
+            wait([future], POLL_S)  # not for ever: Windows would not hear Ctrl+C
+
+    def _read(self, begun: _Begun) -> Any:
+        """The row of a case that is finished already, else its images. In the reader's thread."""
+        batch, case = self._batch, begun.case
+        found = finished(
+            begun.target, case, batch.recipe, batch.labels, batch.regions, again=not batch.resume
+        )
+        if found is not None:
+            return self._done(begun, found)
+        begun.files = fingerprint(case)
+        return batch.read(case)
+
+    def _segment(self, begun: _Begun) -> None:
+        """Segment a case that was read, and let it be written."""
+
+        def work() -> Row | Segmentation:
+            read = begun.take()
+            return read if isinstance(read, Row) else self._batch.carry_out(begun.case, read, self._alive)
+
+        made = outcome(begun.case, work)
+        self._end_writing()
+        if isinstance(made, Segmentation):
+            self._writing = begun, self._writer.submit(self._write, begun, made)
+        else:
+            self._free(begun)
+            self._tell(begun, made)
+
+    def _write(self, begun: _Begun, segmentation: Segmentation) -> Row:
+        """In the writer's thread."""
+        try:
+            result = sealed(segmentation, begun.case, begun.files)
+            write_segmentation(begun.target, result)
+            return self._done(begun, result)
+        finally:
+            self._free(begun)
+
+    def _alive(self) -> None:
+        """Tell of a case that has been written meanwhile."""
+        if self._writing and self._writing[1].done():
+            self._end_writing()
+
+    def _end_writing(self) -> None:
+        if self._writing:
+            begun, writing = self._writing
+            self._wait(writing)
+            self._writing = None
+            self._tell(begun, outcome(begun.case, writing.result))
+
+    def _free(self, begun: _Begun) -> None:
+        begun.lock.close()
+        if begun in self._locked:
+            self._locked.remove(begun)
+
+    def _tell(self, begun: _Begun, row: Row) -> None:
+        self.rows[begun.number] = row = with_model(row, self._batch.recipe)
+        self._report.put(row)
+        if self._batch.told:
+            self._batch.told(len(self.rows), len(self._cases), row)
+
+    def _done(self, begun: _Begun, segmentation: Segmentation) -> Row:
+        output = begun.target.relative_to(self._batch.output).as_posix()
+        warning = "" if segmentation.labelmap.any() else "No structure was found."
+        return done(begun.case, output, segmentation.provenance, segmentation.volumes_ml(), warning)
+
+
+def _remove_left_in(output: Path) -> None:
+    """Remove temporary files and locks of batches that were killed."""
+    remove_leftovers(output)
+    for name in (RESULT_SUFFIX, REPORT_FILE):
+        for lock in output.rglob(f".*{name}.lock"):
+            with suppress(OSError), locked_if_free(lock):  # freeing it removes it
+                pass
+
+
+def settled(case: Case) -> Row | None:
+    """The row of a case that needs no run; None for one that does."""
+    if case.problem:
+        return _failed(case, case.problem)
+    if case.left_out:
+        return Row(case.name, LEFT_OUT, case.source, message=case.left_out)
+    return None
+
+
+def outcome(case: Case, work: Callable[[], Made]) -> Made | Row:
+    """What `work` makes, or the row of its failure.
+
+    Raises the errors that would be met with every case.
+    """
+    try:
+        return work()
+    except OutOfMemoryError as error:  # of this image; other devices' troubles are those of all
+        return _failed(case, error)
+    except _ENDS_ALL:
+        raise
+    except MedNeXtError as error:
+        return _failed(case, error)
+    except MemoryError:
+        return _failed(case, OutOfMemoryError("There is not enough memory for this image."))
+    except Exception as error:  # boundary: whatever one case does, the others are segmented
+        logger.exception("The case %s failed.", case.name)
+        return _failed(case, error)
+
+
+def with_model(row: Row, recipe: Mapping[str, str]) -> Row:
+    """The row with the model that was used, or would have been."""
+    if row.model:
+        return row
+    name, version, sha256 = (recipe[key] for key in ("model", "model_version", "model_sha256"))
+    return replace(row, model=name, model_version=version, model_sha256=sha256)
+
+
+def done(
+    case: Case, output: str, known: Mapping[str, str], volumes_ml: Mapping[str, float], warning: str = ""
+) -> Row:
+    """The row of a finished case; `known` is the provenance of its result."""
+    return Row(
+        case.name,
+        DONE,
+        case.source,
+        output,
+        model=known.get("model", ""),
+        model_version=known.get("model_version", ""),
+        model_sha256=known.get("model_sha256", ""),
+        mednext=known.get("mednext", ""),
+        device=known.get("device", ""),
+        time=known.get("time", ""),
+        seconds=known.get("seconds", ""),
+        warning=known.get("warning", "") or warning,
+        volumes_ml=dict(volumes_ml),
+    )
+
+
+def _failed(case: Case, error: Exception) -> Row:
+    return Row(case.name, FAILED, case.source, error=type(error).__name__, message=str(error))

@@ -1,0 +1,1 @@
+"""Images of patients: grids, volumes, and the readers of each file format."""

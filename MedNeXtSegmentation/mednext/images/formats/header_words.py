@@ -1,0 +1,54 @@
+"""Numbers and words in the headers of image files, read without trust in their length or form."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+from ...errors import UnreadableImageError
+
+MOST_AXES = 16
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def whole_numbers(path: Path, field: str, text: str) -> list[int]:
+    """The whole numbers of a field. Raises `UnreadableImageError` when it has anything else."""
+    words = text.split()
+    if not words or not all(_WHOLE.fullmatch(word) for word in words):
+        raise wrong(path, field, text)
+    return [int(word) for word in words]
+
+
+def sizes_of(path: Path, count: str, sizes: str) -> list[int]:
+    """The sizes along all axes, by the field that counts the axes and the one that has their sizes.
+
+    Raises `UnreadableImageError` when these contradict each other, and for a size below 1.
+    """
+    counted, found = whole_numbers(path, "number of dimensions", count), whole_numbers(path, "sizes", sizes)
+    if counted != [len(found)]:
+        raise UnreadableImageError(
+            f"{path} says that it has {count[:20]} dimensions, but the size {sizes[:60]}: correct its header."
+        )
+    if len(found) > MOST_AXES or min(found) < 1:
+        raise wrong(path, "sizes", sizes)
+    return found
+
+
+def numbers(path: Path, field: str, text: str, count: int) -> list[float]:
+    """The finite numbers of a field, `count` of them. Raises `UnreadableImageError` for anything else."""
+    words = text.split()
+    if len(words) != count or not all(_DECIMAL.fullmatch(word) for word in words):
+        raise wrong(path, field, text)
+    found = [float(word) for word in words]
+    if not all(math.isfinite(number) for number in found):
+        raise wrong(path, field, text)
+    return found
+
+
+def wrong(path: Path, field: str, text: str) -> UnreadableImageError:
+    """The refusal of a field that has this text."""
+    shown = text if len(text) <= 60 else f"{text[:60]}..."
+    return UnreadableImageError(f'{path} has the impossible "{field}" "{shown}": correct its header.')

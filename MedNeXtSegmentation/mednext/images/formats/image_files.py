@@ -1,0 +1,258 @@
+"""Read and write one image file: NIfTI, NRRD, MetaImage.
+
+Strangers' files never reach ITK: it assumes the place and the unit that a file does not say, and damaged
+headers crash it. So headers are checked and voxels are read by hand.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ...errors import (
+    DiskSpaceError,
+    GeometryError,
+    InputError,
+    MedNeXtError,
+    OutOfMemoryError,
+    OutputError,
+    UnreadableImageError,
+    UnsupportedImageError,
+)
+from ...system.atomic import replacing
+from ..dicom import header as dicom_header
+from ..geometry import Geometry
+from ..itk_paths import path_for_itk
+from .foreign_files import refuse_foreign, unknown
+from .image_header import ImageHeader, refuse_flat
+from .metaimage_header import SUFFIXES as META_SUFFIXES
+from .metaimage_header import meta_header
+from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
+from .nifti_header import nifti_header
+from .nifti_writing import write_nifti
+from .nrrd_header import SUFFIXES as NRRD_SUFFIXES
+from .nrrd_header import nrrd_header
+from .stored_voxels import read_voxels
+
+# One file each: a pair of files cannot be replaced in one step.
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+_FORMATS = (  # suffixes, beginnings of files of theirs that others have too, reader of the header
+    (NIFTI_SUFFIXES, (), nifti_header),
+    (NRRD_SUFFIXES, (b"NRRD000",), nrrd_header),
+    (META_SUFFIXES, (b"ObjectType",), meta_header),
+)
+SUFFIXES = tuple(suffix for suffixes, _, _ in _FORMATS for suffix in suffixes)
+_GZIP_LEVEL = 4
+_LEAST_FREE_BYTES = 2**16  # what is left of a disk on which a file did not go on
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ReadImage:
+    """One image as its file says it is.
+
+    Attributes:
+        array: voxels `(Z, Y, X)`.
+        geometry: their grid.
+        warnings: sentences about everything doubtful in the file; they go with the volume to the user.
+        dicom: one of the slices' files; None for other formats.
+    """
+
+    array: np.ndarray
+    geometry: Geometry
+    warnings: tuple[str, ...] = ()
+    dicom: Path | None = None
+
+
+def read_image(path: Path) -> ReadImage:
+    """The image in one file; uint8 and int16 voxels as they are, others as float32, NaN among them.
+
+    Raises `UnreadableImageError` when the file is missing, empty, truncated or no image,
+    `UnsupportedImageError` when it is not one scalar volume, `GeometryError` when its place in space is
+    unclear, `OutOfMemoryError` when there is not enough memory for its voxels.
+    """
+    try:
+        return _read(path)
+    except (MedNeXtError, OSError):
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"There is not enough memory for the voxels of {path}: close other programs, or check its header."
+        ) from error
+    except Exception as error:  # boundary: whatever a stranger's header leads to
+        logger.exception("%s cannot be read.", path)
+        raise UnreadableImageError(f"{path} is damaged ({error}): copy it again.") from error
+
+
+def _read(path: Path) -> ReadImage:
+    header = read_header(path)
+    refuse_flat(path, header.geometry.size)
+    array, left_over = read_voxels(header.voxels)
+    array = _kept(_scaled(array, header), path)
+    return ReadImage(array, header.geometry, tuple(filter(None, (*header.warnings, left_over))))
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Everything about the image in one file but its voxels. Raises the errors of `read_image`."""
+    if not path.exists():
+        raise UnreadableImageError(f"{path} does not exist: check the name.")
+    if not path.is_file():
+        raise UnreadableImageError(f"{path} is no ordinary file: give the image as one.")
+    if path.stat().st_size == 0:
+        raise UnreadableImageError(f"{path} is empty (0 bytes): copy it again.")
+    name = path.name.lower()
+    for suffixes, own, read in _FORMATS:
+        if name.endswith(suffixes):
+            refuse_foreign(path, own)
+            return read(path)
+    raise _unknown(path)
+
+
+def _unknown(path: Path) -> InputError:
+    """The error for a file that is of none of the formats."""
+    dicom = dicom_header.read_header(path)
+    frames = dicom.get("NumberOfFrames") if dicom else ""
+    if frames.isdecimal() and len(frames) < 10 and int(frames) > 1:
+        return frames_refused(path, int(frames))
+    if dicom:
+        return UnsupportedImageError(f"{path} is one slice of a DICOM series: give the folder.")
+    return unknown(path)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """An image file, and those with its voxels where it is a header that names them and they can be read."""
+    if not path.name.lower().endswith((*NRRD_SUFFIXES, *META_SUFFIXES)):
+        return (path,)
+    try:
+        return tuple(dict.fromkeys((path, *read_header(path).voxels.files)))
+    except (InputError, OSError):
+        return (path,)
+
+
+def write_image(path: str | Path, array: np.ndarray, geometry: Geometry) -> None:
+    """Write `array` `(Z, Y, X)` in the format of the suffix, compressed; read it back; then rename it.
+
+    A NIfTI file gets the forms of the grid's own NIfTI file.
+
+    Raises `OutputError` for an unknown format or a place that cannot be written, `DiskSpaceError` for a full
+    disk, `GeometryError` for an array that is not on the grid. Nothing is left behind then.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(WRITABLE):
+        raise OutputError(f"{path} has no known image suffix: use one of {', '.join(WRITABLE)}.")
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        stored = _storable(array, geometry)
+        with replacing(path) as temporary:
+            write_nifti(temporary, stored, geometry, _GZIP_LEVEL)
+            _verify_nifti(temporary, stored, geometry, path)
+        return
+    image = to_image(array, geometry)
+    with replacing(path) as temporary:
+        write_verified(image, temporary, path)
+
+
+def _storable(array: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """The array, of a type that files have: bool becomes uint8, float16 float32."""
+    if array.shape != geometry.shape:
+        raise GeometryError(f"An array of shape {array.shape} is not on a grid of shape {geometry.shape}.")
+    widened = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}.get(array.dtype, array.dtype)
+    return np.ascontiguousarray(array, dtype=widened)
+
+
+def _verify_nifti(temporary: Path, array: np.ndarray, geometry: Geometry, path: Path) -> None:
+    """NIfTI rounds places, and disks lie: only reading back tells."""
+    try:
+        header = nifti_header(temporary)
+        written, _ = read_voxels(header.voxels)
+    except UnreadableImageError as error:
+        raise _unwritten(path, "was not written completely") from error
+    except InputError as error:
+        raise OutputError(f"{path} cannot keep this image: use .nrrd.") from error
+    if not np.array_equal(written, array, equal_nan=array.dtype.kind == "f"):
+        raise _unwritten(path, "was not written completely")
+    if not header.geometry.close_to(geometry):
+        raise OutputError(f"{path} cannot keep this image's place in space: use .nrrd.")
+
+
+def to_image(array: np.ndarray, geometry: Geometry) -> sitk.Image:
+    """The SimpleITK image of `array` `(Z, Y, X)`; bool becomes uint8, float16 float32."""
+    image = sitk.GetImageFromArray(_storable(array, geometry), isVector=False)
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    return image
+
+
+def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
+    """Write `image` to `temporary` and read it back; the messages name `path`, which it will become."""
+    try:
+        with path_for_itk(temporary) as file:
+            sitk.WriteImage(image, file, useCompression=True, compressionLevel=_GZIP_LEVEL)
+            written = sitk.ReadImage(file)
+    except RuntimeError as error:
+        raise _unwritten(path, f"could not be written ({reason(error)})") from error
+    # ITK's writers do not all notice a full disk, and NIfTI rounds: only reading back tells.
+    before, after = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(written)
+    if not np.array_equal(before, after, equal_nan=True):
+        raise _unwritten(path, "was not written completely")
+    if not Geometry.from_image(written).close_to(Geometry.from_image(image)):
+        raise OutputError(f"{path} cannot keep this image's place in space: use .nrrd.")
+
+
+def _unwritten(path: Path, what: str) -> OutputError | DiskSpaceError:
+    """ITK does not say why a file could not be written, but a full disk can be seen."""
+    if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
+        return DiskSpaceError(f"The disk is full: {path} was not written. Free some space.")
+    return OutputError(f"{path} {what}: check the disk's free space.")
+
+
+def kept_type(dtype: np.dtype) -> np.dtype:
+    """The type that voxels of a type are kept in: small integers as they are, which takes less memory."""
+    return dtype if dtype in (np.uint8, np.int16) else np.dtype(np.float32)
+
+
+def _kept(array: np.ndarray, path: Path) -> np.ndarray:
+    """A copy of the type that is kept; refused where that would turn a number into infinity."""
+    largest = np.finfo(np.float32).max
+    if array.dtype == np.float64:
+        finite = np.abs(array, where=np.isfinite(array), out=np.zeros(array.shape))
+        if finite.max() > largest:
+            raise UnsupportedImageError(
+                f"{path} has the voxel value {finite.max():.3g}, no intensity: rescale it."
+            )
+    return array.astype(kept_type(array.dtype))
+
+
+def _scaled(array: np.ndarray, header: ImageHeader) -> np.ndarray:
+    """The voxels as float32 with slope and intercept, or as they are where these change nothing."""
+    if (header.slope, header.intercept) == (1.0, 0.0):
+        return array
+    scaled = np.empty(array.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for plane, out in zip(array, scaled, strict=True):  # as float64, all would take much memory
+            out[:] = plane.astype(np.float64) * header.slope + header.intercept
+    return scaled
+
+
+def frames_refused(path: Path, frames: int) -> UnsupportedImageError:
+    """The error for multi-frame DICOM: ITK takes the frames for ascending slices, wherever they lie."""
+    return UnsupportedImageError(
+        f"{path} is a DICOM file of {frames} frames: convert it with dcm2niix, or load it in Slicer and save "
+        "it as NRRD."
+    )
+
+
+def reason(error: object) -> str:
+    """The sentence that matters of ITK's long messages, without addresses in memory."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    # "Reason:" is what the operating system said last, often about something else.
+    told = [line for line in lines if line and not line.startswith("Reason:")]
+    return re.sub(r"^(sitk::ERROR: |ITK ERROR: \w+\(0x\w+\): )", "", told[-1]).rstrip(".")

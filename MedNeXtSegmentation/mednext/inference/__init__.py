@@ -1,0 +1,1 @@
+"""From volumes to labels: `segment` strings the steps together."""

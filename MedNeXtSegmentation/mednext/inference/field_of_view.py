@@ -1,0 +1,92 @@
+"""Images that show much more of the patient than a model was trained on.
+
+A network that has seen nothing but small crops may take other structures for the one it knows, and
+normalising over a whole head gives it other intensities than it learned.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..images.geometry import Box, Geometry, Roi
+from ..model.description import Model
+
+if TYPE_CHECKING:
+    from ..images.volume import Volume
+
+logger = logging.getLogger(__name__)
+
+_TOLERANCE = 1.5  # an image may be so many times as large as the largest training image without a warning
+
+
+@dataclass(frozen=True, eq=False)
+class FieldOfView:
+    """The part of a volume that a model gets.
+
+    Attributes:
+        box: where what the model gets lies in the whole volume `(Z, Y, X)`.
+        whole: grid of the whole volume.
+        warning: a sentence for the user where the model was trained on much smaller images, or "".
+    """
+
+    box: Box
+    whole: Geometry
+    warning: str
+
+    def of(self, volume: Volume) -> Volume:
+        """What the model gets of the whole volume."""
+        array = volume.array[(slice(None), *self.box)]
+        return replace(volume, array=array, geometry=self.whole.cropped(self.box))
+
+    def view_of(self, array: np.ndarray) -> np.ndarray:
+        """What the model gets of an array `(Z, Y, X)` on the whole grid: a view."""
+        return array[self.box]
+
+
+def field_of_view(whole: Geometry, model: Model, roi: Roi | None) -> FieldOfView:
+    """What a model gets of a volume on this grid: the region if it was trained on crops, else everything.
+
+    Raises:
+        GeometryError: the region is outside of the grid.
+    """
+    box = part_of(whole, model, roi)
+    warning = size_warning(whole.cropped(box), model)
+    if warning:
+        logger.warning(warning)
+    return FieldOfView(box, whole, warning)
+
+
+def part_of(whole: Geometry, model: Model, roi: Roi | None) -> Box:
+    """The part of a grid that a model gets.
+
+    Raises:
+        GeometryError: the region is outside of the grid.
+    """
+    if model.field_of_view and roi:
+        return roi.box_in(whole)
+    z, y, x = (slice(0, side) for side in whole.shape)
+    return z, y, x
+
+
+def size_warning(grid: Geometry, model: Model) -> str:
+    """A sentence for the user where the model was trained on much smaller images than this grid, or ""."""
+    if not model.field_of_view:
+        return ""
+    oriented = grid.reoriented(model.orientation)
+    extent = np.multiply(oriented.size, oriented.spacing)
+    largest = np.array(model.field_of_view[::-1])
+    if (extent <= _TOLERANCE * largest).all():
+        return ""
+    return (
+        f"The image shows {_sides(extent)} mm, but model {model.name!r} was trained on images of at most "
+        f"{_sides(largest)} mm: expect structures in wrong places. Crop the image around what is to be "
+        "segmented, or give a region of interest."
+    )
+
+
+def _sides(extent: np.ndarray) -> str:
+    return " × ".join(f"{side:.0f}" for side in extent)

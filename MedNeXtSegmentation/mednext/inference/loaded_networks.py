@@ -1,0 +1,54 @@
+"""Networks that stay loaded between runs, so that the next run with the same model begins at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..model.bundle import Bundle
+from ..model.description import NetworkSpec
+
+if TYPE_CHECKING:
+    from ..network.formulation import FastNetwork
+
+_Key = tuple[str, NetworkSpec, str]
+
+
+class LoadedNetworks:
+    """The networks of the last run, each on the device where it ran last, in its fastest formulation.
+
+    A network is known by the SHA-256 of its weights, its description and its precision: what was replaced on
+    disk is loaded again.
+    """
+
+    def __init__(self) -> None:
+        self._networks: dict[_Key, FastNetwork] = {}
+
+    def __len__(self) -> int:
+        return len(self._networks)
+
+    def missing(self, bundle: Bundle, folds: Sequence[int], precision: str) -> list[int]:
+        """The folds that have to be loaded; networks that are not among `folds` are let go first."""
+        keys = {fold: _key(bundle, fold, precision) for fold in folds}
+        self._networks = {key: self._networks[key] for key in keys.values() if key in self._networks}
+        return [fold for fold, key in keys.items() if key not in self._networks]
+
+    def network(self, bundle: Bundle, fold: int, precision: str) -> FastNetwork:
+        """The network of one fold, loaded if need be.
+
+        Raises the errors of `Bundle.network`, and OptionError for a precision that does not exist.
+        """
+        from ..network.formulation import FastNetwork  # imports torch
+
+        key = _key(bundle, fold, precision)
+        if key not in self._networks:
+            self._networks[key] = FastNetwork(bundle.network(fold), precision)
+        return self._networks[key]
+
+    def clear(self) -> None:
+        """Let all of them go."""
+        self._networks.clear()
+
+
+def _key(bundle: Bundle, fold: int, precision: str) -> _Key:
+    return bundle.fold(fold).sha256, bundle.model.network, precision

@@ -1,0 +1,224 @@
+"""How much memory a run will take, told before it begins and without torch.
+
+The steps of `pipeline.segment` are gone through with the sizes of what they keep, and the largest sum counts.
+What a pass through a network takes was measured (`_activations`); sums and images follow from their shapes.
+Held against the peaks of runs on Linux (S and L, patches of 64 and 128, 1 to 5 folds, up to 512 x 512 x 400
+voxels with fourteen classes, with uncertainty and without) the plan was 4 to 19 % above.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ...images.geometry import Geometry, Roi
+from ...model.description import Model, NetworkSpec
+from ...network.native_library import CHANNELS, PLAIN_NUMBERS, library_file
+from ..tiles import streaming_order, unfinished
+
+MIB = 2**20
+
+DeviceKind = Literal["cpu", "cuda", "mps"]
+
+_FLOAT = 4
+_LABEL = 1
+_UNCERTAINTY = 2  # while the networks run; whoever gets it has it as float32
+_COMPONENTS = 8  # of a label of which only the largest component stays: mask, numbers; 7 measured
+_MASK = {"nnunet_v1": 12, "nnunet_v2": 4}  # of where the patient is, which v1 resamples; 10 and 3 measured
+_TILES = {"cpu": 2, "mps": 2, "cuda": 3}  # predictions of tiles: of air, and of those at work
+_PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
+_CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
+_CUDA_CONTEXT = 500 * MIB  # what a process takes of a card beside its tensors, an estimate
+# Of one channel on a card: before, at and after a step; stored, in order and as float32 at first.
+_ON_CARD = 3
+_SLAB_ON_CARD = 128 * MIB  # whose sums are made in float64
+_HOLES = 8  # masks, and numbers of components, where what is outside of the patient has to be found
+_NATIVE_MAPS = 1 + sum(2.0**level / 8**level for level in range(5))
+_NATIVE_COPIES = 3  # of the weights: the plain network's, and those of the kernels before and after the norm
+_ALLOCATOR = 1.05  # freed blocks that do not fit what comes next
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes that a run takes at its peak.
+
+    Attributes:
+        host: memory of the machine: the worker's process, and Slicer's copy of the result.
+        device: memory of the graphics card; 0 where the networks run on the CPU, or share its memory (mps).
+            When it has less, a part of the work moves to the host, and takes memory there.
+        disk: temporary files through which voxels travel.
+    """
+
+    host: int
+    device: int
+    disk: int
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What memory depends on.
+
+    Attributes:
+        grid: of the (first) image.
+        voxel_bytes: of the type of each channel's voxels.
+        folds: how many networks are averaged.
+        device: "cpu", "cuda" or "mps".
+        roi: limits the labels to a box; None for the whole image.
+        uncertainty: whether the uncertainty is computed, too.
+    """
+
+    grid: Geometry
+    voxel_bytes: tuple[int, ...]
+    folds: int
+    device: DeviceKind = "cpu"
+    roi: Roi | None = None
+    uncertainty: bool = False
+
+
+def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
+    """The memory of a run. Raises `GeometryError` when the region is outside of the image."""
+    whole = math.prod(run.grid.size)
+    grid = run.grid.cropped(run.roi.box_in(run.grid)) if run.roi and model.field_of_view else run.grid
+    source = math.prod(grid.size)
+    channels = len(run.voxel_bytes)
+    resampled = resampled_shape(grid, model)
+    inside = math.prod(resampled)
+
+    images = channels * whole * _FLOAT * (2 if channels > 1 else 1)  # one by one, then on one grid
+    model_images = channels * inside * _FLOAT
+    on_cpu = run.device != "cuda"
+    results = whole * (_LABEL + (_UNCERTAINTY if run.uncertainty else 0))
+    # Images on their source grid are let go before the networks run, and sums before results are finished.
+    masked = any(channel.normalization == "zscore_masked" for channel in model.channels)
+    preparing = images + (source * _HOLES if masked else 0)
+    if on_cpu:
+        preparing = images + source * (1 + _FLOAT) + 2 * max(source, inside) * _FLOAT
+        preparing += _MASK[model.pipeline] * max(source, inside) if masked else 0
+    turned = whole * _FLOAT if run.uncertainty else 0
+    finishing = results + max(turned, source * _COMPONENTS if model.keep_largest else 0)
+
+    network = _network_bytes(model, run, resampled)
+    copies = _NATIVE_COPIES if _is_native(model.network, run.device) else 1
+    weights = run.folds * parameters(model.network) * _FLOAT * copies
+    predicting = results + (max(network.activations + network.sums, network.check) if on_cpu else 0)
+    finishing += network.activations if on_cpu else 0
+    host = _PROCESS + weights + max(preparing, predicting, finishing)
+    host += model_images if on_cpu else _CUDA_HOST
+    on_card = max(_ON_CARD * max(source, inside) * _FLOAT + _SLAB_ON_CARD, network.activations + network.sums)
+    device = 0 if on_cpu else _CUDA_CONTEXT + weights + model_images + on_card
+    slicers_copy = whole * (_LABEL + (_FLOAT if run.uncertainty else 0))
+    disk = whole * sum(run.voxel_bytes) + results
+    return MemoryPlan(int(host * _ALLOCATOR) + slicers_copy, int(device * _ALLOCATOR), disk)
+
+
+def parameters(network: NetworkSpec) -> int:
+    """How many numbers a network has, to a few per cent."""
+    widths = [network.channels * 2**level for level in (0, 1, 2, 3, 4, 3, 2, 1, 0)]
+    taps = network.kernel_size**network.dimensions
+    total = 0
+    for width, ratio, blocks, index in zip(widths, network.expansion, network.blocks, range(9), strict=True):
+        total += blocks * _block(width, width, ratio, taps)
+        if index:
+            before = widths[index - 1]
+            total += _block(before, width, ratio, taps) + before * width  # down or up, with its residual
+    return total
+
+
+def _block(width: int, out: int, ratio: int, taps: int) -> int:
+    """Depthwise convolution, norm, expansion and compression."""
+    return width * (taps + 3) + width * ratio * (width + 1) + out * (width * ratio + 1)
+
+
+@dataclass(frozen=True)
+class _NetworkBytes:
+    """Bytes of a run's network part.
+
+    Attributes:
+        activations: of one pass.
+        sums: of the tiles, the rows that are not finished, and their labels.
+        check: of the first tile, on the CPU, while the formulation is compared with the reference.
+    """
+
+    activations: int
+    sums: int
+    check: int
+
+
+def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _NetworkBytes:
+    logits = model.pipeline == "nnunet_v2"
+    outputs = model.network.num_classes * (logits + (run.uncertainty or not logits))
+    turned = model.network.num_classes if model.mirror_axes and run.device != "cpu" else 0  # mirrored logits
+    seen = _seen_shape(model, run, resampled)
+    patch = math.prod(model.patch)
+    axes = streaming_order(seen, model.patch, model.step)
+    shape = (seen[axes[0]], seen[axes[1]], seen[axes[2]])
+    kept = unfinished(shape, (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]), model.step)
+    of_tiles = _TILES[run.device] * patch * outputs * _FLOAT
+    return _NetworkBytes(
+        _activations(model.network, patch, run.device),
+        of_tiles + (outputs * kept.voxels(shape) + turned * patch) * _FLOAT + 4 * 2**24,
+        of_tiles + _check(model.network, patch),
+    )
+
+
+def _activations(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
+    """Bytes of one pass through a network.
+
+    Counted in feature maps of the finest level (channels x patch, fp32), where nearly all memory goes. On the
+    native kernels these are the map of each level, and one for the output of a depthwise convolution, where
+    the logits lie in the end if they find room; all folds share them. On torch it is a function of that
+    level's expansion ratio. Measured for S, B, M, L (kernel 3) and L (kernel 5) with patches of 64 and 96:
+    16.3 to 20.3 of them with the settings of `allocator` on Linux, which keep freed blocks, and 11.4 to 17.4
+    without, which is what is alive at the same time. The latter is taken for other systems and for CUDA,
+    unmeasured.
+    """
+    if _is_native(network, device):
+        wide = -(-network.channels // CHANNELS) * CHANNELS
+        logits = network.num_classes if network.num_classes > wide else 0
+        return int((_NATIVE_MAPS * wide + logits) * patch * _FLOAT)
+    ratio = max(network.expansion[0], network.expansion[-1])
+    kept = device != "cuda" and sys.platform == "linux"
+    maps = 16 + 1.5 * ratio if kept else 3 + 4.5 * ratio
+    return int(maps * network.channels * patch * _FLOAT)
+
+
+def _check(network: NetworkSpec, patch: int) -> int:
+    """Bytes of comparing the native kernels with the plain network, on a part of a tile and on all of it.
+
+    Measured with S: 27 feature maps of a part of 48 along each side, and 4.8 to 5.4 of a tile of 96 or 128,
+    for which the lean formulation is the judge.
+    """
+    part = 27 * min(patch * network.channels, PLAIN_NUMBERS)
+    tile = (5.4 * network.channels + network.num_classes) * patch
+    return int(max(part, tile) * _FLOAT)
+
+
+def _is_native(network: NetworkSpec, device: DeviceKind) -> bool:
+    return device == "cpu" and network.dimensions == 3 and library_file() is not None
+
+
+def resampled_shape(grid: Geometry, model: Model) -> tuple[int, int, int]:
+    """`(Z, Y, X)` of an image in the model's orientation and spacing."""
+    oriented = grid.reoriented(model.orientation)
+    spacing = oriented.spacing[::-1]
+    target = model.spacing or spacing
+    if model.network.dimensions == 2:
+        target = (spacing[0], *target[1:])
+    lengths = zip(oriented.shape, spacing, target, strict=True)
+    z, y, x = (max(1, round(side * old / new)) for side, old, new in lengths)
+    return z, y, x
+
+
+def _seen_shape(model: Model, run: PlannedRun, resampled: Sequence[int]) -> list[int]:
+    """What the networks see: everything, or half a patch around the region."""
+    if run.roi is None or model.field_of_view:
+        return list(resampled)
+    oriented = run.grid.reoriented(model.orientation)
+    box = run.roi.box_in(oriented)
+    return [
+        min(side, max(patch, math.ceil((part.stop - part.start) / whole * side) + patch))
+        for side, part, whole, patch in zip(resampled, box, oriented.shape, model.patch, strict=True)
+    ]

@@ -1,0 +1,222 @@
+"""From a prediction on the model's grid to labels on the source grid, block by block, and their clean-up.
+
+nnU-Net resamples all logits at once; at the size of a CT with fourteen classes that takes many gigabytes.
+Linear resampling needs two neighbours along each axis, so that labels are made as soon as these are finished.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from ..model.description import Model
+from ..network.native_library import Kernels
+from ..segmentation import uncertainty_storage
+from ..segmentation.label_boxes import label_boxes
+from .device_transfer import Download
+from .resampling import native as native_resampling
+from .resampling.matrices import along_axis, is_identity
+from .sliding_window import Block
+
+# Of resampled predictions at a time. On a CPU larger slabs were slower (cache); a card wants work.
+_SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**24, 2**28
+
+
+class LabelWriter:
+    """Takes finished blocks of a prediction and writes labels and their uncertainty.
+
+    Args:
+        model: says whether the output is a softmax or regions, and of logits or probabilities.
+        weights: for each axis the matrix (voxels wanted, voxels predicted) of `resampling.axis_weights`,
+            order 1 or 0, on the device of the prediction; it may be a part of the whole matrix.
+        labels: integer `(Z, Y, X)` to write into, its shape being the rows of the matrices; may be a view.
+        uncertainty: uint16 of the same shape for `fixed_point`, or None.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        weights: Sequence[Tensor],
+        labels: np.ndarray,
+        uncertainty: np.ndarray | None = None,
+    ) -> None:
+        self._model = model
+        self._weights = weights
+        self._labels = labels
+        self._uncertainty = uncertainty
+        self._beyond_painting = model.beyond_painting
+        self._rows, self._lines = _Neighbours(weights[0]), _Neighbours(weights[1])
+        self._resampled = [axis for axis, matrix in enumerate(weights) if not is_identity(matrix)]
+        self._row = self._line = 0  # the first that is not written; in the rows at work, the first line
+        self._download = Download()
+
+    def add(self, block: Block) -> None:
+        """Write every label whose predictions are known by now."""
+        rows = self._rows.known(self._row, block.row + block.values.shape[1])
+        lines = self._lines.known(self._line, block.line + block.values.shape[2])
+        if rows.stop > rows.start and lines.stop > lines.start:
+            self._write(rows, lines, block)
+        self._line = lines.stop
+        if self._line == self._labels.shape[1]:
+            self._row, self._line = rows.stop, 0
+
+    def finish(self) -> None:
+        """Wait until everything is written; before that, the arrays may lack the last blocks."""
+        self._download.finish()
+
+    def _write(self, rows: slice, lines: slice, block: Block) -> None:
+        row_bytes = 4 * (lines.stop - lines.start) * self._labels.shape[2]
+        kernels = native_resampling.resampling_kernels()
+        if kernels is not None and block.values.device.type == "cpu" and not self._beyond_painting:
+            slabs = [rows] if self._uncertainty is None else _slabs(rows, _SLAB_BYTES // row_bytes)
+            if all(self._write_natively(kernels, slab, lines, block) for slab in slabs):
+                return
+        size = _SLAB_BYTES if block.values.device.type == "cpu" else _SLAB_BYTES_OF_A_DEVICE
+        for slab in _slabs(rows, size // (row_bytes * len(block.values))):
+            self._write_slab(slab, lines, block)
+
+    def _needed(
+        self, rows: slice, lines: slice, block: Block
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        """The predictions that these labels depend on, and the weights for each axis."""
+        row, line = self._rows.needed(rows), self._lines.needed(lines)
+        values = block.values[
+            :, row.start - block.row : row.stop - block.row, line.start - block.line : line.stop - block.line
+        ]
+        return values, (self._weights[0][rows, row], self._weights[1][lines, line], self._weights[2])
+
+    def _write_natively(self, kernels: Kernels, rows: slice, lines: slice, block: Block) -> bool:
+        values, weights = self._needed(rows, lines, block)
+        classes = self._model.network.num_classes
+        labels = self._labels[rows, lines]
+        uncertain = None if self._uncertainty is None else np.empty(labels.shape, dtype=np.float32)
+        written = native_resampling.write_labels(
+            kernels, values, weights, classes, labels, uncertain, self._painting
+        )
+        if written and uncertain is not None:
+            self._keep(torch.from_numpy(uncertain), rows, lines)
+        return written
+
+    def _write_slab(self, rows: slice, lines: slice, block: Block) -> None:
+        slab, weights = self._needed(rows, lines, block)
+        for axis in self._resampled:
+            slab = along_axis(slab, weights[axis], axis + 1)
+        labels = self._decide(slab[: self._model.network.num_classes])
+        if self._labels.dtype == np.uint8:
+            labels = labels.to(torch.uint8)  # a quarter of what has to be copied
+        self._download.begin(labels, self._labels[rows, lines])
+        if self._uncertainty is not None:
+            probabilities = slab[-self._model.network.num_classes :]
+            self._keep(entropy(probabilities, self._model.output), rows, lines)
+
+    def _keep(self, uncertain: Tensor, rows: slice, lines: slice) -> None:
+        assert self._uncertainty is not None
+        fixed = uncertain.mul_(uncertainty_storage.ONE).round_().to(torch.int32)
+        self._download.begin(fixed, self._uncertainty[rows, lines])
+
+    @property
+    def _painting(self) -> tuple[Sequence[int], float] | None:
+        """For regions the labels in painting order, and what a logit, or a probability, has to exceed."""
+        if self._model.output == "softmax":
+            return None
+        return self._model.regions_class_order, 0.0 if self._model.pipeline == "nnunet_v2" else 0.5
+
+    def _decide(self, values: Tensor) -> Tensor:
+        if self._painting is None:
+            return values.max(dim=0).indices.to(torch.int32)
+        order, threshold = self._painting
+        labels = torch.zeros(values.shape[1:], dtype=torch.int32, device=values.device)
+        for channel, label in zip(values, order, strict=True):
+            labels[channel > threshold] = label
+        found = values > threshold
+        for channels, label in self._beyond_painting.items():
+            only = [number in channels for number in range(len(values))]
+            wanted = torch.tensor(only, device=values.device).view(-1, 1, 1, 1)
+            labels[(found == wanted).all(dim=0)] = label
+        return labels
+
+
+def _sizes(components: np.ndarray) -> np.ndarray:
+    """How many voxels have each number, from 0 on; some planes at a time: bincount makes int64 of all."""
+    sizes = np.zeros(int(components.max()) + 1, dtype=np.int64)
+    for planes in _slabs(slice(0, len(components)), _SLAB_BYTES // components[0].nbytes):
+        sizes += np.bincount(components[planes].ravel(), minlength=len(sizes))
+    return sizes
+
+
+def _slabs(rows: slice, height: int) -> Iterator[slice]:
+    """These rows in slabs of so many at most, but of one at least."""
+    height = max(1, height)
+    for start in range(rows.start, rows.stop, height):
+        yield slice(start, min(start + height, rows.stop))
+
+
+class _Neighbours:
+    """Which voxels of a prediction each label depends on, along one axis with this matrix of weights."""
+
+    def __init__(self, weights: Tensor) -> None:
+        used = weights.cpu().numpy() != 0
+        self._first = used.argmax(axis=1).tolist()
+        self._stop = (used.shape[1] - used[:, ::-1].argmax(axis=1)).tolist()
+
+    def known(self, start: int, available: int) -> slice:
+        """The labels from `start` on that only depend on voxels before `available`."""
+        stop = start
+        while stop < len(self._stop) and self._stop[stop] <= available:
+            stop += 1
+        return slice(start, stop)
+
+    def needed(self, labels: slice) -> slice:
+        """The voxels that these labels depend on."""
+        return slice(self._first[labels.start], self._stop[labels.stop - 1])
+
+
+def entropy(probabilities: Tensor, output: str) -> Tensor:
+    """Predictive entropy in [0, 1] of probabilities `(K, Z, Y, X)`: 1 where nothing is known.
+
+    For a softmax in units of log K; for regions the mean of each region's own, in units of log 2.
+    """
+    p = probabilities.clamp(0, 1)
+    if output == "softmax":
+        return torch.special.entr(p).sum(dim=0).div_(math.log(len(p))).clamp_(0, 1)
+    return (torch.special.entr(p) + torch.special.entr(1 - p)).mean(dim=0).div_(math.log(2)).clamp_(0, 1)
+
+
+def keep_largest_components(
+    labels: np.ndarray, structures: Sequence[int | tuple[int, ...]], fully_connected: bool
+) -> None:
+    """Erase, in place, everything but the largest component of each structure.
+
+    Components of equal size all stay.
+
+    Args:
+        labels: `(Z, Y, X)`.
+        structures: labels to clean up, and regions as the label values that belong to them.
+        fully_connected: voxels that share an edge or a corner are connected too. nnU-Net v2 does it so;
+            for v1 they must share a face.
+    """
+    sets = [each if isinstance(each, tuple) else (each,) for each in structures]
+    boxes = label_boxes(labels, list(dict.fromkeys(itertools.chain(*sets))))
+    for values in sets:
+        found = [boxes[value] for value in values if value in boxes]
+        if not found:
+            continue
+        z, y, x = (
+            slice(min(side.start for side in sides), max(side.stop for side in sides))
+            for sides in zip(*found, strict=True)
+        )
+        part = labels[z, y, x]
+        mask = part == values[0] if len(values) == 1 else np.isin(part, values)
+        components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.view(np.uint8)), fully_connected)
+        numbers = sitk.GetArrayViewFromImage(components)
+        sizes = _sizes(numbers)
+        smaller = sizes < sizes[1:].max(initial=0)
+        smaller[0] = False  # component 0 is what does not belong to the structure
+        if smaller.any():
+            part[smaller[numbers]] = 0

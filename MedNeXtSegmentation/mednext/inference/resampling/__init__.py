@@ -1,0 +1,1 @@
+"""Resampling between the grid of an image and that of a model."""

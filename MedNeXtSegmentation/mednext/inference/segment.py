@@ -1,0 +1,410 @@
+"""The whole way from volumes to a segmentation; the only place that knows the order of the steps."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import ChannelError, OptionError, OutOfMemoryError
+from ..images.geometry import Geometry, Roi, reorient_array
+from ..images.volume import Volume, check_volume, combine_channels
+from ..inputs.findings import check_inputs, inputs_of
+from ..library.finding import load_bundle
+from ..model.bundle import Bundle
+from ..model.description import Model
+from ..network.apple_gpu import trouble
+from ..network.formulation import FastNetwork
+from ..segmentation.provenance import provenance
+from ..segmentation.result import Segmentation
+from ..segmentation.uncertainty_storage import to_float32
+from ..system.devices import choose_device, cpu_threads, device_name, is_out_of_memory
+from ..system.memory_settings import give_memory_back
+from .ensemble import Ensemble
+from .field_of_view import FieldOfView, field_of_view
+from .loaded_networks import LoadedNetworks
+from .memory.check import check_memory
+from .memory.plan import DeviceKind, PlannedRun
+from .postprocessing import LabelWriter, keep_largest_components
+from .preprocessing import CPU, Preprocessed, preprocess
+from .progress import Progress, counter
+from .region import Extent, plan_extent
+from .sliding_window import slide
+from .tiles import count_tiles
+
+PREPROCESSING_DEVICES = ("cuda",)  # beside the CPU; Apple's have no float64
+MIN_STEP = 0.1  # model.json's too; the number of tiles grows with its third power
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Options of one run, checked and complete."""
+
+    bundle: Bundle
+    folds: tuple[int, ...]
+    mirror_axes: tuple[int, ...]
+    step: float
+    roi: Roi | None
+    uncertainty: bool
+    precision: str
+    progress: Callable[[Progress], None]
+    cancelled: Callable[[], bool] | None
+    networks: LoadedNetworks
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def model(self) -> Model:
+        return self.bundle.model
+
+
+@dataclass(eq=False)
+class _Subject:
+    """What is left of a volume once it is on the model's grid.
+
+    Attributes:
+        image: what the networks see, on their device as long as there is room.
+        oriented: grid of the part of the volume that the model gets, in the model's orientation.
+    """
+
+    image: Preprocessed
+    oriented: Geometry
+
+
+def segment(
+    volumes: Volume | Iterable[Volume],
+    bundle: Bundle | str | Path,
+    *,
+    folds: Sequence[int] | None = None,
+    mirroring: bool = True,
+    device: str = "auto",
+    roi: Roi | None = None,
+    uncertainty: bool = False,
+    step: float | None = None,
+    precision: str = "float32",
+    insist: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    threads: int | None = None,
+    networks: LoadedNetworks | None = None,
+) -> Segmentation:
+    """Segment a volume with a model.
+
+        segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"))
+
+    The result does not depend on how the volume's axes are stored: everything happens in the model's
+    orientation, and the labels are brought back.
+
+    Args:
+        volumes: one volume with all channels, or one volume per channel in the model's order; these are
+            brought onto the first one's grid. An iterator that keeps none of them (`handed_over`) lets their
+            memory go once they are on the model's grid.
+        bundle: the model, its name or its folder.
+        folds: the networks to average; all by default.
+        mirroring: average over mirrored copies too, along the axes that the training mirrored.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        roi: box that limits the work. The networks see half a patch around it; outside of it there are no
+            labels. Within it they may differ a little from a run without it, since the tiles lie elsewhere,
+            and the clean-up of components sees only what lies in it. A model that was trained on crops
+            (`field_of_view`) gets the box as if it were the whole image.
+        uncertainty: also give the predictive entropy over folds and mirrored copies.
+        step: distance of tiles as a fraction of the patch, 0.1 to 1; the model's by default.
+        precision: "float32", or "bfloat16": faster on processors that have it, with labels that differ a
+            little (docs/performance.md); on others it changes nothing.
+        insist: segment also images that look certainly wrong; the result then carries a warning instead.
+        progress: called after every step of every stage.
+        cancelled: asked before every pass through a network; True ends the run.
+        threads: on the CPU, never more than there are cores; None leaves it to torch.
+        networks: those of the run before, used if they fit; those of this run are there afterwards.
+
+    Returns:
+        Labels on the grid of the (first) volume.
+
+    Raises:
+        ChannelError: not the channels that the model needs.
+        InputError: an image that cannot be segmented.
+        SuspectInputError: an image that looks certainly wrong, without `insist`.
+        BundleError, UnknownModelError: the model cannot be used.
+        OptionError: an option out of its range.
+        DeviceError: the device is missing.
+        OutOfMemoryError: no device has enough memory, or the machine will not have it.
+        NumericalError: the network answered with NaN or infinite values.
+        Cancelled: `cancelled` returned True.
+    """
+    begin = time.monotonic()
+    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    chosen = choose_device(device)
+    with cpu_threads(threads):
+        volume = _one_volume(volumes, bundle.model, insist)
+        whole = volume.geometry
+    run = _Run(
+        bundle,
+        _folds(bundle, folds),
+        bundle.model.mirror_axes if mirroring else (),
+        _step(bundle.model.step if step is None else step),
+        roi,
+        uncertainty,
+        precision,
+        progress or (lambda _: None),
+        cancelled,
+        LoadedNetworks() if networks is None else networks,
+    )
+    check_memory(bundle.model, _planned(run, volume, chosen), volume.name(0))
+    for warning in volume.warnings:
+        _remark(run, warning, "reading")
+    try:
+        with cpu_threads(threads), torch.inference_mode():
+            seen = field_of_view(whole, bundle.model, roi)
+            loaded = _load(run)
+            chosen = _usable(chosen, loaded, run)
+            subject = _prepared(volume, seen, run, chosen)
+            del volume, volumes
+            give_memory_back()  # what preprocessing took apart from its result is in pieces of another size
+            labels, uncertain, used = _label(subject, seen, loaded, run, chosen)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"There is not enough memory to segment an image of {whole.size} voxels with model "
+            f"{bundle.model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
+        ) from error
+    seconds = time.monotonic() - begin
+    origin = provenance(bundle, run.folds, run.mirror_axes, run.step, roi, precision, used, seconds)
+    origin["formulation"] = _formulations(run)
+    warnings = [*filter(None, [seen.warning]), *run.remarks]
+    origin |= {"warning": " ".join(warnings)} if warnings else {}
+    model = bundle.model
+    return Segmentation(labels, whole, model.labels, origin, uncertain, model.regions).telling_regions()
+
+
+def _formulations(run: _Run) -> str:
+    """The formulation of the networks, or of each fold where they differ."""
+    names = {fold: run.networks.network(run.bundle, fold, run.precision).formulation for fold in run.folds}
+    if len(set(names.values())) == 1:
+        return names[run.folds[0]]
+    return ", ".join(f"fold {fold} {name}" for fold, name in names.items())
+
+
+def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) -> Volume:
+    several = [volumes] if isinstance(volumes, Volume) else list(volumes)
+    count = sum(len(volume.array) for volume in several)
+    if count != len(model.channels):
+        names = ", ".join(channel.name for channel in model.channels)
+        raise ChannelError(
+            f"Model {model.name!r} needs {len(model.channels)} channel(s) in this order: {names}. "
+            f"{count} were given."
+        )
+    several = [check_volume(volume, insist) for volume in several]
+    found = check_inputs(model, [each for volume in several for each in inputs_of(volume)])
+    if not insist:
+        found.refuse()
+    one = several[0] if len(several) == 1 else combine_channels(several)
+    return replace(one, warnings=(*one.warnings, *found.warnings))
+
+
+def _planned(run: _Run, volume: Volume, device: torch.device) -> PlannedRun:
+    kind: DeviceKind = "cuda" if device.type == "cuda" else "mps" if device.type == "mps" else "cpu"
+    voxel_bytes = (volume.array.itemsize,) * len(volume.array)
+    return PlannedRun(volume.geometry, voxel_bytes, len(run.folds), kind, run.roi, run.uncertainty)
+
+
+def _folds(bundle: Bundle, folds: Sequence[int] | None) -> tuple[int, ...]:
+    chosen = tuple(fold.index for fold in bundle.model.folds) if folds is None else tuple(folds)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise OptionError(f"The folds must be at least one, and each once; not {list(chosen)}.")
+    return tuple(bundle.fold(fold).index for fold in chosen)
+
+
+def _step(step: float) -> float:
+    if not MIN_STEP <= step <= 1:
+        raise OptionError(f"The step between tiles must be {MIN_STEP} to 1 of a patch, not {step}.")
+    return step
+
+
+def _usable(device: torch.device, networks: Sequence[nn.Module], run: _Run) -> torch.device:
+    """The device, or the CPU for an Apple GPU that cannot compute the network, or computes it wrongly."""
+    if device.type == "mps" and (reason := trouble(_plain(networks[0]), device)):
+        remark = f"The networks ran on the CPU, since {device_name(device)} cannot compute them: {reason}."
+        _remark(run, remark, "preprocessing")
+        return CPU
+    return device
+
+
+def _prepared(volume: Volume, seen: FieldOfView, run: _Run, device: torch.device) -> _Subject:
+    """The volume on the model's grid, made and kept by a card that has room for it, else by the CPU."""
+    run.progress(Progress("preprocessing", 0, 1))
+    part = seen.of(volume)
+    array, oriented = reorient_array(part.array, part.geometry, run.model.orientation)
+    moved = Volume(array, oriented, volume.names)
+    image = _preprocessed_there(moved, run, device) if device.type in PREPROCESSING_DEVICES else None
+    if image is None:
+        image = preprocess(moved, run.model)
+    run.progress(Progress("preprocessing", 1, 1))
+    return _Subject(image, oriented)
+
+
+def _preprocessed_there(volume: Volume, run: _Run, device: torch.device) -> Preprocessed | None:
+    """None, and a remark, if the memory of the device runs out."""
+    try:
+        return preprocess(volume, run.model, device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    _remark(run, _step_down_remark(device, device), "preprocessing")
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
+
+
+def _label(
+    subject: _Subject, seen: FieldOfView, networks: Sequence[nn.Module], run: _Run, device: torch.device
+) -> tuple[np.ndarray, np.ndarray | None, torch.device]:
+    """Labels and uncertainty `(Z, Y, X)` on the grid of the whole volume, and the device that made them.
+
+    They are written where they belong, through views in the model's orientation.
+    """
+    model, oriented = run.model, subject.oriented
+    largest = max(label.value for label in model.labels)
+    labels = np.zeros(seen.whole.shape, dtype=np.uint8 if largest < 256 else np.uint16)
+    entropy = np.zeros(seen.whole.shape, dtype=np.uint16) if run.uncertainty else None  # `fixed_point`
+    grid = seen.whole.cropped(seen.box)
+
+    def oriented_view(array: np.ndarray) -> np.ndarray:
+        return reorient_array(seen.view_of(array), grid, model.orientation)[0]
+
+    extent = plan_extent(subject.image, model, run.roi.box_in(oriented) if run.roi else None)
+    if extent is None:
+        logger.warning("The region of interest holds nothing but zeros: nothing to segment there.")
+    else:
+        uncertain = None if entropy is None else oriented_view(entropy)
+        device = _predict_stepping_down(
+            networks, subject, extent, run, oriented_view(labels), uncertain, device
+        )
+    give_memory_back()
+    run.progress(Progress("postprocessing", 0, 1))
+    keep_largest_components(
+        seen.view_of(labels), model.kept_largest, fully_connected=model.pipeline == "nnunet_v2"
+    )
+    uncertainty = None if entropy is None else to_float32(entropy)
+    run.progress(Progress("postprocessing", 1, 1))
+    return labels, uncertainty, device
+
+
+def _predict_stepping_down(
+    networks: Sequence[nn.Module],
+    subject: _Subject,
+    extent: Extent,
+    run: _Run,
+    labels: np.ndarray,
+    entropy: np.ndarray | None,
+    device: torch.device,
+) -> torch.device:
+    """Predict on the device; when its memory runs out, keep image and sums on the CPU, then do all there.
+
+    Every attempt writes every label anew. Returns the device that the networks ran on in the end.
+    """
+    rungs = [(device, device), (device, CPU), (CPU, CPU)] if device.type != "cpu" else [(CPU, CPU)]
+    for network_device, sum_device in rungs[:-1]:
+        try:
+            _predict(networks, subject.image, extent, run, labels, entropy, (network_device, sum_device))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            _remark(run, _step_down_remark(network_device, sum_device))
+        else:
+            return network_device
+        subject.image = subject.image.on_cpu()  # after the exception, whose frames keep the image
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    _predict(networks, subject.image, extent, run, labels, entropy, rungs[-1])
+    return CPU
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    return network.plain if isinstance(network, FastNetwork) else network
+
+
+def _step_down_remark(network_device: torch.device, sum_device: torch.device) -> str:
+    full = f"The memory of {device_name(network_device)} was full"
+    if sum_device.type != "cpu":
+        return f"{full}: a part of the work moved to the computer's memory, which takes a little longer."
+    return (
+        f"{full}: the networks ran on the CPU, which takes much longer. Limit the work to a region, or end "
+        "other programs that use the device."
+    )
+
+
+def _remark(run: _Run, remark: str, stage: str = "network") -> None:
+    """Tell the user now, and keep it with the result; what was told before is only logged again."""
+    logger.warning(remark)
+    if remark not in run.remarks:
+        run.remarks.append(remark)
+        run.progress(Progress(stage, 0, 1, remark=remark))
+
+
+def _predict(
+    networks: Sequence[nn.Module],
+    image: Preprocessed,
+    extent: Extent,
+    run: _Run,
+    labels: np.ndarray,
+    entropy: np.ndarray | None,
+    devices: tuple[torch.device, torch.device],
+) -> None:
+    """Slide the networks over the image and fill in labels and entropy where the extent wants them.
+
+    `devices` are those of the networks and of the sums.
+    """
+    model, axes = run.model, extent.axes
+    data = image.array[(slice(None), *extent.source)]
+    tiles = count_tiles(data.shape[1:], model.patch, run.step)
+    ensemble = Ensemble(
+        networks,
+        model,
+        devices[0],
+        run.mirror_axes,
+        run.uncertainty,
+        on_fold=counter(run.progress, "network", tiles * len(run.folds)),
+        cancelled=run.cancelled,
+    )
+    writer = LabelWriter(
+        model,
+        [extent.weights[axis].to(devices[1]) for axis in axes],
+        labels[extent.target].transpose(axes),
+        None if entropy is None else entropy[extent.target].transpose(axes),
+    )
+    # The image is worked through along extent.axes; the networks still see it as z, y, x.
+    forward = (0, *(axis + 1 for axis in axes))
+    back = tuple(forward.index(axis) for axis in range(4))
+
+    def predict(tiles: Iterator[Tensor]) -> Iterator[Tensor]:
+        for prediction in ensemble.predict(tile.permute(back) for tile in tiles):
+            yield prediction.permute(forward)
+
+    for block in slide(
+        data.permute(forward),
+        predict,
+        ensemble.outputs,
+        (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]),
+        run.step,
+        devices[1],
+    ):
+        writer.add(block)
+    writer.finish()
+
+
+def _load(run: _Run) -> list[nn.Module]:
+    missing = run.networks.missing(run.bundle, run.folds, run.precision)
+    if missing:
+        loaded = counter(run.progress, "loading", len(missing))
+        for fold in missing:
+            run.networks.network(run.bundle, fold, run.precision)
+            loaded()
+    return [run.networks.network(run.bundle, fold, run.precision) for fold in run.folds]

@@ -1,0 +1,263 @@
+"""The catalog: tasks with their labels, channels, licences and citations, and the models published for them.
+
+The schema `Resources/Models/catalog.schema.json` says the same for other programs. Where the catalog in use
+comes from: `catalog_source.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import CatalogError
+from ..model.description import NAME_FORM, ORIENTATION_FORM
+from ..model.labels import Label, Region
+from ..system.json_reading import Fields, read_json
+from .web_address import check_address, shown_address
+
+FORMAT_VERSION = 1
+
+_URL_FORM = r"https?://\S+"
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """One image that a task needs.
+
+    Attributes:
+        name: such as "T1ce".
+        modality: DICOM's code, such as "MR".
+    """
+
+    name: str
+    modality: str
+
+    @classmethod
+    def read(cls, fields: Fields) -> InputImage:
+        """An input image as `catalog.json` writes it."""
+        image = cls(fields.text("name"), fields.text("modality", pattern=r"[A-Z]{2,16}"))
+        fields.finish()
+        return image
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The public data set that defines a task.
+
+    Attributes:
+        access: "open", or "registration" where one has to register with the owner.
+    """
+
+    name: str
+    cases: int
+    url: str
+    access: str
+    licence: str
+
+    @classmethod
+    def read(cls, fields: Fields) -> Dataset:
+        """A data set as `catalog.json` writes it."""
+        dataset = cls(
+            name=fields.text("name"),
+            cases=fields.integer("cases", 1, 1_000_000),
+            url=fields.text("url", pattern=_URL_FORM),
+            access=fields.text("access", choices=("open", "registration")),
+            licence=fields.text("licence"),
+        )
+        _check_address(fields, "url", dataset.url)
+        fields.finish()
+        return dataset
+
+
+@dataclass(frozen=True)
+class Task:
+    """What can be segmented, whether or not there are weights for it.
+
+    Attributes:
+        channels: the images it needs, in this order.
+        regions: sets of its labels that are measured and reported as one.
+        orientation: of the training images, such as "RAS"; None where they differ.
+        spacing: mm in array order (z, y, x), or None.
+        citations: what to cite for the data and the method.
+        weights: a sentence on how to come by weights.
+    """
+
+    name: str
+    title: str
+    description: str
+    channels: tuple[InputImage, ...]
+    labels: tuple[Label, ...]
+    orientation: str | None
+    spacing: tuple[float, ...] | None
+    dataset: Dataset
+    citations: tuple[str, ...]
+    weights: str
+    regions: tuple[Region, ...] = ()
+
+    @classmethod
+    def read(cls, fields: Fields) -> Task:
+        """A task as `catalog.json` writes it."""
+        task = cls(
+            name=fields.text("name", pattern=NAME_FORM),
+            title=fields.text("title"),
+            description=fields.text("description"),
+            channels=fields.objects("channels", InputImage.read, minimum=1),
+            labels=fields.objects("labels", Label.read, minimum=1),
+            orientation=fields.text("orientation", pattern=ORIENTATION_FORM)
+            if fields.has("orientation")
+            else None,
+            spacing=fields.numbers("spacing", 1e-3, 1e3, 3) if fields.has("spacing") else None,
+            dataset=Dataset.read(fields.fields("dataset")),
+            citations=fields.texts("citations"),
+            weights=fields.text("weights"),
+            regions=fields.objects("regions", Region.read, default=()),
+        )
+        _refuse_repeats(fields, "labels", (label.value for label in task.labels))
+        _refuse_repeats(fields, "labels", (label.name for label in task.labels))
+        fields.finish()
+        return task
+
+    def matches(self, text: str) -> bool:
+        """Whether every word of `text` occurs in the name, the texts, a label, a channel or the data set."""
+        inputs = [text for image in self.channels for text in (image.name, image.modality)]
+        names = [*(label.name for label in self.labels), *(region.name for region in self.regions)]
+        ours = " ".join([self.name, self.title, self.description, self.dataset.name, *inputs, *names])
+        return all(word in folded(ours) for word in folded(text).split())
+
+
+def folded(text: str) -> str:
+    """A text as it is searched in: a tumour is a tumor, whoever wrote it."""
+    return text.casefold().replace("tumour", "tumor")
+
+
+@dataclass(frozen=True)
+class Download:
+    """Where the zip of a model is.
+
+    Attributes:
+        urls: mirrors of the same file, in the order to try.
+        sha256: hexadecimal digest of the file.
+        bytes: its size.
+    """
+
+    urls: tuple[str, ...]
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Download:
+        """A download as `catalog.json` writes it."""
+        download = cls(
+            urls=_addresses(fields, "urls"),
+            sha256=fields.text("sha256", pattern=r"[0-9a-f]{64}"),
+            bytes=fields.integer("bytes", 1, 10**12),
+        )
+        fields.finish()
+        return download
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A model that anyone can have.
+
+    Attributes:
+        task: name of its task.
+        download: where its zip is; None for the model that ships with the program.
+    """
+
+    name: str
+    task: str
+    title: str
+    version: str
+    licence: str
+    download: Download | None = None
+
+    @classmethod
+    def read(cls, fields: Fields) -> PublishedModel:
+        """A published model as `catalog.json` writes it."""
+        model = cls(
+            name=fields.text("name", pattern=NAME_FORM),
+            task=fields.text("task", pattern=NAME_FORM),
+            title=fields.text("title"),
+            version=fields.text("version"),
+            licence=fields.text("licence"),
+            download=Download.read(fields.fields("download")) if fields.has("download") else None,
+        )
+        fields.finish()
+        return model
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Tasks, and the models published for them."""
+
+    tasks: tuple[Task, ...]
+    models: tuple[PublishedModel, ...]
+
+    def task(self, name: str) -> Task | None:
+        """The task of this name, in whatever case it is written."""
+        return next((task for task in self.tasks if task.name.casefold() == name.casefold()), None)
+
+    def model(self, name: str) -> PublishedModel | None:
+        """The published model of this name."""
+        return next((model for model in self.models if model.name == name), None)
+
+    def models_for(self, task: str) -> tuple[PublishedModel, ...]:
+        """The models published for a task."""
+        return tuple(model for model in self.models if model.task == task)
+
+    def search(self, text: str) -> tuple[Task, ...]:
+        """The tasks that a person may mean by some words, such as "kidney ct"."""
+        return tuple(task for task in self.tasks if task.matches(text))
+
+
+def read_catalog(path: Path) -> Catalog:
+    """The catalog in a file.
+
+    Raises:
+        CatalogError: the file is unreadable, of an unknown version, or wrong; the message names the field.
+    """
+    fields = Fields(read_json(path, CatalogError), str(path), CatalogError)
+    version = fields.take("format_version")
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise CatalogError(
+            f"{path}: format version {version!r} is not known here, only {FORMAT_VERSION}. "
+            "Update the extension."
+        )
+    catalog = Catalog(
+        tasks=fields.objects("tasks", Task.read, minimum=1),
+        models=fields.objects("models", PublishedModel.read),
+    )
+    fields.finish()
+    _refuse_repeats(fields, "tasks", (task.name.casefold() for task in catalog.tasks))
+    _refuse_repeats(fields, "models", (model.name.casefold() for model in catalog.models))
+    tasks = {task.name for task in catalog.tasks}
+    for model in catalog.models:
+        if model.task not in tasks:
+            raise CatalogError(
+                f"{path}: the model {model.name!r} is for {model.task!r}, which is no task here."
+            )
+    return catalog
+
+
+def _addresses(fields: Fields, key: str) -> tuple[str, ...]:
+    values = fields.texts(key)
+    for value in values:
+        _check_address(fields, key, value)
+    return values
+
+
+def _check_address(fields: Fields, key: str, value: str) -> None:
+    try:
+        check_address(value)
+    except ValueError as error:
+        raise fields.error(f"{fields.where}: {key!r} has {shown_address(value)!r}: {error}.") from error
+
+
+def _refuse_repeats(fields: Fields, key: str, values: Iterable[Hashable]) -> None:
+    seen: set[Hashable] = set()
+    for value in values:
+        if value in seen:
+            raise fields.error(f"{fields.where}: {key!r} has {value!r} twice. Each may be there once.")
+        seen.add(value)

@@ -1,0 +1,134 @@
+"""Which catalog is in use: the one that ships with the program, or the one at `$MEDNEXT_CATALOG_URL`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import Cancelled, CatalogError, DiskSpaceError, DownloadError, OutputError
+from ..system.atomic import replacing
+from .catalog import Catalog, read_catalog
+from .folders import models_folder, shipped_models_folder
+from .web_address import check_address, is_private, shown_address
+
+logger = logging.getLogger(__name__)
+
+URL_VARIABLE = "MEDNEXT_CATALOG_URL"
+HTTP_VARIABLE = "MEDNEXT_CATALOG_BY_HTTP"
+
+_LARGEST_BYTES = 16 * 2**20
+SILENCE_S = 5.0
+_LONGEST_S = 20.0
+
+
+def load_catalog(refresh: bool = False, remarks: list[str] | None = None) -> Catalog:
+    """The catalog in use.
+
+    Without `$MEDNEXT_CATALOG_URL` that is the shipped one. With it, it is the one from there as it was last
+    downloaded; `refresh` downloads it now, for 20 s at most. A catalog that cannot be had, or is wrong, is
+    logged and the next best one taken: the last downloaded, then the shipped. What is logged for users is
+    appended to `remarks`, too.
+
+    A catalog says which weights are the right ones. It is therefore taken by https, or from this computer
+    (`http://localhost`), and by http only where `$MEDNEXT_CATALOG_BY_HTTP` is 1; that is logged.
+
+    Raises:
+        CatalogError: the shipped catalog is damaged.
+    """
+
+    def tell(sentence: str) -> None:
+        logger.warning("%s", sentence)
+        if remarks is not None:
+            remarks.append(sentence)
+
+    url = os.environ.get(URL_VARIABLE, "").strip()
+    if url:
+        try:
+            _check_source(url)
+            if not is_private(url):
+                tell(
+                    f"The catalog comes by http from {shown_address(url)}: anybody on the way can change it, "
+                    "and with it the weights."
+                )
+            copy = _copy_of(url)
+            if refresh:
+                _refresh(url, copy, tell)
+            if _is_there(copy):
+                return read_catalog(copy)
+        except CatalogError as error:
+            tell(f"The catalog of {URL_VARIABLE} is not used, but the shipped one: {error}")
+    return read_catalog(shipped_models_folder() / "catalog.json")
+
+
+def _by_http() -> bool:
+    return os.environ.get(HTTP_VARIABLE, "").strip() == "1"
+
+
+def _check_source(url: str) -> None:
+    """Refuse an address from which no catalog is taken. Raises CatalogError."""
+    try:
+        check_address(url)
+    except ValueError as error:
+        raise CatalogError(
+            f"{shown_address(url)} cannot be downloaded: {error}. Give an address that begins with https://."
+        ) from error
+    if not is_private(url) and not _by_http():
+        raise CatalogError(
+            f"{shown_address(url)} is an address of http: anybody on the way can change the catalog, and "
+            f"with it the weights. Give one of https, or set {HTTP_VARIABLE}=1 if you trust the network."
+        )
+
+
+def _copy_of(url: str) -> Path:
+    source = f"http {url}" if _by_http() else url  # what came by http is not used once that is forbidden
+    return models_folder() / f".catalog-{hashlib.sha256(source.encode()).hexdigest()[:16]}.json"
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be looked into
+        return False
+
+
+def _refresh(url: str, copy: Path, tell: Callable[[str], None]) -> None:
+    try:
+        content = _fetch(url)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(copy) as temporary:
+            temporary.write_bytes(content)
+            read_catalog(temporary)
+    except (CatalogError, DownloadError, DiskSpaceError, OutputError, OSError) as error:
+        kept = "the one downloaded before" if _is_there(copy) else "the shipped one"
+        tell(f"The catalog at {shown_address(url)} cannot be had ({error}); using {kept}.")
+
+
+def _fetch(url: str) -> bytes:
+    # Here and not above: reading a catalog needs no network, and Slicer does it when it shows the panel.
+    import requests
+
+    from .download import HttpStream, reason_of, status_of
+
+    end = time.monotonic() + _LONGEST_S
+    content = bytearray()
+    try:
+        with HttpStream(
+            url, connect_s=SILENCE_S, read_s=SILENCE_S, cancelled=lambda: time.monotonic() > end
+        ) as stream:
+            for answer in (*stream.response.history, stream.response):
+                _check_source(answer.url)
+            if stream.response.status_code != requests.codes.ok:
+                raise DownloadError(status_of(stream.response))
+            for chunk in stream.chunks():
+                content += chunk
+                if len(content) > _LARGEST_BYTES:
+                    raise DownloadError(f"it is larger than {_LARGEST_BYTES} bytes")
+    except Cancelled as error:
+        raise DownloadError(f"it did not arrive within {_LONGEST_S:g} s") from error
+    except requests.RequestException as error:
+        raise DownloadError(reason_of(error)) from error
+    return bytes(content)

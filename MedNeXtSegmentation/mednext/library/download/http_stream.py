@@ -1,0 +1,168 @@
+"""One HTTP request, read by a thread of its own, so that its caller can walk away at any moment.
+
+A blocking read cannot be interrupted, and name look-up and connecting cannot either. The caller therefore
+only ever waits on a queue, asks ten times a second whether the user has cancelled, and leaves a stalled
+thread behind to die of its own timeout.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+
+import requests
+
+from ... import __version__
+from ...system.cancellation import POLL_S, check_cancelled
+from ...system.shown_text import shown
+from ..web_address import shown_address
+
+logger = logging.getLogger(__name__)
+
+_REASONS: dict[type[Exception], str] = {  # the first that fits
+    requests.exceptions.SSLError: "its certificate could not be verified",
+    requests.exceptions.ProxyError: "the proxy cannot be reached or refuses",
+    requests.exceptions.ConnectTimeout: "no connection within the time limit",
+    requests.exceptions.TooManyRedirects: "it redirects in a circle",
+    requests.exceptions.InvalidSchema: "it redirects to an address that is not http or https",
+}
+_LONGEST_REASON = 200
+
+CHUNK_BYTES = 64 * 1024
+_END = None
+
+
+class HttpStream:
+    """A running GET request: first its head, then its body.
+
+    ```python
+    with HttpStream("https://example.org/model.zip", connect_s=10, read_s=30) as stream:
+        stream.response.status_code
+        for chunk in stream.chunks(): ...
+    ```
+
+    Proxies and certificates come from the environment, as `requests` defines it (`HTTPS_PROXY`, `NO_PROXY`,
+    `REQUESTS_CA_BUNDLE`).
+
+    Raises:
+        requests.RequestException: no connection, or it broke or stalled; from the constructor or `chunks`.
+        Cancelled: `cancelled` answered True while waiting.
+    """
+
+    response: requests.Response
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        connect_s: float,
+        read_s: float,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        # `identity`: byte ranges and SHA-256 are about the file, not about a compressed transfer of it.
+        self._headers = {
+            "User-Agent": f"mednext/{__version__}",
+            "Accept-Encoding": "identity",
+            **(headers or {}),
+        }
+        self._url = url
+        self._timeout = (connect_s, read_s)
+        self._cancelled = cancelled
+        self._abandoned = threading.Event()
+        self._queue: queue.Queue[requests.Response | bytes | Exception | None] = queue.Queue(maxsize=16)
+        threading.Thread(target=self._read, name=f"GET {shown_address(url)}", daemon=True).start()
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            head = self._next()
+            if not isinstance(head, requests.Response):
+                raise requests.ConnectionError("the request ended without an answer")
+            undo.pop_all()
+        self.response = head
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, piece by piece. A connection that closes early may look like the end: count the bytes."""
+        while (chunk := self._next()) is not _END:
+            assert isinstance(chunk, bytes)
+            yield chunk
+
+    def close(self) -> None:
+        """Tell the thread that nobody reads any more."""
+        self._abandoned.set()
+
+    def __enter__(self) -> HttpStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _next(self) -> requests.Response | bytes | None:
+        while True:
+            check_cancelled(self._cancelled)
+            try:
+                item = self._queue.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            if isinstance(item, Exception):
+                raise item
+            return item
+
+    def _read(self) -> None:
+        try:
+            with requests.get(
+                self._url, headers=self._headers, timeout=self._timeout, stream=True
+            ) as response:
+                self._put(response)
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    self._put(chunk)
+                    if self._abandoned.is_set():
+                        return
+        except requests.RequestException as error:
+            self._put(error)
+        except Exception as error:  # boundary: of urllib3, http.client and the socket, for any answer
+            logger.info("The answer of %s cannot be read.", shown_address(self._url), exc_info=True)
+            # A value is wrong in an address that the server redirects to, or that a proxy has.
+            is_address = isinstance(error, ValueError)
+            self._put(
+                requests.exceptions.InvalidURL(error) if is_address else requests.ConnectionError(error)
+            )
+        finally:
+            self._put(_END)
+
+    def _put(self, item: requests.Response | bytes | Exception | None) -> None:
+        while not self._abandoned.is_set():
+            try:
+                self._queue.put(item, timeout=POLL_S)
+            except queue.Full:
+                continue
+            return
+
+
+def status_of(response: requests.Response) -> str:
+    """An answer's status, for people."""
+    return _short(f"HTTP {response.status_code} {response.reason or ''}".rstrip())
+
+
+def reason_of(error: requests.RequestException) -> str:
+    """The cause of an error, without the chain of library objects that requests puts into its messages."""
+    root: BaseException = error
+    while (cause := root.__cause__ or root.__context__) is not None:
+        root = cause
+    for kind, reason in _REASONS.items():
+        if isinstance(error, kind):
+            return reason
+    if isinstance(root, TimeoutError):
+        return "the server went silent"
+    return _short(getattr(root, "strerror", None) or str(root) or type(root).__name__)
+
+
+def _short(text: str) -> str:
+    """A server's words in a sentence of ours."""
+    line = shown(text)
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."

@@ -1,0 +1,155 @@
+"""The unfinished part of a download, `<name>.part`, and beside it `<name>.part.json`: a part of what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import requests
+
+from ...errors import DownloadError
+from ...system.cancellation import check_cancelled
+from ...system.json_reading import read_json
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 2**20
+_VALIDATOR = re.compile(r"[!-~](?:[ -~]{0,998}[!-~])?")  # what a request's header can have
+
+
+class PartialFile:
+    """Bytes of a file from its beginning on, kept across interruptions, with their running SHA-256.
+
+    Only one process may hold it at a time.
+
+    Attributes:
+        size: bytes there are.
+        answers: how many HTTP answers they were pieced together from; one may have been another version.
+    """
+
+    def __init__(
+        self, target: Path, sha256: str, most: int, cancelled: Callable[[], bool] | None = None
+    ) -> None:
+        """Open what an earlier attempt at the same file left behind, or start empty.
+
+        Args:
+            target: the whole file to be.
+            sha256: its hexadecimal digest.
+            most: bytes that it can have; a longer part is not gone on with.
+            cancelled: asked while the part is read.
+
+        Raises:
+            OSError: the files cannot be written.
+            Cancelled: `cancelled` answered True.
+        """
+        self.target = target
+        self.sha256 = sha256.lower()
+        self.path = part_file(target)
+        self._note_path = target.with_name(f"{target.name}.part.json")
+        for path in (self.path, self._note_path):
+            if path.is_symlink() or path.is_fifo():  # opening it would lead elsewhere, or never return
+                path.unlink()
+        self._note = _read_note(self._note_path)
+        ours = self._note.get("sha256") == self.sha256 and self.path.is_file()
+        ours = ours and self.path.stat().st_size <= most
+        self._file = self.path.open("r+b" if ours else "w+b")
+        self._hash = hashlib.sha256()
+        self.size = 0
+        try:
+            while block := self._file.read(_BLOCK_BYTES):
+                check_cancelled(cancelled)
+                self._hash.update(block)
+                self.size += len(block)
+        except BaseException:
+            self._file.close()
+            raise
+        self.answers = int(self.size > 0)
+        self._finished = False
+
+    def range_headers(self, url: str) -> dict[str, str]:
+        """Request headers that ask for what is missing."""
+        if not self.size:
+            return {}
+        headers = {"Range": f"bytes={self.size}-"}
+        # Another mirror has other ETags for the same file, there the SHA-256 alone decides.
+        validator = self._note.get("validator")
+        if self._note.get("url") == url and isinstance(validator, str) and _VALIDATOR.fullmatch(validator):
+            headers["If-Range"] = validator
+        return headers
+
+    def begin_answer(self, url: str, response: requests.Response) -> None:
+        """Note which version of the file the bytes to come are from."""
+        self.answers += 1
+        etag = response.headers.get("ETag", "")
+        validator = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+        self._note = {"sha256": self.sha256, "url": url, "validator": validator}
+        self._note_path.write_text(json.dumps(self._note), encoding="utf-8")
+
+    def append(self, chunk: bytes) -> None:
+        self._file.write(chunk)
+        self._hash.update(chunk)
+        self.size += len(chunk)
+
+    def restart(self) -> None:
+        """Forget everything so far."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.answers = 0
+
+    def is_right(self) -> bool:
+        """True when this is the whole file that was promised."""
+        return self._hash.hexdigest() == self.sha256
+
+    def finish(self) -> None:
+        """Put the verified file in its place."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.path.replace(self.target)
+        self._note_path.unlink(missing_ok=True)
+        self._finished = True
+
+    def close(self) -> None:
+        """Keep the part for another time; an empty one is not worth keeping."""
+        self._file.close()
+        if self.size == 0 and not self._finished:
+            self.path.unlink(missing_ok=True)
+            self._note_path.unlink(missing_ok=True)
+
+    def __enter__(self) -> PartialFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def part_file(target: Path) -> Path:
+    """Where the bytes of an unfinished download are."""
+    return target.with_name(f"{target.name}.part")
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """A note that an earlier process, or anybody, has left; an unreadable one is as good as none."""
+    try:
+        note = read_json(path, DownloadError)
+    except DownloadError as error:
+        logger.debug("%s", error)
+        return {}
+    return note if isinstance(note, dict) else {}

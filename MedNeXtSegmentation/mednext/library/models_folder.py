@@ -1,0 +1,109 @@
+"""The folder of models: several processes change it, and it is put right after those that were killed."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import Cancelled
+from ..model.description import MODEL_FILE, NAME_FORM
+from ..system.atomic import SET_ASIDE, UNFINISHED, explaining, recover_folder, remove_if_left
+from ..system.locks import locked
+from ..system.running_processes import signature
+from .folders import models_folder
+
+logger = logging.getLogger(__name__)
+
+_WORKSHOP = ".installing-"
+_LOOK_S = 2.0  # how long a look waits for a process that is putting a model in its place
+
+
+@contextmanager
+def alone(cancelled: Callable[[], bool] | None = None) -> Iterator[Path]:
+    """The models folder, which no other process changes during the block; it is put right first.
+
+    Raises:
+        OutputError, DiskSpaceError: the folder cannot be made or written to.
+        Cancelled: `cancelled` answered True while another process changes it.
+    """
+    folder = models_folder()
+    with explaining(folder / "model"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock", cancelled):
+            _bring_back(folder)
+            _remove_leftovers(folder)
+            yield folder
+
+
+@contextmanager
+def workshop() -> Iterator[Path]:
+    """A hidden folder among the models, on the same disk, that is gone after the block.
+
+    Those that killed processes have left are removed. Raises as `alone` does.
+    """
+    folder = models_folder()
+    with explaining(folder / "model"):
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        ours = folder / f"{_WORKSHOP}{signature()}-{secrets.token_hex(6)}"
+        ours.mkdir()
+        try:
+            yield ours
+        finally:
+            shutil.rmtree(ours, ignore_errors=True)
+
+
+def models_in(folder: Path) -> dict[str, Path]:
+    """Name and place of each model in a folder, in the order of the names.
+
+    A model that was about to be replaced when its process was killed is brought back; in a folder that this
+    user may not change it is used where it is. A folder that cannot be read has no models.
+    """
+    try:
+        found = _look(folder)
+        if any(place.name != name for name, place in found.items()):
+            _bring_back_alone(folder)
+            found = _look(folder)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:  # forbidden, a file, or a network drive that is gone
+        logger.warning("The models in %s cannot be used: %s", folder, error)
+        return {}
+    return found
+
+
+def _look(folder: Path) -> dict[str, Path]:
+    """Models in their places, or else where they were set aside."""
+    places: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):  # those set aside come first, as their names begin with a dot
+        name = path.name.removeprefix(SET_ASIDE)
+        if re.fullmatch(NAME_FORM, name) and (path / MODEL_FILE).is_file():
+            places[name] = path
+    return dict(sorted(places.items()))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for left in (*folder.glob(f"{_WORKSHOP}*"), *folder.glob(f"{UNFINISHED}*")):
+        remove_if_left(left)
+
+
+def _bring_back_alone(folder: Path) -> None:
+    end = time.monotonic() + _LOOK_S
+    try:
+        with locked(folder / ".lock", lambda: time.monotonic() > end):
+            _bring_back(folder)
+    except (OSError, Cancelled) as error:
+        logger.warning("The models in %s cannot be put right now: %s", folder, error)
+
+
+def _bring_back(folder: Path) -> None:
+    """Finish for killed processes; nobody else may change the folder."""
+    for aside in folder.glob(f"{SET_ASIDE}*"):
+        with suppress(OSError):  # a read-only folder
+            recover_folder(folder / aside.name.removeprefix(SET_ASIDE))

@@ -1,0 +1,346 @@
+"""The models on this computer: which there are, how they come and go.
+
+A model is a bundle folder (see `bundle.py`). The default one ships with the program and is read-only; the
+others live in one folder of the user's, one sub-folder per model, named like the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import (
+    AlreadyInstalledError,
+    BundleError,
+    BundleFormatError,
+    OptionError,
+    OutputError,
+    UnknownModelError,
+    WeightsUnavailableError,
+)
+from ..model.bundle import Bundle
+from ..model.description import MODEL_FILE, NAME_FORM, Model, read_model
+from ..model.weights_file import unreadable
+from ..system.atomic import check_space, replacing_folder
+from ..system.cancellation import check_cancelled
+from ..system.file_names import inside, is_device
+from .archive import pack, unpack
+from .catalog import Catalog
+from .catalog_source import load_catalog
+from .folders import models_folder, shipped_models_folder
+from .models_folder import alone, models_in, workshop
+
+if TYPE_CHECKING:
+    from .download import DownloadProgress, Patience
+
+__all__ = [
+    "check_name",
+    "downloaded_bytes",
+    "export_zip",
+    "find_model",
+    "install_from_folder",
+    "install_from_url",
+    "install_from_zip",
+    "install_published",
+    "installed_models",
+    "installed_names",
+    "is_shipped",
+    "models_folder",
+    "remove",
+]
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 2**20
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it is fit to name a model, which makes it a folder's name on every platform.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if re.fullmatch(NAME_FORM, name) and not is_device(name):
+        return name
+    raise OptionError(
+        f"{name!r} cannot be the name of a model. Use 1 to 64 letters, digits, dots, hyphens and "
+        "underscores, starting with a letter or a digit."
+    )
+
+
+def is_shipped(name: str) -> bool:
+    """Whether the model comes with the program."""
+    return name in models_in(shipped_models_folder())
+
+
+def installed_names() -> list[str]:
+    """Names of the models that can be used now, the shipped ones first."""
+    return list({**models_in(shipped_models_folder()), **models_in(models_folder())})
+
+
+def installed_models() -> list[Model]:
+    """Descriptions of the models that can be used now; a damaged one is logged and left out."""
+    models = []
+    for name in installed_names():
+        try:
+            models.append(read_model(find_model(name)))
+        except BundleError as error:
+            logger.warning("The installed model %r is of no use: %s", name, error)
+    return models
+
+
+def find_model(name: str) -> Path:
+    """Folder of the installed model `name`: shipped with the program, or in the models folder.
+
+    Raises:
+        WeightsUnavailableError: it is a task that nobody has published weights for.
+        UnknownModelError: it is not installed; the message says what is, and what can be.
+    """
+    for folder in (shipped_models_folder(), models_folder()):
+        if place := models_in(folder).get(name):
+            return place
+    catalog = load_catalog()
+    published = catalog.model(name)
+    if published is None:
+        raise _unknown(name, catalog)
+    if published.download is None:
+        raise UnknownModelError(
+            f"The model {name!r} comes with the program, but is missing: reinstall the program. {_here()}"
+        )
+    raise UnknownModelError(
+        f"The model {name!r} is not installed. Install it with 'mednext models install {name}'. {_here()}"
+    )
+
+
+def install_published(
+    name: str,
+    *,
+    overwrite: bool = False,
+    progress: DownloadProgress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    patience: Patience | None = None,
+) -> Model:
+    """Download a model of the catalog and install it; arguments and errors as for `install_from_url`.
+
+    Raises:
+        UnknownModelError, WeightsUnavailableError: the catalog has no model of this name.
+        OptionError: the model ships with the program.
+    """
+    catalog = load_catalog(refresh=True)
+    published = catalog.model(name)
+    if published is None:
+        raise _unknown(name, catalog)
+    if published.download is None:
+        raise OptionError(f"The model {name!r} comes with the program; there is nothing to install.")
+    return install_from_url(
+        published.download.urls,
+        sha256=published.download.sha256,
+        size=published.download.bytes,
+        name=name,
+        overwrite=overwrite,
+        progress=progress,
+        cancelled=cancelled,
+        patience=patience,
+    )
+
+
+def install_from_url(
+    urls: Sequence[str],
+    *,
+    sha256: str,
+    size: int | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+    progress: DownloadProgress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    patience: Patience | None = None,
+) -> Model:
+    """Download the zip of a bundle and install it. An interrupted download is gone on with by the next call.
+
+    Args:
+        urls, sha256, size, progress, cancelled, patience: see `download`.
+        name: name that the model is to have.
+        overwrite: replace an installed model of this name.
+
+    Raises:
+        DownloadError, DiskSpaceError, OutputError, Cancelled: see `download`.
+        BundleError: what was downloaded is not a sound bundle, or not the model of this name.
+        OptionError: a model of this name is there already, or `sha256` is none.
+    """
+    from .download import download  # takes its time to import, which listing models need not wait for
+
+    if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise OptionError(f"{sha256!r} is not a SHA-256: give the 64 hexadecimal digits of the publisher.")
+    if name is not None:
+        refuse_taken(check_name(name), overwrite)
+    zip_file = _download_file(sha256)
+    download(
+        urls, zip_file, sha256=sha256, size=size, progress=progress, cancelled=cancelled, patience=patience
+    )
+    try:
+        model = install_from_zip(zip_file, name=name, overwrite=overwrite, cancelled=cancelled)
+    except BundleError:
+        zip_file.unlink(missing_ok=True)
+        raise
+    zip_file.unlink(missing_ok=True)
+    return model
+
+
+def downloaded_bytes(sha256: str) -> int:
+    """How much of the zip of this SHA-256 an interrupted download has left behind, to be gone on with."""
+    from .download import part_file
+
+    part = part_file(_download_file(sha256))
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _download_file(sha256: str) -> Path:
+    return models_folder() / ".downloads" / f"{sha256[:16].lower()}.zip"
+
+
+def install_from_zip(
+    zip_file: str | Path,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+    cancelled: Callable[[], bool] | None = None,
+) -> Model:
+    """Install the bundle in a zip file, with its files at the top or in one folder.
+
+    It is unpacked beside the installed models, the files of weights are verified, and then it is put in its
+    place.
+
+    Raises:
+        BundleError: not a sound bundle, an unsafe one, or not the model of this name.
+        AlreadyInstalledError: a model of this name is there already, and `overwrite` is not set.
+        OptionError: the model of this name comes with the program.
+        DiskSpaceError, OutputError: the models folder cannot take it.
+        Cancelled: `cancelled` answered True.
+    """
+    with workshop() as unpacked:
+        unpack(Path(zip_file), unpacked, cancelled)
+        bundle = _verified(_bundle_in(unpacked, Path(zip_file)))
+        if name is not None and bundle.model.name != name:
+            raise BundleFormatError(
+                f"{zip_file} holds the model {bundle.model.name!r}, not {name!r}. "
+                "Report this to whoever publishes it."
+            )
+        return _put_in_place(bundle, overwrite, cancelled)
+
+
+def install_from_folder(
+    folder: str | Path, *, overwrite: bool = False, cancelled: Callable[[], bool] | None = None
+) -> Model:
+    """Install a copy of the bundle in a folder; arguments and errors as for `install_from_zip`."""
+    source = Path(folder)
+    model = read_model(source)
+    names = dict.fromkeys((MODEL_FILE, *(fold.file for fold in model.folds)))
+    paths = [path for path in (inside(source, name) for name in names) if path.is_file()]
+    with workshop() as copied:
+        check_space(copied, sum(path.stat().st_size for path in paths), f"Copying {source}")
+        for path in paths:  # the check below names a missing one
+            _copy(path, copied / path.name, cancelled)
+        return _put_in_place(_verified(copied), overwrite, cancelled)
+
+
+def _copy(path: Path, target: Path, cancelled: Callable[[], bool] | None) -> None:
+    try:
+        source = path.open("rb")
+    except OSError as cause:
+        raise unreadable(path, cause) from cause
+    with source, target.open("xb") as sink:
+        while block := source.read(_BLOCK_BYTES):
+            check_cancelled(cancelled)
+            sink.write(block)
+
+
+def _put_in_place(bundle: Bundle, overwrite: bool, cancelled: Callable[[], bool] | None) -> Model:
+    """Make a verified bundle in the workshop an installed model."""
+    name = check_name(bundle.model.name)
+    with alone(cancelled) as folder:
+        refuse_taken(name, overwrite)
+        with replacing_folder(folder / name) as temporary:
+            for path in bundle.path.iterdir():
+                path.rename(temporary / path.name)
+    logger.info("Installed the model %s in %s.", name, folder)
+    return bundle.model
+
+
+def export_zip(name: str, zip_file: str | Path, *, overwrite: bool = False) -> Path:
+    """Pack an installed model into a zip file that `install_from_zip` takes on another computer.
+
+    Raises:
+        UnknownModelError: no such model is installed.
+        BundleError: the installed model is damaged.
+        OutputError, DiskSpaceError: the file is there already, or cannot be written.
+    """
+    folder, zip_file = find_model(name), Path(zip_file)
+    if zip_file.exists() and not overwrite:
+        raise OutputError(f"{zip_file} exists already. Choose another name, or allow to overwrite it.")
+    _verified(folder)
+    pack(folder, zip_file)
+    return zip_file
+
+
+def remove(name: str) -> None:
+    """Remove an installed model.
+
+    Raises:
+        OptionError: the model ships with the program.
+        UnknownModelError: no such model is installed.
+        OutputError: the folder cannot be removed.
+    """
+    if is_shipped(name):
+        raise OptionError(f"The model {name!r} comes with the program and cannot be removed.")
+    find_model(name)
+    with alone(), workshop() as away:
+        find_model(name).rename(away / name)  # a model that is half removed must not be found
+
+
+def _here() -> str:
+    return f"Installed models: {', '.join(installed_names()) or 'none'}."
+
+
+def _unknown(name: str, catalog: Catalog) -> UnknownModelError:
+    """Why the catalog has no model of this name, and what it has instead."""
+    task = catalog.task(name)
+    if task is None:
+        known = ", ".join(task.name for task in catalog.tasks)
+        return UnknownModelError(f"There is no model {name!r}. {_here()} Known tasks: {known}.")
+    published = ", ".join(model.name for model in catalog.models_for(task.name))
+    if published:
+        return UnknownModelError(f"{name!r} is a task; its models are {published}. {_here()}")
+    return WeightsUnavailableError(
+        f"There are no weights for the task {task.name!r}. {task.weights} {_here()}"
+    )
+
+
+def refuse_taken(name: str, overwrite: bool) -> None:
+    if is_shipped(name):
+        raise OptionError(f"The model {name!r} comes with the program and cannot be replaced. Rename yours.")
+    if not overwrite and name in models_in(models_folder()):
+        raise AlreadyInstalledError(
+            f"A model {name!r} is installed already, in {models_folder()}. Remove it, or allow "
+            "to overwrite it."
+        )
+
+
+def _bundle_in(folder: Path, zip_file: Path) -> Path:
+    """Where in an unpacked zip the bundle is: at the top, or in the only folder, as people pack folders."""
+    for candidate in (folder, *sorted(folder.iterdir())):
+        if (candidate / MODEL_FILE).is_file():
+            return candidate
+    raise BundleFormatError(
+        f"{zip_file} is not a model: it has no {MODEL_FILE}. Export the model again, with "
+        "'mednext models export'."
+    )
+
+
+def _verified(folder: Path) -> Bundle:
+    """The bundle in a folder, after its files were found to be right."""
+    bundle = Bundle(folder, read_model(folder))
+    bundle.check()
+    return bundle

@@ -1,0 +1,53 @@
+"""Addresses on the web from catalogs, variables and servers: whether they are any, and how they are shown."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from ..system.shown_text import shown
+
+_LONGEST = 8192
+_SHOWN = 300
+_USER = re.compile(r"//[^/?#]*@")
+
+
+def check_address(text: str) -> None:
+    """Find out whether a text is an address of http or https, without a look at the network.
+
+    User names, passwords, ports and letters of all languages are allowed.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if len(text) > _LONGEST:
+        raise ValueError(f"it has more than {_LONGEST} characters")
+    if shown(text) != text or any(char.isspace() or char == "\\" for char in text):
+        raise ValueError("it has spaces, backslashes or characters that cannot be seen")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:  # whose words may quote a password
+        raise ValueError("its server or its port is not written as one") from error
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("only http and https addresses can be downloaded")
+    if not parts.hostname or port == 0:
+        raise ValueError("it names no server")
+
+
+def is_private(text: str) -> bool:
+    """Whether nobody on the way can change the answers of an address: of https, or of this computer."""
+    parts = urlsplit(text)
+    if parts.scheme == "https":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.hostname == "localhost"
+
+
+def shown_address(text: str) -> str:
+    """An address for messages and logs, without the user name and the password that it may have."""
+    line = _USER.sub("//***@", shown(text))
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

@@ -1,0 +1,1 @@
+"""A model as a bundle: its description, its labels and its files of weights."""

@@ -1,0 +1,367 @@
+"""What `model.json` says: everything inference needs to know of a model, and a person wants to.
+
+The schema `Resources/Models/model.schema.json` says the same for other programs. Reading it needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+from ..errors import BundleFormatError
+from ..system.file_names import check_relative, inside
+from ..system.json_reading import Fields, json_text, read_json
+from .consistency import check_model
+from .labels import MAX_LABEL, Label, Region
+from .regions import beyond_painting, from_labels
+
+if TYPE_CHECKING:
+    from ..network.blocks import GrnDenominator
+    from ..network.mednext import MedNeXt, Resampling
+
+T = TypeVar("T")
+
+FORMAT_VERSION = 1
+MODEL_FILE = "model.json"
+
+Pipeline = Literal["nnunet_v1", "nnunet_v2"]
+Output = Literal["softmax", "regions"]
+
+PIPELINES = ("nnunet_v1", "nnunet_v2")
+OUTPUTS = ("softmax", "regions")
+VARIANT_NAMES = ("S", "B", "M", "L", "v2-B", "v2-W")
+RESAMPLINGS = ("residual", "bottleneck", "standard")
+NORMALIZATIONS = ("ct", "zscore", "zscore_masked", "rescale", "none")
+
+NAME_FORM = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?"
+FOLD_FILE_FORM = r"fold_[A-Za-z0-9]{1,16}\.safetensors"
+ORIENTATION_FORM = r"(?:[RL][AP][SI]|[RL][SI][AP]|[AP][RL][SI]|[AP][SI][RL]|[SI][RL][AP]|[SI][AP][RL])"
+
+_MAX_CHANNELS = 64
+_MAX_CLASSES = 1024
+_MAX_HU = 1e6
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One input image of a model.
+
+    Attributes:
+        name: such as "T1" or "CT".
+        modality: DICOM's code: "CT", "MR", "PT", ...
+        normalization: "ct" (clip to [lower, upper], subtract mean, divide by std), "zscore" over the volume,
+            "zscore_masked" over its non-zero part, "rescale" to [0, 1], or "none".
+        mean, std, lower, upper: intensities of the training set's foreground (HU in CT); only for "ct".
+    """
+
+    name: str
+    modality: str
+    normalization: str
+    mean: float | None = None
+    std: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+    @classmethod
+    def read(cls, fields: Fields) -> Channel:
+        """A channel as `model.json` writes it."""
+        name = fields.text("name")
+        modality = fields.text("modality", pattern=r"[A-Z]{2,16}")
+        normalization = fields.text("normalization", choices=NORMALIZATIONS)
+        if normalization != "ct":
+            fields.finish()
+            return cls(name, modality, normalization)
+        lower, upper = (fields.number(key, -_MAX_HU, _MAX_HU) for key in ("lower", "upper"))
+        if lower >= upper:
+            raise fields.refuse("upper", upper, f"above 'lower', {lower:g}")
+        mean = fields.number("mean", -_MAX_HU, _MAX_HU)
+        std = fields.number("std", 1e-6, _MAX_HU)
+        fields.finish()
+        return cls(name, modality, normalization, mean, std, lower, upper)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """How to build a model's network; the arguments are those of `network.MedNeXt`.
+
+    Attributes:
+        variant: name of one of the papers' sizes, see `network.VARIANTS`.
+        num_classes: output channels of the head: labels and background, or regions.
+        deep_supervision: whether weights of five heads are at hand; always false in bundles.
+    """
+
+    variant: str | None
+    in_channels: int
+    num_classes: int
+    kernel_size: int
+    expansion: tuple[int, ...]
+    blocks: tuple[int, ...]
+    channels: int = 32
+    dimensions: int = 3
+    residual: bool = True
+    resampling: str = "residual"
+    grn: bool = False
+    grn_first_down: bool = False
+    grn_denominator: str = "mean"
+    deep_supervision: bool = False
+
+    def build(self) -> MedNeXt:
+        """The network, with fresh weights on torch's default device.
+
+        Raises:
+            BundleFormatError: `variant` claims a size that the ratios and block counts are not.
+        """
+        from ..network.mednext import VARIANTS, MedNeXt
+
+        size = VARIANTS.get(self.variant) if self.variant else None
+        if size and not size.fits(self.expansion, self.blocks, self.channels, self.grn_first_down):
+            raise BundleFormatError(
+                f"network: the variant is {self.variant!r}, which is {size}, but expansion, blocks, channels "
+                f"and grn_first_down are {self.expansion}, {self.blocks}, {self.channels} and "
+                f"{self.grn_first_down}. Correct one of them."
+            )
+        return MedNeXt(
+            in_channels=self.in_channels,
+            num_classes=self.num_classes,
+            expansion=self.expansion,
+            blocks=self.blocks,
+            kernel_size=self.kernel_size,
+            deep_supervision=self.deep_supervision,
+            dimensions=self.dimensions,
+            channels=self.channels,
+            residual=self.residual,
+            resampling=cast("Resampling", self.resampling),
+            grn=self.grn,
+            grn_first_down=self.grn_first_down,
+            grn_denominator=cast("GrnDenominator", self.grn_denominator),
+        )
+
+    @classmethod
+    def read(cls, fields: Fields) -> NetworkSpec:
+        """A network as `model.json` writes it."""
+        spec = cls(
+            variant=fields.text("variant", choices=VARIANT_NAMES) if fields.has("variant") else None,
+            in_channels=fields.integer("in_channels", 1, _MAX_CHANNELS),
+            num_classes=fields.integer("num_classes", 1, _MAX_CLASSES),
+            kernel_size=fields.integer("kernel_size", 3, 7),
+            expansion=fields.integers("expansion", 1, 32, length=9),
+            blocks=fields.integers("blocks", 1, 32, length=9),
+            channels=fields.integer("channels", 1, 256, 32),
+            dimensions=fields.integer("dimensions", 2, 3, 3),
+            residual=fields.flag("residual", True),
+            resampling=fields.text("resampling", "residual", choices=RESAMPLINGS),
+            grn=fields.flag("grn", False),
+            grn_first_down=fields.flag("grn_first_down", False),
+            grn_denominator=fields.text("grn_denominator", "mean", choices=("mean", "sum")),
+        )
+        fields.finish()
+        if spec.kernel_size % 2 == 0:
+            raise fields.refuse("kernel_size", spec.kernel_size, "3, 5 or 7")
+        if spec.grn_first_down and not spec.grn:
+            raise fields.refuse("grn_first_down", True, "false without grn")
+        return spec
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Weights of one of the networks that a model averages.
+
+    Attributes:
+        index: number of the cross-validation fold.
+        file: file name in the bundle's folder.
+        sha256: hexadecimal SHA-256 of that file.
+    """
+
+    index: int
+    file: str
+    sha256: str
+
+    @classmethod
+    def read(cls, fields: Fields) -> Fold:
+        """A fold as `model.json` writes it."""
+        index = fields.integer("index", 0, 999)
+        file = fields.text("file")
+        check_relative(file)
+        if not re.fullmatch(FOLD_FILE_FORM, file):
+            raise fields.refuse("file", file, "a file name such as fold_0.safetensors")
+        sha256 = fields.text("sha256", pattern=r"[0-9a-f]{64}")
+        fields.finish()
+        return cls(index, file, sha256)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The contents of `model.json`. Lists along axes are in array order, `(z, y, x)`.
+
+    Attributes:
+        name: identifies the model; also the name of its folder.
+        version: of these weights, such as "1.0.0".
+        task: name of the task in the catalog, or of the user's own.
+        title, description: for people.
+        network: how to build the network.
+        channels: the input images, in this order.
+        labels: the values that a result may have; the background, value 0, is not among them.
+        orientation: what the axes i, j, k of the training images point to, such as "RAS" (nibabel's meaning).
+        spacing: mm that images are resampled to; None leaves them as they are.
+        patch: voxels of one tile.
+        pipeline: whose conventions of preprocessing and averaging the weights were trained for.
+        output: "softmax" over background and labels, or one sigmoid per region ("regions").
+        mirror_axes: spatial axes (0 = z, 1 = y, 2 = x) along which the training mirrored.
+        regions: sets of labels that have a name of their own; with the output "regions" those of the output
+            channels, in their order.
+        regions_class_order: for each region the label that is painted for it, later ones over earlier ones.
+        keep_largest: label values of which only the largest component is kept; of a model of regions, the
+            values of `regions_class_order` whose regions are meant.
+        step: distance of tiles as a fraction of the patch.
+        field_of_view: mm along (z, y, x) of the largest training image, where known; a network that has seen
+            nothing but small crops does not know its way about a larger image.
+        folds: the weights; predictions of all folds are averaged.
+        licence, citation, training_data: of the weights and of what they were trained on.
+        accuracy: what was measured; "source" says where and how.
+    """
+
+    name: str
+    version: str
+    task: str
+    title: str
+    description: str
+    network: NetworkSpec
+    channels: tuple[Channel, ...]
+    labels: tuple[Label, ...]
+    orientation: str
+    spacing: tuple[float, float, float] | None
+    patch: tuple[int, int, int]
+    pipeline: Pipeline
+    output: Output
+    mirror_axes: tuple[int, ...]
+    regions_class_order: tuple[int, ...] = ()
+    keep_largest: tuple[int, ...] = ()
+    step: float = 0.5
+    field_of_view: tuple[float, float, float] | None = None
+    folds: tuple[Fold, ...] = ()
+    licence: str = ""
+    citation: str = ""
+    training_data: str = ""
+    accuracy: dict[str, Any] | None = None
+    regions: tuple[Region, ...] = ()
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        described = {label.value for label in self.labels if label.region}
+        if self.output != "regions" or self.regions or described != set(self.regions_class_order):
+            return
+        labels, regions = from_labels(self.labels, self.regions_class_order)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "regions", regions)
+
+    @classmethod
+    def read(cls, fields: Fields) -> Model:
+        """The model that a parsed `model.json` describes, checked for consistency."""
+        _check_version(fields)
+        model = cls(
+            name=fields.text("name", pattern=NAME_FORM),
+            version=fields.text("version"),
+            task=fields.text("task", pattern=NAME_FORM),
+            title=fields.text("title"),
+            description=fields.text("description", empty=True),
+            network=NetworkSpec.read(fields.fields("network")),
+            channels=fields.objects("channels", Channel.read, minimum=1),
+            labels=fields.objects("labels", Label.read, minimum=1),
+            orientation=fields.text("orientation", pattern=ORIENTATION_FORM),
+            spacing=_triple(fields.numbers("spacing", 1e-3, 1e3, 3)) if fields.has("spacing") else None,
+            patch=_triple(fields.integers("patch", 1, 4096, length=3)),
+            pipeline=cast(Pipeline, fields.text("pipeline", choices=PIPELINES)),
+            output=cast(Output, fields.text("output", choices=OUTPUTS)),
+            mirror_axes=fields.integers("mirror_axes", 0, 2),
+            regions_class_order=fields.integers("regions_class_order", 1, MAX_LABEL, default=()),
+            keep_largest=fields.integers("keep_largest", 1, MAX_LABEL, default=()),
+            step=fields.number("step", 0.1, 1.0),
+            field_of_view=_triple(fields.numbers("field_of_view", 1, 1e4, 3))
+            if fields.has("field_of_view")
+            else None,
+            folds=fields.objects("folds", Fold.read, minimum=1),
+            licence=fields.text("licence", empty=True),
+            citation=fields.text("citation", empty=True),
+            training_data=fields.text("training_data", empty=True),
+            accuracy=_read_accuracy(fields),
+            regions=fields.objects("regions", Region.read, default=()),
+        )
+        fields.finish()
+        check_model(model)
+        return model
+
+    @property
+    def beyond_painting(self) -> dict[frozenset[int], int]:
+        """The label of each combination of output channels that painting in order would give another one."""
+        if self.output == "softmax" or not self.regions:
+            return {}
+        return beyond_painting(self.regions, self.regions_class_order)
+
+    @property
+    def kept_largest(self) -> tuple[int | tuple[int, ...], ...]:
+        """The labels, and the label values of the regions, of which only the largest component is kept."""
+        regions = dict(zip(self.regions_class_order, self.regions, strict=False))
+        return tuple(regions[value].labels if value in regions else value for value in self.keep_largest)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that `read` takes."""
+        data = asdict(self)
+        del data["network"]["deep_supervision"]
+        for name, usual in (("grn_first_down", False), ("grn_denominator", "mean")):
+            if data["network"][name] == usual:  # engines before MedNeXt-v2 do not know the field
+                del data["network"][name]
+        data["labels"] = [label.to_json() for label in self.labels]
+        regions = [region.to_json() for region in self.regions]
+        del data["regions"]
+        data |= {"regions": regions} if regions else {}
+        data["channels"] = [
+            {key: value for key, value in channel.items() if value is not None}
+            for channel in data["channels"]
+        ]
+        ordered = {"format_version": data.pop("format_version"), **data}
+        return json.loads(json.dumps(ordered))  # tuples become lists
+
+
+def read_model(folder: Path) -> Model:
+    """The model described by `folder/model.json`; the weights are not looked at.
+
+    Raises:
+        BundleFormatError: the file is missing, malformed, of an unknown version, or contradicts itself.
+        UnsafePathError: a path in it leaves the folder.
+    """
+    path = inside(folder, MODEL_FILE)
+    if not path.is_file():
+        raise BundleFormatError(
+            f"{folder} is not a model: it has no {MODEL_FILE}. Give the folder of a model, or install its "
+            "zip with 'mednext models install'."
+        )
+    return Model.read(Fields(read_json(path, BundleFormatError), str(path), BundleFormatError))
+
+
+def _check_version(fields: Fields) -> None:
+    version = fields.take("format_version")
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise BundleFormatError(
+            f"{fields.where}: format version {version!r} is not known here, only {FORMAT_VERSION}. Update "
+            "the extension, or get the model in the older format."
+        )
+
+
+def _read_accuracy(fields: Fields) -> dict[str, Any] | None:
+    if not fields.has("accuracy"):
+        return None
+    accuracy = fields.take("accuracy")
+    Fields(accuracy, f"{fields.where}: accuracy", fields.error).text("source")
+    try:
+        json_text(accuracy).encode()
+    except (ValueError, RecursionError):
+        raise fields.refuse("accuracy", accuracy, "without infinite numbers and half characters") from None
+    return dict(accuracy)
+
+
+def _triple(values: tuple[T, ...]) -> tuple[T, T, T]:
+    z, y, x = values
+    return z, y, x

@@ -1,0 +1,1 @@
+"""The network, its blocks, and the faster formulations that give the same logits."""

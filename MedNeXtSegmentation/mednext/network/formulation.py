@@ -1,0 +1,291 @@
+"""Choose the formulation of a network: the first that is right and faster than the plain one on this machine.
+
+The plain network of `network.py` is the reference. A faster formulation is used only after it gave the
+reference's logits for the first tile of each shape, and was faster for a part of it. Whatever an optional
+formulation raises, the next one takes over, with the traceback in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import OptionError
+from ..system.devices import PRECISIONS, is_out_of_memory
+from . import lean, native, triton
+from .mednext import MedNeXt
+from .native_library import PLAIN_NUMBERS, Kernels, native_library
+
+logger = logging.getLogger(__name__)
+
+_FULL, _HALF = 1e-4, 5e-2  # tolerances, of the largest logit; usual are 1e-6 and 1e-2
+_PART_SIDE = 48  # of the part of a tile that is timed, and given to the plain network where it is too large
+_MOST_PASSES = 3  # of each of two networks that are timed
+
+
+@dataclass(frozen=True)
+class Formulation:
+    """A way to compute a network.
+
+    Attributes:
+        name: for the log and the provenance.
+        make: prepares it.
+        tolerance: its logits may differ from the plain ones by so much, in units of the largest.
+        frugal: where the device's memory is too small for it, it is too small for the plain network by far.
+    """
+
+    name: str
+    make: Callable[[], nn.Module]
+    tolerance: float = _FULL
+    frugal: bool = False
+
+
+class FastNetwork(nn.Module):
+    """A network in the fastest formulation that works; its logits are those of `plain`.
+
+    A formulation is chosen at the first tile on a device, and checked again at the first tile of every other
+    shape and batch. The first answer already comes from the chosen one: the same tile always has the same
+    bits.
+
+    Args:
+        plain: the reference, in evaluation mode. Networks that are no MedNeXt have no other formulation.
+        precision: on the CPU: "float32", or "bfloat16" for activations and products in half the memory and
+            time where the processor has it; statistics and sums stay float32.
+
+    Raises:
+        OptionError: another precision.
+    """
+
+    def __init__(self, plain: nn.Module, precision: str = "float32") -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise OptionError(f"There is no precision {precision!r}: choose one of {', '.join(PRECISIONS)}.")
+        self.plain = plain
+        self._precision = precision
+        self._device: torch.device | None = None
+        self._left: list[Formulation] = []  # not tried yet, the most wanted first
+        self._current: Formulation | None = None
+        self._chosen: nn.Module = plain
+        self._checked: set[torch.Size] = set()
+
+    @property
+    def formulation(self) -> str:
+        """Name of the formulation that runs; "plain" for the reference."""
+        return self._current.name if self._current else "plain"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`, valid until the next call.
+
+        On a CUDA device without autocast the plain network runs: the caller had an overflow in half
+        precision, and the kernels there have no other.
+
+        Raises torch.OutOfMemoryError where another formulation would need more: the caller may make room.
+        """
+        if x.device != self._device:
+            self._start_on(x.device)
+        if x.device.type == "cuda" and not torch.is_autocast_enabled("cuda"):
+            return self.plain(x)
+        while self._accept(x):
+            with self._leaving_on_failure():
+                return self._chosen(x)
+        return _image_by_image(self.plain, x)
+
+    def images_at_once(self, sides: Sequence[int]) -> int:
+        """How many images of these sides are best given together.
+
+        On a card a formulation is chosen for that, before the first image; else it is one until then.
+        """
+        device = next((parameter.device for parameter in self.plain.parameters()), None)
+        if device != self._device and device is not None and device.type == "cuda":
+            self._start_on(device)
+            with torch.autocast("cuda", dtype=torch.float16):  # as the images will be computed
+                self._accept(torch.zeros(1, getattr(self.plain, "in_channels", 1), *sides, device=device))
+        tell = getattr(self._chosen, "images_at_once", None)
+        return tell(sides) if tell and device == self._device else 1
+
+    def _start_on(self, device: torch.device) -> None:
+        self._device = device
+        self._leave()
+        known = isinstance(self.plain, MedNeXt)
+        self._left = formulations(self.plain, device, self._precision) if known else []
+
+    def _leave(self) -> None:
+        self._current, self._chosen = None, self.plain
+        self._checked.clear()
+
+    @contextmanager
+    def _leaving_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # boundary: an optional formulation may raise anything
+            if self._current and self._current.frugal and is_out_of_memory(error):
+                raise
+            logger.warning("The %s network failed: going on without it.", self.formulation, exc_info=True)
+            self._leave()
+
+    def _accept(self, x: Tensor) -> bool:
+        """Whether a formulation was checked for tiles of this shape; tries those that are left."""
+        if self._current and x.shape in self._checked:
+            return True
+        if self._current:
+            right = False
+            with self._leaving_on_failure():
+                right = self._is_right(self._current, self._chosen, x)
+            if not right:
+                self._leave()
+        while not self._current and self._left:
+            self._try(self._left.pop(0), x)
+        if self._current:
+            self._checked.add(x.shape)
+        return self._current is not None
+
+    def _try(self, formulation: Formulation, x: Tensor) -> None:
+        assert isinstance(self.plain, MedNeXt)
+        try:
+            network = formulation.make()
+            if not self._is_right(formulation, network, x):
+                return
+            part = _with_contrast(x[_corner(self.plain.dimensions)][:1])
+            if not is_faster(network, self.plain, part):
+                logger.info("The %s network is not faster than the plain one here.", formulation.name)
+                return
+        except Exception as error:  # boundary: an optional formulation may raise anything
+            if formulation.frugal and is_out_of_memory(error):
+                raise
+            logger.warning("The %s network cannot be used here.", formulation.name, exc_info=True)
+            return
+        self._current, self._chosen = formulation, network
+        logger.info("The network runs in its %s formulation on %s.", formulation.name, self._device)
+
+    def _is_right(self, formulation: Formulation, network: nn.Module, x: Tensor) -> bool:
+        """Whether a formulation gives the reference's logits for this tile; else a line in the log."""
+        assert isinstance(self.plain, MedNeXt)
+        tile, expected = _reference(self.plain, formulation, _with_contrast(x))
+        difference = _difference(network(tile), expected)
+        if difference <= formulation.tolerance:  # not so for NaN either
+            return True
+        logger.warning(
+            "The %s network is wrong by %.1e of the largest logit for a tile of %s voxels: it is not used.",
+            formulation.name,
+            difference,
+            " x ".join(map(str, tile.shape[2:])),
+        )
+        return False
+
+
+class ChannelsLast(nn.Module):
+    """The plain network with its activations in the other order, which cuDNN may have faster kernels for."""
+
+    def __init__(self, network: MedNeXt) -> None:
+        super().__init__()
+        self._layout = torch.channels_last_3d if network.dimensions == 3 else torch.channels_last
+        self.network = deepcopy(network).to(memory_format=self._layout)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`."""
+        return self.network(x.contiguous(memory_format=self._layout))
+
+
+def formulations(network: nn.Module, device: torch.device, precision: str) -> list[Formulation]:
+    """Those that may be there for this network and device, the most wanted first."""
+    assert isinstance(network, MedNeXt)
+    if device.type == "cuda":
+        found = [Formulation("channels-last", partial(ChannelsLast, network), _HALF)]
+        if triton.is_supported(network, device):
+            make = partial(triton.TritonMedNeXt, network, torch.float16, device)
+            found.insert(0, Formulation("Triton", make, _HALF, frugal=True))
+        return found
+    if device.type != "cpu":
+        return []
+    library = native_library()
+    if library is None or not native.is_supported(network):
+        known = lean.is_supported(network)
+        return [Formulation("lean", partial(lean.LeanMedNeXt, network))] if known else []
+
+    def on_kernels(instructions: str | None) -> nn.Module:
+        return native.NativeMedNeXt(network, Kernels(library, instructions))
+
+    found = [Formulation("native", partial(on_kernels, None))]
+    if precision == "bfloat16" and library.mednext_kernels(b"avx512_bf16"):
+        found.insert(0, Formulation("native bfloat16", partial(on_kernels, "avx512_bf16"), _HALF))
+    return found
+
+
+def is_faster(network: nn.Module, plain: nn.Module, x: Tensor) -> bool:
+    """Whether a network takes less time than the plain one; the fastest of a few passes of each counts."""
+    ours, theirs = [], []
+    for _ in range(_MOST_PASSES):  # the first passes may have to prepare something
+        ours.append(_seconds(network, x))
+        theirs.append(_seconds(plain, x))
+        if min(ours) < min(theirs):
+            return True
+    return False
+
+
+def _reference(plain: MedNeXt, formulation: Formulation, tile: Tensor) -> tuple[Tensor, Tensor]:
+    """The tile, or the part of it that memory has room for, and the logits to compare with.
+
+    On the CPU the plain network takes seven times the memory of the native kernels: for large tiles the lean
+    formulation, which torch computes and which is compared with the plain network first, stands in for it.
+    """
+    part = tile[_corner(plain.dimensions)][:1]
+    if tile.device.type == "cpu" and formulation.name != "lean" and _is_large(plain, tile):
+        if not lean.is_supported(plain):
+            return part, plain(part)
+        judge = lean.LeanMedNeXt(plain)
+        expected = plain(part)
+        right = _difference(judge(part), expected) <= _FULL
+        return (tile, _image_by_image(judge, tile)) if right else (part, expected)
+    try:
+        return tile, _image_by_image(plain, tile)
+    except Exception as error:  # boundary: the device may have room for a frugal formulation only
+        if not is_out_of_memory(error):
+            raise
+        logger.info("There is no memory to check a whole tile: a part of it is checked.")
+        return part, plain(part)
+
+
+def _is_large(plain: MedNeXt, tile: Tensor) -> bool:
+    return tile[0, 0].numel() * len(plain.get_parameter("stem.bias")) > PLAIN_NUMBERS
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """The largest difference in units of the largest logit."""
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def _corner(dimensions: int) -> tuple[slice, ...]:
+    return (slice(None), slice(None), *(slice(_PART_SIDE),) * dimensions)
+
+
+def _image_by_image(network: nn.Module, x: Tensor) -> Tensor:
+    """The logits of a batch, one image after the other: the plain network has no memory for all at once."""
+    return torch.cat([network(image).clone() for image in x.split(1)]) if len(x) > 1 else network(x)
+
+
+def _with_contrast(x: Tensor) -> Tensor:
+    """The tile itself, or noise of its shape where it holds one value only: air would hide a fault."""
+    if bool((x != x[:, :, :1, :1, :1] if x.ndim == 5 else x != x[:, :, :1, :1]).any()):
+        return x
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device, x.dtype)
+
+
+def _seconds(network: nn.Module, x: Tensor) -> float:
+    _wait(x.device)
+    started = time.perf_counter()
+    network(x)
+    _wait(x.device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,348 @@
+"""MedNeXt: a U-shaped network of inverted-bottleneck ConvNeXt blocks, in two or three dimensions.
+
+After Roy et al., "MedNeXt: Transformer-driven Scaling of ConvNets for Medical Image Segmentation",
+MICCAI 2023 (arXiv 2303.09975). Parameter names, shapes and numbers equal the reference implementation
+(MIC-DKFZ/MedNeXt), so its checkpoints fit once their `dummy_tensor` is dropped.
+
+This is the plain formulation that every faster one is measured against and checked with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import OptionError
+from .blocks import CONVOLUTION, TRANSPOSED, DownBlock, GrnDenominator, MedNeXtBlock, OutBlock, UpBlock
+
+Resampling = Literal["residual", "bottleneck", "standard"]
+Checkpointing = Literal["none", "expansion", "blocks"]
+
+STEM_CHANNELS = 32
+SIDE_DIVISOR = 16  # four halvings: every side of a patch must be divisible by it
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Expansion ratios and block counts of the nine stages: encoder 0-3, bottleneck, decoder 3-0.
+
+    Attributes:
+        channels: of the first stage.
+        v2: MedNeXt-v2 (arXiv 2512.17774): global response normalisation in every block, without exception.
+    """
+
+    expansion: tuple[int, ...]
+    blocks: tuple[int, ...]
+    channels: int = STEM_CHANNELS
+    v2: bool = False
+
+    def fits(
+        self, expansion: tuple[int, ...], blocks: tuple[int, ...], channels: int, grn_first_down: bool
+    ) -> bool:
+        """Whether a network of these numbers is of this size."""
+        return (expansion, blocks, channels, grn_first_down) == (
+            self.expansion,
+            self.blocks,
+            self.channels,
+            self.v2,
+        )
+
+
+VARIANTS: dict[str, Variant] = {
+    "S": Variant((2, 2, 2, 2, 2, 2, 2, 2, 2), (2, 2, 2, 2, 2, 2, 2, 2, 2)),
+    "B": Variant((2, 3, 4, 4, 4, 4, 4, 3, 2), (2, 2, 2, 2, 2, 2, 2, 2, 2)),
+    "M": Variant((2, 3, 4, 4, 4, 4, 4, 3, 2), (3, 4, 4, 4, 4, 4, 4, 4, 3)),
+    "L": Variant((3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3)),
+    "v2-B": Variant((3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3), v2=True),
+    "v2-W": Variant((3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3), channels=64, v2=True),
+}
+
+# What each of the nine stages consists of, for checkpointing: the block that resamples into it, and its own.
+_PARTS = (
+    ("enc_block_0",),
+    *((f"down_{level}", f"enc_block_{level + 1}") for level in range(3)),
+    ("down_3", "bottleneck", "out_4"),
+    *((f"up_{level}", f"dec_block_{level}", f"out_{level}") for level in (3, 2, 1, 0)),
+)
+
+
+def _down(
+    c_in: int,
+    c_out: int,
+    expansion: int,
+    kernel: int,
+    dims: int,
+    mode: Resampling,
+    grn: bool,
+    grn_denominator: GrnDenominator,
+) -> nn.Module:
+    if mode == "standard":
+        return CONVOLUTION[dims](c_in, c_out, 3, stride=2, padding=1)
+    return DownBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn, grn_denominator)
+
+
+def _up(
+    c_in: int,
+    c_out: int,
+    expansion: int,
+    kernel: int,
+    dims: int,
+    mode: Resampling,
+    grn: bool,
+    grn_denominator: GrnDenominator,
+) -> nn.Module:
+    if mode == "standard":
+        return TRANSPOSED[dims](c_in, c_out, 2, stride=2)
+    return UpBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn, grn_denominator)
+
+
+class MedNeXt(nn.Module):
+    """The whole network: stem, four encoder stages, bottleneck, four decoder stages, heads.
+
+    Use `MedNeXt.variant("S", ...)` for the paper's sizes.
+
+    Args:
+        in_channels: image channels.
+        num_classes: output channels, background included.
+        expansion: expansion ratio of each of the nine stages.
+        blocks: number of blocks in each of the nine stages.
+        kernel_size: 3, 5 or 7.
+        deep_supervision: return logits at five scales instead of one.
+        dimensions: 2 or 3.
+        channels: width of the first stage; it doubles with each halving.
+        residual: residual paths within the stages (the paper's ablation switches them off).
+        resampling: "residual" inverted bottlenecks, the same without residuals ("bottleneck"), or
+            "standard" strided and transposed convolutions (the paper's ablation).
+        grn: global response normalisation in every block but the first down block (the reference's quirk).
+        grn_first_down: in that block too, as MedNeXt-v2 has it.
+        grn_denominator: what the norm is relative to, the "mean" or the "sum" over channels: MedNeXt-v2's
+            formula says sum, the code that it builds on says mean.
+        checkpointing: what the backward pass computes again instead of keeping it: "none"; "expansion", what
+            follows the depthwise convolution of each block; or "blocks", all of them (also True).
+    """
+
+    weights_sha256 = ""  # of the file that the weights were read from, see `Bundle.network`
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        expansion: tuple[int, ...],
+        blocks: tuple[int, ...],
+        kernel_size: int = 3,
+        deep_supervision: bool = False,
+        dimensions: int = 3,
+        channels: int = STEM_CHANNELS,
+        residual: bool = True,
+        resampling: Resampling = "residual",
+        grn: bool = False,
+        grn_first_down: bool = False,
+        grn_denominator: GrnDenominator = "mean",
+        checkpointing: Checkpointing | bool = "none",
+    ) -> None:
+        super().__init__()
+        _check(in_channels, num_classes, expansion, blocks, kernel_size, dimensions, resampling)
+        self.deep_supervision = deep_supervision
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.dimensions = dimensions
+        widths = [channels * 2**level for level in range(5)]
+
+        def stage(index: int, width: int) -> nn.Sequential:
+            return nn.Sequential(
+                *(
+                    MedNeXtBlock(
+                        width,
+                        width,
+                        expansion[index],
+                        kernel_size,
+                        dimensions,
+                        residual,
+                        grn,
+                        grn_denominator,
+                    )
+                    for _ in range(blocks[index])
+                )
+            )
+
+        self.stem = CONVOLUTION[dimensions](in_channels, channels, 1)
+        for level in range(4):
+            self.add_module(f"enc_block_{level}", stage(level, widths[level]))
+            down = _down(
+                widths[level],
+                widths[level + 1],
+                expansion[level + 1],
+                kernel_size,
+                dimensions,
+                resampling,
+                grn and (level > 0 or grn_first_down),
+                grn_denominator,
+            )
+            self.add_module(f"down_{level}", down)
+        self.bottleneck = stage(4, widths[4])
+        for level in (3, 2, 1, 0):
+            index = 8 - level
+            up = _up(
+                widths[level + 1],
+                widths[level],
+                expansion[index],
+                kernel_size,
+                dimensions,
+                resampling,
+                grn,
+                grn_denominator,
+            )
+            self.add_module(f"up_{level}", up)
+            self.add_module(f"dec_block_{level}", stage(index, widths[level]))
+        for level in range(5 if deep_supervision else 1):
+            self.add_module(f"out_{level}", OutBlock(widths[level], num_classes, dimensions))
+        self.checkpoint(checkpointing)
+
+    @classmethod
+    def variant(
+        cls,
+        name: str,
+        in_channels: int,
+        num_classes: int,
+        kernel_size: int = 3,
+        deep_supervision: bool = False,
+        dimensions: int = 3,
+        residual: bool = True,
+        resampling: Resampling = "residual",
+        grn: bool = False,
+        grn_denominator: GrnDenominator = "mean",
+        checkpointing: Checkpointing | bool = "none",
+    ) -> MedNeXt:
+        """One of the papers' sizes: "S", "B", "M", "L", "v2-B" or "v2-W"; the last two always have GRN.
+
+        Raises:
+            OptionError: an unknown name or a value outside of its range.
+        """
+        if name not in VARIANTS:
+            raise OptionError(f"There is no MedNeXt variant {name!r}: choose one of {', '.join(VARIANTS)}.")
+        size = VARIANTS[name]
+        return cls(
+            in_channels=in_channels,
+            num_classes=num_classes,
+            expansion=size.expansion,
+            blocks=size.blocks,
+            kernel_size=kernel_size,
+            deep_supervision=deep_supervision,
+            dimensions=dimensions,
+            residual=residual,
+            resampling=resampling,
+            channels=size.channels,
+            grn=grn or size.v2,
+            grn_first_down=size.v2,
+            grn_denominator=grn_denominator,
+            checkpointing=checkpointing,
+        )
+
+    def checkpoint(self, what: Checkpointing | bool, stages: Collection[int] = range(9)) -> None:
+        """Choose what the backward pass computes again; see the class.
+
+        Args:
+            what: "none", "expansion" or "blocks".
+            stages: those of the nine in which it does so, with the resampling block that leads to each: 0 and
+                8, of the full resolution, hold most of the memory.
+
+        Raises:
+            OptionError: neither of the three, nor True or False; or no such stage.
+        """
+        if isinstance(what, bool):
+            what = "blocks" if what else "none"
+        if what not in ("none", "expansion", "blocks"):
+            raise OptionError(f"Checkpointing is 'none', 'expansion' or 'blocks', not {what!r}.")
+        if not set(stages) <= set(range(9)):
+            raise OptionError(f"The stages of MedNeXt are 0 to 8, not {sorted(stages)}.")
+        self.checkpointing: Checkpointing = what
+        self._recomputed = {name for stage in stages for name in _PARTS[stage]}
+        for name, module in self.named_modules():
+            if isinstance(module, MedNeXtBlock):
+                part = name.split(".")[0]
+                module.recompute_expansion = what == "expansion" and part in self._recomputed
+
+    def _run(self, name: str, x: Tensor) -> Tensor:
+        part = self.get_submodule(name)
+        again = self.checkpointing == "blocks" and name in self._recomputed
+        if not (again and torch.is_grad_enabled()):
+            return part(x)
+        for block in part if isinstance(part, nn.Sequential) else (part,):
+            x = checkpoint(block, x, use_reentrant=False)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Logits of `x`.
+
+        Args:
+            x: `(N, in_channels, Z, Y, X)`, every side divisible by 16.
+
+        Returns:
+            `(N, num_classes, Z, Y, X)`; with deep supervision a list of five,
+            at scales 1, 1/2, 1/4, 1/8, 1/16.
+
+        Raises:
+            OptionError: a side is not divisible by 16, or all of them are 16.
+        """
+        check_patch(x.shape[2:])
+        x = self.stem(x)
+        skips = []
+        for level in range(4):
+            x = self._run(f"enc_block_{level}", x)
+            skips.append(x)
+            x = self._run(f"down_{level}", x)
+        x = self._run("bottleneck", x)
+        heads = [self._run("out_4", x)] if self.deep_supervision else []
+        for level in (3, 2, 1, 0):
+            x = skips.pop() + self._run(f"up_{level}", x)
+            x = self._run(f"dec_block_{level}", x)
+            if level == 0 or self.deep_supervision:
+                heads.append(self._run(f"out_{level}", x))
+        return heads[::-1] if self.deep_supervision else heads[0]
+
+
+def check_patch(sides: Sequence[int]) -> None:
+    """Whether MedNeXt can halve and normalise a patch of these sides.
+
+    Raises:
+        OptionError: a side is not divisible by 16, or all of them are 16.
+    """
+    if any(side % SIDE_DIVISOR for side in sides):
+        raise OptionError(
+            f"MedNeXt needs sides divisible by {SIDE_DIVISOR}, not {tuple(sides)}: pad the patch."
+        )
+    if all(side == SIDE_DIVISOR for side in sides):
+        raise OptionError(
+            f"A patch of {tuple(sides)} is one voxel at the bottom of MedNeXt, too few to "
+            f"normalise: one side must have at least {2 * SIDE_DIVISOR} voxels."
+        )
+
+
+def _check(
+    in_channels: int,
+    num_classes: int,
+    expansion: tuple[int, ...],
+    blocks: tuple[int, ...],
+    kernel_size: int,
+    dimensions: int,
+    resampling: str,
+) -> None:
+    if in_channels < 1 or num_classes < 1:
+        raise OptionError(
+            f"MedNeXt needs at least one channel and one class, not {in_channels} and {num_classes}."
+        )
+    if len(expansion) != 9 or len(blocks) != 9:
+        raise OptionError(
+            f"MedNeXt has nine stages, not {len(expansion)} expansion ratios and {len(blocks)} block counts."
+        )
+    if kernel_size not in (3, 5, 7):
+        raise OptionError(f"The kernel size must be 3, 5 or 7, not {kernel_size}.")
+    if dimensions not in (2, 3):
+        raise OptionError(f"MedNeXt comes in 2 or 3 dimensions, not {dimensions}.")
+    if resampling not in ("residual", "bottleneck", "standard"):
+        raise OptionError(f"Resampling is 'residual', 'bottleneck' or 'standard', not {resampling!r}.")

@@ -1,0 +1,300 @@
+"""MedNeXt on Triton kernels: the numbers of `network.py` in half precision, several times faster on a GPU.
+
+Activations are `(N, Z, Y, X, C)` in buffers that stay between calls, and that the networks of all folds use
+in turn. A block is two passes: the depthwise convolution with the statistics of its output, then norm,
+expansion, GELU, compression and residual without ever writing the expanded tensor; the last one has the head
+in it. All sums are float32. From the second call with a shape on, the blocks run as one CUDA graph.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ..system.devices import is_out_of_memory, runs_triton
+from .blocks import DownBlock, MedNeXtBlock, UpBlock
+from .mednext import MedNeXt, check_patch
+
+if TYPE_CHECKING:
+    from .kernels.blocks import TritonBlock, Workspace
+    from .kernels.tile_choice import Choices
+
+_WIDEST = 512  # channels that fit a program
+_MOST_IMAGES = 8  # all mirrored copies of a tile
+_MOST_FILLED = 4  # groups in a row: the last of an image, or an image of few tiles
+_MOST_NUMBERS = 2**31 - 1  # of an image's activations: offsets within it have 32 bits
+
+logger = logging.getLogger(__name__)
+
+
+def is_supported(network: nn.Module, device: torch.device) -> bool:
+    """Whether the kernels know this network and device, and Triton is there. Costs no start-up time.
+
+    Three dimensions, one head, resampling by blocks, no global response norm, at most 512 channels; an NVIDIA
+    card that Triton supports (compute capability 8.0 and later). Everything else runs on torch.
+    """
+    return runs_triton(device) and knows(network)
+
+
+def knows(network: nn.Module) -> bool:
+    """Whether the kernels know this network, wherever it runs."""
+    if not isinstance(network, MedNeXt) or network.dimensions != 3 or network.deep_supervision:
+        return False
+    blocks = [part for part in network.modules() if isinstance(part, MedNeXtBlock)]
+    resampling = [part for part in blocks if isinstance(part, DownBlock | UpBlock)]
+    widest = max((len(block.get_parameter("conv1.weight")) for block in blocks), default=0)
+    return len(resampling) == 8 and widest <= _WIDEST and not any(block.grn for block in blocks)
+
+
+class TritonMedNeXt(nn.Module):
+    """A trained network on the Triton kernels, for inference.
+
+        fast = TritonMedNeXt(network, torch.float16, torch.device("cuda"))
+        fast(torch.zeros(1, 1, 128, 128, 128, device="cuda")).shape  # (1, classes, 128, 128, 128)
+
+    Whoever uses it must be ready for these failures, all of them at the first call with a shape:
+    `torch.OutOfMemoryError`; any `RuntimeError`, `OSError` or `subprocess.CalledProcessError` that Triton's
+    compiler raises, for instance where there is no C compiler; and, in half precision at any call, NaN or
+    infinite logits where an activation is too large for it. float16 is three bits nearer to float32 than
+    bfloat16, and every card with tensor cores has it.
+
+    Args:
+        network: `is_supported`, in evaluation mode; its weights are copied.
+        dtype: of activations and matrices: torch.float16, bfloat16 (from compute capability 8.0), float32.
+        device: CUDA; the CPU only on Triton's interpreter (TRITON_INTERPRET=1), for tests.
+    """
+
+    def __init__(self, network: MedNeXt, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        from .kernels.blocks import TritonBlock
+        from .kernels.stem_and_head_launches import Head, Stem
+
+        stem, head = (
+            network.get_parameter(f"{name}.weight").flatten(1) for name in ("stem", "out_0.conv_out")
+        )
+        self._dtype, self._device = dtype, device
+        self._choices: Choices = {}
+        self._classes = network.num_classes
+
+        def blocks(name: str) -> list[TritonBlock]:
+            parts = network.get_submodule(name).modules()
+            found = [part for part in parts if isinstance(part, MedNeXtBlock)]
+            return [TritonBlock(part, dtype, device, self._choices) for part in found]
+
+        self._encoder = [blocks(f"enc_block_{level}") for level in range(4)]
+        self._down = [blocks(f"down_{level}")[0] for level in range(4)]
+        self._bottleneck = blocks("bottleneck")
+        self._up = [blocks(f"up_{level}")[0] for level in range(4)]
+        self._decoder = [blocks(f"dec_block_{level}") for level in range(4)]
+        self._stem = Stem(stem, network.get_parameter("stem.bias"), device)
+        self._head = Head(
+            head, network.get_parameter("out_0.conv_out.bias"), self._stem.channels, dtype, device
+        )
+        self._activations: _Activations | None = None
+        self._graph: _Graph | None = None
+        self._without_graph = False
+        self._most_images: int | None = None
+        self._at_once: dict[tuple[int, ...], int] = {}
+        self._filled = 0  # groups in a row
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)` in float32.
+
+        Where memory is too small for all N at once, they are worked on in smaller groups, now and later.
+
+        Raises:
+            OptionError: a side is not divisible by 16, or all of them are 16.
+            RuntimeError: a patch has more numbers than the kernels can count.
+        """
+        check_patch(x.shape[2:])
+        if math.prod(x.shape[2:]) * self._widths()[0] > _MOST_NUMBERS:
+            raise RuntimeError(
+                f"A patch of {tuple(x.shape[2:])} is too large for the kernels' 32-bit offsets."
+            )
+        x = x.to(self._device)
+        logits = self._logits(x)
+        done = 0
+        while done < len(x):
+            group = x[done : done + (self._most_images or len(x))].contiguous()
+            try:
+                with torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext():
+                    self._group(group, logits[done : done + len(group)])
+            except RuntimeError as error:
+                if len(group) == 1 or not is_out_of_memory(error):
+                    raise
+                self._activations = self._graph = None
+                self._most_images = len(group) // 2
+                logger.info(
+                    "Not enough memory for %d tiles at once; %d from now on.", len(group), self._most_images
+                )
+            else:
+                done += len(group)
+        return logits
+
+    def _logits(self, x: Tensor) -> Tensor:
+        try:
+            return x.new_empty((len(x), self._classes, *x.shape[2:]), dtype=torch.float32)
+        except torch.OutOfMemoryError:
+            self._most_images = max(1, len(x) // 2)  # whoever tries again asks before
+            raise
+
+    def images_at_once(self, sides: Sequence[int]) -> int:
+        """How many images of these sides fit the card's free memory twice over, at most 8.
+
+        Together they fill the card also at the coarsest levels. The first answer stays, unless memory runs
+        out: another number is another graph.
+        """
+        if self._device.type != "cuda":
+            return 1
+        if tuple(sides) not in self._at_once:
+            self._at_once[tuple(sides)] = self._room(sides)
+        return min(self._at_once[tuple(sides)], self._most_images or _MOST_IMAGES)
+
+    def _room(self, sides: Sequence[int]) -> int:
+        numbers = sum(width / 8**level for level, width in enumerate(self._widths())) + 2 * self._widths()[0]
+        # Activations, the convolved ones of the last up block, and the logits with a copy of them.
+        size = math.prod(sides) * (numbers * self._dtype.itemsize + self._classes * 4 * 2)
+        unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        free = torch.cuda.mem_get_info(self._device)[0] + unused
+        return max(1, min(_MOST_IMAGES, int(free / (2 * size))))
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether the next call with the last shape replays a CUDA graph."""
+        return self._graph is not None and self._graph.is_valid
+
+    def _group(self, image: Tensor, logits: Tensor) -> None:
+        """Images that are computed together; fewer than before are filled up, which spares a new graph."""
+        shape = torch.Size() if self._activations is None else self._activations.shape
+        missing = shape[0] - len(image) if shape[1:] == image.shape[1:] else 0
+        if missing <= 0 or self._filled == _MOST_FILLED:
+            self._filled = 0
+            self._compute(image, logits)
+            return
+        self._filled += 1
+        together = logits.new_empty(shape[0], *logits.shape[1:])
+        self._compute(torch.cat([image, image.new_zeros(missing, *image.shape[1:])]), together)
+        logits.copy_(together[: len(image)])
+
+    def _compute(self, image: Tensor, logits: Tensor) -> None:
+        from .kernels.compiler_errors import as_runtime_errors
+
+        with as_runtime_errors():
+            self._launch(image, logits)
+
+    def _launch(self, image: Tensor, logits: Tensor) -> None:
+        activations = self._take_activations(image)
+        self._stem.run(image, activations.levels[0])
+        if self._graph is not None and self._graph.is_valid:
+            self._graph.replay()
+            self._finish(activations, logits)
+        else:
+            self._blocks(activations)
+            self._finish(activations, logits)
+            self._capture(activations)
+
+    def _take_activations(self, image: Tensor) -> _Activations:
+        """Those of the last call, or of another network of this shape, or new ones."""
+        stream = torch.cuda.current_stream(image.device).cuda_stream if image.device.type == "cuda" else 0
+        key = (image.device, stream, threading.get_ident(), image.shape, self._dtype, *self._widths())
+        if self._activations is None or self._activations.key != key:
+            self._activations = self._graph = None  # first let go of the old ones
+            self._without_graph = False
+            self._activations = _SHARED.get(key)
+            if self._activations is None:
+                logger.info(
+                    "Kernels for %s: compiling them the first time takes minutes.", tuple(image.shape)
+                )
+                self._activations = _SHARED[key] = _Activations(key, image, self._widths(), self._dtype)
+        return self._activations
+
+    def _blocks(self, activations: _Activations) -> None:
+        """All but the last one's second pass, which gives the logits: they have a new place each time."""
+        levels, workspace = activations.levels, activations.workspace
+        for level in range(4):
+            for block in self._encoder[level]:
+                block.run(levels[level], levels[level], workspace)
+            self._down[level].run(levels[level], levels[level + 1], workspace)
+        for block in self._bottleneck:
+            block.run(levels[4], levels[4], workspace)
+        for level in (3, 2, 1, 0):
+            self._up[level].run(levels[level + 1], levels[level], workspace)
+            for block in self._decoder[level][: None if level else -1]:
+                block.run(levels[level], levels[level], workspace)
+        self._decoder[0][-1].first_pass(levels[0], levels[0], workspace)
+
+    def _finish(self, activations: _Activations, logits: Tensor) -> None:
+        from .kernels.blocks import Answer
+
+        finest, workspace = activations.levels[0], activations.workspace
+        self._decoder[0][-1].second_pass(finest, finest, workspace, Answer(self._head, logits))
+
+    def _capture(self, activations: _Activations) -> None:
+        """Record the launches of `_blocks`, now that all is compiled and the memory stays where it is.
+
+        On a stream of this card: torch's own belongs to the card of the first graph. What other threads do
+        meanwhile, such as asking for memory, is theirs.
+        """
+        if self._device.type != "cuda" or self._without_graph:
+            return
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
+        usual = torch.cuda.current_stream(self._device)
+        try:
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                self._blocks(activations)
+        except Exception as error:  # boundary: what cannot be recorded can still be launched
+            if is_out_of_memory(error):
+                raise
+            self._without_graph = True
+            logger.info("No CUDA graph here, launching kernel by kernel.", exc_info=True)
+        else:
+            self._graph = _Graph(graph, activations.workspace)
+        finally:
+            torch.cuda.set_stream(usual)  # a capture that fails leaves its own behind
+
+    def _widths(self) -> list[int]:
+        return [block.channels for block in self._down] + [self._up[3].channels]
+
+
+class _Activations:
+    """Activations of every level, `(N, Z, Y, X, C)`, for one shape of the input; what they hold is nobody's.
+
+    Networks of a shape use the same, as long as their calls follow each other: in a thread, on a stream. The
+    key says for which they are.
+    """
+
+    def __init__(self, key: tuple[Any, ...], image: Tensor, widths: list[int], dtype: torch.dtype) -> None:
+        from .kernels.blocks import Workspace
+
+        self.key, self.shape = key, image.shape
+        images, _, *sides = image.shape
+        self.levels = [
+            torch.empty(images, *(side >> level for side in sides), width, dtype=dtype, device=image.device)
+            for level, width in enumerate(widths)
+        ]
+        self.workspace: Workspace = Workspace()
+
+
+_SHARED: WeakValueDictionary[tuple[Any, ...], _Activations] = WeakValueDictionary()
+
+
+class _Graph:
+    """The launches of a network with these activations."""
+
+    def __init__(self, graph: torch.cuda.CUDAGraph, workspace: Workspace) -> None:
+        self.replay = graph.replay
+        self._workspace, self._exchanges = workspace, workspace.exchanges
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it points to memory that is still there."""
+        return self._exchanges == self._workspace.exchanges

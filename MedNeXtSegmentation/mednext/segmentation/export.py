@@ -1,0 +1,65 @@
+"""Write a segmentation in the format that the file name says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import OptionError
+from ..images.formats.image_files import write_image
+from .formats.dicom_seg import write_dicom_seg
+from .formats.seg_nrrd import write_seg_nrrd
+from .result import Segmentation
+
+# Format, and the suffixes that a file of it may have. Only the first and the last keep names, colours and
+# codes; the others hold the label values alone.
+FORMATS: dict[str, tuple[str, ...]] = {
+    "seg.nrrd": (".seg.nrrd",),
+    "nrrd": (".nrrd",),
+    "nifti": (".nii.gz", ".nii"),
+    "metaimage": (".mha",),
+    "dicom": (".dcm",),
+}
+
+
+def write_segmentation(
+    path: str | Path, segmentation: Segmentation, format: str | None = None, source: str | Path | None = None
+) -> None:
+    """Write a segmentation, read it back, then rename it; nothing is left behind when that fails.
+
+    Args:
+        path: the file to write; an existing one is replaced.
+        format: one of `FORMATS`; None takes it from the suffix of `path`.
+        source: for "dicom", the folder (or `folder#SeriesInstanceUID`) of the DICOM series that was
+        segmented.
+
+    Raises `OptionError` for a format that does not go with the file name or lacks its source, `OutputError`
+    and `DiskSpaceError` when the file cannot be written, and the errors of `write_dicom_seg`.
+    """
+    path = Path(path)
+    chosen = format_of(path, format)
+    if chosen == "seg.nrrd":
+        write_seg_nrrd(path, segmentation)
+    elif chosen != "dicom":
+        write_image(path, segmentation.labelmap, segmentation.geometry)
+    elif source is None:
+        raise OptionError("DICOM SEG refers to the images: give the folder of the DICOM series as source.")
+    else:
+        write_dicom_seg(path, segmentation, source)
+
+
+def format_of(path: Path, format: str | None = None) -> str:
+    """The format to write `path` in, so that a wrong name is found before the work.
+
+    Raises `OptionError` for an unknown format, or one that does not go with the suffix.
+    """
+    known = {name: suffixes for name, suffixes in FORMATS.items() if path.name.lower().endswith(suffixes)}
+    if format is None:
+        if not known:
+            suffixes = ", ".join(suffix for group in FORMATS.values() for suffix in group)
+            raise OptionError(f"{path} has no known suffix: use one of {suffixes}.")
+        return next(iter(known))
+    if format not in FORMATS:
+        raise OptionError(f'"{format}" is no format: use one of {", ".join(FORMATS)}.')
+    if format not in known:
+        raise OptionError(f"{path} does not go with the format {format}: name it *{FORMATS[format][0]}.")
+    return format

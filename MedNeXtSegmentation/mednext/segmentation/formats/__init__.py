@@ -1,0 +1,1 @@
+"""The file formats that segmentations are written to."""

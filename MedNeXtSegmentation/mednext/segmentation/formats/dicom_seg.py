@@ -1,0 +1,226 @@
+"""DICOM Segmentation objects, through highdicom: coded segments that belong to a patient's series."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ... import __version__
+from ...errors import GeometryError, MissingPackageError, OutputError
+from ...images.dicom.series import Series, find_series, series_of, series_of_files
+from ...images.geometry import Geometry, reorient_array, shown
+from ...model.labels import Code, Label, Terminology
+from ...system.atomic import replacing
+from ..result import Segmentation
+from .dicom_seg_source import quietly, source_images
+
+if TYPE_CHECKING:
+    import highdicom
+    import pydicom
+
+_SOFTWARE = "MedNeXtSegmentation"
+_SERIES_NUMBER = 300
+_LONGEST_TEXT = 64
+_TISSUE = Code("85756007", "SCT", "Tissue")
+_UNCODED = Terminology(category=_TISSUE, type=_TISSUE)  # as Slicer codes a new segment
+
+_log = logging.getLogger(__name__)
+
+
+def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path | Sequence[Path]) -> None:
+    """Write the labels that were found as a binary DICOM SEG of a series: a folder, or the files of it.
+
+    Segments are numbered from 1 in the order of the labels, as the standard wants; a label without
+    terminology is coded as Tissue. Labels that were not found are left out, which is logged. Where the
+    provenance has "corrected", the segments are called semi-automatic.
+
+    Raises `MissingPackageError` without highdicom, `GeometryError` when the labelmap is not on the grid of
+    the series, `OutputError` when nothing was found or the series lacks what a DICOM SEG repeats of it, and
+    the errors of `find_series`.
+    """
+    labels = _found(segmentation)
+    series, place = _series(source)
+    pixels = _numbered(_on_series(segmentation, series, place), labels)
+    content = _made(series, place, pixels, labels, segmentation.provenance)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        if not _holds(temporary, int(np.count_nonzero(pixels))):
+            raise OutputError(f"{path} was not written completely: check the disk's free space.")
+
+
+def check_dicom_seg(source: str | Path) -> None:
+    """Make a DICOM SEG of a series with one voxel, and throw it away: before a long run, not after it.
+
+    Raises as `write_dicom_seg` does.
+    """
+    series, place = _series(source)
+    pixels = np.zeros(series.geometry.shape, np.uint8)
+    pixels[0, 0, 0] = 1
+    _made(series, place, pixels, [Label(1, "one voxel", (255, 255, 255))], {})
+
+
+def _series(source: str | Path | Sequence[Path]) -> tuple[Series, str | Path]:
+    """The series, and how messages call it."""
+    if isinstance(source, str | Path):
+        return find_series(*series_of(source)), source
+    return series_of_files(source), source[0].parent
+
+
+def _made(
+    series: Series, place: object, pixels: np.ndarray, labels: list[Label], provenance: Mapping[str, str]
+) -> memoryview:
+    """The bytes of the file."""
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError(
+            "Writing DICOM SEG needs highdicom: pip install slicer-mednext-segmentation[dicom]."
+        ) from error
+    with quietly():
+        try:
+            dataset = _dataset(source_images(series, place), pixels, labels, provenance)
+            content = BytesIO()  # pydicom's errors in writing a file do not tell a full disk from the rest
+            dataset.save_as(content)
+        except (OutputError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - boundary: highdicom raises anything, and may quote it
+            _log.debug("highdicom refused %s.", place, exc_info=True)
+            raise OutputError(
+                f"{place} has headers of which no DICOM SEG can be made ({type(error).__name__}): write "
+                ".seg.nrrd instead."
+            ) from None
+    return content.getbuffer()
+
+
+def _holds(file: Path, count: int) -> bool:
+    """Whether a DICOM SEG has this many voxels in its segments."""
+    import highdicom
+
+    with quietly():
+        try:
+            written = highdicom.seg.segread(file)
+            return int(written.pixel_array.sum(dtype=np.int64)) == count
+        except Exception:  # noqa: BLE001 - boundary: half a file is read as anything
+            _log.debug("%s cannot be read back.", file, exc_info=True)
+            return False
+
+
+def _dataset(
+    images: Sequence[pydicom.Dataset], pixels: np.ndarray, labels: list[Label], provenance: Mapping[str, str]
+) -> highdicom.seg.Segmentation:
+    import highdicom
+
+    return highdicom.seg.Segmentation(
+        source_images=images,
+        pixel_array=pixels,
+        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=_descriptions(labels, provenance),
+        series_instance_uid=highdicom.UID(),
+        series_number=_SERIES_NUMBER,
+        series_description=_short(provenance.get("task", "Segmentation")),
+        sop_instance_uid=highdicom.UID(),
+        instance_number=1,
+        manufacturer=_SOFTWARE,
+        manufacturer_model_name=_short(provenance.get("model", _SOFTWARE)),
+        software_versions=__version__,
+        specific_character_set="ISO_IR 192",  # UTF-8, else names of labels are cut down to Latin letters
+        device_serial_number="0",  # the standard wants one, software has none
+    )
+
+
+def _found(segmentation: Segmentation) -> list[Label]:
+    values = set(np.unique(segmentation.labelmap).tolist())
+    missing = [label.name for label in segmentation.labels if label.value not in values]
+    labels = [label for label in segmentation.labels if label.value in values]
+    if not labels:
+        raise OutputError("Nothing was found, and a DICOM SEG cannot be empty: write .seg.nrrd instead.")
+    if missing:
+        _log.info("Not found, so not in the DICOM SEG: %s.", ", ".join(missing))
+    return labels
+
+
+def _on_series(segmentation: Segmentation, series: Series, source: str | Path) -> np.ndarray:
+    """The labelmap `(Z, Y, X)` with its axes stored as the series stores them."""
+    labelmap, geometry = reorient_array(
+        segmentation.labelmap, segmentation.geometry, series.geometry.orientation
+    )
+    if not geometry.close_to(series.geometry):
+        raise GeometryError(
+            f"The segmentation ({_place(geometry)}) is not on the grid of {source} "
+            f"({_place(series.geometry)}): segment that series itself."
+        )
+    return labelmap
+
+
+def _place(geometry: Geometry) -> str:
+    return f"{geometry.size} voxels, {shown(geometry.spacing)} mm, origin {shown(geometry.origin)} mm"
+
+
+def _numbered(labelmap: np.ndarray, labels: list[Label]) -> np.ndarray:
+    """The labelmap with segment numbers, 1 for the first label."""
+    numbers = np.zeros(np.iinfo(labelmap.dtype).max + 1, dtype=np.uint8 if len(labels) < 256 else np.uint16)
+    for number, label in enumerate(labels, start=1):
+        numbers[label.value] = number
+    return numbers[labelmap]
+
+
+def _descriptions(
+    labels: list[Label], provenance: Mapping[str, str]
+) -> list[highdicom.seg.SegmentDescription]:
+    import highdicom
+    from pydicom.sr.codedict import codes
+
+    algorithm = highdicom.AlgorithmIdentificationSequence(
+        name=_short(provenance.get("model", _SOFTWARE)),
+        version=_short(provenance.get("model_version", __version__)),
+        family=codes.cid7162.ArtificialIntelligence,
+    )
+    kinds = highdicom.seg.SegmentAlgorithmTypeValues
+    made = kinds.SEMIAUTOMATIC if provenance.get("corrected") else kinds.AUTOMATIC
+    return [_description(number, label, algorithm, made) for number, label in enumerate(labels, start=1)]
+
+
+def _description(
+    number: int,
+    label: Label,
+    algorithm: highdicom.AlgorithmIdentificationSequence,
+    made: highdicom.seg.SegmentAlgorithmTypeValues,
+) -> highdicom.seg.SegmentDescription:
+    import highdicom
+
+    meaning = label.terminology or _UNCODED
+    description = highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=_short(label.name),
+        segmented_property_category=_concept(meaning.category),
+        segmented_property_type=_concept(meaning.type),
+        algorithm_type=made,
+        algorithm_identification=algorithm,
+        anatomic_regions=[_concept(meaning.region)] if meaning.region else None,
+        display_color=highdicom.color.CIELabColor.from_rgb(*label.color),
+    )
+    # highdicom has no arguments for modifiers, and without them the left kidney is any kidney.
+    if meaning.type_modifier:
+        kind = description.SegmentedPropertyTypeCodeSequence[0]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(meaning.type_modifier)]
+    if meaning.region and meaning.region_modifier:
+        region = description.AnatomicRegionSequence[0]
+        region.AnatomicRegionModifierSequence = [_concept(meaning.region_modifier)]
+    return description
+
+
+def _concept(code: Code) -> highdicom.sr.CodedConcept:
+    import highdicom
+
+    return highdicom.sr.CodedConcept(code.value, code.scheme, _short(code.meaning))
+
+
+def _short(text: str) -> str:
+    """A text as DICOM's "long strings" may be: 64 characters, without the sign that parts values."""
+    clean = "".join(character if character.isprintable() else " " for character in text)
+    return clean.replace("\\", "/")[:_LONGEST_TEXT].strip() or "-"

@@ -1,0 +1,156 @@
+"""Which device a model runs on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from ..errors import DeviceError, OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+PRECISIONS = ("float32", "bfloat16")  # of activations and products on the CPU
+
+_TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
+
+# What torch's allocators say when they are not given an exception class of their own.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def available_devices() -> tuple[str, ...]:
+    """The devices of this machine, the fastest first."""
+    import torch
+
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return tuple(name for name, present in found.items() if present)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of this name; for "auto" the fastest there is.
+
+    Raises:
+        OptionError: the name is none of "auto", "cuda", "cuda:1", "mps", "cpu".
+        DeviceError: there is no such device here.
+    """
+    import torch
+
+    kind, _, number = name.partition(":")
+    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdecimal())):
+        raise OptionError(
+            f"There is no device {name!r}: choose one of {', '.join(DEVICES)}, or cuda:1 and so on."
+        )
+    present = available_devices()
+    if kind == "auto":
+        return torch.device(present[0])
+    if kind not in present:
+        raise DeviceError(
+            f"The device {name!r} is not available here, only {', '.join(present)}. Choose one of them, or "
+            f"install a build of PyTorch for {kind}."
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"There is no device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices."
+        )
+    return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """A device beside the CPU.
+
+    Attributes:
+        name: "cuda", "cuda:1" or "mps".
+        title: for people.
+        memory_bytes: all that it has; on a Mac, what it should take of the computer's.
+    """
+
+    name: str
+    title: str
+    memory_bytes: int
+
+
+def accelerators() -> tuple[Accelerator, ...]:
+    """The devices beside the CPU, the first one being what "auto" takes. Takes no memory of theirs."""
+    import torch
+
+    try:
+        if torch.cuda.is_available():
+            cards = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+            return tuple(
+                Accelerator(f"cuda:{n}" if n else "cuda", card.name, card.total_memory)
+                for n, card in enumerate(cards)
+            )
+        if torch.backends.mps.is_available():
+            return (Accelerator("mps", "Apple GPU", int(torch.mps.recommended_max_memory())),)
+    except RuntimeError:  # a broken driver; the first run will say so
+        return ()
+    return ()
+
+
+def device_name(device: torch.device) -> str:
+    """The device for people, with the card's name for CUDA."""
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def runs_triton(device: torch.device) -> bool:
+    """Whether Triton is installed and knows this device: NVIDIA, compute capability 8.0 and later."""
+    import torch
+
+    if device.type != "cuda" or torch.version.hip is not None or find_spec("triton") is None:
+        return False
+    return torch.cuda.get_device_capability(device) >= _TENSOR_CORES
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of numpy or torch means that memory ran out."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def usable_cores() -> int:
+    """The processor cores that this process may run on."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux: a cluster's job may use a part of a machine
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Let torch, the native kernels and ITK use so many threads on the CPU within the block.
+
+    Never more than there are cores: a larger number would only be slower, and is cut with a line in the log,
+    since one command serves many machines. None is what torch takes by itself.
+
+    Raises:
+        OptionError: a number below one.
+    """
+    import SimpleITK as sitk
+    import torch
+
+    if count is not None and count < 1:
+        raise OptionError(f"The number of threads must be at least 1, not {count}.")
+    cores = usable_cores()
+    if count is not None and count > cores:
+        logger.warning("%d threads were asked for, but there are %d cores: using %d.", count, cores, cores)
+    of_torch, of_itk = torch.get_num_threads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    used = min(count or of_torch, cores)
+    torch.set_num_threads(used)  # the native kernels ask torch
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(used)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(of_torch)
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(of_itk)

@@ -1,0 +1,131 @@
+"""A batch in the worker: cases of a folder, or those of a scene, whose voxels are asked for one by one."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..batch.case_finding import Case, find_cases
+from ..batch.report import Row
+from ..batch.run import Alive, Batch
+from ..batch.scene_files import files_of_scene
+from ..errors import OptionError
+from ..images.volume import Volume
+from ..inference.loaded_networks import LoadedNetworks
+from ..inference.progress import Progress
+from ..inference.segment import segment
+from ..library.finding import load_bundle
+from ..model.bundle import Bundle
+from ..segmentation.recipe import recipe
+from ..segmentation.result import Segmentation
+from ..system.cancellation import POLL_S, check_cancelled
+from ..system.json_reading import read_json
+from . import protocol
+from .batch_request import BatchJob, BatchOutcome
+from .reading_process import ReadingProcess
+from .sent_volume import sent_volume
+
+
+@dataclass(eq=False)
+class WorkerBatch:
+    """Carries out the batch in `folder`.
+
+    say: says an event to the client.
+    provided: what the client answers to the event "wanted": the folder with the voxels of that case.
+    cancelled: whether the client wants the end.
+    """
+
+    run: int
+    folder: Path
+    say: Callable[[protocol.Message], None]
+    provided: queue.SimpleQueue[str]
+    cancelled: Callable[[], bool]
+    networks: LoadedNetworks
+
+    def carry_out(self) -> None:
+        """Segment all cases, and write what became of them beside the job.
+
+        Raises the errors of `Batch.run`, and `OptionError` for a folder without any case.
+        """
+        job = BatchJob.read(self.folder)
+        bundle = load_bundle(job.options.model)
+        cases, scenes = _found(job, bundle) if job.cases is None else (job.cases, ())
+        model, options = bundle.model, job.options
+        with ReadingProcess() as reading:
+            batch = Batch(
+                job.output,
+                recipe(model, options.folds, options.mirroring, precision=options.precision),
+                model.labels,
+                lambda case: reading.read(case.images, options.insist) if case.images else self._wanted(case),
+                lambda case, volumes, alive: self._segment(bundle, options, volumes, alive),
+                resume=job.resume,
+                told=self._told,
+                cancelled=self.cancelled,
+                regions=model.regions,
+            )
+            rows = batch.run(cases)
+        BatchOutcome(tuple(rows), scenes).write(self.folder)
+
+    def _wanted(self, case: Case) -> list[Volume]:
+        """The images of a case of a scene, as the client copies them; in the reader's thread."""
+        self.say({"event": "wanted", "run": self.run, "case": case.name})
+        while True:
+            check_cancelled(self.cancelled)
+            try:
+                folder = Path(self.provided.get(timeout=POLL_S))
+            except queue.Empty:
+                continue
+            return _volumes_in(folder)
+
+    def _segment(
+        self, bundle: Bundle, options: protocol.Options, volumes: list[Volume], alive: Alive
+    ) -> Segmentation:
+        def report(progress: Progress) -> None:
+            check_cancelled(self.cancelled)
+            alive()
+            self.say({"event": "progress", "run": self.run, **asdict(progress)})
+
+        self.say(protocol.progress_event(self.run, "reading"))
+        return segment(
+            volumes,
+            bundle,
+            folds=options.folds,
+            mirroring=options.mirroring,
+            device=options.device,
+            precision=options.precision,
+            insist=options.insist,
+            progress=report,
+            cancelled=self.cancelled,
+            networks=self.networks,
+        )
+
+    def _told(self, number: int, total: int, row: Row) -> None:
+        told = {"number": number, "total": total, "row": asdict(row)}
+        self.say({"event": "row", "run": self.run, **told})
+
+
+def _found(job: BatchJob, bundle: Bundle) -> tuple[tuple[Case, ...], tuple[Path, ...]]:
+    """The cases of the folder, and its scenes, whose files are no cases of their own."""
+    found = find_cases(job.place, bundle.model, job.output)
+    of_scenes = {file for scene in found.scenes for file in files_of_scene(scene)}
+    cases = tuple(case for case in found.cases if not {file.resolve() for file in case.files} & of_scenes)
+    if not cases and not found.scenes:
+        raise OptionError(f"{job.place} holds no images: give the folder with the images.")
+    return cases, found.scenes
+
+
+def _volumes_in(folder: Path) -> list[Volume]:
+    """The voxels that the client wrote, in memory: the folder goes. Raises the error that lies there."""
+    try:
+        if (folder / protocol.ERROR_FILE).exists():
+            raise protocol.error_from_event(read_json(folder / protocol.ERROR_FILE, OptionError))
+        channels, _, _ = protocol.read_request(folder)
+        volumes = map(sent_volume, channels)
+        return [replace(volume, array=np.array(volume.array)) for volume in volumes]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,216 @@
+"""A result as it is handed over: made by the worker, so that who takes it has nothing to compute.
+
+Slicer's event loop keeps Python's lock: a thread of Slicer's process hardly runs, and its main thread must
+not be held up. So the worker counts volumes, looks for uncertain places, cuts out and packs; Slicer maps the
+files and copies their planes into the memory of VTK.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BundleFormatError
+from ..images.geometry import Box, Geometry
+from ..model.labels import Label, Region
+from ..segmentation.fingerprints import fingerprints
+from ..segmentation.packed_labels import FoundLabels
+from ..segmentation.result import Segmentation
+from ..segmentation.uncertain_places import Place, uncertain_places
+from ..segmentation.uncertainty_storage import to_fixed_point, to_float32
+from ..system.cancellation import check_cancelled
+from ..system.json_reading import Fields
+from .scene.label_placement import placed
+from .voxel_files import mapped, writing
+
+RESULT_FILE = "result.json"
+LABELS_FILE = "labels.npy"
+FOUND_FILE = "found.zlib"
+UNCERTAINTY_FILE = "uncertainty.npy"
+
+PERCENT = 100
+
+Cancelled = Callable[[], bool] | None
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the asking side wants of a result.
+
+    structures: names or label values of what is kept; None for all.
+    grid: 4x4, row by row, from the image's indices (i, j, k) to those of the grid on which the labels are
+        wanted; None for the image's own.
+    in_percent: the uncertainty as uint8 from 0 to 100 instead of uint16 (see `fixed_point`).
+    """
+
+    structures: tuple[str | int, ...] | None = None
+    grid: tuple[float, ...] | None = None
+    in_percent: bool = False
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Wishes:
+        """The inverse of `asdict`. Raises KeyError or TypeError."""
+        structures, grid = data["structures"], data["grid"]
+        return cls(
+            None if structures is None else tuple(structures),
+            None if grid is None else tuple(float(number) for number in grid),
+            bool(data["in_percent"]),
+        )
+
+
+ALL = Wishes()
+
+
+@dataclass(frozen=True, eq=False)
+class HandedOver:
+    """What a run gives back.
+
+    `voxels` `(Z, Y, X)` are the labels in `box` of the grid that was wanted, beyond it is background; `found`
+    is the whole labelmap on the grid of the image, which is `geometry`. `volumes_ml` goes by the names of
+    regions and labels. `uncertainty` `(Z, Y, X)` is uint16 or in percent, see `Wishes`, or None; `largest` is
+    its largest value, in [0, 1]. `fingerprints` are those of the labels in `voxels`. Arrays may be mapped
+    from files: they are there as long as the files are.
+    """
+
+    geometry: Geometry
+    labels: tuple[Label, ...]
+    provenance: Mapping[str, str]
+    volumes_ml: Mapping[str, float]
+    box: Box
+    voxels: np.ndarray
+    found: FoundLabels
+    uncertainty: np.ndarray | None = None
+    largest: float = 0.0
+    places: tuple[Place, ...] = ()
+    regions: tuple[Region, ...] = ()
+    fingerprints: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, segmentation: Segmentation, wishes: Wishes = ALL, cancelled: Cancelled = None) -> HandedOver:
+        """Make all that takes time: seconds for a large result.
+
+        Raises `OptionError` when the model has none of the structures, `GeometryError` when the labels do not
+        fit the grid, and `Cancelled` when `cancelled` answers True.
+        """
+        if wishes.structures is not None:
+            segmentation = segmentation.only(wishes.structures)
+        check_cancelled(cancelled)
+        grid = np.eye(4) if wishes.grid is None else np.reshape(wishes.grid, (4, 4))
+        box, voxels = placed(segmentation.labelmap, grid)
+        first = (box[0].start, box[1].start, box[2].start)
+        check_cancelled(cancelled)
+        volumes_ml = segmentation.volumes_ml()
+        check_cancelled(cancelled)
+        found = FoundLabels.of(segmentation.labelmap)
+        uncertainty, largest = segmentation.uncertainty, 0.0
+        places: tuple[Place, ...] = ()
+        if uncertainty is not None:
+            check_cancelled(cancelled)
+            places = tuple(
+                uncertain_places(
+                    uncertainty, segmentation.geometry, segmentation.labelmap, cancelled=cancelled
+                )
+            )
+            largest = float(uncertainty.max(initial=0.0))
+            uncertainty = _shortened(uncertainty, wishes.in_percent, cancelled)
+        return cls(
+            segmentation.geometry,
+            segmentation.labels,
+            segmentation.provenance,
+            volumes_ml,
+            box,
+            voxels,
+            found,
+            uncertainty,
+            largest,
+            places,
+            segmentation.regions,
+            fingerprints(voxels, [label.value for label in segmentation.labels], first),
+        )
+
+    def without_voxels(self) -> HandedOver:
+        """All but the arrays: what is mapped from a file keeps it on the disk."""
+        return replace(self, voxels=np.empty((0, 0, 0), self.voxels.dtype), uncertainty=None)
+
+    def segmentation(self) -> Segmentation:
+        """The result wholly in memory, on the grid of the image."""
+        uncertainty = self.uncertainty
+        if uncertainty is not None:
+            in_percent = uncertainty.dtype == np.uint8
+            uncertainty = uncertainty / np.float32(PERCENT) if in_percent else to_float32(uncertainty)
+        return Segmentation(
+            self.found.labelmap(), self.geometry, self.labels, self.provenance, uncertainty, self.regions
+        )
+
+    def write(self, folder: Path, cancelled: Cancelled = None) -> None:
+        """Write the files. Raises OSError when the disk is full, and `Cancelled`."""
+        arrays = {LABELS_FILE: self.voxels}
+        if self.uncertainty is not None:
+            arrays[UNCERTAINTY_FILE] = self.uncertainty
+        for name, array in arrays.items():
+            for _ in writing(folder / name, array):
+                check_cancelled(cancelled)
+        (folder / FOUND_FILE).write_bytes(self.found.packed)
+        told = {
+            "geometry": asdict(self.geometry),
+            "labels": [label.to_json() for label in self.labels],
+            "regions": [region.to_json() for region in self.regions],
+            "provenance": dict(self.provenance),
+            "volumes_ml": dict(self.volumes_ml),
+            "box": [[axis.start, axis.stop] for axis in self.box],
+            "found": [list(self.found.shape), self.found.type],
+            "largest": self.largest,
+            "places": [asdict(place) for place in self.places],
+            "fingerprints": list(self.fingerprints.items()),
+        }
+        (folder / RESULT_FILE).write_text(json.dumps(told), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> HandedOver:
+        """The result in a folder; its arrays are mapped, and the folder must stay meanwhile."""
+        told = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+        k, j, i = (slice(start, stop) for start, stop in told["box"])
+        shape, voxel_type = told["found"]
+        uncertainty = folder / UNCERTAINTY_FILE
+        return cls(
+            Geometry(**told["geometry"]),
+            tuple(
+                Label.read(Fields(label, f"{RESULT_FILE}: labels[{number}]", BundleFormatError))
+                for number, label in enumerate(told["labels"])
+            ),
+            told["provenance"],
+            told["volumes_ml"],
+            (k, j, i),
+            mapped(folder / LABELS_FILE),
+            FoundLabels(tuple(shape), voxel_type, (folder / FOUND_FILE).read_bytes()),
+            mapped(uncertainty) if uncertainty.exists() else None,
+            told["largest"],
+            tuple(
+                Place(tuple(place["position"]), place["amount"], tuple(place["labels"]))
+                for place in told["places"]
+            ),
+            tuple(
+                Region.read(Fields(region, f"{RESULT_FILE}: regions[{number}]", BundleFormatError))
+                for number, region in enumerate(told["regions"])
+            ),
+            dict(told["fingerprints"]),
+        )
+
+
+def _shortened(uncertainty: np.ndarray, in_percent: bool, cancelled: Cancelled) -> np.ndarray:
+    """An uncertainty in [0, 1] in two bytes a voxel, or in percent in one."""
+    short = np.empty(uncertainty.shape, np.uint8 if in_percent else np.uint16)
+    for target, plane in zip(short, _planes(uncertainty, cancelled), strict=True):
+        target[...] = np.rint(plane * PERCENT) if in_percent else to_fixed_point(plane)
+    return short
+
+
+def _planes(array: np.ndarray, cancelled: Cancelled) -> Iterator[np.ndarray]:
+    for plane in array:
+        check_cancelled(cancelled)
+        yield plane

@@ -1,0 +1,265 @@
+"""What Slicer and the worker say to each other: voxels as files, requests and events as lines of JSON.
+
+For each run the asking side writes `request.json` and one `channel_<n>.npy` per channel into a new folder;
+the worker maps the channels into memory and adds the files of `hand_over.HandedOver`. Requests go to the
+worker's standard input, one per line:
+
+    {"request": "segment", "run": 1, "folder": "/tmp/mednext_...", "release_after_s": 300}
+    {"request": "cancel", "run": 1}
+    {"request": "batch", "run": 2, "folder": "/tmp/mednext_...", "release_after_s": 300}
+    {"request": "provide", "run": 2, "folder": "/tmp/mednext_.../case_0"}
+
+Events come from its standard output, one per line. `hello` is the first, `ready` says that torch is imported,
+and each run ends with `done` or `error`. While the worker imports or segments, its heart beats every second.
+
+    {"event": "hello", "protocol": 3, "pid": 4711, "mednext": "0.1.0"}
+    {"event": "ready", "torch": "2.6.0"}
+    {"event": "devices", "devices": [{"name": "cuda", "title": "NVIDIA H200", "memory_bytes": 150754820096}]}
+    {"event": "heartbeat"}
+    {"event": "progress", "run": 1, "stage": "network", "done": 3, "total": 8, "remaining_s": 4.2}
+    {"event": "done", "run": 1}
+    {"event": "error", "run": 1, "error": "ChannelError", "message": "The model needs ...", "details": "..."}
+    {"event": "wanted", "run": 2, "case": "scene/T1"}
+    {"event": "row", "run": 2, "number": 1, "total": 3, "row": {"case": "scene/T1", "status": "done", ...}}
+    {"event": "released"}
+
+The stages are "sending" (told by the asking side), "starting" (torch is still being imported), "reading" and
+those of `pipeline.Progress`; an event of progress may have a `remark` for the user. `devices` lists what is
+there beside the CPU. A run of null in an error means that the worker did not understand a request, or cannot
+work at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, errors
+from ..images.description.image_description import ImageDescription
+from ..images.geometry import Geometry, Roi
+from ..images.source_image import SourceImage
+from ..system.cancellation import check_cancelled
+from ..system.json_reading import Fields, read_json
+from .hand_over import ALL, Wishes
+from .voxel_files import mapped, writing
+
+VERSION = 3
+HEARTBEAT_S = 1.0
+RELEASE_AFTER_S = 300.0  # a pause between two cases; then others may want the device
+
+REQUEST_FILE = "request.json"
+ERROR_FILE = "error.json"
+
+_LONGEST_PAUSE_S = 1e6
+_LARGEST_RUN = 2**53
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to segment; the meaning of each option is that of `mednext.segment`."""
+
+    model: str
+    device: str = "auto"
+    folds: tuple[int, ...] | None = None
+    mirroring: bool = True
+    roi: Roi | None = None
+    uncertainty: bool = False
+    precision: str = "float32"
+    insist: bool = False
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """Segment what lies in `folder`; after `release_after_s` seconds without a request, free the device."""
+
+    run: int
+    folder: str
+    release_after_s: float = RELEASE_AFTER_S
+
+
+@dataclass(frozen=True)
+class CancelRequest:
+    """End a run, or forget it if it has not begun."""
+
+    run: int
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """Carry out the `batch_job.BatchJob` in `folder`; see `SegmentRequest`."""
+
+    run: int
+    folder: str
+    release_after_s: float = RELEASE_AFTER_S
+
+
+@dataclass(frozen=True)
+class ProvideRequest:
+    """The answer to the event "wanted": what `write_request` writes, or `ERROR_FILE`, lies in `folder`."""
+
+    run: int
+    folder: str
+
+
+Work = SegmentRequest | BatchRequest
+Request = Work | CancelRequest | ProvideRequest
+
+_NAMES: dict[type, str] = {
+    SegmentRequest: "segment",
+    CancelRequest: "cancel",
+    BatchRequest: "batch",
+    ProvideRequest: "provide",
+}
+
+
+def format_message(message: Message) -> str:
+    """A request or an event as a line."""
+    return json.dumps(message) + "\n"
+
+
+def format_request(request: Request) -> str:
+    """A request as a line."""
+    return format_message({"request": _NAMES[type(request)], **asdict(request)})
+
+
+def parse_request(line: str | bytes) -> Request:
+    """The request in a line.
+
+    Raises:
+        EngineProcessError: there is none, or not one that this version knows.
+    """
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as cause:
+        raise errors.EngineProcessError(f"The request {line[:200]!r} is not JSON: {cause}.") from cause
+    fields = Fields(data, "request", errors.EngineProcessError)
+    kind = fields.text("request", choices=tuple(_NAMES.values()))
+    run = fields.integer("run", 0, _LARGEST_RUN)
+    request: Request = CancelRequest(run)
+    if kind == "provide":
+        request = ProvideRequest(run, fields.text("folder"))
+    elif kind != "cancel":
+        work = SegmentRequest if kind == "segment" else BatchRequest
+        request = work(run, fields.text("folder"), fields.number("release_after_s", 0, _LONGEST_PAUSE_S))
+    fields.finish()
+    return request
+
+
+def parse_event(line: str) -> Message:
+    """The event in a line; ValueError when it holds none."""
+    try:
+        event = json.loads(line)
+    except RecursionError as cause:
+        raise ValueError(f"not an event: {line[:200]!r}") from cause
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise ValueError(f"not an event: {line[:200]!r}")
+    return event
+
+
+def hello_event() -> Message:
+    """The first thing that a worker says."""
+    return {"event": "hello", "protocol": VERSION, "pid": os.getpid(), "mednext": __version__}
+
+
+def progress_event(run: int, stage: str) -> Message:
+    """The event of a stage that begins and tells no steps."""
+    return {"event": "progress", "run": run, "stage": stage, "done": 0, "total": 1, "remaining_s": None}
+
+
+def error_event(run: int | None, error: errors.MedNeXtError, details: str = "") -> Message:
+    """The event that carries an error to the other side, with what only a developer wants to know."""
+    event = {"event": "error", "run": run, "error": type(error).__name__, "message": str(error)}
+    return {**event, "details": details}
+
+
+def error_from_event(event: Message) -> errors.MedNeXtError:
+    """The error that an event carries, of the class that it had on the other side, with details as a note."""
+    known = getattr(errors, str(event.get("error")), None)
+    if not (isinstance(known, type) and issubclass(known, errors.MedNeXtError)):
+        known = errors.MedNeXtError
+    error = known(str(event.get("message")))
+    if event.get("details"):
+        error.add_note(str(event["details"]))
+    return error
+
+
+def write_request(
+    folder: Path,
+    channels: Sequence[SourceImage],
+    options: Options,
+    wishes: Wishes = ALL,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    """Write everything that the worker needs into an existing folder.
+
+    Raises:
+        Cancelled: `cancelled` answered True; it is asked before every slice.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    for _ in writing_request(folder, channels, options, wishes):
+        check_cancelled(cancelled)
+
+
+def writing_request(
+    folder: Path, channels: Sequence[SourceImage], options: Options, wishes: Wishes
+) -> Iterator[None]:
+    """As `write_request`, and comes back before each plane of voxels."""
+    for number, channel in enumerate(channels):
+        yield from writing(_channel_file(folder, number), channel.array)
+    request = {
+        "channels": [
+            {
+                "name": channel.name,
+                "geometry": asdict(channel.geometry),
+                "image": channel.image and asdict(channel.image),
+                "warnings": channel.warnings,
+            }
+            for channel in channels
+        ],
+        "options": asdict(options),
+        "wishes": asdict(wishes),
+    }
+    (folder / REQUEST_FILE).write_text(json.dumps(request), encoding="utf-8")
+
+
+def read_request(folder: Path) -> tuple[list[SourceImage], Options, Wishes]:
+    """The request in a folder; its voxels stay on disk, mapped into memory.
+
+    Raises:
+        EngineProcessError: something is missing there, or not as `write_request` writes it.
+    """
+    request = read_json(folder / REQUEST_FILE, errors.EngineProcessError)
+    try:
+        channels = [
+            SourceImage(
+                channel["name"],
+                mapped(_channel_file(folder, number)),
+                Geometry(**channel["geometry"]),
+                channel["image"] and ImageDescription(**channel["image"]),
+                tuple(channel["warnings"]),
+            )
+            for number, channel in enumerate(request["channels"])
+        ]
+        return channels, read_options(request["options"]), Wishes.read(request["wishes"])
+    except (KeyError, TypeError, ValueError, OSError) as cause:
+        raise errors.EngineProcessError(f"The request in {folder} is not complete: {cause!r}.") from cause
+
+
+def read_options(options: dict[str, Any]) -> Options:
+    """The inverse of `asdict`. Raises KeyError or TypeError."""
+    folds, roi = options.pop("folds"), options.pop("roi")
+    return Options(
+        **options,
+        folds=None if folds is None else tuple(folds),
+        roi=None if roi is None else Roi(tuple(roi["lower"]), tuple(roi["upper"])),
+    )
+
+
+def _channel_file(folder: Path, number: int) -> Path:
+    return folder / f"channel_{number}.npy"

@@ -1,0 +1,191 @@
+"""Images that are read in a process of their own: a file that crashes a library takes nothing else with it.
+
+The process, `python -m mednext.worker.reading_process PARENT`, gets requests as lines of JSON. It answers
+with a line of JSON, and the voxels of the volumes as they lie in memory:
+
+    {"images": ["/data/a.nrrd"], "insist": false}
+    {"volumes": [{"shape": [1, 24, 32, 40], "dtype": "<i2", "geometry": {...}, "names": ["a.nrrd"], ...}]}
+    {"event": "error", "run": null, "error": "UnreadableImageError", "message": "a.nrrd is empty ...", ...}
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import EngineProcessError, MedNeXtError, OutOfMemoryError, UnreadableImageError
+from ..images.description.image_description import ImageDescription
+from ..images.geometry import Geometry
+from ..images.volume import Volume, read_volume
+from ..system.running_processes import is_running
+from .protocol import error_event, error_from_event
+
+_KILLED = -9  # what Linux does to a process when memory runs out
+_LOOKING_S = 1.0
+_CLOSING_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class ReadingProcess:
+    """Reads images elsewhere; the process is started when it is needed, and anew after a crash.
+
+        with ReadingProcess() as reading:
+            volumes = reading.read(["head_T1.nii.gz", "head_T2.nii.gz"])
+
+    One thread at a time may use it, but for `stop`.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> ReadingProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin and process.stdout
+        with suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(_CLOSING_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+    def stop(self) -> None:
+        """End a call of `read` in another thread, which raises."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def read(self, images: Sequence[str], insist: bool = False) -> list[Volume]:
+        """What `read_volume` gives for each of these images.
+
+        Raises the errors of `read_volume`; `UnreadableImageError` where reading ended the process,
+        `OutOfMemoryError` where the system did, `EngineProcessError` when it cannot be started.
+        """
+        process = self._process = self._process or _started()
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.write(json.dumps({"images": list(images), "insist": insist}).encode() + b"\n")
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline() or b"null")
+            if answer and "volumes" in answer:
+                return [_received(each, process.stdout) for each in answer["volumes"]]
+        except (OSError, EOFError):
+            answer = None
+        if answer is None:
+            raise self._explained_end(images)
+        error = error_from_event(answer)
+        if answer["details"]:
+            logger.error("Reading %s failed:\n%s", ", ".join(images), answer["details"])
+        raise error
+
+    def _explained_end(self, images: Sequence[str]) -> MedNeXtError:
+        assert self._process
+        names = ", ".join(Path(image).name for image in images)
+        try:
+            code = self._process.wait(_CLOSING_S)
+        except subprocess.TimeoutExpired:
+            code = 0
+        self.__exit__()
+        if code == _KILLED:
+            return OutOfMemoryError(f"The system ended the reading of {names}, probably for want of memory.")
+        return UnreadableImageError(
+            f"Reading {names} ended the process that did it (exit code {code}): the file is damaged in an "
+            "unusual way. Export or convert it anew."
+        )
+
+
+def _started() -> subprocess.Popen[bytes]:
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,  # Ctrl+C is for the process that waits
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+    except (OSError, ValueError) as error:
+        raise EngineProcessError(f"{sys.executable} could not be started ({error}).") from error
+
+
+def _received(told: dict[str, Any], pipe: Any) -> Volume:
+    array = np.empty(told["shape"], told["dtype"])
+    left = memoryview(array.reshape(-1).view(np.uint8))
+    while left:
+        count = pipe.readinto(left)
+        if not count:
+            raise EOFError
+        left = left[count:]
+    images = tuple(ImageDescription(**each) for each in told["images"])
+    return Volume(array, Geometry(**told["geometry"]), tuple(told["names"]), tuple(told["warnings"]), images)
+
+
+def main(parent: int) -> None:
+    """Answer requests until standard input ends or the process `parent` is gone."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
+    for line in sys.stdin.buffer:
+        _answer(json.loads(line), answers)
+        answers.flush()
+
+
+def _end_with(parent: int) -> None:
+    while is_running(parent):
+        time.sleep(_LOOKING_S)
+    os._exit(0)
+
+
+def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
+    volumes: list[Volume] = []
+    try:
+        volumes = [read_volume(image, request["insist"]) for image in request["images"]]
+        told: dict[str, Any] = {"volumes": [_told(volume) for volume in volumes]}
+    except MedNeXtError as error:
+        told = error_event(None, error)
+    except MemoryError:
+        told = error_event(None, OutOfMemoryError("There is not enough memory to read this image."))
+    except Exception as error:  # noqa: BLE001  # boundary: readers of foreign formats; the traceback is logged
+        sentence = f"The image cannot be read ({type(error).__name__}: {error})."
+        told = error_event(None, UnreadableImageError(sentence), traceback.format_exc())
+    answers.write(json.dumps(told).encode() + b"\n")
+    for volume in volumes if "volumes" in told else ():
+        answers.write(np.ascontiguousarray(volume.array).reshape(-1).view(np.uint8).data)
+
+
+def _told(volume: Volume) -> dict[str, Any]:
+    return {
+        "shape": volume.array.shape,
+        "dtype": volume.array.dtype.str,
+        "geometry": asdict(volume.geometry),
+        "images": [asdict(image) for image in volume.described],
+        "names": volume.names,
+        "warnings": volume.warnings,
+    }
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

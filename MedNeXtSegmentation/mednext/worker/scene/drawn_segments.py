@@ -1,0 +1,154 @@
+"""The segments of a node of Slicer, with all corrections, as one labelmap on the grid of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import BundleFormatError, GeometryError, OutputError
+from ...images.geometry import Box, Geometry
+from ...model.labels import Label
+from ...segmentation.result import Segmentation
+from ...system.json_reading import Fields
+from .label_placement import placed
+from .segment_layers import SegmentLayer, layers_to_json, read_layers, with_values, writing_layers
+
+
+@dataclass(frozen=True)
+class DrawnRegion:
+    """A region that was corrected by hand: its name, and the values of its labels."""
+
+    name: str
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnSegments:
+    """Everything that is needed to make the labelmap, copied from the scene.
+
+    `geometry` is the image's grid, `to_image`, 4x4, leads from the segmentation's own space to its indices
+    (i, j, k); `values`: the label value of each segment, by segment ID; `regions`: those that were corrected,
+    by segment ID. Segments of `layers` that are neither are left out.
+    """
+
+    geometry: Geometry
+    labels: tuple[Label, ...]
+    provenance: Mapping[str, str]
+    to_image: np.ndarray
+    values: Mapping[str, int]
+    layers: Sequence[SegmentLayer]
+    regions: Mapping[str, DrawnRegion] = field(default_factory=dict)
+
+    def segmentation(self) -> Segmentation:
+        """All segments in one labelmap; regions are in it as their labels.
+
+        Raises `OutputError` when two segments overlap, or a corrected region is not what its labels are
+        together, `GeometryError` when a segment reaches beyond the image.
+        """
+        labelmap = np.zeros(self.geometry.shape, dtype=np.uint8 if self._largest < 256 else np.uint16)
+        for layer in self.layers:
+            self._add(layer, labelmap)
+        for layer in self.layers:
+            self._check_regions(layer, labelmap)
+        return Segmentation(labelmap, self.geometry, self.labels, self.provenance)
+
+    def writing(self, folder: Path) -> Iterator[None]:
+        """Write the voxels; comes back before each plane. Raises OSError."""
+        return writing_layers(folder, self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the voxels."""
+        return {
+            "geometry": asdict(self.geometry),
+            "labels": [label.to_json() for label in self.labels],
+            "provenance": dict(self.provenance),
+            "to_image": self.to_image.tolist(),
+            "values": dict(self.values),
+            "layers": layers_to_json(self.layers),
+            "regions": {each: [region.name, region.labels] for each, region in self.regions.items()},
+        }
+
+    @classmethod
+    def read(cls, folder: Path, told: Mapping[str, Any]) -> DrawnSegments:
+        """The inverse of `writing` and `to_json`."""
+        labels = (Label.read(Fields(each, "labels", BundleFormatError)) for each in told["labels"])
+        return cls(
+            Geometry(**told["geometry"]),
+            tuple(labels),
+            told["provenance"],
+            np.array(told["to_image"]),
+            told["values"],
+            read_layers(folder, told["layers"]),
+            {each: DrawnRegion(name, tuple(labels)) for each, (name, labels) in told["regions"].items()},
+        )
+
+    @property
+    def _largest(self) -> int:
+        return max(label.value for label in self.labels)
+
+    def _add(self, layer: SegmentLayer, labelmap: np.ndarray) -> None:
+        new = {value: self.values[each] for each, value in layer.values.items() if each in self.values}
+        voxels, found, inside = self._in_image(layer, new, labelmap)
+        self._refuse_loss(voxels, found)
+        target = labelmap[inside]
+        self._refuse_overlap(target, found)
+        np.copyto(target, found, where=found != 0)
+
+    def _in_image(
+        self, layer: SegmentLayer, values: Mapping[int, int], labelmap: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Box]:
+        """The voxels of a layer with new values, those of them in the image, and where in it they lie."""
+        drawn = with_values(layer.voxels, values, labelmap.dtype)
+        box, voxels = placed(drawn, self.to_image @ layer.ijk_to_ras)
+        z, y, x = (
+            slice(max(0, axis.start), min(n, axis.stop)) for axis, n in zip(box, labelmap.shape, strict=True)
+        )
+        cut = [
+            slice(part.start - axis.start, max(part.stop, part.start) - axis.start)
+            for part, axis in zip((z, y, x), box, strict=True)
+        ]
+        return voxels, voxels[tuple(cut)], (z, y, x)
+
+    def _check_regions(self, layer: SegmentLayer, labelmap: np.ndarray) -> None:
+        corrected = {each: value for each, value in layer.values.items() if each in self.regions}
+        for segment_id, value in corrected.items():
+            region = self.regions[segment_id]
+            voxels, found, inside = self._in_image(layer, {value: 1}, labelmap)
+            together = np.isin(labelmap, region.labels)
+            same = np.count_nonzero(together[inside] & (found != 0))
+            different = np.count_nonzero(together) + np.count_nonzero(voxels) - 2 * same
+            if different:
+                raise OutputError(
+                    f'"{region.name}" was corrected, and differs in {different} voxels from what '
+                    f"{self._names(region.labels)} are together, and only these can be exported: correct "
+                    f'them, and remove the segment "{region.name}".'
+                )
+
+    def _refuse_loss(self, voxels: np.ndarray, inside: np.ndarray) -> None:
+        lost = np.count_nonzero(voxels) - np.count_nonzero(inside)
+        if lost:
+            everywhere, kept = (
+                np.bincount(part.ravel(), minlength=self._largest + 1) for part in (voxels, inside)
+            )
+            names = self._names(np.flatnonzero(everywhere > kept).tolist())
+            raise GeometryError(
+                f"{names} reach beyond the image by {lost} voxels: erase these, or export .seg.nrrd."
+            )
+
+    def _refuse_overlap(self, target: np.ndarray, found: np.ndarray) -> None:
+        both = (target != 0) & (found != 0)
+        count = np.count_nonzero(both)
+        if count:
+            names = self._names([*np.unique(target[both]), *np.unique(found[both])])
+            raise OutputError(
+                f"{names} overlap in {count} voxels, and a labelmap has one label per voxel: erase the "
+                "overlap, or export .seg.nrrd."
+            )
+
+    def _names(self, values: Sequence[int]) -> str:
+        named = [f'"{label.name}"' for label in self.labels if label.value in values]
+        return ", ".join(named)

@@ -1,0 +1,221 @@
+"""Files of what lies in Slicer's scene, written by a process of their own: `mednext scene-job FOLDER`.
+
+Slicer copies what is needed into a folder: voxels as arrays, all else as `job.json`. It must not do the work
+itself: its main thread would hold up the windows, and another thread hardly runs there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import EngineProcessError, OutputError
+from ...images.geometry import Box, Geometry
+from ...images.source_image import SourceImage
+from ...model.labels import Label
+from ...segmentation.packed_labels import FoundLabels
+from ...system.atomic import explaining
+from ...system.json_reading import read_json
+from ..voxel_files import mapped, writing
+from .drawn_segments import DrawnSegments
+from .segmentation_file import SegmentationFile
+
+LABELMAP_SUFFIXES = (".nii.gz", ".nrrd")
+COLORS_SUFFIX = ".labels.csv"  # as Slicer's own export names it
+
+_JOB_FILE = "job.json"
+_FOUND_FILE = "found.zlib"
+
+
+@dataclass(frozen=True, eq=False)
+class SegNrrdJob:
+    """Write a segmentation as Slicer's own file."""
+
+    path: Path
+    file: SegmentationFile
+
+    def writing(self, folder: Path) -> Iterator[None]:
+        """Write the job; comes back before each plane of voxels. Raises OSError."""
+        yield from self.file.writing(folder)
+        _write(folder, {"kind": "seg.nrrd", "path": str(self.path), "file": self.file.to_json()})
+
+
+@dataclass(frozen=True, eq=False)
+class LabelmapJob:
+    """Write the segments as a labelmap with a colour table beside it."""
+
+    path: Path
+    drawn: DrawnSegments
+
+    def writing(self, folder: Path) -> Iterator[None]:
+        """As `SegNrrdJob.writing`."""
+        yield from self.drawn.writing(folder)
+        _write(folder, {"kind": "labelmap", "path": str(self.path), "drawn": self.drawn.to_json()})
+
+
+@dataclass(frozen=True, eq=False)
+class DicomJob:
+    """Write the segments as a DICOM segmentation of the series in `files`; `found` is what the run had found,
+    None where nobody knows that."""
+
+    path: Path
+    drawn: DrawnSegments
+    files: Sequence[Path]
+    found: FoundLabels | None
+
+    def writing(self, folder: Path) -> Iterator[None]:
+        """As `SegNrrdJob.writing`."""
+        yield from self.drawn.writing(folder)
+        job = {
+            "kind": "dicom",
+            "path": str(self.path),
+            "drawn": self.drawn.to_json(),
+            "files": [str(file) for file in self.files],
+            "found": _written_found(folder, self.found),
+        }
+        _write(folder, job)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingJob:
+    """Add images and segments to a training set; see `training_case.add_training_case`.
+
+    `model`: its folder. The channels' arrays may be `voxel_files.Planes`.
+    """
+
+    folder: Path
+    model: Path
+    channels: Sequence[SourceImage]
+    drawn: DrawnSegments
+    region: Box | None
+    found: FoundLabels | None
+    author: str
+
+    def writing(self, folder: Path) -> Iterator[None]:
+        """As `SegNrrdJob.writing`; raises what the channels' arrays raise, too."""
+        for number, channel in enumerate(self.channels):
+            yield from writing(folder / f"channel_{number}.npy", channel.array)
+        yield from self.drawn.writing(folder)
+        job = {
+            "kind": "training",
+            "folder": str(self.folder),
+            "model": str(self.model),
+            "channels": [{"name": each.name, "geometry": asdict(each.geometry)} for each in self.channels],
+            "drawn": self.drawn.to_json(),
+            "region": self.region and [[axis.start, axis.stop] for axis in self.region],
+            "found": _written_found(folder, self.found),
+            "author": self.author,
+        }
+        _write(folder, job)
+
+
+SceneJob = SegNrrdJob | LabelmapJob | DicomJob | TrainingJob
+
+
+def carry_out(folder: Path) -> dict[str, Any]:
+    """Do the job in a folder; what came of it: the `files`, or the `case` of a training set.
+
+    Raises `EngineProcessError` when there is none, `OutputError` or `DiskSpaceError` when it cannot be
+    written, and the errors of `DrawnSegments.segmentation`, `write_dicom_seg` and `add_training_case`.
+    """
+    job = read_json(folder / _JOB_FILE, EngineProcessError)
+    kinds = {"seg.nrrd": _seg_nrrd, "labelmap": _labelmap, "dicom": _dicom, "training": _training}
+    try:
+        work = kinds[job["kind"]]
+    except (KeyError, TypeError) as cause:
+        raise EngineProcessError(f"{folder / _JOB_FILE} holds no job that this version knows.") from cause
+    return work(folder, job)
+
+
+def _seg_nrrd(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    path = Path(job["path"])
+    SegmentationFile.read(folder, job["file"]).write(path, folder)
+    return {"files": [str(path)]}
+
+
+def _labelmap(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    from ...images.formats.image_files import write_image
+    from ...segmentation.formats.color_table import write_color_table
+
+    path = Path(job["path"])
+    colors = path.with_name(_without_suffix(path) + COLORS_SUFFIX)
+    segmentation = DrawnSegments.read(folder, job["drawn"]).segmentation()
+    _check_colors(path, colors, segmentation.labels)
+    write_image(path, segmentation.labelmap, segmentation.geometry)
+    write_color_table(colors, segmentation.labels)
+    return {"files": [str(path), str(colors)]}
+
+
+def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
+    """Refuse to replace a table that is another one, unless it is that of the file that is replaced."""
+    from ...segmentation.formats.color_table import color_table
+
+    with explaining(colors):
+        if not colors.exists() or colors.read_bytes() == color_table(labels):
+            return
+    name = _without_suffix(path)
+    for other in (path.with_name(name + suffix) for suffix in LABELMAP_SUFFIXES):
+        if other.exists() and not (path.exists() and other.samefile(path)):
+            raise OutputError(
+                f"{colors.name} tells the labels of {other.name}, which are others: choose another name."
+            )
+    if not path.exists():
+        raise OutputError(f"{colors.name} is there already and would be replaced: choose another name.")
+
+
+def _without_suffix(path: Path) -> str:
+    suffix = next(each for each in LABELMAP_SUFFIXES if path.name.lower().endswith(each))
+    return path.name[: -len(suffix)]
+
+
+def _dicom(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    from ...segmentation.formats.dicom_seg import write_dicom_seg
+
+    path, found = Path(job["path"]), _read_found(folder, job["found"])
+    segmentation = DrawnSegments.read(folder, job["drawn"]).segmentation()
+    if found is None or not found.same_as(segmentation.labelmap):
+        provenance = {**segmentation.provenance, "corrected": "yes"}  # nobody knows, or it was
+        segmentation = replace(segmentation, provenance=provenance)
+    write_dicom_seg(path, segmentation, [Path(file) for file in job["files"]])
+    return {"files": [str(path)]}
+
+
+def _training(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    from ...model.description import read_model
+    from ...training_set.case import add_training_case
+
+    region, found = job["region"], _read_found(folder, job["found"])
+    channels = [
+        SourceImage(each["name"], mapped(folder / f"channel_{number}.npy"), Geometry(**each["geometry"]))
+        for number, each in enumerate(job["channels"])
+    ]
+    case = add_training_case(
+        Path(job["folder"]),
+        read_model(Path(job["model"])),
+        channels,
+        DrawnSegments.read(folder, job["drawn"]).segmentation(),
+        region=region and tuple(slice(start, stop) for start, stop in region),
+        found=None if found is None else found.labelmap(),
+        author=job["author"],
+    )
+    return {"case": {**asdict(case), "folder": str(case.folder)}}
+
+
+def _write(folder: Path, job: dict[str, Any]) -> None:
+    (folder / _JOB_FILE).write_text(json.dumps(job), encoding="utf-8")
+
+
+def _written_found(folder: Path, found: FoundLabels | None) -> list[Any] | None:
+    if found is None:
+        return None
+    (folder / _FOUND_FILE).write_bytes(found.packed)
+    return [list(found.shape), found.type]
+
+
+def _read_found(folder: Path, told: list[Any] | None) -> FoundLabels | None:
+    if told is None:
+        return None
+    return FoundLabels(tuple(told[0]), told[1], (folder / _FOUND_FILE).read_bytes())

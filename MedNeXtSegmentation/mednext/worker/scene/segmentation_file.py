@@ -1,0 +1,133 @@
+"""A segmentation of Slicer as Slicer's own file, `.seg.nrrd`: Slicer's writer would block the windows.
+
+What the header says of the segments was written by Slicer, for copies with a single voxel. Only where their
+voxels lie is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...images.geometry import Box, Geometry
+from .label_placement import placed
+from .segment_layers import SegmentLayer, layers_to_json, read_layers, with_values, writing_layers
+
+_NOWHERE = "0 -1 0 -1 0 -1"  # the extent of a segment without voxels
+_HEADER_FILE = "header.seg.nrrd"
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationFile:
+    """Everything that goes into the file, copied from the scene.
+
+    `header`: the file that Slicer writes of the same segments with a single voxel each. `words_of_all`: words
+    of the header that are those of the whole segmentation.
+    """
+
+    geometry: Geometry
+    layers: Sequence[SegmentLayer]
+    header: bytes
+    segment_ids: Sequence[str]
+    words_of_all: Mapping[str, str]
+
+    def writing(self, folder: Path) -> Iterator[None]:
+        """Write voxels and header; comes back before each plane. Raises OSError."""
+        (folder / _HEADER_FILE).write_bytes(self.header)
+        return writing_layers(folder, self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but what `writing` writes."""
+        return {
+            "geometry": asdict(self.geometry),
+            "layers": layers_to_json(self.layers),
+            "segment_ids": list(self.segment_ids),
+            "words_of_all": dict(self.words_of_all),
+        }
+
+    @classmethod
+    def read(cls, folder: Path, told: Mapping[str, Any]) -> SegmentationFile:
+        """The inverse of `writing` and `to_json`."""
+        return cls(
+            Geometry(**told["geometry"]),
+            read_layers(folder, told["layers"]),
+            (folder / _HEADER_FILE).read_bytes(),
+            told["segment_ids"],
+            told["words_of_all"],
+        )
+
+    def write(self, path: Path, folder: Path) -> None:
+        """Write the file; `folder` is where `writing` wrote.
+
+        Raises `OutputError` or `DiskSpaceError`; nothing is left then.
+        """
+        from ...segmentation.formats.seg_nrrd import (
+            write_layers,  # SimpleITK: Slicer's side loads this file, too
+        )
+
+        merged: list[_Merged] = []
+        where: dict[str, dict[str, str]] = {}
+        for layer in self.layers:
+            box, voxels = self._place(layer)
+            number = next((n for n, each in enumerate(merged) if each.has_room(box, voxels)), len(merged))
+            if number == len(merged):
+                merged.append(_Merged(np.zeros(self.geometry.shape, np.uint8)))
+            values = merged[number].add(box, voxels, layer.values)
+            extent = " ".join(f"{axis.start} {axis.stop - 1}" for axis in reversed(box))
+            for segment_id, value in values.items():
+                where[segment_id] = {"Layer": str(number), "Extent": extent, "LabelValue": str(value)}
+        layers = merged or [_Merged(np.zeros(self.geometry.shape, np.uint8))]
+        widest = max((layer.voxels.dtype for layer in layers), key=lambda kind: kind.itemsize)
+        arrays = [layer.voxels.astype(widest, copy=False) for layer in layers]
+        write_layers(path, arrays, self.geometry, self._words(where, folder))
+
+    def _place(self, layer: SegmentLayer) -> tuple[Box, np.ndarray]:
+        """What a layer holds of its segments, on the grid of the file."""
+        kept = with_values(layer.voxels, {each: each for each in layer.values.values()}, layer.voxels.dtype)
+        return placed(kept, np.linalg.inv(self.geometry.ijk_to_ras) @ layer.ijk_to_ras)
+
+    def _words(self, where: Mapping[str, Mapping[str, str]], folder: Path) -> dict[str, str]:
+        """The header by Slicer, with the places of these voxels instead of the single ones."""
+        from ...segmentation.formats.seg_nrrd import segment_words
+
+        words = segment_words(folder / _HEADER_FILE)
+        words.update(self.words_of_all)
+        for number, segment_id in enumerate(self.segment_ids):
+            place = where.get(segment_id, {"Layer": "0", "Extent": _NOWHERE})
+            words.update({f"Segment{number}_{word}": value for word, value in place.items()})
+        return words
+
+
+@dataclass(eq=False)
+class _Merged:
+    """Layers that do not overlap, in one labelmap `(Z, Y, X)`, and the label values in it."""
+
+    voxels: np.ndarray
+    taken: set[int] = field(default_factory=set)
+
+    def has_room(self, box: Box, found: np.ndarray) -> bool:
+        """Whether nothing is where these voxels are."""
+        return not ((self.voxels[box] != 0) & (found != 0)).any()
+
+    def add(self, box: Box, found: np.ndarray, values: Mapping[str, int]) -> dict[str, int]:
+        """Put voxels in. Segments keep their label values where these are free and above 0; returns what they
+        have."""
+        free = max([0, *self.taken, *values.values()]) + 1
+        new = {}
+        for segment_id, value in values.items():
+            new[segment_id] = value
+            if value in self.taken or value <= 0:
+                new[segment_id], free = free, free + 1
+        self.taken.update(new.values())
+        self._widen(max(self.taken))
+        renumbered = {values[segment_id]: value for segment_id, value in new.items()}
+        np.copyto(self.voxels[box], with_values(found, renumbered, self.voxels.dtype), where=found != 0)
+        return new
+
+    def _widen(self, largest: int) -> None:
+        kind = np.promote_types(self.voxels.dtype, np.min_scalar_type(largest))
+        self.voxels = self.voxels.astype(kind, copy=False)

@@ -1,0 +1,19 @@
+"""An image that a client has sent, as the pipeline takes it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..images.source_image import SourceImage
+from ..images.volume import Volume
+
+
+def sent_volume(channel: SourceImage) -> Volume:
+    """The image with all that the client knows of it; its voxels may stay mapped from their file."""
+    return Volume(
+        channel.array[np.newaxis],
+        channel.geometry,
+        (channel.name,),
+        images=(channel.image,) if channel.image else (),
+        warnings=channel.warnings,
+    )

@@ -1,0 +1,239 @@
+"""The engine in a process of its own: `python -m mednext.worker`, which stays warm between runs.
+
+Slicer's own process never imports torch (a crash of torch would take Slicer and the unsaved work with it), so
+it starts this program with Slicer's Python and speaks the language of `protocol.py` with it.
+
+Three threads: the main one imports torch and segments, one run after the other; one listens, so that a cancel
+is heard at once; one shows that the process is alive. The process ends when its input is closed or the
+process that started it is gone, whatever torch is doing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ..errors import Cancelled, EngineProcessError, MedNeXtError, MissingPackageError, OutOfMemoryError
+from ..inference.loaded_networks import LoadedNetworks
+from ..system.cancellation import check_cancelled
+from ..system.devices import accelerators
+from ..system.memory_settings import give_memory_back
+from ..system.running_processes import is_running
+from . import protocol
+from .run_folder import remove_leftovers
+
+if TYPE_CHECKING:
+    from ..inference.progress import Progress
+
+
+class Worker:
+    """Answers the requests of one client.
+
+    Args:
+        events: where events are written.
+    """
+
+    def __init__(self, events: TextIO) -> None:
+        self._events = events
+        self._speaking = threading.Lock()
+        self._ready = False
+        self._busy = True
+        self._queue: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._waiting: dict[int, protocol.Work] = {}  # requests that have not begun
+        self._provided: queue.SimpleQueue[str] = queue.SimpleQueue()  # folders that a batch has asked for
+        self._cancelled: set[int] = set()
+        self._networks = LoadedNetworks()
+        self._release_after_s = protocol.RELEASE_AFTER_S
+
+    def work(self) -> int:
+        """Import the engine, then segment what is asked for until the process ends; returns an exit code."""
+        try:
+            torch_version = _import_engine()
+        except Exception as error:  # noqa: BLE001  # boundary: what a broken installation raises has no bounds
+            self.say(protocol.error_event(None, _explain_import(error), traceback.format_exc()))
+            return EngineProcessError.exit_code
+        self._ready = True
+        self.say({"event": "ready", "torch": torch_version})
+        self.say({"event": "devices", "devices": [asdict(device) for device in accelerators()]})
+        while True:
+            self._busy = False
+            try:
+                run = self._queue.get(timeout=self._release_after_s if self._networks else None)
+            except queue.Empty:
+                self._release()
+                continue
+            self._busy = True
+            request = self._waiting.pop(run, None)
+            if request:
+                self.say(self._answer(request))
+                give_memory_back()
+
+    def listen(self, requests: Iterable[bytes]) -> None:
+        """Hear requests until their end, then end the process: nobody is there any more to answer to."""
+        for line in requests:
+            try:
+                request = protocol.parse_request(line)
+            except EngineProcessError as error:
+                self.say(protocol.error_event(None, error))
+                continue
+            if isinstance(request, protocol.CancelRequest):
+                self._cancel(request.run)
+            elif isinstance(request, protocol.ProvideRequest):
+                self._provided.put(request.folder)
+            else:
+                self._waiting[request.run] = request
+                self._queue.put(request.run)
+                if not self._ready:
+                    self.say(protocol.progress_event(request.run, "starting"))
+        os._exit(0)
+
+    def show_life(self, parent: int) -> None:
+        """Say that the process is alive while it is busy, and end it when the process `parent` has gone."""
+        while is_running(parent):
+            if self._busy:
+                self.say({"event": "heartbeat"})
+            time.sleep(protocol.HEARTBEAT_S)
+        os._exit(0)
+
+    def say(self, event: protocol.Message) -> None:
+        """Say one event, at once; ends the process when nobody listens."""
+        with self._speaking:
+            try:
+                self._events.write(protocol.format_message(event))
+                self._events.flush()
+            except OSError:
+                os._exit(0)
+
+    def _cancel(self, run: int) -> None:
+        if self._waiting.pop(run, None):
+            self.say(protocol.error_event(run, Cancelled("Cancelled by the user.")))
+        else:
+            self._cancelled.add(run)
+
+    def _answer(self, request: protocol.Work) -> protocol.Message:
+        """The last event of a run. What is not expected ends the process: torch may be broken then."""
+        self._release_after_s = request.release_after_s
+        try:
+            if isinstance(request, protocol.BatchRequest):
+                self._batch(request)
+            else:
+                self._segment(request)
+        except MedNeXtError as error:
+            return protocol.error_event(request.run, error, traceback.format_exc())
+        except MemoryError:
+            no_memory = OutOfMemoryError("There is not enough memory for this image. Close other programs.")
+            return protocol.error_event(request.run, no_memory, traceback.format_exc())
+        return {"event": "done", "run": request.run}
+
+    def _segment(self, request: protocol.SegmentRequest) -> None:
+        from ..images.volume import handed_over
+        from ..inference.segment import segment
+        from ..system.atomic import explaining
+        from .hand_over import LABELS_FILE, HandedOver
+        from .sent_volume import sent_volume
+
+        def cancelled() -> bool:
+            return request.run in self._cancelled
+
+        def report(progress: Progress) -> None:
+            check_cancelled(cancelled)
+            self.say({"event": "progress", "run": request.run, **asdict(progress)})
+
+        self.say(protocol.progress_event(request.run, "reading"))
+        folder = Path(request.folder)
+        channels, options, wishes = protocol.read_request(folder)
+        segmentation = segment(
+            (sent_volume(channel) for channel in handed_over(channels)),
+            options.model,
+            folds=options.folds,
+            mirroring=options.mirroring,
+            device=options.device,
+            roi=options.roi,
+            uncertainty=options.uncertainty,
+            precision=options.precision,
+            insist=options.insist,
+            progress=report,
+            cancelled=cancelled,
+            networks=self._networks,
+        )
+        with explaining(folder / LABELS_FILE):
+            HandedOver.of(segmentation, wishes, cancelled).write(folder, cancelled)
+
+    def _batch(self, request: protocol.BatchRequest) -> None:
+        from .batch import WorkerBatch
+
+        self._provided = queue.SimpleQueue()
+        batch = WorkerBatch(
+            request.run,
+            Path(request.folder),
+            self.say,
+            self._provided,
+            lambda: request.run in self._cancelled,
+            self._networks,
+        )
+        batch.carry_out()
+
+    def _release(self) -> None:
+        """Let others have the device's memory."""
+        import torch
+
+        self._networks.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
+        give_memory_back()
+        self.say({"event": "released"})
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Work until the end; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="mednext.worker", description=__doc__)
+    parser.add_argument("--parent", type=int, required=True, help="process with which the worker ends")
+    options = parser.parse_args(arguments)
+    faulthandler.enable()
+    worker = Worker(take_standard_output())
+    worker.say(protocol.hello_event())
+    # Not sys.stdin: its lock, held by a thread that waits, would break the end of a process that fails.
+    requests = os.fdopen(sys.stdin.fileno(), "rb", buffering=0)
+    threading.Thread(target=worker.listen, args=[requests], daemon=True).start()
+    threading.Thread(target=worker.show_life, args=[options.parent], daemon=True).start()
+    threading.Thread(target=remove_leftovers, daemon=True).start()  # of clients that crashed
+    return worker.work()
+
+
+def take_standard_output() -> TextIO:
+    """Standard output for the events alone: what libraries print, also those in C, goes to standard error."""
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return events
+
+
+def _import_engine() -> str:
+    """Import all that a run needs, so that the first one does not wait for it; the version of torch."""
+    import safetensors.torch  # noqa: F401
+    import torch
+
+    from ..inference import segment  # noqa: F401
+    from ..library import store  # noqa: F401
+    from ..network import formulation  # noqa: F401
+
+    return str(torch.__version__)
+
+
+def _explain_import(error: Exception) -> MissingPackageError:
+    reason = error if isinstance(error, ImportError | OSError) else f"{type(error).__name__}: {error}"
+    return MissingPackageError(
+        f"The engine cannot be loaded: {reason}. Install PyTorch with Slicer's extension PyTorch; if it is "
+        "there already, install it again."
+    )

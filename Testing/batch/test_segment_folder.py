@@ -1,0 +1,396 @@
+"""`mednext segment-folder`: what it writes, what it leaves, and how it goes on after what goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from bundles import TINY_NETWORK, tiny_bundle
+from cases import add_image, add_truncated, add_with_nan
+from mednext import read_volume, segment
+from mednext.batch.case_finding import Case
+from mednext.batch.finished_case import fingerprint
+from mednext.cli import main
+from mednext.model.description import Channel
+from mednext.segmentation.recipe import model_sha256
+from mednext.system import locks
+from mednext.system.locks import locked
+
+ENGINE = Path(__file__).resolve().parents[2] / "MedNeXtSegmentation"
+FAILED, CANCELLED = 3, 130
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two good images in two folders."""
+    add_image(tmp_path / "in" / "a.nii.gz")
+    add_image(tmp_path / "in" / "Kopf ü" / "头 'b'.nrrd", seed=1)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    """Segment the folder with the small model; returns the exit code."""
+
+    def run_it(*options, model=tiny):
+        arguments = [tmp_path / "in", tmp_path / "out", "--model", model.path, "--device", "cpu", *options]
+        return main(["segment-folder", *map(str, arguments), "--threads", "1"])
+
+    return run_it
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def report(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def written(folder: Path) -> dict[str, int]:
+    """The results, and when they were written."""
+    return {
+        path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in folder.rglob("*.seg.nrrd")
+    }
+
+
+def test_every_image_gets_its_segmentation_in_a_mirrored_folder(run, images, out, tiny):
+    assert run() == 0
+    assert set(written(out)) == {"a.seg.nrrd", "Kopf ü/头 'b'.seg.nrrd"}
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "a.seg.nrrd")))
+    expected = segment(read_volume(images / "a.nii.gz"), tiny, device="cpu", threads=1)
+    np.testing.assert_array_equal(labels, expected.labelmap)
+
+
+def test_the_report_tells_what_became_of_each_case(run, images, out, tiny):
+    run()
+    row = report(out)["Kopf ü/头 'b'"]
+    expected = segment(read_volume(images / "Kopf ü" / "头 'b'.nrrd"), tiny, device="cpu", threads=1)
+    volumes = expected.volumes_ml()
+    assert (row["status"], row["files"], row["error"]) == ("done", "Kopf ü/头 'b'.nrrd", "")
+    assert (row["model"], row["model_sha256"]) == ("tiny", model_sha256(tiny.model))
+    assert float(row["seconds"]) > 0 and row["device"]
+    assert [float(row[f"{name} (mL)"]) for name in volumes] == pytest.approx(list(volumes.values()), abs=1e-4)
+
+
+def test_a_bad_case_does_not_stop_the_others_and_is_explained(run, images, out):
+    add_truncated(images / "a truncated.nii.gz")
+    add_with_nan(images / "nan.nrrd")
+    (images / 'no, "image".nrrd').write_text("hello")
+    assert run() == FAILED
+    rows = report(out)
+    assert len(written(out)) == 2
+    assert rows["a truncated"]["error"] == "UnreadableImageError"
+    assert rows["nan"]["error"] == "SuspectInputError" and "1 NaN" in rows["nan"]["message"]
+    assert rows["no, _image_"]["status"] == "failed"
+    assert "traceback" not in json.dumps(rows).lower()
+
+
+def test_running_again_does_only_what_is_missing_or_failed(run, images, out):
+    add_truncated(images / "c.nii.gz")
+    run()
+    before = written(out)
+    (out / "a.seg.nrrd").unlink()
+    add_image(images / "c.nii.gz")
+    assert run() == 0
+    after = written(out)
+    assert after["Kopf ü/头 'b'.seg.nrrd"] == before["Kopf ü/头 'b'.seg.nrrd"]
+    assert after["a.seg.nrrd"] != before["a.seg.nrrd"]
+    assert {row["status"] for row in report(out).values()} == {"done"}
+
+
+def test_a_report_that_was_lost_is_written_again_without_segmenting(run, images, out):
+    run()
+    before, rows = written(out), report(out)
+    (out / "report.csv").unlink()
+    assert run() == 0
+    assert written(out) == before
+    assert report(out) == rows
+
+
+def test_an_image_that_was_replaced_is_segmented_again(run, images, out):
+    run()
+    before = written(out)
+    add_image(images / "a.nii.gz", seed=5)
+    assert run() == 0
+    after = written(out)
+    assert [name for name in after if after[name] != before[name]] == ["a.seg.nrrd"]
+
+
+def test_an_image_in_place_of_another_is_noticed_whatever_its_date(run, images, out):
+    run()
+    before = written(out)
+    add_image(images / "a.nii.gz", seed=5)
+    os.utime(images / "a.nii.gz", (1e9, 1e9))  # copied with its old date
+    os.utime(images / "Kopf ü" / "头 'b'.nrrd", (1e9, 1e9))
+    assert run() == 0
+    after = written(out)
+    assert [name for name in after if after[name] != before[name]] == ["a.seg.nrrd"]
+
+
+def test_an_uncompressed_image_with_air_at_both_ends_is_told_from_another(tmp_path):
+    image = tmp_path / "ct.nrrd"
+    case = Case("ct", (), (image,), "ct.nrrd")
+    prints = set()
+    for seed in range(3):
+        image.write_bytes(bytes(2**20) + np.random.default_rng(seed).bytes(2**21) + bytes(2**20))
+        prints.add(fingerprint(case))
+    assert len(prints) == 3
+
+
+def test_a_damaged_result_is_made_again(run, images, out):
+    run()
+    data = (out / "a.seg.nrrd").read_bytes()
+    (out / "a.seg.nrrd").write_bytes(data[:-100])
+    assert run() == 0
+    assert (out / "a.seg.nrrd").read_bytes()[:4] == b"NRRD"
+    sitk.ReadImage(str(out / "a.seg.nrrd"))
+
+
+@pytest.mark.parametrize("options", [(), ("--no-resume",)])
+def test_a_correction_is_never_lost(run, images, out, options):
+    run()
+    corrected = sitk.ReadImage(str(out / "a.seg.nrrd"))
+    for key in [key for key in corrected.GetMetaDataKeys() if key.startswith("MedNeXt")]:
+        corrected.EraseMetaData(key)  # as Slicer does when it saves a segmentation
+    sitk.WriteImage(corrected, str(out / "a.seg.nrrd"), useCompression=True)
+    saved = (out / "a.seg.nrrd").read_bytes()
+    assert run(*options) == FAILED
+    assert (out / "a.seg.nrrd").read_bytes() == saved
+    assert "corrected since" in report(out)["a"]["message"]
+
+
+def test_a_correction_by_a_program_that_keeps_the_header_is_not_lost_either(run, images, out):
+    run()
+    image = sitk.ReadImage(str(out / "a.seg.nrrd"))
+    image[3, 3, 3] = 2 if image[3, 3, 3] == 1 else 1
+    sitk.WriteImage(image, str(out / "a.seg.nrrd"), useCompression=True)
+    saved = (out / "a.seg.nrrd").read_bytes()
+    assert run() == FAILED
+    assert (out / "a.seg.nrrd").read_bytes() == saved
+
+
+def test_other_options_need_another_folder_or_everything_again(run, images, out):
+    run()
+    before = written(out)
+    assert run("--no-mirror") == FAILED
+    assert written(out) == before
+    assert "mirror_axes" in report(out)["a"]["message"]
+    assert run("--no-mirror", "--no-resume") == 0
+    assert report(out)["a"]["status"] == "done"
+    assert all(before[name] != time for name, time in written(out).items())
+
+
+def test_channels_are_brought_together(run, images, out, tmp_path):
+    two = tiny_bundle(
+        tmp_path / "two",
+        network=replace(TINY_NETWORK, in_channels=2),
+        channels=(Channel("T1", "MR", "zscore"), Channel("FLAIR", "MR", "zscore")),
+    )
+    for path in list(images.rglob("*.n*")):
+        path.unlink()
+    files = [add_image(images / "p" / name, seed) for seed, name in enumerate(("T1.nii.gz", "FLAIR.nii.gz"))]
+    add_image(images / "q_0000.nii.gz")
+    assert run(model=two) == FAILED
+    labels = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "p.seg.nrrd")))
+    expected = segment([read_volume(file) for file in files], two, device="cpu", threads=1)
+    np.testing.assert_array_equal(labels, expected.labelmap)
+    assert report(out)["q"]["error"] == "ChannelError"
+
+
+def test_a_killed_batch_goes_on_where_it_was(images, out, tiny, tmp_path):
+    for number in range(4):
+        add_image(images / f"more {number}.nii.gz", seed=number)
+    with busy(out, "a"):  # so that the batch comes to no end
+        process = start(images, out, tiny)
+        while len(report(out) if (out / "report.csv").exists() else ()) < 2:
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+    before = written(out)
+    rest = start(images, out, tiny)
+    assert rest.wait() == 0
+    after = written(out)
+    assert len(after) == 6
+    assert before.items() <= after.items()
+
+
+@pytest.mark.usefixtures("children_hear_ctrl_c")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_ends_a_batch_cleanly(images, out, tiny):
+    for number in range(4):
+        add_image(images / f"more {number}.nii.gz", seed=number)
+    with busy(out, "a"):  # so that the batch comes to no end
+        process = start(images, out, tiny)
+        while not (out / "report.csv").exists():
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == CANCELLED
+    hidden = [path.name for path in out.rglob(".*")]
+    assert not hidden
+    assert all(row["status"] == "done" for row in report(out).values())
+
+
+def test_two_processes_share_the_work(images, out, tiny):
+    for number in range(6):
+        add_image(images / f"more {number}.nii.gz", seed=number)
+    first, second = start(images, out, tiny), start(images, out, tiny)
+    said = [process.communicate()[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert len(written(out)) == len(report(out)) == 8
+    assert all("8 cases are done" in text for text in said)
+
+
+def test_a_case_that_another_process_is_busy_with_is_waited_for_at_the_end(run, images, out, capsys):
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with busy(out, "a"):
+            held.set()
+            while not (over.is_set() or (out / "report.csv").exists()):  # the other case is done
+                time.sleep(0.01)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    try:
+        assert run() == 0
+    finally:
+        over.set()
+        holder.join()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert [line.split(": ")[0] for line in lines] == ["[1/2] Kopf ü/头 'b'", "[2/2] a"]
+
+
+def test_what_would_be_wrong_with_every_case_ends_the_batch_at_once(run, images, out, capsys):
+    assert run("--folds", "7") == 2
+    assert not out.exists()
+    (out.parent / "out").write_text("a file")
+    assert run() == 2
+
+
+def test_what_a_killed_process_left_is_cleared_away_after_a_day(run, images, out):
+    old, young = out / "sub" / ".mednext-old.seg.nrrd", out / ".mednext-young.seg.nrrd"
+    for path in (old, young):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    os.utime(old, (time.time() - 90000,) * 2)
+    run()
+    assert not old.exists() and young.exists()
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from mednext import batch, cli
+from mednext.system.atomic import replacing
+
+def killed(path, segmentation):
+    with replacing(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+batch.write_segmentation = killed
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_locks_and_unfinished_files_of_a_killed_process_are_cleared_away_at_once(run, images, out, tiny):
+    arguments = ["segment-folder", *map(str, [images, out, "--model", tiny.path, "--device", "cpu"])]
+    environment = {**os.environ, "PYTHONPATH": str(ENGINE)}
+    program = [sys.executable, "-c", KILLED_WHILE_WRITING]
+    assert subprocess.run([*program, *arguments], env=environment, check=False).returncode == -signal.SIGKILL
+    assert {path.suffix for path in out.rglob(".*")} == {".lock", ".nrrd"}
+    (images / "a.nii.gz").rename(images / "b.nii.gz")  # nobody locks the old case any more
+    assert run() == 0
+    assert not list(out.rglob(".*"))
+
+
+def test_a_lock_that_the_system_refuses_fails_its_case_alone(run, images, out, monkeypatch):
+    opened = locks._open
+
+    def refuse(path):
+        if path.name.startswith(".a."):
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return opened(path)
+
+    monkeypatch.setattr(locks, "_open", refuse)
+    assert run() == FAILED
+    rows = report(out)
+    assert "Access is denied" in rows["a"]["message"] and rows["Kopf ü/头 'b'"]["status"] == "done"
+
+
+def test_results_beside_their_images_change_no_image(run, images, out, tmp_path):
+    images.rename(out)
+    before = {path: path.read_bytes() for path in out.rglob("*.n*")}
+    assert main(["segment-folder", str(out), str(out), "--model", "hippocampus", "--list"]) == 0
+    (tmp_path / "in").symlink_to(out)
+    assert run() == run() == 0
+    assert len(written(out)) == 2
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_names_that_the_console_cannot_show_end_nothing(images, out, tiny):
+    environment = {**os.environ, "PYTHONPATH": str(ENGINE), "PYTHONIOENCODING": "ascii:strict"}
+    arguments = map(str, [images, out, "--model", tiny.path, "--device", "cpu", "--threads", "1"])
+    program = [sys.executable, "-m", "mednext", "segment-folder", *arguments]
+    answer = subprocess.run(program, env=environment, capture_output=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    assert rb"Kopf \xfc/\u5934 'b': done" in answer.stdout
+
+
+def test_a_device_that_is_missing_is_told_once(run, images, out, capsys):
+    assert run("--device", "cuda:9") == 2
+    assert "cuda" in capsys.readouterr().err
+    assert not written(out)
+
+
+def test_an_empty_folder_is_told(run, images, tmp_path, capsys):
+    for path in list(images.rglob("*.n*")):
+        path.unlink()
+    assert run() == 2
+    assert "no images" in capsys.readouterr().err
+
+
+def test_the_list_of_cases_can_be_seen_beforehand(run, images, out, capsys):
+    assert run("--list", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [case["case"] for case in listed["cases"]] == ["a", "Kopf ü/头 'b'"]
+    assert not out.exists()
+
+
+def busy(out: Path, case: str):
+    """While the block runs, another process seems to be busy with a case."""
+    out.mkdir(exist_ok=True)
+    return locked(out / f".{case}.seg.nrrd.lock")
+
+
+def start(images: Path, out: Path, model) -> subprocess.Popen:
+    """A process that segments the folder."""
+    options = ["--model", model.path, "--device", "cpu", "--threads", "1"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "mednext", "segment-folder", *map(str, [images, out, *options])],
+        env={**os.environ, "PYTHONPATH": str(ENGINE)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,202 @@
+"""NRRD headers: what they do not say is not made up, units are converted, and bad ones are refused."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+import numpy as np
+import pytest
+from mednext.errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
+from mednext.images.geometry import Geometry
+from mednext.images.volume import read_volume
+from refusals import noise, refused
+
+FIELDS = {
+    "type": "float",
+    "dimension": "3",
+    "space": "left-posterior-superior",
+    "sizes": "12 11 10",
+    "space directions": "(1,0,0) (0,1,0) (0,0,2)",
+    "endian": "little",
+    "encoding": "raw",
+    "space origin": "(3,-4,5)",
+}
+
+
+def nrrd(path, voxels=None, more="", **changes):
+    """An image whose header has these fields instead (blanks as underscores); None leaves one out."""
+    fields = {**FIELDS, **{name.replace("_", " "): value for name, value in changes.items()}}
+    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    header = "\n".join(["NRRD0004", *lines, more]) + ("\n" if more else "") + "\n"
+    path.write_bytes(header.encode() + (noise().astype("<f4").tobytes() if voxels is None else voxels))
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "image.nrrd"
+
+
+def test_a_sound_header(path):
+    volume = read_volume(nrrd(path))
+    assert volume.geometry == Geometry((12, 11, 10), (1, 1, 2), (3, -4, 5))
+    np.testing.assert_array_equal(volume.array[0], noise())
+    assert volume.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("space", "orientation"),
+    [("right-anterior-superior", "RAS"), ("RAS", "RAS"), ("left-anterior-superior", "LAS"), ("LPS", "LPS")],
+)
+def test_the_spaces_of_patients(path, space, orientation):
+    geometry = read_volume(nrrd(path, space=space)).geometry
+    assert geometry.orientation == orientation
+    signs = [1 if letter in "RAS" else -1 for letter in orientation]
+    np.testing.assert_allclose(geometry.ijk_to_ras[:3, 3], np.multiply(signs, (3, -4, 5)))
+
+
+@pytest.mark.parametrize("origin", [None, "(nan,nan,nan)"])
+def test_a_place_that_is_not_said_is_not_made_up(path, origin):
+    refused(nrrd(path, space_origin=origin), GeometryError, 'no "space origin"')
+
+
+@pytest.mark.parametrize(
+    ("unit", "mm"), [("mm", 1), ("cm", 10), ("m", 1000), ("um", 0.001), ("µm", 0.001), ("microns", 0.001)]
+)
+def test_units_of_space_are_converted(path, unit, mm):
+    directions = f"({1 / mm:g},0,0) (0,{1 / mm:g},0) (0,0,{2 / mm:g})"
+    origin = f"({3 / mm:g},{-4 / mm:g},{5 / mm:g})"
+    units = " ".join([f'"{unit}"'] * 3)
+    volume = read_volume(nrrd(path, space_directions=directions, space_origin=origin, space_units=units))
+    assert volume.geometry.close_to(Geometry((12, 11, 10), (1, 1, 2), (3, -4, 5)), 1e-9)
+    assert volume.warnings == ()
+
+
+def test_each_axis_of_space_has_its_unit(path):
+    volume = read_volume(
+        nrrd(path, space_directions="(0,1,0) (0.1,0,0) (0,0,2)", space_units='"cm" "mm" "mm"')
+    )
+    np.testing.assert_allclose(volume.geometry.spacing, (1, 1, 2))
+
+
+@pytest.mark.parametrize(
+    "units", ['"inch" "inch" "inch"', '"mm" "mm"', "mm mm mm", '"pixel" "mm" "mm"', '"cm" "" "cm"']
+)
+def test_an_unknown_unit_of_space(path, units):
+    refused(nrrd(path, space_units=units), UnsupportedImageError, "space units", "convert it to mm")
+
+
+@pytest.mark.parametrize("units", ['"cm" "cm" "cm"', '"inch" "" ""'])
+def test_units_of_axes_that_are_no_mm(path, units):
+    refused(nrrd(path, units=units), UnsupportedImageError, "units", "convert it to mm")
+
+
+def test_without_a_unit_mm_are_taken_and_an_odd_size_is_told(path):
+    (warning,) = read_volume(nrrd(path, space_directions="(0.1,0,0) (0,0.1,0) (0,0,0.2)")).warnings
+    assert "does not say the unit" in warning
+    assert "1.2 x 1.1 x 2 mm large" in warning
+
+
+@pytest.mark.parametrize("field", ["spacings: 1 1 1", "axis mins: 0 0 0"])
+def test_a_place_that_is_said_twice(path, field):
+    refused(nrrd(path, more=field), GeometryError, "says its place twice")
+
+
+def test_a_field_that_is_said_twice_and_differently(path):
+    refused(nrrd(path, more="sizes: 12 10 11"), UnreadableImageError, '"sizes" twice and differently')
+
+
+@pytest.mark.parametrize("name", ["type", "dimension", "sizes", "encoding", "endian"])
+def test_a_field_that_is_missing(path, name):
+    refused(nrrd(path, **{name: None}), UnreadableImageError, f'"{name}"')
+
+
+@pytest.mark.parametrize(
+    "field", ["thicknesses", "kinds", "labels", "centerings", "content", "measurement frame", "sample units"]
+)
+def test_long_fields_that_do_not_matter(path, field):
+    assert read_volume(nrrd(path, more=f"{field}: " + "x " * 750)).geometry.size == (12, 11, 10)
+
+
+@pytest.mark.parametrize(
+    "field", ["space directions", "space origin", "sizes", "type", "encoding", "space units"]
+)
+def test_long_fields_that_matter(path, field):
+    refused(nrrd(path, **{field: "(" * 1500}), InputError)
+
+
+@pytest.mark.parametrize(
+    "size", ["12 11", "12 11 -10", "12 11 0", "4294967296 4294967296 4", "a b c", "12 11 10.0"]
+)
+def test_an_impossible_size(path, size):
+    refused(nrrd(path, sizes=size), InputError)
+
+
+@pytest.mark.parametrize("dimension", ["-1", "0", "2", "17", "4294967299", "3 3", "x"])
+def test_an_impossible_dimension(path, dimension):
+    refused(nrrd(path, dimension=dimension), InputError)
+
+
+@pytest.mark.parametrize("encoding", ["bzip2", "zstd", "%s"])
+def test_an_encoding_that_is_not_read(path, encoding):
+    refused(nrrd(path, encoding=encoding), UnsupportedImageError, "save it as raw or gzip")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gz", "ascii", "text", "hex"])
+def test_all_encodings_that_are_read(path, encoding):
+    raw = noise().astype("<f4").tobytes()
+    voxels = {
+        "g": lambda: gzip.compress(raw[:999]) + gzip.compress(raw[999:]),
+        "a": lambda: "\n".join(f"{value:.9g}" for value in noise().ravel()).encode(),
+        "h": lambda: raw.hex(" ").encode(),
+    }
+    made = voxels["a" if encoding == "text" else encoding[0]]()
+    np.testing.assert_array_equal(read_volume(nrrd(path, made, encoding=encoding)).array[0], noise())
+
+
+def test_lines_and_bytes_before_the_voxels_are_skipped(path):
+    voxels = noise().astype("<f4").tobytes()
+    nrrd(path, b"one\ntwo\nxyz" + voxels, more="line skip: 2\nbyte skip: 3")
+    np.testing.assert_array_equal(read_volume(path).array[0], noise())
+    nrrd(path, b"any header\n" + voxels, more="byte skip: -1")
+    np.testing.assert_array_equal(read_volume(path).array[0], noise())
+    nrrd(path, gzip.compress(b"xyz" + voxels), encoding="gzip", more="byte skip: 3")
+    np.testing.assert_array_equal(read_volume(path).array[0], noise())
+
+
+@pytest.mark.parametrize(
+    "skip", ["byte skip: -2", "line skip: -1", "byte skip: 99999999999", "line skip: 1e3"]
+)
+def test_impossible_skips(path, skip):
+    refused(nrrd(path, more=skip), UnreadableImageError)
+
+
+def test_a_stream_that_is_shorter_or_longer_than_the_header_says(path):
+    raw = noise().astype("<f4").tobytes()
+    refused(nrrd(path, raw[:-1]), UnreadableImageError, "its last 1 bytes are missing")
+    refused(nrrd(path, raw * 2), UnreadableImageError, "more than the header of image.nrrd says")
+    refused(nrrd(path, zlib.compress(raw * 2), encoding="gzip"), UnreadableImageError, "more than the header")
+    refused(nrrd(path, zlib.compress(raw)[:-2], encoding="gzip"), UnreadableImageError, "ends early")
+
+
+def test_a_small_stream_that_becomes_huge_is_not_unpacked_to_its_end(path):
+    bomb = zlib.compress(bytes(2**28))
+    refused(nrrd(path, bomb, encoding="gzip"), UnreadableImageError, "more than the header")
+
+
+def test_a_header_that_claims_more_voxels_than_the_file_can_hold_takes_no_memory(path):
+    for encoding in ("raw", "gzip", "ascii", "hex"):
+        refused(nrrd(path, sizes="3000 3000 3000", encoding=encoding), UnreadableImageError, "are missing")
+
+
+def test_the_order_of_bytes(path):
+    nrrd(path, noise().astype(">f4").tobytes(), endian="big")
+    np.testing.assert_array_equal(read_volume(path).array[0], noise())
+
+
+def test_lines_end_as_on_windows(path):
+    content = nrrd(path).read_bytes()
+    header, _, voxels = content.partition(b"\n\n")
+    path.write_bytes(header.replace(b"\n", b"\r\n") + b"\r\n\r\n" + voxels)
+    np.testing.assert_array_equal(read_volume(path).array[0], noise())

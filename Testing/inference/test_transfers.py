@@ -1,0 +1,168 @@
+"""Voxels go to a device as they are stored, and labels come back into any view."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from apple_gpu import MPS, AppleGpu
+from hypothesis import given
+from hypothesis import strategies as st
+from mednext.inference import device_transfer
+from mednext.inference.device_transfer import (
+    Download,
+    Upload,
+    as_stored,
+    is_on,
+    pieces,
+    tensor_of,
+    to_float32,
+)
+
+shapes = st.lists(st.integers(1, 6), min_size=3, max_size=3)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> np.ndarray:
+    """Parts of an int16 array along axes in any order and direction."""
+    array = np.arange(8**3, dtype=np.int16).reshape(8, 8, 8)
+    box = tuple(slice(begin, begin + side) for begin, side in zip((0, 1, 2), draw(shapes), strict=True))
+    steps = tuple(slice(None, None, draw(st.sampled_from([1, -1]))) for _ in range(3))
+    return array[box][steps].transpose(draw(st.permutations(range(3))))
+
+
+@given(views())
+def test_an_array_is_found_as_it_lies_in_memory(view: np.ndarray) -> None:
+    stored = as_stored(view)
+    steps = stored.array.strides
+    assert np.shares_memory(stored.array, view)
+    assert min(steps) > 0
+    assert list(steps) == sorted(steps, reverse=True)
+    np.testing.assert_array_equal(stored.as_given(tensor_of(stored.array)), view)
+    np.testing.assert_array_equal(stored.as_stored(torch.from_numpy(view.copy())), stored.array)
+
+
+@given(views())
+def test_any_view_becomes_a_float32_copy_on_the_cpu_and_on_a_device(view: np.ndarray) -> None:
+    here = to_float32(view, torch.device("cpu"))
+    with torch.inference_mode(), AppleGpu():
+        there = to_float32(view, MPS)
+        assert there.device.type == "mps"
+        back = there.cpu()
+    for found in (here, back):
+        assert found.dtype == torch.float32
+        assert found.is_contiguous()
+        np.testing.assert_array_equal(found, view)
+
+
+def test_a_float32_volume_is_copied_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is normalised in place must not be the user's."""
+    monkeypatch.setattr("mednext.inference.device_transfer._SLAB_BYTES", 300)
+    array = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+    for view in (array, array.transpose(2, 1, 0), array[::-1]):
+        found = to_float32(view, torch.device("cpu"))
+        np.testing.assert_array_equal(found, view)
+        assert not np.shares_memory(found.numpy(), array)
+
+
+@given(views())
+def test_labels_come_back_into_any_view(view: np.ndarray) -> None:
+    expected = view + 1
+    target = np.zeros((8, 8, 8), dtype=np.int16)
+    lying = np.lib.stride_tricks.as_strided(target.ravel(), view.shape, [abs(s) for s in view.strides])
+    backwards = tuple(slice(None, None, -1 if step < 0 else 1) for step in view.strides)
+    place = lying[backwards]
+    download = Download()
+    with torch.inference_mode(), AppleGpu():
+        download.begin(torch.from_numpy(expected).to(MPS), place)
+    download.finish()
+    np.testing.assert_array_equal(place, expected)
+    assert np.count_nonzero(target) == expected.size
+
+
+@given(shapes, st.integers(1, 60))
+def test_pieces_are_small_and_each_part_is_in_one(shape: list[int], limit: int) -> None:
+    source = torch.arange(int(np.prod(shape)), dtype=torch.int16).reshape(shape)
+    target = torch.zeros_like(source)
+    for piece, place in pieces(source, target, limit):
+        assert piece.nbytes <= max(limit, 2)
+        assert not place.any()
+        place.copy_(piece + 1)
+    assert torch.equal(source + 1, target)
+
+
+class Stream:
+    """A stream of CUDA that only remembers what it waits for."""
+
+    def __init__(self) -> None:
+        self.waited_for: list[Stream] = []
+
+    def wait_stream(self, other: Stream) -> None:
+        self.waited_for.append(other)
+
+
+def test_pieces_go_through_little_locked_memory_and_later_work_waits_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What this machine lacks is a mock; test_cuda.py does it on a card."""
+    under_way: list[object] = []
+    most = 0
+
+    class Event:
+        def record(self, stream: Stream) -> None:
+            nonlocal most
+            assert stream is side
+            under_way.append(self)
+            most = max(most, len(under_way))
+
+        def synchronize(self) -> None:
+            assert under_way.pop(0) is self
+
+    def empty(shape: torch.Size, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
+        assert pin_memory
+        return torch.zeros(shape, dtype=dtype)
+
+    side, current = Stream(), Stream()
+    cuda = SimpleNamespace(stream=nullcontext, Event=Event, current_stream=lambda _: current)
+    monkeypatch.setattr(device_transfer, "torch", SimpleNamespace(empty=empty, cuda=cuda))
+    monkeypatch.setattr(device_transfer, "_PIECE_BYTES", 100)
+    source = torch.arange(2 * 9 * 5 * 7, dtype=torch.int16).reshape(2, 9, 5, 7).transpose(2, 3)
+    target = torch.zeros_like(source)
+    device_transfer._send(source, target, side)
+    assert torch.equal(source, target)
+    assert current.waited_for == [side]
+    assert 1 < most <= 3
+
+
+def test_voxels_that_may_not_be_written_to_are_read_without_a_warning() -> None:
+    array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    array.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = tensor_of(array)
+    np.testing.assert_array_equal(found, array)
+    assert found.data_ptr() == array.ctypes.data
+
+
+@pytest.mark.parametrize(
+    ("place", "device", "expected"),
+    [
+        ("cuda:0", "cuda", True),
+        ("cuda:1", "cuda:1", True),
+        ("cuda:1", "cuda:0", False),
+        ("cpu", "cuda", False),
+        ("cpu", "cpu", True),
+    ],
+)
+def test_what_is_on_the_card_is_known_to_be_there(place: str, device: str, expected: bool) -> None:
+    assert is_on(torch.device(place), torch.device(device)) == expected
+
+
+def test_an_image_that_is_there_is_not_copied() -> None:
+    with torch.inference_mode(), AppleGpu():
+        image = torch.rand(1, 4, 5, 6).to(MPS)
+        assert Upload(image, MPS).up_to(2) is image

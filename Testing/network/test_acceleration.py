@@ -1,0 +1,347 @@
+"""A faster network is used where it is right, and left where it is missing, wrong or broken."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from mednext.errors import OptionError
+from mednext.network import formulation, native_library
+from mednext.network.formulation import FastNetwork, Formulation, formulations
+from mednext.network.mednext import MedNeXt
+from torch import Tensor, nn
+
+measured_is_faster = formulation.is_faster
+
+IMAGE = torch.randn(1, 2, 32, 48, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def network() -> MedNeXt:
+    torch.manual_seed(0)
+    return MedNeXt(2, 3, expansion=(2,) * 9, blocks=(1,) * 9, channels=8).eval()
+
+
+@pytest.fixture(autouse=True)
+def always_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the speed of the machine."""
+    monkeypatch.setattr(formulation, "is_faster", lambda *_: True)
+
+
+@pytest.fixture
+def with_kernels(monkeypatch: pytest.MonkeyPatch, native_kernels: object) -> None:
+    monkeypatch.setattr(formulation, "native_library", lambda: native_kernels)
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formulation, "native_library", lambda: None)
+
+
+def offer(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[MedNeXt], nn.Module], frugal: bool = False
+) -> None:
+    """Offer one formulation, preferred to all others."""
+    monkeypatch.setattr(
+        formulation,
+        "formulations",
+        lambda network, *_: [Formulation("planted", lambda: make(network), frugal=frugal)],
+    )
+
+
+@torch.inference_mode()
+def difference(fast: FastNetwork, network: MedNeXt, image: Tensor = IMAGE) -> float:
+    expected = network(image)
+    assert isinstance(expected, Tensor)
+    return float((fast(image) - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_the_native_kernels_are_taken_where_they_are(network: MedNeXt) -> None:
+    fast = FastNetwork(network)
+    assert difference(fast, network) < 1e-5
+    assert fast.formulation == "native"
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_without_kernels_the_lean_formulation_is_taken_if_it_is_faster(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = FastNetwork(network)
+    assert difference(fast, network) < 1e-5
+    assert fast.formulation == "lean"
+    monkeypatch.setattr(formulation, "is_faster", lambda *_: False)
+    slow = FastNetwork(network)
+    assert difference(slow, network) == 0
+    assert slow.formulation == "plain"
+
+
+@pytest.mark.parametrize("pauses", [(0.0, 0.02, True), (0.02, 0.0, False)])
+def test_a_network_is_faster_when_its_fastest_pass_is(pauses: tuple[float, float, bool]) -> None:
+    """`is_faster` itself, with pauses far beyond the noise of any machine."""
+
+    class Slow(nn.Module):
+        def __init__(self, pause_s: float) -> None:
+            super().__init__()
+            self.pause_s = pause_s
+
+        def forward(self, x: Tensor) -> Tensor:
+            time.sleep(self.pause_s)
+            return x
+
+    ours, theirs, expected = pauses
+    assert measured_is_faster(Slow(ours), Slow(theirs), IMAGE) is expected
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_no_more_than_a_part_of_a_large_image_is_timed(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+
+    def is_faster(made: nn.Module, plain: nn.Module, image: Tensor) -> bool:
+        seen.add(tuple(image.shape))
+        return True
+
+    monkeypatch.setattr(formulation, "is_faster", is_faster)
+    large = torch.randn(1, 2, 80, 32, 32)
+    assert difference(FastNetwork(network), network, large) < 1e-5
+    assert seen == {(1, 2, 48, 32, 32)}
+
+
+class WrongBeyond(nn.Module):
+    """Right for 32 voxels along an axis; zeros beyond."""
+
+    def __init__(self, network: MedNeXt, axis: int) -> None:
+        super().__init__()
+        self.network, self.axis = network, axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.network(x).clone()
+        logits.narrow(self.axis, 32, logits.shape[self.axis] - 32).zero_()
+        return logits
+
+
+@pytest.mark.parametrize("axis", [2, 3, 4])
+@pytest.mark.parametrize(
+    "numbers", [formulation.PLAIN_NUMBERS, 0]
+)  # judged by the plain network, by the lean
+def test_a_formulation_that_is_wrong_in_a_part_of_a_real_tile_is_not_used(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch, axis: int, numbers: int
+) -> None:
+    monkeypatch.setattr(formulation, "PLAIN_NUMBERS", numbers)
+    offer(monkeypatch, lambda plain: WrongBeyond(plain, axis))
+    sides = [32, 32, 32]
+    sides[axis - 2] = 80
+    fast = FastNetwork(network)
+    assert difference(fast, network, torch.randn(1, 2, *sides)) < 1e-5
+    assert fast.formulation == "plain"
+
+
+def test_a_tile_of_air_hides_no_fault(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
+    class RightForAir(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return network(torch.zeros_like(x))
+
+    offer(monkeypatch, lambda _: RightForAir())
+    fast = FastNetwork(network)
+    assert difference(fast, network, torch.zeros_like(IMAGE)) == 0
+    assert fast.formulation == "plain"
+
+
+def test_each_shape_and_batch_is_checked(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
+    class RightForOne(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return network(x) if len(x) == 1 else network(x).flip(0)
+
+    offer(monkeypatch, lambda _: RightForOne())
+    fast = FastNetwork(network)
+    difference(fast, network)
+    assert fast.formulation == "planted"
+    assert difference(fast, network, torch.cat([IMAGE, -IMAGE])) < 1e-5
+    assert fast.formulation == "plain"
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_when_one_formulation_fails_the_next_one_is_tried(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = formulation.formulations
+
+    def fail() -> nn.Module:
+        raise AssertionError("libcuda.so cannot found!")
+
+    broken = Formulation("planted", fail)
+    monkeypatch.setattr(formulation, "formulations", lambda *options: [broken, *usual(*options)])
+    fast = FastNetwork(network)
+    assert difference(fast, network) < 1e-5
+    assert fast.formulation == "native"
+
+
+def test_a_formulation_that_is_wrong_is_not_used(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Wrong(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return network(x) * 1.001
+
+    offer(monkeypatch, lambda _: Wrong())
+    fast = FastNetwork(network)
+    assert difference(fast, network) < 1e-5
+    assert fast.formulation != "planted"
+    assert "The planted network is wrong by 1.0e-03" in caplog.text
+
+
+def test_a_formulation_that_answers_with_nan_is_not_used(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Nan(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return network(x) * float("nan")
+
+    offer(monkeypatch, lambda _: Nan())
+    assert difference(FastNetwork(network), network) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("broken"), MemoryError(), OSError("no such library"), AssertionError(), KeyError("device")],
+)
+def test_a_formulation_that_fails_in_the_middle_is_left_with_its_traceback_in_the_log(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    class Fragile(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if passes:
+                raise error
+            passes.append(1)
+            return network(x)
+
+    passes: list[int] = []
+
+    offer(monkeypatch, lambda _: Fragile())
+    fast = FastNetwork(network)
+    with caplog.at_level(logging.WARNING):
+        assert difference(fast, network) == 0
+        assert difference(fast, network) == 0
+    assert len(caplog.records) == 1
+    assert type(error).__name__ in caplog.text
+
+
+class Several(nn.Module):
+    """A formulation that takes four images at once, and runs out of memory with them."""
+
+    def __init__(self, network: MedNeXt) -> None:
+        super().__init__()
+        self.network = network
+
+    def images_at_once(self, sides: tuple[int, ...]) -> int:
+        return 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.network(x)
+
+
+@torch.inference_mode()
+def test_what_failed_with_several_images_at_once_is_done_one_by_one(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, Several)
+    fast = FastNetwork(network)
+    assert fast.images_at_once((32, 48, 32)) == 1  # nothing is chosen yet
+    fast(IMAGE)
+    assert fast.images_at_once((32, 48, 32)) == 4
+    together = fast(torch.cat([IMAGE, -IMAGE]))
+    assert torch.equal(together, torch.cat([network(IMAGE), network(-IMAGE)]))
+    assert fast.formulation == "plain" and fast.images_at_once((32, 48, 32)) == 1
+
+
+@torch.inference_mode()
+def test_the_caller_deals_with_a_memory_that_is_too_small_for_a_frugal_formulation(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipeline takes the sums off the card then, and goes on with the same formulation."""
+    offer(monkeypatch, Several, frugal=True)
+    fast = FastNetwork(network)
+    fast(IMAGE)
+    with pytest.raises(torch.OutOfMemoryError):
+        fast(torch.cat([IMAGE, -IMAGE]))
+    assert fast.formulation == "planted"
+    assert torch.equal(fast(IMAGE), network(IMAGE))
+
+
+@torch.inference_mode()
+def test_what_was_chosen_for_another_device_says_nothing_of_this_one(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a card's memory is full the network moves to the CPU, which is not to take eight images then."""
+    offer(monkeypatch, Several)
+    fast = FastNetwork(network)
+    fast(IMAGE)
+    fast.to("meta")
+    assert fast.images_at_once((32, 48, 32)) == 1
+
+
+def test_a_formulation_that_cannot_be_made_is_left(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: MedNeXt) -> nn.Module:
+        raise ImportError("no such package")
+
+    offer(monkeypatch, fail)
+    assert difference(FastNetwork(network), network) < 1e-5
+
+
+@pytest.mark.usefixtures("with_kernels")
+@pytest.mark.parametrize("options", [{"dimensions": 2}, {"resampling": "standard"}, {"grn": True}])
+def test_networks_that_only_the_plain_formulation_knows_run_in_it(options: dict) -> None:
+    network = MedNeXt(2, 3, (2,) * 9, (1,) * 9, channels=8, **options).eval()
+    image = IMAGE[:, :, 0] if "dimensions" in options else IMAGE
+    assert difference(FastNetwork(network), network, image) < 1e-5
+
+
+def test_bfloat16_is_taken_only_where_it_is_asked_for(network: MedNeXt, with_kernels: None) -> None:
+    library = formulation.native_library()
+    assert library
+    if not library.mednext_kernels(b"avx512_bf16"):
+        pytest.skip("this processor has no bfloat16")
+    half = FastNetwork(network, "bfloat16")
+    assert 1e-5 < difference(half, network) < 5e-2
+    assert half.formulation == "native bfloat16"
+
+
+def test_a_network_of_another_kind_runs_as_it_is() -> None:
+    network = nn.Conv3d(2, 3, 1)
+    fast = FastNetwork(network)
+    assert torch.equal(fast(IMAGE), network(IMAGE))
+
+
+def test_a_precision_that_does_not_exist_is_refused(network: MedNeXt) -> None:
+    with pytest.raises(OptionError, match="'float8'"):
+        FastNetwork(network, "float8")
+
+
+def test_the_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDNEXT_NATIVE", "off")
+    native_library.native_library.cache_clear()
+    try:
+        assert native_library.native_library() is None
+    finally:
+        native_library.native_library.cache_clear()
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@torch.inference_mode()
+def test_cards_without_kernels_have_the_other_layout_to_choose_from(
+    dimensions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = MedNeXt(2, 3, expansion=(2,) * 9, blocks=(1,) * 9, channels=4, dimensions=dimensions).eval()
+    monkeypatch.setattr(formulation.triton, "is_supported", lambda *_: False)
+    (only,) = formulations(network, torch.device("cuda"), "float32")
+    assert only.name == "channels-last"
+    x = IMAGE if dimensions == 3 else IMAGE[:, :, 0]
+    found, expected = only.make()(x[..., :32, :32]), network(x[..., :32, :32])
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)

@@ -1,0 +1,117 @@
+"""The demo: from a head on disk to coded segments of both hippocampi, files and a picture."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+
+DEMO = Path(__file__).parents[2] / "demo"
+
+
+@pytest.fixture
+def locate(monkeypatch):
+    monkeypatch.syspath_prepend(str(DEMO))
+    import locate
+
+    return locate
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder and the printed lines of a run with the shipped model, without mirroring to save time."""
+    output = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, str(DEMO / "run_demo.py"), "--output", output.name, "--no-mirror"]
+    result = subprocess.run(command, cwd=output.parent, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return output, result.stdout
+
+
+def test_both_hippocampi_have_a_plausible_volume(finished):
+    _, lines = finished
+    volumes = [line.rsplit(maxsplit=2) for line in lines.splitlines() if line.endswith(" mL")]
+    assert len(volumes) == 4
+    for side in ("left", "right"):
+        assert 2 < sum(float(volume) for name, volume, _ in volumes if name.startswith(side)) < 5
+
+
+def test_every_segment_lies_in_its_place(scene, finished):
+    output, _ = finished
+    node = slicer.util.loadSegmentation(str(output / "hippocampi.seg.nrrd"))
+    expected = {  # centres in the template, mm RAS, as seen in the picture
+        "left anterior hippocampus": (-26, -12, -22),
+        "left posterior hippocampus": (-27, -31, -8),
+        "right anterior hippocampus": (26, -12, -22),
+        "right posterior hippocampus": (27, -31, -8),
+    }
+    segments = node.GetSegmentation()
+    assert {segments.GetSegment(name).GetName() for name in segments.GetSegmentIDs()} == set(expected)
+    for segment_id in segments.GetSegmentIDs():
+        centre = np.array(node.GetSegmentCenterRAS(segment_id))
+        assert np.linalg.norm(centre - expected[segments.GetSegment(segment_id).GetName()]) < 6
+
+
+def test_the_codes_say_which_side(scene, finished):
+    output, _ = finished
+    node = slicer.util.loadSegmentation(str(output / "hippocampi.seg.nrrd"))
+    segments = node.GetSegmentation()
+    for segment_id in segments.GetSegmentIDs():
+        segment = segments.GetSegment(segment_id)
+        side = segment.GetName().split()[0].capitalize()
+        assert segment.GetTerminology().endswith(f"^{side}")
+
+
+def test_the_scene_holds_head_and_result(scene, finished):
+    output, _ = finished
+    slicer.util.loadScene(str(output / "hippocampi.mrb"))
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert node.GetSegmentation().GetNumberOfSegments() == 4
+    assert node.GetAttribute("MedNeXtSegmentation.model") == "hippocampus"
+    head = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    assert head.GetImageData().GetDimensions() == (197, 233, 189)
+
+
+def test_the_picture_shows_both_colours_of_the_model(finished):
+    output, _ = finished
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(output / "hippocampi.png"))).astype(int)
+    red, blue = picture[..., 0], picture[..., 2]
+    assert (red - blue > 80).sum() > 500
+    assert (blue - red > 80).sum() > 500
+
+
+def test_the_hippocampi_of_a_moved_head_are_located(locate, tmp_path):
+    template = sitk.ReadImage(str(locate.template_file()), sitk.sitkFloat32)
+    moved_by = sitk.Euler3DTransform((0, 0, 0), 0.15, -0.1, 0.2, (12, -8, 25))
+    grid = sitk.Image([100, 110, 95], sitk.sitkFloat32)
+    grid.SetSpacing((2, 2, 2))
+    grid.SetOrigin((110, 130, -90))
+    grid.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    file = tmp_path / "moved.nrrd"
+    sitk.WriteImage(sitk.Resample(template, grid, moved_by.GetInverse()), str(file))
+    centres = locate.hippocampus_centres(file)
+    for side, (r, a, s) in locate.CENTRES_RAS.items():
+        x, y, z = moved_by.TransformPoint((-r, -a, s))
+        assert centres[side] == pytest.approx((-x, -y, z), abs=4)
+
+
+def test_an_image_that_is_none_is_refused_in_a_sentence(tmp_path):
+    file = tmp_path / "notes.nii.gz"
+    file.write_text("no image")
+    command = [
+        sys.executable,
+        str(DEMO / "run_demo.py"),
+        "--image",
+        str(file),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "notes.nii.gz" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()

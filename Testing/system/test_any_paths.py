@@ -1,0 +1,48 @@
+"""Folders of any name: the models', the temporary one, the extension's own (forum topics D36684, D36688)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bundles import tiny_bundle
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["a folder with spaces/Müller's Röntgen/脳 🧠 头/%HOME% $HOME `x` & (1)", "n" * 200]
+
+PROGRAM = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+import slicer_standin
+core = slicer_standin.start()
+import tempfile
+tempfile.tempdir = sys.argv[4]
+module = slicer_standin.load_module(Path(sys.argv[1], "MedNeXtSegmentation.py"))
+from slicer_nodes import add_volume, head
+volume = add_volume(core.scene, head((16, 20, 24)))
+node = module.MedNeXtSegmentationLogic().segment(volume, sys.argv[3], device="cpu", mirroring=False)
+print(node.GetAttribute("MedNeXtSegmentation.model"), node.GetSegmentation().GetNumberOfSegments())
+"""
+
+
+@pytest.mark.parametrize("name", NAMES, ids=["strange", "long"])
+def test_a_volume_is_segmented_whatever_the_folders_are_called(tmp_path, name):
+    module = tmp_path / name / "MedNeXtSegmentation"
+    shutil.copytree(
+        ROOT / "MedNeXtSegmentation", module, ignore=shutil.ignore_patterns("__pycache__", "hippocampus")
+    )
+    model = tmp_path / name / "models" / "tiny"
+    tiny_bundle(model)
+    temporary = tmp_path / name / "temporary"
+    temporary.mkdir()
+    arguments = [str(path) for path in (module, ROOT / "Testing", model, temporary)]
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["tiny", "2"]
+    assert list(temporary.iterdir()) == []  # the exchanged voxels are gone, too

@@ -1,0 +1,152 @@
+"""What the worker and its client say to each other arrives as it was said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mednext import errors
+from mednext.images.geometry import Geometry, Roi
+from mednext.images.source_image import SourceImage
+from mednext.model.labels import Label
+from mednext.segmentation.result import Segmentation
+from mednext.segmentation.uncertainty_storage import to_float32
+from mednext.system.atomic import explaining
+from mednext.worker import protocol
+from mednext.worker.hand_over import LABELS_FILE, HandedOver, Wishes
+from mednext.worker.protocol import CancelRequest, Options, SegmentRequest
+from worker_dialogue import channel
+
+GEOMETRY = Geometry((20, 36, 24), (1.0, 1.5, 2.0), (5.0, -6.0, 7.0))
+VOXELS = np.arange(24 * 36 * 20, dtype=np.int16).reshape(24, 36, 20)
+
+
+def test_a_request_arrives_as_it_was_sent(tmp_path):
+    options = Options("tiny", "cpu", (0, 2), False, Roi((0, 0, 0), (1.5, 2, 3)), True)
+    wishes = Wishes((1, "liver"), tuple(map(float, range(16))), in_percent=True)
+    protocol.write_request(tmp_path, [SourceImage("T1 é 后", VOXELS, GEOMETRY)], options, wishes)
+    (arrived,), arrived_options, arrived_wishes = protocol.read_request(tmp_path)
+    assert (arrived_options, arrived_wishes) == (options, wishes)
+    assert (arrived.name, arrived.geometry) == ("T1 é 后", GEOMETRY)
+    assert arrived.array.dtype == np.int16
+    assert np.array_equal(arrived.array, VOXELS)
+
+
+@pytest.mark.parametrize(
+    "voxels",
+    [VOXELS[::-1, :, ::2], np.asfortranarray(VOXELS), VOXELS.astype(">f8"), VOXELS.astype(np.uint8)],
+    ids=["strided", "fortran", "big endian", "uint8"],
+)
+def test_voxels_of_any_layout_and_type_arrive(tmp_path, voxels):
+    protocol.write_request(tmp_path, [SourceImage("T1", voxels, GEOMETRY)], Options("tiny"))
+    (arrived,), _, _ = protocol.read_request(tmp_path)
+    assert arrived.array.dtype == voxels.dtype
+    assert np.array_equal(arrived.array, voxels)
+
+
+def test_the_voxels_are_mapped_not_copied(tmp_path):
+    protocol.write_request(tmp_path, [channel()], Options("tiny"))
+    (arrived,), _, _ = protocol.read_request(tmp_path)
+    assert isinstance(arrived.array, np.memmap)
+
+
+def test_writing_a_large_request_can_be_cancelled(tmp_path):
+    asked = iter([False] * 5 + [True])
+    with pytest.raises(errors.Cancelled):
+        protocol.write_request(tmp_path, [channel()], Options("tiny"), cancelled=lambda: next(asked))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_told_as_such(tmp_path):
+    (tmp_path / LABELS_FILE).symlink_to("/dev/full")
+    sent = Segmentation(np.zeros(GEOMETRY.shape, np.uint8), GEOMETRY, (Label(1, "a", (1, 2, 3)),))
+    with pytest.raises(errors.DiskSpaceError), explaining(tmp_path / LABELS_FILE):
+        HandedOver.of(sent).write(tmp_path)
+
+
+def test_a_result_arrives_as_it_was_sent(tmp_path):
+    labels = (Label(2, "liver", (1, 2, 3)), Label(300, "spleen", (4, 5, 6), region=(2, 300)))
+    labelmap = np.zeros(GEOMETRY.shape, np.uint16)
+    labelmap[1, 2, 3] = 300
+    uncertainty = to_float32(np.arange(np.prod(GEOMETRY.shape), dtype=np.uint16).reshape(GEOMETRY.shape))
+    sent = Segmentation(labelmap, GEOMETRY, labels, {"model": "tiny"}, uncertainty)
+    HandedOver.of(sent).write(tmp_path)
+    arrived = HandedOver.read(tmp_path).segmentation()
+    assert np.array_equal(arrived.labelmap, labelmap)
+    assert arrived.uncertainty.dtype == np.float32
+    assert np.array_equal(arrived.uncertainty, uncertainty)
+    assert (arrived.geometry, arrived.labels) == (GEOMETRY, labels)
+    assert arrived.provenance == {"model": "tiny"}
+
+
+def test_an_error_keeps_its_class_its_sentence_and_its_details():
+    line = protocol.format_message(protocol.error_event(3, errors.ChannelError("2 were given."), "Traceback"))
+    arrived = protocol.error_from_event(protocol.parse_event(line))
+    assert type(arrived) is errors.ChannelError
+    assert str(arrived) == "2 were given."
+    assert arrived.__notes__ == ["Traceback"]
+
+
+@pytest.mark.parametrize("name", ["annotations", "Absent", 7, None])
+def test_an_error_of_no_known_class_is_still_an_error(name):
+    event = {"event": "error", "error": name, "message": "No."}
+    assert type(protocol.error_from_event(event)) is errors.MedNeXtError
+
+
+@pytest.mark.parametrize("request_", [SegmentRequest(1, "/tmp/übung 1", 2.5), CancelRequest(7)])
+def test_requests_survive_their_line(request_):
+    assert protocol.parse_request(protocol.format_request(request_)) == request_
+
+
+MALFORMED = [
+    b"",
+    b"hello",
+    b"\xff\xfe",
+    b"[1]",
+    b"{}",
+    b'{"request": "format the disk", "run": 1}',
+    b'{"request": "cancel"}',
+    b'{"request": "cancel", "run": -1}',
+    b'{"request": "cancel", "run": 1, "now": true}',
+    b'{"request": "segment", "run": 1, "folder": 3, "release_after_s": 1}',
+    b'{"request": "segment", "run": 1, "folder": "a", "release_after_s": NaN}',
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("line", MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_request_is_refused_in_a_sentence(line):
+    with pytest.raises(errors.EngineProcessError, match="request"):
+        protocol.parse_request(line)
+
+
+@pytest.mark.parametrize("line", ["", "Loading...", "[]", '{"event": 3}', "null", "[" * 100_000])
+def test_what_is_no_event_is_not_taken_for_one(line):
+    with pytest.raises(ValueError):
+        protocol.parse_event(line)
+
+
+def spoil_options(folder):
+    request = json.loads((folder / "request.json").read_text())
+    del request["options"]
+    (folder / "request.json").write_text(json.dumps(request))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "request.json").unlink(),
+        lambda folder: (folder / "request.json").write_text("{}"),
+        lambda folder: (folder / "channel_0.npy").unlink(),
+        lambda folder: (folder / "channel_0.npy").write_bytes(b"\x93NUMPY"),
+        spoil_options,
+    ],
+    ids=["no request", "empty request", "no voxels", "cut voxels", "no options"],
+)
+def test_an_incomplete_folder_is_refused_in_a_sentence(tmp_path, spoil):
+    protocol.write_request(tmp_path, [channel()], Options("tiny"))
+    spoil(tmp_path)
+    with pytest.raises(errors.EngineProcessError):
+        protocol.read_request(tmp_path)
