@@ -17,7 +17,7 @@ from ..datasets import FOLDER_FORM, Dataset, checked_values, datasets_in, read_d
 from ..workspace import Workspace
 from .challenges import dataset_of
 from .form import Form, channels_named, channels_of, unchanged
-from .tree import Layout, without_suffix
+from .tree import Layout
 
 FIRST_NUMBER = 501  # as the panel's training sets; below are public data sets
 _IMAGES = r"(?:images?|imagesTr|imgs?)/(?P<case>[^/]+?)(?:[_-](?:image|img))?"
@@ -206,7 +206,7 @@ def _regular(pattern: str) -> str:
         raise OptionError(
             f'The pattern "{pattern}" has no {{case}}, by which images and labels find each other.'
         )
-    before, *others = without_suffix(pattern.replace("\\", "/").removeprefix("./")).split("{case}")
+    before, *others = pattern.replace("\\", "/").removeprefix("./").split("{case}")
     parts = [re.escape(part).replace(r"\*", "[^/]*") for part in (before, *others)]
     return parts[0] + r"(?P<case>[^/]+?)" + "(?P=case)".join(parts[1:])
 

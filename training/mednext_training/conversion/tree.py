@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ _DICOM_SUFFIXES = ("", ".dcm", ".dicom", ".ima")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a data set keeps its files; all are patterns of whole paths without suffix.
+    """Where a data set keeps its files; all are patterns of the ends of paths, with or without suffix.
 
     Attributes:
         images: for each channel the patterns of its images, with the group "case".
@@ -64,7 +65,7 @@ def find_cases(folders: Iterable[Path], layout: Layout) -> Found:
     files: dict[str, list[list[Path]]] = {}
     for folder in folders:
         for stem, path in images_below(folder):
-            role, case = _role(stem, roles)
+            role, case = _role((stem, path.relative_to(folder).as_posix()), roles)
             if case is None:
                 continue
             reason = next((why for pattern, why in layout.left_out if _matches(pattern, stem)), None)
@@ -110,10 +111,11 @@ def _holds_dicom(folder: Path, names: Sequence[str]) -> bool:
     return False
 
 
-def _role(stem: str, roles: Sequence[Sequence[str]]) -> tuple[int, str | None]:
+def _role(names: Sequence[str], roles: Sequence[Sequence[str]]) -> tuple[int, str | None]:
+    """What a file is of its case, by the first of its names that a pattern knows, and the case."""
     for number, patterns in enumerate(roles):
-        for pattern in patterns:
-            match = _matches(pattern, stem)
+        for name, pattern in itertools.product(names, patterns):
+            match = _matches(pattern, name)
             if match:
                 return number, match["case"]
     return -1, None

@@ -1,0 +1,247 @@
+"""Anybody's pairs become a data set, several become one, and nnU-Net's raw layout is taken as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import challenge_trees as trees
+import numpy as np
+import pytest
+from mednext.errors import OptionError
+from mednext.images.formats.image_files import read_image
+from mednext_training import cli
+from mednext_training.datasets import find_dataset
+from mednext_training.workspace import Workspace
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., int]:
+    """Run `mednext-train` in a workspace of its own; the exit code."""
+    return lambda *words: cli.main(["--workspace", str(tmp_path / "runs"), *map(str, words)])
+
+
+def pairs(folder: Path, cases: int = 2, suffix: str = ".nii.gz", seed: int = 0) -> Path:
+    """`images/a0.nii.gz` and `labels/a0.nii.gz`, with the labels 1 and 2."""
+    for number in range(cases):
+        phantom = trees.ct_phantom(seed + number, 2)
+        trees.write(folder / "images" / f"a{number}{suffix}", phantom.images[0], phantom.geometry)
+        trees.write(folder / "labels" / f"a{number}{suffix}", phantom.labels, phantom.geometry)
+    return folder
+
+
+def nnunet(folder: Path, cases: int = 2, seed: int = 0, orientation: str = "LPS") -> Path:
+    """A data set in nnU-Net's raw layout."""
+    for number in range(cases):
+        phantom = trees.ct_phantom(seed + number, 2)
+        grid = phantom.geometry
+        image, labels = phantom.images[0], phantom.labels
+        if orientation == "RPS" and number == 0:
+            image, labels, grid = image[..., ::-1], labels[..., ::-1], grid.reoriented("RPS")
+        trees.write(folder / "imagesTr" / f"b{number}_0000.nii.gz", np.ascontiguousarray(image), grid)
+        trees.write(folder / "labelsTr" / f"b{number}.nii.gz", np.ascontiguousarray(labels), grid)
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "kidney": 1, "kidney tumor": 2},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+SAID = ("--channel", "CT", "--label", "1=kidney", "--label", "2=kidney tumor")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".nii"])
+def test_a_folder_of_images_and_one_of_labels_become_a_data_set(
+    tmp_path: Path, run: Callable[..., int], suffix: str
+) -> None:
+    assert run("convert", "own", pairs(tmp_path / "source", suffix=suffix), "--name", "Mine", *SAID) == 0
+    folder = tmp_path / "runs" / "raw" / "Dataset501_Mine"
+    description = json.loads((folder / "dataset.json").read_text())
+    assert description["labels"] == {"background": 0, "kidney": 1, "kidney tumor": 2}
+    assert description["channel_names"] == {"0": "CT"}
+    phantom = trees.ct_phantom(0, 2)
+    assert np.array_equal(read_image(folder / "imagesTr" / "a0_0000.nii.gz").array, phantom.images[0])
+    assert np.array_equal(read_image(folder / "labelsTr" / "a0.nii.gz").array, phantom.labels)
+
+
+def test_a_task_of_the_catalog_says_what_images_and_labels_are(
+    tmp_path: Path, run: Callable[..., int]
+) -> None:
+    assert run("convert", "own", pairs(tmp_path / "source"), "--name", "Mine", "--task", "KiTS19") == 0
+    _, dataset = find_dataset(Workspace(tmp_path / "runs"))
+    assert dataset.task == "KiTS19"
+    assert dataset.labels == {"kidney": 1, "kidney tumor": 2}
+
+
+def test_several_channels_are_found_by_their_patterns(tmp_path: Path, run: Callable[..., int]) -> None:
+    for number in range(2):
+        phantom, folder = trees.glioma_phantom(number), tmp_path / "source" / f"patient {number}"
+        trees.write(folder / "t1 mprage.nii.gz", phantom.images[0], phantom.geometry)
+        trees.write(folder / "flair.nii.gz", phantom.images[3], phantom.geometry)
+        trees.write(folder / "tumor.nii.gz", (phantom.labels > 0).astype(np.uint8), phantom.geometry)
+    words = ["--channel", "T1={case}/t1*.nii.gz", "--channel", "FLAIR={case}/flair.nii.gz"]
+    words += ["--labels", "{case}/tumor.nii.gz", "--label", "1=tumor", "--name", "Glioma"]
+    assert run("convert", "own", tmp_path / "source", *words) == 0
+    folder = tmp_path / "runs" / "raw" / "Dataset501_Glioma"
+    phantom = trees.glioma_phantom(1)
+    for number, channel in enumerate((0, 3)):
+        image = read_image(folder / "imagesTr" / f"patient 1_{number:04d}.nii.gz")
+        assert np.array_equal(image.array, phantom.images[channel])
+
+
+def test_label_values_with_gaps_become_those_that_nnunet_trains(
+    tmp_path: Path, run: Callable[..., int]
+) -> None:
+    source = pairs(tmp_path / "source")
+    for file in (source / "labels").iterdir():
+        labels = read_image(file)
+        trees.write(file, np.array([0, 5, 17], np.uint8)[labels.array], labels.geometry)
+    words = ["--channel", "CT", "--label", "5=liver", "--label", "17=tumor", "--name", "Mine"]
+    assert run("convert", "own", source, *words) == 0
+    folder = tmp_path / "runs" / "raw" / "Dataset501_Mine"
+    labels = json.loads((folder / "dataset.json").read_text())["labels"]
+    assert labels == {"background": 0, "liver": 1, "tumor": 2}
+    phantom = trees.ct_phantom(0, 2)
+    assert np.array_equal(read_image(folder / "labelsTr" / "a0.nii.gz").array, phantom.labels)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "--label 1=liver"),
+        (["--channel", "CT"], "--label 1=liver"),
+        (["--channel", "A", "--channel", "B", "--label", "1=x"], "--channel T1={case}/t1.nii.gz"),
+        (["--channel", "CT=img/ct.nii.gz", "--label", "1=x"], "has no {case}"),
+        ([*SAID, "--number", "0"], "is 1 to 999"),
+        ([*SAID, "--name", "a/b"], "no name for a data set"),
+        (["--task", "heart"], "There is no task 'heart'"),
+        (
+            ["--channel", "CT", "--label", "1=kidney", "--name", "Mine"],
+            "the labels of this data set are 1 kid",
+        ),
+        ([*SAID, "--leave-out", "b7"], 'There is no case "b7"'),
+        ([*SAID, "--labels", "{case}.nrrd"], "It has no labels"),
+    ],
+)
+def test_what_is_not_said_is_asked_for(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture, words: list[str], told: str
+) -> None:
+    assert run("convert", "own", pairs(tmp_path / "source"), *words) == 2
+    output = capsys.readouterr()
+    assert told in output.err + output.out
+    assert not list((tmp_path / "runs").glob("raw/*"))
+
+
+def test_several_data_sets_of_one_kind_become_one(tmp_path: Path, run: Callable[..., int]) -> None:
+    first = nnunet(tmp_path / "one" / "Dataset501_A", seed=0)
+    second = nnunet(tmp_path / "two" / "Dataset502_B", seed=10)
+    assert run("convert", "own", first, second, "--name", "Both", "--number", "600") == 0
+    workspace, dataset = find_dataset(Workspace(tmp_path / "runs"))
+    assert dataset.folder_name == "Dataset600_Both"
+    cases = sorted(file.name for file in (workspace.raw / dataset.folder_name / "labelsTr").iterdir())
+    assert len(cases) == 4
+    assert len({name.casefold() for name in cases}) == 4
+
+
+def test_data_sets_that_say_different_things_are_not_joined(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    first, second = nnunet(tmp_path / "Dataset501_A"), nnunet(tmp_path / "Dataset502_B", seed=10)
+    file = second / "dataset.json"
+    file.write_text(file.read_text().replace('"kidney": 1', '"liver": 1'))
+    assert run("convert", "own", first, second, "--name", "Both") == 2
+    assert "has other labels than" in capsys.readouterr().err
+
+
+def test_a_corrected_case_and_its_original_are_not_both_trained_on(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    first, second = nnunet(tmp_path / "Dataset501_A"), nnunet(tmp_path / "Dataset502_B", 1)
+    assert run("convert", "own", first, second, "--name", "Both") == 2
+    assert "same voxels as" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wanted", ["501", "A", "a", "Dataset501_A", None])
+def test_a_data_set_is_found_by_number_name_or_folder(tmp_path: Path, wanted: str | None) -> None:
+    nnunet(tmp_path / "raw" / "Dataset501_A", 1)
+    if wanted is not None:
+        nnunet(tmp_path / "raw" / "Dataset502_B", 1)
+    _, dataset = find_dataset(Workspace(tmp_path), wanted)
+    assert dataset.folder_name == "Dataset501_A"
+
+
+def test_a_data_set_elsewhere_is_found_by_its_path_and_stays_there(tmp_path: Path) -> None:
+    folder = nnunet(tmp_path / "elsewhere" / "Dataset501_A", 1)
+    workspace, dataset = find_dataset(Workspace(tmp_path / "runs"), str(folder))
+    assert (workspace.raw, workspace.root) == (folder.parent, tmp_path / "runs")
+    assert dataset.channels == ("CT",)
+
+
+@pytest.mark.parametrize(
+    ("folders", "wanted", "told"),
+    [
+        ([], None, "convert the data set first"),
+        (["Dataset501_A", "Dataset502_B"], None, "choose one with --dataset"),
+        (["Dataset501_A", "Dataset502_B"], "C", "but there are: Dataset501_A, Dataset502_B"),
+        (["Dataset501_A", "Dataset501_B"], "A", "has the number of"),
+    ],
+)
+def test_a_data_set_that_is_not_clear_is_not_guessed(
+    tmp_path: Path, folders: list[str], wanted: str | None, told: str
+) -> None:
+    for name in folders:
+        nnunet(tmp_path / "raw" / name, 1)
+    with pytest.raises(OptionError, match=told):
+        find_dataset(Workspace(tmp_path), wanted)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        "{",
+        '{"channel_names": {"1": "CT"}, "labels": {"a": 1}, "file_ending": ".nii.gz"}',
+        '{"channel_names": {"0": "CT"}, "labels": {"a": "1"}, "file_ending": ".nii.gz"}',
+        '{"channel_names": {"0": "CT"}, "labels": {"a": true}, "file_ending": ".nii.gz"}',
+        '{"channel_names": {"0": "CT"}, "labels": {"a": [1, -1]}, "file_ending": ".nii.gz"}',
+        '{"channel_names": {"0": "CT"}, "labels": {"a": 1}}',
+        '{"channel_names": {"0": "CT"}, "labels": {"a": 1}, "file_ending": "", "regions_class_order": 1}',
+    ],
+)
+def test_a_damaged_description_is_an_explained_error(tmp_path: Path, text: str) -> None:
+    folder = nnunet(tmp_path / "raw" / "Dataset501_A", 1)
+    (folder / "dataset.json").write_text(text)
+    with pytest.raises(OptionError):
+        find_dataset(Workspace(tmp_path))
+
+
+def test_a_check_reads_everything_and_names_each_fault(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    folder = nnunet(tmp_path / "runs" / "raw" / "Dataset501_A", 3)
+    assert run("check") == 0
+    image = folder / "imagesTr" / "b1_0000.nii.gz"
+    image.write_bytes(image.read_bytes()[:-100])
+    phantom = trees.ct_phantom(99, 2)
+    trees.write(folder / "imagesTr" / "b2_0001.nii.gz", phantom.images[0], phantom.geometry)
+    assert run("check") == 2
+    output = capsys.readouterr().out
+    assert "b1: " in output
+    assert "b2_0001.nii.gz is of a channel that the data set does not have" in output
+    assert run("plan", "--patch", "32", "32", "32") == 2
+    assert not (tmp_path / "runs" / "preprocessed").exists()
+
+
+def test_images_stored_in_two_orientations_are_not_planned_but_converted(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    folder = nnunet(tmp_path / "Dataset501_A", 3, orientation="RPS")
+    assert run("check", "--dataset", folder) == 2
+    assert "not all stored alike (2 as LPS, 1 as RPS)" in capsys.readouterr().err
+    assert run("convert", "own", folder) == 0
+    assert run("check", "--dataset", "501") == 0
