@@ -1,8 +1,8 @@
 // Pass A of a block: the depthwise convolution, row by row, and the statistics of its output.
 #pragma once
 
-#include "ahead.h"
-#include "jobs.h"
+#include "prefetch.h"
+#include "network_jobs.h"
 
 namespace {
 
@@ -97,12 +97,12 @@ RowSums depthwise_lanes(const Depthwise& job, const Tap* taps, int64_t count, in
                         const Element* wanted) {
     constexpr int pad = K / 2;
     constexpr int64_t bytes = Vec::lanes * sizeof(Element), new_rows = STRIDE == DOWN ? 2 : 1;
-    constexpr int64_t lines = Ahead::share(POSITIONS * new_rows * new_rows * bytes, K * K);
+    constexpr int64_t lines = Prefetch::share(POSITIONS * new_rows * new_rows * bytes, K * K);
     const Element* plane_before = wanted - job.in_y * job.in_x * job.channels;
-    Ahead inputs(wanted + lane * job.in_x * new_rows, bytes * job.in_x * new_rows);
-    Ahead others(wanted, 0);
-    if (STRIDE == DOWN) others = Ahead(plane_before + lane * job.in_x * new_rows, bytes * job.in_x * new_rows);
-    else if (STRIDE == SAME && !STREAM) others = Ahead(output + (job.channels + lane) * job.out_x, bytes * job.out_x);
+    Prefetch inputs(wanted + lane * job.in_x * new_rows, bytes * job.in_x * new_rows);
+    Prefetch others(wanted, 0);
+    if (STRIDE == DOWN) others = Prefetch(plane_before + lane * job.in_x * new_rows, bytes * job.in_x * new_rows);
+    else if (STRIDE == SAME && !STREAM) others = Prefetch(output + (job.channels + lane) * job.out_x, bytes * job.out_x);
     RowSums sums{Vec::all(0.0f), Vec::all(0.0f), Vec::all(0.0f)};
     for (int64_t x = 0; x < job.out_x; x += POSITIONS) {
         const int64_t first = STRIDE == DOWN ? 2 * x : STRIDE == UP ? x / 2 : x;

@@ -1,7 +1,7 @@
 // Small matrix products: rows of activations times packed weights, with something done to each sum before it is stored.
 #pragma once
 
-#include "ahead.h"
+#include "prefetch.h"
 
 namespace {
 
@@ -48,7 +48,7 @@ void pack(const float* matrix, const float* scale, int64_t depth, int64_t column
 // null. Each step of the inner dimension asks for one line of `ahead`.
 template <int R, int V, typename Target, typename Finish>
 void gemm_tile(const Element* a, int64_t a_step, const Element* b, const float* bias, int64_t depth, Target* target,
-               int64_t target_step, Finish finish, Ahead& ahead) {
+               int64_t target_step, Finish finish, Prefetch& ahead) {
     Vec sum[R][V];
     unrolled<0, V>([&](auto v) {
         const Vec start = bias ? Vec::load(bias + v * Vec::lanes) : Vec::all(0.0f);
@@ -57,7 +57,7 @@ void gemm_tile(const Element* a, int64_t a_step, const Element* b, const float* 
     // Every third row has a pointer of its own: more would not fit into the registers, and fewer could not be addressed.
     const Element* third[(R + 2) / 3];
     unrolled<0, (R + 2) / 3>([&](auto i) { third[i] = a + 3 * i * a_step; });
-    Ahead lines = ahead;
+    Prefetch lines = ahead;
     for (int64_t k = 0; k < depth; k += DEPTH_STEP, b += COLUMNS * DEPTH_STEP) {
         Factor weight[V];
         lines.next();
@@ -74,7 +74,7 @@ void gemm_tile(const Element* a, int64_t a_step, const Element* b, const float* 
 
 template <int R, int V, typename Target, typename Finish>
 void gemm_rest(int64_t rows, const Element* a, int64_t a_step, const Element* b, const float* bias, int64_t depth,
-               Target* target, int64_t target_step, Finish finish, Ahead& ahead) {
+               Target* target, int64_t target_step, Finish finish, Prefetch& ahead) {
     if constexpr (R > 0) {
         if (rows == R) gemm_tile<R, V>(a, a_step, b, bias, depth, target, target_step, finish, ahead);
         else gemm_rest<R - 1, V>(rows, a, a_step, b, bias, depth, target, target_step, finish, ahead);
@@ -85,7 +85,7 @@ void gemm_rest(int64_t rows, const Element* a, int64_t a_step, const Element* b,
 // which the first V vectors are wanted.
 template <int V = VECTORS, typename Target, typename Finish>
 void gemm(const Element* a, int64_t a_step, const Element* b, const float* bias, int64_t rows, int64_t depth,
-          int64_t columns, Target* target, int64_t target_step, Finish finish, Ahead ahead) {
+          int64_t columns, Target* target, int64_t target_step, Finish finish, Prefetch ahead) {
     for (int64_t column = 0; column < columns; column += COLUMNS) {
         const Element* block = b + column * depth;
         const float* start = bias ? bias + column : nullptr;
@@ -102,7 +102,7 @@ void gemm(const Element* a, int64_t a_step, const Element* b, const float* bias,
 template <int V = VECTORS, typename Target, typename Finish>
 void gemm(const Element* a, int64_t a_step, const Element* b, const float* bias, int64_t rows, int64_t depth,
           int64_t columns, Target* target, int64_t target_step, Finish finish) {
-    gemm<V>(a, a_step, b, bias, rows, depth, columns, target, target_step, finish, Ahead(b, 0));
+    gemm<V>(a, a_step, b, bias, rows, depth, columns, target, target_step, finish, Prefetch(b, 0));
 }
 
 }  // namespace

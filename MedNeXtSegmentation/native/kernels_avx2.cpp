@@ -1,11 +1,11 @@
 #if defined(__x86_64__) || defined(_M_X64)  // a universal build compiles each file for each processor
 
-#include "jobs.h"
+#include "network_jobs.h"
 #include "simd_avx2.h"
 #include "element_float.h"
 #include "gelu_polynomial.h"
 
-#include "ends.h"
+#include "stem_and_head.h"
 #include "label.h"
 #include "pointwise.h"
 

@@ -1,11 +1,11 @@
 #if (defined(__x86_64__) || defined(_M_X64)) && defined(MEDNEXT_BF16)  // a universal build compiles each file for each processor
 
-#include "jobs.h"
+#include "network_jobs.h"
 #include "simd_avx512.h"
 #include "element_bf16.h"
 #include "gelu_quadratic.h"
 
-#include "ends.h"
+#include "stem_and_head.h"
 #include "pointwise.h"
 
 extern const Kernels kernels_avx512_bf16;

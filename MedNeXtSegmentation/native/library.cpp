@@ -1,6 +1,6 @@
 // What Python calls: see native_library.py for the other side of every function and structure.
 
-#include "exported.h"
+#include "exported_functions.h"
 #include "processor.h"
 #include "threads.h"
 

@@ -81,11 +81,11 @@ void transform(const Pointwise& job, const Element* normed, int64_t voxels, Elem
     for (int64_t v = 0; v < voxels; v += PIECE) {
         const int64_t count = v + PIECE <= voxels ? PIECE : voxels - v;
         gemm(normed + v * in, in, expansion, job.expansion_bias, count, in, job.hidden, hidden, job.hidden, Gelu{},
-             Ahead(wanted + v * out, count * out * sizeof(Element)));
+             Prefetch(wanted + v * out, count * out * sizeof(Element)));
         if (squares) sum_squares(hidden, count, job.hidden, squares);
         else
             gemm(hidden, job.hidden, compression, job.compression_bias, count, job.hidden, out, target + v * out, out,
-                 finish, Ahead(normed + (v + count) * in, count * in * sizeof(Element)));
+                 finish, Prefetch(normed + (v + count) * in, count * in * sizeof(Element)));
     }
 }
 

@@ -1,8 +1,8 @@
 // Both resampling steps, as Python calls them: see native_resampling.py. `kernels` are those of float32.
 
-#include "bands.h"
-#include "exported.h"
-#include "jobs.h"
+#include "weight_bands.h"
+#include "exported_functions.h"
+#include "network_jobs.h"
 #include "threads.h"
 
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 // A matrix that is zero away from its diagonal: row r is zero outside of the columns first[r] to stop[r] - 1.
-// Python gives the first line; the others are found out by bands.h.
+// Python gives the first line; the others are found by weight_bands.h.
 struct Band {
     const float* values;  // (rows, columns)
     int64_t rows, columns;

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from triton_device import DEVICE, INTERPRETED  # skips all of this where there is no Triton
 
 # isort: split
-from mednext.inference.kernels import accumulation_launches as kernels
+from mednext.inference.triton_kernels import accumulation_launches as kernels
 from triton.runtime.errors import OutOfResources
 
 FLIPS = [axes for count in range(4) for axes in combinations((1, 2, 3), count)]

@@ -11,11 +11,11 @@ from triton_device import DEVICE  # skips all of this where there is no Triton
 # isort: split
 import triton
 import triton.language as tl
-from mednext.network.kernels import blocks
-from mednext.network.kernels.blocks import Answer, TritonBlock, Workspace
-from mednext.network.kernels.gelu import gelu
-from mednext.network.kernels.stem_and_head_launches import Head
-from mednext.network.kernels.tile_sizes import ColumnTile, PieceTile, PointTile
+from mednext.network.triton_kernels import block_launches
+from mednext.network.triton_kernels.block_launches import Answer, TritonBlock, Workspace
+from mednext.network.triton_kernels.gelu import gelu
+from mednext.network.triton_kernels.stem_and_head_launches import Head
+from mednext.network.triton_kernels.tile_sizes import ColumnTile, PieceTile, PointTile
 
 EXACT = 2e-6  # relative, in float32; what is seen is 2e-7
 HALF = {torch.float16: 1e-3, torch.bfloat16: 1e-2}  # relative; what is seen is 4e-4 and 7e-3
@@ -98,9 +98,11 @@ def test_a_mean_far_from_zero_does_not_spoil_the_norm() -> None:
 @pytest.mark.parametrize("kind", SIDES)
 def test_the_size_of_the_tiles_changes_nothing(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many programs a launch, tiles that reach beyond the grid, hidden channels in parts."""
-    monkeypatch.setattr(blocks, "column_tiles", lambda *_: [ColumnTile(16, 2, 4, rows=2, planes=2)])
-    monkeypatch.setattr(blocks, "piece_tiles", lambda *_: [PieceTile(16, 4, rounds=2)])
-    monkeypatch.setattr(blocks, "point_tiles", lambda *_: [PointTile(16, 16, splits=2, warps=4, stages=1)])
+    monkeypatch.setattr(block_launches, "column_tiles", lambda *_: [ColumnTile(16, 2, 4, rows=2, planes=2)])
+    monkeypatch.setattr(block_launches, "piece_tiles", lambda *_: [PieceTile(16, 4, rounds=2)])
+    monkeypatch.setattr(
+        block_launches, "point_tiles", lambda *_: [PointTile(16, 16, splits=2, warps=4, stages=1)]
+    )
     assert difference(random_block(kind, channels=10), SIDES[kind], torch.float32) < EXACT
 
 
@@ -110,7 +112,9 @@ def test_the_last_block_gives_the_same_logits_as_the_head_behind_it(
     classes: int, splits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it cannot have the head in it: parts of the hidden channels, many classes."""
-    monkeypatch.setattr(blocks, "point_tiles", lambda *_: [PointTile(64, 16, splits, warps=4, stages=1)])
+    monkeypatch.setattr(
+        block_launches, "point_tiles", lambda *_: [PointTile(64, 16, splits, warps=4, stages=1)]
+    )
     block = TritonBlock(random_block(MedNeXtBlock, channels=10), dtype, DEVICE)
     head = Head(torch.randn(10, classes), torch.randn(classes), block.channels, dtype, DEVICE)
     x = channels_last(torch.randn(2, 10, 5, 3, 9), block.channels, dtype)

@@ -20,9 +20,9 @@ from torch import Tensor
 from triton_device import DEVICE  # skips all of this where there is no Triton
 
 # isort: split
-from mednext.network.kernels import blocks
-from mednext.network.kernels.blocks import TritonBlock, Workspace
-from mednext.network.kernels.tile_sizes import PointTile
+from mednext.network.triton_kernels import block_launches
+from mednext.network.triton_kernels.block_launches import TritonBlock, Workspace
+from mednext.network.triton_kernels.tile_sizes import PointTile
 from triton.runtime.errors import OutOfResources
 
 
@@ -142,7 +142,7 @@ def last_pass_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def tiles(voxels: int, *_: Any) -> list[PointTile]:
         return [PointTile(4096, 8, 2, 4, 1)]
 
-    monkeypatch.setattr(blocks, "point_tiles", tiles)
+    monkeypatch.setattr(block_launches, "point_tiles", tiles)
     for left_out in ("run", "first_pass"):
         monkeypatch.setattr(TritonBlock, left_out, lambda *_: None)
 

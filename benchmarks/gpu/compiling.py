@@ -99,7 +99,7 @@ class Task:
 
 def compile_task(task: Task) -> list[Compiled]:
     """In a process in which Triton does not interpret."""
-    from mednext.network.kernels.tile_choice import Choice
+    from mednext.network.triton_kernels.tile_choice import Choice
     from triton.runtime import driver
     from triton.runtime.errors import OutOfResources
     from triton.runtime.jit import JITFunction
@@ -138,8 +138,8 @@ def compile_task(task: Task) -> list[Compiled]:
 def _infer(task: Task) -> None:
     import torch
     from mednext.network.blocks import DownBlock, MedNeXtBlock, UpBlock
-    from mednext.network.kernels.blocks import Answer, TritonBlock, Workspace
-    from mednext.network.kernels.stem_and_head_launches import Head, Stem
+    from mednext.network.triton_kernels.block_launches import Answer, TritonBlock, Workspace
+    from mednext.network.triton_kernels.stem_and_head_launches import Head, Stem
 
     from .scale import CLASSES, FULL
 
@@ -172,7 +172,7 @@ def _add(task: Task) -> None:
     """As models of either pipeline have it, with uncertainty and without."""
     import torch
     from mednext.inference.accumulation import Averaged, Copies, Target
-    from mednext.inference.kernels.accumulation_launches import add_copies, add_tile
+    from mednext.inference.triton_kernels.accumulation_launches import add_copies, add_tile
 
     from .scale import CLASSES
 

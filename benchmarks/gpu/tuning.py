@@ -9,8 +9,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from mednext.network.kernels.tile_choice import Choice
 from mednext.network.triton import TritonMedNeXt
+from mednext.network.triton_kernels.tile_choice import Choice
 from torch import Tensor
 from triton.runtime.errors import OutOfResources
 

@@ -86,7 +86,7 @@ def use_triton_kernels(network: MedNeXt, device: torch.device) -> bool:
 def _is_supported(device: torch.device) -> bool:
     if find_spec("triton") is None:
         return False
-    from mednext.network.kernels.tile_sizes import INTERPRETED
+    from mednext.network.triton_kernels.tile_sizes import INTERPRETED
 
     if device.type != "cuda" or torch.version.hip is not None:
         return INTERPRETED and device.type == "cpu"

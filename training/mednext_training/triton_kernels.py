@@ -2,7 +2,7 @@
 
 Activations are `(N, Z, Y, X, C)`, weights `(k, k, k, C)` float32; all sums are float32. What many programs
 add up goes into partial sums that are added in a fixed order: the same input gives the same bits. The
-convolutions that gather are those of `mednext.network.kernels.depthwise`.
+convolutions that gather are those of `mednext.network.triton_kernels.depthwise`.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def channel_moments(
     BLOCK_C: tl.constexpr,
     BLOCK_V: tl.constexpr,
 ):
-    """Of `rounds` pieces of `x`, `(N, voxels, C)`: what `mednext.network.kernels.norm.norm_affine` merges."""
+    """Of `rounds` pieces of `x`, `(N, voxels, C)`; `norm_affine` merges them."""
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     n = tl.program_id(2).to(tl.int64)
     x += n * voxels * C

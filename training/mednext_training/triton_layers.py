@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from mednext.network.kernels.depthwise import depthwise_down, depthwise_same
-from mednext.network.kernels.norm import norm_affine
-from mednext.network.kernels.tile_sizes import INTERPRETED, column_tiles, piece_tiles
+from mednext.network.triton_kernels.depthwise import depthwise_down, depthwise_same
+from mednext.network.triton_kernels.norm import norm_affine
+from mednext.network.triton_kernels.tile_sizes import INTERPRETED, column_tiles, piece_tiles
 from torch import Tensor
 from triton import cdiv, next_power_of_2
 

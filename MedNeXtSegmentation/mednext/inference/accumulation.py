@@ -158,7 +158,7 @@ def _kernels(device: torch.device) -> ModuleType | None:
     if not runs_triton(device):
         return None
     try:
-        from .kernels import accumulation_launches as kernels
+        from .triton_kernels import accumulation_launches as kernels
 
         with _current(device):
             difference = _difference(kernels, device)

@@ -19,7 +19,7 @@ from ..inputs.findings import check_inputs, inputs_of
 from ..library.finding import load_bundle
 from ..model.bundle import Bundle
 from ..model.description import Model
-from ..network.apple_gpu import trouble
+from ..network.apple_gpu_check import trouble
 from ..network.formulation import FastNetwork
 from ..segmentation.provenance import provenance
 from ..segmentation.result import Segmentation

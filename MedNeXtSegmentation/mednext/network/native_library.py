@@ -24,7 +24,7 @@ CHANNELS = 32  # activations have a multiple of so many channels
 SAME, DOWN, UP = 0, 1, 2  # stride of a depthwise convolution
 NONE, IDENTITY, CONVOLUTION = 0, 1, 2  # residual path of a block
 
-_DONE, _OUT_OF_MEMORY, _NOT_NEIGHBOURS = 0, 1, 3  # `Status` of exported.h
+_DONE, _OUT_OF_MEMORY, _NOT_NEIGHBOURS = 0, 1, 3  # `Status` of exported_functions.h
 
 _SUFFIX = {"win32": ".dll", "darwin": ".so"}.get(sys.platform, ".so")  # CMake's for a module
 # A folder with the library, for those who build it themselves; "off": none.
@@ -32,7 +32,7 @@ _FOLDER_VARIABLE = "MEDNEXT_NATIVE"
 
 
 class Depthwise(ctypes.Structure):
-    """`Depthwise` of jobs.h."""
+    """`Depthwise` of network_jobs.h."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("input", "kernel", "output")),
@@ -42,7 +42,7 @@ class Depthwise(ctypes.Structure):
 
 
 class Pointwise(ctypes.Structure):
-    """`Pointwise` of jobs.h."""
+    """`Pointwise` of network_jobs.h."""
 
     _fields_ = [
         ("depthwise", Depthwise),

@@ -24,8 +24,8 @@ from .blocks import DownBlock, MedNeXtBlock, UpBlock
 from .mednext import MedNeXt, check_patch
 
 if TYPE_CHECKING:
-    from .kernels.blocks import TritonBlock, Workspace
-    from .kernels.tile_choice import Choices
+    from .triton_kernels.block_launches import TritonBlock, Workspace
+    from .triton_kernels.tile_choice import Choices
 
 _WIDEST = 512  # channels that fit a program
 _MOST_IMAGES = 8  # all mirrored copies of a tile
@@ -74,8 +74,8 @@ class TritonMedNeXt(nn.Module):
 
     def __init__(self, network: MedNeXt, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
-        from .kernels.blocks import TritonBlock
-        from .kernels.stem_and_head_launches import Head, Stem
+        from .triton_kernels.block_launches import TritonBlock
+        from .triton_kernels.stem_and_head_launches import Head, Stem
 
         stem, head = (
             network.get_parameter(f"{name}.weight").flatten(1) for name in ("stem", "out_0.conv_out")
@@ -186,7 +186,7 @@ class TritonMedNeXt(nn.Module):
         logits.copy_(together[: len(image)])
 
     def _compute(self, image: Tensor, logits: Tensor) -> None:
-        from .kernels.compiler_errors import as_runtime_errors
+        from .triton_kernels.compiler_errors import as_runtime_errors
 
         with as_runtime_errors():
             self._launch(image, logits)
@@ -233,7 +233,7 @@ class TritonMedNeXt(nn.Module):
         self._decoder[0][-1].first_pass(levels[0], levels[0], workspace)
 
     def _finish(self, activations: _Activations, logits: Tensor) -> None:
-        from .kernels.blocks import Answer
+        from .triton_kernels.block_launches import Answer
 
         finest, workspace = activations.levels[0], activations.workspace
         self._decoder[0][-1].second_pass(finest, finest, workspace, Answer(self._head, logits))
@@ -273,7 +273,7 @@ class _Activations:
     """
 
     def __init__(self, key: tuple[Any, ...], image: Tensor, widths: list[int], dtype: torch.dtype) -> None:
-        from .kernels.blocks import Workspace
+        from .triton_kernels.block_launches import Workspace
 
         self.key, self.shape = key, image.shape
         images, _, *sides = image.shape

@@ -28,7 +28,7 @@ from ..system.json_reading import read_json
 from . import protocol
 from .batch_request import BatchJob, BatchOutcome
 from .reading_process import ReadingProcess
-from .sent_volume import sent_volume
+from .received_volume import received_volume
 
 
 @dataclass(eq=False)
@@ -125,7 +125,7 @@ def _volumes_in(folder: Path) -> list[Volume]:
         if (folder / protocol.ERROR_FILE).exists():
             raise protocol.error_from_event(read_json(folder / protocol.ERROR_FILE, OptionError))
         channels, _, _ = protocol.read_request(folder)
-        volumes = map(sent_volume, channels)
+        volumes = map(received_volume, channels)
         return [replace(volume, array=np.array(volume.array)) for volume in volumes]
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -140,7 +140,7 @@ class Worker:
         from ..inference.segment import segment
         from ..system.atomic import explaining
         from .hand_over import LABELS_FILE, HandedOver
-        from .sent_volume import sent_volume
+        from .received_volume import received_volume
 
         def cancelled() -> bool:
             return request.run in self._cancelled
@@ -153,7 +153,7 @@ class Worker:
         folder = Path(request.folder)
         channels, options, wishes = protocol.read_request(folder)
         segmentation = segment(
-            (sent_volume(channel) for channel in handed_over(channels)),
+            (received_volume(channel) for channel in handed_over(channels)),
             options.model,
             folds=options.folds,
             mirroring=options.mirroring,

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "gemm.h"
-#include "jobs.h"
+#include "network_jobs.h"
 
 namespace {
 
@@ -41,7 +41,7 @@ void head(const void* input, const void* packed, const float* bias, float* plane
         for (int64_t block = 0; block < out_channels; block += COLUMNS) {
             const int64_t classes = block + COLUMNS <= out_channels ? COLUMNS : out_channels - block;
             const Element* weights_of_block = matrix + block * in_channels;
-            const Ahead ahead(own + count * in_channels, count * in_channels * sizeof(Element));
+            const Prefetch ahead(own + count * in_channels, count * in_channels * sizeof(Element));
             if (classes <= COLUMNS / 2) {
                 gemm<VECTORS / 2>(own, in_channels, weights_of_block, bias + block, count, in_channels, COLUMNS, logits,
                                   COLUMNS, Store{}, ahead);

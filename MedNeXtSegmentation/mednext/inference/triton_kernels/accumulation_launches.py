@@ -11,7 +11,7 @@ from torch import Tensor
 from triton import cdiv, next_power_of_2
 
 from ...errors import DeviceError
-from ...network.kernels.tile_sizes import INTERPRETED
+from ...network.triton_kernels.tile_sizes import INTERPRETED
 from ..tiles import overlap
 from .accumulation import copies_to_mean, tile_to_sums
 

@@ -6,9 +6,9 @@
 
 namespace {
 
-class Ahead {
+class Prefetch {
 public:
-    Ahead(const void* begin, int64_t bytes) : next_(static_cast<const char*>(begin)), last_(next_ + bytes - LINE) {}
+    Prefetch(const void* begin, int64_t bytes) : next_(static_cast<const char*>(begin)), last_(next_ + bytes - LINE) {}
 
     // A stream that is finished asks for its last line again, which costs nothing.
     ALWAYS_INLINE void next() {

@@ -8,7 +8,7 @@ from ..images.source_image import SourceImage
 from ..images.volume import Volume
 
 
-def sent_volume(channel: SourceImage) -> Volume:
+def received_volume(channel: SourceImage) -> Volume:
     """The image with all that the client knows of it; its voxels may stay mapped from their file."""
     return Volume(
         channel.array[np.newaxis],
