@@ -37,10 +37,12 @@ fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=20000] [SECONDS=60] 
 	PYTHONPATH=Testing:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
 		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED)
 
-lint: $(STAMP) ## check style, types, and every use of Slicer's widgets
+lint: $(STAMP) ## check style, types, imports, copied code, and every use of Slicer's widgets
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	PYTHONPATH=MedNeXtSegmentation $(VENV)/bin/lint-imports
+	$(PYTHON) -m pylint MedNeXtSegmentation/mednext MedNeXtSegmentation/MedNeXtSegmentationLib training/mednext_training benchmarks
 	PYTHONPATH=Testing $(PYTHON) -m slicer_contract MedNeXtSegmentation Testing/example_module
 
 format: $(STAMP) ## rewrite the code in the project's style
@@ -57,4 +59,4 @@ bench-gpu: $(STAMP) ## measure everything on a CUDA card
 	$(PYTHON) -m benchmarks.gpu
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo/output
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo/output

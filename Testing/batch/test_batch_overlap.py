@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mednext.batch import run as module
-from mednext.batch.case_finding import Case
+from mednext.batch.case import Case
 from mednext.batch.report import Report, Row
 from mednext.batch.run import Alive, Batch
 from mednext.errors import Cancelled, DiskSpaceError, MedNeXtError, OutputError, UnreadableImageError

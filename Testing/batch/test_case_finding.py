@@ -15,7 +15,8 @@ from cases import noise
 from dicom_files import write_series
 from hypothesis import given
 from hypothesis import strategies as st
-from mednext.batch.case_finding import Case, find_cases
+from mednext.batch.case import Case
+from mednext.batch.case_finding import find_cases
 from mednext.batch.case_names import safe_part, told_apart
 from mednext.errors import ChannelError, OptionError
 from mednext.images.geometry import Geometry

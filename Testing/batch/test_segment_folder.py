@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from bundles import TINY_NETWORK, tiny_bundle
 from cases import add_image, add_truncated, add_with_nan
 from mednext import read_volume, segment
-from mednext.batch.case_finding import Case
+from mednext.batch.case import Case
 from mednext.batch.finished_case import fingerprint
 from mednext.cli import main
 from mednext.model.description import Channel

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from bundles import tiny_bundle
-from mednext.batch.case_finding import Case
+from mednext.batch.case import Case
 from mednext.batch.finished_case import fingerprint
 from mednext.cli import main
 from mednext.errors import UnreadableImageError

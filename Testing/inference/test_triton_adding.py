@@ -12,9 +12,10 @@ import torch
 from bundles import tiny_model, tiny_regions
 from mednext.errors import NumericalError
 from mednext.inference import accumulation
-from mednext.inference.accumulation import Adding, Averaged, Copies, Target
+from mednext.inference.accumulation import Adding
 from mednext.inference.ensemble import Ensemble
 from mednext.inference.sliding_window import slide
+from mednext.inference.tile_sums import Averaged, Copies, Target
 from torch import Tensor, nn
 from triton_device import DEVICE, INTERPRETED  # skips all of this where there is no Triton
 

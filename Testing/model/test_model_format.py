@@ -13,7 +13,8 @@ import pytest
 from bundles import tiny_bundle, tiny_model, tiny_regions
 from mednext.errors import BundleError, BundleFormatError, UnsafePathError
 from mednext.model.bundle import Fold
-from mednext.model.description import Model, read_model
+from mednext.model.description import Model
+from mednext.model.model_file import parse_model, read_model
 from mednext.system.json_reading import Fields
 from schemas import validator
 
@@ -40,7 +41,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def read(data: Any) -> Model:
-    return Model.read(Fields(data, "model.json", BundleFormatError))
+    return parse_model(Fields(data, "model.json", BundleFormatError))
 
 
 CT = {"name": "CT", "modality": "CT", "normalization": "ct", "mean": 1, "std": 2, "lower": -5, "upper": 5}

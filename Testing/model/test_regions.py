@@ -25,6 +25,7 @@ from mednext.inference.resampling.matrices import axis_weights
 from mednext.inference.sliding_window import Block
 from mednext.model.description import Model
 from mednext.model.labels import Label, Region
+from mednext.model.model_file import parse_model
 from mednext.segmentation.result import Segmentation
 from mednext.system.json_reading import Fields
 from mednext.worker.hand_over import HandedOver
@@ -189,7 +190,8 @@ def test_labels_of_a_softmax_make_up_regions_too() -> None:
     regions = (Region("spleen and liver", (1, 2), GREY),)
     model = tiny_model(regions=regions)
     assert (
-        Model.read(Fields({**model.to_json(), "folds": [FOLD]}, "model.json", OptionError)).regions == regions
+        parse_model(Fields({**model.to_json(), "folds": [FOLD]}, "model.json", OptionError)).regions
+        == regions
     )
     masks = np.concatenate([~cubes(16), cubes(16) & ~cubes(8), cubes(8)])
     assert found(model, masks).volumes_ml()["spleen and liver"] == pytest.approx(WHOLE)
@@ -229,7 +231,7 @@ def test_bundles_of_the_first_versions_open_and_are_right(
         for value, name in enumerate(names, 1)
     ]
     data["folds"] = [FOLD]
-    model = Model.read(Fields(data, "model.json", OptionError))
+    model = parse_model(Fields(data, "model.json", OptionError))
     assert [label.name for label in model.labels] == labels
     assert [region.name for region in model.regions] == regions
     volumes = found(model, cubes(16, 12, 8)).volumes_ml()

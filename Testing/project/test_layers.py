@@ -1,4 +1,4 @@
-"""Who may import what: the table "Layers" of docs/development.md, read off the source files."""
+"""Rules of imports and of words that `make lint` has no tool for; the others stand in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -49,15 +49,11 @@ def test_the_slicer_side_imports_only_what_slicer_has_before_it_is_used():
     assert {file.name for file in SLICER_SIDE if at_file_scope(file) - allowed} == set()
 
 
-def test_the_slicer_side_never_imports_torch():
-    assert {file.name for file in SLICER_SIDE if anywhere(file) & {"torch", "mednext_training"}} == set()
-
-
 def test_optional_packages_are_imported_where_they_are_used():
-    """The kernels of the folders `triton_kernels` are written in Triton's language: the whole folders count as optional."""
-    others = [file for file in ENGINE if file.parent.name != "triton_kernels"]
+    """Kernels are written in Triton's language: their folders count as optional."""
+    others = [file for file in ENGINE if "kernels" not in file.parent.name]
     assert {file.name for file in others if at_file_scope(file) & EXTRAS} == set()
-    kernels = re.compile(r"^from \.+triton_kernels", re.MULTILINE)
+    kernels = re.compile(r"^from \.[.\w]*kernels", re.MULTILINE)
     assert {file.name for file in others if kernels.search(file.read_text(encoding="utf-8"))} == set()
 
 

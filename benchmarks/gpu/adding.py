@@ -9,7 +9,7 @@ from types import ModuleType
 
 import mednext.inference.accumulation as by_torch
 import torch
-from mednext.inference.accumulation import Averaged, Copies, Target
+from mednext.inference.tile_sums import Averaged, Copies, Target
 from mednext.inference.triton_kernels import accumulation_launches as by_kernels
 from torch import Tensor
 

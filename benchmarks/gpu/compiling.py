@@ -171,7 +171,7 @@ def _infer(task: Task) -> None:
 def _add(task: Task) -> None:
     """As models of either pipeline have it, with uncertainty and without."""
     import torch
-    from mednext.inference.accumulation import Averaged, Copies, Target
+    from mednext.inference.tile_sums import Averaged, Copies, Target
     from mednext.inference.triton_kernels.accumulation_launches import add_copies, add_tile
 
     from .scale import CLASSES

@@ -13,7 +13,7 @@ from mednext.checkpoints.label_naming import find_task
 from mednext.checkpoints.options import WhichWeights
 from mednext.errors import CheckpointError
 from mednext.model.bundle import Bundle
-from mednext.model.description import MODEL_FILE
+from mednext.model.model_file import MODEL_FILE
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text
 from mednext.training_set.dataset import IMAGES

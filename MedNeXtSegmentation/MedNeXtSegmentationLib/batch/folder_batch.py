@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mednext.batch.case_finding import Case, folder_name, relative
+from mednext.batch.case import Case, folder_name, relative
 from mednext.batch.case_names import told_apart
 from mednext.batch.report import Row
 from mednext.batch.scene_files import files_of_scene

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import slicer
-from mednext.batch.case_finding import Case
+from mednext.batch.case import Case
 from mednext.batch.case_names import safe_part, told_apart
 from mednext.errors import ChannelError
 from mednext.inputs.channel_matching import fits
 from mednext.inputs.channel_names import group_by_channels
 from mednext.model.description import Model
 
-from ..panel.inputs.channel_matching import matchChannels
+from ..scene.channel_matching import matchChannels
 from ..scene.image_description import describe
 from ..scene.uncertainty_node import is_uncertainty
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import slicer
 from mednext.errors import OptionError
-from mednext.model.description import read_model
+from mednext.model.model_file import read_model
 from mednext.worker.scene.jobs import TrainingJob
 
 from .drawn_segments import drawn_segments_of

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import ChannelError, InputError, MedNeXtError, OptionError, UnreadableImageError
+from ..errors import ChannelError, InputError, OptionError, UnreadableImageError
 from ..inputs.channel_names import group_by_channels, why_another
 from ..model.description import Model
-from ..system.shown_text import shown
+from .case import Case, folder_name, relative
 from .case_names import safe_path, told_apart
 from .mask_names import masks_among
 
@@ -31,29 +31,6 @@ RESULT_SUFFIX = ".seg.nrrd"
 
 _NUMBERED = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names
 _MOST_CHANNELS = 8  # more numbers than these are numbers of cases
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing to segment.
-
-    Attributes:
-        name: where the result goes, a relative POSIX path without suffix.
-        images: what `read_volume` takes, one for each channel in the model's order.
-        files: all files that are read.
-        source: the images, as they are told of in reports and results.
-        problem: why it cannot be segmented.
-        left_out: why it need not be segmented, or "".
-        long_name: the name where another case has the same: `scan.nii` and `scan.mha` in one folder.
-    """
-
-    name: str
-    images: tuple[str, ...]
-    files: tuple[Path, ...]
-    source: str
-    problem: MedNeXtError | None = None
-    left_out: str = ""
-    long_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,17 +71,6 @@ def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
             dicom.append(folder)
     cases += dicom_cases(root, dicom, model)
     return Found(tuple(_named_apart(cases)), tuple(scenes))
-
-
-def relative(path: Path, root: Path) -> str:
-    """A path as reports tell it, the same on every system."""
-    return shown(path.relative_to(root).as_posix())
-
-
-def folder_name(folder: Path, root: Path) -> str:
-    """The name of a case that a whole folder is."""
-    parts = folder.relative_to(root).parts
-    return safe_path(parts or (root.resolve().name,))
 
 
 def _folders(place: Path, output: Path | None, cases: list[Case]) -> Iterator[tuple[Path, list[str]]]:

@@ -11,7 +11,7 @@ from ..images.dicom.header import read_header
 from ..images.dicom.series import SeriesHeader, are_copies, series_in
 from ..inputs.channel_names import channel_in, group_by_channels
 from ..model.description import Model
-from .case_finding import Case, folder_name, relative
+from .case import Case, folder_name, relative
 from .case_names import safe_part
 
 

@@ -23,7 +23,7 @@ from ..images.formats.stored_voxels import read_voxels
 from ..model.labels import Label, Region
 from ..segmentation.formats.seg_nrrd import header_value, read_provenance
 from ..segmentation.result import Segmentation
-from .case_finding import Case
+from .case import Case
 
 SOURCE = "source"
 SEAL = "labelmap_sha256"

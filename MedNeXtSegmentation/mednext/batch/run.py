@@ -35,7 +35,8 @@ from ..segmentation.result import Segmentation
 from ..system.atomic import explaining, remove_leftovers
 from ..system.cancellation import POLL_S, check_cancelled
 from ..system.locks import locked, locked_if_free
-from .case_finding import RESULT_SUFFIX, Case
+from .case import Case
+from .case_finding import RESULT_SUFFIX
 from .finished_case import fingerprint, finished, sealed
 from .report import DONE, FAILED, LEFT_OUT, REPORT_FILE, Report, Row
 

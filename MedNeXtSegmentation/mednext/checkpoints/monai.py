@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..model.description import FORMAT_VERSION, Model, NetworkSpec
+from ..model.model_file import parse_model
 from ..system.json_reading import Fields, read_json
 from .options import ImportOptions
 from .pickles.reading import load_torch
@@ -87,4 +88,4 @@ def _described(name: str, options: ImportOptions, given: dict[str, Any], spec: N
         "network": network,
         "folds": [{"index": 0, "file": "fold_0.safetensors", "sha256": "0" * 64}],
     }
-    return replace(Model.read(Fields(data, str(options.description), CheckpointError)), folds=())
+    return replace(parse_model(Fields(data, str(options.description), CheckpointError)), folds=())

@@ -13,7 +13,8 @@ from .console import Console
 from .segment import DEFAULT_MODEL, parse_folds
 
 if TYPE_CHECKING:
-    from ..batch.case_finding import Case, Found
+    from ..batch.case import Case
+    from ..batch.case_finding import Found
     from ..batch.report import Row
     from ..batch.run import Alive, CarryOut
     from ..images.volume import Volume
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 def _with_scenes(found: Found, place: Path) -> list[Case]:
     """All cases; scenes are told of as left out, since their format is Slicer's."""
-    from ..batch.case_finding import Case, relative
+    from ..batch.case import Case, relative
 
     root = place if place.is_dir() else place.parent
     why = "Slicer's scenes are read by Slicer: use segmentFolder of the module there."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,14 @@ def path_for_itk(path: Path) -> Iterator[str]:
         link = Path(folder, f"file{suffix if _is_utf_8(suffix) else ''}")
         link.symlink_to(path.resolve())
         yield str(link)
+
+
+def reason(error: object) -> str:
+    """The sentence that matters of ITK's long messages, without addresses in memory."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    # "Reason:" is what the operating system said last, often about something else.
+    told = [line for line in lines if line and not line.startswith("Reason:")]
+    return re.sub(r"^(sitk::ERROR: |ITK ERROR: \w+\(0x\w+\): )", "", told[-1]).rstrip(".")
 
 
 def _is_utf_8(text: str) -> bool:

@@ -14,9 +14,10 @@ from ..errors import ChannelError, GeometryError, UnreadableImageError, Unsuppor
 from .description.described_files import describe_file
 from .description.image_description import ImageDescription
 from .dicom.series import read_series, series_of
-from .formats.image_files import ReadImage, kept_type, read_image, to_image, write_image
+from .formats.image_files import kept_type, read_image, to_image, write_image
 from .geometry import Geometry
 from .grids import check_grid, check_overlap
+from .read_image import ReadImage
 from .voxels import check_voxels
 
 __all__ = [

@@ -10,7 +10,6 @@ import functools
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import combinations
 from types import ModuleType
 
@@ -19,7 +18,8 @@ from torch import Tensor
 
 from ..errors import DeviceError
 from ..system.devices import is_out_of_memory, runs_triton
-from .tiles import Shape, overlap
+from .tile_sums import Averaged, Copies, Target
+from .tiles import overlap
 
 logger = logging.getLogger(__name__)
 
@@ -27,46 +27,6 @@ _PLANES = 8  # that are turned back, and made probabilities of, at a time on the
 _MOST_CLASSES = 256  # that a program of a kernel holds
 _MOST_NUMBERS = 2**30  # of an image's logits: offsets within them have 32 bits, also with classes filled up
 _TOLERANCE = 1e-5
-
-
-@dataclass(frozen=True)
-class Averaged:
-    """What of logits is averaged: themselves, then probabilities (softmax, or a sigmoid for each region)."""
-
-    classes: int
-    logits: bool
-    probabilities: bool
-    regions: bool
-
-    @property
-    def outputs(self) -> int:
-        """Channels of a mean."""
-        return self.classes * (self.logits + self.probabilities)
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Images of a batch, one behind the other, that are mirrored copies of one tile.
-
-    Attributes:
-        mean: `(outputs, Z, Y, X)` float32, that they are added to.
-        flips: of each, the axes of `(classes, Z, Y, X)` along which it is mirrored.
-        first: the mean may hold anything: it begins with these.
-        divisor: of the mean once they were added.
-    """
-
-    mean: Tensor
-    flips: Sequence[tuple[int, ...]]
-    first: bool = True
-    divisor: int = 1
-
-
-@dataclass(frozen=True)
-class Target:
-    """Sums `(K, Z, Y, X)` float32, contiguous, and the corner in them where a tile's first voxel is."""
-
-    sums: Tensor
-    corner: Shape
 
 
 class Adding:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ..errors import NumericalError
 from ..model.description import Model
 from ..system.cancellation import check_cancelled
-from .accumulation import Adding, Averaged, Copies
+from .accumulation import Adding
+from .tile_sums import Averaged, Copies
 
 logger = logging.getLogger(__name__)
 

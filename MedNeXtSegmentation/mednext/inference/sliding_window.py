@@ -17,8 +17,9 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from .accumulation import Adding, Target
+from .accumulation import Adding
 from .device_transfer import Upload
+from .tile_sums import Target
 from .tiles import Shape, overlap, tile_starts, unfinished
 
 _SIGMA = 1 / 8  # of the patch's side

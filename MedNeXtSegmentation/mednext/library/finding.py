@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UnknownModelError
 from ..model.bundle import Bundle
-from ..model.description import read_model
+from ..model.model_file import read_model
 from ..system.atomic import recover_folder
 from .store import find_model
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import Cancelled
-from ..model.description import MODEL_FILE, NAME_FORM
+from ..model.description import NAME_FORM
+from ..model.model_file import MODEL_FILE
 from ..system.atomic import SET_ASIDE, UNFINISHED, explaining, recover_folder, remove_if_left
 from ..system.locks import locked
 from ..system.running_processes import signature

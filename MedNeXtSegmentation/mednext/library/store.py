@@ -22,7 +22,8 @@ from ..errors import (
     WeightsUnavailableError,
 )
 from ..model.bundle import Bundle
-from ..model.description import MODEL_FILE, NAME_FORM, Model, read_model
+from ..model.description import NAME_FORM, Model
+from ..model.model_file import MODEL_FILE, read_model
 from ..model.weights_file import unreadable
 from ..system.atomic import check_space, replacing_folder
 from ..system.cancellation import check_cancelled

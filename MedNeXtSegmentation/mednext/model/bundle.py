@@ -18,7 +18,8 @@ from ..system.atomic import explaining, replacing_folder
 from ..system.file_names import check_regular, inside
 from ..system.json_reading import json_text
 from .consistency import check_model
-from .description import MODEL_FILE, Channel, Fold, Model, NetworkSpec, read_model
+from .description import Channel, Fold, Model, NetworkSpec
+from .model_file import MODEL_FILE, read_model
 from .weights_file import LENGTH_BYTES, changed, check_layout, check_weights, header_length, unreadable
 
 if TYPE_CHECKING:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
 
 from ..errors import BundleFormatError
+from .description import Model
 from .regions import painted_values
-
-if TYPE_CHECKING:
-    from .description import Model
 
 SIDE_DIVISOR = 16  # the same as network.SIDE_DIVISOR, which would import torch
 

@@ -8,24 +8,19 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..errors import BundleFormatError
-from ..system.file_names import check_relative, inside
-from ..system.json_reading import Fields, json_text, read_json
-from .consistency import check_model
-from .labels import MAX_LABEL, Label, Region
+from ..system.file_names import check_relative
+from ..system.json_reading import Fields
+from .labels import Label, Region
 from .regions import beyond_painting, from_labels
 
 if TYPE_CHECKING:
     from ..network.blocks import GrnDenominator
     from ..network.mednext import MedNeXt, Resampling
 
-T = TypeVar("T")
-
 FORMAT_VERSION = 1
-MODEL_FILE = "model.json"
 
 Pipeline = Literal["nnunet_v1", "nnunet_v2"]
 Output = Literal["softmax", "regions"]
@@ -257,42 +252,6 @@ class Model:
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "regions", regions)
 
-    @classmethod
-    def read(cls, fields: Fields) -> Model:
-        """The model that a parsed `model.json` describes, checked for consistency."""
-        _check_version(fields)
-        model = cls(
-            name=fields.text("name", pattern=NAME_FORM),
-            version=fields.text("version"),
-            task=fields.text("task", pattern=NAME_FORM),
-            title=fields.text("title"),
-            description=fields.text("description", empty=True),
-            network=NetworkSpec.read(fields.fields("network")),
-            channels=fields.objects("channels", Channel.read, minimum=1),
-            labels=fields.objects("labels", Label.read, minimum=1),
-            orientation=fields.text("orientation", pattern=ORIENTATION_FORM),
-            spacing=_triple(fields.numbers("spacing", 1e-3, 1e3, 3)) if fields.has("spacing") else None,
-            patch=_triple(fields.integers("patch", 1, 4096, length=3)),
-            pipeline=cast(Pipeline, fields.text("pipeline", choices=PIPELINES)),
-            output=cast(Output, fields.text("output", choices=OUTPUTS)),
-            mirror_axes=fields.integers("mirror_axes", 0, 2),
-            regions_class_order=fields.integers("regions_class_order", 1, MAX_LABEL, default=()),
-            keep_largest=fields.integers("keep_largest", 1, MAX_LABEL, default=()),
-            step=fields.number("step", 0.1, 1.0),
-            field_of_view=_triple(fields.numbers("field_of_view", 1, 1e4, 3))
-            if fields.has("field_of_view")
-            else None,
-            folds=fields.objects("folds", Fold.read, minimum=1),
-            licence=fields.text("licence", empty=True),
-            citation=fields.text("citation", empty=True),
-            training_data=fields.text("training_data", empty=True),
-            accuracy=_read_accuracy(fields),
-            regions=fields.objects("regions", Region.read, default=()),
-        )
-        fields.finish()
-        check_model(model)
-        return model
-
     @property
     def beyond_painting(self) -> dict[frozenset[int], int]:
         """The label of each combination of output channels that painting in order would give another one."""
@@ -307,7 +266,7 @@ class Model:
         return tuple(regions[value].labels if value in regions else value for value in self.keep_largest)
 
     def to_json(self) -> dict[str, Any]:
-        """The form that `read` takes."""
+        """The form that `parse_model` takes."""
         data = asdict(self)
         del data["network"]["deep_supervision"]
         for name, usual in (("grn_first_down", False), ("grn_denominator", "mean")):
@@ -323,45 +282,3 @@ class Model:
         ]
         ordered = {"format_version": data.pop("format_version"), **data}
         return json.loads(json.dumps(ordered))  # tuples become lists
-
-
-def read_model(folder: Path) -> Model:
-    """The model described by `folder/model.json`; the weights are not looked at.
-
-    Raises:
-        BundleFormatError: the file is missing, malformed, of an unknown version, or contradicts itself.
-        UnsafePathError: a path in it leaves the folder.
-    """
-    path = inside(folder, MODEL_FILE)
-    if not path.is_file():
-        raise BundleFormatError(
-            f"{folder} is not a model: it has no {MODEL_FILE}. Give the folder of a model, or install its "
-            "zip with 'mednext models install'."
-        )
-    return Model.read(Fields(read_json(path, BundleFormatError), str(path), BundleFormatError))
-
-
-def _check_version(fields: Fields) -> None:
-    version = fields.take("format_version")
-    if version != FORMAT_VERSION or isinstance(version, bool):
-        raise BundleFormatError(
-            f"{fields.where}: format version {version!r} is not known here, only {FORMAT_VERSION}. Update "
-            "the extension, or get the model in the older format."
-        )
-
-
-def _read_accuracy(fields: Fields) -> dict[str, Any] | None:
-    if not fields.has("accuracy"):
-        return None
-    accuracy = fields.take("accuracy")
-    Fields(accuracy, f"{fields.where}: accuracy", fields.error).text("source")
-    try:
-        json_text(accuracy).encode()
-    except (ValueError, RecursionError):
-        raise fields.refuse("accuracy", accuracy, "without infinite numbers and half characters") from None
-    return dict(accuracy)
-
-
-def _triple(values: tuple[T, ...]) -> tuple[T, T, T]:
-    z, y, x = values
-    return z, y, x

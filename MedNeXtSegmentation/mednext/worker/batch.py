@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..batch.case_finding import Case, find_cases
+from ..batch.case import Case
+from ..batch.case_finding import find_cases
 from ..batch.report import Row
 from ..batch.run import Alive, Batch
 from ..batch.scene_files import files_of_scene

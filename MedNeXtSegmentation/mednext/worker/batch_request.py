@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..batch.case_finding import Case
+from ..batch.case import Case
 from ..batch.report import Row
 from ..errors import EngineProcessError
 from ..system.json_reading import read_json

@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from ...errors import UnreadableImageError
+from ...errors import UnreadableImageError, UnsupportedImageError
 
 # Attributes that are read: their names by their tags. All others are passed over.
 _NAMES = {
@@ -333,3 +333,11 @@ def _encoding(character_sets: str) -> str:
 
 def _text(value: bytes, encoding: str) -> str:
     return value.decode(encoding, errors="replace").strip("\0 ")
+
+
+def frames_refused(path: Path, frames: int) -> UnsupportedImageError:
+    """The error for multi-frame DICOM: ITK takes the frames for ascending slices, wherever they lie."""
+    return UnsupportedImageError(
+        f"{path} is a DICOM file of {frames} frames: convert it with dcm2niix, or load it in Slicer and save "
+        "it as NRRD."
+    )

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import InputError, UnreadableImageError
-from ..formats.image_files import ReadImage
 from ..geometry import Geometry
+from ..read_image import ReadImage
 from .header import DicomHeader, read_header
 from .slice import Slice, damaged, slice_of, voxels_of
 from .stack import stacked

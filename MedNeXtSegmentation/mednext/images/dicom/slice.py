@@ -13,10 +13,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ...errors import GeometryError, UnreadableImageError, UnsupportedImageError
-from ..formats.image_files import frames_refused, reason
 from ..geometry import shown
-from ..itk_paths import path_for_itk
-from .header import DicomHeader
+from ..itk_paths import path_for_itk, reason
+from .header import DicomHeader, frames_refused
 
 _ANEW = "export the series anew from the archive or the scanner"
 # Cosines with three decimals are off by a thousandth each.

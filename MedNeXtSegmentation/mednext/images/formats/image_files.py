@@ -7,9 +7,7 @@ headers crash it. So headers are checked and voxels are read by hand.
 from __future__ import annotations
 
 import logging
-import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +24,11 @@ from ...errors import (
     UnsupportedImageError,
 )
 from ...system.atomic import replacing
-from ..dicom import header as dicom_header
+from ..dicom.header import frames_refused
+from ..dicom.header import read_header as dicom_header
 from ..geometry import Geometry
-from ..itk_paths import path_for_itk
+from ..itk_paths import path_for_itk, reason
+from ..read_image import ReadImage
 from .foreign_files import refuse_foreign, unknown
 from .image_header import ImageHeader, refuse_flat
 from .metaimage_header import SUFFIXES as META_SUFFIXES
@@ -53,23 +53,6 @@ _GZIP_LEVEL = 4
 _LEAST_FREE_BYTES = 2**16  # what is left of a disk on which a file did not go on
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class ReadImage:
-    """One image as its file says it is.
-
-    Attributes:
-        array: voxels `(Z, Y, X)`.
-        geometry: their grid.
-        warnings: sentences about everything doubtful in the file; they go with the volume to the user.
-        dicom: one of the slices' files; None for other formats.
-    """
-
-    array: np.ndarray
-    geometry: Geometry
-    warnings: tuple[str, ...] = ()
-    dicom: Path | None = None
 
 
 def read_image(path: Path) -> ReadImage:
@@ -118,7 +101,7 @@ def read_header(path: Path) -> ImageHeader:
 
 def _unknown(path: Path) -> InputError:
     """The error for a file that is of none of the formats."""
-    dicom = dicom_header.read_header(path)
+    dicom = dicom_header(path)
     frames = dicom.get("NumberOfFrames") if dicom else ""
     if frames.isdecimal() and len(frames) < 10 and int(frames) > 1:
         return frames_refused(path, int(frames))
@@ -240,19 +223,3 @@ def _scaled(array: np.ndarray, header: ImageHeader) -> np.ndarray:
         for plane, out in zip(array, scaled, strict=True):  # as float64, all would take much memory
             out[:] = plane.astype(np.float64) * header.slope + header.intercept
     return scaled
-
-
-def frames_refused(path: Path, frames: int) -> UnsupportedImageError:
-    """The error for multi-frame DICOM: ITK takes the frames for ascending slices, wherever they lie."""
-    return UnsupportedImageError(
-        f"{path} is a DICOM file of {frames} frames: convert it with dcm2niix, or load it in Slicer and save "
-        "it as NRRD."
-    )
-
-
-def reason(error: object) -> str:
-    """The sentence that matters of ITK's long messages, without addresses in memory."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    # "Reason:" is what the operating system said last, often about something else.
-    told = [line for line in lines if line and not line.startswith("Reason:")]
-    return re.sub(r"^(sitk::ERROR: |ITK ERROR: \w+\(0x\w+\): )", "", told[-1]).rstrip(".")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,11 +11,9 @@ from triton import cdiv, next_power_of_2
 
 from ...errors import DeviceError
 from ...network.triton_kernels.tile_sizes import INTERPRETED
+from ..tile_sums import Averaged, Copies, Target
 from ..tiles import overlap
 from .accumulation import copies_to_mean, tile_to_sums
-
-if TYPE_CHECKING:
-    from ..accumulation import Averaged, Copies, Target
 
 _BLOCK = 65536 if INTERPRETED else 2048  # numbers of a program: 16 registers of each thread for each value
 

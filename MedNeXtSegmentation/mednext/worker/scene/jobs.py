@@ -184,7 +184,7 @@ def _dicom(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _training(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
-    from ...model.description import read_model
+    from ...model.model_file import read_model
     from ...training_set.case import add_training_case
 
     region, found = job["region"], _read_found(folder, job["found"])

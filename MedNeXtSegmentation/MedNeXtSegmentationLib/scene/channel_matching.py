@@ -8,7 +8,7 @@ import slicer
 from mednext.inputs.channel_matching import match_descriptions
 from mednext.model.description import Channel
 
-from ...scene.image_description import describe
+from .image_description import describe
 
 Volume = slicer.vtkMRMLScalarVolumeNode
 

@@ -1,0 +1,44 @@
+"""One case of a batch: its name, its images, and why it is skipped or refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import MedNeXtError
+from ..system.shown_text import shown
+from .case_names import safe_path
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to segment.
+
+    Attributes:
+        name: where the result goes, a relative POSIX path without suffix.
+        images: what `read_volume` takes, one for each channel in the model's order.
+        files: all files that are read.
+        source: the images, as they are told of in reports and results.
+        problem: why it cannot be segmented.
+        left_out: why it need not be segmented, or "".
+        long_name: the name where another case has the same: `scan.nii` and `scan.mha` in one folder.
+    """
+
+    name: str
+    images: tuple[str, ...]
+    files: tuple[Path, ...]
+    source: str
+    problem: MedNeXtError | None = None
+    left_out: str = ""
+    long_name: str = ""
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path as reports tell it, the same on every system."""
+    return shown(path.relative_to(root).as_posix())
+
+
+def folder_name(folder: Path, root: Path) -> str:
+    """The name of a case that a whole folder is."""
+    parts = folder.relative_to(root).parts
+    return safe_path(parts or (root.resolve().name,))
