@@ -24,7 +24,7 @@ from mednext.inference.loaded_networks import LoadedNetworks
 from mednext.inference.postprocessing import LabelWriter
 from mednext.inference.progress import Progress
 from mednext.inference.segment import segment
-from mednext.library.finding import load_bundle
+from mednext.library.model_by_name import load_bundle
 from mednext.model.bundle import Bundle, write_bundle
 from mednext.model.description import Channel, NetworkSpec
 from mednext.model.labels import Label

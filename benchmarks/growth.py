@@ -16,7 +16,7 @@ import torch
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
 from mednext.inference.segment import segment
-from mednext.library.finding import load_bundle
+from mednext.library.model_by_name import load_bundle
 from mednext.model.bundle import Bundle
 from mednext.model.description import Fold, Model
 from mednext.model.labels import Label

@@ -12,7 +12,7 @@ from mednext.inference.postprocessing import LabelWriter
 from mednext.inference.resampling import native as native_resampling
 from mednext.inference.resampling.matrices import axis_weights, resample_image, resampled_shape
 from mednext.inference.sliding_window import Block
-from mednext.library.finding import load_bundle
+from mednext.library.model_by_name import load_bundle
 from mednext.network.native_library import Kernels
 
 from .interleaved import median_seconds, ratio_table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 from mednext.errors import OptionError
-from mednext.library.finding import load_bundle
+from mednext.library.model_by_name import load_bundle
 from mednext.worker.protocol import Options
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 

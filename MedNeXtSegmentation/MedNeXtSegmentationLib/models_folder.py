@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mednext.errors import OutputError, UnknownModelError
-from mednext.library.folders import MODELS_VARIABLE, choose_models_folder
+from mednext.library.folder_locations import MODELS_VARIABLE, choose_models_folder
 from slicer.i18n import tr as _
 
 from . import settings

@@ -23,7 +23,7 @@ _EXPORTS = {
     "read_channels": "images.volume",
     "combine_channels": "images.volume",
     "Bundle": "model.bundle",
-    "load_bundle": "library.finding",
+    "load_bundle": "library.model_by_name",
     "Progress": "inference.segment",
     "segment": "inference.segment",
     "Segmentation": "segmentation.result",

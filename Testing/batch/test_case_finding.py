@@ -13,11 +13,8 @@ import pytest
 from bundles import TINY_NETWORK, tiny_model
 from cases import noise
 from dicom_files import write_series
-from hypothesis import given
-from hypothesis import strategies as st
 from mednext.batch.case import Case
 from mednext.batch.case_finding import find_cases
-from mednext.batch.case_names import safe_part, told_apart
 from mednext.errors import ChannelError, OptionError
 from mednext.images.geometry import Geometry
 from mednext.inputs.channel_names import channel_in, group_by_channels
@@ -278,18 +275,3 @@ def test_the_channel_that_a_name_speaks_of(name, channel):
 def test_time_points_of_one_patient_are_groups_of_their_own():
     groups, _ = group_by_channels(["T1 2019", "FLAIR 2019", "T1 2020", "FLAIR 2020"], ["T1", "FLAIR"])
     assert [(group.name, group.members) for group in groups] == [("2019", (0, 1)), ("2020", (2, 3))]
-
-
-@given(st.text(max_size=300))
-def test_a_safe_name_is_one_part_of_a_path_everywhere(name):
-    part = safe_part(name)
-    assert part and len(part.encode()) <= 181
-    assert not set(part) & set('<>:"|?*\\/\0\n')
-    assert part not in (".", "..") and not part.startswith(".") and not part.endswith((" ", "."))
-    assert safe_part(part) == part
-
-
-@given(st.lists(st.sampled_from(["a", "A", "a_2", "b", "é"]), max_size=8))
-def test_no_two_results_have_the_same_name(names):
-    told = told_apart(names, names)
-    assert len({name.casefold() for name in told}) == len(names)

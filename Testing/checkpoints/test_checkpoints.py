@@ -12,7 +12,7 @@ import torch
 from bundles import TINY_NETWORK, tiny_weights
 from mednext.checkpoints import ImportOptions, convert_state_dict, import_checkpoint, infer_network
 from mednext.errors import CheckpointError, IncompatibleCheckpointError, OptionError
-from mednext.library.finding import load_bundle
+from mednext.library.model_by_name import load_bundle
 from mednext.model.description import NetworkSpec
 from results_folders import (
     assert_same_output,

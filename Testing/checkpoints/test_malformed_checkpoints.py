@@ -16,7 +16,7 @@ import torch
 from bundles import tiny_bundle, tiny_weights
 from mednext.checkpoints import ImportOptions, convert_state_dict, import_checkpoint, infer_network
 from mednext.errors import BundleFormatError, BundleIntegrityError, CheckpointError, MedNeXtError
-from mednext.library.finding import load_bundle
+from mednext.library.model_by_name import load_bundle
 from mednext.library.store import export_zip, install_from_folder
 from mednext.model.weights_file import check_layout
 from results_folders import V2_DATASET, v1_plans, v2_plans, write_v1_folder, write_v2_folder

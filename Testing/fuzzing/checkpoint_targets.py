@@ -19,7 +19,7 @@ from mednext.checkpoints import ImportOptions
 from mednext.checkpoints.nnunet_v1 import read_v1_folder
 from mednext.checkpoints.nnunet_v2 import read_v2_folder
 from mednext.checkpoints.pickles.reading import load_pickle, load_torch
-from mednext.model.consistency import check_model
+from mednext.model.description_consistency import check_model
 from mednext.model.model_file import read_model
 from mednext.model.weights_file import check_weights
 from results_folders import v1_plans, write_v1_folder, write_v2_folder

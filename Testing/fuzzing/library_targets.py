@@ -17,7 +17,7 @@ from mednext.library.catalog import read_catalog
 from mednext.library.catalog_source import load_catalog
 from mednext.library.download import Patience, download
 from mednext.library.download.partial import PartialFile
-from mednext.library.folders import shipped_models_folder
+from mednext.library.folder_locations import shipped_models_folder
 
 from .targets import Target
 

@@ -16,7 +16,7 @@ from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.volume import Volume, read_volume
 from mednext.inference.preprocessing import preprocess
 from mednext.inference.segment import segment
-from mednext.library.finding import load_bundle
+from mednext.library.model_by_name import load_bundle
 from mednext.model.bundle import Bundle, Channel
 from nnunet_v1_judge import preprocess_by_v1, segment_by_v1
 from nnunet_v2_judge import preprocess_by_nnunet, segment_by_nnunet

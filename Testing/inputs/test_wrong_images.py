@@ -26,7 +26,7 @@ from mednext.images.description.image_description import ImageDescription
 from mednext.images.description.patient_names import patient_in, session_in
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
-from mednext.inputs.findings import Findings, InputImage, check_inputs, inputs_of
+from mednext.inputs.input_doubts import Findings, InputImage, check_inputs, inputs_of
 from mednext.inputs.voxel_sample import sample_of
 from mednext.model.description import Channel, Model
 from worker_dialogue import environment

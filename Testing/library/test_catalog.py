@@ -18,7 +18,7 @@ from mednext.errors import CatalogError
 from mednext.library import catalog_source
 from mednext.library.catalog import read_catalog
 from mednext.library.catalog_source import load_catalog
-from mednext.library.folders import shipped_models_folder
+from mednext.library.folder_locations import shipped_models_folder
 from mednext.library.web_address import check_address, is_private
 from referencing import Registry, Resource
 

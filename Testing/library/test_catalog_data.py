@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from mednext.library.catalog import Catalog, Task, read_catalog
-from mednext.library.folders import shipped_models_folder
+from mednext.library.folder_locations import shipped_models_folder
 from mednext.model.labels import Code, Label
 from schemas import validator
 

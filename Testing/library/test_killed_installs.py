@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from bundles import tiny_bundle
-from mednext.library import archive, models_folder, store
-from mednext.library.finding import load_bundle
+from mednext.library import archive, shared_models_folder, store
+from mednext.library.model_by_name import load_bundle
 from mednext.system import atomic
 from mednext.system.atomic import replacing_folder
 from mednext.system.running_processes import signature
@@ -42,8 +42,8 @@ forks = pytest.mark.skipif(os.name != "posix", reason="a process is copied by fo
 
 def killed(action: str, packed: Path, models: Path) -> list[dict[str, Any]]:
     """Process for process, its fate and the next one's."""
-    program = Path(__file__).with_name("killed_processes.py")
-    folders = [Path(store.__file__).parents[1], program.parent]
+    program = Path(__file__).parents[1] / "fixtures" / "killed_processes.py"
+    folders = [Path(store.__file__).parents[2], program.parent]
     run = subprocess.run(
         [sys.executable, program, action, packed, models],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
@@ -105,7 +105,7 @@ def test_a_model_that_was_set_aside_is_found_in_a_folder_that_may_not_be_changed
     def forbidden(*_: object) -> None:  # whatever the rights of who runs the tests
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(models_folder, "locked", forbidden)
+    monkeypatch.setattr(shared_models_folder, "locked", forbidden)
     assert load_bundle("tiny").model.version == "1.0.0"
     assert [path.name for path in tmp_path.iterdir()] == [".replaced-tiny"]
 
@@ -160,14 +160,14 @@ def test_what_a_killed_installation_left_is_cleared_away_a_day_later(packed: Pat
     assert store.find_model("tiny")
 
 
-def test_the_workshop_of_a_process_that_runs_is_left_alone(packed: Path, models: Path) -> None:
+def test_the_staging_folder_of_a_process_that_runs_is_left_alone(packed: Path, models: Path) -> None:
     theirs = models / f".installing-{signature()}-0123456789ab"
     theirs.mkdir(parents=True)
     store.install_from_zip(packed)
     assert theirs.is_dir()
 
 
-def test_a_workshop_that_another_process_has_just_removed_is_no_error(
+def test_a_staging_folder_that_another_process_has_just_removed_is_no_error(
     packed: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left = models / ".installing-left"

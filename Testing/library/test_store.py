@@ -31,10 +31,10 @@ from mednext.errors import (
     UnsafePathError,
     WeightsUnavailableError,
 )
-from mednext.library import archive, folders, store
+from mednext.library import archive, folder_locations, store
 from mednext.library.download import Patience
-from mednext.library.finding import load_bundle
-from mednext.library.folders import models_folder, shipped_models_folder
+from mednext.library.folder_locations import models_folder, shipped_models_folder
+from mednext.library.model_by_name import load_bundle
 from zip_files import zipped
 
 SHORT = Patience(connect_s=60, read_s=60, attempts=2, backoff_s=0.02)
@@ -74,7 +74,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     entry = {"title": "T", "version": "1", "licence": "CC0-1.0", "task": "hippocampus"}
     catalog["models"].append({**entry, "name": "default-model"})
     (folder / "catalog.json").write_text(json.dumps(catalog), encoding="utf-8")
-    monkeypatch.setattr(folders, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(folder_locations, "_PACKAGE", tmp_path)
     return "default-model"
 
 
@@ -98,11 +98,11 @@ def test_an_installed_model_is_found_loaded_and_listed(packed: Path, models: Pat
 
 def test_listing_the_models_imports_neither_torch_nor_what_the_network_needs() -> None:
     code = (
-        "import sys; from mednext import catalog_source, store; "
+        "import sys; from mednext.library import catalog_source, store; "
         "catalog_source.load_catalog(), store.installed_models(); "
         "sys.exit(bool({'torch', 'requests', 'safetensors', 'SimpleITK'} & set(sys.modules)))"
     )
-    engine = Path(store.__file__).parents[1]
+    engine = Path(store.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=engine, check=False).returncode == 0
 
 

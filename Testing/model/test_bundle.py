@@ -21,7 +21,7 @@ from mednext.errors import (
     UnknownModelError,
     UnsafePathError,
 )
-from mednext.library.finding import load_bundle
+from mednext.library.model_by_name import load_bundle
 from mednext.model.bundle import Bundle, write_bundle
 from mednext.system.file_names import inside
 from safetensors.torch import save

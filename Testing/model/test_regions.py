@@ -15,8 +15,8 @@ import SimpleITK as sitk
 import torch
 from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_regions
 from mednext import load_bundle, read_volume, segment
+from mednext.checkpoints.import_options import ImportOptions
 from mednext.checkpoints.importing import import_checkpoint
-from mednext.checkpoints.options import ImportOptions
 from mednext.cli import main
 from mednext.errors import CheckpointError, OptionError
 from mednext.images.geometry import Geometry

@@ -92,7 +92,7 @@ import os, sys
 from pathlib import Path
 os.environ["MEDNEXT_MODELS"] = {str(tmp_path / "models")!r}
 sys.modules["torch"] = None
-from mednext import store
+from mednext.library import store
 store.install_from_folder({str(tmp_path / "tiny")!r})
 store.export_zip("tiny", {str(tmp_path / "tiny.zip")!r})
 store.remove("tiny")

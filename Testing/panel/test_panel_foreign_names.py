@@ -15,7 +15,7 @@ import pytest
 import slicer
 from bundles import TINY_MODEL, tiny_bundle
 from http_server import Server, serve
-from mednext.library.folders import shipped_models_folder
+from mednext.library.folder_locations import shipped_models_folder
 from mednext.system.shown_text import shown_lines
 from panel_driving import MODULE, choose, segment, selector, set_option
 from slicer_nodes import add_volume, head

@@ -12,7 +12,7 @@ import slicer_standin
 from bundles import tiny_bundle
 from http_server import Server, serve, stall_after, status
 from mednext.library import archive, store
-from mednext.library.folders import shipped_models_folder
+from mednext.library.folder_locations import shipped_models_folder
 from panel_driving import MODULE, PATIENCE_S, choose, segment, set_option
 from results_folders import write_v1_folder, write_v2_folder
 

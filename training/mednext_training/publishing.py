@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mednext.checkpoints import ImportOptions, import_checkpoint
+from mednext.checkpoints.import_options import WhichWeights
 from mednext.checkpoints.label_naming import find_task
-from mednext.checkpoints.options import WhichWeights
 from mednext.errors import CheckpointError
 from mednext.model.bundle import Bundle
 from mednext.model.model_file import MODEL_FILE

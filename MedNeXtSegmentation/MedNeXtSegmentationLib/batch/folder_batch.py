@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mednext.batch.case import Case, folder_name, relative
-from mednext.batch.case_names import told_apart
 from mednext.batch.report import Row
 from mednext.batch.scene_files import files_of_scene
 from mednext.errors import UnreadableImageError
 from mednext.images.source_image import SourceImage
 from mednext.model.bundle import Bundle
+from mednext.system.file_names import as_compared, told_apart
 from mednext.worker.batch_request import BatchJob
 from mednext.worker.protocol import Options
 
@@ -72,10 +72,10 @@ class FolderBatch:
 
     def _namesOf(self, scenes: Sequence[Path], cases: Sequence[str]) -> list[str]:
         """For each scene a name that no other one has, and no folder with results of images."""
-        taken = {parent.as_posix().casefold() for case in cases for parent in Path(case).parents}
+        taken = {as_compared(parent.as_posix()) for case in cases for parent in Path(case).parents}
         short = [folder_name(scene.with_suffix(""), self._root) for scene in scenes]
         long = [folder_name(scene, self._root) for scene in scenes]
-        names = [b if a.casefold() in taken else a for a, b in zip(short, long, strict=True)]
+        names = [b if as_compared(a) in taken else a for a, b in zip(short, long, strict=True)]
         return told_apart(names, long)
 
     def _scene(self, run: Run[Any], path: Path, name: str) -> Steps[list[Row]]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import slicer
 from mednext.batch.case import Case
-from mednext.batch.case_names import safe_part, told_apart
 from mednext.errors import ChannelError
 from mednext.inputs.channel_matching import fits
 from mednext.inputs.channel_names import group_by_channels
 from mednext.model.description import Model
+from mednext.system.file_names import safe_part, told_apart
 
 from ..scene.channel_matching import matchChannels
 from ..scene.image_description import describe

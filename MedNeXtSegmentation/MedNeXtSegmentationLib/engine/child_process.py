@@ -14,7 +14,7 @@ from typing import Any
 
 import mednext
 from mednext.errors import EngineProcessError
-from mednext.library.folders import MODELS_VARIABLE, models_folder
+from mednext.library.folder_locations import MODELS_VARIABLE, models_folder
 from mednext.system.memory_settings import tuned_environment
 
 KEPT_LINES = 500

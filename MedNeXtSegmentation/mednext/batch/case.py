@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MedNeXtError
+from ..system.file_names import safe_path
 from ..system.shown_text import shown
-from .case_names import safe_path
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from pathlib import Path
 from ..errors import ChannelError, InputError, OptionError, UnreadableImageError
 from ..inputs.channel_names import group_by_channels, why_another
 from ..model.description import Model
+from ..system.file_names import safe_path, told_apart
 from .case import Case, folder_name, relative
-from .case_names import safe_path, told_apart
 from .mask_names import masks_among
 
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")

@@ -11,8 +11,8 @@ from ..images.dicom.header import read_header
 from ..images.dicom.series import SeriesHeader, are_copies, series_in
 from ..inputs.channel_names import channel_in, group_by_channels
 from ..model.description import Model
+from ..system.file_names import safe_part
 from .case import Case, folder_name, relative
-from .case_names import safe_part
 
 
 def has_dicom(files: Sequence[Path]) -> bool:

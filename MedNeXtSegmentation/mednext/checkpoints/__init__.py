@@ -7,8 +7,8 @@ bundle = import_checkpoint(folder, "models/hippocampus", options)
 
 from __future__ import annotations
 
+from .import_options import ImportOptions
 from .importing import import_checkpoint
-from .options import ImportOptions
 from .state_dicts import convert_state_dict, infer_network
 
 __all__ = ["ImportOptions", "convert_state_dict", "import_checkpoint", "infer_network"]

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..errors import CheckpointError, MedNeXtError, OptionError
+from ..errors import CheckpointError, MedNeXtError
+from ..library.store import check_name
 from ..model.bundle import Bundle, write_bundle
-from ..model.description import NAME_FORM, Model
+from ..model.description import Model
 from . import nnunet_v1, nnunet_v2
+from .import_options import ImportOptions
 from .monai import read_monai_file
 from .nnunet_v1 import read_v1_folder
 from .nnunet_v2 import read_v2_folder
-from .options import ImportOptions
 from .training_images import largest_field_of_view
 
 logger = logging.getLogger(__name__)
@@ -64,11 +65,7 @@ def import_checkpoint(
 
 def _read(source: Path, name: str, options: ImportOptions) -> tuple[Model, dict[int, dict[str, Tensor]]]:
     """The model in a checkpoint of whatever kind, and the weights of each fold."""
-    if not re.fullmatch(NAME_FORM, name):
-        raise OptionError(
-            f"{name!r} cannot be the name of a model. Use 1 to 64 letters, digits, dots, hyphens and "
-            "underscores."
-        )
+    check_name(name)
     if not source.exists():
         raise CheckpointError(
             f"There is no {source}. Give the results folder of nnU-Net, or a file of weights."

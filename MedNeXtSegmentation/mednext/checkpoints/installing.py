@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..library.models_folder import alone
+from ..library.shared_models_folder import exclusive_models_folder
 from ..library.store import check_name, refuse_taken
 from ..model.description import Model
+from .import_options import ImportOptions
 from .importing import import_checkpoint
-from .options import ImportOptions
 
 
 def install_checkpoint(
@@ -22,6 +22,6 @@ def install_checkpoint(
         OutputError, DiskSpaceError: the models folder cannot take it.
     """
     refuse_taken(check_name(name), overwrite)
-    with alone() as folder:
+    with exclusive_models_folder() as folder:
         refuse_taken(name, overwrite)
         return import_checkpoint(source, folder / name, options).model

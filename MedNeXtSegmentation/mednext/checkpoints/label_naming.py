@@ -15,7 +15,7 @@ from ..errors import CheckpointError, UnknownModelError
 from ..library.catalog import Task
 from ..library.catalog_source import load_catalog
 from ..model.labels import Label
-from .options import ImportOptions
+from .import_options import ImportOptions
 
 _SPELLINGS = {"tumour": "tumor", "oedema": "edema", "oesophagus": "esophagus"}
 _GOLDEN_RATIO = 0.61803398875

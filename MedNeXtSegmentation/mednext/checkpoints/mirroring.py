@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import CheckpointError, OptionError
 from ..model.labels import Label, Region
-from .options import ImportOptions
+from .import_options import ImportOptions
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from ..model.description import FORMAT_VERSION, Model, NetworkSpec
 from ..model.model_file import parse_model
 from ..system.json_reading import Fields, read_json
-from .options import ImportOptions
+from .import_options import ImportOptions
 from .pickles.reading import load_torch
 from .state_dicts import convert_state_dict, infer_network, inference_weights
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from ..errors import CheckpointError, IncompatibleCheckpointError
 from ..model.description import Channel, Model
 from ..system.json_reading import Fields, is_unicode, read_json
+from .import_options import ImportOptions, WhichWeights
 from .label_naming import find_task, name_labels
 from .mirroring import mirroring
-from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
 from .pickles.reading import load_pickle, load_torch
 from .region_naming import regions_of_task

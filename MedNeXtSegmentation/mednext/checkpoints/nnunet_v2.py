@@ -16,9 +16,9 @@ from ..errors import CheckpointError, IncompatibleCheckpointError
 from ..model.description import Channel, Model
 from ..model.labels import Label, Region
 from ..system.json_reading import Fields, is_unicode, read_json
+from .import_options import ImportOptions, WhichWeights
 from .label_naming import find_task, name_labels
 from .mirroring import mirroring, read_axes
-from .options import ImportOptions, WhichWeights
 from .orientation import training_orientation, transposed_orientation
 from .pickles.reading import load_torch
 from .region_naming import name_regions, regions_of_task

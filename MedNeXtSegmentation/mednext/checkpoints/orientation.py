@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError, OptionError
 from ..model.description import ORIENTATION_FORM
-from .options import ImportOptions
+from .import_options import ImportOptions
 from .training_images import training_grids
 
 # Readers of nnU-Net v2 that reorient what they read.

@@ -15,8 +15,8 @@ from ..library.catalog import Task
 from ..library.catalog_source import load_catalog
 from ..model.labels import Label, Region
 from ..model.regions import beyond_painting, derived_names, painted_values, with_painted
+from .import_options import ImportOptions
 from .label_naming import color_of, find_task, name_labels, words_of
-from .options import ImportOptions
 
 logger = logging.getLogger(__name__)
 

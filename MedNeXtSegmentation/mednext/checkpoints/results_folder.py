@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..errors import CheckpointError, IncompatibleCheckpointError
 from ..model.description import Channel, NetworkSpec
+from .import_options import ImportOptions
 from .label_naming import find_task
-from .options import ImportOptions
 from .state_dicts import convert_state_dict, infer_network, inference_weights
 
 _MODALITIES = {"CT": "CT", "PET": "PT", "PT": "PT", "SUV": "PT", "US": "US"}

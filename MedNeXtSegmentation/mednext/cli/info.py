@@ -24,7 +24,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     import platform
 
     from .. import __version__
-    from ..library.folders import models_folder
+    from ..library.folder_locations import models_folder
     from ..library.store import installed_models
     from ..system.devices import available_devices, choose_device, device_name
 

@@ -50,7 +50,7 @@ def _add_list(actions: Any) -> None:
 
 def _list(options: argparse.Namespace, console: Console) -> None:
     from ..library.catalog_source import load_catalog
-    from ..library.folders import models_folder
+    from ..library.folder_locations import models_folder
     from ..library.store import installed_models
 
     remarks: list[str] = []

@@ -102,7 +102,7 @@ def _holds_something(place: Path) -> bool:
 
 def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation:
     from ..images.volume import handed_over, read_volume
-    from ..library.finding import load_bundle
+    from ..library.model_by_name import load_bundle
 
     bundle = load_bundle(options.model)
     volumes = [read_volume(image, options.insist) for image in options.images]

@@ -53,7 +53,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace, console: Console) -> None:
     """Segment all cases; raises `IncompleteBatchError` when some failed."""
     from ..batch.case_finding import find_cases
-    from ..library.finding import load_bundle
+    from ..library.model_by_name import load_bundle
 
     bundle = load_bundle(options.model)
     for fold in options.folds or ():

@@ -16,9 +16,9 @@ from .description.image_description import ImageDescription
 from .dicom.series import read_series, series_of
 from .formats.image_files import kept_type, read_image, to_image, write_image
 from .geometry import Geometry
-from .grids import check_grid, check_overlap
+from .plausible_grids import check_grid, check_overlap
+from .plausible_voxels import check_voxels
 from .read_image import ReadImage
-from .voxels import check_voxels
 
 __all__ = [
     "Volume",

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ..errors import ChannelError, OptionError, OutOfMemoryError
 from ..images.geometry import Geometry, Roi, reorient_array
 from ..images.volume import Volume, check_volume, combine_channels
-from ..inputs.findings import check_inputs, inputs_of
-from ..library.finding import load_bundle
+from ..inputs.input_doubts import check_inputs, inputs_of
+from ..library.model_by_name import load_bundle
 from ..model.bundle import Bundle
 from ..model.description import Model
 from ..network.apple_gpu_check import trouble

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import UnsupportedImageError
 from ..images.description.image_description import ImageDescription
 from ..images.description.image_kind import OTHER, UNCLEAR
-from ..images.voxels import FEWEST_INTENSITIES
+from ..images.plausible_voxels import FEWEST_INTENSITIES
 from ..model.description import Channel
 from .channel_matching import fits, modality_of
 from .voxel_sample import VoxelSample

@@ -6,7 +6,6 @@ import io
 import logging
 import shutil
 import stat
-import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import BundleFormatError, MedNeXtError, UnsafePathError
 from ..system.atomic import check_space, explaining, replacing
 from ..system.cancellation import check_cancelled
-from ..system.file_names import check_regular, check_relative, inside
+from ..system.file_names import as_compared, check_regular, check_relative, inside, shortened
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,6 @@ MAX_UNPACKED_BYTES = 16 * 2**30  # five folds of MedNeXt-L with 32 bits have 1.3
 MAX_RATIO = 100  # weights hardly shrink; a zip bomb unpacks to a thousand times its size and more
 SMALL_BYTES = 64 * 2**20  # below this no ratio is suspicious
 
-_SHOWN = 100  # letters of a name in a message
 _MOST_WORDS = 300  # letters of an error of zipfile, which quotes names
 _MIB = 2**20
 _BLOCK_BYTES = 2**20
@@ -136,19 +134,18 @@ def _checked_members(
         check_cancelled(cancelled)
         _check_kind(member, archive)
         check_relative(member.filename)
-    names = {_compared(member.filename): member for member in members}
+    names = {_compared(member): member for member in members}
     for member in members:
-        path = PurePosixPath(_compared(member.filename))
-        if names[path.as_posix()] is not member:
+        path = _compared(member)
+        if names[path] is not member:
             raise BundleFormatError(f"{archive} has the file {member.filename!r} twice. Pack it again.")
-        if any(parent.as_posix() in names for parent in path.parents):
+        if any(parent in names for parent in path.parents):
             raise BundleFormatError(f"{archive} has {member.filename!r} below a file. Pack it again.")
     return members
 
 
-def _compared(name: str) -> str:
-    """A name as Windows and macOS compare them."""
-    return PurePosixPath(unicodedata.normalize("NFC", name).casefold()).as_posix()
+def _compared(member: zipfile.ZipInfo) -> PurePosixPath:
+    return PurePosixPath(as_compared(member.filename))
 
 
 def _check_size(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> None:
@@ -169,7 +166,7 @@ def _is_clutter(member: zipfile.ZipInfo) -> bool:
 
 def _check_kind(member: zipfile.ZipInfo, archive: Path) -> None:
     name = member.filename
-    short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
+    short = shortened(name)
     if name.count("/") > MAX_DEPTH:
         raise BundleFormatError(
             f"{archive}: {short!r} lies deeper than in {MAX_DEPTH} folders. Pack the model again."

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import Cancelled, CatalogError, DiskSpaceError, DownloadError, OutputError
 from ..system.atomic import replacing
 from .catalog import Catalog, read_catalog
-from .folders import models_folder, shipped_models_folder
+from .folder_locations import models_folder, shipped_models_folder
 from .web_address import check_address, is_private, shown_address
 
 logger = logging.getLogger(__name__)

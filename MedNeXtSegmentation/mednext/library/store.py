@@ -31,8 +31,8 @@ from ..system.file_names import inside, is_device
 from .archive import pack, unpack
 from .catalog import Catalog
 from .catalog_source import load_catalog
-from .folders import models_folder, shipped_models_folder
-from .models_folder import alone, models_in, workshop
+from .folder_locations import models_folder, shipped_models_folder
+from .shared_models_folder import exclusive_models_folder, models_in, staging_folder
 
 if TYPE_CHECKING:
     from .download import DownloadProgress, Patience
@@ -221,7 +221,7 @@ def install_from_zip(
         DiskSpaceError, OutputError: the models folder cannot take it.
         Cancelled: `cancelled` answered True.
     """
-    with workshop() as unpacked:
+    with staging_folder() as unpacked:
         unpack(Path(zip_file), unpacked, cancelled)
         bundle = _verified(_bundle_in(unpacked, Path(zip_file)))
         if name is not None and bundle.model.name != name:
@@ -240,7 +240,7 @@ def install_from_folder(
     model = read_model(source)
     names = dict.fromkeys((MODEL_FILE, *(fold.file for fold in model.folds)))
     paths = [path for path in (inside(source, name) for name in names) if path.is_file()]
-    with workshop() as copied:
+    with staging_folder() as copied:
         check_space(copied, sum(path.stat().st_size for path in paths), f"Copying {source}")
         for path in paths:  # the check below names a missing one
             _copy(path, copied / path.name, cancelled)
@@ -261,7 +261,7 @@ def _copy(path: Path, target: Path, cancelled: Callable[[], bool] | None) -> Non
 def _put_in_place(bundle: Bundle, overwrite: bool, cancelled: Callable[[], bool] | None) -> Model:
     """Make a verified bundle in the workshop an installed model."""
     name = check_name(bundle.model.name)
-    with alone(cancelled) as folder:
+    with exclusive_models_folder(cancelled) as folder:
         refuse_taken(name, overwrite)
         with replacing_folder(folder / name) as temporary:
             for path in bundle.path.iterdir():
@@ -297,7 +297,7 @@ def remove(name: str) -> None:
     if is_shipped(name):
         raise OptionError(f"The model {name!r} comes with the program and cannot be removed.")
     find_model(name)
-    with alone(), workshop() as away:
+    with exclusive_models_folder(), staging_folder() as away:
         find_model(name).rename(away / name)  # a model that is half removed must not be found
 
 

@@ -17,8 +17,8 @@ from ..errors import BundleFormatError, BundleIntegrityError, OptionError, Outpu
 from ..system.atomic import explaining, replacing_folder
 from ..system.file_names import check_regular, inside
 from ..system.json_reading import json_text
-from .consistency import check_model
 from .description import Channel, Fold, Model, NetworkSpec
+from .description_consistency import check_model
 from .model_file import MODEL_FILE, read_model
 from .weights_file import LENGTH_BYTES, changed, check_layout, check_weights, header_length, unreadable
 

@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 from ..errors import BundleFormatError
 from ..system.file_names import inside
 from ..system.json_reading import Fields, json_text, read_json
-from .consistency import check_model
 from .description import (
     FORMAT_VERSION,
     NAME_FORM,
@@ -22,6 +21,7 @@ from .description import (
     Output,
     Pipeline,
 )
+from .description_consistency import check_model
 from .labels import MAX_LABEL, Label, Region
 
 T = TypeVar("T")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
 from ..errors import OptionError
 from ..images.formats.image_files import files_of
+from ..system.file_names import as_compared
 
 _DICOM_SEG = b"1.2.840.10008.5.1.4.1.1.66."  # near the beginning of every DICOM file that is a segmentation
 _BEGINNING = 4096
@@ -45,7 +45,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _folded(path: Path) -> str:
-    return unicodedata.normalize("NFC", str(path.resolve())).casefold()
+    return as_compared(str(path.resolve()))
 
 
 def _files_of(image: Path) -> Iterator[Path]:

@@ -1,22 +1,26 @@
-"""Names of files inside a folder that came from elsewhere: a bundle or an archive."""
+"""Names that are safe on every file system: checked in what comes from strangers, made for our own files."""
 
 from __future__ import annotations
 
 import errno
 import stat
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..errors import UnsafePathError
 
-_FORBIDDEN = set('<>:"|?*') | {chr(code) for code in range(32)}  # on Windows, where ":" opens a stream
+_FORBIDDEN = set('<>:"|?*\\/\x7f') | {chr(code) for code in range(32)}  # on Windows, where ":" opens a stream
 _PORTS = [f"{port}{number}" for port in ("com", "lpt") for number in "0123456789\u00b9\u00b2\u00b3"]
 _DEVICES = {"con", "prn", "aux", "nul", "conin$", "conout$", *_PORTS}
 _LONGEST_PART = 255  # bytes, of most file systems
-_SHOWN = 100
+_LONGEST_MADE = 180  # bytes; suffixes and numbers come on top
+_SHOWN = 100  # letters of a name in a message
 
 
 def check_relative(name: str) -> None:
-    """Find out whether a name can be that of a file in a folder, on every platform.
+    """Refuse a name that cannot be that of a file in a folder on every platform.
 
     A bundle made on Linux may be opened on Windows.
 
@@ -25,16 +29,16 @@ def check_relative(name: str) -> None:
             cannot have.
     """
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    short = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
     leaves = ".." in posix.parts or posix.is_absolute() or windows.drive or windows.root or "\\" in name
     if leaves or not posix.parts or "\0" in name:
         raise UnsafePathError(
-            f"The path {short!r} does not stay in its folder. Do not use this model: get it from a source "
-            "you trust."
+            f"The path {shortened(name)!r} does not stay in its folder. Do not use this model: get it from a "
+            "source you trust."
         )
     if not all(_is_portable(part) for part in posix.parts):
         raise UnsafePathError(
-            f"{short!r} is not a file name on every platform. Rename the file, and pack the model again."
+            f"{shortened(name)!r} is not a file name on every platform. Rename the file, and pack the model "
+            "again."
         )
 
 
@@ -58,19 +62,64 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def is_device(name: str) -> bool:
-    """Whether Windows opens a device by this name, whatever follows the first dot."""
-    return name.split(".", maxsplit=1)[0].rstrip().lower() in _DEVICES
-
-
 def check_regular(path: Path) -> None:
-    """Find out whether a path can be read to its end, as a pipe or a device cannot.
+    """Refuse a path that cannot be read to its end, such as a pipe or a device.
 
     Raises:
         OSError: it is missing, forbidden, or something else than a file.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "It is not a regular file")
+
+
+def is_device(name: str) -> bool:
+    """True if Windows opens a device by this name, whatever follows the first dot."""
+    return name.split(".", maxsplit=1)[0].rstrip().lower() in _DEVICES
+
+
+def safe_part(name: str) -> str:
+    """A name as one part of a path, on every file system; letters of all languages stay."""
+    text = unicodedata.normalize("NFC", name.encode(errors="replace").decode())  # halves of characters: "?"
+    safe = _cut("".join("_" if letter in _FORBIDDEN else letter for letter in text).strip())
+    if not safe or safe.startswith("."):
+        safe = f"_{safe.lstrip('.')}"
+    return _cut(f"_{safe}") if is_device(safe) else safe
+
+
+def safe_path(parts: Sequence[str]) -> str:
+    """Several parts as a POSIX path, each made safe."""
+    return "/".join(safe_part(part) for part in parts)
+
+
+def as_compared(name: str) -> str:
+    """The form in which Windows and macOS compare names: two names of the same form are one file there."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def told_apart(names: Sequence[str], longer: Sequence[str]) -> list[str]:
+    """Give each name once: names that are alike (`as_compared`) get their longer form, then a number."""
+    counts = Counter(as_compared(name) for name in names)
+    told = [long if counts[as_compared(name)] > 1 else name for name, long in zip(names, longer, strict=True)]
+    seen: Counter[str] = Counter()
+    taken = {as_compared(name) for name in told}
+    result = []
+    for name in told:
+        seen[as_compared(name)] += 1
+        numbered, number = name, seen[as_compared(name)]
+        while number > 1 and as_compared(numbered) in taken:
+            numbered, number = f"{name}_{number}", number + 1
+        taken.add(as_compared(numbered))
+        result.append(numbered)
+    return result
+
+
+def shortened(name: str) -> str:
+    """A name for a message: its first hundred letters."""
+    return name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
+
+
+def _cut(name: str) -> str:
+    return name.encode()[:_LONGEST_MADE].decode(errors="ignore").rstrip(". ")
 
 
 def _is_portable(part: str) -> bool:

@@ -20,7 +20,7 @@ from ..images.volume import Volume
 from ..inference.loaded_networks import LoadedNetworks
 from ..inference.progress import Progress
 from ..inference.segment import segment
-from ..library.finding import load_bundle
+from ..library.model_by_name import load_bundle
 from ..model.bundle import Bundle
 from ..segmentation.recipe import recipe
 from ..segmentation.result import Segmentation

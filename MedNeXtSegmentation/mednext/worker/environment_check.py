@@ -23,7 +23,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..library.folders import models_folder
+from ..library.folder_locations import models_folder
 from .environment_facts import Card, Facts, PackageFacts, TorchFacts
 
 PACKAGES = ("numpy", "SimpleITK", "requests", "safetensors")

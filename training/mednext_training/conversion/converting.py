@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from mednext.batch.case_names import safe_part, told_apart
 from mednext.errors import InputError, OptionError, UnreadableImageError
 from mednext.images.formats.image_files import read_header, read_image, write_image
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.itk_paths import path_for_itk
 from mednext.images.volume import read_volume
 from mednext.system.atomic import UNFINISHED, check_space, remove_if_left, replacing_folder
+from mednext.system.file_names import safe_part, told_apart
 from mednext.system.json_reading import json_text, read_json
 from mednext.system.running_processes import signature
 from mednext.training_set.dataset import DATASET_FILE, IMAGES, LABELS

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import slicer
 from mednext.errors import MedNeXtError
 from mednext.images.geometry import Geometry
-from mednext.images.grids import check_grid, check_overlap
+from mednext.images.plausible_grids import check_grid, check_overlap
 from mednext.inference.field_of_view import part_of, size_warning
-from mednext.inputs.findings import InputImage, check_inputs
 from mednext.inputs.image_doubts import check_values
+from mednext.inputs.input_doubts import InputImage, check_inputs
 from mednext.model.description import Model
 from slicer.i18n import tr as _
 

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from ..geometry import LPS_TO_RAS, Geometry
 from .data_files import data_files, numbered
-from .header_words import numbers, sizes_of, whole_numbers, wrong
+from .header_values import numbers, sizes_of, whole_numbers, wrong
 from .image_header import ImageHeader, check_spacing, three_axes, unit_warning
 from .stored_voxels import DEFLATED, RAW, TEXT, StoredVoxels
 

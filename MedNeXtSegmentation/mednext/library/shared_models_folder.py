@@ -17,7 +17,7 @@ from ..model.model_file import MODEL_FILE
 from ..system.atomic import SET_ASIDE, UNFINISHED, explaining, recover_folder, remove_if_left
 from ..system.locks import locked
 from ..system.running_processes import signature
-from .folders import models_folder
+from .folder_locations import models_folder
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _LOOK_S = 2.0  # how long a look waits for a process that is putting a model in 
 
 
 @contextmanager
-def alone(cancelled: Callable[[], bool] | None = None) -> Iterator[Path]:
+def exclusive_models_folder(cancelled: Callable[[], bool] | None = None) -> Iterator[Path]:
     """The models folder, which no other process changes during the block; it is put right first.
 
     Raises:
@@ -43,7 +43,7 @@ def alone(cancelled: Callable[[], bool] | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def workshop() -> Iterator[Path]:
+def staging_folder() -> Iterator[Path]:
     """A hidden folder among the models, on the same disk, that is gone after the block.
 
     Those that killed processes have left are removed. Raises as `alone` does.

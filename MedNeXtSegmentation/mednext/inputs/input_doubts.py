@@ -15,11 +15,11 @@ import numpy as np
 from ..errors import INSIST, SuspectInputError
 from ..images.description.image_description import ImageDescription
 from ..images.geometry import Geometry, reorient_array
-from ..images.grids import tilt_degrees
+from ..images.plausible_grids import tilt_degrees
 from ..model.description import Model
 from .image_doubts import Doubt, image_doubts
 from .name_doubts import misnamed, name_doubts
-from .spacing import spacing_warning
+from .spacing_doubt import spacing_warning
 from .voxel_sample import VoxelSample, sample_of
 
 if TYPE_CHECKING:
