@@ -15,13 +15,13 @@ class Case:
     """One thing to segment.
 
     Attributes:
-        name: where the result goes, a relative POSIX path without suffix.
-        images: what `read_volume` takes, one for each channel in the model's order.
-        files: all files that are read.
-        source: the images, as they are told of in reports and results.
+        name: the place of the result, a relative POSIX path without suffix.
+        images: one for each channel in the model's order, as `read_volume` takes them.
+        files: all files of the images.
+        source: the images, as reports and results name them.
         problem: why it cannot be segmented.
         left_out: why it need not be segmented, or "".
-        long_name: the name where another case has the same: `scan.nii` and `scan.mha` in one folder.
+        long_name: used where another case has the same name: `scan.nii` and `scan.mha` in one folder.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Case:
 
 
 def relative(path: Path, root: Path) -> str:
-    """A path as reports tell it, the same on every system."""
+    """A path as reports show it, the same on every system."""
     return shown(path.relative_to(root).as_posix())
 
 
 def folder_name(folder: Path, root: Path) -> str:
-    """The name of a case that a whole folder is."""
+    """The name of a case that is a whole folder."""
     parts = folder.relative_to(root).parts
     return safe_path(parts or (root.resolve().name,))

@@ -1,13 +1,13 @@
-"""What there is to segment in a folder: image files, channels that belong together, DICOM series, scenes.
+"""Find the cases in a folder: image files, channels that belong together, DICOM series, scenes.
 
     CASE.nii.gz                         a model with one channel: every file is a case
     CASE_0000.nii.gz CASE_0001.nii.gz   several channels, numbered in the model's order as for nnU-Net
     CASE_T1.nii.gz CASE_FLAIR.nii.gz    several channels, by their names
     CASE/T1.nii.gz CASE/FLAIR.nii.gz    the same, a folder for each case
     STUDY/**                            DICOM files, sorted by study and series; see `dicom_cases.py`
-    SCENE.mrb SCENE.mrml                scenes of Slicer, which Slicer can read
+    SCENE.mrb SCENE.mrml                scenes of Slicer, which only Slicer can read
 
-Nothing is passed over in silence: what cannot be a case is told of as one that was left out.
+Nothing is skipped silently: an image that cannot be a case is reported as left out.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ _MOST_CHANNELS = 8  # more numbers than these are numbers of cases
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds: cases, and Slicer's scenes."""
+    """The cases and Slicer's scenes in a folder."""
 
     cases: tuple[Case, ...]
     scenes: tuple[Path, ...] = ()
 
 
 def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
-    """All cases in a folder and the folders below it, or the one that a file is, in the order of names.
+    """All cases in a folder and the folders below it, or the case of a single file, in the order of names.
 
-    Hidden files and folders, segmentations (`.seg.nrrd`) and the folder `output` are no input.
+    Ignores hidden files and folders, segmentations (`.seg.nrrd`) and the folder `output`.
 
     Raises:
         OptionError: there is no such file or folder.
     """
-    from .dicom_cases import dicom_cases, has_dicom  # SimpleITK takes its time to import
+    from .dicom_cases import dicom_cases, has_dicom  # importing SimpleITK is slow
 
     if not place.exists():
         raise OptionError(f"{place} does not exist: give the folder with the images.")
@@ -74,7 +74,7 @@ def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
 
 
 def _folders(place: Path, output: Path | None, cases: list[Case]) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder with the names of its files; one that cannot be read becomes a case with a problem."""
+    """Every folder with the names of its files; an unreadable folder becomes a case with a problem."""
     if place.is_file():
         yield place.parent, [place.name]
         return
@@ -99,7 +99,7 @@ def _folders(place: Path, output: Path | None, cases: list[Case]) -> Iterator[tu
 
 
 def _leads_on(folder: Path, root: Path, met: set[Path]) -> bool:
-    """Whether a folder is to be walked through: not one that was met, nor a link that leads back."""
+    """Whether to search a folder: not one that was searched already, nor a link that leads back."""
     target = folder.resolve()
     if folder.is_symlink() and (target.is_relative_to(root) or root.is_relative_to(target)):
         return False
@@ -113,7 +113,7 @@ def _is_image(name: str) -> bool:
 
 
 def _image_cases(root: Path, folder: Path, names: Sequence[str], model: Model) -> Iterator[Case]:
-    """The cases that image files in one folder make."""
+    """The cases of the image files in one folder."""
     numbered: dict[str, dict[int, str]] = {}
     others: list[str] = []
     for name in names:
@@ -134,14 +134,14 @@ def _image_cases(root: Path, folder: Path, names: Sequence[str], model: Model) -
 
 
 def _mask_cases(root: Path, folder: Path, names: Sequence[str], alone: bool) -> Iterator[Case]:
-    """Masks in one folder, told of as left out; a folder that holds nothing else, as one."""
+    """The masks in one folder, reported as left out; a folder of masks alone is reported as one case."""
     if alone and len(names) > 1:
         case = _case(folder_name(folder, root), [folder], root)
-        yield replace(case, left_out=f"The names of the folder or of its {len(names)} images say masks.")
+        yield replace(case, left_out=f"The folder or its {len(names)} images are named as masks.")
         return
     for name in names:
         case = _case(safe_path((*folder.relative_to(root).parts, _stem(name))), [folder / name], root)
-        yield replace(case, left_out="Its name or that of its folder says that it is a mask.")
+        yield replace(case, left_out="It is named as a mask, or lies in a folder that is.")
 
 
 def _could_be_channels(channels: dict[int, str], model: Model) -> bool:
@@ -151,7 +151,7 @@ def _could_be_channels(channels: dict[int, str], model: Model) -> bool:
 
 
 def _numbered_case(root: Path, folder: Path, stem: str, channels: dict[int, str], model: Model) -> Case:
-    """nnU-Net's naming: the numbers are those of the model's channels."""
+    """A case in nnU-Net's naming: files with the numbers of the model's channels."""
     name = safe_path((*folder.relative_to(root).parts, stem))
     files = [folder / channels[number] for number in sorted(channels)]
     if sorted(channels) == list(range(len(model.channels))):
@@ -175,7 +175,7 @@ def _single_case(root: Path, file: Path, model: Model) -> Case:
 
 
 def _named_cases(root: Path, folder: Path, names: Sequence[str], model: Model) -> Iterator[Case]:
-    """Several channels, told apart by their names."""
+    """The cases of a model of several channels, which the file names tell apart."""
     channels = [channel.name for channel in model.channels]
     groups, unclaimed = group_by_channels([_stem(name) for name in names], channels)
     for index in unclaimed:

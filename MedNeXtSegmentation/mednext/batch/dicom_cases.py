@@ -1,4 +1,4 @@
-"""Which DICOM series of a folder are to be segmented, judged by study, modality and description."""
+"""Choose the DICOM series of a folder to segment, by study, modality and description."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def has_dicom(files: Sequence[Path]) -> bool:
 def dicom_cases(root: Path, folders: Sequence[Path], model: Model) -> Iterator[Case]:
     """The cases among all series in these folders, which may belong to several studies.
 
-    A model of one channel takes every series of its modality; if its channel is a sequence of MR ("T1"),
-    those whose description says so, or the only series that there is. A model of several channels takes the
-    series of a study whose descriptions say the channels' names.
+    A model of one channel takes every series of its modality; if its channel is a sequence of MR ("T1"), only
+    those with the sequence in their description, or the only series of a study. A model of several channels
+    takes the series of a study that have the channels' names in their descriptions.
     """
     found: dict[str, list[SeriesHeader]] = {}
     for folder in folders:
@@ -46,7 +46,7 @@ def dicom_cases(root: Path, folders: Sequence[Path], model: Model) -> Iterator[C
 
 
 def _spread(root: Path, parts: Sequence[SeriesHeader]) -> Case:
-    """A series whose slices lie in several folders: each of them alone would be a part of the patient."""
+    """A refused case: the slices of its series lie in several folders, so that each has a part only."""
     folder = _common_folder(parts)
     folders = ", ".join(relative(part.folder, root) for part in parts)
     problem = UnreadableImageError(
@@ -69,7 +69,7 @@ def _cases_of_study(root: Path, series: Sequence[SeriesHeader], model: Model) ->
     for header in series:
         why = header.left_out
         if not why and header.modality not in modalities:
-            why = f"Its modality is {header.modality or 'not told'}."
+            why = f"Its modality is {header.modality or 'not given'}."
         if why:
             yield _left_out(root, header, why)
         else:
@@ -119,7 +119,7 @@ def _several_channels(root: Path, series: Sequence[SeriesHeader], model: Model) 
     folder = _common_folder(series)
     groups, unclaimed = group_by_channels([header.description for header in series], channels)
     together = [group for group in groups if group.members]
-    if not together and len(groups) > 1:  # descriptions differ in more than the channel
+    if not together and len(groups) > 1:  # the descriptions differ in more than the channel
         groups = [group for group in groups if group.problem][:1]
     for index in unclaimed:
         yield _left_out(root, series[index], f"None of {', '.join(channels)} is in its description.")

@@ -1,7 +1,7 @@
-"""Whether a case of a batch is finished: its result is there, as it was written, and of the same recipe.
+"""Whether a case of a batch is finished: its result exists, unchanged, and is of the same recipe.
 
-A result carries its recipe, its source, a fingerprint of the images' files and a seal (SHA-256 of its labels)
-in its header. What has no seal, or a broken one, was not written by a batch or was corrected since, and is
+The header of a result holds its recipe, its source, a fingerprint of the images' files and a seal (SHA-256 of
+its labels). A file without a seal, or with a broken one, is not from a batch or was corrected since, and is
 never replaced.
 """
 
@@ -34,8 +34,8 @@ _PIECE_BYTES = 2**16
 
 
 def sealed(segmentation: Segmentation, case: Case, files: str) -> Segmentation:
-    """The segmentation with the words by which `finished` recognises it; `files` is the `fingerprint` of the
-    images that were read for it."""
+    """The segmentation with the entries by which `finished` recognises it; `files` is the `fingerprint` of
+    the images that were read for it."""
     words = {SOURCE: case.source, FINGERPRINT: files, SEAL: _seal(segmentation.labelmap)}
     return replace(segmentation, provenance={**segmentation.provenance, **words})
 
@@ -51,11 +51,11 @@ def finished(
 ) -> Segmentation | None:
     """The result of this case in `path`; None where there is none, or one that may be replaced.
 
-    A result may be replaced when its data are damaged, when an image was written after it or is another than
-    it was made of, or when `again` is set and it is as a batch wrote it.
+    A result may be replaced when its data are damaged, when an image was written after it or has changed
+    otherwise, or when `again` is set and the result is as a batch wrote it.
 
     Raises:
-        OutputError: something else is there, which must not be lost.
+        OutputError: `path` is another file, which must not be lost.
     """
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return None
@@ -86,20 +86,20 @@ def finished(
 
 
 def _another(words: Mapping[str, str], case: Case) -> bool:
-    """Whether the images are known not to be those of the result with these words."""
+    """Whether the images are known to differ from those of the result with this provenance."""
     return FINGERPRINT in words and words[FINGERPRINT] != fingerprint(case)
 
 
 def fingerprint(case: Case) -> str:
-    """SHA-256 of the sizes and of pieces of a case's files, from their beginnings to their ends: of another
-    image there is another one, whatever the times of the files are.
+    """SHA-256 of the sizes of a case's files and of pieces spread over them; it differs for another image,
+    whatever the times of the files are.
 
-    Up to 1 MiB of a file is read as a whole. The ends alone are no more than air in uncompressed files.
-    Data files of detached headers count, too.
+    Files up to 1 MiB are read wholly. The ends of larger ones would not suffice: in uncompressed images they
+    hold only air. Data files of detached headers are included.
     """
     found = hashlib.sha256()
     for path in _files(case):
-        with suppress(OSError), path.open("rb") as file:  # what cannot be read is told when it is read
+        with suppress(OSError), path.open("rb") as file:  # reading the image reports an unreadable file
             size = os.fstat(file.fileno()).st_size
             found.update(f"{size}:".encode())
             last = max(0, size - _PIECE_BYTES)
@@ -126,7 +126,7 @@ def _read(path: Path, words: Mapping[str, str], labels: tuple[Label, ...]) -> Se
 
 
 def _files(case: Case) -> Iterator[Path]:
-    """All files that are read, with those that detached headers name."""
+    """All files of the images, including the data files of detached headers."""
     for path in case.files:
         yield from files_of(path)
 

@@ -1,4 +1,4 @@
-"""Which image files are masks of other ones, judged by the names that the public data sets give them.
+"""Recognise image files that are masks, by the names that public data sets use.
 
 case_00000/imaging.nii.gz  case_00000/segmentation.nii.gz           KiTS
 s0000/ct.nii.gz            s0000/segmentations/liver.nii.gz         TotalSegmentator
@@ -20,9 +20,9 @@ _FOLDER = re.compile(
 
 
 def masks_among(images: Iterable[Path], root: Path) -> set[Path]:
-    """The images below `root` that are called masks, or lie in folders that are, if there are others.
+    """The files of `images` below `root` that have, or lie in a folder with, the name of a mask.
 
-    `images` are the paths of files. Where all of them are called masks, somebody means them to be images.
+    None where this holds for all of them: somebody means them to be images.
     """
     images = list(images)
     masks = {image for image in images if _is_mask(image.relative_to(root))}

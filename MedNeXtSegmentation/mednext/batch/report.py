@@ -1,7 +1,7 @@
-"""The report of a batch: `report.csv`, a row for each case, whole after every case.
+"""The report of a batch: `report.csv`, with a row for each case, rewritten after every case.
 
-UTF-8 with a byte order mark, commas, quotes where needed: Excel opens it with a double click where the comma
-is the separator of lists, and with Data → From Text/CSV elsewhere.
+UTF-8 with a byte order mark, commas, quotes where needed: Excel opens it with a double click where its list
+separator is the comma, and with Data → From Text/CSV elsewhere.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a case.
+    """The outcome of a case.
 
     Attributes:
         case: its name.
         status: "done", "failed" or "left out".
         files: its images, relative to the input folder.
         output: its result, relative to the output folder.
-        model_sha256: of what the model's description says, the SHA-256 of its weights among it.
-        seconds: that the run took.
-        warning: what a physician should know before using the result.
-        error, message: class and sentence of what went wrong, or why the case was left out.
+        model_sha256: of the model's description, which includes the SHA-256 of its weights.
+        seconds: duration of the run.
+        warning: for the physician to know before using the result.
+        error, message: class and sentence of the failure, or why the case was left out.
         volumes_ml: of each structure; 0 for one that was not found.
     """
 
@@ -64,9 +64,9 @@ _COLUMNS = [each.name for each in fields(Row) if each.name != "volumes_ml"]
 
 
 class Report:
-    """The file, to which several processes may add rows at the same time.
+    """A report file, to which several processes may add rows at the same time.
 
-    Raises `OutputError` when there is a file of this name that is no report.
+    Raises `OutputError` when the file is not a report.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,20 +75,20 @@ class Report:
         self.rows()
 
     def rows(self) -> list[Row]:
-        """The rows that the file has."""
+        """The rows in the file."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             return []
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
                 table = csv.DictReader(file)
                 if not {"case", "status"} <= set(table.fieldnames or ()):
-                    raise OutputError(f"{self.path} is no report of a batch: move it away.")
+                    raise OutputError(f"{self.path} is not the report of a batch: move it away.")
                 return [_row(cells) for cells in table]
         except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
             raise OutputError(f"{self.path} cannot be read ({error}): move it away.") from error
 
     def put(self, row: Row) -> None:
-        """Add a row, or replace that of the same case; a file that is open in Excel is written later."""
+        """Add a row, or replace that of the same case; a file that is open in Excel is updated later."""
         row = _shown(row)
         self._waiting[row.case] = row
         try:
@@ -97,7 +97,7 @@ class Report:
             logger.warning("The report will be written later: %s", error)
 
     def flush(self) -> None:
-        """Write what is not written yet. Raises `OutputError` when that is impossible."""
+        """Write the rows that are not in the file yet. Raises `OutputError` when that is impossible."""
         if not self._waiting:
             return
         with explaining(self.path), locked(self.path.with_name(f".{self.path.name}.lock")):
@@ -134,6 +134,6 @@ def _row(cells: dict[str, str]) -> Row:
 
 
 def _shown(row: Row) -> Row:
-    """The row as the file gives it back, so that a case is known by one name."""
+    """The row as it is read back from the file, so that a case has only one name."""
     texts: dict[str, Any] = {name: shown(getattr(row, name)) for name in _COLUMNS}
     return replace(row, **texts, volumes_ml={shown(name): ml for name, ml in row.volumes_ml.items()})

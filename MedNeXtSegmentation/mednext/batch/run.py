@@ -1,10 +1,9 @@
-"""Many cases, one after the other: one bad case does not stop the rest, and what is done is not done again.
+"""Segment many cases, one after the other: a bad case does not stop the rest, and finished cases are skipped.
 
-While one is segmented, the next one is read and the last one written, by a thread each.
+While one case is segmented, a thread reads the next one and another thread writes the last one.
 
-Several processes, on several machines too, may work on the same output folder: each case is locked by the one
-that segments it, and the others go on with the next one. What is free at the end, since its process died, is
-done then.
+Several processes, also on several machines, may work on the same output folder: each locks the case that it
+segments, and skips those that others have locked. At the end it returns to these, in case a process died.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from .case_finding import RESULT_SUFFIX
 from .finished_case import fingerprint, finished, sealed
 from .report import DONE, FAILED, LEFT_OUT, REPORT_FILE, Report, Row
 
-# What is true for every case: the rest would only fail too.
+# Errors that every other case would raise too.
 _ENDS_ALL = (
     Cancelled,
     BundleError,
@@ -66,22 +65,22 @@ def nothing() -> None:
 
 @dataclass
 class Batch:
-    """What all cases have in common.
+    """The settings and functions that all cases share.
 
     Attributes:
         output: folder of the results, `<case>.seg.nrrd`, and of the report.
         recipe: of the results, see `recipe.recipe`.
         labels, regions: of the model.
-        read: the images of a case, for `carry_out`; called in a thread of its own, for the next case while
-            `carry_out` works on one.
-        carry_out: segments the images of a case; calls its last argument now and then, so that a case that
-            has been written is told of.
-        resume: leave finished cases as they are; else do them again.
-        told: hears of each case: its number, how many there are, and what became of it.
+        read: read the images of a case for `carry_out`; called in a thread of its own, for the next case
+            while `carry_out` works on one.
+        carry_out: segment the images of a case; it calls its last argument now and then, which reports a case
+            written meanwhile.
+        resume: skip finished cases; otherwise segment them again.
+        told: called after each case with the number of cases done, that of all cases, and the case's row.
         cancelled: asked between the cases; True ends the batch.
-        stop_reading: ends a call of `read`, in another thread, whose images nobody wants any more.
+        stop_reading: end a call of `read` in another thread whose images are no longer needed.
 
-    What is wrong with a case may be raised by both, and becomes its row.
+    `read` and `carry_out` raise the errors of a case, which become its row.
     """
 
     output: Path
@@ -96,12 +95,12 @@ class Batch:
     stop_reading: Callable[[], None] = nothing
 
     def run(self, cases: Sequence[Case]) -> list[Row]:
-        """Segment all cases; what became of each, in their order.
+        """Segment all cases; return the row of each, in their order.
 
         Raises:
-            Cancelled: `cancelled` answered True; what is done stays done.
+            Cancelled: `cancelled` answered True; finished cases stay.
             OutputError: the output folder cannot be written.
-            MedNeXtError: what would be wrong with every case: a broken model, a full disk, a missing package.
+            MedNeXtError: an error of every case: a broken model, a full disk, a missing package.
         """
         with explaining(self.output / "report"):
             if self.output.exists() and not self.output.is_dir():
@@ -120,7 +119,7 @@ class Batch:
 
 @dataclass(eq=False)
 class _Begun:
-    """A case that this process has locked, and the row or the images that its reading comes to."""
+    """A case that this process has locked; `reading` gives its images, or its row if it needs no run."""
 
     number: int
     case: Case
@@ -130,16 +129,16 @@ class _Begun:
     lock: ExitStack = field(default_factory=ExitStack)
 
     def take(self) -> Any:
-        """What was read; it is not kept here any longer."""
+        """Return the result of reading, and keep no reference to it."""
         reading, self.reading = self.reading, Future()
         return reading.result()
 
 
 class _Course:
-    """The cases of a batch on their way: one is segmented, the next one read, the last one written.
+    """Lead the cases of a batch through reading, segmenting and writing.
 
-    Never more than one is read ahead, and never more than one is being written: that bounds the memory. All
-    but reading and writing happens in the thread that made this.
+    At most one case is read ahead, and at most one is being written: that bounds the memory. All but reading
+    and writing happens in the calling thread.
     """
 
     def __init__(self, batch: Batch, cases: Sequence[Case], report: Report) -> None:
@@ -153,7 +152,7 @@ class _Course:
         self._writing: tuple[_Begun, Future[Row]] | None = None
 
     def run(self) -> None:
-        """Bring all cases to an end, those at last that another process was busy with."""
+        """Finish all cases, at last those that another process had locked."""
         numbers = iter(range(len(self._cases)))
         busy: list[int] = []
         begun = self._begin_next(numbers, busy)
@@ -171,7 +170,7 @@ class _Course:
             self._end_writing()
 
     def close(self) -> None:
-        """End what is being read, wait for what is being written, and free the locks."""
+        """End the reading, wait for the writing, and free the locks."""
         self._batch.stop_reading()
         self._reader.shutdown(cancel_futures=True)
         self._writer.shutdown()
@@ -189,7 +188,7 @@ class _Course:
         return None
 
     def _begin(self, number: int, wait: bool) -> _Begun | None:
-        """Lock a case and begin to read it; None when another process is busy with it."""
+        """Lock a case and begin to read it; None when another process has locked it."""
         check_cancelled(self._batch.cancelled)
         case = self._cases[number]
         target = self._batch.output / f"{case.name}{RESULT_SUFFIX}"
@@ -209,7 +208,7 @@ class _Course:
         return begun
 
     def _lock(self, begun: _Begun, wait: bool) -> bool:
-        """Whether the case is ours now."""
+        """Lock a case; False if another process has locked it."""
         lock = begun.target.with_name(f".{begun.target.name}.lock")
         with explaining(begun.target):
             begun.target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,16 +220,16 @@ class _Course:
     def _wait_for_images(self, begun: _Begun) -> None:
         self._wait(begun.reading)
         if isinstance(begun.reading.exception(), MemoryError | OutOfMemoryError):
-            begun.reading = self._reader.submit(self._read, begun)  # the case before has left the memory
+            begun.reading = self._reader.submit(self._read, begun)  # the case before has freed its memory
             self._wait(begun.reading)
 
     def _wait(self, future: Future[Any]) -> None:
         while not future.done():
             check_cancelled(self._batch.cancelled)
-            wait([future], POLL_S)  # not for ever: Windows would not hear Ctrl+C
+            wait([future], POLL_S)  # not without end: Windows would ignore Ctrl+C
 
     def _read(self, begun: _Begun) -> Any:
-        """The row of a case that is finished already, else its images. In the reader's thread."""
+        """The row of a case that is finished already, else its images. Runs in the reader's thread."""
         batch, case = self._batch, begun.case
         found = finished(
             begun.target, case, batch.recipe, batch.labels, batch.regions, again=not batch.resume
@@ -241,7 +240,7 @@ class _Course:
         return batch.read(case)
 
     def _segment(self, begun: _Begun) -> None:
-        """Segment a case that was read, and let it be written."""
+        """Segment a case that was read, and start to write it."""
 
         def work() -> Row | Segmentation:
             read = begun.take()
@@ -256,7 +255,7 @@ class _Course:
             self._tell(begun, made)
 
     def _write(self, begun: _Begun, segmentation: Segmentation) -> Row:
-        """In the writer's thread."""
+        """Write a result and return its row. Runs in the writer's thread."""
         try:
             result = sealed(segmentation, begun.case, begun.files)
             write_segmentation(begun.target, result)
@@ -265,7 +264,7 @@ class _Course:
             self._free(begun)
 
     def _alive(self) -> None:
-        """Tell of a case that has been written meanwhile."""
+        """Report a case that has been written meanwhile."""
         if self._writing and self._writing[1].done():
             self._end_writing()
 
@@ -312,13 +311,13 @@ def settled(case: Case) -> Row | None:
 
 
 def outcome(case: Case, work: Callable[[], Made]) -> Made | Row:
-    """What `work` makes, or the row of its failure.
+    """The result of `work`, or the row of its failure.
 
-    Raises the errors that would be met with every case.
+    Raises the errors that every other case would raise too.
     """
     try:
         return work()
-    except OutOfMemoryError as error:  # of this image; other devices' troubles are those of all
+    except OutOfMemoryError as error:  # this image is too large; other errors of the device hold for all
         return _failed(case, error)
     except _ENDS_ALL:
         raise
@@ -326,13 +325,13 @@ def outcome(case: Case, work: Callable[[], Made]) -> Made | Row:
         return _failed(case, error)
     except MemoryError:
         return _failed(case, OutOfMemoryError("There is not enough memory for this image."))
-    except Exception as error:  # boundary: whatever one case does, the others are segmented
+    except Exception as error:  # boundary: no failure of one case stops the others
         logger.exception("The case %s failed.", case.name)
         return _failed(case, error)
 
 
 def with_model(row: Row, recipe: Mapping[str, str]) -> Row:
-    """The row with the model that was used, or would have been."""
+    """The row with the batch's model where it names none."""
     if row.model:
         return row
     name, version, sha256 = (recipe[key] for key in ("model", "model_version", "model_sha256"))

@@ -1,4 +1,4 @@
-"""The files that a scene of Slicer is made of: they are no images of their own."""
+"""The files that belong to a scene of Slicer, and are not cases of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 
 def files_of_scene(path: Path) -> set[Path]:
-    """The files of a `.mrml` scene; a `.mrb` has all in itself."""
+    """The files of a `.mrml` scene; none for a `.mrb`, which contains its files."""
     if path.suffix.lower() != ".mrml":
         return set()
     try:

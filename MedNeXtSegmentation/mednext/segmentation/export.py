@@ -1,4 +1,4 @@
-"""Write a segmentation in the format that the file name says."""
+"""Write a segmentation in the format of its file name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .formats.dicom_seg import write_dicom_seg
 from .formats.seg_nrrd import write_seg_nrrd
 from .result import Segmentation
 
-# Format, and the suffixes that a file of it may have. Only the first and the last keep names, colours and
-# codes; the others hold the label values alone.
+# Each format with its suffixes. Only the first and the last keep names, colours and codes; the others hold
+# the label values alone.
 FORMATS: dict[str, tuple[str, ...]] = {
     "seg.nrrd": (".seg.nrrd",),
     "nrrd": (".nrrd",),
@@ -24,16 +24,15 @@ FORMATS: dict[str, tuple[str, ...]] = {
 def write_segmentation(
     path: str | Path, segmentation: Segmentation, format: str | None = None, source: str | Path | None = None
 ) -> None:
-    """Write a segmentation, read it back, then rename it; nothing is left behind when that fails.
+    """Write a segmentation to a temporary file, read it back, then rename it. A failure leaves no file.
 
     Args:
-        path: the file to write; an existing one is replaced.
+        path: the file to write or replace.
         format: one of `FORMATS`; None takes it from the suffix of `path`.
-        source: for "dicom", the folder (or `folder#SeriesInstanceUID`) of the DICOM series that was
-        segmented.
+        source: for "dicom", the folder (or `folder#SeriesInstanceUID`) of the segmented DICOM series.
 
-    Raises `OptionError` for a format that does not go with the file name or lacks its source, `OutputError`
-    and `DiskSpaceError` when the file cannot be written, and the errors of `write_dicom_seg`.
+    Raises `OptionError` for a format that does not fit the file name or lacks its source, `OutputError` and
+    `DiskSpaceError` when the file cannot be written, and the errors of `write_dicom_seg`.
     """
     path = Path(path)
     chosen = format_of(path, format)
@@ -48,9 +47,9 @@ def write_segmentation(
 
 
 def format_of(path: Path, format: str | None = None) -> str:
-    """The format to write `path` in, so that a wrong name is found before the work.
+    """The format to write `path` in; call it before the work, to refuse a wrong name early.
 
-    Raises `OptionError` for an unknown format, or one that does not go with the suffix.
+    Raises `OptionError` for an unknown format, or one that does not fit the suffix.
     """
     known = {name: suffixes for name, suffixes in FORMATS.items() if path.name.lower().endswith(suffixes)}
     if format is None:

@@ -1,4 +1,4 @@
-"""Fingerprints of a labelmap's structures, by which a correction by hand is recognised later."""
+"""Fingerprints of a labelmap's structures, which later reveal a correction by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTHING = "empty"
 def fingerprints(
     labelmap: np.ndarray, values: Sequence[int], first: tuple[int, int, int] = (0, 0, 0)
 ) -> dict[int, str]:
-    """For each label value a text that changes with the voxels that have it.
+    """A text for each label value that changes with its voxels.
 
     Args:
         labelmap: `(Z, Y, X)`, of any extent around its labels.

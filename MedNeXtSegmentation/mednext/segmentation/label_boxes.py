@@ -1,4 +1,4 @@
-"""Where in a labelmap its labels are."""
+"""The box that each label of a labelmap fills."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..images.geometry import Box
 
 
 def label_boxes(labels: np.ndarray, values: Sequence[int]) -> dict[int, Box]:
-    """The smallest box that holds each label of `(Z, Y, X)` that is there.
+    """The smallest box around each of these labels that occurs in `(Z, Y, X)`.
 
-    Plane by plane, since each stays in the caches for all labels: one pass through a scan instead of many.
+    One pass, plane by plane: a plane stays in the caches for all labels.
     """
     found: dict[int, list[tuple[int, int]]] = {}
     for z, plane in enumerate(labels):

@@ -1,4 +1,4 @@
-"""Where results may be written: not on an image that they are made of, and not on one another."""
+"""Check that results overwrite neither their input images nor each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import OptionError
 from ..images.formats.image_files import files_of
 from ..system.file_names import as_compared
 
-_DICOM_SEG = b"1.2.840.10008.5.1.4.1.1.66."  # near the beginning of every DICOM file that is a segmentation
+_DICOM_SEG = b"1.2.840.10008.5.1.4.1.1.66."  # near the beginning of every DICOM segmentation
 _BEGINNING = 4096
 
 
@@ -19,9 +19,9 @@ def check_apart(outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
 
     Args:
         outputs: files to write.
-        images: what `read_volume` takes.
+        images: as `read_volume` takes them.
 
-    Raises `OptionError`, also where the same file has another name: a link, or other upper and lower case.
+    Raises `OptionError`, also where one file has two names: by a link, or by upper and lower case.
     """
     for one, other in combinations(outputs, 2):
         if _is_same(one, other):
@@ -38,7 +38,7 @@ def check_apart(outputs: Sequence[Path], images: Sequence[str | Path]) -> None:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, or will: names that differ in case only are one for many disks."""
+    """Whether two paths are or will be one file: many disks ignore the case of names."""
     if one.exists() and other.exists():
         return one.samefile(other)
     return _folded(one) == _folded(other)
@@ -49,7 +49,7 @@ def _folded(path: Path) -> str:
 
 
 def _files_of(image: Path) -> Iterator[Path]:
-    """The files of an image; of a folder all DICOM files, unless they are segmentations made of it."""
+    """The files of an image; for a folder all its DICOM files except segmentations."""
     folder = image if image.is_dir() else Path(str(image).rpartition("#")[0])
     if image.is_file():
         yield from files_of(image)

@@ -1,4 +1,4 @@
-"""The labelmap that a run has found, packed: kept to tell later what was corrected by hand."""
+"""The labelmap of a run, compressed: kept to find later corrections by hand."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_QUICK = 1  # zlib's level; labelmaps shrink to some percent anyhow
+_QUICK = 1  # zlib's level; labelmaps shrink to a few percent even so
 
 
 @dataclass(frozen=True)
 class FoundLabels:
-    """A labelmap `(Z, Y, X)` on the grid of the image, packed."""
+    """A labelmap `(Z, Y, X)` on the grid of the image, compressed."""
 
     shape: tuple[int, ...]
     type: str
@@ -20,11 +20,11 @@ class FoundLabels:
 
     @classmethod
     def of(cls, labelmap: np.ndarray) -> FoundLabels:
-        """Pack a labelmap; a second or so for a large one."""
+        """Compress a labelmap, in about a second if it is large."""
         return cls(labelmap.shape, labelmap.dtype.str, zlib.compress(np.ascontiguousarray(labelmap), _QUICK))
 
     def labelmap(self) -> np.ndarray:
-        """The labelmap as it was."""
+        """The uncompressed labelmap."""
         return np.frombuffer(zlib.decompress(self.packed), np.dtype(self.type)).reshape(self.shape)
 
     def same_as(self, labelmap: np.ndarray) -> bool:

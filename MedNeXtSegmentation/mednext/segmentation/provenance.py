@@ -1,4 +1,4 @@
-"""How a segmentation was made, in words that are stored with it."""
+"""The provenance of a segmentation: a record, stored with it, of how it was made."""
 
 from __future__ import annotations
 

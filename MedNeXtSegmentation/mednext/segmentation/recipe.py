@@ -1,4 +1,4 @@
-"""What decides a run's result: model, weights and options. Neither the device nor the time belongs to it."""
+"""The recipe of a result: model, weights and options, without the device and the time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def recipe(
     roi: Roi | None = None,
     precision: str = "float32",
 ) -> dict[str, str]:
-    """The words that a result's provenance has for these options; see `pipeline.segment` for their meaning.
+    """The entries of a result's provenance for these options; see `inference.segment` for their meaning.
 
     Two results with the same recipe and the same images are the same up to the device's rounding.
     """
@@ -41,5 +41,5 @@ def recipe(
 
 
 def model_sha256(model: Model) -> str:
-    """SHA-256 of what `model.json` says, the SHA-256 of the weights among it."""
+    """SHA-256 of the content of `model.json`, which includes the SHA-256 of the weights."""
     return hashlib.sha256(json.dumps(model.to_json(), sort_keys=True).encode()).hexdigest()

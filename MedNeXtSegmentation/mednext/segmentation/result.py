@@ -1,4 +1,4 @@
-"""What a run gives back: labels on the source grid, what they mean, and where they come from."""
+"""The result of a run: labels on the source grid, their meaning, and their provenance."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Described(Protocol):
 class Segmentation:
     """A labelmap with the meaning of its values.
 
-    `labelmap` is `(Z, Y, X)`, uint8 or uint16, on the grid of the image that was segmented; 0 is background.
-    `labels` names every value that may occur, also those that were not found. `provenance` says how it was
-    made (model, version, SHA-256 of the folds, options, time, software). `uncertainty` is `(Z, Y, X)` float32
-    in [0, 1], or None. `regions` are sets of these labels with names of their own.
+    `labelmap` is `(Z, Y, X)`, uint8 or uint16, on the grid of the segmented image; 0 is background. `labels`
+    name every value that may occur, found or not. `provenance` holds model, version, SHA-256 of the folds,
+    options, time and software. `uncertainty` is `(Z, Y, X)` float32 in [0, 1], or None. `regions` are sets of
+    these labels with names of their own.
 
     Raises `GeometryError` when an array is not on the grid.
     """
@@ -56,10 +56,10 @@ class Segmentation:
                 )
 
     def only(self, structures: Sequence[str | int]) -> Segmentation:
-        """The segmentation with these structures alone, given by name or value; all else is background.
+        """The segmentation with only these structures, given by name or value; all else is background.
 
-        A region comes with all of its labels. A region of which a label is left out is left out, too: what is
-        left of it must not bear its name. Raises the errors of `choose_labels`.
+        A region keeps all of its labels. A region that loses a label is dropped, since the rest must not bear
+        its name. Raises the errors of `choose_labels`.
         """
         labels = choose_labels(self.labels, structures, self.regions)
         kept = [label.value for label in labels]
@@ -85,7 +85,7 @@ class Segmentation:
     def volumes_ml(self) -> dict[str, float]:
         """The volume of each region and each label in mL, in their order; 0.0 for one that was not found."""
         counts = np.zeros(MAX_LABEL + 1, dtype=np.int64)
-        for plane in self.labelmap:  # one by one: bincount makes eight bytes of every voxel that it is given
+        for plane in self.labelmap:  # plane by plane: bincount takes eight bytes a voxel
             counts += np.bincount(plane.ravel(), minlength=len(counts))
         ml = self.geometry.voxel_volume_ml
         regions = {region.name: float(counts[list(region.labels)].sum()) * ml for region in self.regions}

@@ -1,4 +1,4 @@
-"""Where a result is most uncertain: the places that somebody who corrects it should look at first."""
+"""The most uncertain places of a result, for a person who corrects it to look at first."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from ..images.geometry import Box, Geometry
 from ..system.cancellation import check_cancelled
 
 MOST_PLACES = 30
-APART_MM = 15.0  # nearer ones are seen in the same look
+APART_MM = 15.0  # nearer places are in view together
 
 _CELL_MM = 4.0
-_FLOOR = 0.05  # of the largest possible uncertainty; below, nobody would correct anything
+_FLOOR = 0.05  # of the largest possible uncertainty; less is never worth a correction
 _PART_OF_MAXIMUM = 0.5
-_PART_OF_FIRST = 0.05  # a place with less in it than this part of the first one's is a speck
+_PART_OF_FIRST = 0.05  # of the first place's amount; a place with less is a speck
 
 
 @dataclass(frozen=True)
 class Place:
     """`position` in mm RAS, in the space of the volume; `amount` is the sum of uncertainty around it, mL.
 
-    `labels`: which labels were given to the uncertain voxels there, that of most voxels first; none where all
-    of them are background.
+    `labels` are those of the uncertain voxels there, the most frequent first; none where all are background.
     """
 
     position: tuple[float, float, float]
@@ -42,13 +41,13 @@ def uncertain_places(
 ) -> list[Place]:
     """The places with the most uncertainty around them, in decreasing order, at least `APART_MM` apart.
 
-    uncertainty: `(Z, Y, X)` in [0, 1], 1 where nothing is known.
-    labelmap: `(Z, Y, X)`, the result that is uncertain, 0 for background.
-    cancelled: asked before every plane; when it answers True, `Cancelled` is raised.
+    uncertainty: `(Z, Y, X)` in [0, 1], 1 for the largest.
+    labelmap: `(Z, Y, X)`, the uncertain result, 0 for background.
+    cancelled: asked before every plane; its True raises `Cancelled`.
 
-    Voxels with less than half of the largest value do not count. The rest is summed in cells of some mm and
-    their neighbours, as an uncertain border is often one connected region around a whole organ: its worst
-    stretches are separate places. A position is that of a voxel among the most uncertain ones there.
+    Voxels with less than half of the largest value do not count. The others are summed in cells of a few mm
+    and their neighbours: an uncertain border often surrounds a whole organ, and its worst stretches are to be
+    separate places. The position is one of the most uncertain voxels there.
     """
     limit = max(_FLOOR, _PART_OF_MAXIMUM * float(uncertainty.max(initial=0.0)))
     cell = tuple(max(1, round(_CELL_MM / mm)) for mm in reversed(geometry.spacing))
@@ -63,7 +62,7 @@ def uncertain_places(
         place = Place(_position(voxel, geometry), float(around[index]) * geometry.voxel_volume_ml, labels)
         around[index] = 0
         if any(math.dist(place.position, other.position) < APART_MM for other in places):
-            continue  # the cell was far enough, but not the worst voxel around it
+            continue  # the cell is far enough, but its worst voxel is not
         places.append(place)
         around[_near(voxel, around.shape, cell, geometry)] = 0
     return places
@@ -72,7 +71,7 @@ def uncertain_places(
 def _cells(
     uncertainty: np.ndarray, limit: float, cell: tuple[int, ...], cancelled: Callable[[], bool] | None
 ) -> np.ndarray:
-    """The sum of what is above the limit in each cell of so many voxels (Z, Y, X)."""
+    """The sum of the values above the limit in each cell of `cell` voxels (Z, Y, X)."""
     starts = [np.arange(0, n, step) for n, step in zip(uncertainty.shape, cell, strict=True)]
     sums = np.zeros([len(start) for start in starts])
     for k, plane in enumerate(uncertainty):  # plane by plane: a large volume has no room for copies
@@ -84,7 +83,7 @@ def _cells(
 
 
 def _with_neighbours(cells: np.ndarray) -> np.ndarray:
-    """Each cell with its 26 neighbours; zero where the cell itself is."""
+    """The sum of each cell and its 26 neighbours; zero where the cell itself is zero."""
     total = cells
     for axis in range(3):
         padded = np.pad(total, [(1, 1) if axis == other else (0, 0) for other in range(3)])
@@ -104,7 +103,7 @@ def _window(index: tuple[np.intp, ...], cell: tuple[int, ...], shape: tuple[int,
 
 
 def _worst_voxel(uncertainty: np.ndarray, window: Box, limit: float) -> np.ndarray:
-    """The index (k, j, i) of the most uncertain voxel, of several the one in their middle."""
+    """The index (k, j, i) of the most uncertain voxel, the middle one of several."""
     part = uncertainty[window]
     middle = np.argwhere(part >= limit).mean(axis=0)
     worst = np.argwhere(part >= 0.95 * part.max())
@@ -119,7 +118,7 @@ def _labels(labelmap: np.ndarray, uncertain: np.ndarray) -> tuple[int, ...]:
 
 
 def _near(voxel: np.ndarray, cells: tuple[int, ...], cell: tuple[int, ...], geometry: Geometry) -> np.ndarray:
-    """Which cells have their centre within `APART_MM` of a voxel."""
+    """The mask of the cells whose centre is within `APART_MM` of a voxel."""
     squared = np.zeros(cells)
     for axis, (n, step) in enumerate(zip(cells, cell, strict=True)):
         centres = (np.arange(n) + 0.5) * step - 0.5

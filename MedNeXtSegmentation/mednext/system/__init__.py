@@ -1,1 +1,1 @@
-"""The machine below everything: files replaced in one step, locks, processes, memory, devices."""
+"""Access to the machine: atomic writes, locks, processes, memory, devices, and safe text."""

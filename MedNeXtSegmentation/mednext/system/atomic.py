@@ -1,4 +1,4 @@
-"""Replace a file or a folder in one step: what others see is the old one or the new one, whole."""
+"""Replace a file or a folder in one step: others see the old one or the new one, whole."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 from ..errors import DiskSpaceError, OutputError
 from .running_processes import has_ended, signature
 
-UNFINISHED = ".mednext-"  # how names of files and folders begin that have not been put in place yet
-SET_ASIDE = ".replaced-"  # and of a folder, whole, whose place another one is about to take
+UNFINISHED = ".mednext-"  # prefix of files and folders that are not in their place yet
+SET_ASIDE = ".replaced-"  # prefix of a whole folder that another one is about to replace
 
 _MIB = 2**20
 _ABANDONED_S = 86400.0
 _waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=None)  # in `together`
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_UNFIT = {  # a place where nothing can be written
+_UNFIT = {  # errors of a place where nothing can be written
     errno.EACCES,
     errno.EEXIST,
     errno.EINVAL,
@@ -42,10 +42,10 @@ _UNFIT = {  # a place where nothing can be written
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give an empty temporary file beside `path`, same suffixes; it becomes `path` when the block ends well.
+    """Yield an empty temporary file beside `path`, same suffixes; it becomes `path` when the block succeeds.
 
-    When the block raises, the temporary file is removed and `path` is as it was. Permission and existence are
-    found out on entry, before hours of work. Within `together` the file becomes `path` when that block ends.
+    When the block raises, the temporary file is removed and `path` stays as it was. Permission and existence
+    are checked on entry, before hours of work. Within `together` the file becomes `path` at that block's end.
 
         with replacing("liver.nii.gz") as temporary:
             sitk.WriteImage(image, temporary)
@@ -72,7 +72,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """All files that `replacing` gives within this block take their places at its end, or none does.
+    """Put all files of `replacing` within this block in their places at its end, or none.
 
     Raises the errors of `replacing`.
     """
@@ -93,7 +93,7 @@ def together() -> Iterator[None]:
 
 
 def _keep_former(path: Path, formers: ExitStack) -> Callable[[], object]:
-    """Keep the file in a place under another name until `formers` ends; what has to be called to undo all."""
+    """Keep the file at `path` under another name until `formers` ends; return a function that restores it."""
     if not path.exists():
         return partial(path.unlink, missing_ok=True)
     former = _beside(path)
@@ -112,12 +112,12 @@ def _remove(temporary: Path) -> None:
 
 @contextmanager
 def replacing_folder(path: str | Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`; it becomes `path` when the block ends well.
+    """Yield an empty temporary folder beside `path`; it becomes `path` when the block succeeds.
 
-    A folder that was there is set aside first, under a name that tells whose place is taken, and removed
-    after the exchange. Where this process is killed in between, `recover_folder` brings it back: at any time
-    the old folder or the new one is there, whole. Raises `OutputError` when the place cannot be written,
-    `DiskSpaceError` when the disk is full.
+    A former folder is first set aside, under a name made of its own, and removed after the exchange. If this
+    process is killed in between, `recover_folder` brings it back: at any time the old folder or the new one
+    exists, whole. Raises `OutputError` when the place cannot be written, `DiskSpaceError` when the disk is
+    full.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
@@ -134,12 +134,12 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
 
 
 def recover_folder(path: Path) -> None:
-    """Put right what a process left that was killed in `replacing_folder(path)`.
+    """Clean up after a process that was killed in `replacing_folder(path)`.
 
-    The folder that it had set aside comes back, or goes if the new one is in its place.
+    Restores the folder that it had set aside, or removes it if the new one is in its place.
 
     Raises:
-        OSError: this user may not change the folder around it.
+        OSError: this user may not change the parent folder.
     """
     aside = _aside(path)
     if aside.is_dir():
@@ -150,7 +150,7 @@ def recover_folder(path: Path) -> None:
 
 
 def _exchange(new: Path, path: Path) -> None:
-    """Put a folder in the place of another, and remove that."""
+    """Put a folder in the place of another, and remove the other."""
     aside = _aside(path)
     for is_last in (False, True):
         if path.is_dir():
@@ -162,7 +162,7 @@ def _exchange(new: Path, path: Path) -> None:
             if aside.is_dir():
                 aside.replace(path)
             elif path.is_dir() and not is_last:
-                continue  # another process took this one for killed, and brought the old folder back
+                continue  # another process believed this one killed, and restored the old folder
             raise
     if aside.is_dir():
         _discard(aside)
@@ -173,7 +173,7 @@ def _aside(path: Path) -> Path:
 
 
 def _discard(folder: Path) -> None:
-    """Remove a folder; where that is interrupted, what is left of it no longer bears its name."""
+    """Remove a folder, renamed first: after an interruption no part of it bears its name."""
     left = _beside(folder)
     folder.rename(left)
     shutil.rmtree(left, ignore_errors=True)
@@ -181,14 +181,14 @@ def _discard(folder: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files below a folder whose writers were killed; see `remove_if_left`."""
-    with suppress(OSError):  # other processes remove, too
+    with suppress(OSError):  # other processes may remove the same files
         for left in list(folder.rglob(f"{UNFINISHED}*")):
             remove_if_left(left)
 
 
 def remove_if_left(path: Path) -> None:
     """Remove a temporary file or folder if its process has ended, or if it is a day old."""
-    with suppress(OSError):  # another process was faster, or it is not ours to remove
+    with suppress(OSError):  # another process was faster, or this user may not remove it
         if has_ended(path.name) or time.time() - path.lstat().st_mtime > _ABANDONED_S:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
@@ -197,7 +197,7 @@ def remove_if_left(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Find out, before the work, whether `path` can be written. Raises the errors of `replacing`."""
+    """Check, before the work, that `path` can be written. Raises the errors of `replacing`."""
     _refuse_folder(path)
     temporary = _beside(path)
     with explaining(path):
@@ -207,7 +207,7 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def explaining(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals about this place into sentences; others pass."""
+    """Turn errors of the operating system about this place into ours; others pass."""
     try:
         yield
     except OSError as error:
@@ -225,7 +225,7 @@ def explaining(path: Path) -> Iterator[None]:
 
 
 def check_space(folder: Path, needed: int, doing: str) -> None:
-    """Find out whether a disk has space for so many bytes. Raises `DiskSpaceError`."""
+    """Check that a disk has this many free bytes. Raises `DiskSpaceError`."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DiskSpaceError(
@@ -240,6 +240,6 @@ def _refuse_folder(path: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A new hidden name in the same folder, as a rename needs one file system, with the format's suffix."""
+    """A new hidden name with the format's suffix in the same folder, since a rename needs one file system."""
     name = f"{UNFINISHED}{signature()}-{secrets.token_hex(6)}"
     return path.parent / f"{name}{''.join(path.suffixes[-2:])}"

@@ -11,7 +11,7 @@ POLL_S = 0.1
 
 
 def check_cancelled(cancelled: Callable[[], bool] | None) -> None:
-    """Raise Cancelled once the user has asked for it."""
+    """Raise Cancelled if the user has cancelled."""
     if cancelled is not None and cancelled():
         raise Cancelled("Cancelled by the user.")
 

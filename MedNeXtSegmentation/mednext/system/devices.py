@@ -1,4 +1,4 @@
-"""Which device a model runs on."""
+"""The devices of this machine: listing them, choosing one, and the number of CPU threads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "bfloat16")  # of activations and products on the CPU
 
-_TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
+_TENSOR_CORES = (8, 0)  # the lowest compute capability that Triton's compiler supports
 
-# What torch's allocators say when they are not given an exception class of their own.
+# Messages of torch's allocators that raise a plain RuntimeError.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -35,11 +35,11 @@ def available_devices() -> tuple[str, ...]:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of this name; for "auto" the fastest there is.
+    """The device of this name; for "auto" the fastest one.
 
     Raises:
         OptionError: the name is none of "auto", "cuda", "cuda:1", "mps", "cpu".
-        DeviceError: there is no such device here.
+        DeviceError: this machine has no such device.
     """
     import torch
 
@@ -69,8 +69,8 @@ class Accelerator:
 
     Attributes:
         name: "cuda", "cuda:1" or "mps".
-        title: for people.
-        memory_bytes: all that it has; on a Mac, what it should take of the computer's.
+        title: the name shown to people.
+        memory_bytes: its whole memory; on a Mac, the recommended share of the computer's memory.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Accelerator:
 
 
 def accelerators() -> tuple[Accelerator, ...]:
-    """The devices beside the CPU, the first one being what "auto" takes. Takes no memory of theirs."""
+    """The devices beside the CPU, the one that "auto" chooses first. Allocates nothing on them."""
     import torch
 
     try:
@@ -91,20 +91,20 @@ def accelerators() -> tuple[Accelerator, ...]:
             )
         if torch.backends.mps.is_available():
             return (Accelerator("mps", "Apple GPU", int(torch.mps.recommended_max_memory())),)
-    except RuntimeError:  # a broken driver; the first run will say so
+    except RuntimeError:  # a broken driver; the first run reports it
         return ()
     return ()
 
 
 def device_name(device: torch.device) -> str:
-    """The device for people, with the card's name for CUDA."""
+    """The device's name for people, with the card's name for CUDA."""
     import torch
 
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def runs_triton(device: torch.device) -> bool:
-    """Whether Triton is installed and knows this device: NVIDIA, compute capability 8.0 and later."""
+    """Whether Triton is installed and supports this device: NVIDIA, compute capability 8.0 and later."""
     import torch
 
     if device.type != "cuda" or torch.version.hip is not None or find_spec("triton") is None:
@@ -122,20 +122,20 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def usable_cores() -> int:
-    """The processor cores that this process may run on."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux: a cluster's job may use a part of a machine
+    """The number of processor cores that this process may run on."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux: a cluster job may use only some of the cores
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
-    """Let torch, the native kernels and ITK use so many threads on the CPU within the block.
+    """Let torch, the native kernels and ITK use this many CPU threads within the block.
 
-    Never more than there are cores: a larger number would only be slower, and is cut with a line in the log,
-    since one command serves many machines. None is what torch takes by itself.
+    A number above that of the cores would only be slower: it is reduced with a warning in the log, so that
+    one command serves many machines. None means torch's own number.
 
     Raises:
-        OptionError: a number below one.
+        OptionError: the number is below one.
     """
     import SimpleITK as sitk
     import torch

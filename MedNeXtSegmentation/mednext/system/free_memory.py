@@ -1,4 +1,4 @@
-"""How much memory and disk the machine has left, without any package."""
+"""Free memory and disk space of the machine, measured without any package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FREE_PAGES = ("vm.page_free_count", "vm.page_purgeable_count", "vm.page_pageabl
 def free_memory(root: Path = Path("/")) -> int | None:
     """Bytes that programs may still take without swapping, within the limits of a container or a job.
 
-    None if unknown. root: where "proc" and "sys" lie on Linux.
+    None if unknown. `root` holds "proc" and "sys" on Linux.
     """
     if sys.platform == "linux":
         return _free_on_linux(root)
@@ -26,9 +26,9 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def obtainable_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that programs may still take if they swap: who needs more is refused them, or killed.
+    """Bytes that programs may still take if they swap; a program that needs more fails or is killed.
 
-    Of macOS, which swaps as it likes, the memory that is built in.
+    On macOS, which swaps without a fixed limit, the installed memory.
     """
     if sys.platform == "linux":
         return _free_on_linux(root, swapping=True)
@@ -38,7 +38,7 @@ def obtainable_memory(root: Path = Path("/")) -> int | None:
 
 
 def free_disk(folder: Path) -> int | None:
-    """Bytes that are free where a folder is; None if unknown."""
+    """Free bytes on the disk of a folder; None if unknown."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:
@@ -57,9 +57,9 @@ def _free_on_linux(root: Path, swapping: bool = False) -> int | None:
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:
-    """What the limits of this process's control groups leave: of its container, its job, its user.
+    """The bytes that each control group of this process (container, job, user) has left.
 
-    Files in their caches count as free, as in MemAvailable.
+    Cached files count as free, as in MemAvailable.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -76,7 +76,7 @@ def _left_in_groups(root: Path) -> Iterator[int]:
     for mount, path in own.items():
         names, cached = (_GROUP_V1, "total_inactive_file") if mount is v1 else (_GROUP_V2, "inactive_file")
         within = PurePosixPath(path.strip("/"))
-        for group in (within, *within.parents):  # a limit of each is one of all below
+        for group in (within, *within.parents):  # a group's limit holds for all groups below it
             left = _left_in_group(mount / group, *names, cached)
             if left is not None:
                 yield left
@@ -94,7 +94,7 @@ def _left_in_group(group: Path, limit_file: str, used_file: str, cached: str) ->
 
 
 def _left_of_addresses(root: Path) -> Iterator[int]:
-    """What `ulimit -v` leaves, with which clusters limit jobs."""
+    """The bytes that `ulimit -v` leaves; some clusters limit jobs with it."""
     import resource  # not on Windows
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
@@ -130,7 +130,7 @@ def _free_on_macos() -> int | None:
 
 
 def macos_free(counts: Mapping[str, int | None]) -> int | None:
-    """Free, purgeable and file-backed pages in bytes; what macOS could compress is not counted."""
+    """Free, purgeable and file-backed pages in bytes. Memory that macOS could compress does not count."""
     size, free = counts["hw.pagesize"], counts["vm.page_free_count"]
     if not size or free is None:
         return None
@@ -138,7 +138,7 @@ def macos_free(counts: Mapping[str, int | None]) -> int | None:
 
 
 def _sysctl(name: str) -> int | None:
-    """A number that the kernel of macOS tells; it fills four or eight bytes."""
+    """A number from the kernel of macOS, which fills four or eight bytes."""
     value, size = ctypes.c_uint64(0), ctypes.c_size_t(8)
     failed = ctypes.CDLL(None).sysctlbyname(
         name.encode(), ctypes.byref(value), ctypes.byref(size), None, ctypes.c_size_t(0)

@@ -29,7 +29,7 @@ _REQUIRED: Any = object()
 class Fields:
     """One JSON object whose fields are taken one by one, each with its type and range.
 
-    Call `finish()` after the last field: what was not taken is refused.
+    Call `finish()` after the last field: it refuses fields that were not taken.
 
     Args:
         data: the parsed JSON value; must be an object.
@@ -45,7 +45,7 @@ class Fields:
         self._data = dict(data)
 
     def refuse(self, key: str, value: Any, wanted: str) -> MedNeXtError:
-        """The error (to be raised by the caller) that says what `key` must be."""
+        """The error, for the caller to raise, that names the values `key` may have."""
         return self.error(f"{self.where}: {key!r} must be {wanted}, not {_shown(value)}.")
 
     def take(self, key: str, default: Any = _REQUIRED) -> Any:
@@ -57,7 +57,7 @@ class Fields:
         return default
 
     def has(self, key: str) -> bool:
-        """Whether `key` is there and not null; a null is taken."""
+        """Whether `key` has a value other than null. Takes a null."""
         if self._data.get(key, _REQUIRED) is None:
             del self._data[key]
         return key in self._data
@@ -71,7 +71,7 @@ class Fields:
         pattern: str = "",
         empty: bool = False,
     ) -> str:
-        """A string: one of `choices`, or one that matches `pattern` as a whole."""
+        """A string that is one of `choices`, or matches the whole `pattern`."""
         value = self.take(key, default)
         if not isinstance(value, str):
             raise self.refuse(key, value, "a text")
@@ -88,7 +88,7 @@ class Fields:
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings, none of which is empty; nor is the list."""
+        """A list of at least one string, none of them empty."""
         value = self.take(key)
         fits = isinstance(value, list) and value and all(isinstance(v, str) and v for v in value)
         if not fits or not all(map(is_unicode, value)):
@@ -151,7 +151,7 @@ class Fields:
         )
 
     def finish(self) -> None:
-        """Refuse whatever field was not taken."""
+        """Refuse a field that was not taken."""
         if self._data:
             raise self.error(
                 f"{self.where}: unknown field {min(self._data)!r}. It may come from a newer version of this "
@@ -160,7 +160,7 @@ class Fields:
 
 
 def read_json(path: Path, error: type[MedNeXtError]) -> Any:
-    """The value in a JSON file; NaN, infinities and repeated keys are refused.
+    """The value in a JSON file. Refuses NaN, infinities and repeated keys.
 
     Raises:
         error: the file cannot be read, is larger than 16 MiB, or is not JSON.
@@ -184,14 +184,15 @@ def parse_json(text: str | bytes) -> Any:
     """The value of a JSON text.
 
     Raises:
-        ValueError: no JSON; or NaN, an integer of more than a thousand digits, or a repeated key.
-        RecursionError: nested thousands of times.
+        ValueError: the text is not JSON, or has NaN, an integer of more than a thousand digits, or a repeated
+            key.
+        RecursionError: the text is nested thousands of times.
     """
     return json.loads(text, parse_constant=_no_constant, parse_int=_short, object_pairs_hook=_no_repeats)
 
 
 def is_unicode(text: str) -> bool:
-    """Whether files can hold the text: JSON may have one half of a pair of surrogates."""
+    """Whether a file can hold the text: JSON may contain half of a surrogate pair."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 

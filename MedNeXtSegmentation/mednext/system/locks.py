@@ -1,4 +1,4 @@
-"""A lock between processes, held through a file and freed by the system when its owner dies."""
+"""A lock between processes, held through a file; the system frees it when its owner dies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def locked(path: Path, cancelled: Callable[[], bool] | None = None) -> Iterator[
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path` while the block runs if nobody else does, and tell whether it is so.
+    """Hold the lock file `path` while the block runs if it is free; yield whether it was.
 
     Raises OSError when the file cannot be created.
     """
@@ -49,7 +49,7 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 
 def _open(path: Path) -> int:
-    """Open a lock file; Windows refuses that for moments while the file is being removed or scanned."""
+    """Open a lock file; Windows refuses that for a moment while the file is being removed or scanned."""
     end = time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -73,10 +73,10 @@ if sys.platform == "win32":
         return descriptor
 
     def _release(path: Path, descriptor: int) -> None:
-        with suppress(OSError):  # closing frees it, too
+        with suppress(OSError):  # closing frees it as well
             msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
         os.close(descriptor)
-        with suppress(OSError):  # whoever waits has the file open, and then Windows keeps it
+        with suppress(OSError):  # Windows keeps the file while a waiting process has it open
             path.unlink()
 
 else:
@@ -89,10 +89,10 @@ else:
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
                 return descriptor
         except (BlockingIOError, FileNotFoundError):
-            pass  # held by another, or its owner has just removed the file: try again with a fresh one
+            pass  # another process holds it, or its owner has just removed the file: try again
         except OSError as error:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                logger.warning("The file system of %s has no locks (%s); going on without.", path, error)
+                logger.warning("The file system of %s has no locks (%s); continuing without.", path, error)
                 return descriptor
             os.close(descriptor)
             raise

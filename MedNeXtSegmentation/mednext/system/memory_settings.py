@@ -1,4 +1,4 @@
-"""Memory settings for a process of our own that runs large networks on the CPU."""
+"""Memory settings for our own processes that run large networks on the CPU."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-# glibc maps and unmaps every activation otherwise: at 128³ that costs three times the computation. A thread's
-# own arena would still do so: there is one for all.
+# Without these, glibc maps and unmaps every activation, which at 128³ takes three times as long as the
+# computation. One arena serves all threads, since a thread's own arena ignores them.
 GLIBC_TUNABLES = ":".join(
     f"glibc.malloc.{name}={value}"
     for name, value in {"hugetlb": 1, "mmap_max": 0, "trim_threshold": 2**34, "arena_max": 1}.items()
@@ -16,9 +16,9 @@ GLIBC_TUNABLES = ":".join(
 
 
 def tuned_environment() -> dict[str, str]:
-    """This process's environment with the allocator of glibc tuned, for a child; unchanged without glibc.
+    """This process's environment for a child, on Linux with glibc's allocator tuned.
 
-    What the user has set stays.
+    The user's own settings take precedence.
     """
     if sys.platform != "linux":
         return dict(os.environ)
@@ -26,16 +26,16 @@ def tuned_environment() -> dict[str, str]:
 
 
 def restart_tuned(module: str, arguments: Sequence[str]) -> None:
-    """Start this program again as `python -m module` with the allocator tuned, unless it is tuned already.
+    """Restart this program as `python -m module` with the allocator tuned, unless it is tuned already.
 
-    glibc reads its settings only when a process starts. Does nothing elsewhere than on Linux.
+    glibc reads its settings only when a process starts. Does nothing on other systems than Linux.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.execve(sys.executable, [sys.executable, "-m", module, *arguments], tuned_environment())
 
 
 def give_memory_back() -> None:
-    """Hand what this process has freed to the system: with the settings above glibc keeps up to 16 GiB."""
+    """Return freed memory to the system: with the settings above glibc keeps up to 16 GiB."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries than glibc have none
         if trim:

@@ -1,4 +1,4 @@
-"""Whether a process is still there, and how files tell whose they are."""
+"""Whether a process still runs, and signatures of processes for the names of their files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SIGNATURE = re.compile(r"([0-9a-f]{8})-(\d{1,10})(?!\d)")
 
 
 def signature() -> str:
-    """This process, for the names of its temporary files."""
+    """The signature of this process, for the names of its temporary files."""
     return f"{_here()}-{os.getpid()}"
 
 
 def has_ended(name: str) -> bool:
-    """Whether the process with whose signature a name is made is known to have ended.
+    """Whether the process whose signature a name contains is known to have ended.
 
-    Nothing is known of the processes of other computers and containers, which may share a folder.
+    False for processes of other computers and containers, which may share a folder.
     """
     match = _SIGNATURE.search(name)
     return match is not None and match[1] == _here() and not is_running(int(match[2]))
@@ -29,7 +29,7 @@ def has_ended(name: str) -> bool:
 
 @functools.cache
 def _here() -> str:
-    """Where the numbers of processes mean what they mean to this one: a computer, or a container on it."""
+    """A hash of the computer or container within which process numbers are unique."""
     identity = platform.node()
     for place in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
@@ -72,7 +72,7 @@ else:
         return not _is_zombie(pid)
 
     def _is_zombie(pid: int) -> bool:
-        """Whether the process has ended and only waits for its parent to notice; told by Linux alone."""
+        """Whether the process has ended but its parent has not noticed yet; known on Linux only."""
         try:
             state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:

@@ -2,7 +2,7 @@
 
 imagesTr/tiny_0001_0000.nii.gz   one file for each channel
 labelsTr/tiny_0001.nii.gz        the label values of the model
-provenanceTr/tiny_0001.json      where it comes from, and what was corrected
+provenanceTr/tiny_0001.json      its origin and its corrections
 dataset.json
 """
 
@@ -34,10 +34,10 @@ _LOCK = ".mednext-lock"
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """A case that was written: its name, its data set's folder, and the channels that had to be resampled.
+    """A written case: its name, its data set's folder, and the names of its resampled channels.
 
-    `left_out`: how many voxels of structures lie beyond the region that was segmented, and are not in the
-    case; None where the case is the whole image.
+    `left_out` counts the voxels of structures outside of the segmented region, which are not in the case;
+    None where the case is the whole image.
     """
 
     name: str
@@ -60,18 +60,18 @@ def add_training_case(
 
     Args:
         channels: the images in the model's order; all are written on the grid of the first.
-        truth: the labels as they are now, on that grid, with the provenance of the run that they began with.
-        region: the box `(Z, Y, X)` of the grid that the run was limited to. The case is cropped to it: all
-            around, nobody has looked for the structures, and they would be taught as background.
-        found: the labelmap `(Z, Y, X)` of that run, to count what was corrected; None when it is not known.
-        author: who corrected it.
+        truth: the corrected labels on that grid, with the provenance of the original run.
+        region: the box `(Z, Y, X)` of the grid to which the run was limited. The case is cropped to it: all
+            around nobody has looked for the structures, and they would be taught as background.
+        found: the labelmap `(Z, Y, X)` of that run, to count the corrections; None if unknown.
+        author: the person who corrected it.
 
-    Nothing that is there is overwritten: the case gets a new number. Everything is written beside, read back,
-    and then renamed; after a failure nothing of the case is left.
+    Existing files are not overwritten: the case gets a new number. All files are written elsewhere, read
+    back, and then renamed; a failure leaves no file of the case.
 
     Raises `OptionError` when the labels are not those of the model or of the data set, `ChannelError` and
-    `GeometryError` when the images do not go with them, `OutputError` and `DiskSpaceError` when the folder
-    cannot be written.
+    `GeometryError` when the images do not fit them, `OutputError` and `DiskSpaceError` when the folder cannot
+    be written.
     """
     _check_region(truth, region)
     _check_images(model, channels, truth)
@@ -82,14 +82,14 @@ def add_training_case(
         truth = replace(truth, labelmap=cropped, geometry=truth.geometry.cropped(region))
         found = None if found is None else found[region]
     _check_labels(model, truth)
-    read_description(folder, model)  # refuses before anything is made
+    read_description(folder, model)  # refuses before any file is made
     images, resampled = _on_one_grid(channels)
     if region is not None and left_out is not None:
         images = [(array[region], truth.geometry) for array, _ in images]
     with explaining(folder):
         for part in (folder, folder / IMAGES, folder / LABELS, folder / PROVENANCE):
             part.mkdir(exist_ok=True)
-        with locked(folder / _LOCK):  # another Slicer may look for a free number, too
+        with locked(folder / _LOCK):  # another Slicer may be taking the same number
             description = read_description(folder, model)
             name = free_case_name(folder, model.name)
             case = TrainingCase(name, folder, resampled, left_out)
@@ -112,8 +112,8 @@ def _check_labels(model: Model, truth: Segmentation) -> None:
     missing = [f'"{label.name}"' for label in model.labels if label.value not in present]
     if missing:
         raise OptionError(
-            f"There are no segments of {', '.join(missing)}: what they should hold would be taught as "
-            "background. Segment all structures; one that is not in the image stays empty."
+            f"There are no segments of {', '.join(missing)}: their voxels would be taught as background. "
+            "Segment all structures; one that is not in the image stays empty."
         )
     if not values:
         raise OptionError("All segments are empty: there is nothing to learn from.")
@@ -122,8 +122,8 @@ def _check_labels(model: Model, truth: Segmentation) -> None:
 def _check_region(truth: Segmentation, region: Box | None) -> None:
     if truth.provenance.get("roi_ras_mm") and region is None:
         raise OptionError(
-            "Only a region of the image was segmented, it is not known which voxels that were, and all "
-            "around would be taught as background: segment the region again."
+            "Only a region of the image was segmented, its voxels are not known, and all around would be "
+            "taught as background: segment the region again."
         )
 
 
@@ -131,8 +131,8 @@ def _check_images(model: Model, channels: Sequence[SourceImage], truth: Segmenta
     if len(channels) != len(model.channels):
         names = ", ".join(channel.name for channel in model.channels)
         raise ChannelError(
-            f'The model "{model.name}" has {len(model.channels)} channels ({names}), and {len(channels)} '
-            "images of the run are there: segment again with all of them."
+            f'The model "{model.name}" has {len(model.channels)} channels ({names}), but the run has '
+            f"{len(channels)} images: segment again with all of them."
         )
     if not truth.geometry.close_to(channels[0].geometry):
         raise GeometryError(f'The labels are not on the grid of "{channels[0].name}": segment it again.')
@@ -141,7 +141,7 @@ def _check_images(model: Model, channels: Sequence[SourceImage], truth: Segmenta
 def _on_one_grid(
     channels: Sequence[SourceImage],
 ) -> tuple[list[tuple[np.ndarray, Geometry]], tuple[str, ...]]:
-    """Each image `(Z, Y, X)` with the first one's grid, and the names of those that were resampled."""
+    """Each image `(Z, Y, X)` on the first one's grid, and the names of the resampled ones."""
     from ..images.volume import Volume, check_volume, combine_channels
 
     first = channels[0]
@@ -183,7 +183,7 @@ def _provenance(
 
 
 def _corrections(truth: Segmentation, found: np.ndarray | None) -> list[dict[str, Any]]:
-    """For each label the voxels now and, where the run's labelmap is known, what was added and removed."""
+    """For each label its voxels and, where the run's labelmap is known, those added and removed."""
     rows = []
     for label in truth.labels:
         now = truth.labelmap == label.value
@@ -208,7 +208,7 @@ def _write(
     ending = description["file_ending"]
     with tempfile.TemporaryDirectory(prefix=".mednext-", dir=case.folder) as temporary:
         beside = Path(temporary)
-        # Labels first: nnU-Net lists the images, and shall never see one without labels.
+        # Labels first: nnU-Net lists the images, and must not find one without labels.
         moves = {beside / f"{case.name}{ending}": case.folder / LABELS}
         write_image(next(iter(moves)), _narrow(truth.labelmap), truth.geometry)
         record = beside / f"{case.name}.json"
@@ -228,7 +228,7 @@ def _write(
 
 
 def _move_all(moves: Mapping[Path, Path]) -> None:
-    """Rename each file into its folder; all or none."""
+    """Rename each file into its folder, all or none."""
     with ExitStack() as undo:
         for file, folder in moves.items():
             target = folder / file.name

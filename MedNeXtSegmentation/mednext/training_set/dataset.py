@@ -1,4 +1,4 @@
-"""A training set in nnU-Net's raw layout: its folder, what `dataset.json` says, which names are free."""
+"""A training set in nnU-Net's raw layout: its folder, its `dataset.json`, and free names of cases."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ IMAGES, LABELS, PROVENANCE = "imagesTr", "labelsTr", "provenanceTr"
 
 _FILE_ENDING = ".nii.gz"
 _NAME = re.compile(r"Dataset\d{3}_.+")
-_FIRST_NUMBER = 501  # below are public data sets
-# nnU-Net takes the normalisation from a channel's name; every other name means z-scores.
+_FIRST_NUMBER = 501  # lower numbers are those of public data sets
+# nnU-Net derives the normalisation from a channel's name; every other name means z-scores.
 _NAMES_OF_NORMALIZATIONS = {"ct": "CT", "none": "noNorm", "rescale": "rescale_to_0_1"}
 
 
 def dataset_folder(folder: Path, model: Model) -> Path:
-    """The data set that a folder is, or the one in it, there or new, that cases of the model go to.
+    """The data set for cases of the model: the folder itself, or an existing or new one in it.
 
-    A folder with a `dataset.json`, or with a name as nnU-Net wants it ("Dataset501_liver"), is a data set
+    A folder with a `dataset.json`, or with a name of nnU-Net's form ("Dataset501_liver"), is a data set
     itself. Raises `OutputError` when there is no such folder.
     """
     if not folder.is_dir():
@@ -43,7 +43,7 @@ def dataset_folder(folder: Path, model: Model) -> Path:
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """What `dataset.json` of a new data set says: nnU-Net's form of the model's channels and labels.
+    """The content of a new `dataset.json`: the model's channels and labels in nnU-Net's form.
 
     Raises `OptionError` for label values with gaps, which nnU-Net cannot train.
     """
@@ -67,7 +67,7 @@ def describe(model: Model) -> dict[str, Any]:
 
 
 def read_description(folder: Path, model: Model) -> dict[str, Any]:
-    """What `dataset.json` says, or would say in a new folder.
+    """The content of `dataset.json`; in a new folder, of the one to be written.
 
     Raises `OptionError` when the data set has other channels or labels than the model, or images of a
     format that cannot be written.
@@ -91,15 +91,14 @@ def read_description(folder: Path, model: Model) -> dict[str, Any]:
 
 
 def _comparable(value: Any) -> Any:
-    """Labels with every region as a list: nnU-Net also takes a bare number for a region of one label, and any
-    order of several."""
+    """Labels with every region as a sorted list: nnU-Net also accepts a single number, and any order."""
     if not isinstance(value, dict) or not any(isinstance(each, list) for each in value.values()):
         return value
     return {name: sorted(each) if isinstance(each, list) else [each] for name, each in value.items()}
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:
-    """Write `dataset.json` with the number of cases that are there."""
+    """Write `dataset.json` with the number of cases in the folder."""
     ending = description["file_ending"]
     cases = sum(1 for file in (folder / LABELS).iterdir() if _is_case(file, ending))
     with replacing(folder / DATASET_FILE) as temporary:
@@ -108,7 +107,7 @@ def write_description(folder: Path, description: dict[str, Any]) -> None:
 
 
 def free_case_name(folder: Path, prefix: str) -> str:
-    """`prefix` with the first number that no file of the data set has ever had a trace of."""
+    """`prefix` with a number above those of all files of the data set."""
     form = re.compile(rf"{re.escape(prefix)}_(\d{{4,}})(?!\d)")
     taken = [0]
     for part in (IMAGES, LABELS, PROVENANCE):

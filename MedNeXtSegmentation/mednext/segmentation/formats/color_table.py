@@ -1,4 +1,4 @@
-"""Slicer's colour table file: label values with names, colours and codes, as comma-separated values.
+"""Slicer's colour table file: the name, colour and codes of each label value, comma-separated.
 
 Columns as in Slicer's Docs/developer_guide/modules/colors.md (5.10 and newer).
 """
@@ -53,5 +53,5 @@ def _codes(label: Label) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """VTK's reader of these files knows no quotation marks inside of a value."""
+    """The text without quotation marks, which VTK's reader does not support inside a value."""
     return " ".join(text.replace('"', "'").split())

@@ -1,4 +1,4 @@
-"""DICOM Segmentation objects, through highdicom: coded segments that belong to a patient's series."""
+"""Write DICOM Segmentation objects with highdicom: coded segments that refer to a patient's series."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _log = logging.getLogger(__name__)
 
 
 def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path | Sequence[Path]) -> None:
-    """Write the labels that were found as a binary DICOM SEG of a series: a folder, or the files of it.
+    """Write the labels that were found as a binary DICOM SEG of a series, given as a folder or its files.
 
-    Segments are numbered from 1 in the order of the labels, as the standard wants; a label without
-    terminology is coded as Tissue. Labels that were not found are left out, which is logged. Where the
-    provenance has "corrected", the segments are called semi-automatic.
+    Segments are numbered from 1 in the order of the labels, as the standard requires; a label without
+    terminology is coded as Tissue. The log reports labels that were not found. Where the provenance has
+    "corrected", the segments are marked semi-automatic.
 
     Raises `MissingPackageError` without highdicom, `GeometryError` when the labelmap is not on the grid of
-    the series, `OutputError` when nothing was found or the series lacks what a DICOM SEG repeats of it, and
-    the errors of `find_series`.
+    the series, `OutputError` when nothing was found or the series lacks an element that a DICOM SEG repeats,
+    and the errors of `find_series`.
     """
     labels = _found(segmentation)
     series, place = _series(source)
@@ -54,7 +54,7 @@ def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path |
 
 
 def check_dicom_seg(source: str | Path) -> None:
-    """Make a DICOM SEG of a series with one voxel, and throw it away: before a long run, not after it.
+    """Check before a long run that a DICOM SEG of this series can be made, by making one of one voxel.
 
     Raises as `write_dicom_seg` does.
     """
@@ -65,7 +65,7 @@ def check_dicom_seg(source: str | Path) -> None:
 
 
 def _series(source: str | Path | Sequence[Path]) -> tuple[Series, str | Path]:
-    """The series, and how messages call it."""
+    """The series, and its name for messages."""
     if isinstance(source, str | Path):
         return find_series(*series_of(source)), source
     return series_of_files(source), source[0].parent
@@ -84,7 +84,7 @@ def _made(
     with quietly():
         try:
             dataset = _dataset(source_images(series, place), pixels, labels, provenance)
-            content = BytesIO()  # pydicom's errors in writing a file do not tell a full disk from the rest
+            content = BytesIO()  # pydicom does not tell a full disk from other errors of writing
             dataset.save_as(content)
         except (OutputError, MemoryError):
             raise
@@ -128,8 +128,8 @@ def _dataset(
         manufacturer=_SOFTWARE,
         manufacturer_model_name=_short(provenance.get("model", _SOFTWARE)),
         software_versions=__version__,
-        specific_character_set="ISO_IR 192",  # UTF-8, else names of labels are cut down to Latin letters
-        device_serial_number="0",  # the standard wants one, software has none
+        specific_character_set="ISO_IR 192",  # UTF-8; by default label names lose all but Latin letters
+        device_serial_number="0",  # required by the standard, though software has none
     )
 
 
@@ -145,7 +145,7 @@ def _found(segmentation: Segmentation) -> list[Label]:
 
 
 def _on_series(segmentation: Segmentation, series: Series, source: str | Path) -> np.ndarray:
-    """The labelmap `(Z, Y, X)` with its axes stored as the series stores them."""
+    """The labelmap `(Z, Y, X)` with its axes in the order and direction of the series."""
     labelmap, geometry = reorient_array(
         segmentation.labelmap, segmentation.geometry, series.geometry.orientation
     )
@@ -204,7 +204,7 @@ def _description(
         anatomic_regions=[_concept(meaning.region)] if meaning.region else None,
         display_color=highdicom.color.CIELabColor.from_rgb(*label.color),
     )
-    # highdicom has no arguments for modifiers, and without them the left kidney is any kidney.
+    # highdicom has no arguments for modifiers, and without them a left kidney would be coded as a kidney.
     if meaning.type_modifier:
         kind = description.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [_concept(meaning.type_modifier)]
@@ -221,6 +221,6 @@ def _concept(code: Code) -> highdicom.sr.CodedConcept:
 
 
 def _short(text: str) -> str:
-    """A text as DICOM's "long strings" may be: 64 characters, without the sign that parts values."""
+    """A text cut to a DICOM long string: 64 characters, without the backslash that separates values."""
     clean = "".join(character if character.isprintable() else " " for character in text)
     return clean.replace("\\", "/")[:_LONGEST_TEXT].strip() or "-"

@@ -1,4 +1,4 @@
-"""What a DICOM Segmentation repeats of its series: checked, and filled in where it may be empty."""
+"""Prepare the headers of a DICOM series for a DICOM Segmentation: check them, and fill in empty elements."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ...images.dicom.slice import Slice
 if TYPE_CHECKING:
     import pydicom
 
-# Without these nothing says to which patient and images the segments belong.
+# Without these the segments cannot be assigned to a patient and images.
 _NEEDED = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
-# The standard wants these to be there, if only empty ("type 2").
+# The standard requires these elements, but allows them to be empty ("type 2").
 _MAY_BE_EMPTY = (
     "PatientName",
     "PatientID",
@@ -32,7 +32,7 @@ _MAY_BE_EMPTY = (
 )
 _SEXES = ("M", "F", "O")
 _OLD_SIGNS = {"DA": ".", "TM": ":"}  # 2026.01.31 and 12:30:00
-_STRICT_VRS = ("AS", "DA", "DS", "DT", "IS", "TM")  # a wrong value of these is refused in writing
+_STRICT_VRS = ("AS", "DA", "DS", "DT", "IS", "TM")  # pydicom refuses to write wrong values of these
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ _log = logging.getLogger(__name__)
 def source_images(series: Series, source: object) -> list[pydicom.Dataset]:
     """The headers of the slices, in their order, as highdicom takes them; `source` names them in messages.
 
-    Dates, times and numbers that are none become empty, as does a sex other than M, F or O, where the
-    standard allows that. Nothing of the patient is changed otherwise. Call this within `quietly`.
+    Invalid dates, times and numbers become empty where the standard allows that, as does a sex other than M,
+    F or O. All other data of the patient stay. Call this within `quietly`.
 
     Raises `OutputError` where the series lacks the UIDs that a DICOM SEG refers to.
     """
@@ -62,7 +62,7 @@ def source_images(series: Series, source: object) -> list[pydicom.Dataset]:
     wrong: dict[str, None] = {}
     for piece in series.slices:
         image = pydicom.dcmread(piece.file, stop_before_pixels=True, force=True)
-        image.decode()  # the patient's name leaves the source's character set
+        image.decode()  # the patient's name is to be written in another character set
         wrong |= dict.fromkeys(_make_lawful(image))
         _place(image, piece, series.geometry.spacing[2])
         images.append(image)
@@ -75,7 +75,7 @@ def source_images(series: Series, source: object) -> list[pydicom.Dataset]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Let pydicom and highdicom warn nobody: their warnings quote the patient's name."""
+    """Silence pydicom and highdicom: their warnings quote the patient's name."""
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     levels = [logger.level for logger in loggers]
     try:
@@ -90,7 +90,7 @@ def quietly() -> Iterator[None]:
 
 
 def _place(image: pydicom.Dataset, piece: Slice, gap: float) -> None:
-    """Write where the slice lies as it was read, in numbers of the length that DICOM allows."""
+    """Set the position of the slice as it was read, in numbers of the length that DICOM allows."""
     from pydicom.valuerep import format_number_as_ds as text
 
     across, down = piece.spacing
@@ -104,9 +104,9 @@ def _place(image: pydicom.Dataset, piece: Slice, gap: float) -> None:
 
 
 def _make_lawful(image: pydicom.Dataset) -> list[str]:
-    """Remove wrong values, add what may be empty, and write dates and times of old files as today's.
+    """Remove invalid values, add missing elements that may be empty, and modernise old dates and times.
 
-    Returns the keywords of what was removed.
+    Returns the keywords of the removed values.
     """
     import pydicom
     from pydicom.config import RAISE

@@ -1,7 +1,7 @@
 """Slicer's own file for segmentations, `.seg.nrrd`: a labelmap with names, colours and codes in its header.
 
-Fields as in Slicer's Libs/MRML/Core/vtkMRMLSegmentationStorageNode.cxx (5.8). Other readers of NRRD see the
-plain labelmap.
+Fields as in Slicer's Libs/MRML/Core/vtkMRMLSegmentationStorageNode.cxx (5.8). Other NRRD readers see a plain
+labelmap.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ _REPRESENTATION = "Binary labelmap"
 
 
 def write_seg_nrrd(path: Path, segmentation: Segmentation) -> None:
-    """Write all labels, also those that were not found, as segments that share one labelmap.
+    """Write all labels, found or not, as segments that share one labelmap.
 
-    Their tags say which labels of the model they are: a run into the segmentation that Slicer makes of the
-    file replaces them.
+    Their tags record their labels: in Slicer, another run into this segmentation replaces its segments.
 
-    Raises `OutputError` or `DiskSpaceError` when the file cannot be written; nothing is left behind then.
+    Raises `OutputError` or `DiskSpaceError` when the file cannot be written; no file is left then.
     """
     write_layers(path, [segmentation.labelmap], segmentation.geometry, seg_nrrd_header(segmentation))
 
@@ -41,7 +40,7 @@ def write_seg_nrrd(path: Path, segmentation: Segmentation) -> None:
 def write_layers(
     path: Path, layers: Sequence[np.ndarray], geometry: Geometry, header: Mapping[str, str]
 ) -> None:
-    """Write labelmaps `(Z, Y, X)` of one type, several where segments overlap, and these words in the header.
+    """Write labelmaps `(Z, Y, X)` of one type, several where segments overlap, with these header fields.
 
     Raises the errors of `write_seg_nrrd`.
     """
@@ -55,7 +54,7 @@ def write_layers(
 
 
 def segment_words(path: Path) -> dict[str, str]:
-    """What the header of a file says of its segmentation and segments: all words of Slicer's format.
+    """The header fields of a file that describe its segmentation and segments, in Slicer's format.
 
     Raises `UnreadableImageError` when the file cannot be read.
     """
@@ -63,9 +62,9 @@ def segment_words(path: Path) -> dict[str, str]:
 
 
 def read_provenance(path: Path) -> dict[str, str]:
-    """What `write_seg_nrrd` wrote of a segmentation's provenance; empty for a file that it did not write.
+    """The provenance in a file of `write_seg_nrrd`; empty for any other file.
 
-    Slicer drops these words when it saves a segmentation: a file that was corrected there has none.
+    Slicer drops these fields when it saves a segmentation: a file that was corrected there has none.
     Raises `UnreadableImageError` when the file cannot be read.
     """
     return {
@@ -95,7 +94,7 @@ def seg_nrrd_header(segmentation: Segmentation) -> dict[str, str]:
 
 
 def header_value(text: str) -> str:
-    """The text as a header keeps it: a value ends with its line."""
+    """The text as one line, since a header's value ends with its line."""
     return " ".join(shown(text).split())
 
 
@@ -118,7 +117,7 @@ def _segment(label: Label, geometry: Geometry, model: str, fingerprint: str) -> 
 
 
 def _reference_geometry(geometry: Geometry) -> str:
-    """The grid that Segment Editor works on, serialised like vtkSegmentationConverter: matrix, extent."""
+    """The grid for Segment Editor, serialised like vtkSegmentationConverter: matrix, extent."""
     matrix = ";".join(repr(float(x)) for x in geometry.ijk_to_ras.ravel())
     return f"Reference image geometry|{matrix};{_extent(geometry, ';')};|&"
 

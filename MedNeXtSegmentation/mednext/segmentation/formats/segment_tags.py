@@ -1,4 +1,7 @@
-"""Tags of Slicer's segments that say which label of which model a segment is, whatever it is called."""
+"""Tags of Slicer's segments that record their model and label, independent of their names.
+
+This file is apart from the writer of `.seg.nrrd`, so that Slicer's process need not import SimpleITK.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ FINGERPRINT_TAG = "MedNeXtSegmentation.Fingerprint"
 def segment_tags(
     model: str, structure: int | tuple[int, ...], segment_id: str, fingerprint: str
 ) -> dict[str, str]:
-    """The tags of a segment that a model made: of a label by its value, of a region by those of its labels.
+    """The tags of a segment that a model made; `structure` is a label's value or the values of a region.
 
-    The ID goes in too: a copy that the user makes has all tags and another ID, and is the user's own. The
-    fingerprint is that of the voxels as they were found.
+    The tags repeat the ID: a copy made by the user has the same tags but another ID, and belongs to the user.
+    The fingerprint is that of the voxels as the model found them.
     """
     what = {VALUE_TAG: str(structure)}
     if isinstance(structure, tuple):
