@@ -140,7 +140,7 @@ def test_a_file_that_crashes_its_reader_fails_alone(batch, capfd):
     assert main(batch("os.abort()")) == 3
     said = capfd.readouterr().out
     assert "a: done" in said and "z: done" in said
-    assert "odd: failed. Reading odd.nii.gz ended the process" in said
+    assert "odd: failed. Reading odd.nii.gz crashed the process" in said
 
 
 @posix

@@ -104,7 +104,7 @@ def test_a_file_that_crashes_its_reader_is_a_row_and_the_scene_stays(
     rows = logic.segmentFolder(images, tmp_path / "out", tiny.path, device="cpu")
     shared_client().shutdown()
     assert statuses(rows) == {"a": "done", "crash": "failed", "Süd/左 'b'": "done"}
-    assert "ended the process that did it" in rows[1].message
+    assert "crashed the process that reads images" in rows[1].message
     assert volume.GetScene() is scene
 
 

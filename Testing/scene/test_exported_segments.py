@@ -247,7 +247,7 @@ def test_the_colour_table_of_a_labelmap_with_other_labels_is_never_replaced(node
         carried_out(export_job(node, tmp_path / name))
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     draw(node, "mine", corner(1), volume)
-    with pytest.raises(OutputError, match=r"a\.labels\.csv tells the labels of a\.nii\.gz"):
+    with pytest.raises(OutputError, match=r"a\.labels\.csv holds the labels of a\.nii\.gz"):
         carried_out(export_job(node, tmp_path / "a.nrrd"))
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 

@@ -1,1 +1,1 @@
-"""Many cases: finding them, segmenting them one after the other, and reporting."""
+"""Batches of cases: find them, segment them one after the other, and report."""

@@ -1,9 +1,9 @@
-"""The command `mednext`: segment images, look after models, say what this computer has.
+"""The command `mednext`: segment images, manage models, describe this computer.
 
 Exit codes: 0 done; 2 an error that the message explains, nothing was written; 3 some cases of a folder
 failed, the others are done; 130 cancelled with Ctrl-C; 1 a fault in this program, with the traceback in the
-log. With `--json` exactly one JSON document is printed on stdout, also for an error. Nothing heavy is
-imported before a command needs it, so that `--help` is quick.
+log. `--json` prints exactly one JSON document on stdout, also for an error. Commands import large packages
+only when they need them, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports misuse as an error of ours, so that `--json` holds for it too."""
+    """Reports wrong arguments as an error of ours, so that `--json` applies to them too."""
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message}. See '{self.prog} --help'.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     is_program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedNeXtError as error:
         logger.debug("The command failed.", exc_info=True)
         return console.failed(error)
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         forget_output()
         return 0
     except OSError as error:
@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _cancel_when_alone() -> None:
-    """Do what Ctrl-C does once nobody holds the other end of stdin: cancelled, closed or crashed."""
-    with suppress(OSError, ValueError):  # what cannot be read has nobody at its other end
-        while sys.stdin and os.read(sys.stdin.fileno(), 1):  # not its read: at exit Python would wait for it
+    """Act as on Ctrl-C once the other end of stdin is closed: the caller has cancelled, ended or crashed."""
+    with suppress(OSError, ValueError):  # an unreadable stdin counts as closed
+        while sys.stdin and os.read(sys.stdin.fileno(), 1):  # at exit Python would wait for stdin.read
             pass
     _thread.interrupt_main()
 
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(arguments: Sequence[str]) -> None:
-    """Refuse arguments that argparse or the system would stumble over."""
+    """Refuse arguments that would crash argparse or the system's functions."""
     for argument in arguments:
         if "\0" in argument:
             raise OptionError(f"The argument {argument!r} has a character that no path can have.")

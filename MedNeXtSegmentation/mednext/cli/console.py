@@ -1,4 +1,4 @@
-"""What the command line shows: text or one JSON document on stdout, errors and a progress bar on stderr."""
+"""The output of the command line: text or one JSON document on stdout, errors and progress bars on stderr."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _WORTH_AN_EVENT = 0.01  # of the whole
 
 
 class Console:
-    """Prints for people, or for programs with `json` or `events`; `quiet` leaves nothing but errors.
+    """Prints for people, or for programs with `json` or `events`; with `quiet` prints only errors.
 
-    With `events` every line is a JSON document: how far it is (`done` and `total`), and last the result.
+    With `events` every line is a JSON document: the progress (`done` and `total`), and at last the result.
     """
 
     def __init__(self, json: bool = False, quiet: bool = False, events: bool = False) -> None:
@@ -50,18 +50,18 @@ class Console:
             _print("\n".join(map(shown, lines)))
 
     def say(self, text: str) -> None:
-        """Tell people how far a long command is."""
+        """Print the progress of a long command for people."""
         if not self._json and not self._quiet:
             with suppress(OutputError):  # the work goes on
                 _print(shown(text))
 
     def failed(self, error: MedNeXtError) -> int:
-        """Report an error that a user can do something about; returns the exit code."""
+        """Report an error that a user can fix; return the exit code."""
         self._complain(error, str(error))
         return error.exit_code
 
     def crashed(self, error: Exception) -> int:
-        """Report a fault of this program; returns the exit code."""
+        """Report a fault of this program; return the exit code."""
         message = (
             f"This is a fault in mednext ({type(error).__name__}: {error}). Please report it, with the "
             "text above, to the project's issues."
@@ -79,13 +79,13 @@ class Console:
 
     @contextmanager
     def segmentation_progress(self) -> Iterator[Callable[[Progress], None] | None]:
-        """A bar per stage of a segmentation; None where a bar would be noise."""
+        """A progress bar per stage of a segmentation; None where none is to be shown."""
         with self._bars(unit="step", scale=False) as show:
             yield show and (lambda progress: show(progress.stage, progress.done, progress.total))
 
     @contextmanager
     def download_progress(self) -> Iterator[Callable[[int, int | None], None] | None]:
-        """A bar for the bytes of a download; None where a bar would be noise."""
+        """A progress bar for the bytes of a download; None where none is to be shown."""
         with self._bars(unit="B", scale=True) as show:
             yield show and (lambda done, total: show("downloading", done, total))
 
@@ -123,11 +123,11 @@ class Console:
 
 
 class _NoOutputError(OutputError):
-    """The standard output takes nothing more."""
+    """The standard output cannot be written."""
 
 
 class _Shown(logging.Formatter):
-    """Log lines without anything that could steer a terminal; only tracebacks have several lines."""
+    """Formats log lines without terminal control sequences; only tracebacks have several lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         return shown_lines(super().format(record))
@@ -137,7 +137,7 @@ class _Shown(logging.Formatter):
 
 
 def _take_any_text() -> None:
-    """Let a console show letters that it does not have as `\\xf6`: a name must not end a command."""
+    """Let a console show letters that it lacks as `\\xf6`: no name may end a command."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # the shell has closed it
@@ -147,7 +147,7 @@ def _take_any_text() -> None:
 
 
 def forget_output() -> None:
-    """Stop writing to a stdout that takes nothing more, so that Python does not complain on exit."""
+    """Redirect a stdout that cannot be written, so that Python does not complain on exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""`mednext info`: what a bug report needs to say about this computer."""
+"""`mednext info`: print the facts about this computer that a bug report needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    """Print it."""
+    """Print the facts."""
     import platform
 
     from .. import __version__
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _version(package: str) -> str | None:
-    from importlib import metadata  # a third of what `--help` took
+    from importlib import metadata  # slow: above it would take half as long as all of `--help`
 
     try:
         return metadata.version(package)

@@ -1,4 +1,4 @@
-"""`mednext scene-job`: what Slicer has written of its scene becomes a file. For Slicer, not for people."""
+"""`mednext scene-job`: write an export from Slicer's scene. Called by Slicer, not by people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .console import Console
 
 
 def add_parser(commands: Any) -> None:
-    """Add the command to the parser; without a help text it is not listed."""
+    """Add the command to the parser without a help text, so that it is not listed."""
     parser = commands.add_parser("scene-job", allow_abbrev=False)
     parser.set_defaults(run=run)
     parser.add_argument("folder", type=Path)

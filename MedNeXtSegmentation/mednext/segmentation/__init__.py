@@ -1,1 +1,1 @@
-"""The result of a run, how it was made, and the files that it is written to."""
+"""The result of a run, its provenance, and its file formats."""

@@ -1,4 +1,4 @@
-"""A batch in the worker: cases of a folder, or those of a scene, whose voxels are asked for one by one."""
+"""Run a batch in the worker: the cases of a folder, or of a scene, whose voxels it requests one by one."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from .received_volume import received_volume
 class WorkerBatch:
     """Carries out the batch in `folder`.
 
-    say: says an event to the client.
-    provided: what the client answers to the event "wanted": the folder with the voxels of that case.
-    cancelled: whether the client wants the end.
+    say: sends an event to the client.
+    provided: the client's answers to the event "wanted": folders with the voxels of a case.
+    cancelled: whether the client has cancelled.
     """
 
     run: int
@@ -49,7 +49,7 @@ class WorkerBatch:
     networks: LoadedNetworks
 
     def carry_out(self) -> None:
-        """Segment all cases, and write what became of them beside the job.
+        """Segment all cases, and write the outcome beside the job.
 
         Raises the errors of `Batch.run`, and `OptionError` for a folder without any case.
         """
@@ -73,7 +73,7 @@ class WorkerBatch:
         BatchOutcome(tuple(rows), scenes).write(self.folder)
 
     def _wanted(self, case: Case) -> list[Volume]:
-        """The images of a case of a scene, as the client copies them; in the reader's thread."""
+        """Request the images of a case of a scene from the client. Runs in the reader's thread."""
         self.say({"event": "wanted", "run": self.run, "case": case.name})
         while True:
             check_cancelled(self.cancelled)
@@ -111,7 +111,7 @@ class WorkerBatch:
 
 
 def _found(job: BatchJob, bundle: Bundle) -> tuple[tuple[Case, ...], tuple[Path, ...]]:
-    """The cases of the folder, and its scenes, whose files are no cases of their own."""
+    """The cases of the folder, without the files of its scenes, and the scenes."""
     found = find_cases(job.place, bundle.model, job.output)
     of_scenes = {file for scene in found.scenes for file in files_of_scene(scene)}
     cases = tuple(case for case in found.cases if not {file.resolve() for file in case.files} & of_scenes)
@@ -121,7 +121,7 @@ def _found(job: BatchJob, bundle: Bundle) -> tuple[tuple[Case, ...], tuple[Path,
 
 
 def _volumes_in(folder: Path) -> list[Volume]:
-    """The voxels that the client wrote, in memory: the folder goes. Raises the error that lies there."""
+    """Load the volumes that the client wrote into a folder, and remove it. Raises an error in the folder."""
     try:
         if (folder / protocol.ERROR_FILE).exists():
             raise protocol.error_from_event(read_json(folder / protocol.ERROR_FILE, OptionError))

@@ -1,7 +1,7 @@
-"""A batch that Slicer asks its worker for: no file of it is read, and none written, in Slicer's process.
+"""A batch that Slicer requests from its worker, which reads and writes all files.
 
-Either everything in a folder, or the cases of one scene, whose voxels only Slicer can read: the worker asks
-for those of a case when it is their turn.
+It covers either a folder, or the cases of a scene, whose voxels only Slicer can read: the worker asks for the
+voxels of each case when its turn comes.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _ROWS_FILE = "rows.json"
 
 @dataclass(frozen=True)
 class BatchJob:
-    """What there is to do.
+    """The batch to do.
 
     place: the folder or file with the images.
     output: the folder of the results.
-    resume: leave finished cases as they are.
-    cases: those of a scene, without images; None for all that lie in `place`.
+    resume: skip finished cases.
+    cases: those of a scene, without images; None for all cases in `place`.
     """
 
     place: Path
@@ -68,13 +68,13 @@ class BatchJob:
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """What became of a batch: a row for each case, and the scenes that were met and left to Slicer."""
+    """The outcome of a batch: a row for each case, and the scenes in the folder, which are left to Slicer."""
 
     rows: tuple[Row, ...]
     scenes: tuple[Path, ...] = ()
 
     def write(self, folder: Path) -> None:
-        """Write it beside the job. Raises OSError."""
+        """Write the outcome beside the job. Raises OSError."""
         told = {"rows": [asdict(row) for row in self.rows], "scenes": [str(scene) for scene in self.scenes]}
         (folder / _ROWS_FILE).write_text(json.dumps(told), encoding="utf-8")
 

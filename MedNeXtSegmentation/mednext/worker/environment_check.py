@@ -1,8 +1,8 @@
-"""What this Python has of all that the engine needs: `python -m mednext.worker.environment_check`.
+"""Check this Python for all that the engine needs: `python -m mednext.worker.environment_check`.
 
 Importing a broken PyTorch may crash or hang the process, so this is a program of its own. It prints its facts
-as a line of JSON before every step that may end it, and at the end; the last line counts. It needs nothing
-but Python itself.
+as a line of JSON before every step that may crash, and at the end; the last line counts. It needs nothing but
+Python itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NVIDIA_SMI_S = 20.0
 
 
 def main() -> int:
-    """Print the facts; returns the exit code."""
+    """Print the facts; return the exit code."""
     facts = Facts(
         pid=os.getpid(),
         python=platform.python_version(),
@@ -78,7 +78,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _folder_of(package: str) -> str | None:
-    """The folder that a package would be imported from, without importing it."""
+    """The folder of a package, found without importing it."""
     spec = importlib.machinery.PathFinder.find_spec(package)
     if spec is None:
         return None
@@ -90,14 +90,14 @@ def _import_error(module: str) -> str | None:
     """Why a module cannot be imported; None if it can."""
     try:
         importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001  # boundary: a broken package raises whatever it likes
+    except Exception as error:  # noqa: BLE001  # boundary: a broken package raises anything
         sys.stderr.write(traceback.format_exc())
         return f"{type(error).__name__}: {error}"
     return None
 
 
 def _look_at_torch(facts: Facts) -> None:
-    """What PyTorch is made for, what it sees here, and whether it can compute."""
+    """Add PyTorch's build and devices, and the outcome of a trial computation, to the facts."""
     import torch
 
     found = facts.torch
@@ -115,7 +115,7 @@ def _look_at_torch(facts: Facts) -> None:
         elif found.mps:
             facts.devices = [Card(f"Apple {platform.machine()} (MPS)")]
         _compute(torch, "cuda" if found.cuda else "mps" if found.mps else "cpu")
-    except Exception as error:  # noqa: BLE001  # boundary: half a PyTorch raises whatever it likes
+    except Exception as error:  # noqa: BLE001  # boundary: a broken PyTorch raises anything
         sys.stderr.write(traceback.format_exc())
         found.trial_error = f"{type(error).__name__}: {error}"
 
@@ -129,7 +129,7 @@ def _build(torch: Any) -> str:
 
 
 def _compute(torch: Any, device: str) -> None:
-    """Raises where numpy and PyTorch, or PyTorch and the card, do not fit."""
+    """Compute a little on a device. Raises where numpy, PyTorch and the card do not fit together."""
     import numpy as np
 
     total = (torch.from_numpy(np.ones((1, 1, 4, 4), np.float32)).to(device) * 2).sum().item()
@@ -138,7 +138,7 @@ def _compute(torch: Any, device: str) -> None:
 
 
 def _nvidia_cards() -> list[Card]:
-    """The cards that the NVIDIA driver knows; none where there is no driver."""
+    """The cards according to the NVIDIA driver; none without a driver."""
     program = shutil.which("nvidia-smi")
     if not program:
         return []

@@ -1,4 +1,4 @@
-"""What is known of a Python and its machine: the facts that `environment_check` finds, as JSON and back."""
+"""The facts that `environment_check` finds about a Python and its machine, to and from JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OLDEST_TORCH = "2.6"
 
 @dataclass
 class PackageFacts:
-    """A package: its version as installed, and why it cannot be imported; None where there is none."""
+    """A package: its installed version and the error of its import, each None where there is none."""
 
     version: str | None = None
     error: str | None = None
@@ -22,11 +22,11 @@ class TorchFacts(PackageFacts):
 
     Attributes:
         folder: the folder that holds the package `torch`; None where there is none.
-        build: what it is made for: "cpu", "cu126", "rocm6.2"; "" while it was not imported.
+        build: its platform: "cpu", "cu126", "rocm6.2"; "" until it is imported.
         cuda: whether it can use an NVIDIA (or ROCm) card now.
         mps: whether it can use the graphics processor of a Mac now.
-        warnings: what it had to say about the devices.
-        trial_error: why a small computation failed, on the processor or on the card.
+        warnings: its warnings about the devices.
+        trial_error: the error of a small trial computation, on the processor or on the card.
     """
 
     folder: str | None = None
@@ -51,14 +51,14 @@ class Facts:
     """All facts.
 
     Attributes:
-        step: what was being done when this was written: "import torch", at the end "done".
-        pid: of the process that looked.
-        prefix: the folder of this Python; site_packages: where it installs packages.
+        step: the step in progress when this was written: "import torch", at the end "done".
+        pid: of the process that found the facts.
+        prefix: the folder of this Python; site_packages: its folder of packages.
         long_paths: whether Windows allows paths of more than 259 characters; None elsewhere.
-        nvidia_cards: what the driver's own tool tells, without PyTorch.
-        devices: what PyTorch sees.
+        nvidia_cards: according to the driver's own tool, without PyTorch.
+        devices: according to PyTorch.
         free_mib: free space of the disks of these folders: "temporary", "models", "packages".
-        memory_mib: of the machine; None where it is not told.
+        memory_mib: of the machine; None if unknown.
         engine_error: why the engine itself cannot be imported.
     """
 
@@ -86,7 +86,7 @@ class Facts:
 
     @classmethod
     def from_line(cls, line: str) -> Facts:
-        """The facts in a line; ValueError when it holds something else."""
+        """The facts in a line. Raises ValueError for another line."""
         try:
             data = json.loads(line)
             data["packages"] = {name: PackageFacts(**facts) for name, facts in data["packages"].items()}
@@ -99,7 +99,7 @@ class Facts:
 
 
 def is_older(version: str, than: str) -> bool:
-    """Whether a version such as "2.6.0+cu126" is older than another; what is no version is not."""
+    """Whether a version such as "2.6.0+cu126" is older than another; False for a string that is not one."""
     return bool(_numbers(version)) and _numbers(version) < _numbers(than)
 
 

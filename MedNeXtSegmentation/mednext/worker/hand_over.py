@@ -1,8 +1,8 @@
-"""A result as it is handed over: made by the worker, so that who takes it has nothing to compute.
+"""The result of a run as the worker hands it over to Slicer, with nothing left to compute.
 
-Slicer's event loop keeps Python's lock: a thread of Slicer's process hardly runs, and its main thread must
-not be held up. So the worker counts volumes, looks for uncertain places, cuts out and packs; Slicer maps the
-files and copies their planes into the memory of VTK.
+Slicer's event loop holds Python's lock: a thread of Slicer's process hardly runs, and its main thread must
+not block. So the worker computes volumes and uncertain places, crops and compresses; Slicer maps the files
+and copies their planes into the memory of VTK.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Cancelled = Callable[[], bool] | None
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the asking side wants of a result.
+    """The form in which the client wants the result.
 
-    structures: names or label values of what is kept; None for all.
-    grid: 4x4, row by row, from the image's indices (i, j, k) to those of the grid on which the labels are
-        wanted; None for the image's own.
-    in_percent: the uncertainty as uint8 from 0 to 100 instead of uint16 (see `fixed_point`).
+    structures: names or label values of those to keep; None for all.
+    grid: 4x4, row by row, from the image's indices (i, j, k) to those of the grid for the labels; None for
+        the image's own grid.
+    in_percent: the uncertainty as uint8 from 0 to 100 instead of uint16 (see `uncertainty_storage`).
     """
 
     structures: tuple[str | int, ...] | None = None
@@ -54,7 +54,7 @@ class Wishes:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Wishes:
-        """The inverse of `asdict`. Raises KeyError or TypeError."""
+        """The inverse of `asdict`. Raises KeyError or TypeError for other data."""
         structures, grid = data["structures"], data["grid"]
         return cls(
             None if structures is None else tuple(structures),
@@ -68,13 +68,13 @@ ALL = Wishes()
 
 @dataclass(frozen=True, eq=False)
 class HandedOver:
-    """What a run gives back.
+    """The result of a run.
 
-    `voxels` `(Z, Y, X)` are the labels in `box` of the grid that was wanted, beyond it is background; `found`
-    is the whole labelmap on the grid of the image, which is `geometry`. `volumes_ml` goes by the names of
-    regions and labels. `uncertainty` `(Z, Y, X)` is uint16 or in percent, see `Wishes`, or None; `largest` is
-    its largest value, in [0, 1]. `fingerprints` are those of the labels in `voxels`. Arrays may be mapped
-    from files: they are there as long as the files are.
+    `voxels` `(Z, Y, X)` are the labels in `box` of the grid in `Wishes`; all beyond is background. `found` is
+    the whole labelmap on the grid of the image, `geometry`. `volumes_ml` has the names of regions and labels
+    as keys. `uncertainty` `(Z, Y, X)` is uint16 or in percent, see `Wishes`, or None; `largest` is its
+    largest value, in [0, 1]. `fingerprints` are those of the labels in `voxels`. Arrays may be mapped from
+    files, which must stay as long.
     """
 
     geometry: Geometry
@@ -92,7 +92,7 @@ class HandedOver:
 
     @classmethod
     def of(cls, segmentation: Segmentation, wishes: Wishes = ALL, cancelled: Cancelled = None) -> HandedOver:
-        """Make all that takes time: seconds for a large result.
+        """Compute all parts of the result, which takes seconds for a large one.
 
         Raises `OptionError` when the model has none of the structures, `GeometryError` when the labels do not
         fit the grid, and `Cancelled` when `cancelled` answers True.
@@ -134,11 +134,11 @@ class HandedOver:
         )
 
     def without_voxels(self) -> HandedOver:
-        """All but the arrays: what is mapped from a file keeps it on the disk."""
+        """The result without its mapped arrays, which keep their files on the disk."""
         return replace(self, voxels=np.empty((0, 0, 0), self.voxels.dtype), uncertainty=None)
 
     def segmentation(self) -> Segmentation:
-        """The result wholly in memory, on the grid of the image."""
+        """The result in memory, on the grid of the image."""
         uncertainty = self.uncertainty
         if uncertainty is not None:
             in_percent = uncertainty.dtype == np.uint8
@@ -172,7 +172,7 @@ class HandedOver:
 
     @classmethod
     def read(cls, folder: Path) -> HandedOver:
-        """The result in a folder; its arrays are mapped, and the folder must stay meanwhile."""
+        """The result in a folder; the folder must stay, since the arrays are mapped."""
         told = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
         k, j, i = (slice(start, stop) for start, stop in told["box"])
         shape, voxel_type = told["found"]
@@ -203,7 +203,7 @@ class HandedOver:
 
 
 def _shortened(uncertainty: np.ndarray, in_percent: bool, cancelled: Cancelled) -> np.ndarray:
-    """An uncertainty in [0, 1] in two bytes a voxel, or in percent in one."""
+    """An uncertainty in [0, 1] as fixed point with two bytes a voxel, or in percent with one."""
     short = np.empty(uncertainty.shape, np.uint8 if in_percent else np.uint16)
     for target, plane in zip(short, _planes(uncertainty, cancelled), strict=True):
         target[...] = np.rint(plane * PERCENT) if in_percent else to_fixed_point(plane)

@@ -1,16 +1,17 @@
-"""What Slicer and the worker say to each other: voxels as files, requests and events as lines of JSON.
+"""The protocol between Slicer and the worker: voxels as files, requests and events as lines of JSON.
 
-For each run the asking side writes `request.json` and one `channel_<n>.npy` per channel into a new folder;
-the worker maps the channels into memory and adds the files of `hand_over.HandedOver`. Requests go to the
-worker's standard input, one per line:
+For each run the client writes `request.json` and one `channel_<n>.npy` per channel into a new folder; the
+worker maps the channels into memory and adds the files of `hand_over.HandedOver`. Requests go to the worker's
+standard input, one per line:
 
     {"request": "segment", "run": 1, "folder": "/tmp/mednext_...", "release_after_s": 300}
     {"request": "cancel", "run": 1}
     {"request": "batch", "run": 2, "folder": "/tmp/mednext_...", "release_after_s": 300}
     {"request": "provide", "run": 2, "folder": "/tmp/mednext_.../case_0"}
 
-Events come from its standard output, one per line. `hello` is the first, `ready` says that torch is imported,
-and each run ends with `done` or `error`. While the worker imports or segments, its heart beats every second.
+Events come from its standard output, one per line. `hello` is the first, `ready` reports that torch is
+imported, and each run ends with `done` or `error`. While it imports or segments, the worker sends a
+`heartbeat` every second.
 
     {"event": "hello", "protocol": 3, "pid": 4711, "mednext": "0.1.0"}
     {"event": "ready", "torch": "2.6.0"}
@@ -23,10 +24,10 @@ and each run ends with `done` or `error`. While the worker imports or segments, 
     {"event": "row", "run": 2, "number": 1, "total": 3, "row": {"case": "scene/T1", "status": "done", ...}}
     {"event": "released"}
 
-The stages are "sending" (told by the asking side), "starting" (torch is still being imported), "reading" and
-those of `pipeline.Progress`; an event of progress may have a `remark` for the user. `devices` lists what is
-there beside the CPU. A run of null in an error means that the worker did not understand a request, or cannot
-work at all.
+The stages are "sending" (reported by the client), "starting" (torch is still being imported), "reading" and
+those of `inference.progress`; an event of progress may have a `remark` for the user. `devices` lists the
+devices beside the CPU. In an error, the run null means that the worker did not understand a request, or
+cannot work at all.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from .voxel_files import mapped, writing
 
 VERSION = 3
 HEARTBEAT_S = 1.0
-RELEASE_AFTER_S = 300.0  # a pause between two cases; then others may want the device
+RELEASE_AFTER_S = 300.0  # longer than a pause between two cases; then other programs may need the device
 
 REQUEST_FILE = "request.json"
 ERROR_FILE = "error.json"
@@ -62,7 +63,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """How to segment; the meaning of each option is that of `mednext.segment`."""
+    """Options of a run, with the meaning that they have for `mednext.segment`."""
 
     model: str
     device: str = "auto"
@@ -76,7 +77,7 @@ class Options:
 
 @dataclass(frozen=True)
 class SegmentRequest:
-    """Segment what lies in `folder`; after `release_after_s` seconds without a request, free the device."""
+    """Segment the images in `folder`; free the device after `release_after_s` seconds without a request."""
 
     run: int
     folder: str
@@ -85,14 +86,14 @@ class SegmentRequest:
 
 @dataclass(frozen=True)
 class CancelRequest:
-    """End a run, or forget it if it has not begun."""
+    """Cancel a run; drop it if it has not begun."""
 
     run: int
 
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """Carry out the `batch_job.BatchJob` in `folder`; see `SegmentRequest`."""
+    """Carry out the `batch_request.BatchJob` in `folder`; see `SegmentRequest`."""
 
     run: int
     folder: str
@@ -101,7 +102,7 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class ProvideRequest:
-    """The answer to the event "wanted": what `write_request` writes, or `ERROR_FILE`, lies in `folder`."""
+    """The answer to the event "wanted": `folder` holds the files of `write_request`, or `ERROR_FILE`."""
 
     run: int
     folder: str
@@ -132,7 +133,7 @@ def parse_request(line: str | bytes) -> Request:
     """The request in a line.
 
     Raises:
-        EngineProcessError: there is none, or not one that this version knows.
+        EngineProcessError: the line is not a request that this version knows.
     """
     try:
         data = json.loads(line)
@@ -152,7 +153,7 @@ def parse_request(line: str | bytes) -> Request:
 
 
 def parse_event(line: str) -> Message:
-    """The event in a line; ValueError when it holds none."""
+    """The event in a line. Raises ValueError when it is not an event."""
     try:
         event = json.loads(line)
     except RecursionError as cause:
@@ -163,23 +164,23 @@ def parse_event(line: str) -> Message:
 
 
 def hello_event() -> Message:
-    """The first thing that a worker says."""
+    """The first event of a worker."""
     return {"event": "hello", "protocol": VERSION, "pid": os.getpid(), "mednext": __version__}
 
 
 def progress_event(run: int, stage: str) -> Message:
-    """The event of a stage that begins and tells no steps."""
+    """The event of the beginning of a stage without steps."""
     return {"event": "progress", "run": run, "stage": stage, "done": 0, "total": 1, "remaining_s": None}
 
 
 def error_event(run: int | None, error: errors.MedNeXtError, details: str = "") -> Message:
-    """The event that carries an error to the other side, with what only a developer wants to know."""
+    """The event that carries an error to the other side, with details for a developer."""
     event = {"event": "error", "run": run, "error": type(error).__name__, "message": str(error)}
     return {**event, "details": details}
 
 
 def error_from_event(event: Message) -> errors.MedNeXtError:
-    """The error that an event carries, of the class that it had on the other side, with details as a note."""
+    """The error in an event, of its original class, with the details as a note."""
     known = getattr(errors, str(event.get("error")), None)
     if not (isinstance(known, type) and issubclass(known, errors.MedNeXtError)):
         known = errors.MedNeXtError
@@ -196,7 +197,7 @@ def write_request(
     wishes: Wishes = ALL,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
-    """Write everything that the worker needs into an existing folder.
+    """Write all files of a request into an existing folder.
 
     Raises:
         Cancelled: `cancelled` answered True; it is asked before every slice.
@@ -209,7 +210,7 @@ def write_request(
 def writing_request(
     folder: Path, channels: Sequence[SourceImage], options: Options, wishes: Wishes
 ) -> Iterator[None]:
-    """As `write_request`, and comes back before each plane of voxels."""
+    """As `write_request`, but yield before each plane of voxels."""
     for number, channel in enumerate(channels):
         yield from writing(_channel_file(folder, number), channel.array)
     request = {
@@ -232,7 +233,7 @@ def read_request(folder: Path) -> tuple[list[SourceImage], Options, Wishes]:
     """The request in a folder; its voxels stay on disk, mapped into memory.
 
     Raises:
-        EngineProcessError: something is missing there, or not as `write_request` writes it.
+        EngineProcessError: a file is missing, or not as `write_request` writes it.
     """
     request = read_json(folder / REQUEST_FILE, errors.EngineProcessError)
     try:
@@ -252,7 +253,7 @@ def read_request(folder: Path) -> tuple[list[SourceImage], Options, Wishes]:
 
 
 def read_options(options: dict[str, Any]) -> Options:
-    """The inverse of `asdict`. Raises KeyError or TypeError."""
+    """The inverse of `asdict`. Raises KeyError or TypeError for other data."""
     folds, roi = options.pop("folds"), options.pop("roi")
     return Options(
         **options,

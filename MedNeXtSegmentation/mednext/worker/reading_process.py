@@ -1,7 +1,7 @@
-"""Images that are read in a process of their own: a file that crashes a library takes nothing else with it.
+"""Read images in a separate process, so that a file that crashes a library ends nothing else.
 
-The process, `python -m mednext.worker.reading_process PARENT`, gets requests as lines of JSON. It answers
-with a line of JSON, and the voxels of the volumes as they lie in memory:
+The process, `python -m mednext.worker.reading_process PARENT`, receives requests as lines of JSON. It answers
+with a line of JSON, followed by the voxels of the volumes as in memory:
 
     {"images": ["/data/a.nrrd"], "insist": false}
     {"volumes": [{"shape": [1, 24, 32, 40], "dtype": "<i2", "geometry": {...}, "names": ["a.nrrd"], ...}]}
@@ -33,7 +33,7 @@ from ..images.volume import Volume, read_volume
 from ..system.running_processes import is_running
 from .protocol import error_event, error_from_event
 
-_KILLED = -9  # what Linux does to a process when memory runs out
+_KILLED = -9  # exit code of a process that Linux ended when memory ran out
 _LOOKING_S = 1.0
 _CLOSING_S = 1.0
 
@@ -41,12 +41,12 @@ logger = logging.getLogger(__name__)
 
 
 class ReadingProcess:
-    """Reads images elsewhere; the process is started when it is needed, and anew after a crash.
+    """Reads images in a separate process, which starts when it is needed, and again after a crash.
 
         with ReadingProcess() as reading:
             volumes = reading.read(["head_T1.nii.gz", "head_T2.nii.gz"])
 
-    One thread at a time may use it, but for `stop`.
+    Only one thread at a time may use it, except for `stop`.
     """
 
     def __init__(self) -> None:
@@ -71,16 +71,16 @@ class ReadingProcess:
         process.stdout.close()
 
     def stop(self) -> None:
-        """End a call of `read` in another thread, which raises."""
+        """End a call of `read` in another thread, which then raises an error."""
         process = self._process
         if process is not None:
             process.kill()
 
     def read(self, images: Sequence[str], insist: bool = False) -> list[Volume]:
-        """What `read_volume` gives for each of these images.
+        """The result of `read_volume` for each of these images.
 
-        Raises the errors of `read_volume`; `UnreadableImageError` where reading ended the process,
-        `OutOfMemoryError` where the system did, `EngineProcessError` when it cannot be started.
+        Raises the errors of `read_volume`; `UnreadableImageError` where reading crashed the process,
+        `OutOfMemoryError` where the system ended it, `EngineProcessError` when it cannot be started.
         """
         process = self._process = self._process or _started()
         assert process.stdin and process.stdout
@@ -110,8 +110,8 @@ class ReadingProcess:
         if code == _KILLED:
             return OutOfMemoryError(f"The system ended the reading of {names}, probably for want of memory.")
         return UnreadableImageError(
-            f"Reading {names} ended the process that did it (exit code {code}): the file is damaged in an "
-            "unusual way. Export or convert it anew."
+            f"Reading {names} crashed the process that reads images (exit code {code}): the file is damaged "
+            "in an unusual way. Export or convert it again."
         )
 
 
@@ -124,7 +124,7 @@ def _started() -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,  # Ctrl+C is for the process that waits
+            start_new_session=True,  # Ctrl+C is for the waiting process alone
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     except (OSError, ValueError) as error:
@@ -144,9 +144,9 @@ def _received(told: dict[str, Any], pipe: Any) -> Volume:
 
 
 def main(parent: int) -> None:
-    """Answer requests until standard input ends or the process `parent` is gone."""
+    """Answer requests until standard input ends or the process `parent` has ended."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with the answers
     threading.Thread(target=_end_with, args=[parent], daemon=True).start()
     for line in sys.stdin.buffer:
         _answer(json.loads(line), answers)

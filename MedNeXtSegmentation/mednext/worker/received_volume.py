@@ -1,4 +1,4 @@
-"""An image that a client has sent, as the pipeline takes it."""
+"""Make a `Volume` of an image that a client has sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..images.volume import Volume
 
 
 def received_volume(channel: SourceImage) -> Volume:
-    """The image with all that the client knows of it; its voxels may stay mapped from their file."""
+    """The image with the client's description and warnings; its voxels may stay mapped from their file."""
     return Volume(
         channel.array[np.newaxis],
         channel.geometry,

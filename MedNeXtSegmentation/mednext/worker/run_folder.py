@@ -1,4 +1,4 @@
-"""The temporary folders through which voxels travel, and what a crash leaves of them."""
+"""The temporary folders through which client and worker exchange voxels, and their removal after a crash."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..system.running_processes import is_running
 
 @contextmanager
 def run_folder() -> Iterator[Path]:
-    """A new folder for one run, named after this process; it goes with the block.
+    """A new folder for one run, named after this process, and removed at the end of the block.
 
-    Raises `OutputError` when nothing can be written there.
+    Raises `OutputError` when it cannot be written.
     """
     parent = Path(tempfile.gettempdir())
     folder = None
@@ -37,15 +37,15 @@ def run_folder() -> Iterator[Path]:
 
 
 def emptying(folder: Path) -> Iterator[None]:
-    """Remove the files of a run's folder; comes back after each, since large ones take their time."""
+    """Remove the files of a run's folder; yield after each, since large ones take time."""
     for file in folder.iterdir():
-        with suppress(OSError):  # one that is still mapped goes with the folder
+        with suppress(OSError):  # a file that is still mapped is removed with the folder
             file.unlink()
         yield
 
 
 def remove_leftovers() -> None:
-    """Remove the folders of processes of this computer that are gone."""
+    """Remove the folders of processes of this computer that have ended."""
     name = re.compile(re.escape(_prefix()) + r"(\d+)_.*")
     for folder in Path(tempfile.gettempdir()).glob(f"{_prefix()}*"):
         match = name.fullmatch(folder.name)
@@ -54,5 +54,5 @@ def remove_leftovers() -> None:
 
 
 def _prefix() -> str:
-    """With the computer's name: a cluster's nodes may share a temporary folder, and not their processes."""
+    """A prefix with the computer's name: the nodes of a cluster may share a temporary folder."""
     return f"mednext_{re.sub('[^A-Za-z0-9-]', '', platform.node())}_"

@@ -1,11 +1,11 @@
-"""The engine in a process of its own: `python -m mednext.worker`, which stays warm between runs.
+"""The worker, `python -m mednext.worker`: the engine in a process of its own, ready between runs.
 
-Slicer's own process never imports torch (a crash of torch would take Slicer and the unsaved work with it), so
-it starts this program with Slicer's Python and speaks the language of `protocol.py` with it.
+Slicer's own process never imports torch, since a crash of torch would end Slicer and lose unsaved work. It
+starts this program with Slicer's Python instead, and talks to it in the protocol of `protocol.py`.
 
 Three threads: the main one imports torch and segments, one run after the other; one listens, so that a cancel
-is heard at once; one shows that the process is alive. The process ends when its input is closed or the
-process that started it is gone, whatever torch is doing.
+takes effect at once; one sends heartbeats. The process ends when its input is closed or its parent process
+has ended, whatever torch is doing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Worker:
     """Answers the requests of one client.
 
     Args:
-        events: where events are written.
+        events: the stream for the events.
     """
 
     def __init__(self, events: TextIO) -> None:
@@ -56,10 +56,10 @@ class Worker:
         self._release_after_s = protocol.RELEASE_AFTER_S
 
     def work(self) -> int:
-        """Import the engine, then segment what is asked for until the process ends; returns an exit code."""
+        """Import the engine, then answer requests until the process ends; return an exit code."""
         try:
             torch_version = _import_engine()
-        except Exception as error:  # noqa: BLE001  # boundary: what a broken installation raises has no bounds
+        except Exception as error:  # noqa: BLE001  # boundary: a broken installation raises anything
             self.say(protocol.error_event(None, _explain_import(error), traceback.format_exc()))
             return EngineProcessError.exit_code
         self._ready = True
@@ -79,7 +79,7 @@ class Worker:
                 give_memory_back()
 
     def listen(self, requests: Iterable[bytes]) -> None:
-        """Hear requests until their end, then end the process: nobody is there any more to answer to."""
+        """Take requests until the input ends, then end the process, since the client is gone."""
         for line in requests:
             try:
                 request = protocol.parse_request(line)
@@ -98,7 +98,7 @@ class Worker:
         os._exit(0)
 
     def show_life(self, parent: int) -> None:
-        """Say that the process is alive while it is busy, and end it when the process `parent` has gone."""
+        """Send heartbeats while the process is busy, and end it when the process `parent` has ended."""
         while is_running(parent):
             if self._busy:
                 self.say({"event": "heartbeat"})
@@ -106,7 +106,7 @@ class Worker:
         os._exit(0)
 
     def say(self, event: protocol.Message) -> None:
-        """Say one event, at once; ends the process when nobody listens."""
+        """Send one event at once; end the process when the client is gone."""
         with self._speaking:
             try:
                 self._events.write(protocol.format_message(event))
@@ -121,7 +121,7 @@ class Worker:
             self._cancelled.add(run)
 
     def _answer(self, request: protocol.Work) -> protocol.Message:
-        """The last event of a run. What is not expected ends the process: torch may be broken then."""
+        """Do a run and return its last event. An unexpected error ends the process: torch may be broken."""
         self._release_after_s = request.release_after_s
         try:
             if isinstance(request, protocol.BatchRequest):
@@ -184,7 +184,7 @@ class Worker:
         batch.carry_out()
 
     def _release(self) -> None:
-        """Let others have the device's memory."""
+        """Free the device's memory for other programs."""
         import torch
 
         self._networks.clear()
@@ -197,14 +197,14 @@ class Worker:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Work until the end; returns the exit code."""
+    """Start the threads and work until the process ends; return the exit code."""
     parser = argparse.ArgumentParser(prog="mednext.worker", description=__doc__)
     parser.add_argument("--parent", type=int, required=True, help="process with which the worker ends")
     options = parser.parse_args(arguments)
     faulthandler.enable()
     worker = Worker(take_standard_output())
     worker.say(protocol.hello_event())
-    # Not sys.stdin: its lock, held by a thread that waits, would break the end of a process that fails.
+    # Not sys.stdin: a waiting thread would hold its lock, and break the exit of a process that fails.
     requests = os.fdopen(sys.stdin.fileno(), "rb", buffering=0)
     threading.Thread(target=worker.listen, args=[requests], daemon=True).start()
     threading.Thread(target=worker.show_life, args=[options.parent], daemon=True).start()
@@ -213,14 +213,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def take_standard_output() -> TextIO:
-    """Standard output for the events alone: what libraries print, also those in C, goes to standard error."""
+    """Reserve standard output for events; the output of libraries, also those in C, goes to standard error."""
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return events
 
 
 def _import_engine() -> str:
-    """Import all that a run needs, so that the first one does not wait for it; the version of torch."""
+    """Import all packages of a run, so that the first run need not wait; return the version of torch."""
     import safetensors.torch  # noqa: F401
     import torch
 

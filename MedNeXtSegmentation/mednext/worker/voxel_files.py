@@ -1,4 +1,4 @@
-"""Arrays of voxels as `.npy` files, written plane by plane, so that whoever writes can do other things."""
+"""Arrays of voxels as `.npy` files, written plane by plane, so that the caller can do other work between."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Planes(Protocol):
-    """Has the shape and the type of an array `(Z, Y, X)`, and its planes `(Y, X)` one by one."""
+    """An array `(Z, Y, X)` as its shape, its type and an iterator of its planes `(Y, X)`."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -22,9 +22,9 @@ class Planes(Protocol):
 
 
 def writing(path: Path, array: Planes) -> Iterator[None]:
-    """Write an array as `.npy`; comes back before each plane.
+    """Write an array as `.npy`; yield before each plane. Raises OSError.
 
-    numpy's own `save` does not tell a full disk from other failures. Raises OSError.
+    numpy's own `save` does not tell a full disk from other failures.
     """
     header = {
         "descr": np.lib.format.dtype_to_descr(array.dtype),
@@ -39,5 +39,5 @@ def writing(path: Path, array: Planes) -> Iterator[None]:
 
 
 def mapped(path: Path) -> np.ndarray:
-    """The array in a file, on disk until it is looked at. Raises ValueError or OSError."""
+    """The array in a file, which stays on disk until it is accessed. Raises ValueError or OSError."""
     return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,1 +1,1 @@
-"""Files of what lies in Slicer's scene, written outside of Slicer's process."""
+"""Exports from Slicer's scene, written outside of Slicer's process."""

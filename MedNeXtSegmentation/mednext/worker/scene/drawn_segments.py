@@ -1,4 +1,4 @@
-"""The segments of a node of Slicer, with all corrections, as one labelmap on the grid of an image."""
+"""The segments of a Slicer node, with all corrections, as one labelmap on the grid of an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .segment_layers import SegmentLayer, layers_to_json, read_layers, with_valu
 
 @dataclass(frozen=True)
 class DrawnRegion:
-    """A region that was corrected by hand: its name, and the values of its labels."""
+    """A region corrected by hand: its name, and the values of its labels."""
 
     name: str
     labels: tuple[int, ...]
@@ -28,11 +28,11 @@ class DrawnRegion:
 
 @dataclass(frozen=True, eq=False)
 class DrawnSegments:
-    """Everything that is needed to make the labelmap, copied from the scene.
+    """The input of the labelmap, copied from the scene.
 
-    `geometry` is the image's grid, `to_image`, 4x4, leads from the segmentation's own space to its indices
-    (i, j, k); `values`: the label value of each segment, by segment ID; `regions`: those that were corrected,
-    by segment ID. Segments of `layers` that are neither are left out.
+    `geometry` is the image's grid, and `to_image`, 4x4, leads from the segmentation's own space to its
+    indices (i, j, k). `values` has the label value of each segment, by segment ID; `regions` the corrected
+    regions, by segment ID. Other segments of `layers` are ignored.
     """
 
     geometry: Geometry
@@ -44,9 +44,9 @@ class DrawnSegments:
     regions: Mapping[str, DrawnRegion] = field(default_factory=dict)
 
     def segmentation(self) -> Segmentation:
-        """All segments in one labelmap; regions are in it as their labels.
+        """All segments in one labelmap, with regions as their labels.
 
-        Raises `OutputError` when two segments overlap, or a corrected region is not what its labels are
+        Raises `OutputError` when two segments overlap, or a corrected region differs from its labels
         together, `GeometryError` when a segment reaches beyond the image.
         """
         labelmap = np.zeros(self.geometry.shape, dtype=np.uint8 if self._largest < 256 else np.uint16)
@@ -57,7 +57,7 @@ class DrawnSegments:
         return Segmentation(labelmap, self.geometry, self.labels, self.provenance)
 
     def writing(self, folder: Path) -> Iterator[None]:
-        """Write the voxels; comes back before each plane. Raises OSError."""
+        """Write the voxels; yield before each plane. Raises OSError."""
         return writing_layers(folder, self.layers)
 
     def to_json(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class DrawnSegments:
     def _in_image(
         self, layer: SegmentLayer, values: Mapping[int, int], labelmap: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Box]:
-        """The voxels of a layer with new values, those of them in the image, and where in it they lie."""
+        """The voxels of a layer with new values, the part of them in the image, and the box of that part."""
         drawn = with_values(layer.voxels, values, labelmap.dtype)
         box, voxels = placed(drawn, self.to_image @ layer.ijk_to_ras)
         z, y, x = (
@@ -123,9 +123,9 @@ class DrawnSegments:
             different = np.count_nonzero(together) + np.count_nonzero(voxels) - 2 * same
             if different:
                 raise OutputError(
-                    f'"{region.name}" was corrected, and differs in {different} voxels from what '
-                    f"{self._names(region.labels)} are together, and only these can be exported: correct "
-                    f'them, and remove the segment "{region.name}".'
+                    f'"{region.name}" was corrected, and differs in {different} voxels from '
+                    f"{self._names(region.labels)} together, and only these can be exported: correct them, "
+                    f'and remove the segment "{region.name}".'
                 )
 
     def _refuse_loss(self, voxels: np.ndarray, inside: np.ndarray) -> None:

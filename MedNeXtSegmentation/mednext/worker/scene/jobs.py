@@ -1,7 +1,7 @@
-"""Files of what lies in Slicer's scene, written by a process of their own: `mednext scene-job FOLDER`.
+"""Exports from Slicer's scene, written by a separate process: `mednext scene-job FOLDER`.
 
-Slicer copies what is needed into a folder: voxels as arrays, all else as `job.json`. It must not do the work
-itself: its main thread would hold up the windows, and another thread hardly runs there.
+Slicer copies the input into a folder: voxels as arrays, all else as `job.json`. It must not do the work
+itself: in its main thread the windows would freeze, and other threads hardly run there.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SegNrrdJob:
     file: SegmentationFile
 
     def writing(self, folder: Path) -> Iterator[None]:
-        """Write the job; comes back before each plane of voxels. Raises OSError."""
+        """Write the job; yield before each plane of voxels. Raises OSError."""
         yield from self.file.writing(folder)
         _write(folder, {"kind": "seg.nrrd", "path": str(self.path), "file": self.file.to_json()})
 
@@ -58,8 +58,8 @@ class LabelmapJob:
 
 @dataclass(frozen=True, eq=False)
 class DicomJob:
-    """Write the segments as a DICOM segmentation of the series in `files`; `found` is what the run had found,
-    None where nobody knows that."""
+    """Write the segments as a DICOM segmentation of the series in `files`; `found` is the labelmap of the
+    run, None if unknown."""
 
     path: Path
     drawn: DrawnSegments
@@ -81,9 +81,9 @@ class DicomJob:
 
 @dataclass(frozen=True, eq=False)
 class TrainingJob:
-    """Add images and segments to a training set; see `training_case.add_training_case`.
+    """Add images and segments to a training set; see `training_set.case.add_training_case`.
 
-    `model`: its folder. The channels' arrays may be `voxel_files.Planes`.
+    `model` is a folder. The channels' arrays may be `voxel_files.Planes`.
     """
 
     folder: Path
@@ -95,7 +95,7 @@ class TrainingJob:
     author: str
 
     def writing(self, folder: Path) -> Iterator[None]:
-        """As `SegNrrdJob.writing`; raises what the channels' arrays raise, too."""
+        """As `SegNrrdJob.writing`; also raises the errors of the channels' arrays."""
         for number, channel in enumerate(self.channels):
             yield from writing(folder / f"channel_{number}.npy", channel.array)
         yield from self.drawn.writing(folder)
@@ -116,10 +116,11 @@ SceneJob = SegNrrdJob | LabelmapJob | DicomJob | TrainingJob
 
 
 def carry_out(folder: Path) -> dict[str, Any]:
-    """Do the job in a folder; what came of it: the `files`, or the `case` of a training set.
+    """Do the job in a folder; return the written `files`, or the `case` of a training set.
 
-    Raises `EngineProcessError` when there is none, `OutputError` or `DiskSpaceError` when it cannot be
-    written, and the errors of `DrawnSegments.segmentation`, `write_dicom_seg` and `add_training_case`.
+    Raises `EngineProcessError` when the folder has no job, `OutputError` or `DiskSpaceError` when a file
+    cannot be written, and the errors of `DrawnSegments.segmentation`, `write_dicom_seg` and
+    `add_training_case`.
     """
     job = read_json(folder / _JOB_FILE, EngineProcessError)
     kinds = {"seg.nrrd": _seg_nrrd, "labelmap": _labelmap, "dicom": _dicom, "training": _training}
@@ -150,7 +151,7 @@ def _labelmap(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
-    """Refuse to replace a table that is another one, unless it is that of the file that is replaced."""
+    """Refuse to replace a different colour table, unless it belongs to the replaced file."""
     from ...segmentation.formats.color_table import color_table
 
     with explaining(colors):
@@ -160,7 +161,7 @@ def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
     for other in (path.with_name(name + suffix) for suffix in LABELMAP_SUFFIXES):
         if other.exists() and not (path.exists() and other.samefile(path)):
             raise OutputError(
-                f"{colors.name} tells the labels of {other.name}, which are others: choose another name."
+                f"{colors.name} holds the labels of {other.name}, which are others: choose another name."
             )
     if not path.exists():
         raise OutputError(f"{colors.name} is there already and would be replaced: choose another name.")
@@ -177,7 +178,7 @@ def _dicom(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     path, found = Path(job["path"]), _read_found(folder, job["found"])
     segmentation = DrawnSegments.read(folder, job["drawn"]).segmentation()
     if found is None or not found.same_as(segmentation.labelmap):
-        provenance = {**segmentation.provenance, "corrected": "yes"}  # nobody knows, or it was
+        provenance = {**segmentation.provenance, "corrected": "yes"}  # also where it is unknown
         segmentation = replace(segmentation, provenance=provenance)
     write_dicom_seg(path, segmentation, [Path(file) for file in job["files"]])
     return {"files": [str(path)]}

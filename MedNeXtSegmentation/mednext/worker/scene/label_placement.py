@@ -1,4 +1,4 @@
-"""The labels of a labelmap on another grid, cut to the box that holds them."""
+"""Move the labels of a labelmap to another grid, cropped to their box."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 from ...errors import GeometryError
 from ...images.geometry import Box
 
-_WHOLE_VOXELS = 0.01  # a shift this near to whole voxels is one; files round
+_WHOLE_VOXELS = 0.01  # a shift this near to whole voxels counts as whole, since files round
 _MOST_VOXELS = 2**31
 
 
 def whole_shift(matrix: np.ndarray) -> np.ndarray | None:
-    """How many voxels (i, j, k) a 4x4 matrix between indices shifts; None when it leads to another grid."""
+    """The shift (i, j, k) in whole voxels of a 4x4 matrix between indices; None when it is no such shift."""
     shift = np.round(matrix[:3, 3])
     same = np.abs(matrix[:3] - np.column_stack([np.eye(3), shift])).max(axis=0)
     return shift.astype(int) if (same < (1e-5, 1e-5, 1e-5, _WHOLE_VOXELS)).all() else None
 
 
 def placed(labelmap: np.ndarray, matrix: np.ndarray) -> tuple[Box, np.ndarray]:
-    """All labels of a labelmap `(Z, Y, X)` on a grid, and the box of the grid `(Z, Y, X)` that they fill.
+    """The box `(Z, Y, X)` of a grid that the labels of a labelmap fill, and the labels in it.
 
     matrix: 4x4, from the labelmap's indices (i, j, k) to the grid's.
 
-    On another grid every voxel gets the label of the nearest voxel. The box may lie outside of the grid's own
-    extent: what was found is never cut off. It is one voxel where nothing was found. The array may be a view.
+    On another grid every voxel gets the label of the nearest voxel. The box may reach beyond the grid's own
+    extent, so that no label is cut off. It is one voxel where nothing was found. The array may be a view.
 
-    Raises `GeometryError` when the grid is so fine that the result would not fit.
+    Raises `GeometryError` when the grid is so fine that the result would be too large.
     """
     box = _foreground_box(labelmap)
     shift = whole_shift(matrix)
@@ -38,7 +38,7 @@ def placed(labelmap: np.ndarray, matrix: np.ndarray) -> tuple[Box, np.ndarray]:
 
 
 def _resampled(labels: np.ndarray, box: Box, matrix: np.ndarray) -> tuple[Box, np.ndarray]:
-    import SimpleITK as sitk  # here: Slicer's side loads this file when it starts
+    import SimpleITK as sitk  # not above: Slicer loads this file when it starts
 
     lower, upper = _bounds(box, matrix)
     size = upper - lower + 1

@@ -1,4 +1,4 @@
-"""Labelmaps that segments share, as copies from Slicer's scene, and the files through which they travel."""
+"""Labelmaps that segments share, copied from Slicer's scene, and their files."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..voxel_files import mapped, writing
 class SegmentLayer:
     """A copy of a labelmap.
 
-    `voxels` `(Z, Y, X)`; `ijk_to_ras`, 4x4, from their indices to the segmentation's own space; `values`: the
-    label value of each segment that it holds, by segment ID.
+    `voxels` are `(Z, Y, X)`; `ijk_to_ras`, 4x4, leads from their indices to the segmentation's own space;
+    `values` has the label value of each of its segments, by segment ID.
     """
 
     voxels: np.ndarray
@@ -27,7 +27,7 @@ class SegmentLayer:
 
 
 def writing_layers(folder: Path, layers: Sequence[SegmentLayer]) -> Iterator[None]:
-    """Write the voxels; comes back before each plane. Raises OSError."""
+    """Write the voxels; yield before each plane. Raises OSError."""
     for number, layer in enumerate(layers):
         yield from writing(_file(folder, number), layer.voxels)
 
@@ -38,7 +38,7 @@ def layers_to_json(layers: Sequence[SegmentLayer]) -> list[dict[str, Any]]:
 
 
 def read_layers(folder: Path, told: Sequence[Mapping[str, Any]]) -> list[SegmentLayer]:
-    """The inverse of the two; voxels are mapped from their files."""
+    """The inverse of `writing_layers` and `layers_to_json`; voxels are mapped from their files."""
     return [
         SegmentLayer(mapped(_file(folder, number)), np.array(each["ijk_to_ras"]), each["values"])
         for number, each in enumerate(told)
@@ -46,9 +46,9 @@ def read_layers(folder: Path, told: Sequence[Mapping[str, Any]]) -> list[Segment
 
 
 def with_values(voxels: np.ndarray, values: Mapping[int, int], dtype: np.dtype) -> np.ndarray:
-    """The voxels of a labelmap with a new value for each of these, and 0 for all others."""
+    """The labelmap with the new value for each key of `values`, and 0 for all other values."""
     low, high = int(voxels.min(initial=0)), int(voxels.max(initial=0))
-    if voxels.dtype.kind not in "ui" or low < 0 or high > MAX_LABEL:  # an imported labelmap may have any
+    if voxels.dtype.kind not in "ui" or low < 0 or high > MAX_LABEL:  # an imported labelmap may have any type
         changed = np.zeros(voxels.shape, dtype)
         for value, new in values.items():
             changed[voxels == value] = new

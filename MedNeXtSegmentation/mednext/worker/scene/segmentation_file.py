@@ -1,7 +1,7 @@
-"""A segmentation of Slicer as Slicer's own file, `.seg.nrrd`: Slicer's writer would block the windows.
+"""Write a segmentation of Slicer as `.seg.nrrd`: Slicer's own writer would freeze the windows.
 
-What the header says of the segments was written by Slicer, for copies with a single voxel. Only where their
-voxels lie is ours.
+Slicer writes the header, for copies of the segments with a single voxel. Only the places of the voxels are
+ours.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _HEADER_FILE = "header.seg.nrrd"
 
 @dataclass(frozen=True, eq=False)
 class SegmentationFile:
-    """Everything that goes into the file, copied from the scene.
+    """The content of the file, copied from the scene.
 
-    `header`: the file that Slicer writes of the same segments with a single voxel each. `words_of_all`: words
-    of the header that are those of the whole segmentation.
+    `header` is the file that Slicer writes of the same segments with a single voxel each. `words_of_all` are
+    the header fields of the whole segmentation.
     """
 
     geometry: Geometry
@@ -36,12 +36,12 @@ class SegmentationFile:
     words_of_all: Mapping[str, str]
 
     def writing(self, folder: Path) -> Iterator[None]:
-        """Write voxels and header; comes back before each plane. Raises OSError."""
+        """Write voxels and header; yield before each plane. Raises OSError."""
         (folder / _HEADER_FILE).write_bytes(self.header)
         return writing_layers(folder, self.layers)
 
     def to_json(self) -> dict[str, Any]:
-        """All but what `writing` writes."""
+        """All but the files of `writing`."""
         return {
             "geometry": asdict(self.geometry),
             "layers": layers_to_json(self.layers),
@@ -61,12 +61,12 @@ class SegmentationFile:
         )
 
     def write(self, path: Path, folder: Path) -> None:
-        """Write the file; `folder` is where `writing` wrote.
+        """Write the file; `folder` holds the files of `writing`.
 
-        Raises `OutputError` or `DiskSpaceError`; nothing is left then.
+        Raises `OutputError` or `DiskSpaceError`; no file is left then.
         """
         from ...segmentation.formats.seg_nrrd import (
-            write_layers,  # SimpleITK: Slicer's side loads this file, too
+            write_layers,  # it imports SimpleITK, and Slicer loads this file when it starts
         )
 
         merged: list[_Merged] = []
@@ -86,12 +86,12 @@ class SegmentationFile:
         write_layers(path, arrays, self.geometry, self._words(where, folder))
 
     def _place(self, layer: SegmentLayer) -> tuple[Box, np.ndarray]:
-        """What a layer holds of its segments, on the grid of the file."""
+        """The voxels of a layer's segments on the grid of the file, and their box."""
         kept = with_values(layer.voxels, {each: each for each in layer.values.values()}, layer.voxels.dtype)
         return placed(kept, np.linalg.inv(self.geometry.ijk_to_ras) @ layer.ijk_to_ras)
 
     def _words(self, where: Mapping[str, Mapping[str, str]], folder: Path) -> dict[str, str]:
-        """The header by Slicer, with the places of these voxels instead of the single ones."""
+        """Slicer's header, with the places of these voxels instead of the single ones."""
         from ...segmentation.formats.seg_nrrd import segment_words
 
         words = segment_words(folder / _HEADER_FILE)
@@ -110,12 +110,12 @@ class _Merged:
     taken: set[int] = field(default_factory=set)
 
     def has_room(self, box: Box, found: np.ndarray) -> bool:
-        """Whether nothing is where these voxels are."""
+        """Whether the places of these voxels are free."""
         return not ((self.voxels[box] != 0) & (found != 0)).any()
 
     def add(self, box: Box, found: np.ndarray, values: Mapping[str, int]) -> dict[str, int]:
-        """Put voxels in. Segments keep their label values where these are free and above 0; returns what they
-        have."""
+        """Add voxels. Segments keep their label values where these are free and above 0; return their
+        values."""
         free = max([0, *self.taken, *values.values()]) + 1
         new = {}
         for segment_id, value in values.items():
