@@ -177,13 +177,13 @@ def _add_import(actions: Any) -> None:
     add("--name", required=True, help="name of the new model")
     add("--task", help="task of the catalog whose labels, colours and codes the model has")
     add("--labels", metavar="1=NAME,2=NAME", type=_labels, help="names of the label values, where unknown")
-    add("--orientation", metavar="CODE", help="what the axes of the training images point to, such as RAS")
+    add("--orientation", metavar="CODE", help="directions of the training images' axes, such as RAS")
     add("--images", metavar="FOLDER", type=Path, help="training images, to read orientation and size from")
     add(
         "--mirror-axes",
         metavar="0,1,2|none",
         type=_axes,
-        help="axes along which the training mirrored, where the checkpoint does not tell",
+        help="axes along which the training mirrored, where the checkpoint does not name them",
     )
     add("--folds", type=_folds, help="folds to take, such as 0,1 or all; by default every numbered one")
     add(
@@ -197,7 +197,7 @@ def _add_import(actions: Any) -> None:
         "--description",
         metavar="FILE",
         type=Path,
-        help="JSON file with what the checkpoint does not say (MONAI)",
+        help="JSON file with the facts that the checkpoint lacks (MONAI)",
     )
     add("--model-version", default="1.0.0", help="version of the new model (%(default)s)")
     for text in ("title", "licence", "citation", "training-data"):
@@ -265,7 +265,7 @@ def _export(options: argparse.Namespace, console: Console) -> None:
     from ..library.store import export_zip
 
     if options.file.suffix.lower() != ".zip":
-        raise OptionError(f"{options.file} must be named *.zip: that is what 'mednext models install' takes.")
+        raise OptionError(f"{options.file} must be named *.zip, so that 'mednext models install' takes it.")
     path = export_zip(options.name, options.file, overwrite=options.overwrite)
     console.done({"file": str(path)}, f"Exported {options.name} to {path}.")
 

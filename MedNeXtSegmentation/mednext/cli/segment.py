@@ -1,4 +1,4 @@
-"""`mednext segment`: from image files to a segmentation file."""
+"""`mednext segment`: segment the image files of one patient."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    """Segment and write; what can be refused is refused before the work."""
+    """Check the options, segment and write."""
     from ..images.volume import write_image
     from ..segmentation.export import format_of, write_segmentation
     from ..system.atomic import together
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     dicom = options.images[0] if format == "dicom" else None
     _check_places(options, dicom)
     segmentation = _segmentation(options, console)
-    with together():  # both are written, or former files stay
+    with together():  # write both, or keep both former files
         if segmentation.uncertainty is not None:
             write_image(options.uncertainty, segmentation.uncertainty, segmentation.geometry)
         write_segmentation(options.output, segmentation, format, source=dicom)
@@ -96,7 +96,7 @@ def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
 
 
 def _holds_something(place: Path) -> bool:
-    """Whether there is anything to lose; programs reserve the name of a file by making an empty one."""
+    """Whether a place holds data; an empty file may only reserve its name."""
     return not place.is_file() or place.stat().st_size > 0
 
 
@@ -106,7 +106,7 @@ def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation
 
     bundle = load_bundle(options.model)
     volumes = [read_volume(image, options.insist) for image in options.images]
-    from ..inference.segment import segment  # torch takes seconds: a wrong name or image is told before
+    from ..inference.segment import segment  # torch takes seconds: report a wrong name or image before
 
     with console.segmentation_progress() as progress:
         return segment(
@@ -151,7 +151,7 @@ def _together(region: Region, labels: Sequence[Label]) -> str:
 
 
 def parse_folds(text: str) -> tuple[int, ...] | None:
-    """The folds that an option names; None for all."""
+    """The folds in an option's text; None for all."""
     if text == "all":
         return None
     try:

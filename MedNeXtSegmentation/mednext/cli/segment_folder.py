@@ -1,4 +1,4 @@
-"""`mednext segment-folder`: every image of a folder, resumable, with a report."""
+"""`mednext segment-folder`: segment every image of a folder, resumably, with a report."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def add_parser(commands: Any) -> None:
     add("--no-mirror", action="store_true", help="leave out mirrored copies: faster, a little less accurate")
     add("--precision", choices=PRECISIONS, default="float32", help="bfloat16: faster, a little less exact")
     add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores (default: what fits)")
-    add("--no-resume", action="store_true", help="segment again what is done; corrected results stay")
-    add("--list", action="store_true", help="only tell what would be segmented")
+    add("--no-resume", action="store_true", help="segment finished cases again; corrected results stay")
+    add("--list", action="store_true", help="only list the cases")
     add("--insist", action="store_true", help="segment also what looks certainly wrong; the result says so")
     add("--json", action="store_true", help="print one JSON document instead of text")
     add("--quiet", action="store_true", help="print nothing but errors")
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    """Segment all cases; raises `IncompleteBatchError` when some failed."""
+    """Segment all cases. Raises `IncompleteBatchError` when some failed."""
     from ..batch.case_finding import find_cases
     from ..library.model_by_name import load_bundle
 
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _with_scenes(found: Found, place: Path) -> list[Case]:
-    """All cases; scenes are told of as left out, since their format is Slicer's."""
+    """All cases, with scenes reported as left out, since only Slicer reads them."""
     from ..batch.case import Case, relative
 
     root = place if place.is_dir() else place.parent
@@ -104,13 +104,13 @@ def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, ca
 
 
 def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) -> CarryOut:
-    """Segments in this process; the networks stay loaded."""
+    """A function that segments in this process and keeps the networks loaded."""
     from ..inference.loaded_networks import LoadedNetworks
 
     networks = LoadedNetworks()
 
     def carry_out(_case: Case, volumes: list[Volume], alive: Alive) -> Segmentation:
-        from ..inference.segment import segment  # torch takes seconds: a folder that is done needs none
+        from ..inference.segment import segment  # torch takes seconds: a finished folder needs none
 
         with console.segmentation_progress() as show:
 

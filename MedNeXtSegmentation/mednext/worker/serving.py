@@ -213,7 +213,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def take_standard_output() -> TextIO:
-    """Reserve standard output for events; the output of libraries, also those in C, goes to standard error."""
+    """Reserve standard output for events; output of libraries, also those in C, goes to standard error."""
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return events
