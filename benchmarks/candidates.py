@@ -1,4 +1,4 @@
-"""All the ways to compute the forward pass of one network on a CPU: peers, the reference, ours."""
+"""Peers, the reference and our formulations of the forward pass of one network on a CPU."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Size:
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Of "S3", "L5" and so on."""
+        """Read "S3", "L5" and so on."""
         return cls(text[0].upper(), int(text[1:]))
 
     def __str__(self) -> str:
@@ -43,9 +43,9 @@ class Size:
 
 
 def networks(size: Size) -> tuple[nn.Module | None, MedNeXt]:
-    """MONAI's network, where MONAI is, and ours; S with the same weights.
+    """MONAI's network (None without MONAI) and ours; with the same weights for S.
 
-    MONAI's B, M and L are not the paper's: their down blocks expand by less, so that no weights fit.
+    MONAI's B, M and L differ from the paper's: their down blocks expand by less, so that no weights fit.
     """
     torch.manual_seed(0)
     ours = MedNeXt.variant(size.variant, 1, CLASSES, size.kernel).eval()
@@ -60,7 +60,7 @@ def networks(size: Size) -> tuple[nn.Module | None, MedNeXt]:
 
 
 def forwards(size: Size, compiled: bool) -> dict[str, Callable[[], Forward]]:
-    """What can run here, by name; each is made when it is called for."""
+    """Functions that make each candidate that can run here, by name."""
     monai, ours = networks(size)
     found: dict[str, Callable[[], Forward]] = {}
     if monai is not None:
@@ -82,7 +82,7 @@ def forwards(size: Size, compiled: bool) -> dict[str, Callable[[], Forward]]:
 
 def _compiled(network: MedNeXt) -> Forward:
     copy = deepcopy(network).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    compiled = torch.compile(copy, dynamic=False)  # else its second shape fails within Inductor
+    compiled = torch.compile(copy, dynamic=False)  # with dynamic shapes, Inductor fails at the second one
     return lambda x: compiled(x.contiguous(memory_format=torch.channels_last_3d))
 
 

@@ -1,4 +1,4 @@
-"""Processes of their own: for peaks of memory, which never fall within one, and for what a start takes."""
+"""Measure in child processes: peaks of memory, which never fall within one process, and starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mednext.system.memory_settings import give_memory_back, tuned_environment
 
 
 def present_mib() -> float:
-    """What this process has in memory now, in MiB; on other systems than Linux, its peak until now."""
+    """Memory of this process now, in MiB; on other systems than Linux, its peak until now."""
     status = Path("/proc/self/status")
     if not status.exists():
         return peak_mib()
@@ -22,7 +22,7 @@ def present_mib() -> float:
 
 
 def forget_peak() -> None:
-    """Give freed memory back and, on Linux, let the peak begin anew."""
+    """Give freed memory back and, on Linux, reset the peak."""
     give_memory_back()
     if Path("/proc/self/clear_refs").exists():
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -33,16 +33,19 @@ def peak_mib() -> float:
     import resource  # not on Windows
 
     status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells begins with the peak of the parent
+    if status.exists():  # getrusage's value starts from the peak of the parent
         return _kib(status, "VmHWM:") / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def numbers_of(module: str, *arguments: str) -> list[float]:
-    """The numbers that `python -m module` prints in its last line, in a process with a tuned allocator."""
+def numbers_of(module: str, *arguments: str, tuned: bool = True) -> list[float]:
+    """The numbers in the last line that `python -m module` prints, by default with a tuned allocator."""
+    environment = tuned_environment()
+    if not tuned:
+        environment.pop("GLIBC_TUNABLES", None)
     finished = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env=tuned_environment(),
+        env=environment,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -50,13 +53,8 @@ def numbers_of(module: str, *arguments: str) -> list[float]:
     return [float(word) for word in finished.stdout.splitlines()[-1].split()]
 
 
-def megabytes_of(module: str, *arguments: str) -> float:
-    """The one number that `python -m module` prints."""
-    return numbers_of(module, *arguments)[0]
-
-
 def median_seconds_of(command: Sequence[str], rounds: int) -> tuple[float, float]:
-    """Median seconds from the start of a command to its end, and of its processor time."""
+    """Median seconds of a command from start to end, and median seconds of processor time."""
     seconds, processor = [], []
     for _ in range(rounds):
         before, started = os.times(), time.perf_counter()

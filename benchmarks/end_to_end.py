@@ -1,7 +1,7 @@
-"""A whole scan: nnU-Net v2's predictor and our pipeline, with the same network, volume and step.
+"""A whole scan by nnU-Net v2's predictor and by our pipeline, with the same network, volume and step.
 
-Both begin with the image in memory and end with labels on its grid, without mirroring; networks are loaded
-before. nnU-Net's sums are in fp32, as in Testing/fixtures/nnunet_v2_judge.py: its own in fp16 move labels.
+Both start with the image in memory and end with labels on its grid, without mirroring; networks are loaded
+before. nnU-Net sums in fp32, as in Testing/fixtures/nnunet_v2_judge.py: its own fp16 sums change labels.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,8 +30,9 @@ from mednext.model.description import Channel, NetworkSpec
 from mednext.model.labels import Label
 from mednext.network.mednext import VARIANTS
 
+from . import ROOT, Settings
 from .candidates import CLASSES, Size
-from .page import ROOT
+from .report import Row, table
 
 STAGES = ("preprocessing", "network", "postprocessing")
 RAS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
@@ -48,21 +49,27 @@ class Result:
     formulation: str = "torch"
 
 
-def measure(size: Size, voxels: tuple[int, int, int], patch_side: int, rounds: int) -> str:
-    """A table for a scan of `voxels` along x, y, z."""
+def measure(settings: Settings) -> str:
+    """A table: seconds of each stage, and the share of labels that are equal to nnU-Net's."""
+    size = Size.parse(settings.networks[0][0])
+    voxels, patch_side = ((320, 320, 160), 128) if settings.long else ((160, 160, 120), 96)
     volume = volume_of(voxels)
     with tempfile.TemporaryDirectory() as folder:
         bundle = bundle_of(Path(folder) / "model", _spec(size), (patch_side,) * 3)
         ways = _ways(volume, bundle)
         seen: dict[str, list[Result]] = {name: [] for name in ways}
-        for _ in range(rounds):
+        for _ in range(settings.rounds):
             for name, way in ways.items():
                 seen[name].append(way())
-    return _table(size, voxels, patch_side, rounds, seen)
+    title = (
+        f"MedNeXt-{size}, {'×'.join(map(str, voxels))} voxels of {'×'.join(map(str, SPACING))} mm at 1 mm, "
+        f"patch {patch_side}³, {CLASSES} classes, medians of {settings.rounds} rounds"
+    )
+    return table(title, _rows(seen))
 
 
 def _ways(volume: Volume, bundle: Bundle) -> dict[str, Callable[[], Result]]:
-    """What is measured; ours has chosen its formulation before."""
+    """The candidates by name; ours has chosen its formulation before."""
     ways: dict[str, Callable[[], Result]] = {NNUNET: lambda: _by_nnunet(volume, bundle)}
     small = volume_of((16, 16, 16))
     for name in (OURS, HALF):
@@ -97,7 +104,7 @@ def _by_us(volume: Volume, bundle: Bundle, precision: str, networks: LoadedNetwo
     def report(progress: Progress) -> None:
         began.setdefault(progress.stage, time.perf_counter())
 
-    with _timed(LabelWriter, "add") as writing:
+    with timed_calls(LabelWriter, "add") as writing:
         found = segment(volume, bundle, device="cpu", precision=precision, progress=report, networks=networks)
     end = time.perf_counter()
     rows = sum(writing)  # labels are written row by row, while the network goes on
@@ -110,8 +117,8 @@ def _by_us(volume: Volume, bundle: Bundle, precision: str, networks: LoadedNetwo
 
 
 @contextmanager
-def _timed(owner: type, method: str) -> Iterator[list[float]]:
-    """The seconds of every call of a method within the block."""
+def timed_calls(owner: object, method: str) -> Iterator[list[float]]:
+    """The seconds of each call of a method within the block."""
     seconds: list[float] = []
     original = getattr(owner, method)
 
@@ -126,30 +133,23 @@ def _timed(owner: type, method: str) -> Iterator[list[float]]:
         yield seconds
 
 
-def _table(
-    size: Size, voxels: Sequence[int], patch_side: int, rounds: int, seen: dict[str, list[Result]]
-) -> str:
-    sides = "×".join(map(str, voxels))
-    lines = [
-        f"### MedNeXt-{size}, {sides} voxels of {'×'.join(map(str, SPACING))} mm at 1 mm, patch "
-        f"{patch_side}³, {CLASSES} classes, medians of {rounds} rounds",
-        "",
-        f"| | {' s | '.join(STAGES)} s | all s | times nnU-Net | labels equal |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def _rows(seen: dict[str, list[Result]]) -> Iterator[Row]:
     expected = seen[NNUNET][0].labels
-    wholes = {name: _median(sum(r.seconds.values()) for r in results) for name, results in seen.items()}
+    wholes = {
+        name: statistics.median(sum(result.seconds.values()) for result in results)
+        for name, results in seen.items()
+    }
     for name, results in seen.items():
-        parts = " | ".join(f"{_median(r.seconds[stage] for r in results):.2f}" for stage in STAGES)
-        equal = 100 * float((results[0].labels == expected).mean())
-        told = f"{name} ({results[0].formulation})"
-        times = wholes[NNUNET] / wholes[name]
-        lines.append(f"| {told} | {parts} | {wholes[name]:.2f} | {times:.2f} | {equal:.3f} % |")
-    return "\n".join(lines)
-
-
-def _median(values: Iterator[float]) -> float:
-    return statistics.median(list(values))
+        parts = {
+            f"{stage} s": statistics.median(result.seconds[stage] for result in results) for stage in STAGES
+        }
+        yield {
+            "": f"{name} ({results[0].formulation})",
+            **parts,
+            "all s": wholes[name],
+            "times nnU-Net": wholes[NNUNET] / wholes[name],
+            "labels equal": f"{100 * float((results[0].labels == expected).mean()):.3f} %",
+        }
 
 
 def volume_of(voxels: tuple[int, int, int]) -> Volume:

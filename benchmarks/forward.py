@@ -1,7 +1,11 @@
-"""The forward pass of one patch on the CPU: peers, the reference and ours, interleaved in one process."""
+"""The forward pass of one patch on the CPU: peers, the reference and ours, in turn in one process.
+
+`python -m benchmarks.forward NAME S3 128` prints the MiB that one candidate takes beyond network and image.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import partial
 from subprocess import CalledProcessError
@@ -9,16 +13,22 @@ from subprocess import CalledProcessError
 import torch
 from mednext.system.memory_settings import give_memory_back
 
-from .candidates import CLASSES, REFERENCE, Forward, Size, forwards
-from .children import megabytes_of
+from . import Settings
+from .candidates import CLASSES, COMPILED, REFERENCE, Forward, Size, forwards
+from .children import forget_peak, numbers_of, peak_mib, present_mib
 from .interleaved import median_seconds
+from .report import compared, table
 
-HEADER = "| | seconds | times the reference | difference | peak MiB |\n|---|---|---|---|---|"
+
+def measure(settings: Settings) -> str:
+    """A table for each network: seconds, difference from the reference, peak of the memory."""
+    return "\n".join(
+        _table(Size.parse(size), side, settings.rounds, settings.compiled) for size, side in settings.networks
+    )
 
 
 @torch.inference_mode()
-def measure(size: Size, side: int, rounds: int, compiled: bool) -> str:
-    """A table for a cube of `side` voxels; with `compiled` also torch.compile, where there is a compiler."""
+def _table(size: Size, side: int, rounds: int, compiled: bool) -> str:
     image = torch.randn(1, 1, side, side, side, generator=torch.Generator().manual_seed(0))
     made = {name: make() for name, make in forwards(size, compiled).items()}
     differences = _differences(made, image)
@@ -26,29 +36,40 @@ def measure(size: Size, side: int, rounds: int, compiled: bool) -> str:
     memory = {name: _peak_mib(name, size, side) for name in made}
     del made
     give_memory_back()
-    title = f"### MedNeXt-{size}, {side}³, {CLASSES} classes, {rounds} rounds"
-    rows = [_row(name, seconds, differences[name], memory[name]) for name in seconds]
-    return "\n".join([title, "", HEADER, *rows])
+    rows = compared(seconds, REFERENCE)
+    for name, row in zip(seconds, rows, strict=True):
+        row |= {"difference": differences[name], "peak MiB": memory[name]}
+    return table(f"MedNeXt-{size}, {side}³, {CLASSES} classes, {rounds} rounds", rows)
 
 
-def _differences(made: Mapping[str, Forward], image: torch.Tensor) -> dict[str, float | None]:
-    """The largest, of the reference's largest logit; None for another network than the reference's."""
+def _differences(made: Mapping[str, Forward], image: torch.Tensor) -> dict[str, float | str]:
+    """Largest difference of a logit from the reference, as a share of the reference's largest logit."""
     expected = made[REFERENCE](image)
     scale = float(expected.abs().max())
     found = {name: float((run(image) - expected).abs().max()) / scale for name, run in made.items()}
-    return {name: value if value < 0.1 else None for name, value in found.items()}
+    return {name: value if value < 0.1 else "another network" for name, value in found.items()}
 
 
 def _peak_mib(name: str, size: Size, side: int) -> float | None:
-    """None where a process of its own failed: the seconds of all the others are not lost for that."""
+    """None if the process failed: the other measurements are kept."""
     try:
-        return megabytes_of("benchmarks.forward_memory", name, f"{size.variant}{size.kernel}", str(side))
+        return numbers_of("benchmarks.forward", name, f"{size.variant}{size.kernel}", str(side))[0]
     except CalledProcessError:
         return None
 
 
-def _row(name: str, seconds: Mapping[str, float], difference: float | None, mib: float | None) -> str:
-    told = "another network" if difference is None else f"{difference:.0e}" if difference else "0"
-    ratio = seconds[REFERENCE] / seconds[name]
-    memory = "not measured" if mib is None else f"{mib:,.0f}"
-    return f"| {name} | {seconds[name]:.2f} | {ratio:.2f} | {told} | {memory} |"
+@torch.inference_mode()
+def main(name: str, size: str, side: int) -> None:
+    """Measure the memory of one candidate in this process and print it."""
+    run = forwards(Size.parse(size), compiled=True)[name]()
+    if name != COMPILED:  # which compiles for each shape anew
+        run(torch.zeros(1, 1, 32, 32, 32))  # loads libraries, converts weights
+    image = torch.randn(1, 1, side, side, side)
+    forget_peak()  # converting the weights may have taken more than the pass will
+    before = present_mib()
+    run(image)
+    sys.stdout.write(f"{peak_mib() - before}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

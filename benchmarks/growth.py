@@ -1,13 +1,12 @@
-"""How time and memory of the pipeline grow with image, classes and folds, with a network that costs nothing.
+"""Growth of the pipeline's time and memory with image, classes and folds, with a network that costs nothing.
 
-`python -m benchmarks.growth X Y Z CLASSES FOLDS` prints seconds and MiB beyond what was there before the run.
+`python -m benchmarks.growth X Y Z CLASSES FOLDS` prints seconds, and MiB beyond the memory before the run.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,9 @@ from mednext.model.description import Fold, Model
 from mednext.model.labels import Label
 from torch import nn
 
+from . import Settings
 from .children import numbers_of, peak_mib, present_mib
+from .report import Row, table
 
 PATCH = (128, 128, 128)
 SPACING = (0.8, 0.8, 1.5)  # mm along x, y, z; the model's is 1 mm
@@ -37,8 +38,6 @@ CASES = [
 ]
 LARGE = ((512, 512, 400), 14, 1)
 
-Case = tuple[tuple[int, int, int], int, int]
-
 
 class Pointwise(Bundle):
     """A bundle without weights on disk, whose network is one 1x1x1 convolution."""
@@ -48,19 +47,22 @@ class Pointwise(Bundle):
         return nn.Conv3d(1, self.model.network.num_classes, 1).eval()
 
 
-def measure(large: bool) -> str:
-    """A table; with `large` also a whole body's CT."""
-    lines = [
-        "| voxels | classes | folds | seconds | peak MiB | of it image and labels |",
-        "|---|---|---|---|---|---|",
-    ]
-    cases: Sequence[Case] = [*CASES, LARGE] if large else CASES
-    for size, classes, folds in cases:
+def measure(settings: Settings) -> str:
+    """A table; with `long` also a whole body's CT."""
+    rows: list[Row] = []
+    for size, classes, folds in [*CASES, LARGE] if settings.long else CASES:
         seconds, mib = numbers_of(__name__, *map(str, (*size, classes, folds)))
-        least = 5 * np.prod(size) / 2**20  # float32 and uint8
-        sides = "×".join(map(str, size))
-        lines.append(f"| {sides} | {classes} | {folds} | {seconds:.1f} | {mib:,.0f} | {least:,.0f} |")
-    return "\n".join(lines)
+        rows.append(
+            {
+                "voxels": "×".join(map(str, size)),
+                "classes": classes,
+                "folds": folds,
+                "seconds": seconds,
+                "peak MiB": mib,
+                "of it image and labels": 5 * float(np.prod(size)) / 2**20,  # float32 and uint8
+            }
+        )
+    return table("Time and memory of the pipeline, with a network that costs nothing", rows)
 
 
 def main(size: tuple[int, int, int], classes: int, folds: int) -> None:

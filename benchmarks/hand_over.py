@@ -1,10 +1,10 @@
-"""A large result on its way from a volume to a segmentation node, while Slicer's event loop runs.
+"""Time of a large result from a volume to a segmentation node, while Slicer's event loop runs.
 
     python -m benchmarks.hand_over
 
-512 x 512 x 300 voxels, 14 classes, uncertainty. The network is left out: a worker answers at once with a
-result that is there already, and makes all else. It is done with a loop that keeps Python's lock, as Slicer's
-does, and with one that gives it away, in the same process: the ratio counts.
+512 x 512 x 300 voxels, 14 classes, uncertainty. The worker has its result at once, without a network, and
+does all else. It is measured in one process with a loop that keeps Python's lock, like Slicer's, and with
+one that releases it: the ratio counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from . import ROOT
+
 SHAPE = (300, 512, 512)
 ROUNDS = 3
 GOALS = "ratio at most 1.5, no standstill over 0.1 s, cancelled in less than 2 s"
@@ -29,7 +30,7 @@ GOALS = "ratio at most 1.5, no standstill over 0.1 s, cancelled in less than 2 s
 WORKER = """
 import sys, time
 import numpy as np
-from mednext import pipeline
+from mednext.inference import segment as engine
 from mednext.system.cancellation import check_cancelled
 from mednext.model.labels import Label
 from mednext.inference.progress import Progress
@@ -51,14 +52,14 @@ def segment(volumes, model, *, progress, cancelled, **_options):
         time.sleep(0.05)
     return Segmentation(LABELMAP, volume.geometry, LABELS, {{"model": model}}, UNCERTAINTY)
 
-pipeline.segment = segment
+engine.segment = segment
 from mednext.worker.serving import main
 sys.exit(main(sys.argv[3:]))
 """
 
 
 def main() -> None:
-    """Tell seconds, standstill and cancel."""
+    """Measure, and print seconds, standstill and cancel."""
     sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "MedNeXtSegmentation")]
     import slicer_standin
 
@@ -91,7 +92,7 @@ def main() -> None:
 
 
 def _program(folder: Path) -> str:
-    """A program in the place of Python, whose worker has no network."""
+    """A program in place of Python, whose worker has no network."""
     program = folder / "python"
     program.write_text(
         f"#!{sys.executable}\n" + textwrap.dedent(WORKER).format(shape=SHAPE), encoding="utf-8"
@@ -132,7 +133,7 @@ def _without_lock() -> tuple[Callable[[], object], Callable[[float], object]]:
 def _until_finished(
     run: Any, process_events: Callable[[], object], rest: Callable[[float], object]
 ) -> tuple[float, float]:
-    """Seconds until the node is there, and of the longest standstill of the event loop."""
+    """Seconds until the node is in the scene, and the longest standstill of the event loop."""
     begin, longest = time.monotonic(), 0.0
     made: list[Any] = []
     run.follow(onDone=made.append, onError=made.append)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 def median_seconds(
     candidates: Mapping[str, Callable[[], object]], rounds: int, warm: bool = False
 ) -> dict[str, float]:
-    """Median seconds of each candidate over `rounds`, after one call of each that is not counted.
+    """Median seconds of each candidate, after one call of each that is not counted.
 
-    `warm` says that all of them have been called before.
+    With `warm`, this first call is left out: every candidate was called before.
     """
     for candidate in () if warm else candidates.values():
         candidate()
@@ -23,12 +23,3 @@ def median_seconds(
             candidate()
             seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def ratio_table(title: str, seconds: Mapping[str, float], baseline: str) -> str:
-    """A Markdown table: seconds, and how many times faster than the baseline."""
-    lines = [f"### {title}", "", "| | seconds | times as fast |", "|---|---|---|"]
-    lines += [
-        f"| {name} | {value:.3f} | {seconds[baseline] / value:.2f} |" for name, value in seconds.items()
-    ]
-    return "\n".join(lines) + "\n"

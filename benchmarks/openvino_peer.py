@@ -1,4 +1,4 @@
-"""MedNeXt on OpenVINO, a peer of the formulations that the program itself has."""
+"""MedNeXt on OpenVINO, a peer of our own formulations."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 
 
 def is_installed() -> bool:
-    """Whether OpenVINO is there; nothing is imported."""
+    """Whether OpenVINO is installed; it is not imported."""
     return importlib.util.find_spec("openvino") is not None
 
 
 def openvino_forward(network: MedNeXt) -> Callable[[Tensor], Tensor]:
     """A network on OpenVINO, in float32 on the CPU: maps `(N, C, Z, Y, X)` to logits."""
-    # Its telemetry would tell its makers of every conversion; without the package it takes its own stub.
+    # Its telemetry reports every conversion to its makers; without that package it uses a stub.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
     sides = network.dimensions
     example = torch.zeros(1, network.in_channels, *(2 * SIDE_DIVISOR,) * sides)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing fixes the checks of the image's sides, as it should
+        warnings.simplefilter("ignore")  # tracing fixes the checks of the image's sides, as intended
         shape = [-1, network.in_channels, *(-1,) * sides]
         model = openvino.convert_model(network, example_input=example, input=[shape])
     compiled: dict[tuple[int, ...], Any] = {}
@@ -36,7 +36,7 @@ def openvino_forward(network: MedNeXt) -> Callable[[Tensor], Tensor]:
         if tuple(x.shape) not in compiled:
             compiled.clear()  # each holds its activations
             model.reshape(list(x.shape))
-            # Without the hint it computes in bfloat16 where the processor has it.
+            # Without the hint it computes in bfloat16 on processors that have it.
             hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
             compiled[tuple(x.shape)] = openvino.Core().compile_model(model, "CPU", hints)
         return torch.from_numpy(compiled[tuple(x.shape)](x.contiguous().numpy())[0].copy())

@@ -1,11 +1,10 @@
-"""Where the native kernels spend their time: each pass of each level, against what the processor can do.
+"""Time of the native kernels in each pass of each level, against the speed of the processor.
 
     python -m benchmarks.passes --sizes S3 --side 128
     python -m benchmarks.passes --sizes S3 --side 128 --without-gelu    # needs CMake and a compiler
 
-Prints; nothing is written. "GFLOP/s" counts the multiplications and additions of convolutions and matrix
-products alone: GELU, norm and residual are what is between them and the ceiling. For the ceiling torch
-multiplies two large matrices.
+It prints tables. "GFLOP/s" counts the multiplications and additions of convolutions and matrix products,
+not those of GELU, norm and residual. The ceiling is torch's product of two large matrices.
 """
 
 from __future__ import annotations
@@ -28,13 +27,15 @@ from mednext.network.native import NativeMedNeXt
 from mednext.network.native_library import UP, Depthwise, Kernels, Pointwise, load_library, native_library
 from mednext.system.memory_settings import restart_tuned
 
+from . import ROOT
 from .candidates import Size, networks
-from .page import ROOT
+from .report import Row, table
 
-Times = dict[tuple[str, str], list[tuple[float, int]]]  # (pass, what): seconds and operations of each call
+Times = dict[
+    tuple[str, str], list[tuple[float, int]]
+]  # seconds and operations of each call, by (pass, layer)
 
 _STRIDES = ("", ", down", ", up")
-_HEADER = "| pass | channels, side | calls | ms | GFLOP/s |\n|---|---|---|---|---|"
 
 
 class TimedKernels(Kernels):
@@ -74,11 +75,11 @@ def measure(library: ctypes.CDLL, size: Size, side: int, name: str, rounds: int)
     for (kind, _), calls in times.items():
         whole[kind, "all"] += calls
     in_kernels = sum(spent for calls in whole.values() for spent, _ in calls)
-    rows = [_row(*key, calls) for key, calls in (times | whole).items()]
-    title = f"### {size}, {side}³, {name}, {torch.get_num_threads()} threads: {seconds:.3f} s"
-    return "\n".join(
-        [f"{title}, of it outside of the kernels {seconds - in_kernels:.3f}", "", _HEADER, *rows, ""]
+    title = (
+        f"{size}, {side}³, {name}, {torch.get_num_threads()} threads: {seconds:.3f} s, "
+        f"of it outside of the kernels {seconds - in_kernels:.3f}"
     )
+    return table(title, (_row(*key, calls) for key, calls in (times | whole).items()))
 
 
 def ceiling(dtype: torch.dtype) -> float:
@@ -94,7 +95,7 @@ def ceiling(dtype: torch.dtype) -> float:
 
 
 def library_without_gelu(scratch: Path) -> ctypes.CDLL | None:
-    """The library built in a folder with the identity for GELU: wrong results, and what GELU costs."""
+    """The library built in a folder with the identity for GELU: its time tells the cost of GELU."""
     source = scratch / "source"
     shutil.copytree(ROOT / "MedNeXtSegmentation" / "native", source)
     for header in source.glob("gelu_*.h"):
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--kernels", nargs="+", default=["avx512", "avx512_bf16"], help="instruction sets")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--without-gelu", action="store_true", help="measure a library without it, too")
+    parser.add_argument("--without-gelu", action="store_true", help="also measure a library without GELU")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
@@ -131,7 +132,7 @@ def main() -> None:
             sys.stdout.write(f"Ceiling, {dtype}: {ceiling(dtype):.0f} GFLOP/s\n")
         for title, library in libraries.items():
             if library is None:
-                sys.stdout.write("The library is not there, or does not know this processor.\n")
+                sys.stdout.write("The library is missing or does not support this processor.\n")
                 continue
             for size in arguments.sizes:
                 for name in arguments.kernels:
@@ -144,7 +145,7 @@ def main() -> None:
 
 
 def _job(arguments: tuple[Any, ...]) -> object:
-    return getattr(arguments[0], "_obj", None) if arguments else None  # what ctypes.byref was given
+    return getattr(arguments[0], "_obj", None) if arguments else None  # the argument of ctypes.byref
 
 
 def _what(arguments: tuple[Any, ...]) -> str:
@@ -170,11 +171,16 @@ def _operations(arguments: tuple[Any, ...]) -> int:
     return 0
 
 
-def _row(kind: str, what: str, calls: list[tuple[float, int]]) -> str:
+def _row(kind: str, what: str, calls: list[tuple[float, int]]) -> Row:
     seconds = sum(spent for spent, _ in calls)
     operations = sum(count for _, count in calls)
-    rate = f"{operations / seconds / 1e9:.0f}" if operations else ""
-    return f"| {kind} | {what} | {len(calls)} | {seconds * 1e3:.1f} | {rate} |"
+    return {
+        "pass": kind,
+        "channels, side": what,
+        "calls": len(calls),
+        "ms": seconds * 1e3,
+        "GFLOP/s": operations / seconds / 1e9 if operations else None,
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Both resampling steps: a CT to the model's grid, and fourteen classes of logits back to labels."""
+"""Both resampling steps: a CT to the model's grid, and logits of fourteen classes back to labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from mednext.inference.sliding_window import Block
 from mednext.library.model_by_name import load_bundle
 from mednext.network.native_library import Kernels
 
-from .interleaved import median_seconds, ratio_table
+from . import Settings
+from .interleaved import median_seconds
+from .report import compared, table
 
 SPACING = (1.5, 0.8, 0.8)  # mm, of the CT; the model's is 1 mm
 CLASSES = 14
@@ -25,7 +27,12 @@ BASELINE = "nnU-Net (scikit-image)"
 Shape = tuple[int, int, int]
 
 
-def measure(shape: Shape, rounds: int) -> str:
+def measure(settings: Settings) -> str:
+    """Two tables for a CT, with the largest difference from torch."""
+    return tables((300, 512, 512) if settings.long else (100, 192, 192), settings.rounds)
+
+
+def tables(shape: Shape, rounds: int) -> str:
     """Two tables for a CT of `shape` voxels `(Z, Y, X)`."""
     model_shape = resampled_shape(shape, SPACING, (1.0, 1.0, 1.0))
     paths: dict[str, Kernels | None] = {"torch": None}
@@ -43,11 +50,11 @@ def _image(shape: Shape, model_shape: Shape, paths: dict[str, Kernels | None], r
     for name, kernels in paths.items():
         ways[name] = _by(kernels, lambda: resample_image(image, model_shape, None))
     exact = np.asarray(ways["torch"]())
-    differences = (float(np.abs(np.asarray(way()) - exact).max() / np.ptp(array)) for way in ways.values())
-    title = f"To the model's grid, cubic, {_sides(shape)} to {_sides(model_shape)} voxels"
-    told = ", ".join(f"{name} {value:.0e}" for name, value in zip(ways, differences, strict=True))
-    table = ratio_table(title, median_seconds(ways, rounds), BASELINE)
-    return f"{table}\nLargest difference from torch, of the range of intensities: {told}\n"
+    rows = compared(median_seconds(ways, rounds), BASELINE)
+    for way, row in zip(ways.values(), rows, strict=True):
+        difference = float(np.abs(np.asarray(way()) - exact).max() / np.ptp(array))
+        row["difference from torch, of the range of intensities"] = difference
+    return table(f"To the model's grid, cubic, {_sides(shape)} to {_sides(model_shape)} voxels", rows)
 
 
 def _labels(shape: Shape, model_shape: Shape, paths: dict[str, Kernels | None], rounds: int) -> str:
@@ -59,11 +66,11 @@ def _labels(shape: Shape, model_shape: Shape, paths: dict[str, Kernels | None], 
     for name, kernels in paths.items():
         ways[name] = _by(kernels, lambda: _written(logits, shape))
     exact = ways["torch"]()
-    differences = (int((way() != exact).sum()) for way in ways.values())
-    told = ", ".join(f"{name} {count}" for name, count in zip(ways, differences, strict=True))
+    rows = compared(median_seconds(ways, rounds), BASELINE)
+    for way, row in zip(ways.values(), rows, strict=True):
+        row[f"labels that differ from torch's, of {exact.size}"] = int((way() != exact).sum())
     title = f"{CLASSES} classes of logits to labels, {_sides(model_shape)} to {_sides(shape)} voxels"
-    table = ratio_table(title, median_seconds(ways, rounds), BASELINE)
-    return f"{table}\nLabels that differ from torch's: {told} of {exact.size}\n"
+    return table(title, rows)
 
 
 def _by(kernels: Kernels | None, work: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:

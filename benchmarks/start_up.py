@@ -1,4 +1,4 @@
-"""From a start to the first tile and to the result, cold and warm; and what comes before any image."""
+"""Seconds from a start to the first tile and to the result, cold and warm, and of imports alone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from mednext.images.source_image import SourceImage
 from mednext.images.volume import write_image
 from mednext.worker import protocol
 
+from . import ROOT, Settings
 from .children import median_seconds_of
-from .page import ROOT
+from .report import Row, table
 
-ONE_TILE = (32, 48, 32)  # x, y, z: the default model's patch as an image has it
+ONE_TILE = (32, 48, 32)  # x, y, z: the default model's patch on an image's axes
 CROP = (35, 50, 36)  # a usual crop of its training set
 
-COMMANDS = {
+COMMANDS: dict[str, tuple[list[str], float | None]] = {
     "Python alone, for comparison": (["-c", "pass"], None),
     "`import mednext`": (["-c", "import mednext"], 0.15),
     "`mednext --help`": (["-m", "mednext", "--help"], 0.2),
@@ -29,25 +30,22 @@ COMMANDS = {
 GOALS = {"worker, cold, one tile: result": 5.0, "worker, warm, one tile: result": 0.5}
 
 
-def measure(rounds: int) -> str:
+def measure(settings: Settings) -> str:
     """A table of medians of processes of their own; disk caches are warm."""
-    lines = ["| | seconds | of the processor | goal |", "|---|---|---|---|"]
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         image, result = Path(folder) / "image.nii.gz", Path(folder) / "result.seg.nrrd"
         write_image(image, _voxels(ONE_TILE), Geometry(ONE_TILE, (1.0, 1.0, 1.0)))
         run = ["-m", "mednext", "segment", str(image), "-o", str(result), "--device", "cpu", "--overwrite"]
         for name, (command, goal) in (COMMANDS | {"`mednext segment`, one tile": (run, 5.0)}).items():
             median_seconds_of(command, 1)
-            lines.append(_line(name, *median_seconds_of(command, rounds), goal))
-    runs = [_runs() for _ in range(rounds)]
+            seconds, processor = median_seconds_of(command, settings.rounds)
+            rows.append({"": name, "seconds": seconds, "of the processor": processor, "goal": goal})
+    runs = [_runs() for _ in range(settings.rounds)]
     for name in runs[0]:
-        lines.append(_line(name, statistics.median(run[name] for run in runs), None, GOALS.get(name)))
-    return "\n".join(lines)
-
-
-def _line(name: str, seconds: float, processor: float | None, goal: float | None) -> str:
-    told = "" if processor is None else f"{processor:.2f}"
-    return f"| {name} | {seconds:.2f} | {told} | {f'< {goal:g}' if goal else ''} |"
+        seconds = statistics.median(run[name] for run in runs)
+        rows.append({"": name, "seconds": seconds, "goal": GOALS.get(name)})
+    return table("Start", rows)
 
 
 def _voxels(size: tuple[int, int, int]) -> np.ndarray:
@@ -55,7 +53,7 @@ def _voxels(size: tuple[int, int, int]) -> np.ndarray:
 
 
 def _runs() -> dict[str, float]:
-    """Seconds to the first tile and to the result, of a new worker and of the same one again."""
+    """Seconds to the first tile and to the result, with a new worker and with the same one again."""
     sys.path.insert(0, str(ROOT / "MedNeXtSegmentation"))
     from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
 

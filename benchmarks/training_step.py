@@ -1,7 +1,12 @@
-"""One training step of MedNeXt-S on a CPU: torch's layers, the same channels-last, and the native kernels."""
+"""One training step of MedNeXt-S on a CPU: torch's layers, channels-last, and the native kernels.
+
+`python -m benchmarks.training_step LAYERS CHECKPOINTING SIDE` prints the MiB that three steps take beyond the
+memory before them.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import get_args
 
@@ -10,7 +15,10 @@ from mednext.network.mednext import Checkpointing, MedNeXt
 from mednext_training.channels_last import use_native_kernels
 from torch import Tensor
 
-from .interleaved import median_seconds, ratio_table
+from . import Settings
+from .children import numbers_of, peak_mib
+from .interleaved import median_seconds
+from .report import Row, compared, table
 
 PATCH = (32, 48, 32)
 SIDE = 64  # of the patches with and without checkpointing
@@ -22,7 +30,7 @@ BASELINE, CHANNELS_LAST, NATIVE = LAYERS = (
 
 
 def prepared(layers: str, image: Tensor) -> tuple[MedNeXt, Tensor]:
-    """A network of one of `LAYERS`, and the image as it takes it. Raises OSError where there is no such."""
+    """A network of one of `LAYERS`, and the image in its layout. Raises OSError if they cannot be built."""
     network = MedNeXt.variant("S", in_channels=1, num_classes=3, deep_supervision=True)
     if layers == BASELINE:
         return network, image
@@ -44,22 +52,21 @@ def step_of(network: MedNeXt, image: Tensor) -> Callable[[], object]:
     return step
 
 
-def measure(rounds: int) -> str:
-    """Two tables for a batch of two patches: the layers, and what is computed again to save memory."""
+def measure(settings: Settings) -> str:
+    """Two tables for a batch of two patches: the layers, and checkpointing."""
     steps = {}
     for layers in LAYERS:
         try:
             steps[layers] = step_of(*prepared(layers, torch.randn(2, 1, *PATCH)))
         except OSError:
             continue
+    seconds = median_seconds(steps, settings.rounds)
     title = f"Training step, MedNeXt-S k3, batch 2, {'×'.join(map(str, PATCH))}"
-    table = ratio_table(title, median_seconds(steps, rounds), BASELINE)
-    return table + "\n" + _checkpointing(NATIVE if NATIVE in steps else CHANNELS_LAST, rounds)
+    layers = NATIVE if NATIVE in steps else CHANNELS_LAST
+    return f"{table(title, compared(seconds, BASELINE))}\n{_checkpointing(layers, settings.rounds)}"
 
 
 def _checkpointing(layers: str, rounds: int) -> str:
-    from .training_memory import measure as peak_mib
-
     modes: tuple[Checkpointing, ...] = get_args(Checkpointing)
     steps = {}
     for mode in modes:
@@ -67,16 +74,36 @@ def _checkpointing(layers: str, rounds: int) -> str:
         network.checkpoint(mode)
         steps[mode] = step_of(network, image)
     seconds = median_seconds(steps, rounds)
-    lines = [
-        f"### Training step with checkpointing, MedNeXt-S k3, {layers}, batch 2, {SIDE}³",
-        "",
-        "| computed again | seconds | times the time | peak MiB | with the system's allocator |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {mode} | {seconds[mode]:.3f} | {seconds[mode] / seconds['none']:.2f} "
-            f"| {peak_mib(layers, mode, SIDE, tuned=True):.0f} "
-            f"| {peak_mib(layers, mode, SIDE, tuned=False):.0f} |"
-            for mode in modes
-        ),
+    rows: list[Row] = [
+        {
+            "computed again": mode,
+            "seconds": seconds[mode],
+            "times the time": seconds[mode] / seconds["none"],
+            "peak MiB": _steps_mib(layers, mode, tuned=True),
+            "peak MiB with the system's allocator": _steps_mib(layers, mode, tuned=False),
+        }
+        for mode in modes
     ]
-    return "\n".join(lines) + "\n"
+    return table(f"Training step with checkpointing, MedNeXt-S k3, {layers}, batch 2, {SIDE}³", rows)
+
+
+def _steps_mib(layers: str, mode: str, tuned: bool) -> float:
+    """In a process of its own: a peak never falls within one."""
+    return numbers_of("benchmarks.training_step", layers, mode, str(SIDE), tuned=tuned)[0]
+
+
+def main(layers: str, mode: Checkpointing, side: int) -> None:
+    """Measure the memory of three steps in this process and print it."""
+    network, image = prepared(layers, torch.randn(2, 1, *(side,) * 3))
+    network.checkpoint(mode)
+    step = step_of(network, image)
+    before = peak_mib()
+    for _ in range(3):
+        step()
+    sys.stdout.write(f"{peak_mib() - before}\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] not in LAYERS or sys.argv[2] not in get_args(Checkpointing):
+        raise SystemExit(f"LAYERS: {', '.join(LAYERS)}. CHECKPOINTING: {', '.join(get_args(Checkpointing))}.")
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Run the jobs one after the other, keep what they tell, and make tables of it; see the package."""
+"""Run the jobs one after the other, keep their records, and make tables of them; see the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from . import __doc__ as about
 from .records import Record, append, read, tables, told
 
-# By importance: what the goals of the issue need first, what takes longest last.
+# By importance: jobs that the goals need first, the longest ones last.
 JOBS = (
     "check:S3", "forward:S3", "forward:L3", "forward:B3", "forward:M3", "forward:L5",
     "end to end:S3", "training:S3", "adding:S3", "check:L5", "compiled:S3", "batches:S3", "kernels:S3",
@@ -24,12 +24,12 @@ JOBS = (
 TUNING = ("tune:S3", "tune:L3", "tune:L5", "tune:B3", "tune:M3")
 LONGEST_S = {"compiled": 150.0, "training": 240.0, "end to end": 150.0, "tune": 240.0}
 _USUAL_S = 90.0
-_LEAST_S = 15.0  # what no job is begun for
+_LEAST_S = 15.0  # with less time left no job starts
 _COMPILING_S = 120.0
 
 
 def main() -> None:
-    """Measure, write and print; it ends well whatever a job does."""
+    """Measure, write and print, even if jobs fail."""
     arguments = _arguments()
     end = time.monotonic() + arguments.seconds
     folder = arguments.output or (Path(os.environ["OUT"]) if os.environ.get("OUT") else None)
@@ -52,7 +52,7 @@ def main() -> None:
     for job in jobs:
         left = end - time.monotonic()
         if left < _LEAST_S:
-            keep(Record("left out", job, {"why": "no time"}))
+            keep(Record("skipped", job, {"why": "no time"}))
             continue
         command = [sys.executable, "-m", "benchmarks.gpu.job", job, *(["--smoke"] if arguments.smoke else [])]
         longest = LONGEST_S.get(job.partition(":")[0], _USUAL_S)
@@ -61,18 +61,17 @@ def main() -> None:
     text = f"{_machine()}\n\n{tables(records, arguments.smoke)}"
     if folder:
         (folder / "gpu.md").write_text(text, encoding="utf-8")
-        _write_tiles(folder / "measured_tiles.txt", records)
     sys.stdout.write(text)
 
 
 def finished(records: Sequence[Record]) -> list[Record]:
-    """Those of jobs that ended well; the others are to be done again."""
-    failed = {record.what for record in records if record.job in ("failed", "left out")}
-    return [record for record in records if record.job not in (*failed, "failed", "left out")]
+    """The records of jobs that ended well; the other jobs are to be repeated."""
+    failed = {record.what for record in records if record.job in ("failed", "skipped")}
+    return [record for record in records if record.job not in (*failed, "failed", "skipped")]
 
 
 def run_job(job: str, command: Sequence[str], longest_s: float, folder: Path | None) -> Iterator[Record]:
-    """What a job tells, as it tells it; then how it ended, if not well. Never raises for what the job did."""
+    """Yield a job's records as they come, then its failure, if it failed, and its seconds."""
     started = time.monotonic()
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
@@ -99,22 +98,13 @@ def run_job(job: str, command: Sequence[str], longest_s: float, folder: Path | N
 
 
 def _warmed(jobs: Sequence[str], processes: int, end: float) -> Record:
-    """Compile the kernels of all jobs in parallel; a first pass does it one after the other."""
+    """Compile the kernels of all jobs in parallel: the jobs' first passes would do so one by one."""
     from .compiling import tasks_of, warm
 
     started = time.monotonic()
     tasks = [task for job in jobs for task in tasks_of(job, _capability())]
     missing = warm(tasks, processes, min(_COMPILING_S, end - started))
     return Record("seconds", "compiling", {"s": time.monotonic() - started, "tasks missing": float(missing)})
-
-
-def _write_tiles(path: Path, records: Sequence[Record]) -> None:
-    """Write the fastest tile of each launch, if tiles were measured."""
-    lines = dict.fromkeys(
-        f"    {record.what}: {record.values['tile']},\n" for record in records if "tile" in record.values
-    )
-    if lines:
-        path.write_text("".join(lines), encoding="utf-8")
 
 
 def _file(folder: Path | None, records: Sequence[Record]) -> Path | None:
@@ -154,10 +144,10 @@ def _arguments() -> argparse.Namespace:
         prog="benchmarks.gpu", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", nargs="+", default=list(JOBS), help=f"of {', '.join((*JOBS, *TUNING))}")
-    parser.add_argument("--seconds", type=float, default=560, help="no job is begun after it")
-    parser.add_argument("--resume", type=Path, help="gpu.jsonl of an earlier run, whose jobs are left out")
+    parser.add_argument("--seconds", type=float, default=560, help="after which no job starts")
+    parser.add_argument("--resume", type=Path, help="gpu.jsonl of an earlier run, whose jobs are skipped")
     parser.add_argument("--output", type=Path, help="folder of the results (default: $OUT)")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that compile")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="number that compile")
     parser.add_argument("--no-warming", action="store_true", help="do not compile all kernels first")
     parser.add_argument("--smoke", action="store_true", help="tiny, on Triton's interpreter")
     return parser.parse_args()

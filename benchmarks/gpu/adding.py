@@ -1,4 +1,4 @@
-"""What is done with logits: mirrored copies to a tile's mean, tiles to the sums; by kernels and by torch."""
+"""Mirrored copies added to a tile's mean, and tiles added to the sums: by kernels and by torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLIPS = [axes for count in range(4) for axes in combinations((1, 2, 3), count)]
 
 @torch.inference_mode()
 def adding(job: str, _: str, scale: Scale) -> None:
-    """Eight copies and one, as networks answer to them, and a whole tile; torch is the judge."""
+    """Add eight copies, one copy, and a whole tile, and compare the kernels with torch."""
     logits = torch.randn(8, CLASSES, *scale.sides, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     for what, averaged in (
         ("logits", Averaged(CLASSES, True, False, False)),

@@ -1,10 +1,10 @@
-"""Compile all kernels of networks in parallel, for a card that need not be there.
+"""Compile all kernels of networks in parallel, with or without a card.
 
     python -m benchmarks.gpu.compiling --networks S3 L5 --report     # registers, spills and so on
     python -m benchmarks.gpu.compiling --networks S3 --all-tiles     # before tiles are measured on a card
 
-What was compiled lies in Triton's cache: the first pass on a card then only loads it. Triton brings all
-that it needs, up to the machine code; only the launch is left out.
+Compiled kernels lie in Triton's cache, from which the first pass on a card loads them. Triton brings its own
+compiler and assembler; only the launch needs a card.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-SHARED_BYTES = {80: 166912, 86: 101376, 89: 101376, 90: 232448}  # that a program can have
+SHARED_BYTES = {
+    80: 166912,
+    86: 101376,
+    89: 101376,
+    90: 232448,
+}  # of shared memory for a program, by compute capability
 _REGISTERS, _WARPS, _PROGRAMS = 65536, 64, 32  # of a multiprocessor
 _PROCESSORS = 132  # of an H100 and an H200
 _BLOCKS = (
@@ -39,20 +44,20 @@ _TRAINING = tuple(f"training_{level}" for level in range(5))
 
 @dataclass(frozen=True)
 class Compiled:
-    """A kernel as it would be launched, and what the assembler says of it."""
+    """A kernel with its launch, and the assembler's report on it."""
 
     kernel: str
     grid: tuple[int, ...]
     options: str
     registers: int
-    stack: int  # bytes: what is not 0 was spilled
+    stack: int  # bytes of spilled registers
     shared: int
     warps: int
     tensor_cores: int  # instructions
 
     @property
     def resident(self) -> int:
-        """Programs that a multiprocessor of capability 9.0 runs at the same time."""
+        """Number of programs that a multiprocessor of capability 9.0 runs at the same time."""
         by_registers = _REGISTERS // (math.ceil(self.registers / 8) * 8 * 32 * self.warps)
         by_shared = (SHARED_BYTES[90] + 1024) // (self.shared + 1024)
         return min(by_registers, by_shared, _WARPS // self.warps, _PROGRAMS)
@@ -67,7 +72,7 @@ class Compiled:
 
 
 class AbsentCard:
-    """What Triton asks of a driver before it launches."""
+    """The methods of a driver that Triton calls before a launch."""
 
     def __init__(self, capability: int) -> None:
         from triton.backends.compiler import GPUTarget
@@ -86,7 +91,7 @@ class AbsentCard:
 
 @dataclass(frozen=True)
 class Task:
-    """Kernels that one process compiles: those of a block, or of training with a kernel size."""
+    """Kernels that one process compiles: those of a block of a network, or of a level of training."""
 
     network: str
     block: str
@@ -98,7 +103,7 @@ class Task:
 
 
 def compile_task(task: Task) -> list[Compiled]:
-    """In a process in which Triton does not interpret."""
+    """Compile the kernels of a task; the process must not have Triton interpret."""
     from mednext.network.triton_kernels.tile_choice import Choice
     from triton.runtime import driver
     from triton.runtime.errors import OutOfResources
@@ -169,7 +174,7 @@ def _infer(task: Task) -> None:
 
 
 def _add(task: Task) -> None:
-    """As models of either pipeline have it, with uncertainty and without."""
+    """For models of either pipeline, with uncertainty and without."""
     import torch
     from mednext.inference.tile_sums import Averaged, Copies, Target
     from mednext.inference.triton_kernels.accumulation_launches import add_copies, add_tile
@@ -236,7 +241,7 @@ def _said(*command: object) -> str:
 
 
 def compile_all(tasks: Iterable[Task], processes: int) -> Iterator[tuple[Task, list[Compiled]]]:
-    """By several processes, and as soon as each is done."""
+    """Compile tasks by several processes, and yield each in their order."""
     waiting = list(tasks)
     os.environ["TRITON_INTERPRET"] = "0"
     if processes == 1:
@@ -247,7 +252,7 @@ def compile_all(tasks: Iterable[Task], processes: int) -> Iterator[tuple[Task, l
 
 
 def warm(tasks: Iterable[Task], processes: int, longest_s: float) -> int:
-    """Compile what can be in this time, and tell how many tasks failed or were left; nothing is raised."""
+    """Compile for at most this time, and return the number of tasks that failed or were not finished."""
     os.environ["TRITON_INTERPRET"] = "0"
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
     try:
@@ -261,7 +266,7 @@ def warm(tasks: Iterable[Task], processes: int, longest_s: float) -> int:
 
 
 def tasks_of(job: str, capability: int) -> list[Task]:
-    """What a job of `benchmarks.gpu` would compile, kernel after kernel, if nobody had done it before."""
+    """The tasks whose kernels a job of `benchmarks.gpu` launches."""
     part, _, name = job.partition(":")
     if part in ("training", _ADDING):
         blocks = _TRAINING if part == "training" else (_ADDING,)
@@ -282,7 +287,7 @@ def tasks_of(job: str, capability: int) -> list[Task]:
 
 
 def main() -> None:
-    """Compile, and tell what was compiled."""
+    """Compile, and print the kernels."""
     parser = argparse.ArgumentParser(prog="benchmarks.gpu.compiling", description=__doc__)
     parser.add_argument("--networks", nargs="+", default=["S3"])
     parser.add_argument(
@@ -294,7 +299,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=128, help="side of the cube in voxels")
     parser.add_argument("--capability", type=int, default=90, help="compute capability, 90 for 9.0")
     parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16")
-    parser.add_argument("--all-tiles", action="store_true", help="also those that are only measured")
+    parser.add_argument("--all-tiles", action="store_true", help="also tiles that are only measured")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--report", action="store_true", help="registers, spills and so on of every kernel")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The forward pass for one patch: right, how fast, against eager torch, MONAI and torch.compile."""
+"""The forward pass of one patch on a card: its error, and its speed beside torch, MONAI and torch.compile."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def autocast(network: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def check(job: str, name: str, scale: Scale) -> None:
-    """Numbers of the kernels against the reference in fp32, and of the training kernels' gradients."""
+    """Compare the kernels with the reference in fp32, and the gradients of the training kernels."""
     network, image = _network(name, scale), scale.image(scale.check_sides).to(DEVICE)
     expected = network(image)
     for dtype, most in ((torch.float32, 1e-5), (torch.float16, 5e-3), (torch.bfloat16, 4e-2)):
@@ -61,7 +61,7 @@ def _check_training(job: str, name: str, scale: Scale) -> None:
 
 @torch.inference_mode()
 def forward(job: str, name: str, scale: Scale) -> None:
-    """Ours first and alone, so that these numbers are there whatever the others do; then all in turn."""
+    """Ours first and alone, so that a failure of a peer loses none of its numbers; then all in turn."""
     network, image = _network(name, scale), scale.image(scale.sides).to(DEVICE)
     expected = network(image)
     found: dict[str, Callable[[], Tensor]] = {
@@ -93,12 +93,12 @@ def compiled(job: str, name: str, scale: Scale) -> None:
             autocast, _compiled(_channels_last(_network(name, scale)), scale), channels_last
         ),
     }
-    _measured(job, found, expected, scale, measured)
+    _measured(job, found, expected, scale, measured, COMPILED)
 
 
 @torch.inference_mode()
 def batches(job: str, name: str, scale: Scale) -> None:
-    """How much a patch costs when several, such as its mirrored copies, are worked on together."""
+    """Milliseconds of a patch when several, such as its mirrored copies, are computed together."""
     network = _network(name, scale)
     fast = _fast(network, torch.float16)
     for count in (1,) if scale.tiny else (1, 2, 4, 8):
@@ -137,8 +137,9 @@ def _measured(
     expected: Tensor,
     scale: Scale,
     others: dict[str, Candidate],
+    baseline: str = EAGER,
 ) -> dict[str, Candidate]:
-    """Those that run, with `others` measured in turn with them once more."""
+    """Time the candidates that run, in turn with `others`, and record their ratios to the baseline."""
     alive = dict(others)
     for what, run in runs.items():
         try:
@@ -154,7 +155,8 @@ def _measured(
         candidate.milliseconds.clear()
     time_interleaved(alive, scale.rounds)
     for what, candidate in alive.items():
-        ratio = {"times eager": alive[EAGER].median / candidate.median} if EAGER in alive else {}
+        peer = alive.get(baseline)
+        ratio = {f"times {baseline}": peer.median / candidate.median} if peer else {}
         tell(
             job, what, ms=candidate.median, fastest_ms=min(candidate.milliseconds),
             peak_mib=candidate.peak_mib, difference=candidate.difference, **ratio,
@@ -181,7 +183,7 @@ def _compiled(network: MedNeXt, scale: Scale) -> Callable[[Tensor], Tensor]:
 
 
 def _monai(name: str) -> nn.Module | None:
-    """MONAI's network; its B, M and L are not the paper's."""
+    """MONAI's network, or None; its B, M and L differ from the paper's."""
     try:
         from monai.networks.nets.mednext import create_mednext
     except ImportError:

@@ -1,4 +1,4 @@
-"""One measurement in this process, told in its output: `python -m benchmarks.gpu.job forward:S3`."""
+"""One measurement in this process, printed as records: `python -m benchmarks.gpu.job forward:S3`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .scale import FULL, TINY, Scale
 
 
 def job_of(part: str) -> Callable[[str, str, Scale], None]:
-    """What measures this part; nothing is imported before it is its turn."""
+    """The function that measures a part; only its module is imported."""
     if part == "training":
         from .training import training
 
@@ -35,10 +35,10 @@ def job_of(part: str) -> Callable[[str, str, Scale], None]:
 
 
 def run(job: str, scale: Scale) -> None:
-    """Measure."""
+    """Measure one job, such as "forward:S3"."""
     import torch
 
-    # The reference in fp32 is the judge: not in the tensor cores' shorter float32.
+    # The reference computes in fp32, not in the tensor cores' shorter float32.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True  # as nnU-Net has it
     part, _, name = job.partition(":")

@@ -1,4 +1,4 @@
-"""What was measured: one line of JSON each, so that nothing is lost when a later job fails."""
+"""Measurements as lines of JSON, so that a job that fails loses none of those before it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-GOALS_MS = {"S3": 2.0, "B3": 2.3, "M3": 3.3, "L3": 4.0, "L5": 7.0}  # at 128³ on an H200
-GOAL_EAGER, GOAL_COMPILED, GOAL_SHARE, GOAL_TRAINING = 6.0, 3.0, 0.7, 1.5
-OURS, EAGER, COMPILED = "Triton fp16", "eager fp16", "torch.compile fp16"
-MARK = "@"  # a line of a job's output that is a record
+from ..report import Value, table
 
-Value = float | str
+OURS, EAGER, COMPILED = "Triton fp16", "eager fp16", "torch.compile fp16"
+NETWORKS = {"S3": 2.0, "B3": 2.3, "M3": 3.3, "L3": 4.0, "L5": 7.0}  # goals in ms at 128³ on an H200
+GOALS = (  # job, row, column, value
+    *((f"forward:{name}", OURS, "ms", f"at most {ms}") for name, ms in NETWORKS.items()),
+    *((f"forward:{name}", OURS, f"times {EAGER}", "at least 6") for name in NETWORKS),
+    *((f"compiled:{name}", OURS, f"times {COMPILED}", "at least 3") for name in NETWORKS),
+    ("end to end:S3", "mirrored, again", "share", "at least 0.7"),
+    ("end to end:S3", "not mirrored, again", "share", "at least 0.7"),
+    ("training:S3", "best", "times", "at least 1.5"),
+    ("training:L3", "best", "times", "at least 1.5"),
+)  # fmt: skip
+MARK = "@"  # a line of a job's output that is a record
 
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a job's table: `what` was measured, and what was seen."""
+    """One row of a job's table: its name, and a value for each column."""
 
     job: str
     what: str
@@ -32,7 +40,7 @@ def tell(job: str, what: str, **values: Value) -> None:
 
 
 def told(line: str) -> Record | None:
-    """The record in a line of a job's output, if it is one."""
+    """The record in a line of a job's output; None in any other line."""
     if not line.startswith(MARK):
         return None
     try:
@@ -42,72 +50,30 @@ def told(line: str) -> Record | None:
 
 
 def read(path: Path) -> list[Record]:
-    """The records of an earlier run; a line that was cut off is left out."""
+    """The records of an earlier run, without a line that was cut off."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [record for line in lines if (record := told(MARK + line))]
 
 
 def append(path: Path, record: Record) -> None:
-    """Write a record behind the others."""
+    """Append a record to a file."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(record)) + "\n")
 
 
 def tables(records: Iterable[Record], tiny: bool = False) -> str:
-    """Markdown: the goals first, then a table for each job; a later record replaces an earlier one.
-
-    Tiny sizes are not held against the goals.
-    """
+    """Markdown: the goals, unless sizes are tiny, and a table for each job. A later record replaces a row."""
     jobs: dict[str, dict[str, Mapping[str, Value]]] = {}
     for record in records:
         jobs.setdefault(record.job, {})[record.what] = record.values
-    first = "Tiny sizes: these numbers tell nothing but that it runs.\n" if tiny else _goals(jobs)
-    return "\n".join([first, *(_table(job, rows) for job, rows in jobs.items())])
-
-
-def _goals(jobs: Mapping[str, Mapping[str, Mapping[str, Value]]]) -> str:
-    def seen(job: str, what: str, value: str) -> float | None:
-        found = jobs.get(job, {}).get(what, {}).get(value)
-        return found if isinstance(found, float) else None
-
-    lines = ["### Goals", "", "| | measured | goal | |", "|---|---|---|---|"]
-
-    def line(name: str, value: float | None, goal: float, at_most: bool = False) -> None:
-        reached = "" if value is None else "yes" if (value <= goal if at_most else value >= goal) else "no"
-        shown = "not measured" if value is None else f"{value:.2f}"
-        lines.append(f"| {name} | {shown} | {'≤' if at_most else '≥'} {goal:g} | {reached} |")
-
-    for network, goal in GOALS_MS.items():
-        best = [value for kind in (OURS, "Triton bf16") if (value := seen(f"forward:{network}", kind, "ms"))]
-        line(f"{network}, 128³, ms", min(best, default=None), goal, at_most=True)
-    for network in GOALS_MS:
-        ours, eager = (seen(f"forward:{network}", kind, "ms") for kind in (OURS, EAGER))
-        line(f"{network}, times eager", eager / ours if ours and eager else None, GOAL_EAGER)
-        ours, compiled = (seen(f"compiled:{network}", kind, "ms") for kind in (OURS, COMPILED))
-        line(f"{network}, times torch.compile", compiled / ours if ours and compiled else None, GOAL_COMPILED)
-    for way in ("mirrored", "not mirrored"):
-        share = seen("end to end:S3", f"{way}, again", "share")
-        line(f"network's share of a CT's time, {way}", share, GOAL_SHARE)
-    for network in ("S3", "L3"):
-        line(f"training step, {network}", seen(f"training:{network}", "best", "times"), GOAL_TRAINING)
-    return "\n".join(lines) + "\n"
-
-
-def _table(job: str, rows: Mapping[str, Mapping[str, Value]]) -> str:
-    columns = list(dict.fromkeys(name for values in rows.values() for name in values))
-    lines = [f"### {job}", "", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for what, values in rows.items():
-        lines.append(f"| {what} | {' | '.join(_shown(values.get(name, '')) for name in columns)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _shown(value: Value) -> str:
-    if isinstance(value, str):
-        return value.replace("\n", " ").replace("|", "/")
-    return (
-        f"{value:.1e}"
-        if value and abs(value) < 0.01
-        else f"{value:.3f}"
-        if abs(value) < 10
-        else f"{value:.1f}"
-    )
+    goals = [
+        {
+            "": f"{job}, {what}, {column}",
+            "measured": jobs.get(job, {}).get(what, {}).get(column, "not measured"),
+            "goal": goal,
+        }
+        for job, what, column, goal in GOALS
+    ]
+    shown = {} if tiny else {"Goals": goals}
+    shown |= {job: [{"": what, **values} for what, values in rows.items()] for job, rows in jobs.items()}
+    return "\n".join(table(title, rows) for title, rows in shown.items())

@@ -1,4 +1,4 @@
-"""How large everything is: as the issue asks on a card, or tiny, to see whether it runs at all."""
+"""The sizes of all measurements: full on a card, or tiny to see whether they run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Scale:
         voxels: of a scan along x, y, z.
         batch: of a training step.
         rounds: of every measurement.
-        calls: before it, which compile and allocate.
+        calls: before the rounds, which compile and allocate.
     """
 
     sides: tuple[int, int, int]

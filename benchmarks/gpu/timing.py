@@ -1,11 +1,14 @@
-"""Times and memory of several candidates on one device."""
+"""Time and memory of several candidates on one device."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -16,7 +19,7 @@ DEVICE = torch.device("cuda" if ON_CARD else "cpu")
 
 @dataclass
 class Candidate:
-    """One way to do something, and what was seen of it."""
+    """One way to compute something, with its measurements."""
 
     run: Callable[[], Tensor]
     difference: float = 0.0  # relative
@@ -39,13 +42,13 @@ class Stopwatch:
             self._points[0].record()
 
     def stop(self) -> None:
-        """The second point."""
+        """Record the second point."""
         if ON_CARD:
             self._points[1].record()
         self._end = time.perf_counter()
 
     def milliseconds(self) -> float:
-        """Waits for the device."""
+        """Wait for the device, and return the time."""
         if not ON_CARD:
             return 1000 * (self._end - self._start)
         self._points[1].synchronize()
@@ -53,7 +56,7 @@ class Stopwatch:
 
 
 def prepare(candidate: Candidate, calls: int) -> Tensor:
-    """The calls that compile and allocate, and the peak of the device's memory; what the last one gave."""
+    """Make the calls that compile and allocate, record the peak memory, and return the last result."""
     before = _memory_reset()
     for _ in range(calls):
         found = candidate.run()
@@ -62,7 +65,7 @@ def prepare(candidate: Candidate, calls: int) -> Tensor:
 
 
 def time_interleaved(measured: Mapping[str, Candidate], rounds: int) -> None:
-    """One call of each in turn, round after round."""
+    """Time one call of each candidate in turn, round after round."""
     for _ in range(rounds):
         for candidate in measured.values():
             watch = Stopwatch()
@@ -71,8 +74,28 @@ def time_interleaved(measured: Mapping[str, Candidate], rounds: int) -> None:
             candidate.milliseconds.append(watch.milliseconds())
 
 
+@contextmanager
+def watched(
+    owner: object, name: str, note: Callable[[Any], object] = lambda result: None
+) -> Iterator[list[Stopwatch]]:
+    """A stopwatch for each call of a function within the block; `note` is given each result."""
+    watches: list[Stopwatch] = []
+    original = getattr(owner, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        watch = Stopwatch()
+        result = original(*arguments, **options)
+        watch.stop()
+        watches.append(watch)
+        note(result)
+        return result
+
+    with patch.object(owner, name, call):
+        yield watches
+
+
 def relative_difference(found: Tensor, expected: Tensor) -> float:
-    """Of all numbers together."""
+    """The norm of the difference, relative to the norm of the expected numbers."""
     return float((found.float() - expected).norm() / expected.norm())
 
 

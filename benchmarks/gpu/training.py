@@ -1,4 +1,4 @@
-"""One training step in mixed precision: torch's layers, channels-last, and ours; time and memory."""
+"""Time and memory of one training step in mixed precision: torch's layers, channels-last, and ours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OURS = "Triton, eager"
 
 
 def training(job: str, name: str, scale: Scale) -> None:
-    """A step of the reference and ours in turn, then what is computed again, then `torch.compile`."""
+    """Measure a step of ours and of the reference, then checkpointing, then `torch.compile`."""
     image = scale.image(scale.sides, scale.batch).to(DEVICE)
     ways: dict[str, Callable[[], nn.Module]] = {
         OURS: lambda: _network(name, scale, "triton"),

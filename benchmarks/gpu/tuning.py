@@ -1,4 +1,4 @@
-"""The fastest tile of every launch, measured on a card: what the rules of `tiles.py` should choose there."""
+"""The fastest tile of every launch, measured on a card, for the rules that choose tiles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _launch = Choice.launch
 
 @torch.inference_mode()
 def tune(job: str, name: str, scale: Scale) -> None:
-    """Time a network with the tiles that the rules choose, then with the fastest ones, and tell these."""
+    """Time a network with the tiles that the rules choose, then with the fastest ones, and record these."""
     network, image = scale.network(name).eval().to(DEVICE), scale.image(scale.sides).to(DEVICE)
     _time(job, "as chosen", network, image, scale)
     if not ON_CARD:
