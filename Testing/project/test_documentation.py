@@ -1,25 +1,114 @@
-"""What the documentation points to is there, and the tutorial's buttons are those of the panel."""
+"""The links, files, tests, commands and buttons that the documentation names exist."""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
+import shlex
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from mednext import cli
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedNeXtSegmentation"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TUTORIAL = ROOT / "docs" / "tutorial.md"
-MOST_KIB = 150
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "benchmarks").glob("*.md")),
+    *sorted((ROOT / "Testing").glob("*/README.md")),
+]
+SUFFIXES = ("py", "h", "cpp", "ui", "md", "in", "cmake")
+MOST_KIB = 150  # of a picture: the Extensions Index wants a small repository
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def links(page: Path) -> list[str]:
     """The relative addresses of a page, without anchors."""
     targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     return [target.split("#")[0] for target in targets if "://" not in target and not target.startswith("#")]
+
+
+def code(page: Path) -> list[str]:
+    """The words between backticks of a page."""
+    return re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
+
+
+def commands(page: Path, program: str) -> list[list[str]]:
+    """The arguments of each command of a program in the page's blocks of code, without comments."""
+    lines = re.findall(rf"^(?:    )?{program} (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def files() -> list[str]:
+    """The files of this project, as paths from its root."""
+    folders = [
+        ROOT / name for name in ("MedNeXtSegmentation", "training", "Testing", "benchmarks", "docs", "demo")
+    ]
+    found = [*ROOT.glob("*"), *(file for folder in folders for file in folder.rglob("*"))]
+    return [f"/{file.relative_to(ROOT).as_posix()}" for file in found]
+
+
+@every_page
+def test_every_link_leads_somewhere(page):
+    assert [target for target in links(page) if not (page.parent / target).exists()] == []
+
+
+@every_page
+def test_every_named_file_exists(page, files):
+    """By its last folders and its name; one with a star stands for several."""
+    names = [word for word in code(page) if re.fullmatch(rf"[\w./*-]+\.({'|'.join(SUFFIXES)})", word)]
+    names = [name.removeprefix("./").removeprefix("../") for name in names if not name.startswith("test_")]
+    patterns = {name: re.compile(rf"/{re.escape(name)}$".replace(r"\*", r"\w+")) for name in names}
+    assert [name for name, end in patterns.items() if not any(map(end.search, files))] == []
+
+
+@every_page
+def test_every_named_test_exists(page, files):
+    missing = []
+    for word in code(page):
+        if match := re.fullmatch(r"(?:Testing/)?([\w/]*test_\w+\.py)(?:::(\w+))?", word):
+            found = [file for file in files if file.startswith("/Testing/") and file.endswith(f"/{match[1]}")]
+            trees = [ast.parse((ROOT / file[1:]).read_text(encoding="utf-8")) for file in found]
+            names = {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
+            if not found or (match[2] and match[2] not in names):
+                missing.append(word)
+    assert missing == []
+
+
+@every_page
+def test_every_target_of_make_and_every_program_exists(page):
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", text, re.MULTILINE)) <= set(targets)
+    modules = set(re.findall(r"python3? -m ([\w.]+)", text)) - {"zipfile", "pytest"}
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+
+
+@every_page
+def test_every_command_has_the_options_of_the_program(page, tmp_path, monkeypatch, capsys):
+    """Without the files that it names it may end with an error, but not with one about its options."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path))
+    for arguments in commands(page, "mednext"):
+        cli.main(arguments)
+        assert "--help'" not in capsys.readouterr().err, arguments
+    for arguments in commands(page, "mednext-train"):
+        from mednext_training.cli import main
+
+        assert main(["--workspace", str(tmp_path), *arguments]) != 0  # argparse exits for wrong options
+        capsys.readouterr()
+
+
+def test_the_pictures_are_small_and_all_are_shown():
+    pictures = sorted((ROOT / "Resources" / "Screenshots").iterdir())
+    shown = {(page.parent / target).resolve() for page in PAGES for target in links(page)}
+    assert [picture.name for picture in pictures if picture.resolve() not in shown] == []
+    assert [picture.name for picture in pictures if picture.stat().st_size > MOST_KIB * 1024] == []
 
 
 def texts_of_the_panel() -> set[str]:
@@ -37,28 +126,9 @@ def texts_of_the_panel() -> set[str]:
     return {text.replace("&", "").rstrip(":.").strip() for text in texts}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_somewhere(page):
-    assert [target for target in links(page) if not (page.parent / target).exists()] == []
-
-
-def test_the_readme_has_what_the_extensions_index_asks_for():
-    headings = re.findall(r"^##? (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert headings[0].startswith("MedNeXt segmentation")
-    for wanted in ("The module", "Installation", "Tutorial", "Privacy", "Licence", "Citation", "removed"):
-        assert any(wanted in heading for heading in headings), wanted
-
-
-def test_the_pictures_are_small_and_all_are_shown():
-    pictures = sorted((ROOT / "Resources" / "Screenshots").iterdir())
-    shown = {(page.parent / target).resolve() for page in PAGES for target in links(page)}
-    assert [picture.name for picture in pictures if picture.resolve() not in shown] == []
-    assert [picture.name for picture in pictures if picture.stat().st_size > MOST_KIB * 1024] == []
-    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
-
-
-def test_the_tutorial_names_the_panels_own_words():
-    """Bold is ours, italics are Slicer's."""
-    text = " ".join(TUTORIAL.read_text(encoding="utf-8").split())
+@pytest.mark.parametrize("name", ["tutorial", "performance", "troubleshooting"])
+def test_a_guide_names_the_panels_own_words(name):
+    """In bold; Slicer's words are in italics."""
+    text = " ".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").split())
     named = {name.rstrip(":.") for name in re.findall(r"\*\*([^*]+)\*\*", text)}
     assert named - texts_of_the_panel() == set()
