@@ -20,7 +20,7 @@ PAGES = [
     *sorted((ROOT / "benchmarks").glob("*.md")),
     *sorted((ROOT / "Testing").glob("*/README.md")),
 ]
-SUFFIXES = ("py", "h", "cpp", "ui", "md", "in", "cmake")
+SUFFIXES = ("py", "h", "cpp", "ui", "cmake")
 MOST_KIB = 150  # of a picture: the Extensions Index wants a small repository
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -61,7 +61,8 @@ def test_every_link_leads_somewhere(page):
 @every_page
 def test_every_named_file_exists(page, files):
     """By its last folders and its name; one with a star stands for several."""
-    names = [word for word in code(page) if re.fullmatch(rf"[\w./*-]+\.({'|'.join(SUFFIXES)})", word)]
+    file_name = re.compile(rf"(?!.*\.\.\.)[\w./*-]+\.({'|'.join(SUFFIXES)})")
+    names = [word for word in code(page) if file_name.fullmatch(word)]
     names = [name.removeprefix("./").removeprefix("../") for name in names if not name.startswith("test_")]
     patterns = {name: re.compile(rf"/{re.escape(name)}$".replace(r"\*", r"\w+")) for name in names}
     assert [name for name, end in patterns.items() if not any(map(end.search, files))] == []
