@@ -25,7 +25,7 @@ from mednext.system.running_processes import is_running
 from mednext.worker import reading_process
 from mednext.worker.reading_process import ReadingProcess
 
-ENGINE = str(Path(reading_process.__file__).parents[1])
+ENGINE = str(Path(reading_process.__file__).parents[2])
 
 posix = pytest.mark.skipif(os.name != "posix", reason="Windows has no signals")
 

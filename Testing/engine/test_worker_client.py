@@ -402,7 +402,7 @@ if sys.argv[2] == "crash":
 @pytest.mark.parametrize("end", ["crash", "quit"])
 def test_the_worker_ends_with_slicer_and_the_next_start_cleans_up(tmp_path, fine, end, monkeypatch):
     command = [sys.executable, "-c", CRASH, fine.model, end]
-    variables = {**environment(Path(__file__).parents[1]), "TMPDIR": str(tmp_path)}
+    variables = {**environment(Path(__file__).parents[1] / "fixtures"), "TMPDIR": str(tmp_path)}
     slicer = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE)
     said = json.loads(slicer.stdout.readline())
     assert said["torch"] is False

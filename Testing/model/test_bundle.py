@@ -259,7 +259,7 @@ def test_names_that_stay_in_the_folder_are_accepted(tmp_path: Path, name: str) -
 )
 def test_reading_descriptions_needs_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    path: Any = {"PYTHONPATH": str(Path(inside.__code__.co_filename).parents[1])}
+    path: Any = {"PYTHONPATH": str(Path(inside.__code__.co_filename).parents[2])}
     assert subprocess.run([sys.executable, "-c", code], env=path, check=False).returncode == 0
 
 

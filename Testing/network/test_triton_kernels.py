@@ -111,7 +111,10 @@ def test_the_size_of_the_tiles_changes_nothing(kind: Kind, monkeypatch: pytest.M
 def test_the_last_block_gives_the_same_logits_as_the_head_behind_it(
     classes: int, splits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where it cannot have the head in it: parts of the hidden channels, many classes."""
+    """Also where it cannot have the head in it: parts of the hidden channels, many classes.
+
+    To rounding: the interpreter leaves products to numpy, whose order of sums differs between processors.
+    """
     monkeypatch.setattr(
         block_launches, "point_tiles", lambda *_: [PointTile(64, 16, splits, warps=4, stages=1)]
     )
@@ -125,7 +128,7 @@ def test_the_last_block_gives_the_same_logits_as_the_head_behind_it(
     workspace = Workspace()
     block.first_pass(last, last, workspace)
     block.second_pass(last, last, workspace, Answer(head, found))
-    assert torch.equal(found, expected)
+    assert float((found - expected).abs().max() / expected.abs().max()) < EXACT
 
 
 @triton.jit

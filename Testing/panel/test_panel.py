@@ -52,7 +52,7 @@ def test_the_first_look_shows_the_default_model_and_asks_for_a_volume(widget):
 def test_the_panel_imports_no_torch():
     program = f"""
 import sys
-sys.path[:0] = [{str(HERE)!r}, {str(MODULE.parent)!r}]
+sys.path[:0] = [{str(HERE)!r}, {str(HERE / "fixtures")!r}, {str(MODULE.parent)!r}]
 import slicer_standin
 from pathlib import Path
 core = slicer_standin.start()

@@ -284,7 +284,7 @@ def in_a_new_slicer(program, *, missing=()):
     """Run a program in a Slicer that has just started, and cannot import these packages."""
     preamble = f"""
 import sys
-sys.path[:0] = [{str(HERE)!r}, {str(MODULE.parent)!r}]
+sys.path[:0] = [{str(HERE)!r}, {str(HERE / "fixtures")!r}, {str(MODULE.parent)!r}]
 import slicer_standin
 from pathlib import Path
 core = slicer_standin.start()

@@ -297,7 +297,7 @@ print("done")
 def test_it_works_without_a_main_window_and_without_torch_in_the_process(tiny, images, tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", HEADLESS, MODULE, images, tmp_path / "out", tiny.path],
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "fixtures")])},
         capture_output=True,
         text=True,
         check=False,
