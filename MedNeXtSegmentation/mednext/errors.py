@@ -1,6 +1,6 @@
 """Every failure that a user can cause or meet, as one tree of exceptions.
 
-A message is a sentence or two: what was wrong, with the value, and what to do about it.
+A message is a sentence or two: the fault, with the value, and the remedy.
 The command line turns each class into an exit code, the Slicer module into an explained message.
 """
 
@@ -20,7 +20,7 @@ class MedNeXtError(Exception):
 
 
 class InputError(MedNeXtError):
-    """The images that were given cannot be segmented as they are."""
+    """The given images cannot be segmented as they are."""
 
 
 class UnreadableImageError(InputError):
@@ -28,11 +28,11 @@ class UnreadableImageError(InputError):
 
 
 class UnsupportedImageError(InputError):
-    """An image was read, but its dimensions, voxel type, values or spacing make no sense here."""
+    """The dimensions, voxel type, values or spacing of an image cannot be those of one to segment."""
 
 
 class SuspectInputError(InputError):
-    """An input that looks certainly wrong, but can be segmented when the user insists on it (`INSIST`)."""
+    """An input looks certainly wrong, but can be segmented when the user insists (`INSIST`)."""
 
 
 class ChannelError(InputError):
@@ -48,7 +48,7 @@ class OptionError(MedNeXtError):
 
 
 class AlreadyInstalledError(OptionError):
-    """A model of this name is installed, and it was not said that it may be replaced."""
+    """A model of this name is installed, and the caller did not allow to replace it."""
 
 
 class OutputError(MedNeXtError):
@@ -56,7 +56,7 @@ class OutputError(MedNeXtError):
 
 
 class BundleError(MedNeXtError):
-    """A model bundle is not what it claims to be."""
+    """A model bundle is damaged, incomplete or unsafe."""
 
 
 class BundleFormatError(BundleError):
@@ -104,11 +104,11 @@ class DownloadError(MedNeXtError):
 
 
 class DownloadIntegrityError(DownloadError):
-    """What was downloaded is not what the catalog promised (size or SHA-256)."""
+    """A downloaded file has another size or SHA-256 than the catalog gives."""
 
 
 class IncompleteBatchError(MedNeXtError):
-    """Some cases of a batch failed; the others are done. `document` tells of all of them."""
+    """Some cases of a batch failed; the others are done. `document` is the report on all of them."""
 
     exit_code = 3
 
@@ -122,7 +122,7 @@ class DiskSpaceError(MedNeXtError):
 
 
 class DeviceError(MedNeXtError):
-    """The device that was asked for is not available."""
+    """The requested device is not available."""
 
 
 class OutOfMemoryError(DeviceError):
@@ -138,7 +138,7 @@ class NumericalError(MedNeXtError):
 
 
 class MissingPackageError(MedNeXtError):
-    """An optional package is needed for this and is not installed."""
+    """An optional package that this needs is not installed."""
 
 
 class Cancelled(MedNeXtError):  # noqa: N818 - not a fault: the user asked for it

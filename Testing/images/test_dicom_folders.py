@@ -70,7 +70,7 @@ def test_objects_that_are_no_images_are_left_out_and_told(study):
     write_object(study, "RTDOSE", "1.2.840.10008.5.1.4.1.1.481.2", rows=True)
     volume = read_volume(study)
     assert volume.geometry.shape == GRID.shape
-    assert "was left out" in volume.warnings[0] and "holds no images" in volume.warnings[0]
+    assert "were left out" in volume.warnings[0] and "holds no images" in volume.warnings[0]
     cases = find_cases(study, CT).cases
     assert [(case.name, case.problem) for case in cases if not case.left_out] == [("study", None)]
     assert len(left_out(study)) == len(NO_IMAGES) + 2

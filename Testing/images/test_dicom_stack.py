@@ -58,7 +58,7 @@ def test_two_slices_that_touch_are_read_with_a_warning(tmp_path):
 
 def test_thin_slices_at_wide_even_gaps_are_read_with_a_warning(tmp_path):
     """High resolution CT of the lung is made like this."""
-    assert "which nobody has seen" in warnings(written(tmp_path, 6, 10.0, 1.0))
+    assert "which were not imaged" in warnings(written(tmp_path, 6, 10.0, 1.0))
 
 
 def test_gaps_that_are_not_those_that_the_files_tell_are_warned_of(series):

@@ -1,4 +1,4 @@
-"""Importing foreign checkpoints into bundles: nnU-Net v1 and v2 results folders, state dicts of MONAI.
+"""Import foreign checkpoints into bundles: results folders of nnU-Net v1 and v2, state dicts of MONAI.
 
 folder = "nnUNet_results/Dataset004_Hippocampus/nnUNetTrainerMedNeXt_S_k3__nnUNetPlans__3d_fullres"
 options = ImportOptions(task="hippocampus", orientation="RAS")

@@ -1,4 +1,4 @@
-"""What a user may add to what a foreign checkpoint says about itself."""
+"""The facts and choices that a user may add to a foreign checkpoint."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ WhichWeights = Literal["final", "best"]
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """Facts and choices for importing a checkpoint; what the checkpoint says itself is not asked for.
+    """Facts that a checkpoint does not contain, and choices for its import.
 
     Attributes:
         task: task of the catalog whose labels the model has; gives names, colours and coded meanings.
         labels: name of each label value, where the checkpoint knows numbers only.
-        orientation: what the axes i, j, k of the training images point to, such as "RAS".
+        orientation: directions of the axes i, j, k of the training images, such as "RAS".
         images: folder of the training images; their headers tell the orientation and the field of view.
-        mirror_axes: axes 0, 1, 2 (z, y, x of the training's arrays) along which the training mirrored, where
-            neither the checkpoint nor its trainer tells; fewer where these do. None leaves it to them.
-        folds: the folds to take, "all" being the one trained on everything; None takes every numbered one.
-        checkpoint: the last weights of the training, or those that did best in it.
+        mirror_axes: axes 0, 1, 2 (z, y, x of the training's arrays) along which the training mirrored, if
+            neither the checkpoint nor its trainer tells; or some of those that they tell. None for theirs.
+        folds: the folds to take, "all" being the one trained on all cases; None takes every numbered one.
+        checkpoint: the last weights of the training, or its best ones.
         half: store the weights with 16 bits.
-        description: JSON file with whatever `model.json` has and the checkpoint has not (MONAI).
+        description: JSON file with the fields of `model.json` that the checkpoint lacks (MONAI).
         version, title, licence, citation, training_data: as in `model.Model`.
     """
 

@@ -1,4 +1,4 @@
-"""From a foreign checkpoint to a bundle, whatever kind it is."""
+"""Import a foreign checkpoint of any known kind into a bundle."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def import_checkpoint(
         source: a results folder of nnU-Net v1 or v2, one fold's folder in it, or the file in that; or a file
             with a state dict of MONAI's `MedNeXt`.
         out_folder: folder of the bundle; its name is the model's name. A bundle that is there is replaced.
-        options: what the checkpoint does not say, and choices.
+        options: facts that the checkpoint lacks, and choices.
 
     Raises:
         CheckpointError: the checkpoint is incomplete, damaged, unsafe, or of a kind that is not known here.
-        BundleFormatError: what the checkpoint says does not make a model, such as a patch whose sides are not
-            divisible by 16.
+        BundleFormatError: the checkpoint's facts contradict each other, or are impossible, such as a patch
+            whose sides are not divisible by 16.
         OptionError: an option, or the model's name, is not allowed.
         OutputError, DiskSpaceError: the bundle cannot be written.
     """
@@ -64,7 +64,7 @@ def import_checkpoint(
 
 
 def _read(source: Path, name: str, options: ImportOptions) -> tuple[Model, dict[int, dict[str, Tensor]]]:
-    """The model in a checkpoint of whatever kind, and the weights of each fold."""
+    """The model in a checkpoint of any kind, and the weights of each fold."""
     check_name(name)
     if not source.exists():
         raise CheckpointError(

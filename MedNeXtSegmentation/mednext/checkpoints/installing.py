@@ -1,4 +1,4 @@
-"""A foreign checkpoint as an installed model."""
+"""Install a foreign checkpoint as a model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .importing import import_checkpoint
 def install_checkpoint(
     source: Path, name: str, options: ImportOptions | None = None, *, overwrite: bool = False
 ) -> Model:
-    """Make an installed model of a foreign checkpoint; see `import_checkpoint`.
+    """Import a foreign checkpoint into the models folder; see `import_checkpoint`.
 
     Raises:
         CheckpointError, BundleError: the checkpoint cannot be imported.
-        OptionError: the name or an option is not allowed, or a model of this name is there already.
-        OutputError, DiskSpaceError: the models folder cannot take it.
+        OptionError: the name or an option is not allowed, or a model of this name is installed.
+        OutputError, DiskSpaceError: the models folder is full or cannot be written.
     """
     refuse_taken(check_name(name), overwrite)
     with exclusive_models_folder() as folder:

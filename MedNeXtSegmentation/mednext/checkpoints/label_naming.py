@@ -1,7 +1,7 @@
-"""Names, colours and coded meanings for the label values of an imported model.
+"""Give names, colours and coded meanings to the label values of an imported model.
 
-Names come from the user or from the checkpoint's own data set; the catalog adds colours and codes where a
-name is known there. A number alone is never given a name by guess.
+Names come from the user or from the checkpoint's own data set; the catalog adds colours and codes for names
+that it knows. A number without a name is never named by guess.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def find_task(name: str) -> Task:
     """The task of this name in the catalog.
 
     Raises:
-        UnknownModelError: there is none; the message lists what there is.
+        UnknownModelError: there is none; the message lists the tasks.
     """
     catalog = load_catalog()
     task = catalog.task(name)
@@ -93,7 +93,7 @@ def _labels_of_task(values: Sequence[int], task: Task | None) -> tuple[Label, ..
 
 
 def _matches(names: Mapping[int, str], pool: list[Label], loosely: bool) -> dict[int, Label]:
-    """For each value the pool's label of the same words; or loosely, the only one that contains them."""
+    """For each value the pool's label of the same words; if `loosely`, the only one that contains them."""
     found: dict[int, Label] = {}
     for value, name in names.items():
         same = [label for label in pool if words_of(label.name) == words_of(name)]

@@ -1,9 +1,8 @@
-"""Along which axes a network may be mirrored at inference: those along which its training mirrored.
+"""Find the axes along which a network may be mirrored at inference: those along which its training mirrored.
 
 nnU-Net v2 writes them into its checkpoints. nnU-Net v1 and MedNeXt's own code write the trainer's name only,
-so a table of their trainers tells, and a name that says itself that it mirrors not at all or along some axes
-only. Whoever wrote any other trainer may have changed the mirroring, and mirroring a network that was trained
-without it swaps left and right, so the user is asked.
+so a table of their trainers gives the axes; some names contain them. An unknown trainer may mirror along any
+axes, and mirroring a network that was trained without it swaps left and right, so the user must tell.
 
 The names are those of the classes in MIC-DKFZ/nnUNet (v1.5 to v1.7.1, v2.0 to v2.8.1) and MIC-DKFZ/MedNeXt at
 0b78ed8, with the axes that each one sets or inherits for three-dimensional networks.
@@ -85,7 +84,7 @@ _SIDE_AT_THE_END = re.compile(r"[a-z][LR](?![A-Za-z])")
 
 
 def axes_of_trainer(name: str) -> tuple[int, ...] | None:
-    """The axes along which a trainer of this name mirrors; None where it is not known."""
+    """The axes along which a trainer of this name mirrors; None for an unknown trainer."""
     only = _ONLY.search(name)
     if _NONE.search(name):
         return ()
@@ -95,10 +94,10 @@ def axes_of_trainer(name: str) -> tuple[int, ...] | None:
 
 
 def read_axes(value: Any, where: str) -> tuple[int, ...]:
-    """The axes as a checkpoint writes them, none of them as None.
+    """The axes as a checkpoint writes them; its None means no axes.
 
     Raises:
-        CheckpointError: these are no axes.
+        CheckpointError: the value is not a list of axes.
     """
     axes = () if value is None else value
     if not _are_axes(axes):
@@ -112,17 +111,17 @@ def read_axes(value: Any, where: str) -> tuple[int, ...]:
 def mirroring(
     trainer: str, said: tuple[int, ...] | None, labels: Sequence[Label | Region], options: ImportOptions
 ) -> tuple[tuple[int, ...], str]:
-    """The axes along which the imported model is mirrored, and a sentence about them where nobody knows.
+    """The axes along which the imported model is mirrored, and a remark if they are unknown.
 
     Args:
         trainer: name of the trainer's class.
-        said: the axes that the checkpoint itself names; None where it names none.
+        said: the axes that the checkpoint itself names; None if it does not.
         labels: the structures of the model, regions among them.
-        options: its `mirror_axes` answer where neither the checkpoint nor the trainer's name does.
+        options: its `mirror_axes` count if neither the checkpoint nor the trainer's name gives the axes.
 
     Raises:
-        OptionError: the answer has axes along which the training did not mirror, or that are none.
-        CheckpointError: nobody knows, and the model tells left from right.
+        OptionError: `mirror_axes` has impossible axes, or axes along which the training did not mirror.
+        CheckpointError: the axes are unknown, and the model tells left from right.
     """
     known = axes_of_trainer(trainer) if said is None else said
     given = options.mirror_axes

@@ -1,6 +1,6 @@
-"""Importing a state dict of MONAI's `MedNeXt`, which says nothing of images and labels.
+"""Import a state dict of MONAI's `MedNeXt`, which tells nothing about images and labels.
 
-What it lacks comes from a JSON file with the fields of `model.json`, without "network" and "folds".
+A JSON file adds the missing fields of `model.json`, all but "network" and "folds".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def read_monai_file(
 
     Raises:
         CheckpointError: there is no description, or one of the files is damaged or wrong.
-        UnsafeCheckpointError: the file asks for something that is not on the whitelist.
+        UnsafeCheckpointError: the file names a class or function that is not on the whitelist.
         IncompatibleCheckpointError: not a MedNeXt, or of the size B, M or L.
     """
     state = convert_state_dict(_state(load_torch(path), path), "monai")
@@ -60,7 +60,7 @@ def read_monai_file(
 
 
 def _state(checkpoint: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in a file: bare, or under the key that training scripts usually save it under."""
+    """The state dict in a file: bare, or under the usual key of training scripts."""
     for key in ("state_dict", "model", "net", "network"):
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(key), dict):
             return checkpoint[key]

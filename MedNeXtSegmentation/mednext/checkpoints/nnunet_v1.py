@@ -1,4 +1,4 @@
-"""Importing what the MedNeXt authors' code leaves after training: nnU-Net v1 with pickled plans.
+"""Import a results folder of the MedNeXt authors' code: nnU-Net v1 with pickled plans.
 
 A results folder holds `plans.pkl` and, for each fold, `model_final_checkpoint.model` with the weights beside
 `model_final_checkpoint.model.pkl` with the trainer's name and the plans again.
@@ -52,7 +52,7 @@ def read_v1_folder(
 
     Raises:
         CheckpointError: something is missing, damaged, or not known here.
-        UnsafeCheckpointError: a pickle asks for something that is not on the whitelist.
+        UnsafeCheckpointError: a pickle names a class or function that is not on the whitelist.
         IncompatibleCheckpointError: the network is not a MedNeXt, or does not fit the plans.
     """
     files = fold_files(folder, WEIGHTS[options.checkpoint], options, all_folder="all")
@@ -104,9 +104,9 @@ def read_v1_folder(
 
 
 def _plain(value: Any) -> Any:
-    """The same in JSON's terms: text keys, lists, Python's numbers.
+    """The same value as JSON has it: text keys, lists, Python's numbers.
 
-    Raises `CheckpointError` where two keys become one, such as 0 and "0".
+    Raises `CheckpointError` if two keys become one, such as 0 and "0".
     """
     if isinstance(value, dict):
         plain = {str(key): _plain(item) for key, item in value.items()}
@@ -122,7 +122,7 @@ def _plain(value: Any) -> Any:
 
 
 def _trainer(files: Mapping[int, Path], plans: Any) -> tuple[str, int | None]:
-    """The name of the trainer of all folds, and the number of the stage where it was told one.
+    """The name of the trainer of all folds, and the number of the stage if it was given one.
 
     Raises:
         CheckpointError: a fold was trained with other plans than those of the folder.
@@ -155,7 +155,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
 
 
 def _stage(plans: Fields, number: int | None) -> Fields:
-    """The stage of this number, else the one of full resolution."""
+    """The stage of this number; for None the one of full resolution."""
     stages = plans.fields("plans_per_stage")
     last = plans.integer("num_stages", 1, 9) - 1
     return stages.fields(str(last if number is None else number))
@@ -197,7 +197,7 @@ def _normalization(scheme: str, masked: bool, intensities: Fields | None, channe
 
 
 def _label_names(folder: Path) -> dict[int, str] | None:
-    """The names in `dataset.json`, where someone has put it into the results folder."""
+    """The names in `dataset.json`, if somebody has put it into the results folder."""
     path = folder / "dataset.json"
     if not path.is_file():
         return None
@@ -210,7 +210,7 @@ def _label_names(folder: Path) -> dict[int, str] | None:
 
 
 def _largest_components(folder: Path, values: tuple[int, ...]) -> tuple[int, ...]:
-    """The labels of which cross-validation found it best to keep only the largest component."""
+    """The labels of which, by cross-validation, only the largest component should be kept."""
     path = folder / "postprocessing.json"
     if not path.is_file():
         return ()

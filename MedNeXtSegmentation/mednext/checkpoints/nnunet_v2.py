@@ -1,4 +1,4 @@
-"""Importing what nnU-Net v2 leaves after training, with this project's trainers or other ports of MedNeXt.
+"""Import a results folder of nnU-Net v2, of this project's trainers or of other ports of MedNeXt.
 
 A results folder holds `plans.json`, `dataset.json` and, for each fold, `checkpoint_final.pth`.
 Source: nnU-Net 2.8.1, `PlansManager`, `LabelManager` and `nnUNetTrainer.save_checkpoint`.
@@ -40,7 +40,7 @@ _RESAMPLING = "resample_data_or_seg_to_shape"
 
 @dataclass(frozen=True)
 class _Training:
-    """What a checkpoint says of its training."""
+    """The facts about the training in a checkpoint."""
 
     trainer: str
     configuration: str
@@ -54,7 +54,7 @@ def read_v2_folder(
 
     Raises:
         CheckpointError: something is missing, damaged, or not known here.
-        UnsafeCheckpointError: a checkpoint asks for something that is not on the whitelist.
+        UnsafeCheckpointError: a checkpoint names a class or function that is not on the whitelist.
         IncompatibleCheckpointError: the network is not a MedNeXt, or does not fit the plans.
     """
     files = fold_files(folder, WEIGHTS[options.checkpoint], options, all_folder="fold_all")
@@ -139,7 +139,7 @@ def _read_checkpoint(path: Path, folder: Path, plans: Any) -> tuple[dict[str, Te
 
 
 def _check_told_plans(told: dict[str, Any], folder: Path, plans: Any, name: str, path: Path) -> None:
-    """Refuse a fold whose checkpoint has other plans than the folder, as both say how to preprocess."""
+    """Refuse a fold whose checkpoint has other plans than the folder, as the preprocessing would be wrong."""
     ours = _resolved(plans, name, str(folder / PLANS_FILE))
     theirs = _resolved(told, name, str(path))
     check_same_plans(path, PLANS_FILE, theirs, ours, _PREPROCESSING)
@@ -147,7 +147,7 @@ def _check_told_plans(told: dict[str, Any], folder: Path, plans: Any, name: str,
 
 
 def _configuration(plans: Fields, name: str) -> Fields:
-    """The plans of a configuration, with what it inherits filled in, checked for what is not known here."""
+    """The plans of a configuration with inherited fields. Unknown kinds of preprocessing are refused."""
     merged = _resolved({"configurations": plans.take("configurations")}, name, plans.where)
     patch = merged.get("patch_size")
     if isinstance(patch, list) and len(patch) == 2:
@@ -160,7 +160,7 @@ def _configuration(plans: Fields, name: str) -> Fields:
 
 
 def _resolved(plans: Any, name: str, where: str) -> dict[str, Any]:
-    """A configuration with what it inherits from others."""
+    """A configuration with the fields that it inherits from others."""
     configurations = plans.get("configurations") if isinstance(plans, dict) else None
     merged: dict[str, Any] = {}
     following: str | None = name
@@ -181,7 +181,7 @@ def _resolved(plans: Any, name: str, where: str) -> dict[str, Any]:
 
 
 def _check_known(configuration: Fields) -> None:
-    """Refuse plans whose preprocessing differs from nnU-Net's default, which inference follows."""
+    """Refuse plans whose preprocessing differs from nnU-Net's default, the only one that inference knows."""
     preprocessor = configuration.text("preprocessor_name", "DefaultPreprocessor")
     if preprocessor != "DefaultPreprocessor":
         raise configuration.refuse(
@@ -245,7 +245,7 @@ def _normalization(scheme: Any, masked: bool, intensities: Fields, channel: str)
 def _labels(
     dataset: Fields, options: ImportOptions
 ) -> tuple[tuple[Label, ...], tuple[Region, ...], tuple[int, ...]]:
-    """The labels, the regions, and their painting order where they are the output channels (else empty)."""
+    """The labels, the regions, and their painting order, which is empty unless they are output channels."""
     entries = dataset.take("labels")
     if not isinstance(entries, dict) or not all(map(is_unicode, entries)):
         raise dataset.refuse("labels", entries, "an object of label names")

@@ -1,8 +1,8 @@
-"""How the images lay in memory that a network was trained on.
+"""Find the orientation of the images that a network was trained on.
 
-nnU-Net feeds images as they are stored, and writes nowhere how that was. A model that was trained on images
-stored from left to right takes the right kidney for the left one in images stored the other way round, so
-the orientation is never assumed: it is found out, or has to be given.
+nnU-Net takes images as they are stored, and does not record their orientation. A model that was trained on
+images stored from left to right takes the right kidney for the left one in images stored the other way round,
+so the orientation is never assumed: the training images tell it, or the user does.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def training_orientation(options: ImportOptions, reader: str = "") -> str:
     """The orientation of the training images, such as "RAS".
 
     Args:
-        options: its `orientation`, or its `images`, say it.
-        reader: class that nnU-Net v2 read the images with; some reorient.
+        options: its `orientation` or its `images` give it.
+        reader: the class with which nnU-Net v2 read the images; some classes reorient.
 
     Raises:
-        OptionError: the orientation that was given is none.
-        CheckpointError: nothing says it, or the training images are not all stored alike.
+        OptionError: the given orientation is impossible.
+        CheckpointError: nothing gives it, or the training images have different ones.
     """
     if options.orientation:
         if not re.fullmatch(ORIENTATION_FORM, options.orientation):
@@ -52,8 +52,8 @@ def training_orientation(options: ImportOptions, reader: str = "") -> str:
 def transposed_orientation(code: str, transpose_forward: Sequence[int]) -> str:
     """The orientation after nnU-Net's transposition of array axes.
 
-    nnU-Net may train on transposed arrays (coarse axis first). To the network this is the same as images that
-    are stored in another orientation, so the transposition is kept by changing the orientation.
+    nnU-Net may train on transposed arrays (coarse axis first). To the network these are images in another
+    orientation, so a changed orientation stands for the transposition.
 
     Args:
         code: orientation of the images, for the axes i, j, k.

@@ -1,7 +1,7 @@
-"""Names, colours and coded meanings for the regions of an imported model, and for the labels in them.
+"""Give names, colours and coded meanings to the regions of an imported model, and to the labels in them.
 
 A checkpoint names its regions, not its labels. A label gets the name that the user gives it, or that of the
-label that lies in the same regions of a task in the catalog; else one that only says where it lies.
+label in the same regions of a task in the catalog, or else one made of the names of its regions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def name_regions(
     Args:
         named: the label values of each region of the checkpoint, in the order of the output channels.
         order: the label that nnU-Net paints for each region.
-        options: its `labels` name the labels; its `task` is where regions and labels are looked up.
+        options: its `labels` name the labels; regions and labels are looked up in its `task`.
 
     Raises:
         CheckpointError: some label has no name, or a region is painted with a label of another one.
@@ -59,7 +59,7 @@ def name_regions(
 
 
 def _label(value: int, name: str, known: Label | None, whole: Mapping[str, Region]) -> Label:
-    """A label that is a region of its own has the region's name, others that of the task where it has one."""
+    """A label that is a region of its own gets the region's name, others that of the task, if known."""
     if name in whole:
         look = known or whole[name]
         return Label(value, name, look.color, look.terminology)
@@ -102,8 +102,7 @@ def _find(name: str, structures: Sequence[Label | Region]) -> Label | Region | N
 
 
 def _labels_of_task(regions: Sequence[Region], values: Sequence[int], task: Task) -> dict[int, Label]:
-    """The labels of the task for those of the model that lie in the same regions, where all regions are known
-    and no other label does."""
+    """For each label of the model the only one of the task in the same regions, if all of these are known."""
     theirs = [_find(region.name, task.regions) for region in regions]
     sets = [set(each.labels) for each in theirs if isinstance(each, Region)]
     if len(sets) < len(regions):

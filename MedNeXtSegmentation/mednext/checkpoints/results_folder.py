@@ -1,4 +1,4 @@
-"""The folder that nnU-Net leaves after training: plans, and one folder per fold with its checkpoints."""
+"""Read nnU-Net's results folder: plans, and one folder per fold with its checkpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fold_files(folder: Path, file: str, options: ImportOptions, all_folder: str)
         folder: nnU-Net's results folder.
         file: name of the checkpoint in each fold's folder.
         options: its `folds` choose.
-        all_folder: how the folder of the fold "all" is called.
+        all_folder: name of the folder of the fold "all".
 
     Raises:
         CheckpointError: a fold has no such checkpoint, or there are none.
@@ -79,13 +79,13 @@ def network_of_folds(
 
 
 def check_same_plans(path: Path, plans_file: str, told: Any, plans: Any, fields: Sequence[str]) -> None:
-    """Refuse a fold whose own file has other plans than the folder, as both say how to preprocess.
+    """Refuse a fold whose own file has other plans than the folder, as the preprocessing would be wrong.
 
     Args:
         path: the fold's file.
-        plans_file: name of the folder's.
-        told, plans: the plans in either; those of the fold may be missing, or some of them.
-        fields: what has to be the same.
+        plans_file: name of the folder's file of plans.
+        told, plans: the plans in the fold's file, perhaps missing or incomplete, and those of the folder.
+        fields: the fields that must be the same.
 
     Raises:
         CheckpointError: with the first field that differs.
@@ -122,7 +122,7 @@ def named_channels(
     Args:
         names: in the channels' order; some data sets give several channels the same name.
         normalizations: channels of which only the normalisation is filled in.
-        options: its `task` tells the modality where a name does not.
+        options: its `task` gives the modality if a name does not.
 
     Raises:
         CheckpointError: there are not as many names as channels.
@@ -143,7 +143,7 @@ def named_channels(
 
 
 def _modality(name: str, normalization: str) -> str | None:
-    """DICOM's modality for a channel's name in nnU-Net, where the name tells."""
+    """DICOM's modality for a channel's name in nnU-Net, or None."""
     upper = name.strip().upper()
     if normalization == "ct":
         return "CT"

@@ -1,4 +1,4 @@
-"""State dicts of other MedNeXt implementations: their names made ours, the network read off their shapes."""
+"""Convert state dicts of other MedNeXt implementations to our names; infer the network from their shapes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], source: str) -> dict[st
 
     Args:
         state_dict: of the reference implementation as nnU-Net v1 or v2 stores it ("nnunet_v1"), or of MONAI's
-            `MedNeXt` ("monai"). Its `norm_type` must have been "group", the default: nothing in it tells.
+            `MedNeXt` ("monai"). It must be of `norm_type` "group", the default; that cannot be checked.
         source: one of `SOURCES`.
 
     Raises:
@@ -78,9 +78,9 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], source: str) -> dict[st
 
 
 def infer_network(state_dict: Mapping[str, Tensor]) -> NetworkSpec:
-    """How the network was built that a state dict with our names belongs to.
+    """The network of a state dict with our names.
 
-    Whether its stages had residual paths leaves no trace in the weights; they are assumed, as in the paper.
+    The weights do not show whether its stages have residual paths; these are assumed, as in the paper.
 
     Raises:
         IncompatibleCheckpointError: a weight is missing, left over, or of a shape that fits no MedNeXt.
@@ -101,7 +101,7 @@ def inference_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @contextmanager
 def _explaining() -> Iterator[None]:
-    """Turn whatever strange shapes make the code within raise into a sentence."""
+    """Turn any error by strange shapes into an `IncompatibleCheckpointError`."""
     try:
         yield
     except IncompatibleCheckpointError:
@@ -191,7 +191,7 @@ def _read_off(state: Mapping[str, Tensor]) -> NetworkSpec:
 
 
 def _check_sizes(spec: NetworkSpec) -> None:
-    """Refuse, before it is built, a network of sizes that `model.json` does not allow."""
+    """Refuse a network of sizes that `model.json` does not allow, before it is built."""
     sizes = {key: value for key, value in asdict(spec).items() if key != "deep_supervision"}
     NetworkSpec.read(Fields(sizes, "The network of the weights", IncompatibleCheckpointError))
 

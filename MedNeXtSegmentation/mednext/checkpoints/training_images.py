@@ -1,4 +1,4 @@
-"""What the headers of the training images tell: how they are stored, and how much of a patient they show."""
+"""Read orientation and extent of the training images from their headers."""
 
 from __future__ import annotations
 

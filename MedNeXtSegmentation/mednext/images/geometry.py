@@ -34,9 +34,9 @@ class Geometry:
     """A regular grid in space.
 
     `size` in voxels and `spacing` in mm along i, j, k; `origin` is the centre of voxel (0, 0, 0) in mm, LPS;
-    `direction` is a row-major 3x3 matrix whose columns are the unit vectors of i, j, k in LPS. `forms` is
-    what the NIfTI file said that the grid is from, for the NIfTI file of a result; grids made of this one
-    have none.
+    `direction` is a row-major 3x3 matrix whose columns are the unit vectors of i, j, k in LPS. `forms` are
+    those of the NIfTI file that the grid was read from, for the NIfTI file of a result; grids derived from
+    this one have none.
 
     Raises `GeometryError` for a degenerate or sheared direction, `UnsupportedImageError` for an impossible
     size or spacing.
@@ -162,7 +162,7 @@ class Geometry:
         return replace(self, forms=forms)
 
     def close_to(self, other: Geometry, tolerance: float = 0.01) -> bool:
-        """Whether both grids have the same voxels: none further apart than `tolerance` of a voxel's side."""
+        """True if no voxels of the two grids are further apart than `tolerance` of a voxel's side."""
         if self.size != other.size:
             return False
         distances = np.linalg.norm(self.corners_ras - other.corners_ras, axis=1)
@@ -236,7 +236,7 @@ def shown(values: Any) -> str:
 
 
 def _moves(geometry: Geometry, code: str) -> tuple[list[int], list[bool]]:
-    """For each axis of the wanted orientation: the present axis that it is, and whether it runs backwards."""
+    """For each axis of the wanted orientation: the present axis, and True if it must be reversed."""
     wanted = _parse_orientation(code)
     present = {world: (axis, sign) for axis, (world, sign) in enumerate(_closest_axes(geometry.direction))}
     axes = [present[world][0] for world, _ in wanted]

@@ -1,4 +1,4 @@
-"""Paths for ITK: it wants UTF-8, and ends the process for names of other encodings, as old archives have."""
+"""Paths and messages of ITK, which ends the process for names that are not in UTF-8, as in old archives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 @contextmanager
 def path_for_itk(path: Path) -> Iterator[str]:
-    """The path of a file as ITK takes it: through a link where it is not in UTF-8."""
+    """The path of a file for ITK; a link stands in for a path that is not in UTF-8."""
     if _is_utf_8(str(path)):
         yield str(path)
         return
@@ -23,9 +23,9 @@ def path_for_itk(path: Path) -> Iterator[str]:
 
 
 def reason(error: object) -> str:
-    """The sentence that matters of ITK's long messages, without addresses in memory."""
+    """The last sentence of a long message of ITK, without addresses in memory."""
     lines = [line.strip() for line in str(error).splitlines()]
-    # "Reason:" is what the operating system said last, often about something else.
+    # "Reason:" is the operating system's latest error, often about something else.
     told = [line for line in lines if line and not line.startswith("Reason:")]
     return re.sub(r"^(sitk::ERROR: |ITK ERROR: \w+\(0x\w+\): )", "", told[-1]).rstrip(".")
 

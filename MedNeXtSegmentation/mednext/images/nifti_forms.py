@@ -1,7 +1,7 @@
-"""The two places in space that a NIfTI header can hold, qform and sform, as they stand in it.
+"""The qform and the sform of a NIfTI header, the two places in space that it can give.
 
-They go with the grid of an image from its file to the file of its result: whichever of the two another
-program follows, the result lies on the image there.
+Both go with the grid of an image into the file of its result: whichever form another program follows, it
+shows the result in the place of the image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class NiftiForms:
 
     Attributes:
         spacing: of i, j, k; it belongs to the qform.
-        qform_code, sform_code: 0 where there is none, else which space it leads to.
+        qform_code, sform_code: 0 for no such form, else the code of the space that it leads to.
         quaternion: (b, c, d) of the qform's rotation.
         position: of voxel (0, 0, 0) by the qform.
         handedness: 1, or -1 where the qform's k axis is reversed.
@@ -68,7 +68,7 @@ class NiftiForms:
 
 
 def both_forms(affine: np.ndarray, code: int = 1) -> NiftiForms:
-    """The forms that say the same, those of a 4x4 matrix from index to mm RAS without shear."""
+    """A qform and a sform for the same 4x4 matrix from index to mm RAS, which has no shear."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     rotation = affine[:3, :3] / spacing
     handedness = -1 if np.linalg.det(rotation) < 0 else 1

@@ -1,4 +1,4 @@
-"""What can be said about the grids of images without a look at their voxels."""
+"""Check the grids of images without a look at their voxels: spacing, overlap, tilt."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def check_grid(geometry: Geometry, name: str) -> None:
 
 
 def check_overlap(geometry: Geometry, reference: Geometry, name: str, reference_name: str) -> str:
-    """A sentence where one image covers less than 95 % of another, or "".
+    """A warning if one image covers less than 95 % of another, else "".
 
-    Raises `GeometryError` where it covers less than a quarter.
+    Raises `GeometryError` if it covers less than a quarter.
     """
     covered = overlap(geometry, reference)
     if covered >= FULL_OVERLAP:
@@ -57,7 +57,7 @@ def overlap(geometry: Geometry, reference: Geometry) -> float:
 
 
 def tilt_degrees(geometry: Geometry, reference: Geometry) -> float:
-    """By how much the axes of one grid are turned against the closest axes of another, 0 to about 55 degrees.
+    """The angle between the axes of one grid and the closest axes of another, 0 to about 55 degrees.
 
     Images in different planes (axial and sagittal) are not tilted, nor are flipped or left-handed ones.
     """

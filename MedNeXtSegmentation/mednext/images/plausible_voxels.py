@@ -1,4 +1,4 @@
-"""Whether the voxels of a channel can be those of an image."""
+"""Refuse voxels that cannot be those of an image: constant, not finite, or a label image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import INSIST, SuspectInputError, UnsupportedImageError
 
-# What a label image looks like; see _is_label_image.
+# See _is_label_image.
 FEWEST_INTENSITIES = 8
 MOST_LABELS = 256
 EVEN_NEIGHBOURS = 0.8
@@ -16,7 +16,7 @@ EVEN_NEIGHBOURS = 0.8
 
 @dataclass(frozen=True, eq=False)
 class CheckedVoxels:
-    """One channel `(Z, Y, X)` as it is used, and sentences about what the user insisted on."""
+    """One channel `(Z, Y, X)` as it is used, and sentences about the faults that the user insisted on."""
 
     array: np.ndarray
     doubts: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ def _with_background(array: np.ndarray, name: str, insist: bool) -> CheckedVoxel
 
 
 def _is_label_image(array: np.ndarray, low: float, high: float) -> bool:
-    """Whether all values are whole numbers, and fewer than eight or nearly all equal to their neighbours.
+    """True if all values are whole numbers, and fewer than eight or nearly all equal to their neighbours.
 
     Measured on real CT, MR and atlases, at most 13 % of neighbouring voxels outside the background are equal,
     in label images at least 88 %.
@@ -72,7 +72,7 @@ def _is_label_image(array: np.ndarray, low: float, high: float) -> bool:
     if low < 0 or high > np.iinfo(np.uint16).max:
         return False
     counts = np.zeros(int(high) + 1, dtype=np.int64)
-    for plane in array:  # most images are out after one plane
+    for plane in array:  # one plane is enough for most images
         if not (plane == np.round(plane)).all():
             return False
         counts += np.bincount(plane.astype(np.int64).ravel(), minlength=len(counts))

@@ -1,4 +1,4 @@
-"""One image as its file holds it, before it becomes a channel of a volume."""
+"""One image as it was read from its file, before it becomes a channel of a volume."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .geometry import Geometry
 
 @dataclass(frozen=True, eq=False)
 class ReadImage:
-    """One image as its file says it is.
+    """One image as it was read from its file.
 
     Attributes:
         array: voxels `(Z, Y, X)`.
         geometry: their grid.
         warnings: sentences about everything doubtful in the file; they go with the volume to the user.
-        dicom: one of the slices' files; None for other formats.
+        dicom: the file of one of the slices; None for other formats.
     """
 
     array: np.ndarray

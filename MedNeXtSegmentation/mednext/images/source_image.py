@@ -1,4 +1,4 @@
-"""One image as a client gives it: its voxels on a grid, and everything else that is known about it."""
+"""One image as a client hands it over: voxels, grid, description, warnings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .geometry import Geometry
 @dataclass(frozen=True, eq=False)
 class SourceImage:
     """One input image: `array` `(Z, Y, X)` of any real voxel type, on `geometry`; `name` is for messages,
-    `image` is what else is known about it, `warnings` tell what is doubtful in its file.
+    `image` describes it, `warnings` are the doubts about its file.
 
     `write_request` also takes `voxel_files.Planes`.
     """

@@ -36,11 +36,11 @@ _T = TypeVar("_T")
 @dataclass(frozen=True, eq=False)
 class Volume:
     """`array` `(C, Z, Y, X)` on `geometry`; `names` has one name per channel, for messages.
-    `images` is what is known about each channel, empty where that is its name alone.
+    `images` describes each channel; it is empty if only the names are known.
     `warnings` are sentences about everything doubtful in the files that it was read from: the run shows them
     and writes them into the provenance.
 
-    Voxels are uint8, int16 or float32, whatever is given (`kept_type`).
+    Voxels of any given type become uint8, int16 or float32 (`kept_type`).
 
     Raises `GeometryError` when the array is not on the grid.
     """
@@ -60,12 +60,12 @@ class Volume:
         object.__setattr__(self, "array", np.asarray(self.array, kept_type(self.array.dtype)))
 
     def name(self, channel: int) -> str:
-        """How messages call this channel."""
+        """The name of a channel in messages."""
         return self.names[channel] if channel < len(self.names) else f"channel {channel + 1}"
 
     @property
     def described(self) -> tuple[ImageDescription, ...]:
-        """What is known about each channel, if only its name."""
+        """The description of each channel, of its name alone if nothing else is known."""
         return self.images or tuple(ImageDescription(self.name(n)) for n in range(len(self.array)))
 
 
@@ -100,7 +100,7 @@ def read_channels(paths: Sequence[str | Path], insist: bool = False) -> Volume:
 
 
 def handed_over(volumes: list[_T]) -> Iterator[_T]:
-    """One after the other, and the list no longer keeps it: for who wants its memory back."""
+    """Yield one after the other and drop it from the list, so that its memory can be freed."""
     while volumes:
         yield volumes.pop(0)
 
@@ -109,7 +109,7 @@ def combine_channels(volumes: Sequence[Volume]) -> Volume:
     """All channels on the grid of the first volume.
 
     A channel on the same grid is taken as it is; any other is resampled linearly, whatever its orientation
-    and spacing. Where a channel does not reach, it gets its own minimum: air or background in CT and MR.
+    and spacing. Beyond its border a channel gets its own minimum: air or background in CT and MR.
 
     Raises `ChannelError` when there is no volume, `GeometryError` when a channel covers less than a quarter
     of the first one's volume.
@@ -132,7 +132,7 @@ def combine_channels(volumes: Sequence[Volume]) -> Volume:
 
 
 def check_volume(volume: Volume, insist: bool = False) -> Volume:
-    """Refuse what has the form of a volume but cannot be an image to segment; the volume as it is used.
+    """Return the volume as it is used; refuse one that cannot be an image to segment.
 
     With `insist`, NaN and infinite voxels become the smallest value, a label image is taken for an image, and
     the warnings say so.

@@ -1,4 +1,4 @@
-"""Which image belongs to which channel, judged by names and DICOM attributes; in doubt none."""
+"""Match images to the channels of a model by names and DICOM attributes; leave doubtful channels empty."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def match_descriptions(
     images: Sequence[ImageDescription],
     taken: Iterable[int] = (),
 ) -> list[int | None]:
-    """An image for each channel that has none, each image once; images are told by their index.
+    """An image, by its index, for each channel that has none; no image is used twice.
 
-    The channel of a model with only one gets the first image that fits, or the first of which nothing is
-    known. The channels of other models get an image of their kind, all of one study, if there is exactly one
-    in it; images without a study go with every study. Of two studies that serve equally well none is taken,
-    unless one has a chosen image already.
+    The only channel of a model gets the first image that fits, or else the first of an unknown kind. Several
+    channels get images of one study: each the image of its kind, if the study has exactly one; images without
+    a study count for every study. If two studies serve equally well, neither is used, unless an image of one
+    is chosen already.
 
     Args:
         taken: channels to leave alone though `chosen` is None.
@@ -58,13 +58,13 @@ def match_descriptions(
 
 
 def fits(channel: Channel, image: ImageDescription) -> bool:
-    """Whether nothing that is known about an image speaks against it as this channel."""
+    """True if nothing known about an image speaks against it as this channel."""
     fit = _fit(channel, image, image.kind)
     return fit.certain or fit.possible
 
 
 def is_clearly(channel: Channel, image: ImageDescription, kind: str) -> bool:
-    """Whether an image that is of this kind (`kinds_of`) is what a channel wants, and says so."""
+    """True if an image of this kind (`kinds_of`) is certainly right for a channel."""
     return _fit(channel, image, kind).certain
 
 
@@ -75,7 +75,7 @@ def modality_of(kind: str) -> str:
 
 @dataclass(frozen=True)
 class _Fit:
-    """certain: an image is what the channel wants. possible: nothing is known about it."""
+    """certain: the image is of the channel's kind. possible: the kind of the image is unknown."""
 
     certain: bool
     possible: bool
@@ -108,16 +108,16 @@ def _only_fit(
 
 
 def _best(fillings: Sequence[dict[int, int]]) -> dict[int, int]:
-    """The fullest; of several equally full ones none, unless they are the same."""
+    """The fullest of these; none if several different ones are equally full."""
     most = max((len(filling) for filling in fillings), default=0)
     best = [filling for filling in fillings if len(filling) == most]
     return best[0] if best and all(filling == best[0] for filling in best) else {}
 
 
 def kinds_of(images: Sequence[ImageDescription]) -> list[str]:
-    """The kind of each image, where those of one study tell more together.
+    """The kind of each image, judged beside the others of its study.
 
-    A hint of contrast agent in the header tells two T1 of one study apart when only one of them has it.
+    A hint at contrast agent in the header tells two T1 of one study apart if only one of them has it.
     """
     kinds = [image.kind for image in images]
     for study in {image.study for image in images if image.study}:
@@ -129,6 +129,6 @@ def kinds_of(images: Sequence[ImageDescription]) -> list[str]:
 
 
 def _is_named(name: str, channel: str) -> bool:
-    """Whether a channel's name is a word of a node's name."""
+    """True if a channel's name is a word of a node's name."""
     word = rf"(?<![a-z0-9]){re.escape(channel.casefold())}w?(?![a-z0-9])"
     return re.search(word, name.casefold()) is not None

@@ -1,4 +1,4 @@
-"""Which image is which channel, judged by what images are called."""
+"""Recognise the channel of an image by its name, and group the images of one patient."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ChannelGroup:
     """Images of one patient.
 
     Attributes:
-        name: what their names have in common; "" where that is nothing.
+        name: the common part of their names, or "".
         members: for each channel the index of its image; empty where there is a problem.
         problem: why they cannot be used together, or "".
     """
@@ -42,7 +42,7 @@ class ChannelGroup:
 
 
 def channel_in(name: str, channels: Sequence[str]) -> int | None:
-    """The index of the channel that a name speaks of; None where it speaks of none, or of two.
+    """The index of the channel that a name means; None if it means none, or several.
 
     "T2 FLAIR" is FLAIR, not T2, and "t1ce" is not T1: see `image_kind`.
     """
@@ -51,7 +51,7 @@ def channel_in(name: str, channels: Sequence[str]) -> int | None:
 
 
 def why_another(name: str, channel: str) -> str:
-    """Why a name speaks of another image than a model's only channel, a sequence of MR; or ""."""
+    """Why a name means another image than a model's only channel, a sequence of MR; or ""."""
     kind = kind_of_text(name)
     if kind_of_text(channel) not in _MR or kind == UNKNOWN or _speaks_of(name, channel):
         return ""
@@ -63,10 +63,10 @@ def why_another(name: str, channel: str) -> str:
 
 
 def group_by_channels(names: Sequence[str], channels: Sequence[str]) -> tuple[list[ChannelGroup], list[int]]:
-    """Sort images into groups with one image for each channel; and the images that no channel claims.
+    """Sort images into groups with one image for each channel; return the images of no channel, too.
 
-    Images belong together when their names differ in the channel only ("p1_T1", "p1_FLAIR"). Where that does
-    not come out even, all of them are one group if each channel has exactly one image.
+    Images belong together if their names differ in the channel only ("p1_T1", "p1_FLAIR"). If such groups are
+    incomplete, all images are one group, provided that each channel has exactly one.
     """
     channel_of = {index: channel_in(name, channels) for index, name in enumerate(names)}
     unclaimed = [index for index, channel in channel_of.items() if channel is None]
@@ -105,7 +105,7 @@ def _group(
 
 
 def _speaks_of(name: str, channel: str) -> bool:
-    """Whether a name means a channel: an image of its kind, or its name as a word of its own."""
+    """True if a name means a channel: it tells the same kind, or has the channel's name as a word."""
     wanted = kind_of_text(channel)
     if wanted in (T1, T1_NATIVE):
         return kind_of_text(name) in (T1, T1_NATIVE)
@@ -115,7 +115,7 @@ def _speaks_of(name: str, channel: str) -> bool:
 
 
 def without_channels(name: str, channels: Sequence[str]) -> str:
-    """What is left of a name, in a form that is the same for all channels of a patient."""
+    """A name without its channel, in a form that is the same for all channels of a patient."""
     for channel in channels:
         if kind_of_text(channel) not in _KINDS:
             name = re.sub(_word(channel), "", name, flags=re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""What speaks against one image as a channel: what it is said to be, and the values that it has."""
+"""Doubts about one image as a channel: by its name, its DICOM attributes and its values."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ AIR_HU = -200.0
 BONE_HU = 300.0
 _BRIGHT_HU = 1000.0  # scanners cut off far above, metal at 3071
 _LARGEST_OF_A_PICTURE = 255.0
-_LARGEST_OF_A_SCALE = 30.0  # what is scaled to a unit, or by a standard deviation, stays below
+_LARGEST_OF_A_SCALE = 30.0  # values that were scaled to a unit, or by a standard deviation, stay below
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """A sentence about an input; what is `certain` is refused, unless the user insists."""
+    """A sentence about an input; a `certain` doubt is refused unless the user insists."""
 
     sentence: str
     certain: bool = False
 
 
 def check_values(name: str, sample: VoxelSample) -> None:
-    """Raise `UnsupportedImageError` for values that the engine will surely refuse."""
+    """Raise `UnsupportedImageError` for values that the engine refuses in any case."""
     if sample.complete and sample.finite and sample.low == sample.high:
         raise UnsupportedImageError(
             f'"{name}" has the value {sample.low:g} everywhere: choose an image with contrast.'
@@ -39,7 +39,7 @@ def check_values(name: str, sample: VoxelSample) -> None:
 def image_doubts(
     channel: Channel, image: ImageDescription, sample: VoxelSample, speaks_of: str = ""
 ) -> Iterator[Doubt]:
-    """What is odd about an image for a channel; `speaks_of` is what it surely is instead, or ""."""
+    """Doubts about an image for a channel; `speaks_of` is another kind that it surely is, or ""."""
     values = _odd_values(channel, sample)
     deformation, much = image.deformation
     if deformation:
@@ -79,7 +79,7 @@ def _odd_kind(channel: Channel, image: ImageDescription) -> str:
 
 
 def _odd_values(channel: Channel, sample: VoxelSample) -> str:
-    """What is odd about the values, as the rest of a sentence that begins with the image's name; or ""."""
+    """A doubt about the values, to follow the image's name in a sentence; or ""."""
     if sample.low == sample.high:
         return f"seems to have the value {sample.low:g} everywhere."
     if sample.whole and sample.distinct < FEWEST_INTENSITIES:

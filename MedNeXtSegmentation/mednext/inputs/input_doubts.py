@@ -1,7 +1,7 @@
-"""Whether images are what a model takes: one home for the panel, the logic, the command line and batches.
+"""Check the images of a run against the model, for the panel, the logic, the command line and batches alike.
 
-Headers, names, grids and a sample of the voxels are looked at, which takes milliseconds. What is certainly
-wrong is refused unless the user insists; everything else is a warning, since the user may know better.
+The check reads headers, names, grids and a sample of the voxels, in milliseconds. Images that are certainly
+wrong are refused unless the user insists; every other doubt is a warning, since the user may know better.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TILTED_DEGREES = 25.0
 
 @dataclass(frozen=True, eq=False)
 class InputImage:
-    """What the checks look at of one channel; `grid` is that of the channel's own file or node."""
+    """The facts about one channel that the checks need; `grid` is that of the channel's own file or node."""
 
     image: ImageDescription
     grid: Geometry
@@ -39,24 +39,24 @@ class InputImage:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found, in the order in which it should be read."""
+    """The doubts about the images, in the order in which they should be read."""
 
     doubts: tuple[Doubt, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """All sentences, each once."""
+        """The sentences of all doubts, each once."""
         return tuple(dict.fromkeys(doubt.sentence for doubt in self.doubts))
 
     def refuse(self) -> None:
-        """Raise `SuspectInputError` for what is certainly wrong."""
+        """Raise `SuspectInputError` if an image is certainly wrong."""
         certain = dict.fromkeys(doubt.sentence for doubt in self.doubts if doubt.certain)
         if certain:
             raise SuspectInputError(" ".join([*certain, INSIST]))
 
 
 def inputs_of(volume: Volume) -> list[InputImage]:
-    """The channels of a volume, and what it knows about them."""
+    """The facts about each channel of a volume."""
     grid = volume.geometry
     return [
         InputImage(image, grid, sample_of(_oriented(array, grid)))
@@ -65,12 +65,12 @@ def inputs_of(volume: Volume) -> list[InputImage]:
 
 
 def _oriented(array: np.ndarray, grid: Geometry) -> np.ndarray:
-    """A view in one orientation: a copy is the same image, however its axes are stored."""
+    """A view in one orientation, so that copies of an image are recognised however their axes are stored."""
     return reorient_array(array[np.newaxis], grid, "RAS")[0][0]
 
 
 def check_inputs(model: Model, inputs: Sequence[InputImage]) -> Findings:
-    """Hold images against the model's channels, in whose order they are, and against each other."""
+    """Compare images with the model's channels, in the same order, and with each other."""
     channels, images = model.channels, [each.image for each in inputs]
     wrong = misnamed(channels, images)
     doubts = [
@@ -87,7 +87,7 @@ def check_inputs(model: Model, inputs: Sequence[InputImage]) -> Findings:
 
 
 def _examinations(images: Sequence[ImageDescription]) -> Iterator[Doubt]:
-    """Whether the headers are of one patient, one study and one position of the patient."""
+    """Doubts about headers of different patients, studies or positions of the patient."""
     if len({image.patient for image in images} - {""}) > 1:
         yield Doubt("The images are of different patients.", True)
     elif len({image.study for image in images} - {""}) > 1:
@@ -97,7 +97,7 @@ def _examinations(images: Sequence[ImageDescription]) -> Iterator[Doubt]:
 
 
 def _apart(inputs: Sequence[InputImage]) -> Iterator[Doubt]:
-    """What does not go together in space, or goes together too well."""
+    """Doubts about images that are tilted against each other, or are the same image."""
     first = inputs[0]
     for index, each in enumerate(inputs[1:], start=1):
         name = f'"{each.image.name}"'

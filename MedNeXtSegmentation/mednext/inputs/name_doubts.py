@@ -1,4 +1,4 @@
-"""Whether images that were given together are called as channels, and a case, in this order would be."""
+"""Doubts about the names of images that were given together: wrong channel, wrong order, different cases."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .channel_names import without_channels
 from .image_doubts import Doubt
 
 _NUMBERED = re.compile(r"(.+)_(\d{4})(?:\.[A-Za-z.]+)?")  # nnU-Net's names of channels
-# Words whose numbers tell no patients.
+# Words whose numbers do not identify patients.
 _OF_A_SERIES = re.compile(r"series|ser?|s|scan|run|echo|acq|im|ima|img|image|slice|tr|te|mm|b|iso")
 
 
 def misnamed(channels: Sequence[Channel], images: Sequence[ImageDescription]) -> dict[int, str]:
-    """For each image that surely is no image for its channel: the kind or the channel that it speaks of.
+    """For each image that is surely wrong for its channel: the kind or the channel that its name means.
 
-    That is an image which speaks of another channel of the model, unless it may be this one too (a T1 without
-    a word about contrast agent); and every image where all of them speak of other kinds.
+    An image is surely wrong if its name means another channel of the model, and cannot mean this one too (as
+    a T1 without a word about contrast agent may). If all names mean other kinds, all images are wrong.
     """
     kinds = kinds_of(images)
     meant = [_meant(index, channels, images, kinds) for index in range(len(images))]
@@ -40,13 +40,13 @@ def misnamed(channels: Sequence[Channel], images: Sequence[ImageDescription]) ->
 def _meant(
     index: int, channels: Sequence[Channel], images: Sequence[ImageDescription], kinds: Sequence[str]
 ) -> int | None:
-    """Which channel an image speaks of, where it is not its own."""
+    """The channel that an image's name means, if it is not the image's own."""
     clear = [n for n, channel in enumerate(channels) if is_clearly(channel, images[index], kinds[index])]
     return clear[0] if clear and index not in clear else None
 
 
 def name_doubts(channels: Sequence[Channel], images: Sequence[ImageDescription]) -> Iterator[Doubt]:
-    """What is odd about the names beside each other."""
+    """Doubts about names beside each other: different patients, examinations or numbers."""
     numbered = _NUMBERED.fullmatch(images[0].name) is not None
     yield from _numbers(channels, images)
     if len({image.patient_in_name for image in images} - {""}) > 1:
@@ -60,7 +60,7 @@ def name_doubts(channels: Sequence[Channel], images: Sequence[ImageDescription])
 
 
 def _numbers(channels: Sequence[Channel], images: Sequence[ImageDescription]) -> Iterator[Doubt]:
-    """nnU-Net's numbers at the ends of names are those of the channels."""
+    """Doubts about nnU-Net's numbers at the ends of names, which are those of the channels."""
     matches = [_NUMBERED.fullmatch(image.name) for image in images]
     numbers = [int(match[2]) for match in matches if match]
     order = list(range(len(channels)))
@@ -74,7 +74,7 @@ def _numbers(channels: Sequence[Channel], images: Sequence[ImageDescription]) ->
 
 
 def _cases_differ(channels: Sequence[Channel], images: Sequence[ImageDescription]) -> bool:
-    """Whether names that are alike but for their channel have other numbers: "p1_T1", "p2_FLAIR"."""
+    """True if names that are alike but for their channel have different numbers: "p1_T1", "p2_FLAIR"."""
     rests = [without_channels(re.sub(r"\.[A-Za-z.]+$", "", image.name), _names(channels)) for image in images]
     shapes = {re.sub(r"\d+", "#", rest).casefold() for rest in rests}
     if len(shapes) > 1 or len({rest.casefold() for rest in rests}) == 1:

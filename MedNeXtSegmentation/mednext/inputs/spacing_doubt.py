@@ -1,4 +1,4 @@
-"""Whether the voxels of an image are much larger or smaller than those that a model was trained on."""
+"""Warn of voxels that are much larger or smaller than those that a model was trained on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FINE = 0.2
 
 
 def spacing_warning(geometry: Geometry, model: Model, name: str) -> str:
-    """A sentence where voxels are much larger or smaller than those of the model, or ""."""
+    """A warning if voxels are much larger or smaller than those of the model, or ""."""
     if model.spacing is None:
         return ""
     own = geometry.reoriented(model.orientation).spacing[::-1]

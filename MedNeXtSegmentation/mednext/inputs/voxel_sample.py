@@ -1,4 +1,4 @@
-"""A few thousand voxels of an image, enough to tell what values it has, in milliseconds."""
+"""A sample of a few thousand voxels, which shows the values of an image in milliseconds."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class VoxelSample:
 
     Attributes:
         values: `(n,)` in the array's order, its own type.
-        complete: whether these are all voxels.
-        finite: whether none of them is NaN or infinite; else the numbers below are those of the others, and 0
-            where there are no others.
+        complete: True if these are all voxels.
+        finite: True if none of them is NaN or infinite; else the numbers below are those of the others, and 0
+            if there are no others.
         low, high: smallest and largest.
-        few, many: the values that one in a hundred voxels is below, and above.
-        whole: whether all are whole numbers.
-        distinct: how many different values there are.
+        few, many: the first and the ninety-ninth percentile.
+        whole: True if all are whole numbers.
+        distinct: the number of different values.
     """
 
     values: np.ndarray
@@ -36,12 +36,12 @@ class VoxelSample:
     distinct: int = 0
 
     def same_as(self, other: VoxelSample) -> bool:
-        """Whether both are of one image; never where it has one value only, as far as the samples know."""
+        """True if both samples are of one image; False for samples with one value only."""
         return self.distinct > 1 and np.array_equal(self.values, other.values)
 
 
 def sample_of(array: np.ndarray) -> VoxelSample:
-    """The sample of `(Z, Y, X)`: the same number of steps along all axes, as far as they are long enough."""
+    """Sample an array `(Z, Y, X)`: the same number of voxels along all axes, or all of a short one."""
     step = max(1, math.ceil((array.size / _MOST_VOXELS) ** (1 / 3)))
     values = array[tuple(slice(min(step // 2, side - 1), None, step) for side in array.shape)].ravel()
     complete = values.size == array.size

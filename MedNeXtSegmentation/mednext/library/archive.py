@@ -1,4 +1,4 @@
-"""Zip files from strangers, unpacked only inside their folder; and zip files for strangers."""
+"""Unpack zip files from strangers, only inside their folder; pack zip files for others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..system.file_names import as_compared, check_regular, check_relative, insi
 logger = logging.getLogger(__name__)
 
 MAX_FILES = 1000
-MAX_ENTRIES = 10 * MAX_FILES  # with folders, and with the doubles that a Mac packs
+MAX_ENTRIES = 10 * MAX_FILES  # with folders, and with the copies that a Mac adds
 MAX_DEPTH = 8  # of folders in each other
 MAX_NAME_BYTES = 255  # of a file with its folders
 MAX_UNPACKED_BYTES = 16 * 2**30  # five folds of MedNeXt-L with 32 bits have 1.3 GiB
@@ -36,7 +36,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date of the format: the same bundle
 def unpack(archive: Path, folder: Path, cancelled: Callable[[], bool] | None = None) -> None:
     """Unpack a zip file into an empty folder.
 
-    On any error what was unpacked so far is left to the caller, who is to remove the folder.
+    After an error the caller removes the folder with the files unpacked so far.
 
     Raises:
         BundleFormatError: not a zip file, or a damaged, encrypted or absurd one.
@@ -78,7 +78,7 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 class _Limited(io.BufferedReader):
-    """A file of which nothing longer than a sound list of members can be read at once."""
+    """A file that refuses to read more at once than a sound list of members has."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _LONGEST_LIST:
@@ -102,7 +102,7 @@ def _open(archive: Path) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def _reading(archive: Path) -> Iterator[None]:
-    """Turn whatever the zip file causes into a sentence."""
+    """Turn any error of a zip file into a `BundleFormatError`."""
     try:
         yield
     except MedNeXtError:
@@ -122,7 +122,7 @@ def _reading(archive: Path) -> Iterator[None]:
 def _checked_members(
     source: zipfile.ZipFile, archive: Path, cancelled: Callable[[], bool] | None
 ) -> list[zipfile.ZipInfo]:
-    """The files to be unpacked; the list is refused as a whole before anything is written."""
+    """The files to unpack. Any bad member makes the whole archive refused, before anything is written."""
     entries = source.infolist()
     members = [member for member in entries if not member.is_dir() and not _is_clutter(member)]
     if len(members) > MAX_FILES or len(entries) > MAX_ENTRIES:
@@ -160,7 +160,7 @@ def _check_size(members: list[zipfile.ZipInfo], archive: Path, folder: Path) -> 
 
 
 def _is_clutter(member: zipfile.ZipInfo) -> bool:
-    """What a Mac adds when a person packs a folder."""
+    """True for the files that a Mac adds to a packed folder."""
     return member.filename.startswith("__MACOSX/") or member.filename.rpartition("/")[2] == ".DS_Store"
 
 
@@ -197,7 +197,7 @@ def _extract(
 
 
 def _blocks(source: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path) -> Iterator[bytes]:
-    """The content of a member; what its reader does with it is no affair of `_reading`."""
+    """The content of a member; errors of the caller, between blocks, do not pass through `_reading`."""
     with _reading(archive), source.open(member) as data:
         left = member.file_size
         while block := data.read(_BLOCK_BYTES):

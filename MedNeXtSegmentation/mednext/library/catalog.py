@@ -1,7 +1,7 @@
 """The catalog: tasks with their labels, channels, licences and citations, and the models published for them.
 
-The schema `Resources/Models/catalog.schema.json` says the same for other programs. Where the catalog in use
-comes from: `catalog_source.py`.
+The schema `Resources/Models/catalog.schema.json` describes the same for other programs. `catalog_source.py`
+finds the catalog in use.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Dataset:
     """The public data set that defines a task.
 
     Attributes:
-        access: "open", or "registration" where one has to register with the owner.
+        access: "open", or "registration" if users must register with the owner.
     """
 
     name: str
@@ -72,15 +72,15 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Task:
-    """What can be segmented, whether or not there are weights for it.
+    """A set of structures to segment in given images, whether or not there are weights for it.
 
     Attributes:
         channels: the images it needs, in this order.
         regions: sets of its labels that are measured and reported as one.
-        orientation: of the training images, such as "RAS"; None where they differ.
+        orientation: of the training images, such as "RAS"; None if they differ.
         spacing: mm in array order (z, y, x), or None.
-        citations: what to cite for the data and the method.
-        weights: a sentence on how to come by weights.
+        citations: publications to cite for the data and the method.
+        weights: a sentence on how to get weights.
     """
 
     name: str
@@ -119,7 +119,7 @@ class Task:
         return task
 
     def matches(self, text: str) -> bool:
-        """Whether every word of `text` occurs in the name, the texts, a label, a channel or the data set."""
+        """True if every word of `text` occurs in the name, the texts, a label, a channel or the data set."""
         inputs = [text for image in self.channels for text in (image.name, image.modality)]
         names = [*(label.name for label in self.labels), *(region.name for region in self.regions)]
         ours = " ".join([self.name, self.title, self.description, self.dataset.name, *inputs, *names])
@@ -127,16 +127,16 @@ class Task:
 
 
 def folded(text: str) -> str:
-    """A text as it is searched in: a tumour is a tumor, whoever wrote it."""
+    """A text in the form for searching: small letters, "tumour" spelt "tumor"."""
     return text.casefold().replace("tumour", "tumor")
 
 
 @dataclass(frozen=True)
 class Download:
-    """Where the zip of a model is.
+    """The addresses and the digest of a model's zip file.
 
     Attributes:
-        urls: mirrors of the same file, in the order to try.
+        urls: mirrors of the same file, tried in this order.
         sha256: hexadecimal digest of the file.
         bytes: its size.
     """
@@ -159,11 +159,11 @@ class Download:
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A model that anyone can have.
+    """A model that anyone can install.
 
     Attributes:
         task: name of its task.
-        download: where its zip is; None for the model that ships with the program.
+        download: its zip file; None for the model that ships with the program.
     """
 
     name: str
@@ -196,7 +196,7 @@ class Catalog:
     models: tuple[PublishedModel, ...]
 
     def task(self, name: str) -> Task | None:
-        """The task of this name, in whatever case it is written."""
+        """The task of this name, regardless of upper and lower case."""
         return next((task for task in self.tasks if task.name.casefold() == name.casefold()), None)
 
     def model(self, name: str) -> PublishedModel | None:
@@ -208,7 +208,7 @@ class Catalog:
         return tuple(model for model in self.models if model.task == task)
 
     def search(self, text: str) -> tuple[Task, ...]:
-        """The tasks that a person may mean by some words, such as "kidney ct"."""
+        """The tasks that match some words, such as "kidney ct"."""
         return tuple(task for task in self.tasks if task.matches(text))
 
 

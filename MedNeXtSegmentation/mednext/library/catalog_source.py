@@ -1,4 +1,4 @@
-"""Which catalog is in use: the one that ships with the program, or the one at `$MEDNEXT_CATALOG_URL`."""
+"""Load the catalog in use: the one that ships with the program, or the one at `$MEDNEXT_CATALOG_URL`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _LONGEST_S = 20.0
 def load_catalog(refresh: bool = False, remarks: list[str] | None = None) -> Catalog:
     """The catalog in use.
 
-    Without `$MEDNEXT_CATALOG_URL` that is the shipped one. With it, it is the one from there as it was last
-    downloaded; `refresh` downloads it now, for 20 s at most. A catalog that cannot be had, or is wrong, is
-    logged and the next best one taken: the last downloaded, then the shipped. What is logged for users is
-    appended to `remarks`, too.
+    Without `$MEDNEXT_CATALOG_URL` this is the shipped one. With it, it is the last download from there;
+    `refresh` downloads it now, for 20 s at most. If the download fails or the catalog is wrong, a warning is
+    logged and the next one used: the last download, then the shipped one. Warnings are also appended to
+    `remarks`.
 
-    A catalog says which weights are the right ones. It is therefore taken by https, or from this computer
-    (`http://localhost`), and by http only where `$MEDNEXT_CATALOG_BY_HTTP` is 1; that is logged.
+    The catalog decides which weights are trusted. It is therefore downloaded by https, or from this computer
+    (`http://localhost`), and by http only if `$MEDNEXT_CATALOG_BY_HTTP` is 1, which is logged.
 
     Raises:
         CatalogError: the shipped catalog is damaged.
@@ -69,7 +69,7 @@ def _by_http() -> bool:
 
 
 def _check_source(url: str) -> None:
-    """Refuse an address from which no catalog is taken. Raises CatalogError."""
+    """Raise `CatalogError` for an address that no catalog may come from."""
     try:
         check_address(url)
     except ValueError as error:
@@ -84,14 +84,14 @@ def _check_source(url: str) -> None:
 
 
 def _copy_of(url: str) -> Path:
-    source = f"http {url}" if _by_http() else url  # what came by http is not used once that is forbidden
+    source = f"http {url}" if _by_http() else url  # copies by http are not used once it is forbidden
     return models_folder() / f".catalog-{hashlib.sha256(source.encode()).hexdigest()[:16]}.json"
 
 
 def _is_there(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a folder that may not be looked into
+    except OSError:  # a forbidden folder
         return False
 
 
@@ -108,7 +108,7 @@ def _refresh(url: str, copy: Path, tell: Callable[[str], None]) -> None:
 
 
 def _fetch(url: str) -> bytes:
-    # Here and not above: reading a catalog needs no network, and Slicer does it when it shows the panel.
+    # Imported here since Slicer reads the catalog, without the network, when it shows the panel.
     import requests
 
     from .download import HttpStream, reason_of, status_of

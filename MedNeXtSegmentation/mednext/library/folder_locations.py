@@ -1,4 +1,4 @@
-"""Where files are: those that ship with the program, and the models of the user.
+"""Find the folder of the files that ship with the program, and the folder of the user's models.
 
 In a wheel the shipped files lie inside the package (`mednext/Resources`); in the Slicer extension and in an
 editable install they lie beside it (`MedNeXtSegmentation/Resources`).
@@ -40,21 +40,21 @@ def shipped_models_folder() -> Path:
 
 
 def choose_models_folder(folder: Path | None) -> None:
-    """Keep models in this folder instead of the platform's place, unless `$MEDNEXT_MODELS` says where."""
-    global _chosen_models_folder  # noqa: PLW0603  # one for the process, as the variable is
+    """Keep models in this folder instead of the platform's, unless `$MEDNEXT_MODELS` is set."""
+    global _chosen_models_folder  # noqa: PLW0603  # for the whole process, like the variable
     _chosen_models_folder = folder
 
 
 def models_folder() -> Path:
     """Folder of the user's models: `$MEDNEXT_MODELS`, the chosen one, or the platform's for a user's data.
 
-    The folder need not exist yet.
+    The folder may not exist yet.
     """
     named = os.environ.get(MODELS_VARIABLE)
     if named:
         try:
             return Path(named).expanduser()
-        except RuntimeError:  # "~" and the name of nobody
+        except RuntimeError:  # "~" with an unknown user
             return Path(named)
     if _chosen_models_folder:
         return _chosen_models_folder

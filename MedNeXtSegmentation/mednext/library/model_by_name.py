@@ -13,14 +13,14 @@ from .store import find_model
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
-    """The bundle of an installed model, or in a folder.
+    """The bundle of an installed model, or the one in a folder.
 
     Args:
         name_or_path: the name of an installed model, or a bundle's folder. A text that is both is a name.
 
     Raises:
         UnknownModelError: no model of this name is installed, and there is no such folder.
-        BundleFormatError, UnsafePathError: `model.json` is not what it has to be.
+        BundleFormatError, UnsafePathError: `model.json` is missing, wrong or unsafe.
     """
     folder = _folder_of(name_or_path)
     return Bundle(folder, read_model(folder))
@@ -29,7 +29,7 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 def _folder_of(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     if not path.exists():
-        with suppress(OSError):  # the folder around it may not be ours to change
+        with suppress(OSError):  # a read-only folder around it
             recover_folder(path)
     is_name = isinstance(name_or_path, str) and path.name == name_or_path
     if not is_name and not path.is_dir():

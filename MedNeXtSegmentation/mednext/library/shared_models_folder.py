@@ -1,4 +1,4 @@
-"""The folder of models: several processes change it, and it is put right after those that were killed."""
+"""Change the models folder, one process at a time, and repair it after processes that were killed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .folder_locations import models_folder
 logger = logging.getLogger(__name__)
 
 _WORKSHOP = ".installing-"
-_LOOK_S = 2.0  # how long a look waits for a process that is putting a model in its place
+_LOOK_S = 2.0  # longest wait, before reading, for a process that puts a model in its place
 
 
 @contextmanager
 def exclusive_models_folder(cancelled: Callable[[], bool] | None = None) -> Iterator[Path]:
-    """The models folder, which no other process changes during the block; it is put right first.
+    """The models folder, repaired first; no other process changes it during the block.
 
     Raises:
         OutputError, DiskSpaceError: the folder cannot be made or written to.
@@ -44,9 +44,9 @@ def exclusive_models_folder(cancelled: Callable[[], bool] | None = None) -> Iter
 
 @contextmanager
 def staging_folder() -> Iterator[Path]:
-    """A hidden folder among the models, on the same disk, that is gone after the block.
+    """A hidden folder among the models, thus on the same disk, that is removed after the block.
 
-    Those that killed processes have left are removed. Raises as `alone` does.
+    Those of killed processes are removed, too. Raises the errors of `exclusive_models_folder`.
     """
     folder = models_folder()
     with explaining(folder / "model"):
@@ -63,8 +63,8 @@ def staging_folder() -> Iterator[Path]:
 def models_in(folder: Path) -> dict[str, Path]:
     """Name and place of each model in a folder, in the order of the names.
 
-    A model that was about to be replaced when its process was killed is brought back; in a folder that this
-    user may not change it is used where it is. A folder that cannot be read has no models.
+    If a process was killed while it replaced a model, the old one is brought back; in a read-only folder it
+    is used where it is. For a folder that cannot be read the answer is empty.
     """
     try:
         found = _look(folder)
@@ -73,7 +73,7 @@ def models_in(folder: Path) -> dict[str, Path]:
             found = _look(folder)
     except FileNotFoundError:
         return {}
-    except OSError as error:  # forbidden, a file, or a network drive that is gone
+    except OSError as error:  # forbidden, a file, or a lost network drive
         logger.warning("The models in %s cannot be used: %s", folder, error)
         return {}
     return found
@@ -100,11 +100,11 @@ def _bring_back_alone(folder: Path) -> None:
         with locked(folder / ".lock", lambda: time.monotonic() > end):
             _bring_back(folder)
     except (OSError, Cancelled) as error:
-        logger.warning("The models in %s cannot be put right now: %s", folder, error)
+        logger.warning("The models in %s cannot be repaired: %s", folder, error)
 
 
 def _bring_back(folder: Path) -> None:
-    """Finish for killed processes; nobody else may change the folder."""
+    """Finish the replacements of killed processes; the caller holds the lock of the folder."""
     for aside in folder.glob(f"{SET_ASIDE}*"):
         with suppress(OSError):  # a read-only folder
             recover_folder(folder / aside.name.removeprefix(SET_ASIDE))

@@ -1,7 +1,7 @@
-"""The models on this computer: which there are, how they come and go.
+"""List, install, export and remove the models on this computer.
 
 A model is a bundle folder (see `bundle.py`). The default one ships with the program and is read-only; the
-others live in one folder of the user's, one sub-folder per model, named like the model.
+others lie in the user's models folder, each in a sub-folder with the name of the model.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ _BLOCK_BYTES = 2**20
 
 
 def check_name(name: str) -> str:
-    """Return `name` if it is fit to name a model, which makes it a folder's name on every platform.
+    """Return `name` if it can be the name of a model, and so of a folder on every platform.
 
     Raises:
-        OptionError: it is not.
+        OptionError: it cannot.
     """
     if re.fullmatch(NAME_FORM, name) and not is_device(name):
         return name
@@ -73,7 +73,7 @@ def check_name(name: str) -> str:
 
 
 def is_shipped(name: str) -> bool:
-    """Whether the model comes with the program."""
+    """True if the model comes with the program."""
     return name in models_in(shipped_models_folder())
 
 
@@ -83,13 +83,13 @@ def installed_names() -> list[str]:
 
 
 def installed_models() -> list[Model]:
-    """Descriptions of the models that can be used now; a damaged one is logged and left out."""
+    """Descriptions of the models that can be used now; a damaged one is logged and skipped."""
     models = []
     for name in installed_names():
         try:
             models.append(read_model(find_model(name)))
         except BundleError as error:
-            logger.warning("The installed model %r is of no use: %s", name, error)
+            logger.warning("The installed model %r cannot be used: %s", name, error)
     return models
 
 
@@ -97,8 +97,8 @@ def find_model(name: str) -> Path:
     """Folder of the installed model `name`: shipped with the program, or in the models folder.
 
     Raises:
-        WeightsUnavailableError: it is a task that nobody has published weights for.
-        UnknownModelError: it is not installed; the message says what is, and what can be.
+        WeightsUnavailableError: it is a task without published weights.
+        UnknownModelError: it is not installed; the message lists the models that are, and those that can be.
     """
     for folder in (shipped_models_folder(), models_folder()):
         if place := models_in(folder).get(name):
@@ -159,19 +159,19 @@ def install_from_url(
     cancelled: Callable[[], bool] | None = None,
     patience: Patience | None = None,
 ) -> Model:
-    """Download the zip of a bundle and install it. An interrupted download is gone on with by the next call.
+    """Download the zip of a bundle and install it. The next call resumes an interrupted download.
 
     Args:
         urls, sha256, size, progress, cancelled, patience: see `download`.
-        name: name that the model is to have.
+        name: expected name of the model.
         overwrite: replace an installed model of this name.
 
     Raises:
         DownloadError, DiskSpaceError, OutputError, Cancelled: see `download`.
-        BundleError: what was downloaded is not a sound bundle, or not the model of this name.
-        OptionError: a model of this name is there already, or `sha256` is none.
+        BundleError: the downloaded file is not a sound bundle, or not the model of this name.
+        OptionError: a model of this name is installed, or `sha256` is malformed.
     """
-    from .download import download  # takes its time to import, which listing models need not wait for
+    from .download import download  # slow to import, and not needed to list models
 
     if not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise OptionError(f"{sha256!r} is not a SHA-256: give the 64 hexadecimal digits of the publisher.")
@@ -191,7 +191,7 @@ def install_from_url(
 
 
 def downloaded_bytes(sha256: str) -> int:
-    """How much of the zip of this SHA-256 an interrupted download has left behind, to be gone on with."""
+    """The number of bytes that an interrupted download of this SHA-256 has kept."""
     from .download import part_file
 
     part = part_file(_download_file(sha256))
@@ -211,14 +211,13 @@ def install_from_zip(
 ) -> Model:
     """Install the bundle in a zip file, with its files at the top or in one folder.
 
-    It is unpacked beside the installed models, the files of weights are verified, and then it is put in its
-    place.
+    It is unpacked beside the installed models, its weights are verified, and then it is moved into place.
 
     Raises:
         BundleError: not a sound bundle, an unsafe one, or not the model of this name.
-        AlreadyInstalledError: a model of this name is there already, and `overwrite` is not set.
+        AlreadyInstalledError: a model of this name is installed, and `overwrite` is not set.
         OptionError: the model of this name comes with the program.
-        DiskSpaceError, OutputError: the models folder cannot take it.
+        DiskSpaceError, OutputError: the models folder is full or cannot be written.
         Cancelled: `cancelled` answered True.
     """
     with staging_folder() as unpacked:
@@ -259,7 +258,7 @@ def _copy(path: Path, target: Path, cancelled: Callable[[], bool] | None) -> Non
 
 
 def _put_in_place(bundle: Bundle, overwrite: bool, cancelled: Callable[[], bool] | None) -> Model:
-    """Make a verified bundle in the workshop an installed model."""
+    """Move a verified bundle from the staging folder to the installed models."""
     name = check_name(bundle.model.name)
     with exclusive_models_folder(cancelled) as folder:
         refuse_taken(name, overwrite)
@@ -271,12 +270,12 @@ def _put_in_place(bundle: Bundle, overwrite: bool, cancelled: Callable[[], bool]
 
 
 def export_zip(name: str, zip_file: str | Path, *, overwrite: bool = False) -> Path:
-    """Pack an installed model into a zip file that `install_from_zip` takes on another computer.
+    """Pack an installed model into a zip file for `install_from_zip` on another computer.
 
     Raises:
         UnknownModelError: no such model is installed.
         BundleError: the installed model is damaged.
-        OutputError, DiskSpaceError: the file is there already, or cannot be written.
+        OutputError, DiskSpaceError: the file exists already, or cannot be written.
     """
     folder, zip_file = find_model(name), Path(zip_file)
     if zip_file.exists() and not overwrite:
@@ -298,7 +297,7 @@ def remove(name: str) -> None:
         raise OptionError(f"The model {name!r} comes with the program and cannot be removed.")
     find_model(name)
     with exclusive_models_folder(), staging_folder() as away:
-        find_model(name).rename(away / name)  # a model that is half removed must not be found
+        find_model(name).rename(away / name)  # no other process finds a half-removed model
 
 
 def _here() -> str:
@@ -306,7 +305,7 @@ def _here() -> str:
 
 
 def _unknown(name: str, catalog: Catalog) -> UnknownModelError:
-    """Why the catalog has no model of this name, and what it has instead."""
+    """The error for a name that is no model of the catalog, with the names that are."""
     task = catalog.task(name)
     if task is None:
         known = ", ".join(task.name for task in catalog.tasks)
@@ -330,7 +329,7 @@ def refuse_taken(name: str, overwrite: bool) -> None:
 
 
 def _bundle_in(folder: Path, zip_file: Path) -> Path:
-    """Where in an unpacked zip the bundle is: at the top, or in the only folder, as people pack folders."""
+    """The folder of the bundle in an unpacked zip: the top, or the only folder in it."""
     for candidate in (folder, *sorted(folder.iterdir())):
         if (candidate / MODEL_FILE).is_file():
             return candidate
@@ -341,7 +340,7 @@ def _bundle_in(folder: Path, zip_file: Path) -> Path:
 
 
 def _verified(folder: Path) -> Bundle:
-    """The bundle in a folder, after its files were found to be right."""
+    """The bundle in a folder, with its files verified."""
     bundle = Bundle(folder, read_model(folder))
     bundle.check()
     return bundle

@@ -1,4 +1,4 @@
-"""Addresses on the web from catalogs, variables and servers: whether they are any, and how they are shown."""
+"""Check addresses on the web from catalogs, variables and servers, and show them without passwords."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _USER = re.compile(r"//[^/?#]*@")
 
 
 def check_address(text: str) -> None:
-    """Find out whether a text is an address of http or https, without a look at the network.
+    """Refuse a text that is not an address of http or https; the network is not used.
 
     User names, passwords, ports and letters of all languages are allowed.
 
     Raises:
-        ValueError: it is none; the message says why.
+        ValueError: it is not such an address; the message says why.
     """
     if len(text) > _LONGEST:
         raise ValueError(f"it has more than {_LONGEST} characters")
@@ -37,7 +37,7 @@ def check_address(text: str) -> None:
 
 
 def is_private(text: str) -> bool:
-    """Whether nobody on the way can change the answers of an address: of https, or of this computer."""
+    """True if nobody on the way can change the answers of an address: by https, or on this computer."""
     parts = urlsplit(text)
     if parts.scheme == "https":
         return True
@@ -48,6 +48,6 @@ def is_private(text: str) -> bool:
 
 
 def shown_address(text: str) -> str:
-    """An address for messages and logs, without the user name and the password that it may have."""
+    """An address for messages and logs, without user name and password."""
     line = _USER.sub("//***@", shown(text))
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."

@@ -1,7 +1,7 @@
 """Bundles: a folder with `model.json` and one `fold_*.safetensors` per fold.
 
-Weights are read only after their SHA-256 was found to be the one in `model.json`, and used only if their
-names and shapes are those of the network that it describes.
+Weights are read only if their SHA-256 is the one in `model.json`, and used only if their names and shapes are
+those of the network that it describes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["Bundle", "Channel", "Fold", "Model", "NetworkSpec", "write_bundle"]
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model on disk: its folder and what its `model.json` says."""
+    """A model on disk: its folder and the contents of its `model.json`."""
 
     path: Path
     model: Model
@@ -52,7 +52,7 @@ class Bundle:
         raise OptionError(f"Model {self.model.name!r} has no fold {index}: choose among {known}.")
 
     def check(self) -> None:
-        """Check the weights of all folds as far as that needs no torch: see `weights_file.check_weights`.
+        """Check the weights of all folds without torch, see `weights_file.check_weights`.
 
         Raises:
             BundleIntegrityError: a file is missing or changed, or holds no weights.
@@ -111,7 +111,7 @@ def write_bundle(
     """Write a bundle beside `folder`, read it back, and put it in the place of `folder`.
 
     Args:
-        folder: where the bundle goes; a bundle that is there already is replaced.
+        folder: the bundle's folder; a bundle there is replaced.
         model: description; its folds are filled in here.
         weights: state dict of each fold, with the network's names.
         half: store weights with 16 bits, which halves the files.
@@ -120,7 +120,7 @@ def write_bundle(
         BundleFormatError: the description contradicts itself.
         BundleIntegrityError: weights do not fit the network, are not finite, or too large for 16 bits.
         OptionError: there are no weights.
-        OutputError, DiskSpaceError: the folder cannot be written, or something else than a bundle is there.
+        OutputError, DiskSpaceError: the folder cannot be written, or holds something else than a bundle.
     """
     check_model(model)
     if not weights:

@@ -1,6 +1,6 @@
-"""What `model.json` says: everything inference needs to know of a model, and a person wants to.
+"""The contents of `model.json`: all facts about a model that inference needs, and those for people.
 
-The schema `Resources/Models/model.schema.json` says the same for other programs. Reading it needs no torch.
+The schema `Resources/Models/model.schema.json` describes the same for other programs. Reading needs no torch.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class NetworkSpec:
     Attributes:
         variant: name of one of the papers' sizes, see `network.VARIANTS`.
         num_classes: output channels of the head: labels and background, or regions.
-        deep_supervision: whether weights of five heads are at hand; always false in bundles.
+        deep_supervision: True if there are weights of five heads; always False in bundles.
     """
 
     variant: str | None
@@ -107,7 +107,7 @@ class NetworkSpec:
         """The network, with fresh weights on torch's default device.
 
         Raises:
-            BundleFormatError: `variant` claims a size that the ratios and block counts are not.
+            BundleFormatError: `variant` is another size than that of the ratios and block counts.
         """
         from ..network.mednext import VARIANTS, MedNeXt
 
@@ -199,10 +199,10 @@ class Model:
         network: how to build the network.
         channels: the input images, in this order.
         labels: the values that a result may have; the background, value 0, is not among them.
-        orientation: what the axes i, j, k of the training images point to, such as "RAS" (nibabel's meaning).
+        orientation: directions of the axes i, j, k of the training images, such as "RAS" (nibabel's meaning).
         spacing: mm that images are resampled to; None leaves them as they are.
         patch: voxels of one tile.
-        pipeline: whose conventions of preprocessing and averaging the weights were trained for.
+        pipeline: the conventions of preprocessing and averaging that the weights were trained for.
         output: "softmax" over background and labels, or one sigmoid per region ("regions").
         mirror_axes: spatial axes (0 = z, 1 = y, 2 = x) along which the training mirrored.
         regions: sets of labels that have a name of their own; with the output "regions" those of the output
@@ -211,11 +211,11 @@ class Model:
         keep_largest: label values of which only the largest component is kept; of a model of regions, the
             values of `regions_class_order` whose regions are meant.
         step: distance of tiles as a fraction of the patch.
-        field_of_view: mm along (z, y, x) of the largest training image, where known; a network that has seen
-            nothing but small crops does not know its way about a larger image.
+        field_of_view: mm along (z, y, x) of the largest training image, if known; a network that was trained
+            on small crops errs in larger images.
         folds: the weights; predictions of all folds are averaged.
-        licence, citation, training_data: of the weights and of what they were trained on.
-        accuracy: what was measured; "source" says where and how.
+        licence, citation, training_data: of the weights and of the data that they were trained on.
+        accuracy: the measured accuracy; "source" tells where and how.
     """
 
     name: str
@@ -254,7 +254,7 @@ class Model:
 
     @property
     def beyond_painting(self) -> dict[frozenset[int], int]:
-        """The label of each combination of output channels that painting in order would give another one."""
+        """The right label of each combination of output channels for which painting gives a wrong one."""
         if self.output == "softmax" or not self.regions:
             return {}
         return beyond_painting(self.regions, self.regions_class_order)

@@ -1,4 +1,4 @@
-"""Whether the parts of a model's description agree with each other."""
+"""Refuse a model's description whose parts contradict each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import BundleFormatError
 from .description import Model
 from .regions import painted_values
 
-SIDE_DIVISOR = 16  # the same as network.SIDE_DIVISOR, which would import torch
+SIDE_DIVISOR = 16  # the network's; importing that would import torch
 
 
 def check_model(model: Model) -> None:

@@ -1,4 +1,4 @@
-"""Labels and regions: the values in the labelmap, names, colours and coded meanings of the structures.
+"""The structures of a model, with names, colours and coded meanings.
 
 A label is a value of the labelmap. A region is a set of labels: regions may overlap, labels cannot.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import OptionError
 from ..system.json_reading import Fields
 
-# Slicer looks a coded segment up in the terminology and the anatomic list of these names.
+# The names of the terminology and of the anatomic list in which Slicer looks up codes.
 TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
 ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
 
@@ -38,7 +38,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Terminology:
-    """What a segment is, in the terms of DICOM segmentations.
+    """The coded meaning of a segment, as in DICOM segmentations.
 
     Attributes:
         category: such as Anatomical Structure.
@@ -65,7 +65,7 @@ class Terminology:
 
     @classmethod
     def of_entry(cls, entry: str) -> Terminology | None:
-        """The codes in such a string; None where category or type is missing."""
+        """The codes in such a string; None if category or type is missing."""
         parts = entry.split("~")
         if len(parts) != 7:
             return None
@@ -83,7 +83,7 @@ class Label:
         value: voxel value in the labelmap; the background is 0 and is not a label.
         name: name of the segment.
         color: red, green and blue, 0 to 255.
-        terminology: coded meaning, where one is known.
+        terminology: coded meaning, if known.
         region: only in descriptions by the first versions, see `regions.from_labels`.
     """
 
@@ -116,9 +116,9 @@ class Region:
 
     Attributes:
         name: of the segment.
-        labels: the label values that belong to it; values that a model never gives may be among them.
+        labels: the label values that belong to it, perhaps also some that the model never gives.
         color: red, green and blue, 0 to 255.
-        terminology: coded meaning, where one is known.
+        terminology: coded meaning, if known.
     """
 
     name: str
@@ -142,7 +142,7 @@ class Region:
 
 
 def _code_of(part: str) -> Code | None:
-    """The code in "scheme^value^meaning", unless one of the three is missing."""
+    """The code in "scheme^value^meaning"; None if one of the three is missing."""
     scheme, _, rest = part.partition("^")
     value, _, meaning = rest.partition("^")
     return Code(value, scheme, meaning) if scheme and value and meaning else None
@@ -153,7 +153,7 @@ def choose_labels(
 ) -> tuple[Label, ...]:
     """The labels with these names or values, in the order of `labels`; for a region's name all of its labels.
 
-    Raises `OptionError` for no structures at all, or one that is not there.
+    Raises `OptionError` for no structures or an unknown one.
     """
     known: dict[str | int, set[int]] = {region.name: set(region.labels) for region in regions}
     known |= {key: {label.value} for label in labels for key in (label.value, label.name)}

@@ -30,7 +30,7 @@ MODEL_FILE = "model.json"
 
 
 def read_model(folder: Path) -> Model:
-    """The model described by `folder/model.json`; the weights are not looked at.
+    """The model described by `folder/model.json`; the weights are not read.
 
     Raises:
         BundleFormatError: the file is missing, malformed, of an unknown version, or contradicts itself.
@@ -46,7 +46,7 @@ def read_model(folder: Path) -> Model:
 
 
 def parse_model(fields: Fields) -> Model:
-    """The model that a parsed `model.json` describes, checked for consistency."""
+    """The model described by a parsed `model.json`, checked for contradictions."""
     _check_version(fields)
     model = Model(
         name=fields.text("name", pattern=NAME_FORM),

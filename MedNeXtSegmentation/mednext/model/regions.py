@@ -1,9 +1,9 @@
-"""Regions: which label a combination of them is, and how the first versions described them.
+"""Find the label of a combination of regions; read the regions of the first versions' descriptions.
 
-A network of overlapping regions answers for each region on its own whether a voxel belongs to it. nnU-Net
-paints one label for each region over those of the regions before. Where a label lies in just the regions that
-were found in a voxel, it is that label, which nnU-Net's painting does not always give: of two regions that
-share a label, none inside of the other, the second would take what belongs to both.
+A network of overlapping regions decides for each region separately whether a voxel belongs to it. nnU-Net
+then paints one label per region over those of the regions before. This is wrong for two regions that share a
+label without one containing the other: the second region's label would cover the shared one. So a voxel gets
+the label that lies in exactly its regions, if there is one, and the painted label otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from .labels import Label, Region
 
-# Words in the names of single tissues; other names of labels with a region were those of the region.
+# Words in names of single tissues; in older descriptions, any other name of a label was that of its region.
 _OF_ONE_TISSUE = ("edema", "oedema", "necrosis", "necrotic", "nonenhancing", "non-enhancing", "cyst")
 _OF_SEVERAL = {"whole", "complete", "entire", "total", "all", "with", "and", "plus", "including", "incl"}
 
@@ -22,10 +22,10 @@ Channels = frozenset[int]
 
 
 def labels_of_channels(regions: Sequence[Region], order: Sequence[int]) -> dict[Channels, int]:
-    """The label of each combination of output channels that is the one of some label.
+    """The label of each combination of output channels in whose regions, and no others, a label lies.
 
     `regions` are those of the channels, `order` has the label that nnU-Net paints for each. Of several labels
-    in the same regions, which the network cannot tell apart, one that is painted is taken.
+    in the same regions, which the network cannot distinguish, a painted one is taken.
     """
     values = sorted({value for region in regions for value in region.labels})
     found: dict[Channels, list[int]] = {}
@@ -38,18 +38,18 @@ def labels_of_channels(regions: Sequence[Region], order: Sequence[int]) -> dict[
 
 
 def beyond_painting(regions: Sequence[Region], order: Sequence[int]) -> dict[Channels, int]:
-    """Those of `labels_of_channels` that painting in order, later ones over earlier ones, does not give."""
+    """Those of `labels_of_channels` that differ from the painted label, later ones over earlier ones."""
     found = labels_of_channels(regions, order)
     return {channels: value for channels, value in found.items() if order[max(channels)] != value}
 
 
 def painted_values(regions: Sequence[Region], order: Sequence[int]) -> list[int]:
-    """The label values that can be found in a result."""
+    """The label values that a result may have."""
     return sorted({*order, *labels_of_channels(regions, order).values()})
 
 
 def with_painted(regions: Sequence[Region], order: Sequence[int]) -> tuple[Region, ...]:
-    """The regions with a painted value that is in none of them added to its own and to those around it."""
+    """Add each painted value that is in no region to its own region and to the regions that contain this."""
     known = {value for region in regions for value in region.labels}
     added = {
         value: set(region.labels) for value, region in zip(order, regions, strict=True) if value not in known
@@ -64,7 +64,7 @@ def with_painted(regions: Sequence[Region], order: Sequence[int]) -> tuple[Regio
 
 
 def derived_names(regions: Sequence[Region], values: Sequence[int]) -> dict[int, str]:
-    """For each label value a name that only says in which regions it lies, such as "tumor without core"."""
+    """A name for each label value by the regions it lies in, such as "tumor without core"."""
     names: dict[int, str] = {}
     for value in values:
         inside = [region for region in regions if value in region.labels]
@@ -87,10 +87,9 @@ def derived_names(regions: Sequence[Region], values: Sequence[int]) -> dict[int,
 def from_labels(
     labels: Sequence[Label], order: Sequence[int]
 ) -> tuple[tuple[Label, ...], tuple[Region, ...]]:
-    """Labels and regions as the first versions described them: each label with the labels of its channel.
+    """Read labels and regions of the first versions, where each label has the labels of its output channel.
 
-    The one name was that of the region, or, where somebody wrote it by hand, that of the label. Both get
-    names that say which of the two they are.
+    Their one name was that of the region or, if written by hand, that of the label. Here both get a name.
     """
     by_value = {label.value: label for label in labels}
     own = {label.value: label.name for label in labels if _names_one_label(label)}

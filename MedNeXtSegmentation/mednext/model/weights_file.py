@@ -1,7 +1,7 @@
-"""What can be said of a file of weights without torch: whether it is the right one, and whole.
+"""Check a file of weights without torch: its SHA-256, and its layout.
 
 The layout is that of https://github.com/huggingface/safetensors: the length of a header, the header as JSON,
-and the numbers of all tensors in one row.
+then the numbers of all tensors.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MAX_DIMENSIONS = 16
 
 
 def check_weights(path: Path, sha256: str) -> None:
-    """Check that a file of weights is the one of this SHA-256, and holds whole tensors of floating point.
+    """Check that a file of weights has this SHA-256, and holds whole tensors of floating point.
 
-    Whether they fit the network is found out when they are loaded, as that needs torch.
+    Loading checks whether they fit the network, since that needs torch.
 
     Raises:
-        BundleIntegrityError: the file is missing, damaged, another one, or no safetensors file.
+        BundleIntegrityError: the file is missing, damaged, another one, or not a safetensors file.
     """
     try:
         check_regular(path)
@@ -48,13 +48,13 @@ def check_weights(path: Path, sha256: str) -> None:
 
 
 def header_length(start: bytes) -> int:
-    """The length of the header, as the first eight bytes tell; 0 for one that no file of weights has."""
+    """The length of the header, from the first eight bytes; 0 for an impossible one."""
     length = int.from_bytes(start, "little") if len(start) == LENGTH_BYTES else 0
     return length if length <= _LONGEST_HEADER else 0
 
 
 def check_layout(path: Path, header: bytes, data_bytes: int) -> None:
-    """Check that a header tells of whole tensors of floating point that fill the rest of the file.
+    """Check that a header describes whole tensors of floating point that fill the rest of the file.
 
     Raises:
         BundleIntegrityError: it does not.
@@ -69,14 +69,14 @@ def check_layout(path: Path, header: bytes, data_bytes: int) -> None:
 
 
 def unreadable(path: Path, cause: OSError) -> BundleIntegrityError:
-    """The error of a file that is missing or forbidden."""
+    """The error for a file that is missing or forbidden."""
     return BundleIntegrityError(
         f"The weights {path} cannot be read: {cause.strerror or cause}. Install the model again."
     )
 
 
 def changed(path: Path, found: str, expected: str) -> BundleIntegrityError:
-    """The error of a file that is not the one of `model.json`."""
+    """The error for a file with another SHA-256 than `model.json` has."""
     return BundleIntegrityError(
         f"The weights {path} are damaged or were changed: their SHA-256 is {found}, but model.json says "
         f"{expected}. Install the model again."

@@ -1,1 +1,1 @@
-"""Pickles and torch files, read without running anything that they ask for."""
+"""Read pickles and torch files without running any code that they name."""

@@ -1,8 +1,9 @@
-"""A machine that follows a pickle's instructions, and can do nothing but build plain values.
+"""A machine that follows a pickle's instructions, and can only build plain values.
 
-Python's own unpickler calls whatever a file names, and sets the state of whatever it has built; numpy's and
-torch's classes trust that state, so that a file can end the process. This machine knows the instructions that
-picklers write for data, calls the few constructors of its table only, and counts what it does.
+Python's own unpickler calls any function that a file names, and sets the state of any object that it has
+built; numpy's and torch's classes trust that state, so that a file can end the process. This machine knows
+the instructions that picklers write for data, calls the few constructors of its table only, and counts its
+instructions.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ _OTHERS = ("FLOAT", "BINFLOAT", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTE
 
 
 class DamagedPickleError(Exception):
-    """The instructions make no sense, or build more than a checkpoint has."""
+    """The instructions are impossible, or build more than a checkpoint has."""
 
 
 @dataclass
 class UnknownNameError(Exception):
-    """A pickle asks for something that is not in the table of names."""
+    """A pickle uses a name that is not in the table."""
 
     name: str
 
@@ -47,7 +48,7 @@ class PickleMachine:
 
     Args:
         names: the values of the global names that a pickle may use; `Constructor`s among them may be called.
-        stored: gives the value of a reference to something outside of the pickle.
+        stored: returns the value of a reference out of the pickle.
     """
 
     def __init__(self, names: Mapping[str, Any], stored: Callable[[Any], Any] | None = None) -> None:
@@ -98,7 +99,7 @@ class PickleMachine:
         """The value of the pickle that begins at the file's position; the position is behind it then.
 
         Raises:
-            UnknownNameError: a name is not in the table; nothing of it was run.
+            UnknownNameError: a name is not in the table; no code of it was run.
             DamagedPickleError, or any other exception: the file is damaged.
         """
         for count, (code, argument, _) in enumerate(pickletools.genops(file)):
@@ -178,7 +179,7 @@ class PickleMachine:
         if isinstance(value, Stateful):
             value.set_state(state)
             self._stack[-1] = value.finished()
-        elif not isinstance(value, dict):  # attributes of an OrderedDict are of no use here
+        elif not isinstance(value, dict):  # attributes of an OrderedDict are skipped
             raise DamagedPickleError(f"a state for a {type(value).__name__}")
 
     def _refer(self, reference: Any) -> None:
@@ -194,7 +195,7 @@ def _of_type(value: Any, kind: type) -> Any:
 
 
 def _with_items(target: Any, values: list[Any]) -> dict[Any, Any]:
-    """The dictionary with a list of keys and values in turn added."""
+    """Add a list of alternating keys and values to a dictionary, and return it."""
     keys, items = values[::2], values[1::2]
     if len(keys) != len(items):
         raise DamagedPickleError("a key without a value")

@@ -1,7 +1,7 @@
-"""Reading the pickles of foreign checkpoints without running anything that they ask for.
+"""Read the pickles of foreign checkpoints without running any code that they name.
 
-A pickle is a program. Here it may build plain containers, numbers, texts, arrays and tensors, and nothing
-else: every other name that it wants to import is refused before it is looked up.
+A pickle is a program. Here it may only build plain containers, numbers, texts, arrays and tensors: every
+other name that it wants to import is refused before it is looked up.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def load_pickle(path: Path) -> Any:
     """The contents of a `.pkl` file: containers, numbers, texts, numpy arrays.
 
     Raises:
-        UnsafeCheckpointError: the pickle asks for anything else; nothing of it was run.
+        UnsafeCheckpointError: the pickle names anything else; no code of it was run.
         CheckpointError: the file cannot be read, is truncated, or is not a pickle.
     """
     return _guarded(path, _read_pickle, "a pickle")
 
 
 def load_torch(path: Path) -> Any:
-    """The contents of a file of `torch.save`, on the CPU: tensors, and what `load_pickle` allows.
+    """The contents of a file of `torch.save`, on the CPU: tensors, and the values of `load_pickle`.
 
     Raises:
-        UnsafeCheckpointError: the file asks for anything else; nothing of it was run.
+        UnsafeCheckpointError: the file names anything else; no code of it was run.
         CheckpointError: the file cannot be read, is truncated, or was not written by `torch.save`.
     """
     return _guarded(path, read_torch_file, "a checkpoint of torch")
@@ -52,7 +52,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _guarded(path: Path, read: Callable[[Path], Any], kind: str) -> Any:
-    """The value that `read` finds; whatever it raises becomes a sentence."""
+    """The value that `read` returns; any error becomes a `CheckpointError`."""
     try:
         check_regular(path)
         return read(path)

@@ -1,7 +1,7 @@
-"""Files of `torch.save`, read without torch's own loader: a zip, or pickles followed by the numbers.
+"""Read files of `torch.save` without torch's own loader: a zip, or pickles followed by the numbers.
 
-The pickle names storages, rows of numbers beside it, and says which part of one a tensor is. A tensor that is
-larger than its storage (an expanded one) is refused: a file of kilobytes could fill the memory with it.
+The pickle names storages, rows of numbers beside it, and defines each tensor as a part of one. A tensor that
+is larger than its storage (an expanded one) is refused: with it a file of kilobytes could fill the memory.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Storage:
     data: bytearray
 
     def numbers(self, dtype: torch.dtype | None) -> Tensor:
-        """All of them, `(N,)`."""
+        """All numbers, `(N,)`."""
         kind = dtype or self.dtype
         if kind is None or (self.dtype and dtype and dtype != self.dtype):
             raise DamagedPickleError("a tensor of another type than its storage")
@@ -83,7 +83,7 @@ def read_torch_file(path: Path) -> Any:
     """The contents of a file of `torch.save`: a tree of containers, plain values and tensors on the CPU.
 
     Raises:
-        UnknownNameError: its pickle asks for something else; nothing of it was run.
+        UnknownNameError: its pickle names anything else; no code of it was run.
         DamagedPickleError, or any other exception: the file is damaged, or no such file.
     """
     with path.open("rb") as file:
@@ -136,7 +136,7 @@ def _read_zip(path: Path) -> Any:
 
 
 def _read_legacy(data: bytes) -> Any:
-    """What torch wrote until 1.5, and still does on request."""
+    """Read the format that torch wrote until 1.5, and still writes on request."""
     file = BytesIO(data)
     plain = names_of_python()
     magic, protocol, system = (PickleMachine(plain).run(file) for _ in range(3))
@@ -175,7 +175,7 @@ def _width(kind: _StorageKind) -> int:
 
 
 def _swapped(data: bytearray, kind: _StorageKind) -> bytearray:
-    """The numbers of a machine whose bytes have the other order."""
+    """The numbers with their bytes in the other order."""
     if kind.dtype is None:
         raise DamagedPickleError("numbers of an unknown width from a machine of the other byte order")
     width = _width(kind) // (2 if kind.dtype.is_complex else 1)
@@ -227,7 +227,7 @@ class _Tensors:
         return self._storages[key]
 
     def checked(self, value: Any) -> Any:
-        """The value of the file, after a check that it is a tree that can be gone through."""
+        """The value of the file, checked to be a finite tree."""
         return check_tree(value, (Tensor, torch.dtype))
 
     def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_gradients: Any) -> Tensor:
@@ -274,7 +274,7 @@ def _first_tensor(tensor: Any, *_state: Any) -> Tensor:
 
 
 def _rebuilt(function: Any, _kind: Any, arguments: Any, _state: Any) -> Tensor:
-    """A tensor that has attributes of its own, which are left out."""
+    """A tensor with attributes of its own, which are skipped."""
     if not isinstance(function, Constructor):
         raise DamagedPickleError("a tensor without a constructor")
     return _first_tensor(function.build(*arguments))

@@ -1,7 +1,7 @@
-"""The constructors that a pickle may call, and the check of the value that comes of it.
+"""The constructors that a pickle may call, and the check of the value that it builds.
 
-None of them is a class of numpy: an array is made of a type out of a fixed set, a shape and bytes, and only
-after these were found to fit each other.
+None of them is a class of numpy: an array is made of a type out of a fixed set, a shape and bytes, after a
+check that these fit each other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-_MAX_VALUES = 20_000_000  # in the whole tree, what is used several times counted as often
+_MAX_VALUES = 20_000_000  # in the whole tree; a value that is used twice counts twice
 _MAX_DEPTH = 100
 _MAX_KEY_PARTS = 16
 _MAX_CHARACTERS = 2**16
@@ -27,7 +27,7 @@ _OBJECTS = ("O", "O4", "O8")
 
 @dataclass(frozen=True)
 class Constructor:
-    """What a pickle may call."""
+    """A function that a pickle may call."""
 
     build: Callable[..., Any]
 
@@ -40,7 +40,7 @@ class Name:
 
 
 class Stateful(ABC):
-    """What a pickle makes in two steps: a call, then its state."""
+    """A value that a pickle makes in two steps: a call, then its state."""
 
     @abstractmethod
     def set_state(self, state: Any) -> None:
@@ -76,7 +76,7 @@ class _ElementType(Stateful):
         return self
 
     def array(self, data: Any, shape: Any, order: str) -> Any:
-        """The array of this shape; one of objects is the plain list of them."""
+        """The array of this shape; an array of objects becomes a list."""
         shape = sizes(shape)
         if len(shape) > _MAX_DIMENSIONS:
             raise ValueError(f"an array of {len(shape)} dimensions")
@@ -92,7 +92,7 @@ class _ElementType(Stateful):
 
 
 class _Array(Stateful):
-    """An array whose type, shape and bytes are to follow."""
+    """An array whose type, shape and bytes follow as its state."""
 
     _value: Any = None
 
@@ -163,13 +163,13 @@ def check_key(value: Any) -> Any:
 
 
 def check_tree(root: Any, leaves: tuple[type, ...] = ()) -> Any:
-    """The value, if it is a tree of containers and plain values, neither deep nor of endless size.
+    """Return the value if it is a tree of containers and plain values, neither deep nor endless.
 
-    A pickle may use one list several times within another and so on: forty of its bytes can make a value that
-    nobody can go through.
+    A pickle may use one list several times within another and so on: forty bytes can make a value that no
+    program can walk through.
 
     Args:
-        root: what was built.
+        root: the value that was built.
         leaves: further types that may be in it.
 
     Raises:
@@ -214,7 +214,7 @@ def _children(value: Any, plain: tuple[type, ...]) -> Sequence[Any]:
 
 
 def _hashes_well(value: Any) -> bool:
-    """Whether this is a plain value, and no number out of those that all have the same hash."""
+    """True for a plain value, except for the numbers that all have the same hash."""
     if isinstance(value, int):
         return value.bit_length() <= 64
     return isinstance(value, str | bytes | float | None)
@@ -251,7 +251,7 @@ def _ordered(items: Iterable[Any] = ()) -> OrderedDict[Any, Any]:
 
 
 def _encode(text: Any, encoding: Any = "latin-1") -> bytes:
-    """How protocol 2 writes bytes; any other encoding than latin-1 would import a codec."""
+    """Bytes as protocol 2 writes them; any encoding other than latin-1 would import a codec."""
     if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
         raise ValueError(f"bytes in the encoding {encoding!r}")
     return text.encode("latin1")

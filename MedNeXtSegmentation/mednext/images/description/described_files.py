@@ -1,4 +1,4 @@
-"""What is known about an image file, or about the DICOM series in a folder, besides its voxels."""
+"""Describe an image file, or the DICOM series in a folder: everything known but its voxels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .image_description import ImageDescription, file_identity
 
 
 def describe_file(path: Path, dicom: Path | None = None) -> ImageDescription:
-    """What `path`, as `read_volume` takes it, is known to be; `dicom` is one of the slices of a series."""
+    """Describe the image at `path`, as `read_volume` takes it; `dicom` is one of the slices of a series."""
     known = ImageDescription(
         path.name.partition("#")[0] if dicom else path.name,
         path=str(path.absolute()),

@@ -1,4 +1,4 @@
-"""What an image is known to be: by its name, by its DICOM attributes, by the folders that it lies in."""
+"""The description of an image: its name, its DICOM attributes, the folders it lies in; the kind they tell."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NO_AGENT = ("", "no", "none", "n", "nein", "ohne", "without", "0")
 
 @dataclass(frozen=True)
 class ImageDescription:
-    """What is known about one image; "" and None stand for what is not.
+    """Everything known about one image; "" and None stand for the unknown.
 
     Attributes:
         name: of the file, the folder or the node; Slicer names a volume from DICOM after its series.
@@ -39,12 +39,12 @@ class ImageDescription:
         agent: DICOM's ContrastBolusAgent.
         scanning_sequence: DICOM's: "SE", "GR", "IR", "EP" ...
         repetition_ms, echo_ms, inversion_ms: DICOM's RepetitionTime, EchoTime and InversionTime.
-        study, patient: when and who: DICOM's UID and PatientID, or Slicer's items of the subject hierarchy.
+        study, patient: DICOM's StudyInstanceUID and PatientID, or Slicer's items of the subject hierarchy.
         image_type: DICOM's ImageType, its values joined by backslashes.
         frame: DICOM's FrameOfReferenceUID.
         path: the absolute path that it was read from.
-        deformation: what Slicer's scene does to it, see `deformation_of`.
-        file: what the system knows the file by, however it is called: see `file_identity`.
+        deformation: the effect of transforms in Slicer's scene, see `deformation_of`.
+        file: the operating system's identity of the file, see `file_identity`.
     """
 
     name: str
@@ -62,21 +62,21 @@ class ImageDescription:
     frame: str = ""
     path: str = ""
     file: str = ""
-    deformation: tuple[str, bool] = field(default=("", False), compare=False)  # it is the same without
+    deformation: tuple[str, bool] = field(default=("", False), compare=False)  # the same image without it
 
     @property
     def is_localizer(self) -> bool:
-        """Whether DICOM says that it is a scout for planning other images."""
+        """True if its ImageType is that of a scout for planning other images."""
         return LOCALIZER in self.image_type.upper().split("\\")
 
     @property
     def patient_in_name(self) -> str:
-        """The patient that the name or a folder speaks of; see `patient_in`."""
+        """The patient that the name or a folder names; see `patient_in`."""
         return patient_in(self.name) or patient_in(self.path)
 
     @property
     def session_in_name(self) -> str:
-        """The examination that the name or a folder speaks of; see `session_in`."""
+        """The examination that the name or a folder names; see `session_in`."""
         return session_in(self.name) or session_in(self.path)
 
     @property
@@ -102,12 +102,12 @@ class ImageDescription:
 
     @property
     def contrast_hinted(self) -> bool:
-        """Contrast agent is in the header or the protocol, where some sites put it for all series alike."""
+        """True if header or protocol mention contrast agent, which some sites write there for all series."""
         return self.agent.strip().casefold() not in _NO_AGENT or mentions_contrast(self.protocol)
 
     @property
     def plain_t1(self) -> bool:
-        """A T1 whose name says nothing about contrast agent, whatever the header hints at."""
+        """True for a T1 whose name does not mention contrast agent, whatever the header hints at."""
         return self.modality in ("", "MR") and (self._said() or self._measured()) == T1
 
     def _said(self) -> str:
@@ -119,7 +119,7 @@ class ImageDescription:
         return UNCLEAR if kinds else kind_of_text(self.protocol)
 
     def _measured(self) -> str:
-        """The weighting that the times of the pulse sequence give, where that is beyond doubt."""
+        """The weighting by the times of the pulse sequence, if they leave no doubt."""
         if "EP" in self.scanning_sequence:
             return OTHER
         echo, repetition, inversion = self.echo_ms, self.repetition_ms, self.inversion_ms or 0.0
@@ -136,7 +136,7 @@ class ImageDescription:
 
 
 def file_identity(path: Path) -> str:
-    """The same for all names of one file: links, and other ways to write a path. "" where nobody knows."""
+    """An identity that all paths of one file share, links among them; "" if the system gives none."""
     try:
         facts = path.stat()
     except OSError:

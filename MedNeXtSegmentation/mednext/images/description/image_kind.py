@@ -1,7 +1,7 @@
-"""What kind of image somebody means by a name such as "AX T1 FSE post Gd" or "t2_tirm_tra_dark-fluid".
+"""The kind of an image by a name such as "AX T1 FSE post Gd" or "t2_tirm_tra_dark-fluid".
 
-English, German and French words, the usual abbreviations, and the names of the BraTS data sets. A text that
-may mean two kinds has the kind `UNCLEAR`: nobody should guess whether a T1 was made with contrast agent.
+Known are English, German and French words, the usual abbreviations, and the names of the BraTS data sets. A
+text that may mean two kinds has the kind `UNCLEAR`: a guess whether a T1 has contrast agent would be unsafe.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from itertools import pairwise
 
 T1 = "T1"
-"""T1-weighted, without a word about contrast agent."""
+"""T1-weighted, contrast agent not mentioned."""
 T1_NATIVE = "T1 without contrast agent"
 T1_CONTRAST = "T1 with contrast agent"
 T2 = "T2"
@@ -20,18 +20,18 @@ PD = "proton density"
 CT = "CT"
 PET = "PET"
 OTHER = "other"
-"""Something that no model here takes: diffusion, angiography, a map, a mask, a subtraction."""
+"""A kind that no model here takes: diffusion, angiography, a map, a mask, a subtraction."""
 UNCLEAR = "unclear"
-"""More than one of these."""
+"""More than one of these kinds."""
 UNKNOWN = ""
-"""The text says nothing."""
+"""The text does not tell the kind."""
 
 WEIGHTED = frozenset({T1, T1_NATIVE, T1_CONTRAST, T2, FLAIR})
-"""The kinds of MR that the names of channels tell apart."""
+"""The kinds of MR that names of channels distinguish."""
 
 
 def weighting(kind: str) -> str:
-    """The kind, whether contrast agent was given or not."""
+    """The kind without regard to contrast agent."""
     return T1 if kind in (T1_NATIVE, T1_CONTRAST) else kind
 
 
@@ -92,7 +92,7 @@ def kind_of_text(text: str) -> str:
 
 
 def mentions_contrast(text: str) -> bool:
-    """Whether a text says that contrast agent was given, or may say so."""
+    """True if a text says, or may say, that contrast agent was given."""
     with_agent, without = _contrast(_tokens(text))
     return with_agent and not without
 
@@ -116,7 +116,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _parts(word: str) -> list[str]:
-    """ "3dflair" and "axt1" are two words; so is "t2star"."""
+    """Split words that are written together: "3dflair", "axt1", "t2star"."""
     match = re.fullmatch(r"([23]d|ax|axial|sag|cor|tra)((?:t1|t2|flair|pd|mprage).*)", word)
     if match:
         return [match[1], match[2]]
@@ -160,7 +160,7 @@ def _with_contrast(words: list[str]) -> str:
 
 
 def _contrast(words: list[str]) -> tuple[bool, bool]:
-    """Whether the words speak of contrast agent, and of none."""
+    """Two flags: the words mention an image with contrast agent, and one without."""
     with_agent = without = False
     position = 0
     while position < len(words):
@@ -186,7 +186,7 @@ def _contrast(words: list[str]) -> tuple[bool, bool]:
 
 
 def _negated(word: str, rest: list[str]) -> int:
-    """How many words say "without contrast", beginning with this one; 0 if it does not begin here."""
+    """The number of words, from this one on, that say "without contrast"; 0 if they do not."""
     if word not in _NOT:
         return 0
     for count, following in enumerate(rest[:4], start=1):

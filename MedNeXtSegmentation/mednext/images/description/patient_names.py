@@ -1,12 +1,11 @@
-"""The patient, and the examination, that the names of files and folders speak of."""
+"""Find the patient and the examination in the names of files and folders."""
 
 from __future__ import annotations
 
 import re
 
-_EDGE = r"(?:^|(?<=[\\/_.\s-]))"  # where a word begins in a path
-# Each has the patient in its first group and, where the data set has several of a patient, the examination in
-# the second one.
+_EDGE = r"(?:^|(?<=[\\/_.\s-]))"  # the beginning of a word in a path
+# The first group of each is the patient; the second one is the examination, in data sets that have several.
 _PATTERNS = tuple(
     re.compile(_EDGE + pattern + r"(?![0-9A-Za-z])", re.IGNORECASE)
     for pattern in (
@@ -30,15 +29,15 @@ _PARTS = re.compile(r"[\\/]")
 
 
 def patient_in(path: str) -> str:
-    """The patient that a name or a path speaks of: BIDS's `sub-01`, a case of BraTS, ...; "" for none.
+    """The patient in a name or a path: BIDS's `sub-01`, a case of BraTS, ...; "" for none.
 
-    The last part of a path that speaks of one counts.
+    The last part of a path that names a patient counts.
     """
     return _found(path)[0]
 
 
 def session_in(path: str) -> str:
-    """The examination of its patient that a name or a path speaks of: BIDS's `ses-02`; "" for none."""
+    """The examination of the patient in a name or a path: BIDS's `ses-02`; "" for none."""
     sessions = [match[1].casefold() for match in map(_SESSION.search, _PARTS.split(path)) if match]
     return sessions[-1] if sessions else _found(path)[1]
 

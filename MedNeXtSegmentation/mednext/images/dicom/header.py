@@ -1,7 +1,7 @@
-"""The attributes of a DICOM file that say where a slice lies, as they stand in the file.
+"""Read the attributes of a DICOM file that tell place, kind and time of a slice.
 
-GDCM, which SimpleITK reads DICOM with, makes up what is missing: a supine patient, pixels of 1 mm. So these
-attributes are read by hand; GDCM decodes the pixels only. Sequences are passed over.
+GDCM, with which SimpleITK reads DICOM, invents missing attributes: a supine patient, pixels of 1 mm. So these
+attributes are read by hand; GDCM decodes the pixels only. Sequences are skipped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from ...errors import UnreadableImageError, UnsupportedImageError
 
-# Attributes that are read: their names by their tags. All others are passed over.
+# Names of the attributes that are read, by their tags. All others are skipped.
 _NAMES = {
     0x00080005: "SpecificCharacterSet",
     0x00080008: "ImageType",
@@ -112,19 +112,19 @@ _ENCODINGS = {
 
 
 class _DamagedError(Exception):
-    """The bytes are no DICOM from here on."""
+    """The bytes from here on are not DICOM."""
 
 
 @dataclass(frozen=True, slots=True)
 class DicomHeader:
-    """What one file says.
+    """The attributes of one file.
 
     Attributes:
         file: the file.
-        values: of the attributes that are there, by keyword, without padding; sequences as "".
-        has_pixels: whether there are voxels.
+        values: the values of the present attributes, by keyword, without padding; sequences as "".
+        has_pixels: True if there are voxels.
         damage: why the file cannot be read to its end, or "".
-        photometric_at: offset of the value of PhotometricInterpretation in the file; 0 where it has none.
+        photometric_at: offset of the value of PhotometricInterpretation in the file; 0 if it has none.
     """
 
     file: Path
@@ -134,12 +134,12 @@ class DicomHeader:
     photometric_at: int
 
     def get(self, name: str) -> str:
-        """The value of an attribute, "" where it is missing or empty."""
+        """The value of an attribute, "" if it is missing or empty."""
         return self.values.get(name, "")
 
 
 def read_header(file: Path) -> DicomHeader | None:
-    """The header of a file, from memory where the file has not changed; None where it is no DICOM.
+    """The header of a file, from memory if the file has not changed; None if it is not DICOM.
 
     Raises `UnreadableImageError` when the file cannot be read.
     """
@@ -196,7 +196,7 @@ class _Parser:
         return DicomHeader(file, self._values | texts, self._has_pixels, damage, self._photometric_at)
 
     def _read_meta(self) -> None:
-        """The elements of group 2, always explicit and little endian, which say how the others are."""
+        """Read group 2, always explicit and little endian, which tells the encoding of the other groups."""
         syntax = ""
         while self._peek()[:2] == b"\x02\x00":
             tag, _, length = self._element()
@@ -209,7 +209,7 @@ class _Parser:
             inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(self._content.read(), _MOST_INFLATED)
             self._content, self._size, self._inflated = BytesIO(inflated), len(inflated), True
         self._order = ">" if syntax == _BIG_ENDIAN else "<"
-        # Some files are not what their transfer syntax says; the letters of a VR are no length of a value.
+        # The transfer syntax of some files is wrong; two capital letters can only be a VR, not a length.
         self._explicit = self._has_vr()
 
     def _read_elements(self) -> None:
@@ -238,7 +238,7 @@ class _Parser:
                 raise _DamagedError(f"{name} stands there twice, with different values")
 
     def _check_complete(self, length: int) -> None:
-        """GDCM fills up with zeros what is missing of pixels that are not compressed."""
+        """Refuse files with too few bytes for their pixels, which GDCM would fill up with zeros."""
         names = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
         rows, columns, samples, bits = (int(self._values.get(name) or 1) for name in names)
         if rows * columns * samples * bits // 8 > _MOST_COMPRESSED * self._size:
@@ -255,7 +255,7 @@ class _Parser:
         return f"{struct.unpack(self._order + form, value[:size])[0]:.12g}"
 
     def _element(self) -> tuple[int, bytes, int]:
-        """Tag, VR ("" where it is not told) and length of the value, which comes next."""
+        """Tag, VR ("" if implicit) and length of the value, which comes next."""
         group, element = struct.unpack(self._order + "HH", self._exactly(4))
         tag = group << 16 | element
         if not self._explicit or group == 0xFFFE:
@@ -274,7 +274,7 @@ class _Parser:
         if depth > _DEEPEST:
             raise _DamagedError(f"sequences more than {_DEEPEST} deep")
         explicit = self._explicit
-        if vr == b"UN":  # as the standard wants; some write explicit VRs nevertheless
+        if vr == b"UN":  # by the standard; some programs write explicit VRs nevertheless
             self._explicit = False
         while True:
             tag, _, length = self._element()
@@ -326,7 +326,7 @@ class _Parser:
 
 
 def _encoding(character_sets: str) -> str:
-    """The codec of a SpecificCharacterSet; without one UTF-8, which holds ASCII."""
+    """The codec of a SpecificCharacterSet; without one UTF-8, which includes ASCII."""
     name = character_sets.partition("\\")[0].strip("\0 ").replace("ISO 2022 IR", "ISO_IR")
     return _ENCODINGS.get(name, "utf-8")
 
@@ -336,7 +336,7 @@ def _text(value: bytes, encoding: str) -> str:
 
 
 def frames_refused(path: Path, frames: int) -> UnsupportedImageError:
-    """The error for multi-frame DICOM: ITK takes the frames for ascending slices, wherever they lie."""
+    """The error for multi-frame DICOM, whose frames ITK reads as ascending slices, whatever their places."""
     return UnsupportedImageError(
         f"{path} is a DICOM file of {frames} frames: convert it with dcm2niix, or load it in Slicer and save "
         "it as NRRD."

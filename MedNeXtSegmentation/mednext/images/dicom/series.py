@@ -1,4 +1,4 @@
-"""DICOM series: which ones a folder holds, and the image that the slices of one make."""
+"""Find the DICOM series in a folder, and read one as an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .stack import stacked
 _MOST_LISTED = 10
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-# Classes of objects with pixels that are no images of a patient: doses, segmentations, maps of labels.
+# Classes of objects with pixels that are not images of a patient: doses, segmentations, maps of labels.
 _PIXELS_OF_RESULTS = {_STORAGE + number for number in ("481.2", "66.4", "66.7")}
 # Classes of images that may be slices: without pixels, a file of them is damaged.
 _SLICES = {_STORAGE + number for number in ("1", "2", "2.1", "4", "4.1", "7", "20", "128", "130")}
@@ -29,7 +29,7 @@ _PROJECTION = re.compile(r"(?<![A-Z])(MIN|MAX)?_?MIP(?![A-Z])|PROJECTION IMAGE")
 
 @dataclass(frozen=True)
 class Series:
-    """The files of a series, one slice each, in the order of k, the grid that they make, and the doubts."""
+    """The slices of a series in the order of k, one per file, their grid, and the doubts about them."""
 
     slices: tuple[Slice, ...]
     geometry: Geometry
@@ -37,22 +37,22 @@ class Series:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Where the slices lie."""
+        """The file of each slice."""
         return tuple(piece.file for piece in self.slices)
 
 
 @dataclass(frozen=True)
 class SeriesHeader:
-    """What the files of a series say, before its slices are looked at.
+    """The headers of a series, before its slices are looked at.
 
     Attributes:
-        folder: where the files lie.
-        uid: SeriesInstanceUID, "" where the files have none.
-        study_uid, modality, description: as the first file has them.
+        folder: the folder of the files.
+        uid: SeriesInstanceUID, "" if the files have none.
+        study_uid, modality, description: those of the first file.
         headers: of the files.
-        slices: how many files there are, or frames where all are in one file.
-        left_out: why it is nothing to segment (it holds no images, it is a localizer), or "".
-        derived: whether the scanner or a workstation made it of other images.
+        slices: number of files, or of frames if all are in one file.
+        left_out: why it is skipped (it holds no images, it is a localizer), or "".
+        derived: True if the scanner or a workstation made it of other images.
         problem: the error for a damaged file of this series.
     """
 
@@ -74,18 +74,18 @@ class SeriesHeader:
 
     @property
     def has_images(self) -> bool:
-        """Whether the files hold images at all, whatever they show."""
+        """True if the files hold images, whatever these show."""
         return any(map(_is_image, self.headers))
 
     @property
     def title(self) -> str:
-        """What a person calls the series."""
+        """The series for people: modality, description, number of files."""
         count = len(self.headers)
         return f'({self.modality} "{self.description}", {count} file{"s" if count > 1 else ""})'
 
 
 def series_of(path: str | Path) -> tuple[Path, str | None]:
-    """The folder and, of `folder#SeriesInstanceUID`, the series.
+    """Split `folder#SeriesInstanceUID` into the folder and the series; None without "#".
 
     Raises `UnreadableImageError` when there is no such folder.
     """
@@ -99,7 +99,7 @@ def series_of(path: str | Path) -> tuple[Path, str | None]:
 
 
 def read_series(folder: Path, uid: str | None = None) -> ReadImage:
-    """The image of a series, voxels `(Z, Y, X)` float32, rescaled to HU where its files say so.
+    """The image of a series, voxels `(Z, Y, X)` float32, rescaled to HU by its files' slope and intercept.
 
     `uid` is a SeriesInstanceUID; without it the folder must hold one series to segment only. Raises as
     `find_series` does.
@@ -124,7 +124,7 @@ def find_series(folder: Path, uid: str | None = None) -> Series:
     warnings = [f"{chosen.left_out} {chosen.title}"] if chosen.left_out else []
     if others:
         listed = _listed([f"{each.title[1:-1]}: {each.left_out}" for each in others])
-        warnings.append(f"What else lies in {folder} was left out: {listed}")
+        warnings.append(f"Other objects in {folder} were left out: {listed}")
     return _stacked(chosen.headers, folder, warnings)
 
 
@@ -140,10 +140,10 @@ def series_of_files(files: Sequence[Path]) -> Series:
 
 
 def series_in(folder: Path) -> list[SeriesHeader]:
-    """All series of DICOM objects in a folder, not in those below it; each file is read once.
+    """All series of DICOM objects in a folder, without its sub-folders; each file is read once.
 
-    Raises `UnreadableImageError` when a file cannot be read, or is damaged before it says to which series it
-    belongs: a slice of any of them would be missing unnoticed.
+    Raises `UnreadableImageError` when a file cannot be read, or is damaged before its SeriesInstanceUID: a
+    slice of some series would be missing unnoticed.
     """
     found: dict[str, list[DicomHeader]] = {}
     try:
@@ -165,9 +165,9 @@ def series_in(folder: Path) -> list[SeriesHeader]:
 
 
 def are_copies(series: Sequence[SeriesHeader]) -> bool:
-    """Whether each of these has all slices, or at least the same ones; they have the same UID.
+    """True if these series of the same UID all have the same slices.
 
-    Else their slices belong together: many archives put no more than a hundred files into a folder.
+    If not, their slices belong together: many archives put no more than a hundred files into a folder.
     """
     if len({header.slices for header in series}) > 1:
         return False
@@ -202,7 +202,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def _stacked(headers: Sequence[DicomHeader], folder: Path, warnings: Sequence[str] = ()) -> Series:
-    """The stack of those files that show slices, beside which a series may have localizers or projections."""
+    """Stack the files that show slices; skip localizers and projections of the same series."""
     reasons = [_odd_image(header) if _is_image(header) else "It holds no image." for header in headers]
     good = [header for header, reason in zip(headers, reasons, strict=True) if not reason]
     if good and len(good) < len(headers):
@@ -247,7 +247,7 @@ def _why_left_out(images: Sequence[DicomHeader]) -> str:
 
 
 def _odd_image(header: DicomHeader) -> str:
-    """Why an image is no slice of a stack, as far as it says so; "" for a slice."""
+    """Why an image, by its header, is not a slice of a stack; "" for a slice."""
     kinds = header.get("ImageType").upper().split("\\")[2:]
     if "LOCALIZER" in kinds:
         return "It is a localizer."
@@ -261,7 +261,7 @@ def _odd_image(header: DicomHeader) -> str:
 
 
 def _is_image(header: DicomHeader) -> bool:
-    """Whether a file holds an image, or did before it was damaged."""
+    """True if a file holds an image, or did before it was damaged."""
     known = header.get("SOPClassUID")
     if known in _PIXELS_OF_RESULTS:
         return False

@@ -1,4 +1,4 @@
-"""One DICOM slice: what its header must say before its voxels may be used, and the voxels."""
+"""One DICOM slice: check that its header tells place, spacing and rescaling, and read its voxels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Slice:
     """One file: centre of its first voxel in mm LPS, 3x3 directions of its axes (columns), voxels.
 
     `size` counts columns and rows, `spacing` is along a row and along a column, mm. `rescale` is slope and
-    intercept of the stored values, None where the file has none.
+    intercept of the stored values, None if the file has none.
     """
 
     header: DicomHeader
@@ -40,7 +40,7 @@ class Slice:
 
     @property
     def file(self) -> Path:
-        """Where it lies."""
+        """The path of the slice."""
         return self.header.file
 
 
@@ -48,8 +48,8 @@ def slice_of(header: DicomHeader) -> Slice:
     """The slice that a header describes.
 
     Raises `UnreadableImageError` for a damaged file, `UnsupportedImageError` for colours, several frames and
-    values that are not rescaled by a slope, `GeometryError` where an attribute does not say where the slice
-    lies.
+    values that are not rescaled by a slope, `GeometryError` for a missing or impossible attribute of its
+    place.
     """
     file = header.file
     if header.damage or not header.has_pixels:
@@ -105,8 +105,8 @@ def _file_for_itk(piece: Slice) -> Iterator[str]:
 def _as_stored(header: DicomHeader, folder: Path) -> Path:
     """A copy of a file of MONOCHROME1 that calls itself MONOCHROME2.
 
-    Which end of the values is shown in white changes none of them, but ITK turns those of MONOCHROME1 over,
-    before it rescales them.
+    MONOCHROME1 shows low values in white and changes no value, but ITK inverts the values before it rescales
+    them.
     """
     if not header.photometric_at:
         raise UnsupportedImageError(
@@ -121,7 +121,7 @@ def _as_stored(header: DicomHeader, folder: Path) -> Path:
 
 
 def _check_bits(header: DicomHeader) -> None:
-    """GDCM takes values that are not in the lowest bits for others, and those of no type for unsigned."""
+    """Refuse values that GDCM would misread: not in the lowest bits, or neither signed nor unsigned."""
     names = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
     allocated, stored, high, signed = (int(_numbers(header, name, 1).item()) for name in names)
     if not (0 < stored <= allocated and high == stored - 1 and signed in (0, 1)):
@@ -142,7 +142,7 @@ def _spacing(header: DicomHeader) -> tuple[float, float]:
 
 
 def _direction(header: DicomHeader) -> np.ndarray:
-    """The axes `(3, 3)` in LPS: along a row, along a column, along their normal; one in each column."""
+    """The axes in LPS as the columns of a 3x3 matrix: along a row, along a column, along their normal."""
     cosines = _numbers(header, "ImageOrientationPatient", 6)
     row, column = cosines[:3], cosines[3:]
     lengths = np.linalg.norm(row), np.linalg.norm(column)

@@ -1,4 +1,4 @@
-"""Whether DICOM slices make one evenly spaced, upright stack of one patient, made in one way."""
+"""Stack DICOM slices; refuse any but an evenly spaced, upright stack of one patient and one technique."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .slice import Slice
 # Positions are often written with few decimals; beside a missing slice they are off by half a gap.
 _SLICE_TOLERANCE = 0.2  # of the gap between slices
 _TILT_TOLERANCE_DEGREES = 0.5
-_WIDE = 2.0  # slices this many times further apart than they are thick leave most of the patient out
+_WIDE = 2.0  # times the thickness: with wider gaps, most of the patient lies between the slices
 _WIDEST_MM = 20.0
 
 # Slices that differ in these belong to different patients, or to positions that cannot be compared.
@@ -44,7 +44,7 @@ _OF_ONE_KIND = (
     "SeriesTime",
     "SeriesDescription",
 )
-# A scanner counts on from one rotation to the next, but not to and fro. MR measures every other slice first.
+# Acquisition numbers of CT rise from one rotation to the next; MR often measures every other slice first.
 _COUNTING = ("AcquisitionNumber",)
 _CLOCKS = ("AcquisitionTime", "AcquisitionDateTime", "TriggerTime")
 _IN_ORDER_OF_TIME = {"CT", "PT"}
@@ -52,7 +52,7 @@ _SAME = 0.02  # relative difference of measured values
 
 
 def stacked(slices: Sequence[Slice], folder: Path) -> tuple[list[Slice], Geometry, list[str]]:
-    """The slices in the order of their positions along the normal, their grid, and what is doubtful.
+    """The slices in the order of their positions along the normal, their grid, and the doubts about them.
 
     Raises `GeometryError` for uneven or wide gaps, slices of several directions and a tilted gantry;
     `UnsupportedImageError` for a single slice, several at one position, and for slices that differ in size,
@@ -102,7 +102,7 @@ def _check_alike(slices: Sequence[Slice], folder: Path) -> None:
 
 
 def _check_gaps(depths: np.ndarray, folder: Path) -> None:
-    """Refuse slices, at these ascending depths in mm, that are not where even spacing would put them."""
+    """Refuse slices at uneven depths; `depths` ascend, in mm."""
     gaps = np.diff(depths)
     gap = float(np.median(gaps))
     if gaps.min() <= 0.01 * gap:
@@ -119,7 +119,7 @@ def _check_gaps(depths: np.ndarray, folder: Path) -> None:
 
 
 def _check_upright(positions: np.ndarray, normal: np.ndarray, pixel: float, folder: Path) -> None:
-    """Refuse a stack that leans, or has slices beside it: read upright, these slices are displaced.
+    """Refuse a stack that leans, or has slices beside it: an upright grid would displace these slices.
 
     `positions` are those of the slices in order, mm; `pixel` is the longer side of a pixel in mm.
     """
@@ -141,7 +141,7 @@ def _check_upright(positions: np.ndarray, normal: np.ndarray, pixel: float, fold
 
 
 def _doubts_of_gap(slices: Sequence[Slice], gap: float, folder: Path) -> Iterator[str]:
-    """Even gaps say nothing about every second slice that is missing, or about two slices."""
+    """Doubts that even gaps do not settle: every second slice missing, or only two slices."""
     thickness, stated = (
         max(_floats(piece.header.get(name) for piece in slices), default=0.0)
         for name in ("SliceThickness", "SpacingBetweenSlices")
@@ -165,7 +165,7 @@ def _doubts_of_gap(slices: Sequence[Slice], gap: float, folder: Path) -> Iterato
     elif thickness and gap > _WIDE * thickness:
         yield (
             f"The slices in {folder} lie {gap:.2f} mm apart and are {thickness:.2f} mm thick: volumes in mL "
-            "count what lies between them, which nobody has seen."
+            "count the gaps between them, which were not imaged."
         )
 
 
@@ -174,7 +174,7 @@ def _or_unknown(thickness: float) -> str:
 
 
 def _doubts_of_technique(slices: Sequence[Slice], folder: Path) -> Iterator[str]:
-    """Slices of two phases or echoes may lie half a gap apart and look like one stack of thinner ones."""
+    """Doubts about slices of two phases or echoes, half a gap apart, that look like one finer stack."""
     headers = [piece.header for piece in slices]
     zigzag = _zigzag(_floats(header.get("InstanceNumber") for header in headers))
     in_order = zigzag or {header.get("Modality") for header in headers} <= _IN_ORDER_OF_TIME
@@ -208,7 +208,7 @@ def _doubts_of_technique(slices: Sequence[Slice], folder: Path) -> Iterator[str]
 
 
 def _zigzag(numbers: Sequence[float]) -> bool:
-    """Whether numbers along the stack are those of two or three stacks that alternate."""
+    """True if numbers along the stack are those of two or three stacks that alternate."""
 
     def runs_on(part: Sequence[float]) -> bool:
         steps = np.sign(np.diff(part))
@@ -221,7 +221,7 @@ def _zigzag(numbers: Sequence[float]) -> bool:
 
 
 def _doubts_of_values(slices: Sequence[Slice], folder: Path) -> Iterator[str]:
-    """Refuse values that cannot be compared from slice to slice."""
+    """Refuse values that cannot be compared between slices; yield doubts about their unit."""
     headers = [piece.header for piece in slices]
     without = [piece.file.name for piece in slices if piece.rescale is None]
     if 0 < len(without) < len(slices):
@@ -249,7 +249,7 @@ def _is_ct(slices: Sequence[Slice]) -> bool:
 
 
 def _alike(values: Sequence[str], measured: bool) -> list[str]:
-    """The values; of measured ones that differ by rounding, the first one that was met."""
+    """The different values; of measured ones that differ by rounding only, the first."""
     if not measured:
         return list(values)
     met: list[tuple[str, float]] = []

@@ -1,6 +1,6 @@
-"""The files with the voxels that a detached header names: only plain names in the header's own folder.
+"""Find the files of voxels that a detached header names: only plain names in the header's own folder.
 
-A stranger's header must not make voxels of other files of this computer, nor wait for a device or a pipe.
+A stranger's header must not turn other files of this computer into voxels, nor wait for a device or a pipe.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PATTERN = re.compile(r"([^%]*)%(0?\d{0,2})d([^%]*)")
 
 
 def data_files(image: Path, names: list[str]) -> tuple[Path, ...]:
-    """The files beside `image` with these names; a leading "./" is no other folder.
+    """The files beside `image` with these names, which may begin with "./".
 
     Raises `UnreadableImageError` for no name, a name that leads elsewhere, a file that is missing, and
     anything but an ordinary file.
@@ -28,7 +28,7 @@ def data_files(image: Path, names: list[str]) -> tuple[Path, ...]:
 
 
 def numbered(image: Path, form: str, first: int, last: int, step: int) -> list[str]:
-    """The names that a pattern such as `slice%03d.raw` makes of numbers.
+    """The names of a pattern such as `slice%03d.raw` for the numbers from `first` to `last`.
 
     Raises `UnreadableImageError` for any other pattern, and for too many numbers.
     """

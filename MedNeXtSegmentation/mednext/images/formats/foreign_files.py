@@ -1,4 +1,4 @@
-"""Files that are something else than their names say, told by their first bytes."""
+"""Recognise files of other kinds by their first bytes, and refuse them with the kind and the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers and words in the headers of image files, read without trust in their length or form."""
+"""Read numbers from the fields of image headers, without trust in their length or form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def whole_numbers(path: Path, field: str, text: str) -> list[int]:
-    """The whole numbers of a field. Raises `UnreadableImageError` when it has anything else."""
+    """The whole numbers of a field. Raises `UnreadableImageError` for anything else in it."""
     words = text.split()
     if not words or not all(_WHOLE.fullmatch(word) for word in words):
         raise wrong(path, field, text)
@@ -49,6 +49,6 @@ def numbers(path: Path, field: str, text: str, count: int) -> list[float]:
 
 
 def wrong(path: Path, field: str, text: str) -> UnreadableImageError:
-    """The refusal of a field that has this text."""
+    """The error for a field with an impossible text."""
     shown = text if len(text) <= 60 else f"{text[:60]}..."
     return UnreadableImageError(f'{path} has the impossible "{field}" "{shown}": correct its header.')

@@ -1,7 +1,7 @@
 """Read and write one image file: NIfTI, NRRD, MetaImage.
 
-Strangers' files never reach ITK: it assumes the place and the unit that a file does not say, and damaged
-headers crash it. So headers are checked and voxels are read by hand.
+Strangers' files never reach ITK: it invents a place and a unit that a file does not give, and damaged headers
+crash it. So headers are checked and voxels are read by hand.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ from .stored_voxels import read_voxels
 # One file each: a pair of files cannot be replaced in one step.
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 
-_FORMATS = (  # suffixes, beginnings of files of theirs that others have too, reader of the header
+_FORMATS = (  # suffixes, first bytes of such files that other formats share, reader of the header
     (NIFTI_SUFFIXES, (), nifti_header),
     (NRRD_SUFFIXES, (b"NRRD000",), nrrd_header),
     (META_SUFFIXES, (b"ObjectType",), meta_header),
 )
 SUFFIXES = tuple(suffix for suffixes, _, _ in _FORMATS for suffix in suffixes)
 _GZIP_LEVEL = 4
-_LEAST_FREE_BYTES = 2**16  # what is left of a disk on which a file did not go on
+_LEAST_FREE_BYTES = 2**16  # a disk with less left counts as full
 
 logger = logging.getLogger(__name__)
 
 
 def read_image(path: Path) -> ReadImage:
-    """The image in one file; uint8 and int16 voxels as they are, others as float32, NaN among them.
+    """The image in one file; uint8 and int16 voxels as they are, others as float32, which may have NaN.
 
     Raises `UnreadableImageError` when the file is missing, empty, truncated or no image,
     `UnsupportedImageError` when it is not one scalar volume, `GeometryError` when its place in space is
@@ -70,7 +70,7 @@ def read_image(path: Path) -> ReadImage:
         raise OutOfMemoryError(
             f"There is not enough memory for the voxels of {path}: close other programs, or check its header."
         ) from error
-    except Exception as error:  # boundary: whatever a stranger's header leads to
+    except Exception as error:  # boundary: a stranger's header
         logger.exception("%s cannot be read.", path)
         raise UnreadableImageError(f"{path} is damaged ({error}): copy it again.") from error
 
@@ -84,7 +84,7 @@ def _read(path: Path) -> ReadImage:
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Everything about the image in one file but its voxels. Raises the errors of `read_image`."""
+    """The header of the image in one file. Raises the errors of `read_image`."""
     if not path.exists():
         raise UnreadableImageError(f"{path} does not exist: check the name.")
     if not path.is_file():
@@ -100,7 +100,7 @@ def read_header(path: Path) -> ImageHeader:
 
 
 def _unknown(path: Path) -> InputError:
-    """The error for a file that is of none of the formats."""
+    """The error for a file of no known format."""
     dicom = dicom_header(path)
     frames = dicom.get("NumberOfFrames") if dicom else ""
     if frames.isdecimal() and len(frames) < 10 and int(frames) > 1:
@@ -111,7 +111,7 @@ def _unknown(path: Path) -> InputError:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """An image file, and those with its voxels where it is a header that names them and they can be read."""
+    """An image file and, if it is a detached header, the readable files with its voxels."""
     if not path.name.lower().endswith((*NRRD_SUFFIXES, *META_SUFFIXES)):
         return (path,)
     try:
@@ -143,7 +143,7 @@ def write_image(path: str | Path, array: np.ndarray, geometry: Geometry) -> None
 
 
 def _storable(array: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """The array, of a type that files have: bool becomes uint8, float16 float32."""
+    """The array in a type that files can store: bool becomes uint8, float16 float32."""
     if array.shape != geometry.shape:
         raise GeometryError(f"An array of shape {array.shape} is not on a grid of shape {geometry.shape}.")
     widened = {np.dtype(bool): np.uint8, np.dtype(np.float16): np.float32}.get(array.dtype, array.dtype)
@@ -151,7 +151,7 @@ def _storable(array: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 def _verify_nifti(temporary: Path, array: np.ndarray, geometry: Geometry, path: Path) -> None:
-    """NIfTI rounds places, and disks lie: only reading back tells."""
+    """Read a NIfTI file back: the format rounds places, and disks fail silently."""
     try:
         header = nifti_header(temporary)
         written, _ = read_voxels(header.voxels)
@@ -182,7 +182,7 @@ def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
             written = sitk.ReadImage(file)
     except RuntimeError as error:
         raise _unwritten(path, f"could not be written ({reason(error)})") from error
-    # ITK's writers do not all notice a full disk, and NIfTI rounds: only reading back tells.
+    # Some of ITK's writers do not notice a full disk.
     before, after = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(written)
     if not np.array_equal(before, after, equal_nan=True):
         raise _unwritten(path, "was not written completely")
@@ -191,19 +191,19 @@ def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
 
 
 def _unwritten(path: Path, what: str) -> OutputError | DiskSpaceError:
-    """ITK does not say why a file could not be written, but a full disk can be seen."""
+    """The error for a file that could not be written; ITK gives no cause, but a full disk can be seen."""
     if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
         return DiskSpaceError(f"The disk is full: {path} was not written. Free some space.")
     return OutputError(f"{path} {what}: check the disk's free space.")
 
 
 def kept_type(dtype: np.dtype) -> np.dtype:
-    """The type that voxels of a type are kept in: small integers as they are, which takes less memory."""
+    """The type in which voxels are kept: small integers as they are, to save memory, others as float32."""
     return dtype if dtype in (np.uint8, np.int16) else np.dtype(np.float32)
 
 
 def _kept(array: np.ndarray, path: Path) -> np.ndarray:
-    """A copy of the type that is kept; refused where that would turn a number into infinity."""
+    """A copy in the kept type. Raises `UnsupportedImageError` if a number would become infinite."""
     largest = np.finfo(np.float32).max
     if array.dtype == np.float64:
         finite = np.abs(array, where=np.isfinite(array), out=np.zeros(array.shape))
@@ -215,7 +215,7 @@ def _kept(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _scaled(array: np.ndarray, header: ImageHeader) -> np.ndarray:
-    """The voxels as float32 with slope and intercept, or as they are where these change nothing."""
+    """The voxels as float32 with slope and intercept applied, or as they are if these change nothing."""
     if (header.slope, header.intercept) == (1.0, 0.0):
         return array
     scaled = np.empty(array.shape, np.float32)

@@ -1,4 +1,4 @@
-"""The header of an image file, checked: where its voxels lie in space and in files, and what is doubtful."""
+"""The checked header of an image file: the place of its voxels in space and in files, and the doubts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import UnsupportedImageError
 from ..geometry import Geometry, shown
 from .stored_voxels import StoredVoxels
 
-# An image of a patient, or of a part of one, in mm; beyond it a length in another unit was taken for mm.
+# Bounds of an image of a patient, or of a part of one; outside of them the unit was hardly mm.
 LEAST_EXTENT_MM, LARGEST_EXTENT_MM = 10.0, 3000.0
 
 
@@ -21,7 +21,7 @@ class ImageHeader:
 
     Attributes:
         geometry: the grid of the voxels.
-        voxels: where they are.
+        voxels: their place in files.
         slope, intercept: value = slope * voxel + intercept.
         warnings: sentences about everything doubtful.
     """
@@ -34,7 +34,7 @@ class ImageHeader:
 
 
 def three_axes(path: Path, size: Sequence[int], components: int = 1) -> tuple[int, int, int]:
-    """The size (i, j, k) of a scalar volume; further axes of one voxel do not count.
+    """The size (i, j, k) of a scalar volume; further axes may have one voxel each.
 
     Raises `UnsupportedImageError` for anything else.
     """
@@ -55,7 +55,7 @@ def three_axes(path: Path, size: Sequence[int], components: int = 1) -> tuple[in
 
 
 def refuse_flat(path: Path, size: Sequence[int]) -> None:
-    """Raises `UnsupportedImageError` for fewer than three axes with more than one voxel."""
+    """Raise `UnsupportedImageError` for fewer than three axes with more than one voxel."""
     if len(size) < 3 or min(size) < 2:
         raise UnsupportedImageError(
             f"{path} is a flat image of {' x '.join(map(str, size))} voxels: give a volume (for DICOM, the "
@@ -64,7 +64,7 @@ def refuse_flat(path: Path, size: Sequence[int]) -> None:
 
 
 def check_spacing(path: Path, spacing: Sequence[float]) -> None:
-    """Raises `UnsupportedImageError` for a spacing in mm that is not finite and greater than 0."""
+    """Raise `UnsupportedImageError` for a spacing in mm that is not finite and greater than 0."""
     if not all(math.isfinite(s) and s > 0 for s in spacing):
         raise UnsupportedImageError(
             f"{path} has the impossible spacing {shown(spacing)} mm: correct its header."
@@ -72,7 +72,7 @@ def check_spacing(path: Path, spacing: Sequence[float]) -> None:
 
 
 def unit_warning(path: Path, geometry: Geometry) -> str:
-    """A sentence where a file that says no unit was taken to be in mm, and hardly is; else ""."""
+    """A warning if an image without a unit, taken to be in mm, has an unlikely extent; else ""."""
     extent = [n * s for n, s in zip(geometry.size, geometry.spacing, strict=True)]
     if LEAST_EXTENT_MM <= max(extent) <= LARGEST_EXTENT_MM:
         return ""

@@ -1,7 +1,7 @@
-"""The header of a MetaImage file, with its voxels behind it or in files of their own.
+"""Read the header of a MetaImage file, whose voxels follow it or lie in files of their own.
 
-Source: MetaIO's documentation and metaImage.cxx. Fields that matter neither for voxels nor for their place
-are skipped.
+Source: MetaIO's documentation and metaImage.cxx. Fields that concern neither the voxels nor their place are
+skipped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-_SAME = {  # names for one field, of which the first is used
+_SAME = {  # a field, and its other names
     "TransformMatrix": ("Orientation", "Rotation"),
     "Offset": ("Position", "Origin"),
     "BinaryDataByteOrderMSB": ("ElementByteOrderMSB",),
@@ -66,8 +66,8 @@ _FROM = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}  # MetaIO n
 def meta_header(path: Path) -> ImageHeader:
     """Read and check a header.
 
-    Raises `UnreadableImageError` for a damaged file, `UnsupportedImageError` for voxels that are no scalar
-    volume, a spacing and a unit that cannot be, `GeometryError` when the place in space is not said.
+    Raises `UnreadableImageError` for a damaged file, `UnsupportedImageError` for voxels that are not a scalar
+    volume and for an impossible spacing or unit, `GeometryError` for a place that the header does not give.
     """
     fields, names, end = meta_fields(path)
     if fields.get("ObjectType", "Image").casefold() != "image":
@@ -85,8 +85,8 @@ def meta_header(path: Path) -> ImageHeader:
 
 
 def meta_fields(path: Path) -> tuple[dict[str, str], list[str], int]:
-    """The fields by their names, the lines after the last one where the voxels are in a list of files, and
-    the byte where the header ends. Raises `UnreadableImageError` when there is none."""
+    """The fields by their names, the lines after them if these list the files of voxels, and the byte where
+    the header ends. Raises `UnreadableImageError` for a file without such a header."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         while "ElementDataFile" not in fields:
@@ -162,7 +162,7 @@ def _spacing(fields: dict[str, str], count: int, path: Path, warnings: list[str]
 
 
 def _contradiction(fields: dict[str, str], geometry: Geometry, path: Path) -> str:
-    """A sentence where the orientation's code is another than the matrix'."""
+    """A warning if AnatomicalOrientation contradicts the matrix, else ""."""
     code = fields.get("AnatomicalOrientation", "").upper()
     by_matrix = "".join(_FROM[letter] for letter in geometry.orientation)
     if code in _UNKNOWN or code == by_matrix:
@@ -230,7 +230,7 @@ def _flag(fields: dict[str, str], name: str, default: bool, path: Path) -> bool:
 
 
 def _files(name: str, names: list[str], end: int, path: Path) -> tuple[tuple[Path, ...], int]:
-    """The files with the voxels, and the byte of each where they begin, as far as the header's end tells."""
+    """The files with the voxels, and the byte of each where the header ends."""
     words = name.split()
     if name.casefold() == "local":
         return (path,), end

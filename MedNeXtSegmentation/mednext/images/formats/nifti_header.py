@@ -1,4 +1,4 @@
-"""The header of a NIfTI file of version 1, in one file with its voxels.
+"""Read the header of a NIfTI file of version 1, in one file with its voxels.
 
 Source: nifti1.h of the NIfTI Data Format Working Group.
 """
@@ -55,8 +55,8 @@ _FIELDS = {  # offset and form
 def nifti_header(path: Path) -> ImageHeader:
     """Read and check a header.
 
-    Raises `UnreadableImageError` for a damaged file, `UnsupportedImageError` for voxels that are no scalar
-    volume and an impossible spacing, `GeometryError` when left and right are unknown or contradict.
+    Raises `UnreadableImageError` for a damaged file, `UnsupportedImageError` for voxels that are not a scalar
+    volume and for an impossible spacing, `GeometryError` when left and right are unknown or contradictory.
     """
     fields, order, packed = _fields(path)
     warnings: list[str] = []
@@ -73,12 +73,12 @@ def nifti_header(path: Path) -> ImageHeader:
 
 
 def nifti_forms(path: Path) -> NiftiForms:
-    """Where a file says that its image lies. Raises `UnreadableImageError`, `UnsupportedImageError`."""
+    """The qform and sform of a file. Raises `UnreadableImageError`, `UnsupportedImageError`."""
     return _forms(_fields(path)[0], path)[0]
 
 
 def _fields(path: Path) -> tuple[dict[str, tuple], str, bool]:
-    """The fields by name, the order of bytes, and whether the file is packed."""
+    """The fields by name, the order of bytes, and True if the file is packed."""
     block, packed = _block(path)
     _check_version(block, path)
     order = _byte_order(block, path)
@@ -87,7 +87,7 @@ def _fields(path: Path) -> tuple[dict[str, tuple], str, bool]:
 
 
 def _block(path: Path) -> tuple[bytes, bool]:
-    """The first bytes, and whether they are packed, whatever the file's name says."""
+    """The first bytes, and True if they are packed, whatever the file's name says."""
     with path.open("rb") as file:
         block = file.read(HEADER_BYTES)
     if not block.startswith(_GZIP):
@@ -116,7 +116,7 @@ def _check_version(block: bytes, path: Path) -> None:
 
 
 def _byte_order(block: bytes, path: Path) -> str:
-    """Told by the number of dimensions, 1 to 7."""
+    """The byte order in which the number of dimensions is 1 to 7."""
     for order in "<>":
         if 1 <= struct.unpack_from(order + "h", block, 40)[0] <= 7:
             return order
@@ -126,7 +126,7 @@ def _byte_order(block: bytes, path: Path) -> str:
 def _size(fields: dict[str, tuple], path: Path, warnings: list[str]) -> tuple[int, int, int]:
     count, *lengths = fields["dim"]
     lengths = lengths[:count]
-    # Some programs leave 0 beyond the third dimension; the amount of voxels shows whether that is meant as 1.
+    # Some programs write 0 instead of 1 beyond the third dimension; the amount of voxels is checked later.
     if any(n == 0 for n in lengths[3:]):
         warnings.append(f"The header of {path.name} counts 0 volumes; its one volume was read.")
     lengths[3:] = [n or 1 for n in lengths[3:]]
@@ -158,7 +158,7 @@ def _datatype(fields: dict[str, tuple], path: Path, warnings: list[str]) -> int:
 
 
 def _forms(fields: dict[str, tuple], path: Path) -> tuple[NiftiForms, bool]:
-    """Both forms in mm, and whether the header says its unit."""
+    """Both forms in mm, and True if the header gives its unit."""
     unit = fields["units"][0] & 7
     if unit not in _UNITS_MM:
         raise UnsupportedImageError(
@@ -183,7 +183,7 @@ def _forms(fields: dict[str, tuple], path: Path) -> tuple[NiftiForms, bool]:
 
 
 def _scale(fields: dict[str, tuple], path: Path, warnings: list[str]) -> tuple[float, float]:
-    """Slope and intercept. A slope of 0, or NaN, means that there are none, whatever the intercept is."""
+    """Slope and intercept. A slope of 0 or NaN means neither, whatever the intercept."""
     slope, intercept = map(float, fields["scl"])
     if slope == 0 or math.isnan(slope):
         if math.isfinite(intercept) and intercept != 0:

@@ -1,9 +1,9 @@
-"""Where a NIfTI file says that its voxels lie, once or twice.
+"""Choose the grid of a NIfTI image from its qform and its sform; refuse contradictions.
 
-The standard leaves open which of qform and sform to follow where both are set. nibabel, FSL, SPM and
-FreeSurfer prefer the sform: registration programs write their result there and leave the scanner's place in
-the qform. So the sform is followed, unless it scales or shears towards an atlas, which would change every
-size and volume: then it is the qform. Both are kept for the result.
+The standard leaves open which of the two to follow if both are set. nibabel, FSL, SPM and FreeSurfer prefer
+the sform: registration programs write their result there and leave the scanner's place in the qform. So we
+follow the sform, unless it scales or shears towards an atlas, which would change every size and volume: then
+we follow the qform. Both are kept for the result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SAME = 0.01
 
 
 def place_of(forms: NiftiForms, size: tuple[int, int, int], path: Path) -> tuple[Geometry, str]:
-    """The grid of an image of this size (i, j, k), and a sentence where the forms disagree, or "".
+    """The grid of an image of this size (i, j, k), and a warning if the forms disagree, else "".
 
     Raises `GeometryError` when neither form is set, one is impossible, or they contradict each other about
     the sides or about the size of the voxels.
@@ -49,7 +49,7 @@ def place_of(forms: NiftiForms, size: tuple[int, int, int], path: Path) -> tuple
 
 
 def followed_form(forms: NiftiForms, geometry: Geometry) -> str:
-    """A sentence where a program that made this grid of the file had to choose between two places, or ""."""
+    """A sentence about the form that gave `geometry`, if the two forms differ; else ""."""
     apart = _apart(forms, geometry.size)
     if min(forms.qform_code, forms.sform_code) <= 0 or not apart > _NOTABLE * min(geometry.spacing):
         return ""
@@ -109,7 +109,7 @@ def _check_scales(forms: NiftiForms, path: Path) -> None:
 
 
 def _check_sides(forms: NiftiForms, by_qform: Geometry, path: Path) -> None:
-    """A registration turns a little; it may not swap sides."""
+    """Refuse forms that swap sides: a registration turns a little only."""
     columns = forms.by_sform[:3, :3]
     ways = forms.by_qform[:3, :3] / forms.spacing, columns / np.linalg.norm(columns, axis=0)
     if (ways[0] * ways[1]).sum(axis=0).min() < math.cos(_TURN_TOLERANCE):
@@ -121,7 +121,7 @@ def _check_sides(forms: NiftiForms, by_qform: Geometry, path: Path) -> None:
 
 
 def _is_rigid(forms: NiftiForms) -> bool:
-    """Whether the sform turns and moves alone."""
+    """True if the sform only turns and moves."""
     columns = forms.by_sform[:3, :3]
     scales = np.linalg.norm(columns, axis=0)
     unit = columns / scales
@@ -130,12 +130,12 @@ def _is_rigid(forms: NiftiForms) -> bool:
 
 
 def _apart(forms: NiftiForms, size: tuple[int, int, int]) -> float:
-    """The largest distance in mm of a voxel's two places."""
+    """The largest distance in mm between a voxel's places by qform and by sform."""
     return _distance(forms.by_qform - forms.by_sform, size)
 
 
 def _distance(difference: np.ndarray, size: tuple[int, int, int]) -> float:
-    """By how many mm two grids are apart at most, by the difference of their matrices; it is at a corner."""
+    """The largest distance in mm between two grids, at a corner, by the difference of their matrices."""
     corners = np.stack(np.meshgrid(*([0, n - 1] for n in size), indexing="ij"), axis=-1).reshape(8, 3)
     moved = np.c_[corners, np.ones(8)] @ difference.T
     return float(np.linalg.norm(moved, axis=1).max())

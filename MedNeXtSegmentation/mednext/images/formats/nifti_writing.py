@@ -1,4 +1,4 @@
-"""Write NIfTI files of version 1, with both forms of the place in space as the image's own file had them."""
+"""Write NIfTI files of version 1, with the qform and the sform of the image's own file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..geometry import Geometry
 from ..nifti_forms import both_forms
 from .nifti_header import HEADER_BYTES, TYPES
 
-_DATA_START = 352  # after four bytes that say that there are no extensions
+_DATA_START = 352  # after four bytes for "no extensions"
 _LONGEST_AXIS = 2**15 - 1
 _MM = 2
 _CODES = {np.dtype(name): code for code, name in TYPES.items()}

@@ -1,7 +1,7 @@
-"""The header of a NRRD file, with its voxels behind it or in files of their own.
+"""Read the header of a NRRD file, whose voxels follow it or lie in files of their own.
 
-Source: Teem's "Definition of NRRD File Format". Fields that matter neither for voxels nor for their place
-are skipped.
+Source: Teem's "Definition of NRRD File Format". Fields that concern neither the voxels nor their place are
+skipped.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class NrrdFields:
 def nrrd_header(path: Path) -> ImageHeader:
     """Read and check a header.
 
-    Raises `UnreadableImageError` for a damaged file, `UnsupportedImageError` for voxels that are no scalar
-    volume, a spacing and a unit that cannot be, `GeometryError` when the place in space is not said.
+    Raises `UnreadableImageError` for a damaged file, `UnsupportedImageError` for voxels that are not a scalar
+    volume and for an impossible spacing or unit, `GeometryError` for a place that the header does not give.
     """
     header = nrrd_fields(path)
     fields = header.fields
@@ -111,7 +111,7 @@ def nrrd_header(path: Path) -> ImageHeader:
 
 
 def nrrd_fields(path: Path) -> NrrdFields:
-    """The lines of a header. Raises `UnreadableImageError` when there is none, or a damaged one."""
+    """The lines of a header. Raises `UnreadableImageError` for a missing or damaged header."""
     fields: dict[str, str] = {}
     words: dict[str, str] = {}
     names: tuple[str, ...] = ()
@@ -159,7 +159,7 @@ def _needed(fields: dict[str, str], name: str, path: Path) -> str:
 
 
 def _place(fields: dict[str, str], sizes: list[int], path: Path) -> tuple[list[int], np.ndarray, bool]:
-    """The axes in space, the 4x4 matrix from their indices to mm in RAS, and whether the unit is said."""
+    """The axes in space, the 4x4 matrix from their indices to mm in RAS, and True if the unit is given."""
     space = fields.get("space", "")
     if space.casefold() not in _TO_RAS:
         raise GeometryError(
@@ -197,7 +197,7 @@ def _vector(path: Path, field: str, text: str) -> list[float]:
 
 
 def _units_mm(fields: dict[str, str], path: Path) -> list[float] | None:
-    """The mm of the unit of each axis of space; None where the header does not say it, which means mm."""
+    """The length in mm of the unit of each axis in space; None if the header gives none, which means mm."""
     units = [unit.casefold() for unit in re.findall(r'"([^"]*)"', fields.get("space units", ""))]
     for name in ("space units", "units"):
         text = fields.get(name, "")

@@ -1,4 +1,4 @@
-"""Voxels in files: read exactly as many as the header says, and no memory before the files can hold them."""
+"""Read as many voxels as the header says; take memory only after the files proved long enough."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True, eq=False)
 class StoredVoxels:
-    """Where and how the voxels of an image are stored.
+    """The place and form of an image's voxels in files.
 
     Attributes:
         files: one, or several with equal shares of the voxels.
         dtype: of a voxel, with its byte order.
         shape: `(Z, Y, X)`.
         packing: RAW, DEFLATED (zlib or gzip), TEXT (decimal numbers) or HEX (two digits for a byte).
-        skip: bytes before the voxels, of the unpacked ones if they are DEFLATED; None: the voxels are the
+        skip: bytes before the voxels, counted after unpacking if they are DEFLATED; None: the voxels are the
             last bytes of the file.
-        start: bytes of the file before all of that, packed or not.
+        start: offset in the file, packed or not, of everything above.
         skip_lines: lines after `start`, before anything is unpacked.
         image: the file that a user knows, for messages.
     """
@@ -52,12 +52,12 @@ class StoredVoxels:
 
     @property
     def count(self) -> int:
-        """Voxels in all files."""
+        """The number of voxels in all files."""
         return math.prod(self.shape)
 
 
 def read_voxels(voxels: StoredVoxels) -> tuple[np.ndarray, str]:
-    """The array `(Z, Y, X)` in the byte order of this machine, and a sentence about bytes left over, or "".
+    """The array `(Z, Y, X)` in the byte order of this machine, and a warning about bytes left over, or "".
 
     Raises `UnreadableImageError` for files that are missing, damaged, truncated, or at least a slice longer
     than the header says, `MemoryError` when the voxels need more memory than there is.
@@ -88,7 +88,7 @@ def read_voxels(voxels: StoredVoxels) -> tuple[np.ndarray, str]:
 
 
 def _check_sizes(voxels: StoredVoxels, share: int) -> None:
-    """Each file can hold its share: before memory is taken, and before a slow file is read."""
+    """Refuse files that are too short for their share, before memory is taken or a slow file is read."""
     least = share * voxels.dtype.itemsize
     if voxels.packing == DEFLATED:
         least //= _DENSEST
@@ -117,7 +117,7 @@ def _size(file: Path, image: Path) -> int:
 
 
 def _fill(array: np.ndarray, voxels: StoredVoxels, file: Path) -> int:
-    """Read one file's share of the voxels; how many bytes are left over."""
+    """Read one file's share of the voxels; return the number of bytes left over."""
     with file.open("rb") as stream:
         stream.seek(voxels.start)
         for _ in range(voxels.skip_lines):
@@ -162,7 +162,7 @@ def _from_bytes(array: np.ndarray, voxels: StoredVoxels, pieces: Iterator[bytes]
 
 
 def _from_text(array: np.ndarray, voxels: StoredVoxels, stream: BinaryIO, file: Path) -> int:
-    """Decimal numbers between white space."""
+    """Read decimal numbers between white space."""
     words = stream.read().split()
     if len(words) < array.size:
         raise UnreadableImageError(
@@ -207,7 +207,7 @@ def _without_first(pieces: Iterator[bytes], skip: int) -> Iterator[bytes]:
 def _inflated(stream: BinaryIO) -> Iterator[bytes]:
     """The bytes of a zlib stream, or of the members of a gzip file, at most a MiB at once.
 
-    Raises `zlib.error` for a damaged stream, and one that ends early.
+    Raises `zlib.error` for a damaged stream and for one that ends early.
     """
     inflater = zlib.decompressobj(47)  # zlib or gzip, whose checksum it verifies
     data = stream.read(_CHUNK)

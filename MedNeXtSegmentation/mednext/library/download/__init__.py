@@ -1,4 +1,4 @@
-"""Downloading a file for good: resumed after interruptions, from mirrors, verified before it is used."""
+"""Download a file: resumed after interruptions, from mirrors, verified before it is used."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""One HTTP request, read by a thread of its own, so that its caller can walk away at any moment.
+"""One HTTP request, read by a thread of its own, so that its caller can give up at any moment.
 
-A blocking read cannot be interrupted, and name look-up and connecting cannot either. The caller therefore
-only ever waits on a queue, asks ten times a second whether the user has cancelled, and leaves a stalled
-thread behind to die of its own timeout.
+Name look-up, connecting and reading cannot be interrupted. The caller therefore only waits on a queue, asks
+ten times a second whether the user has cancelled, and leaves a stalled thread to end by its own timeout.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _END = None
 
 
 class HttpStream:
-    """A running GET request: first its head, then its body.
+    """A running GET request: first the head of its answer, then the body.
 
     ```python
     with HttpStream("https://example.org/model.zip", connect_s=10, read_s=30) as stream:
@@ -64,7 +63,7 @@ class HttpStream:
         read_s: float,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        # `identity`: byte ranges and SHA-256 are about the file, not about a compressed transfer of it.
+        # `identity`: byte ranges and SHA-256 are those of the file, not of a compressed transfer.
         self._headers = {
             "User-Agent": f"mednext/{__version__}",
             "Accept-Encoding": "identity",
@@ -85,13 +84,13 @@ class HttpStream:
         self.response = head
 
     def chunks(self) -> Iterator[bytes]:
-        """The body, piece by piece. A connection that closes early may look like the end: count the bytes."""
+        """The body, piece by piece. The caller counts the bytes: an early end may pass unnoticed here."""
         while (chunk := self._next()) is not _END:
             assert isinstance(chunk, bytes)
             yield chunk
 
     def close(self) -> None:
-        """Tell the thread that nobody reads any more."""
+        """Make the thread stop reading."""
         self._abandoned.set()
 
     def __enter__(self) -> HttpStream:
@@ -125,9 +124,9 @@ class HttpStream:
                         return
         except requests.RequestException as error:
             self._put(error)
-        except Exception as error:  # boundary: of urllib3, http.client and the socket, for any answer
+        except Exception as error:  # boundary: urllib3, http.client and the socket, for any answer
             logger.info("The answer of %s cannot be read.", shown_address(self._url), exc_info=True)
-            # A value is wrong in an address that the server redirects to, or that a proxy has.
+            # ValueError: the address that the server redirects to, or the proxy's, is malformed.
             is_address = isinstance(error, ValueError)
             self._put(
                 requests.exceptions.InvalidURL(error) if is_address else requests.ConnectionError(error)
@@ -145,7 +144,7 @@ class HttpStream:
 
 
 def status_of(response: requests.Response) -> str:
-    """An answer's status, for people."""
+    """The status of an answer, for messages."""
     return _short(f"HTTP {response.status_code} {response.reason or ''}".rstrip())
 
 
@@ -163,6 +162,6 @@ def reason_of(error: requests.RequestException) -> str:
 
 
 def _short(text: str) -> str:
-    """A server's words in a sentence of ours."""
+    """A server's text, short enough for a message."""
     line = shown(text)
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."

@@ -1,4 +1,4 @@
-"""The unfinished part of a download, `<name>.part`, and beside it `<name>.part.json`: a part of what."""
+"""The unfinished part of a download, `<name>.part`, and a note on the file it is of, `<name>.part.json`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ...system.json_reading import read_json
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 2**20
-_VALIDATOR = re.compile(r"[!-~](?:[ -~]{0,998}[!-~])?")  # what a request's header can have
+_VALIDATOR = re.compile(r"[!-~](?:[ -~]{0,998}[!-~])?")  # allowed in a request's header
 
 
 class PartialFile:
@@ -30,19 +30,19 @@ class PartialFile:
     Only one process may hold it at a time.
 
     Attributes:
-        size: bytes there are.
-        answers: how many HTTP answers they were pieced together from; one may have been another version.
+        size: number of bytes.
+        answers: number of HTTP answers that they came with; one may have been of another version.
     """
 
     def __init__(
         self, target: Path, sha256: str, most: int, cancelled: Callable[[], bool] | None = None
     ) -> None:
-        """Open what an earlier attempt at the same file left behind, or start empty.
+        """Open the part that an earlier attempt at the same file has left, or start empty.
 
         Args:
-            target: the whole file to be.
+            target: path of the whole file.
             sha256: its hexadecimal digest.
-            most: bytes that it can have; a longer part is not gone on with.
+            most: its largest possible size in bytes; a longer part is discarded.
             cancelled: asked while the part is read.
 
         Raises:
@@ -74,18 +74,18 @@ class PartialFile:
         self._finished = False
 
     def range_headers(self, url: str) -> dict[str, str]:
-        """Request headers that ask for what is missing."""
+        """Request headers that ask for the missing bytes."""
         if not self.size:
             return {}
         headers = {"Range": f"bytes={self.size}-"}
-        # Another mirror has other ETags for the same file, there the SHA-256 alone decides.
+        # Another mirror has other ETags for the same file; there only the SHA-256 decides.
         validator = self._note.get("validator")
         if self._note.get("url") == url and isinstance(validator, str) and _VALIDATOR.fullmatch(validator):
             headers["If-Range"] = validator
         return headers
 
     def begin_answer(self, url: str, response: requests.Response) -> None:
-        """Note which version of the file the bytes to come are from."""
+        """Note the version of the file that the next bytes are from."""
         self.answers += 1
         etag = response.headers.get("ETag", "")
         validator = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
@@ -98,7 +98,7 @@ class PartialFile:
         self.size += len(chunk)
 
     def restart(self) -> None:
-        """Forget everything so far."""
+        """Discard all bytes so far."""
         self._file.seek(0)
         self._file.truncate()
         self._hash = hashlib.sha256()
@@ -106,7 +106,7 @@ class PartialFile:
         self.answers = 0
 
     def is_right(self) -> bool:
-        """True when this is the whole file that was promised."""
+        """True if this is the whole file with the expected SHA-256."""
         return self._hash.hexdigest() == self.sha256
 
     def finish(self) -> None:
@@ -119,7 +119,7 @@ class PartialFile:
         self._finished = True
 
     def close(self) -> None:
-        """Keep the part for another time; an empty one is not worth keeping."""
+        """Keep the part for the next attempt, unless it is empty."""
         self._file.close()
         if self.size == 0 and not self._finished:
             self.path.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ class PartialFile:
 
 
 def part_file(target: Path) -> Path:
-    """Where the bytes of an unfinished download are."""
+    """The path of an unfinished download."""
     return target.with_name(f"{target.name}.part")
 
 
@@ -146,7 +146,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _read_note(path: Path) -> dict[str, Any]:
-    """A note that an earlier process, or anybody, has left; an unreadable one is as good as none."""
+    """The note that an earlier process, or a stranger, has left; an unreadable one counts as none."""
     try:
         note = read_json(path, DownloadError)
     except DownloadError as error:

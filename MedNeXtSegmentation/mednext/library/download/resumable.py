@@ -1,4 +1,4 @@
-"""Downloading a file for good: resumed, from several mirrors, verified by SHA-256, put in place by rename."""
+"""Download a file: resumed, from several mirrors, verified by SHA-256, put in place by rename."""
 
 from __future__ import annotations
 
@@ -37,32 +37,32 @@ _SIZE = r"(\d{1,18})"  # more digits are no size, and Python does not take thous
 _UNSATISFIED_RANGE = re.compile(rf"bytes \*/{_SIZE}", re.ASCII)
 _CONTENT_RANGE = re.compile(rf"bytes {_SIZE}-{_SIZE}/(?:{_SIZE}|\*)", re.ASCII)
 _CONTENT_LENGTH = re.compile(_SIZE, re.ASCII)
-LARGEST_BYTES = 16 * 2**30  # of a file whose size nobody told, as much as an unpacked model may have
-RESERVE_BYTES = 256 * 2**20  # which such a file leaves free on the disk
-_LOOK_BYTES = 32 * 2**20  # between two looks at the free space
+LARGEST_BYTES = 16 * 2**30  # of a file of unknown size: the limit of an unpacked model
+RESERVE_BYTES = 256 * 2**20  # of the disk, left free by such a file
+_LOOK_BYTES = 32 * 2**20  # between two checks of the free space
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a download tries before it gives up on a mirror. Times are in seconds."""
+    """The limits after which a download gives up on a mirror. Times are in seconds."""
 
     connect_s: float = 15.0
-    read_s: float = 30.0  # of silence, then the connection counts as stalled
+    read_s: float = 30.0  # of silence, after which the connection counts as stalled
     attempts: int = 5  # in a row without a single new byte
     backoff_s: float = 1.0  # pause after the first failed attempt; doubled after each further one
-    longest_wait_s: float = 60.0  # a server that asks for a longer pause (Retry-After) is left for the next
+    longest_wait_s: float = 60.0  # if a server asks for a longer pause (Retry-After), the next one is tried
 
 
 class _MirrorError(Exception):
-    """This mirror is of no use; its message is a reason for the user."""
+    """This mirror cannot be used; the message is the reason for the user."""
 
 
 class _WrongContentError(_MirrorError):
-    """This mirror has something else than the file that was promised."""
+    """This mirror has another file than the expected one."""
 
 
 class _TransientError(Exception):
-    """This attempt failed in a way that may pass."""
+    """This attempt failed, but another one may succeed."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -81,21 +81,20 @@ def download(
 ) -> Path:
     """Download a file from the first of `urls` that delivers it, and return `target`.
 
-    What has arrived is kept in `<target>.part` when the download is interrupted or cancelled, and the next
-    call goes on from there. `target` itself appears only complete and verified. Of several processes that
-    download the same target one does the work and the others wait for it. Proxies and certificates: see
-    `HttpStream`.
+    An interrupted or cancelled download is kept in `<target>.part`, and the next call resumes it. `target`
+    itself appears only complete and verified. Of several processes that download the same target one does the
+    work and the others wait for it. Proxies and certificates: see `HttpStream`.
 
     Args:
         urls: mirrors of the same file, http or https, tried in order.
         sha256: hexadecimal digest of the file.
-        size: bytes, where known: wrong files are then refused before they are downloaded.
+        size: bytes, if known: wrong files are then refused before they are downloaded.
         progress: called with the bytes done and in all, from the caller's thread.
         cancelled: asked about ten times a second, also while the server is silent.
 
     Raises:
         DownloadError: no mirror delivered; the message names every URL with its reason, and the folder.
-        DownloadIntegrityError: likewise, and the last mirror had another file than promised.
+        DownloadIntegrityError: likewise, and the last mirror had another file than the expected one.
         DiskSpaceError: the folder's disk has too little space.
         OutputError: the folder cannot be made or written to.
         Cancelled: `cancelled` answered True; the partial file is kept.
@@ -127,7 +126,7 @@ class _Download:
     patience: Patience
 
     def run(self, urls: Sequence[str]) -> None:
-        """Fill the partial file from the first mirror that can."""
+        """Fill the partial file from the first mirror that delivers it."""
         target = self.partial.target
         if self.size is not None:
             self._check_space(self.size - self.partial.size)
@@ -154,7 +153,7 @@ class _Download:
             try:
                 return self._attempt(url)
             except _TransientError as error:
-                # Only more than ever before is progress: a server that always starts over would never end.
+                # Only a longer part than ever before is progress: a server may start over for ever.
                 if self.partial.size > most:
                     most, failures = self.partial.size, 0
                 failures += 1
@@ -232,7 +231,7 @@ class _Download:
             raise _TransientError(f"the connection closed after {self.partial.size} of {total} bytes")
 
     def _check_size(self, offered: int | None) -> None:
-        """Leave a mirror that has another file, such as a network's login page, before it costs the part."""
+        """Refuse another file, such as a network's login page, before it replaces the part."""
         if offered is not None and self.size is not None and offered != self.size:
             raise _WrongContentError(f"it offers {offered} bytes instead of {self.size}")
         if offered is not None and offered > LARGEST_BYTES and self.size is None:
@@ -243,7 +242,7 @@ class _Download:
             self.progress(self.partial.size, total)
 
     def _watch_space(self, total: int | None) -> None:
-        """Stop before the disk is full; what has arrived of a file that may never end is not kept."""
+        """Stop before the disk is full; discard the part of a file of unknown size, which may never end."""
         if total is not None:
             self._check_space(total - self.partial.size)
             return
@@ -259,7 +258,7 @@ class _Download:
 
 
 def _extent(response: requests.Response) -> tuple[int, int | None]:
-    """First byte of this body in the file, and the size of the file where the server tells it."""
+    """First byte of this body in the file, and the size of the file if the server tells it."""
     if response.status_code == requests.codes.partial_content:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None:
@@ -276,7 +275,7 @@ def _retry_after_s(response: requests.Response) -> float | None:
     value = response.headers.get("Retry-After", "").strip()
     try:
         return float(value) if value.isdecimal() else _seconds_until(parsedate_to_datetime(value))
-    except Exception:  # boundary: a date of a server, which the standard library takes apart as it comes
+    except Exception:  # boundary: the standard library parses any date of a server
         logger.debug("The server asks to come back at %.80r.", value, exc_info=True)
         return None
 
