@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 from bundles import TINY_NETWORK, tiny_bundle, tiny_model
 from mednext import load_bundle
@@ -28,51 +27,28 @@ from mednext_training.evaluation import (
     evaluate,
     markdown_table,
     mean_dice,
-    validation_cases,
 )
 from mednext_training.planning import read_plans
 from mednext_training.publishing import record_accuracy
-from mednext_training.trainer import TRAINERS, nnUNetTrainerMedNeXt, train
+from mednext_training.splits import validation_cases
+from mednext_training.trainer import TRAINERS, nnUNetTrainerMedNeXt
+from mednext_training.training import Execution, Run, train
 from mednext_training.workspace import Workspace
+from planned_data import CASES, write_case
 
-CASES = 6
 HIPPOCAMPUS = challenge("hippocampus").dataset
 
 pytestmark = pytest.mark.timeout(900)  # planning and training take long on a busy machine
 
 
-def write_case(folder: Path, name: str, seed: int, shift_labels: float = 0.0) -> None:
-    """A noisy volume with two bright boxes, and its labels."""
-    labels = np.zeros((20, 22, 18), np.uint8)
-    labels[6:12, 4:12, 5:12] = 1
-    labels[6:12, 12:18, 5:12] = 2
-    noise = np.random.default_rng(seed).normal(0, 5, labels.shape)
-    image = (100 + 60.0 * labels + noise).astype(np.float32)
-    for kind, array in (("images", image), ("labels", labels)):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        file = sitk.GetImageFromArray(array)
-        if kind == "labels":
-            file.SetOrigin((shift_labels, 0.0, 0.0))
-        sitk.WriteImage(file, str(folder / kind / f"{name}.nii.gz"))
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, nnunet_in_threads: None) -> Workspace:
+@pytest.fixture
+def workspace(training_workspace: Workspace) -> Workspace:
     """A converted, planned and preprocessed data set."""
-    folder = tmp_path_factory.mktemp("training")
-    for index in range(CASES):
-        write_case(folder / "source", f"case_{index}", index)
-    root = ["--workspace", str(folder / "runs")]
-    assert cli.main([*root, "convert", "hippocampus", str(folder / "source")]) == 0
-    assert cli.main([*root, "plan", "--patch", "16", "32", "16"]) == 0
-    return Workspace(folder / "runs")
+    return training_workspace
 
 
 @pytest.fixture
-def make_trainer(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    workspace.activate()
+def make_trainer(workspace: Workspace):
     folder = workspace.preprocessed / "Dataset004_Hippocampus"
 
     def make(epochs: int) -> nnUNetTrainerMedNeXt:
@@ -266,20 +242,30 @@ def test_a_checkpoint_that_would_run_code_is_not_resumed(make_trainer, tmp_path:
 
 
 def test_the_larger_variants_recompute_their_blocks() -> None:
-    assert [TRAINERS[variant, 5].checkpointing for variant in "SBML"] == ["none", "none", "blocks", "blocks"]
+    assert [TRAINERS[variant, 5].checkpointing for variant in ("S", "B", "M", "L", "v2-B")] == [
+        "none"
+    ] * 2 + ["blocks"] * 3
     assert TRAINERS["L", 5].__name__ == "nnUNetTrainerMedNeXt_L_k5"
 
 
 def test_the_command_line_chooses_what_is_recomputed(
-    workspace: Workspace, make_trainer, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[nnUNetTrainerMedNeXt] = []
-    monkeypatch.setattr(cli.training, "restart_tuned", lambda *_: None)
-    monkeypatch.setattr("mednext_training.trainer.train", lambda trainer, _: started.append(trainer))
-    for choice in ([], ["--checkpointing", "expansion"]):
+    started: list[Execution] = []
+
+    def record(run: Run, execution: Execution, *_: object) -> str:
+        started.append(execution)
+        return "finished"
+
+    monkeypatch.setattr("mednext_training.cli.training.restart_tuned", lambda *_: None)
+    monkeypatch.setattr("mednext_training.training.train_run", record)
+    options = ["--checkpointing", "expansion", "--checkpointing-stages", "0", "8"]
+    for choice in ([], options):
         assert cli.main(["--workspace", str(workspace.root), "train", *choice]) == 0
-        started[-1].initialize()
-    assert [trainer._plain_network.checkpointing for trainer in started] == ["none", "expansion"]
+    assert [(each.checkpointing, tuple(each.stages)) for each in started] == [
+        (None, tuple(range(9))),
+        ("expansion", (0, 8)),
+    ]
 
 
 def test_a_fold_that_does_not_exist_is_refused(workspace: Workspace, tmp_path: Path) -> None:

@@ -13,9 +13,7 @@ from mednext import load_bundle, read_channels, segment
 from mednext.errors import GeometryError, OptionError, UnreadableImageError, UnsupportedImageError
 from mednext.model.bundle import Bundle
 
-from .datasets import FILE_ENDING, Dataset, read_labels
-from .planning import check_fold, read_splits, splits_file
-from .workspace import Workspace
+from .datasets import FILE_ENDING, read_labels
 
 logger = logging.getLogger(__name__)
 
@@ -42,21 +40,6 @@ def dice(truth: np.ndarray, result: np.ndarray, values: int | Sequence[int]) -> 
     a, b = np.isin(truth, values), np.isin(result, values)
     total = int(a.sum()) + int(b.sum())
     return 2.0 * int((a & b).sum()) / total if total else float("nan")
-
-
-def validation_cases(workspace: Workspace, dataset: Dataset, fold: int) -> list[str]:
-    """The validation cases of a fold, as nnU-Net split them before training.
-
-    Raises:
-        OptionError: the data set was not split yet, or has no such fold.
-    """
-    splits = read_splits(workspace, dataset)
-    if splits is None:
-        raise OptionError(
-            f"{splits_file(workspace, dataset)} does not exist: train first, the split is made at the start."
-        )
-    check_fold(workspace, dataset, fold)
-    return sorted(splits[fold])
 
 
 def evaluate(

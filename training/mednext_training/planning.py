@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from mednext.checkpoints.label_naming import find_task
 from mednext.errors import InputError, OptionError
 from mednext.network.mednext import SIDE_DIVISOR
+from mednext.network.mednext import check_patch as check_sides
 from mednext.system.json_reading import read_json
 
 from .datasets import Dataset
+from .run_record import digest
+from .splits import read_splits, renew_splits, splits_file
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 CONFIGURATION = "3d_1mm"
 PLANS_NAME = "MedNeXtPlans"
-_FOLDS = 5  # of nnU-Net's cross-validation
+PATCH = (128, 128, 128)  # of the paper
+_PLANNED = f"{PLANS_NAME}_planned.json"  # written last: without it planning was interrupted
+_MORE_THAN_ONE_STAGE = 4  # nnU-Net v1 adds a coarse stage where the median image has as many patches
 
 
 def plan_and_preprocess(
     workspace: Workspace,
     dataset: Dataset,
-    patch: Sequence[int],
+    patch: Sequence[int] = PATCH,
     batch_size: int = 2,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     processes: int = 2,
+    batch_dice: bool | None = None,
+    regions: Mapping[str, Sequence[int]] | None = None,
 ) -> Path:
     """Plan an experiment with nnU-Net, set spacing, patch and batch size, and preprocess all cases.
 
@@ -39,6 +49,10 @@ def plan_and_preprocess(
         batch_size: patches in a batch.
         spacing: target spacing in mm, `(Z, Y, X)`.
         processes: processes that preprocess.
+        batch_dice: Dice over the batch instead of over each patch; None does as the reference, whose plans
+            have it where the median image has more than four patches of 128³.
+        regions: the label values of each region, where these are trained instead of labels; a region comes
+            before those within it.
 
     Returns:
         The plans file.
@@ -48,12 +62,19 @@ def plan_and_preprocess(
         InputError: nnU-Net refuses the data set.
     """
     check_patch(patch)
+    if batch_size < 1:
+        raise OptionError(f"A batch has at least one patch, not {batch_size}.")
+    if not all(0.01 <= step <= 100 for step in spacing):
+        raise OptionError(f"The spacing {tuple(spacing)} must lie between 0.01 and 100 mm.")
     raw = workspace.raw / dataset.folder_name / "dataset.json"
     if not raw.is_file():
         raise OptionError(f"{raw} does not exist: convert the data set first, with 'mednext-train convert'.")
     workspace.activate()
     try:
-        return _plan(workspace, dataset, patch, batch_size, spacing, processes)
+        numbers = {"spacing": list(spacing), "patch_size": list(patch), "batch_size": batch_size}
+        return _plan(workspace, dataset, numbers, processes, batch_dice, regions)
+    except OptionError:
+        raise
     except Exception as cause:  # boundary: nnU-Net raises anything for data that it does not like
         logger.debug("planning failed", exc_info=True)
         raise InputError(
@@ -62,17 +83,27 @@ def plan_and_preprocess(
         ) from cause
 
 
+def task_regions(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    """The regions of a data set's task, the widest first. Raises `OptionError` where it has none."""
+    regions = find_task(dataset.task).regions if dataset.task else ()
+    if not regions:
+        raise OptionError(f"The task of {dataset.folder_name} has no regions: train its labels.")
+    return {region.name: region.labels for region in sorted(regions, key=lambda each: -len(each.labels))}
+
+
 def check_patch(patch: Sequence[int]) -> None:
     """Refuse a patch `(Z, Y, X)` that MedNeXt cannot halve four times. Raises `OptionError`."""
     if any(side < 1 or side % SIDE_DIVISOR for side in patch):
         raise OptionError(f"The patch {tuple(patch)} must have sides divisible by {SIDE_DIVISOR}.")
+    check_sides(patch)
 
 
 def read_plans(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
     """The plans and the description of a data set that was planned.
 
     Raises:
-        OptionError: it was not planned yet, or one of the files is damaged.
+        OptionError: it was not planned yet, planning was interrupted, the data were converted again since, or
+            one of the files is damaged.
     """
     folder = workspace.preprocessed / dataset.folder_name
     files = folder / f"{PLANS_NAME}.json", folder / "dataset.json"
@@ -83,52 +114,41 @@ def read_plans(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], 
     configurations = plans.get("configurations") if isinstance(plans, dict) else None
     if not isinstance(configurations, dict) or CONFIGURATION not in configurations:
         raise OptionError(f"{files[0]} has no configuration {CONFIGURATION}: plan again.")
+    if not isinstance(description, dict):
+        raise OptionError(f"{files[1]} describes no data set: plan again.")
+    planned = read_json(folder / _PLANNED, OptionError) if (folder / _PLANNED).is_file() else None
+    if not isinstance(planned, dict) or planned.get("plans_sha256") != digest(plans):
+        raise OptionError(f"{folder} was not planned to the end: plan again, with 'mednext-train plan'.")
+    raw = workspace.raw / dataset.folder_name / "dataset.json"
+    if raw.is_file() and planned.get("dataset_sha256") != digest(read_json(raw, OptionError)):
+        raise OptionError(f"{dataset.folder_name} was changed since it was planned: plan again.")
     return plans, description
 
 
-def splits_file(workspace: Workspace, dataset: Dataset) -> Path:
-    """Where nnU-Net writes the cases of each fold when the first one is trained."""
-    return workspace.preprocessed / dataset.folder_name / "splits_final.json"
-
-
-def read_splits(workspace: Workspace, dataset: Dataset) -> list[list[str]] | None:
-    """The validation cases of each fold; None before the first training.
-
-    Raises:
-        OptionError: the file is damaged.
-    """
-    file = splits_file(workspace, dataset)
-    if not file.is_file():
-        return None
-    splits = read_json(file, OptionError)
-    listed = splits if isinstance(splits, list) and splits else [None]
-    cases: list[Any] = [split.get("val") if isinstance(split, dict) else None for split in listed]
-    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in cases):
-        raise OptionError(f"{file} is not a list of nnU-Net's folds: remove it, and train again.")
-    return cases
-
-
-def check_fold(workspace: Workspace, dataset: Dataset, fold: int) -> None:
+def check_fold(workspace: Workspace, dataset: Dataset, fold: int | str) -> None:
     """Refuse a fold that nnU-Net would replace by a random split, or take for another one.
 
     Raises:
         OptionError: there is no such fold.
     """
+    if fold == "all":
+        return
     splits = read_splits(workspace, dataset)
-    count = _FOLDS if splits is None else len(splits)
-    if not 0 <= fold < count:
+    if splits is None:
+        raise OptionError(f"{splits_file(workspace, dataset)} does not exist: plan again.")
+    if not isinstance(fold, int) or not 0 <= fold < len(splits):
         raise OptionError(
-            f"There is no fold {fold} in {dataset.folder_name}: it has {count}, counted from 0."
+            f"There is no fold {fold} in {dataset.folder_name}: it has {len(splits)}, from 0 on."
         )
 
 
 def _plan(
     workspace: Workspace,
     dataset: Dataset,
-    patch: Sequence[int],
-    batch_size: int,
-    spacing: Sequence[float],
+    numbers: dict[str, Any],
     processes: int,
+    batch_dice: bool | None,
+    regions: Mapping[str, Sequence[int]] | None,
 ) -> Path:
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprints,
@@ -136,19 +156,58 @@ def _plan(
         preprocess,
     )
 
+    folder = workspace.preprocessed / dataset.folder_name
+    (folder / _PLANNED).unlink(missing_ok=True)
     extract_fingerprints([dataset.identifier], num_processes=processes, check_dataset_integrity=False)
     plan_experiments([dataset.identifier])
-    folder = workspace.preprocessed / dataset.folder_name
+    if regions:
+        _describe_regions(folder / "dataset.json", regions)
     plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
+    shape = _median_shape(folder / "dataset_fingerprint.json", numbers["spacing"])
+    if batch_dice is None:
+        batch_dice = math.prod(shape) / math.prod(PATCH) >= _MORE_THAN_ONE_STAGE
     plans["plans_name"] = PLANS_NAME
     plans["configurations"][CONFIGURATION] = plans["configurations"]["3d_fullres"] | {
         "data_identifier": f"{PLANS_NAME}_{CONFIGURATION}",
-        "spacing": list(spacing),
-        "patch_size": list(patch),
-        "batch_size": batch_size,
-        "batch_dice": False,
+        "median_image_size_in_voxels": shape,
+        "batch_dice": batch_dice,
+        **numbers,
     }
     target = folder / f"{PLANS_NAME}.json"
     target.write_text(json.dumps(plans, indent=2), encoding="utf-8")
     preprocess([dataset.identifier], PLANS_NAME, [CONFIGURATION], num_processes=[processes])
+    raw = workspace.raw / dataset.folder_name
+    description = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
+    renew_splits(workspace, dataset, _cases(raw / "labelsTr", description["file_ending"]))
+    planned = {"plans_sha256": digest(plans), "dataset_sha256": digest(description)}
+    (folder / _PLANNED).write_text(json.dumps(planned), encoding="utf-8")
     return target
+
+
+def _cases(labels: Path, ending: str) -> list[str]:
+    return sorted(file.name.removesuffix(ending) for file in labels.glob(f"*{ending}"))
+
+
+def _median_shape(fingerprint: Path, spacing: Sequence[float]) -> list[float]:
+    """Median size of the cropped images in voxels of this spacing, `(Z, Y, X)`."""
+    facts = json.loads(fingerprint.read_text(encoding="utf-8"))
+    sizes = np.array(facts["shapes_after_crop"]) * np.array(facts["spacings"]) / np.array(spacing)
+    return [float(each) for each in np.median(sizes, axis=0)]
+
+
+def _describe_regions(file: Path, regions: Mapping[str, Sequence[int]]) -> None:
+    """Make the outputs regions: each is painted with the label that it has beyond those that follow it."""
+    order = []
+    for number, values in enumerate(regions.values()):
+        within = {value for later in list(regions.values())[number + 1 :] for value in later}
+        own = [value for value in values if value not in within]
+        if not own:
+            raise OptionError(
+                f"The regions {', '.join(regions)} cannot be painted one over the other: name a region "
+                "before those within it."
+            )
+        order.append(own[0])
+    description = json.loads(file.read_text(encoding="utf-8"))
+    description["labels"] = {"background": 0} | {name: list(values) for name, values in regions.items()}
+    description["regions_class_order"] = order
+    file.write_text(json.dumps(description, indent=2), encoding="utf-8")

@@ -30,6 +30,12 @@ def results_folder(workspace: Workspace, dataset: Dataset, variant: str, kernel_
     return workspace.results / dataset.folder_name / f"{trainer}__{PLANS_NAME}__{CONFIGURATION}"
 
 
+def fold_folder(workspace: Workspace, dataset: Dataset, trainer: str, fold: int | str) -> Path:
+    """Where the checkpoints of one fold lie."""
+    base = workspace.results / dataset.folder_name / f"{trainer}__{PLANS_NAME}__{CONFIGURATION}"
+    return base / f"fold_{fold}"
+
+
 def export_options(
     workspace: Workspace,
     dataset: Dataset,

@@ -73,7 +73,7 @@ _V2_MIRROR_ALL = """
 # MedNeXt's trainers, and those of this project.
 _MEDNEXT = re.compile(
     r"nnUNetTrainerV2_MedNeXt_[SBML]_kernel3|nnUNetTrainerV2_MedNeXt_[SBML]_kernel5(_lr_(1e_4|25e_5|5e_4))?"
-    r"|nnUNetTrainerMedNeXt(_[SBML]_k[35])?"
+    r"|nnUNetTrainerMedNeXt(_\w+)?"
 )
 _KNOWN = frozenset((*_MIRROR_ALL.split(), *(f"nnUNetTrainerV2_{name}" for name in _V2_MIRROR_ALL.split())))
 

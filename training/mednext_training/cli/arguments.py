@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
+
+from mednext.model.description import VARIANT_NAMES
 
 from ..datasets import Dataset, find_dataset
 from ..workspace import Workspace
@@ -22,9 +25,30 @@ def chosen_dataset(arguments: argparse.Namespace) -> tuple[Workspace, Dataset]:
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
-    """The options `--variant` and `--kernel`."""
-    parser.add_argument("--variant", choices="SBML", default="S")
-    parser.add_argument("--kernel", type=int, choices=(3, 5), default=3)
+    """The options `--variant`, `--kernel` and `--name`."""
+    parser.add_argument("--variant", choices=VARIANT_NAMES, default="S")
+    parser.add_argument("--kernel", type=int, choices=(3, 5, 7), default=3)
+    parser.add_argument(
+        "--name",
+        type=_word,
+        help="keeps trainings of one network apart, such as finetuned (default: upkern with --upkern)",
+    )
+
+
+def fold(text: str) -> int | str:
+    """A fold's number, or "all"."""
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a number, counted from 0, or 'all'") from None
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]{1,32}", text):
+        raise argparse.ArgumentTypeError("must be letters and digits")
+    return text
 
 
 def count(text: str) -> int:

@@ -54,8 +54,9 @@ def _export(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from mednext import load_bundle
 
-    from ..evaluation import evaluate, markdown_table, validation_cases
+    from ..evaluation import evaluate, markdown_table
     from ..publishing import record_accuracy
+    from ..splits import validation_cases
 
     workspace, dataset = chosen_dataset(arguments)
     bundle = load_bundle(arguments.model)

@@ -1,0 +1,227 @@
+"""A run belongs to its plan: it resumes, is finished once, and no other run takes its place."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mednext.errors import Cancelled, NumericalError, OptionError
+from mednext.network.mednext import MedNeXt
+from mednext.system.running_processes import is_running
+from mednext_training.conversion.challenges import challenge
+from mednext_training.planning import read_plans
+from mednext_training.schedule import Schedule
+from mednext_training.trainer import nnUNetTrainerMedNeXt
+from mednext_training.training import Run, train_run
+from mednext_training.workspace import Workspace
+
+HIPPOCAMPUS = challenge("hippocampus").dataset
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class nnUNetTrainerMedNeXt_tiny(nnUNetTrainerMedNeXt):  # noqa: N801
+    """The recipe on a network of 4 channels."""
+
+    title = "tiny MedNeXt"
+
+    @classmethod
+    def build_network_architecture(
+        cls, plans: Any, configuration: Any, inputs: int, outputs: int, supervision: bool = True
+    ) -> MedNeXt:
+        return MedNeXt(inputs, outputs, (1,) * 9, (1,) * 9, deep_supervision=supervision, channels=4)
+
+
+@pytest.fixture
+def run(training_workspace: Workspace, request: pytest.FixtureRequest) -> Run:
+    """Two epochs of two steps, of a trainer whose name is the test's."""
+    name = f"nnUNetTrainerMedNeXt_{request.node.name[:60]}"
+    trainer = type(name, (nnUNetTrainerMedNeXt_tiny,), {})
+    return Run(training_workspace, HIPPOCAMPUS, trainer, 0, Schedule(2, 2, 1))
+
+
+def test_a_finished_run_is_finished_and_begins_anew_only_when_asked(run: Run) -> None:
+    assert train_run(run) == "finished"
+    before = (run.folder / "checkpoint_final.pth").stat().st_mtime_ns
+    assert train_run(run) == "was finished"
+    assert (run.folder / "checkpoint_final.pth").stat().st_mtime_ns == before
+    assert train_run(run, again=True) == "finished"
+    assert (run.folder / "checkpoint_final.pth").stat().st_mtime_ns != before
+
+
+def test_a_run_resumes_and_refuses_another_schedule_seed_and_split(run: Run) -> None:
+    assert train_run(run, stop_after_s=0.0) == "stopped"
+    with pytest.raises(OptionError, match=r"another number of epochs \(2, now 3\).*--again"):
+        train_run(replace(run, schedule=Schedule(3, 2, 1)))
+    with pytest.raises(OptionError, match="another seed"):
+        train_run(replace(run, seed=1))
+    splits = run.workspace.preprocessed / HIPPOCAMPUS.folder_name / "splits_final.json"
+    text = splits.read_text()
+    folds = json.loads(text)
+    splits.write_text(json.dumps([folds[1], folds[0], *folds[2:]]))
+    try:
+        with pytest.raises(OptionError, match="another split"):
+            train_run(run)
+    finally:
+        splits.write_text(text)
+    assert train_run(run) == "finished"
+
+
+def test_a_former_training_of_which_nothing_is_recorded_is_not_taken_for_this_one(run: Run) -> None:
+    run.folder.mkdir(parents=True)
+    (run.folder / "checkpoint_latest.pth").write_bytes(b"")
+    with pytest.raises(OptionError, match="nothing is recorded"):
+        train_run(run)
+
+
+def test_curves_are_a_table_with_a_line_per_epoch_and_a_picture(run: Run) -> None:
+    train_run(run)
+    with (run.folder / "curves.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["epoch"] for line in lines] == ["0", "1"]
+    assert float(lines[0]["learning rate"]) == pytest.approx(1e-3)
+    assert "pseudo Dice anterior hippocampus" in lines[0]
+    assert (run.folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    log = next(run.folder.glob("training_log_*.txt")).read_text()
+    assert "Network: tiny MedNeXt" in log
+    assert "PlainConvUNet" not in log
+    assert "Time to go: 0:00:00" in log
+
+
+def test_numbers_that_are_not_finite_end_the_run_and_leave_the_last_good_epoch(run: Run) -> None:
+    assert train_run(run, stop_after_s=0.0) == "stopped"
+    good = (run.folder / "checkpoint_latest.pth").read_bytes()
+
+    class Broken(run.trainer):  # type: ignore[misc, name-defined]
+        def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+            with torch.no_grad():
+                self.network.stem.bias.fill_(torch.nan)
+            return super().train_step(batch)
+
+    Broken.__name__ = run.trainer.__name__
+    with pytest.raises(NumericalError, match=r"epoch 1.*checkpoint_latest\.pth holds the last good one"):
+        train_run(replace(run, trainer=Broken))
+    assert (run.folder / "checkpoint_latest.pth").read_bytes() == good
+
+
+def test_a_step_without_a_finite_gradient_is_left_out(run: Run) -> None:
+    class OnceBroken(run.trainer):  # type: ignore[misc, name-defined]
+        broken = True
+
+        def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+            factor, self.broken = torch.nan if self.broken else 1.0, False
+            return super().train_step(batch | {"data": batch["data"] * factor})
+
+    OnceBroken.__name__ = run.trainer.__name__
+    assert train_run(replace(run, trainer=OnceBroken)) == "finished"
+    log = next(run.folder.glob("training_log_*.txt")).read_text()
+    assert "1 of 2 steps had no finite gradient and were left out" in log
+
+
+def test_a_fold_that_another_process_trains_is_refused(run: Run) -> None:
+    from mednext.system.locks import locked
+
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        locked(run.folder.parent / f".{run.folder.name}.lock"),
+        pytest.raises(OptionError, match="trained by another process"),
+    ):
+        train_run(run)
+
+
+def test_planning_that_was_interrupted_is_noticed(training_workspace: Workspace) -> None:
+    file = training_workspace.preprocessed / HIPPOCAMPUS.folder_name / "MedNeXtPlans_planned.json"
+    text = file.read_text()
+    file.unlink()
+    try:
+        with pytest.raises(OptionError, match="not planned to the end"):
+            read_plans(training_workspace, HIPPOCAMPUS)
+    finally:
+        file.write_text(text)
+
+
+def test_data_that_were_converted_again_have_to_be_planned_again(training_workspace: Workspace) -> None:
+    file = training_workspace.raw / HIPPOCAMPUS.folder_name / "dataset.json"
+    text = file.read_text()
+    file.write_text(json.dumps(json.loads(text) | {"numTraining": 7}))
+    try:
+        with pytest.raises(OptionError, match="changed since it was planned"):
+            read_plans(training_workspace, HIPPOCAMPUS)
+    finally:
+        file.write_text(text)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_loader_outlives_a_training_that_is_stopped(
+    training_workspace: Workspace, number: signal.Signals, children_hear_ctrl_c: None
+) -> None:
+    command = [sys.executable, "-m", "mednext_training.cli", "--workspace", str(training_workspace.root)]
+    options = ["train", "--fold", "1", "--iterations", "100000", "--name", f"stopped{number.name}"]
+    environment = os.environ | {"nnUNet_n_proc_DA": "1", "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [*command, *options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        if line.startswith("Current learning rate"):
+            break
+        seen.append(line)
+    children = _children(process.pid)
+    assert children, "".join(seen)
+    process.send_signal(number)
+    rest = process.communicate(timeout=60)[0]
+    end = time.monotonic() + 30
+    while any(map(is_running, children)) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not [child for child in children if is_running(child)]
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "The same command goes on from its beginning" in rest
+        assert "Traceback" not in rest
+
+
+def _children(pid: int) -> list[int]:
+    parents = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:  # ended meanwhile
+            continue
+        parents[int(file.parent.name)] = int(fields[1])
+    return [child for child, parent in parents.items() if parent == pid]
+
+
+def test_a_polite_kill_ends_a_training_like_ctrl_c(run: Run) -> None:
+    class Killed(run.trainer):  # type: ignore[misc, name-defined]
+        def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().train_step(batch)
+
+    with pytest.raises(Cancelled, match="Stopped in epoch 0 of 2"):
+        train_run(replace(run, trainer=Killed))
+
+
+def test_two_processes_train_one_network_and_share_the_batch(training_workspace: Workspace) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = ["-m", "mednext_training.cli", "--workspace", str(training_workspace.root), "train", "--fold"]
+    schedule = ["2", "--epochs", "1", "--iterations", "2", "--validation-iterations", "1", "--name", "both"]
+    done = subprocess.run(
+        [*command, *options, *schedule], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    base = training_workspace.results / HIPPOCAMPUS.folder_name
+    folder = next(base.glob("nnUNetTrainerMedNeXt_S_k3_both__*")) / "fold_2"
+    assert (folder / "checkpoint_final.pth").is_file()
+    assert json.loads((folder / "run.json").read_text())["how"]["processes"] == 2

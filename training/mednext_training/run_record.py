@@ -1,0 +1,108 @@
+"""What a run is: network, plan, split, schedule and beginning. `run.json` beside its checkpoints keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mednext.errors import OptionError
+from mednext.system.atomic import replacing
+from mednext.system.json_reading import json_text, read_json
+
+FILE = "run.json"
+_PACKAGES = ("slicer-mednext-segmentation", "torch", "nnunetv2", "batchgeneratorsv2", "monai", "numpy")
+_IN_WORDS = {
+    "network": "network",
+    "plan_sha256": "plan",
+    "labels": "labels",
+    "split_sha256": "split",
+    "content_sha256": "data",
+    "epochs": "number of epochs",
+    "iterations": "number of steps in an epoch",
+    "validation_iterations": "number of validation batches",
+    "learning_rate": "learning rate",
+    "warm_up_epochs": "warm-up",
+    "start": "start weights",
+    "start_sha256": "start weights",
+    "seed": "seed",
+}
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of whatever JSON can hold."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that a training depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a checkout
+            continue
+    return found
+
+
+def read_record(fold_folder: Path) -> dict[str, Any] | None:
+    """The record of a run; None where there is none.
+
+    Raises:
+        OptionError: it is damaged.
+    """
+    file = fold_folder / FILE
+    if not file.is_file():
+        return None
+    record = read_json(file, OptionError)
+    if not isinstance(record, dict) or not isinstance(record.get("run"), dict):
+        raise OptionError(f"{file} is no record of a training: begin anew with --again.")
+    return record
+
+
+def write_record(fold_folder: Path, run: Mapping[str, Any], how: Mapping[str, Any]) -> None:
+    """Keep what a run is, and how it is run (precision, device, versions), which may change when it resumes.
+
+    Raises:
+        OutputError, DiskSpaceError: it cannot be written.
+    """
+    with replacing(fold_folder / FILE) as temporary:
+        text = json_text({"run": dict(run), "how": {**how, "versions": versions()}})
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def check_same_run(fold_folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse to go on with a training that was another one.
+
+    Raises:
+        OptionError: with what differs, or that nothing is known of it.
+    """
+    record = read_record(fold_folder)
+    if record is None:
+        raise OptionError(
+            f"{fold_folder} holds a training of which nothing is recorded. Begin anew with --again, or train "
+            "in another --workspace."
+        )
+    known = json.loads(json.dumps(wanted, default=str))
+    different = [key for key in known if record["run"].get(key) != known[key]]
+    if different:
+        told = ", ".join(
+            dict.fromkeys(
+                f"{_IN_WORDS.get(key, key)} ({_short(record['run'].get(key))}, now {_short(known[key])})"
+                for key in different
+            )
+        )
+        raise OptionError(
+            f"{fold_folder} holds a training with another {told}. Give the former values to go on with it, "
+            "or begin anew with --again."
+        )
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"

@@ -1,0 +1,100 @@
+"""Which cases a fold trains on and which it validates on: nnU-Net's `splits_final.json`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mednext.errors import OptionError
+from mednext.system.atomic import replacing
+from mednext.system.json_reading import read_json
+
+from .datasets import Dataset
+from .workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+FOLDS = 5  # of nnU-Net's cross-validation
+
+
+def splits_file(workspace: Workspace, dataset: Dataset) -> Path:
+    """Where the cases of each fold are listed."""
+    return workspace.preprocessed / dataset.folder_name / "splits_final.json"
+
+
+def read_splits(workspace: Workspace, dataset: Dataset) -> list[dict[str, list[str]]] | None:
+    """The cases of each fold, "train" and "val"; None before planning.
+
+    Raises:
+        OptionError: the file is damaged.
+    """
+    file = splits_file(workspace, dataset)
+    if not file.is_file():
+        return None
+    splits = read_json(file, OptionError)
+    if not isinstance(splits, list) or not splits or not all(map(_is_split, splits)):
+        raise OptionError(f"{file} is not a list of nnU-Net's folds: remove it, and plan again.")
+    return splits
+
+
+def validation_cases(workspace: Workspace, dataset: Dataset, fold: int) -> list[str]:
+    """The validation cases of a fold.
+
+    Raises:
+        OptionError: the data set was not planned yet, or has no such fold.
+    """
+    splits = read_splits(workspace, dataset)
+    if splits is None:
+        raise OptionError(
+            f"{splits_file(workspace, dataset)} does not exist: train first; planning makes the split."
+        )
+    if not 0 <= fold < len(splits):
+        raise OptionError(f"There is no fold {fold} in {dataset.folder_name}: it has {len(splits)}.")
+    return sorted(splits[fold]["val"])
+
+
+def renew_splits(workspace: Workspace, dataset: Dataset, cases: Sequence[str]) -> None:
+    """Write nnU-Net's split of these cases, unless there is one of just these cases already.
+
+    Args:
+        workspace: where the data set was planned.
+        dataset: the data set.
+        cases: names of all cases; fewer than five make as many folds.
+
+    Raises:
+        OptionError: there is only one case.
+    """
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    file = splits_file(workspace, dataset)
+    if file.is_file():
+        splits = read_splits(workspace, dataset) or []
+        if _covers(splits, set(cases)):
+            return
+        logger.warning("The cases of %s changed: %s is made anew.", dataset.folder_name, file)
+    if len(cases) < 2:
+        raise OptionError(
+            f"{dataset.folder_name} has {len(cases)} case(s): training needs one, validation another."
+        )
+    splits = generate_crossval_split(sorted(cases), seed=12345, n_splits=min(FOLDS, len(cases)))
+    with replacing(file) as temporary:
+        text = json.dumps([{key: list(map(str, names)) for key, names in split.items()} for split in splits])
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _covers(splits: Sequence[dict[str, list[str]]], cases: set[str]) -> bool:
+    """Whether the folds have all of the cases, no others, and none on both sides."""
+    sides = [(set(split["train"]), set(split["val"])) for split in splits]
+    return set().union(*(train | val for train, val in sides)) == cases and not any(
+        train & val for train, val in sides
+    )
+
+
+def _is_split(split: Any) -> bool:
+    return isinstance(split, dict) and all(
+        isinstance(split.get(key), list) and all(isinstance(name, str) for name in split[key])
+        for key in ("train", "val")
+    )

@@ -1,0 +1,319 @@
+"""Train one fold: begin, resume, notice that it is done, stop without leaving processes behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from mednext.errors import Cancelled, DeviceError, OptionError
+from mednext.network.mednext import Checkpointing
+from mednext.system.locks import locked_if_free
+from tqdm import tqdm
+
+from .datasets import Dataset
+from .planning import CONFIGURATION, check_fold, read_plans
+from .publishing import fold_folder
+from .run_record import check_same_run, digest, write_record
+from .schedule import Schedule
+from .splits import read_splits
+from .start_weights import StartWeights, begin_with
+from .trainer import nnUNetTrainerMedNeXt
+from .trainer_frame import FINAL, LATEST, FramedTrainer, Precision
+from .workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+Outcome = Literal["finished", "stopped", "was finished"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is computed; it may change when it resumes.
+
+    Attributes:
+        precision: "auto" takes bf16 where the card has it, else fp16; the CPU always computes in fp32.
+        compile: run the network through torch.compile, on CUDA, instead of the kernels of this package.
+        checkpointing: see `MedNeXt.checkpoint`; None takes the network's own.
+        stages: in which of the nine stages it does so.
+    """
+
+    precision: Precision = "auto"
+    compile: bool = False
+    checkpointing: Checkpointing | None = None
+    stages: Collection[int] = range(9)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A network, on a fold, with a schedule, from a beginning.
+
+    Attributes:
+        trainer: class of the network's trainer.
+        fold: a number, or "all": trained on every case and validated on the same.
+        start: None begins with random weights.
+        seed: of the random weights; loaders draw at random in any case.
+    """
+
+    workspace: Workspace
+    dataset: Dataset
+    trainer: type[FramedTrainer]
+    fold: int | str
+    schedule: Schedule
+    start: StartWeights | None = None
+    seed: int = 12345
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints lie."""
+        return fold_folder(self.workspace, self.dataset, self.trainer.__name__, self.fold)
+
+
+def train_run(
+    run: Run, execution: Execution | None = None, again: bool = False, stop_after_s: float | None = None
+) -> Outcome:
+    """Begin a run, or go on with it; in every process where `torchrun` started several.
+
+    Args:
+        run: what is trained.
+        execution: how it is computed.
+        again: begin anew, whatever is there.
+        stop_after_s: stop after the first epoch that ends later than this many seconds from now.
+
+    Raises:
+        OptionError: nothing is planned, there is no such fold, or the folder holds another run.
+        NumericalError: the numbers are not finite any more.
+        Cancelled: by Ctrl+C or a signal; the last finished epoch is kept.
+    """
+    plans, description = read_plans(run.workspace, run.dataset)
+    check_fold(run.workspace, run.dataset, run.fold)
+    identity = _identity(run, plans, description)
+    with ExitStack() as stack:
+        device = stack.enter_context(_device())
+        if _is_first():
+            stack.enter_context(_alone(run.folder))
+            if again and run.folder.exists():
+                shutil.rmtree(run.folder)
+        _together()
+        done = _check_former(run, identity)
+        if done:
+            return "was finished"
+        _together()  # before anything is written
+        trainer = _trainer(run, plans, description, device, execution or Execution())
+        if _is_first():
+            how = {"device": _name(device), "precision": trainer.precision, "processes": _processes()}
+            write_record(run.folder, identity, how)
+        if run.start and not (run.folder / LATEST).exists():
+            trainer.initialize()
+            kept_new = begin_with(trainer.plain_network, run.start.read())
+            trainer.print_to_log_file(
+                f"Begun as: {run.start.source}; new heads: {', '.join(kept_new) or 'none'}"
+            )
+        return "finished" if train(trainer, stop_after_s) else "stopped"
+
+
+def train(trainer: FramedTrainer, stop_after_s: float | None = None) -> bool:
+    """Run, or resume, a trainer.
+
+    Args:
+        trainer: made for a fold, with its number of epochs set.
+        stop_after_s: stop after the first epoch that ends later than this many seconds from now.
+
+    Returns:
+        True when all epochs are done, False when it stopped early (a later call resumes).
+
+    Raises:
+        NumericalError: the numbers are not finite any more.
+        Cancelled: by Ctrl+C or a signal; the last finished epoch is kept.
+    """
+    deadline = None if stop_after_s is None else time.monotonic() + stop_after_s
+    latest = Path(trainer.output_folder) / LATEST
+    if latest.exists():
+        trainer.load_checkpoint(str(latest))
+        logger.info("Resuming from epoch %d", trainer.current_epoch)
+    try:
+        with _terminated_like_interrupted():
+            return _train_epochs(trainer, deadline)
+    except KeyboardInterrupt:
+        raise Cancelled(
+            f"Stopped in epoch {trainer.current_epoch} of {trainer.num_epochs}. The same command goes on "
+            "from its beginning."
+        ) from None
+    finally:
+        trainer.stop_loaders()
+
+
+def _train_epochs(trainer: FramedTrainer, deadline: float | None) -> bool:
+    trainer.on_train_start()
+    steps = trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch
+    total, done = trainer.num_epochs * steps, trainer.current_epoch * steps
+    quiet = None if trainer.local_rank == 0 else True  # None: quiet where nobody looks
+    with tqdm(total=total, initial=done, unit="step", disable=quiet, mininterval=1.0) as bar:
+        started = time.monotonic()
+        for epoch in range(trainer.current_epoch, trainer.num_epochs):
+            bar.set_description(f"epoch {epoch}")
+            _train_epoch(trainer, bar)
+            made = (trainer.current_epoch * steps) - done
+            left = (time.monotonic() - started) / made * (total - done - made)
+            trainer.print_to_log_file(f"Time to go: {timedelta(seconds=round(left))}")
+            if trainer.current_epoch < trainer.num_epochs and _is_over(deadline):
+                return False
+    trainer.on_train_end()
+    return True
+
+
+def _train_epoch(trainer: FramedTrainer, bar: Any) -> None:
+    """One epoch as nnU-Net's `run_training` has it."""
+    trainer.on_epoch_start()
+    trainer.on_train_epoch_start()
+    outputs = []
+    for _ in range(trainer.num_iterations_per_epoch):
+        outputs.append(trainer.train_step(next(trainer.dataloader_train)))
+        bar.update()
+    trainer.on_train_epoch_end(outputs)
+    with torch.no_grad():
+        trainer.on_validation_epoch_start()
+        outputs = []
+        for _ in range(trainer.num_val_iterations_per_epoch):
+            outputs.append(trainer.validation_step(next(trainer.dataloader_val)))
+            bar.update()
+        trainer.on_validation_epoch_end(outputs)
+    trainer.on_epoch_end()
+
+
+def _identity(run: Run, plans: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, Any]:
+    splits = read_splits(run.workspace, run.dataset) or []
+    split: Any = "all" if run.fold == "all" else splits[int(run.fold)]
+    configuration = plans["configurations"][CONFIGURATION]
+    intensities = plans.get("foreground_intensity_properties_per_channel")
+    schedule = run.schedule
+    return {
+        "network": run.trainer.title,
+        "plan_sha256": digest([configuration, plans.get("transpose_forward"), intensities]),
+        "labels": digest(description.get("labels")),
+        "split_sha256": digest(split),
+        "content_sha256": description.get("content_sha256", ""),
+        "epochs": schedule.epochs,
+        "iterations": schedule.iterations,
+        "validation_iterations": schedule.validation_iterations,
+        "learning_rate": schedule.learning_rate or run.trainer.default_learning_rate,
+        "warm_up_epochs": schedule.warm_up_epochs,
+        "start": run.start.source if run.start else "random weights",
+        "start_sha256": run.start.digest if run.start else "",
+        "seed": run.seed,
+        "patch": configuration["patch_size"],
+        "spacing_mm": configuration["spacing"],
+    }
+
+
+def _check_former(run: Run, identity: Mapping[str, Any]) -> bool:
+    """Whether the run is finished already; raises `OptionError` where the folder holds another one."""
+    finished = (run.folder / FINAL).exists()
+    if finished or (run.folder / LATEST).exists():
+        check_same_run(run.folder, identity)
+    return finished
+
+
+def _trainer(
+    run: Run, plans: dict[str, Any], description: dict[str, Any], device: torch.device, execution: Execution
+) -> FramedTrainer:
+    if execution.compile and device.type != "cuda":
+        raise OptionError("--compile needs a CUDA card: the CPU runs on kernels of its own.")
+    trainer = run.trainer(plans, CONFIGURATION, run.fold, description, device)
+    trainer.follow(run.schedule)
+    trainer.precision, trainer.use_compile, trainer.seed = execution.precision, execution.compile, run.seed
+    if isinstance(trainer, nnUNetTrainerMedNeXt):
+        trainer.checkpointing = execution.checkpointing or trainer.checkpointing
+        trainer.recomputed_stages = execution.stages
+    return trainer
+
+
+# -- processes -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _device() -> Iterator[torch.device]:
+    """The device of this process, which `torchrun` may have started as one of several."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if cards and number >= cards:
+        raise DeviceError(f"There are {cards} CUDA cards, too few for process {number}: start fewer.")
+    device = torch.device("cuda", number) if cards else torch.device("cpu")
+    if count == 1:
+        yield device
+        return
+    if cards:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if cards else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def _is_first() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def _together() -> None:
+    """Wait for the other processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def _is_over(deadline: float | None) -> bool:
+    """Whether the first process is past its deadline."""
+    if deadline is None:
+        return False
+    over = [time.monotonic() > deadline]
+    if dist.is_initialized():
+        dist.broadcast_object_list(over)
+    return over[0]
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuse to train a fold that another process trains."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked_if_free(folder.parent / f".{folder.name}.lock") as free:
+        if not free:
+            raise OptionError(f"{folder} is being trained by another process: wait for it, or stop it.")
+        yield
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """A polite kill ends the training as Ctrl+C does; its loaders would stay otherwise."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
