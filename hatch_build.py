@@ -1,4 +1,4 @@
-"""Builds the native kernels into the wheel, or beside the sources of an editable installation."""
+"""Build the native kernels into the wheel, or beside the sources of an editable installation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PACKAGE = ROOT / "MedNeXtSegmentation" / "mednext"
 
 
 class NativeKernels(BuildHookInterface):
-    """Called by hatchling; without CMake or a compiler the wheel is pure Python, and slower on a CPU."""
+    """The build hook of hatchling. Without CMake or a compiler the wheel is pure Python, and slower on CPUs."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build, and tell hatchling what to pack and for which platform the wheel then is."""
+        """Build the library, and tell hatchling its file and the platform of the wheel."""
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 library = build(Path(scratch))
@@ -31,14 +31,14 @@ class NativeKernels(BuildHookInterface):
                 return
             target = PACKAGE / library.name
             shutil.copyfile(library, target.with_suffix(".new"))
-            target.with_suffix(".new").replace(target)  # a process may have the old one loaded
+            target.with_suffix(".new").replace(target)  # a running process may use the old one
         build_data["artifacts"].append(f"/{target.relative_to(ROOT).as_posix()}")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{next(iter(platform_tags()))}"
 
 
 def build(scratch: Path) -> Path:
-    """The library, built in a folder.
+    """Build the library in a folder and return its path.
 
     Raises:
         OSError: there is no CMake.

@@ -1,4 +1,4 @@
-"""One hippocampus at a time: the model was trained on images cropped around one of them."""
+"""Join the segmentations of the two hippocampi: the model segments images cropped around one of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LATERALITY_CODES = {"left": "7771000", "right": "24028007"}  # SNOMED CT
 def join(
     head: slicer.vtkMRMLScalarVolumeNode, sides: Mapping[str, slicer.vtkMRMLSegmentationNode]
 ) -> slicer.vtkMRMLSegmentationNode:
-    """The segments of both sides in one segmentation on the head's grid, in place of the two."""
+    """Replace the segmentations of both sides by a single one on the head's grid."""
     scene = head.GetScene()
     joined = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{head.GetName()} hippocampi")
     joined.CreateDefaultDisplayNodes()
@@ -34,7 +34,7 @@ def join(
 
 
 def _with_side(terminology: str, side: str) -> str:
-    """The terminology entry with the structure itself as anatomic region, on its side."""
+    """The terminology entry with the structure as its anatomic region, and the side as its modifier."""
     logic = slicer.modules.terminologies.logic()
     entry = slicer.vtkSlicerTerminologyEntry()
     logic.DeserializeTerminologyEntry(terminology, entry)

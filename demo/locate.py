@@ -1,4 +1,4 @@
-"""Where the hippocampi of somebody's head are: by affine registration of the template's head to it."""
+"""Find the hippocampi of a head, by affine registration of the template's head to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from template_head import template_file
 
 Point = tuple[float, float, float]
 
-HEAD_MM = 100.0  # an image smaller than this on every side is no head, but already cropped
+HEAD_MM = 100.0  # an image smaller than this on every side is already cropped
 COARSE_MM = 4
 SEED = 0
 
@@ -27,7 +27,7 @@ def hippocampus_centres(image: Path) -> Mapping[str, Point]:
     """The centres (mm, RAS) of the boxes around the hippocampi of a head."""
     if image == template_file():
         return CENTRES_RAS
-    read = read_image(image)  # its place is that of the run, which ITK may take another one for
+    read = read_image(image)  # as the run reads it: ITK may place the image otherwise
     head = sitk.Cast(to_image(read.array, read.geometry), sitk.sitkFloat32)
     to_head = template_to_head(sitk.ReadImage(str(template_file()), sitk.sitkFloat32), head)
     return {side: _lps_ras(to_head.TransformPoint(_lps_ras(centre))) for side, centre in CENTRES_RAS.items()}
@@ -49,12 +49,12 @@ def template_to_head(template: sitk.Image, head: sitk.Image) -> sitk.Transform:
 
 
 def _coarse(image: sitk.Image) -> sitk.Image:
-    """The image averaged over blocks of about 4 mm: enough to place a box of 40 mm, and quick."""
+    """The image averaged over blocks of about 4 mm: precise enough to place a box of 40 mm, and fast."""
     return sitk.BinShrink(image, [max(1, round(COARSE_MM / mm)) for mm in image.GetSpacing()])
 
 
 def _register(template: sitk.Image, head: sitk.Image, transform: sitk.Transform) -> None:
-    """Improve the transform in place by the mutual information of the two images."""
+    """Optimise the transform in place for the mutual information of the two images."""
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.RANDOM)

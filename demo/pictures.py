@@ -1,4 +1,4 @@
-"""The demo's picture: three slices and the surfaces, drawn by Slicer's own displayable managers."""
+"""Draw the demo's picture: three slices and the surfaces, by Slicer's own displayable managers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def draw(
     low, high = bounds_of(segmentation, volume)
     field_of_view_mm = float((high - low).max()) + 2 * MARGIN_MM
     middle = (low + high) / 2
-    # Midway between two hippocampi a sagittal slice would show neither.
+    # A sagittal slice midway between two hippocampi would show neither.
     through_one = next(reversed(centres_of_segments(segmentation)), middle)
     centres = {"Axial": middle, "Coronal": middle, "Sagittal": through_one}
     tiles = []
@@ -43,7 +43,7 @@ def draw(
 def bounds_of(
     segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and the highest corner (mm, RAS) of all segments, of the volume where nothing was found."""
+    """The lowest and the highest corner (mm, RAS) of all segments; of the volume if nothing was found."""
     bounds = [0.0] * 6
     node = segmentation if centres_of_segments(segmentation) else volume
     node.GetRASBounds(bounds)

@@ -26,7 +26,7 @@ from template_head import template_file  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo; return the exit code."""
     options = parse(arguments)
     begin = time.monotonic()
     try:
@@ -54,7 +54,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> None:
     """Load, segment, save, draw."""
-    geometry = read_volume(options.image).geometry  # refuses what is no image before anything starts
+    geometry = read_volume(options.image).geometry  # refuses an unreadable image before Slicer starts
     core = slicer_standin.start()
     module = slicer_standin.load_module(ROOT / "MedNeXtSegmentation" / "MedNeXtSegmentation.py")
     logic = module.MedNeXtSegmentationLogic()
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def print_volumes(volumes: dict[str, float]) -> None:
-    """The volume of each segment, and a warning where a hippocampus has no hippocampus's volume."""
+    """Print the volume of each segment, and a warning for a hippocampus of unusual volume."""
     for name, volume in volumes.items():
         print(f"{name:30} {volume:6.2f} mL")
     for side in LATERALITY_CODES:
@@ -101,7 +101,7 @@ def save(
     result: slicer.vtkMRMLSegmentationNode,
     folder: Path,
 ) -> None:
-    """The segmentation, the scene and the picture."""
+    """Write the segmentation, the scene and the picture."""
     folder.mkdir(parents=True, exist_ok=True)
     written = slicer.util.saveNode(result, str(folder / "hippocampi.seg.nrrd"), properties={})
     result.CreateClosedSurfaceRepresentation()

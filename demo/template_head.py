@@ -11,7 +11,7 @@ _FILE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
 
 def template_file() -> Path:
-    """ICBM152 2009a, T1, 1 mm, without skull, as the package nilearn ships it (it is not imported)."""
+    """The path of ICBM152 2009a, T1, 1 mm, without skull, in the package nilearn, which is not imported."""
     spec = importlib.util.find_spec("nilearn")
     if spec is None or not spec.submodule_search_locations:
         raise MissingPackageError("The demo's head comes with the package nilearn: pip install nilearn")

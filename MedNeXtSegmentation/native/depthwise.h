@@ -6,7 +6,7 @@
 
 namespace {
 
-// Where the taps of one axis read: output o takes input `position(o, tap)`, if there is one.
+// The input of an output and a tap along one axis; -1 if there is none.
 inline int64_t input_of(int64_t stride, int64_t o, int64_t tap, int64_t pad, int64_t size) {
     int64_t i = stride == DOWN ? 2 * o + tap - pad : o + tap - pad;
     if (stride == UP) {
@@ -17,13 +17,13 @@ inline int64_t input_of(int64_t stride, int64_t o, int64_t tap, int64_t pad, int
     return i < size ? i : -1;
 }
 
-// An input row, and the row of the kernel that it meets.
+// An input row and its row of the kernel.
 struct Tap {
     const Element* input;
     const float* kernel;
 };
 
-// All taps of the output row (z, y) into `taps`; returns how many.
+// Writes all taps of the output row (z, y) to `taps`; returns their number.
 inline int64_t find_taps(const Depthwise& job, int64_t z, int64_t y, Tap* taps) {
     const int64_t pad = job.k / 2;
     int64_t count = 0;
@@ -40,7 +40,7 @@ inline int64_t find_taps(const Depthwise& job, int64_t z, int64_t y, Tap* taps) 
     return count;
 }
 
-// The row of the last input plane that the next output row needs and the row (z, y) does not.
+// The row of the last input plane that the next output row needs, but the row (z, y) does not.
 inline const Element* next_input(const Depthwise& job, int64_t z, int64_t y) {
     const int64_t pad = job.k / 2;
     const int64_t plane = job.stride == DOWN ? 2 * z + 1 : job.stride == UP ? (z + pad) / 2 : z + pad;
@@ -49,7 +49,7 @@ inline const Element* next_input(const Depthwise& job, int64_t z, int64_t y) {
     return static_cast<const Element*>(job.input) + (iz * job.in_y + iy) * job.in_x * job.channels;
 }
 
-// Whether the output is written past the caches: where the second pass would not find it there anyway.
+// Whether to write the output past the caches, since it is too large to stay there until the second pass.
 inline bool is_streamed(const Depthwise& job) {
     constexpr int64_t caches = 32 * 1024 * 1024, line = 64;
     const int64_t bytes = job.out_z * job.out_y * job.out_x * job.channels * static_cast<int64_t>(sizeof(Element));
@@ -57,7 +57,7 @@ inline bool is_streamed(const Depthwise& job) {
 }
 
 // Adds one input row to POSITIONS outputs of one output row. K taps; `first` is the input of relative position 0.
-// A transposed tap reads where an ordinary one writes, so one walk over the inputs serves all three strides.
+// A transposed tap reads where an ordinary one writes, so one loop over the inputs serves all three strides.
 template <int K, int STRIDE, int PART, bool EDGE>
 ALWAYS_INLINE void add_row(Vec (&sum)[POSITIONS], const Element* row, const float* kernel, int64_t first, int64_t size,
                            int64_t channels) {
@@ -85,13 +85,14 @@ ALWAYS_INLINE void add_row(Vec (&sum)[POSITIONS], const Element* row, const floa
     });
 }
 
-// One row of the output and its statistics, for one vector of channels.
+// The statistics of one row of the output, for one vector of channels.
 struct RowSums {
-    Vec pivot, sum, squares;  // sums of (x - pivot) and its square: a mean far from zero costs no digits
+    Vec pivot, sum, squares;  // sums of (x - pivot) and its square: a mean far from zero loses no digits
 };
 
-// `output` is null if only the statistics are wanted (UP). What the next row will need of the input, from `wanted` on, and
-// of the output is asked for: this vector's share. DOWN needs four new rows of the input, and little output.
+// Computes one row of the output and its statistics, for one vector of channels. `output` may be null (UP). Prefetches
+// this vector's share of the next row's input, from `wanted` on, and output; DOWN needs four new rows of the input, and
+// little output.
 template <int K, int STRIDE, int PART, bool STREAM>
 RowSums depthwise_lanes(const Depthwise& job, const Tap* taps, int64_t count, int64_t lane, Element* output,
                         const Element* wanted) {
@@ -132,7 +133,7 @@ RowSums depthwise_lanes(const Depthwise& job, const Tap* taps, int64_t count, in
     return sums;
 }
 
-// By pointer, since compilers make slower code of it within its caller.
+// Called by pointer, since compilers make slower code of the inlined function.
 using DepthwiseLanes = RowSums (*)(const Depthwise&, const Tap*, int64_t, int64_t, Element*, const Element*);
 
 template <int PART, bool STREAM>
@@ -145,7 +146,7 @@ DepthwiseLanes depthwise_for(int64_t k, int64_t stride) {
     return table[(k - 3) / 2][stride];
 }
 
-// Takes a row into the moments of its channels (Chan's parallel variance).
+// Merges a row into the moments of its channels (Chan's parallel variance).
 inline void add_row_sums(Moments& moments, const RowSums& row, int64_t lane, int64_t voxels) {
     float pivot[Vec::lanes], sum[Vec::lanes], squares[Vec::lanes];
     row.pivot.store(pivot), row.sum.store(sum), row.squares.store(squares);
@@ -158,7 +159,7 @@ inline void add_row_sums(Moments& moments, const RowSums& row, int64_t lane, int
     }
 }
 
-// The output row (z, y) in all channels; `output` and `moments` may be null.
+// Computes the output row (z, y) in all channels; `output` and `moments` may be null.
 inline void depthwise_row(const Depthwise& job, int64_t z, int64_t y, Element* output, Moments* moments) {
     DepthwiseLanes parts[] = {depthwise_for<0, false>(job.k, job.stride), depthwise_for<PARTS - 1, false>(job.k, job.stride)};
     if constexpr (PARTS == 1)

@@ -1,4 +1,4 @@
-// Activations and packed weights are stored as bfloat16; products are summed in float32. Needs AVX-512 BF16.
+// Storage of activations and packed weights as bfloat16, with sums in float32. Needs AVX-512 BF16.
 #pragma once
 
 #include <cstring>
@@ -11,7 +11,7 @@ struct Element {
     uint16_t bits;
 };
 
-using Factor = __m512bh;           // sixteen pairs: one step multiplies two and two values
+using Factor = __m512bh;           // sixteen pairs: one step multiplies two values with two
 constexpr int64_t DEPTH_STEP = 2;  // rows k and k + 1 of a matrix are packed alternately
 
 inline Factor spread(const Element* a) {
@@ -39,11 +39,10 @@ ALWAYS_INLINE void store_row(const Vec (&values)[V], Target* p) {
 ALWAYS_INLINE void store_row(const Vec (&values)[2], Element* p) {  // one conversion for both
     _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(values[1].v, values[0].v)));
 }
-inline void stream(Vec value, Element* p) { store(value, p); }  // half a line is better kept
+inline void stream(Vec value, Element* p) { store(value, p); }  // half a cache line is better cached
 
-// What the depthwise convolution reads together: the even or the odd ones of 32 channels, since a pair of bfloat16 is
-// taken apart in one step each, where widening consecutive ones takes two. So its kernel, statistics and output have
-// the even channels first, and then the odd ones.
+// The depthwise convolution reads the even or the odd ones of 32 channels together: one step widens these, where
+// consecutive channels take two. So its kernel, statistics and output have the even channels first, then the odd ones.
 constexpr int PARTS = 2;
 template <int PART>
 ALWAYS_INLINE Vec load_part(const Element* p) {

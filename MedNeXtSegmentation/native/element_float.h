@@ -1,4 +1,4 @@
-// Activations and packed weights are stored as float32.
+// Storage of activations and packed weights as float32.
 #pragma once
 
 #include "unrolled.h"
@@ -6,8 +6,8 @@
 namespace {
 
 using Element = float;
-using Factor = Vec;                // what one step of a matrix product multiplies
-constexpr int64_t DEPTH_STEP = 1;  // values of the inner dimension in it
+using Factor = Vec;                // operand of one step of a matrix product
+constexpr int64_t DEPTH_STEP = 1;  // values of the inner dimension in a step
 
 inline Factor spread(const Element* a) { return Vec::all(*a); }
 inline Factor weights(const Element* b) { return Vec::load(b); }
@@ -21,7 +21,7 @@ ALWAYS_INLINE void store_row(const Vec (&values)[V], float* p) {
 }
 inline void stream(Vec value, float* p) { value.stream(p); }
 
-// What the depthwise convolution reads together: consecutive channels.
+// The depthwise convolution reads consecutive channels together.
 constexpr int PARTS = 1;
 template <int PART>
 ALWAYS_INLINE Vec load_part(const Element* p) {

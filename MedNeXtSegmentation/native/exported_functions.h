@@ -1,4 +1,4 @@
-// For the functions that Python calls: no exception leaves them, since that would end the process.
+// Export functions to Python, without exceptions, which would end the process.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 #endif
 
-// Answers of the functions; native_library.py makes exceptions of the failures.
+// Return values of the functions; native_library.py turns failures into exceptions.
 enum Status : int64_t { DONE = 0, OUT_OF_MEMORY = 1, FAILED = 2, NOT_NEIGHBOURS = 3 };
 
-// Calls body(), which answers with a status.
+// Calls body(), which returns a status.
 template <typename Body>
 int64_t guarded(const Body& body) noexcept {
     try {

@@ -1,12 +1,12 @@
-// GELU(x) = x * Phi(x) for float32, by a table in registers: looking up costs less than a long polynomial.
+// GELU(x) = x * Phi(x) for float32, by a table in registers, which is faster than a long polynomial.
 //
-// max(x, 0) - |x| Phi(-|x|), the second term by a cubic in |x| for each of 32 parts of [0, 5.1]; right to
-// 3.6e-7 * max(1, |x|). Needs AVX-512 DQ.
+// max(x, 0) - |x| Phi(-|x|), the second term by a cubic in |x| for each of 32 parts of [0, 5.1], with an error of at
+// most 3.6e-7 * max(1, |x|). Needs AVX-512 DQ.
 #pragma once
 
 namespace {
 
-constexpr float GELU_WIDTH = 0.1625f;  // of a part; the parts are centred at its multiples
+constexpr float GELU_WIDTH = 0.1625f;  // of a part; parts are centred at its multiples
 
 // -|x| Phi(-|x|), the highest power first.
 alignas(64) constexpr float GELU_PARTS[4][32] = {
@@ -33,8 +33,8 @@ alignas(64) constexpr float GELU_PARTS[4][32] = {
 };
 
 inline Vec gelu(Vec x) {
-    const __m512 size = _mm512_range_ps(x.v, _mm512_set1_ps(31.49f * GELU_WIDTH), 0b1010);  // the smaller of both sizes
-    // The number of the part is in the last bits of the sum.
+    const __m512 size = _mm512_range_ps(x.v, _mm512_set1_ps(31.49f * GELU_WIDTH), 0b1010);  // min(|x|, limit)
+    // The last bits of the sum are the number of the part.
     const __m512 sum = _mm512_fmadd_ps(size, _mm512_set1_ps(1 / GELU_WIDTH), _mm512_set1_ps(12582912.0f));
     const auto coefficient = [&](int power) {
         const float* of_parts = GELU_PARTS[3 - power];

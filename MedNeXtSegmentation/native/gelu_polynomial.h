@@ -1,7 +1,7 @@
 // GELU(x) = x * Phi(x), by a polynomial in x^2.
 //
-// Phi(x) - 1/2 = x * P(2 x^2 / 25 - 1) for |x| <= 5, fitted so that GELU is right to 2.7e-7 * max(1, |x|) in float32;
-// beyond, Phi is clamped to 0 and 1.
+// Phi(x) - 1/2 = x * P(2 x^2 / 25 - 1) for |x| <= 5, fitted so that the error of GELU is at most 2.7e-7 * max(1, |x|) in
+// float32; beyond, Phi is clamped to 0 and 1.
 #pragma once
 
 namespace {

@@ -1,14 +1,14 @@
 // GELU(x) = x * Phi(x) where the result is stored as bfloat16, by a table in registers.
 //
-// A parabola for each of 29 parts of [-3.625, 3.625], and 0 or x beyond. Right to 1.5e-4 * max(1, |x|); bfloat16
-// rounds to 2e-3 of the value. Needs AVX-512 DQ.
+// A parabola for each of 29 parts of [-3.625, 3.625], and 0 or x beyond. The error is at most 1.5e-4 * max(1, |x|);
+// bfloat16 rounds to 2e-3 of the value. Needs AVX-512 DQ.
 #pragma once
 
 namespace {
 
-constexpr float GELU_WIDTH = 0.25f;  // of a part; the parts are centred at its multiples
+constexpr float GELU_WIDTH = 0.25f;  // of a part; parts are centred at its multiples
 
-// The highest power first; parts 0 to 15, then -16 (which is never met) to -1.
+// The highest power first; parts 0 to 15, then -16 (never used) to -1.
 alignas(64) constexpr float GELU_PARTS[3][32] = {
     {0.397905707f, 0.373466164f, 0.307395875f, 0.216348931f, 0.121377155f, 0.0406204797f, -0.0154865813f,
      -0.0452700332f, -0.0536969341f, -0.0484509245f, -0.0372372121f, -0.0253520738f, -0.015590556f, -0.00875551905f,
@@ -27,8 +27,8 @@ alignas(64) constexpr float GELU_PARTS[3][32] = {
 };
 
 inline Vec gelu(Vec x) {
-    const __m512 near = _mm512_range_ps(x.v, _mm512_set1_ps(15.4f * GELU_WIDTH), 0b0010);  // x, but no larger than that
-    // The number of the part, modulo 32, is in the last bits of the sum.
+    const __m512 near = _mm512_range_ps(x.v, _mm512_set1_ps(15.4f * GELU_WIDTH), 0b0010);  // x, with |x| limited
+    // The last bits of the sum are the number of the part, modulo 32.
     const __m512 sum = _mm512_add_ps(near, _mm512_set1_ps(12582912.0f * GELU_WIDTH));
     const auto coefficient = [&](int power) {
         const float* of_parts = GELU_PARTS[2 - power];

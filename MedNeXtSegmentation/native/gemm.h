@@ -1,4 +1,4 @@
-// Small matrix products: rows of activations times packed weights, with something done to each sum before it is stored.
+// Small matrix products: rows of activations times packed weights, with a function applied to each sum.
 #pragma once
 
 #include "prefetch.h"
@@ -7,7 +7,7 @@ namespace {
 
 constexpr int COLUMNS = VECTORS * Vec::lanes;
 
-// What becomes of a row of sums.
+// Functions for a row of sums: store it, add it, or store its GELU.
 struct Store {
     template <int V, typename Target>
     ALWAYS_INLINE void operator()(const Vec (&values)[V], Target* target) const {
@@ -45,7 +45,7 @@ void pack(const float* matrix, const float* scale, int64_t depth, int64_t column
 }
 
 // target[r, :] = finish(bias + a[r, :] * b) for R rows and the first V vectors of one block of columns; `bias` may be
-// null. Each step of the inner dimension asks for one line of `ahead`.
+// null. Each step of the inner dimension prefetches one line of `ahead`.
 template <int R, int V, typename Target, typename Finish>
 void gemm_tile(const Element* a, int64_t a_step, const Element* b, const float* bias, int64_t depth, Target* target,
                int64_t target_step, Finish finish, Prefetch& ahead) {
@@ -54,7 +54,7 @@ void gemm_tile(const Element* a, int64_t a_step, const Element* b, const float* 
         const Vec start = bias ? Vec::load(bias + v * Vec::lanes) : Vec::all(0.0f);
         unrolled<0, R>([&](auto r) { sum[r][v] = start; });
     });
-    // Every third row has a pointer of its own: more would not fit into the registers, and fewer could not be addressed.
+    // Every third row has its own pointer: more would not fit into the registers, and fewer could not address all rows.
     const Element* third[(R + 2) / 3];
     unrolled<0, (R + 2) / 3>([&](auto i) { third[i] = a + 3 * i * a_step; });
     Prefetch lines = ahead;
@@ -82,7 +82,7 @@ void gemm_rest(int64_t rows, const Element* a, int64_t a_step, const Element* b,
 }
 
 // target (rows, columns) = finish(bias + a (rows, depth) * b (depth, columns)); b is packed in blocks of COLUMNS, of
-// which the first V vectors are wanted.
+// which the first V vectors are computed.
 template <int V = VECTORS, typename Target, typename Finish>
 void gemm(const Element* a, int64_t a_step, const Element* b, const float* bias, int64_t rows, int64_t depth,
           int64_t columns, Target* target, int64_t target_step, Finish finish, Prefetch ahead) {

@@ -1,16 +1,17 @@
-// Labels and their uncertainty on the source grid from predictions on the model's: the interpolated predictions of one
-// line of voxels exist at a time.
+// Compute labels and their uncertainty on the source grid from predictions on the model's, line by line: only the
+// interpolated predictions of one line exist at a time.
 #pragma once
 
 #include "resample.h"
 
 namespace {
 
-// Floats of a line of the output, in whole vectors, and of a line of the input, of which two vectors are read anywhere.
+// Floats of a line of the output, in whole vectors, and of a line of the input, padded since two vectors are read from
+// any place.
 inline int64_t wide_of(const Labelling& job) { return (job.columns.rows + Vec::lanes - 1) / Vec::lanes * Vec::lanes; }
 inline int64_t width_of(const Labelling& job) { return job.columns.columns + 2 * Vec::lanes; }
 
-// The two neighbours of an output voxel along one axis and their weights; the second is the first where there is one.
+// The two neighbours of an output voxel along one axis and their weights; a single neighbour is both.
 struct Neighbours {
     int64_t first, second;
     float first_weight, second_weight;
@@ -22,8 +23,8 @@ inline Neighbours neighbours_of(const Band& band, int64_t row) {
     return {first, last, weights[first], first == last ? 0.0f : weights[last]};
 }
 
-// The neighbours along a line, for each voxel of the output. Places count from the first one that the voxel's vector
-// needs, where all of them are `near`: within two vectors from there; else from the beginning of the line.
+// The neighbours along a line, for each voxel of the output. If all neighbours are `near`, within two vectors from the
+// first one of their output vector, places count from there; else from the beginning of the line.
 struct Columns {
     float *begin, *first, *second, *first_weight, *second_weight;
     bool near;
@@ -56,7 +57,7 @@ struct Columns {
     }
 };
 
-// Line `line` of every channel between two rows, `(channels, width_of)`.
+// Interpolates line `line` of every channel between two rows, `(channels, width_of)`.
 inline void between_rows(const Labelling& job, const Neighbours& rows, int64_t line, float* target) {
     const int64_t width = job.columns.columns;
     const float first_weight = rows.first_weight, second_weight = rows.second_weight;
@@ -67,7 +68,7 @@ inline void between_rows(const Labelling& job, const Neighbours& rows, int64_t l
     }
 }
 
-// ... and then along the line, `(channels, wide_of)`.
+// Interpolates these lines along the line, `(channels, wide_of)`.
 inline void expand(const Labelling& job, const Columns& columns, const float* lines, float* target) {
     const int64_t width = width_of(job), wide = wide_of(job);
     for (int64_t x = 0; columns.near && x < wide; x += Vec::lanes) {
@@ -85,7 +86,7 @@ inline void expand(const Labelling& job, const Columns& columns, const float* li
                         columns.second_weight[x] * lines[static_cast<int64_t>(columns.second[x])];
 }
 
-// Between two expanded lines, a vector of voxels at a time.
+// Interpolates between two expanded lines, a vector of voxels at a time.
 struct BetweenLines {
     const float *first, *second;
     Vec first_weight, second_weight;
@@ -97,7 +98,7 @@ struct BetweenLines {
     }
 };
 
-// As floats. The first of several largest wins.
+// The labels as floats; of several largest values the first one wins.
 inline Vec decide(const Labelling& job, const BetweenLines& values, int64_t x) {
     Vec label = Vec::all(0.0f);
     if (job.regions) {
@@ -115,7 +116,7 @@ inline Vec decide(const Labelling& job, const BetweenLines& values, int64_t x) {
     return label;
 }
 
-// ln(x) for x in [1e-37, 1], right to 1e-7 * max(1, |ln x|): 2 artanh((m - 1) / (m + 1)) of the mantissa.
+// ln(x) for x in [1e-37, 1] with an error of at most 1e-7 * max(1, |ln x|): 2 artanh((m - 1) / (m + 1)) of the mantissa.
 inline Vec logarithm(Vec x) {
     const Vec one = Vec::all(1.0f), m = mantissa(x), s = (m - one) / (m + one), square = s * s;
     Vec series = Vec::all(2.0f / 15.0f);
@@ -147,7 +148,7 @@ void store_line(const float* line, int64_t count, void* target, int64_t offset, 
     }
 }
 
-// `decided` is room for one line.
+// `decided` is scratch memory of one line.
 inline void write_line(const Labelling& job, const BetweenLines& values, int64_t row, int64_t line, float* decided) {
     const int64_t *steps = job.label_steps, *others = job.uncertainty_steps;
     const int64_t count = job.columns.rows, offset = row * steps[0] + line * steps[1];
@@ -164,7 +165,7 @@ int64_t label_scratch(const Labelling& job) {
     return job.channels * (width_of(job) + 2 * wide_of(job)) + wide_of(job) + Columns::scratch(job);
 }
 
-// Lines of the output, in order of (row, line). The two expanded lines around the last one are kept for the next.
+// Computes lines of the output, in order of (row, line), and keeps the two expanded lines around the last one.
 void label(const Labelling& job, int64_t first_line, int64_t last_line, float* scratch) {
     const int64_t wide = wide_of(job);
     float* between = scratch;

@@ -1,4 +1,4 @@
-// What Python calls: see native_library.py for the other side of every function and structure.
+// The exported functions for networks; native_library.py declares and calls them.
 
 #include "exported_functions.h"
 #include "processor.h"
@@ -6,7 +6,7 @@
 
 EXPORTED int64_t mednext_version() { return 4; }
 
-// The best float32 kernels of this processor, or those of this name; null if there are none. All others take them.
+// The kernels of this name, or the best float32 ones; null if this processor has none. All other functions take them.
 EXPORTED const Kernels* mednext_kernels(const char* name) { return find_kernels(name); }
 
 EXPORTED const char* mednext_name(const Kernels* kernels) { return kernels->name; }
@@ -14,10 +14,10 @@ EXPORTED const char* mednext_name(const Kernels* kernels) { return kernels->name
 // Bytes of a stored value: 4 for float32, 2 for bfloat16.
 EXPORTED int64_t mednext_bytes(const Kernels* kernels) { return kernels->bytes; }
 
-// The channel that is at this position in the output of a depthwise convolution, its statistics and its kernel.
+// The channel at this position in the output of a depthwise convolution, its statistics and its kernel.
 EXPORTED int64_t mednext_channel_at(const Kernels* kernels, int64_t position) { return kernels->channel_at(position); }
 
-// Packs a matrix (depth, columns), its rows multiplied by `scale` (if any), for the products of the others.
+// Packs a matrix (depth, columns), with its rows multiplied by `scale` (if any), for matrix products.
 EXPORTED int64_t mednext_pack(const Kernels* kernels, const float* matrix, const float* scale, int64_t depth,
                            int64_t columns, void* packed) {
     return guarded([&]() -> int64_t {
@@ -26,12 +26,12 @@ EXPORTED int64_t mednext_pack(const Kernels* kernels, const float* matrix, const
     });
 }
 
-// Takes the map x * scale + shift of a product's input into its matrix, which is packed, and its bias.
+// Folds the map x * scale + shift of a product's input into its matrix, which is packed, and its bias.
 EXPORTED int64_t mednext_fold(const Kernels* kernels, const float* matrix, const double* scale, const double* shift,
                            const double* bias, int64_t depth, int64_t columns, void* packed, float* folded_bias,
                            int64_t threads) {
     return guarded([&]() -> int64_t {
-        constexpr int64_t small = 1 << 16;  // a thread takes longer to start
+        constexpr int64_t small = 1 << 16;  // starting a thread takes longer
         const std::vector<float> factors(scale, scale + depth);
         const int64_t useful_threads = depth * columns < small ? 1 : threads;
         in_pieces(columns, CHANNELS, useful_threads, 0, [&](int64_t begin, int64_t end, float*) {
@@ -46,7 +46,7 @@ EXPORTED int64_t mednext_fold(const Kernels* kernels, const float* matrix, const
     });
 }
 
-// Mean and variance of every channel go to `mean` and `variance`. The same number of threads gives the same bits.
+// Writes mean and variance of every channel to `mean` and `variance`. The same number of threads gives the same bits.
 EXPORTED int64_t mednext_depthwise(const Kernels* kernels, const Depthwise* job, double* mean, double* variance,
                                 int64_t threads) {
     return guarded([&]() -> int64_t {
@@ -95,7 +95,7 @@ EXPORTED int64_t mednext_pointwise(const Kernels* kernels, const Pointwise* job,
     });
 }
 
-constexpr int64_t PIECE_OF_VOXELS = 1 << 14;  // of the ends
+constexpr int64_t PIECE_OF_VOXELS = 1 << 14;  // of stem and head
 
 // A 1x1x1 convolution of planes (in_channels, voxels) to (voxels, out_channels).
 EXPORTED int64_t mednext_stem(const Kernels* kernels, const float* planes, const float* weights, const float* bias,

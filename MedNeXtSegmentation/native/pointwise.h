@@ -6,12 +6,12 @@
 
 namespace {
 
-constexpr int64_t PIECE = 8 * 12;  // voxels whose hidden activations are in the caches together; a multiple of ROWS
+constexpr int64_t PIECE = 8 * 12;  // voxels whose hidden activations fit into the caches; a multiple of ROWS
 
-// Rows of the output that are computed together: short rows share one walk through the weights.
+// The number of output rows to compute together: short rows share one pass over the weights.
 inline int64_t rows_at_once(const Pointwise& job) { return (PIECE + job.depthwise.out_x - 1) / job.depthwise.out_x; }
 
-// Memory of one thread: rows before the norm and hidden activations in the stored type, results in float32.
+// Scratch memory of one thread: rows before the norm and hidden activations in the stored type, results in float32.
 struct Scratch {
     int64_t normed, hidden, result;
 
@@ -70,8 +70,8 @@ inline void sum_squares(const Element* hidden, int64_t voxels, int64_t channels,
     }
 }
 
-// Expansion, GELU and compression of `voxels` voxels; with `squares` only the sums of squares after the GELU. `wanted` is
-// where the results will go in the end: the expansion asks for it, and the compression for the input of the next piece.
+// Expansion, GELU and compression of `voxels` voxels; with `squares` only the sums of squares after the GELU. The
+// expansion prefetches `wanted`, the final place of the results, and the compression the input of the next piece.
 template <typename Target, typename Finish>
 void transform(const Pointwise& job, const Element* normed, int64_t voxels, Element* hidden, double* squares,
                Target* target, Finish finish, const Element* wanted) {
@@ -104,7 +104,7 @@ void pointwise(const Pointwise& job, int64_t first_row, int64_t last_row, void* 
             for (int64_t r = 0; r < rows; ++r)
                 depthwise_row(grid, (row + r) / grid.out_y, (row + r) % grid.out_y, computed + r * grid.out_x * in, nullptr);
         }
-        if (grid.stride == SAME) {  // the target's rows lie as those of the source
+        if (grid.stride == SAME) {  // the target's rows are contiguous
             Element* target = static_cast<Element*>(job.target) + row * grid.out_x * out;
             if (job.add) transform(job, normed, voxels, hidden, hidden_squares, target, Add{}, target);
             else transform(job, normed, voxels, hidden, hidden_squares, target, Store{}, target);

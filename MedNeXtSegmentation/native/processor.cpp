@@ -22,7 +22,7 @@ bool leaf_seven(int bit) {
     return registers[1] >> bit & 1;
 }
 
-// The processor has it, and the operating system saves the registers.
+// Whether the operating system saves these registers.
 bool saves(unsigned long long state) {
     int registers[4];
     __cpuid(registers, 1);

@@ -1,7 +1,7 @@
-// Which kernels this processor can run.
+// Find the kernels that this processor can run.
 #pragma once
 
 #include "network_jobs.h"
 
-// The best float32 kernels for this processor, or null if there are none; with a name those kernels, or null.
+// The kernels of this name, or without a name the best float32 ones; null if this processor cannot run them.
 const Kernels* find_kernels(const char* name);

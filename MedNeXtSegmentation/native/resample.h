@@ -1,4 +1,4 @@
-// Resampling along one axis as small matrix products with the part of the weights that is not zero.
+// Resample along one axis, by small matrix products with the nonzero part of the weights.
 #pragma once
 
 #include "gemm.h"
@@ -6,7 +6,7 @@
 
 namespace {
 
-constexpr int64_t STRIP_WIDTH = 4 * COLUMNS;  // columns that are copied together: long reads, and all rows in the cache
+constexpr int64_t STRIP_WIDTH = 4 * COLUMNS;  // columns copied together: reads are long, and all rows fit into the cache
 
 // The columns that the rows [first_row, last_row) of a band need.
 struct Span {
@@ -27,7 +27,7 @@ inline void copy_tile(const float* tile, int64_t rows, int64_t columns, float* t
         for (int64_t c = 0; c < columns; ++c) target[r * target_step + c] = tile[r * COLUMNS + c];
 }
 
-// The last axis: lines (before, length) times the transposed weights, which are packed.
+// Resamples the last axis: lines (before, length) times the packed transposed weights.
 void resample_last(const Resampling& job, int64_t first_line, int64_t last_line) {
     const Band& weights = job.weights;
     const int64_t length = weights.columns, wanted = weights.rows;
@@ -46,7 +46,7 @@ void resample_last(const Resampling& job, int64_t first_line, int64_t last_line)
     }
 }
 
-// Strips of (length, STRIP_WIDTH), in order of (before, after): the weights times a copy of the strip.
+// Resamples strips of (length, STRIP_WIDTH), in order of (before, after): the weights times a copy of the strip.
 void resample_strips(const Resampling& job, int64_t first_strip, int64_t last_strip, float* scratch) {
     const Band& weights = job.weights;
     const int64_t length = weights.columns, wanted = weights.rows;

@@ -1,4 +1,4 @@
-// Both resampling steps, as Python calls them: see native_resampling.py. `kernels` are those of float32.
+// The exported functions for resampling; inference/resampling/native.py calls them. `kernels` are those of float32.
 
 #include "weight_bands.h"
 #include "exported_functions.h"
@@ -7,7 +7,7 @@
 
 namespace {
 
-constexpr int64_t PIECE_OF_LINES = 48;  // that one thread takes at a time: neighbours of a line are used again
+constexpr int64_t PIECE_OF_LINES = 48;  // lines that a thread takes at a time, since they share neighbours
 
 }  // namespace
 
@@ -33,7 +33,7 @@ EXPORTED int64_t mednext_resample(const Kernels* kernels, const Resampling* give
     });
 }
 
-// Labels (rows.rows, lines.rows, columns.rows) from predictions; NOT_NEIGHBOURS where the weights are not as `Labelling` wants.
+// Labels (rows.rows, lines.rows, columns.rows) from predictions; NOT_NEIGHBOURS for other weights than those of `Labelling`.
 EXPORTED int64_t mednext_label(const Kernels* kernels, const Labelling* given, int64_t threads) {
     return guarded([&]() -> int64_t {
         const ResamplingKernels& chosen = *kernels->resampling;

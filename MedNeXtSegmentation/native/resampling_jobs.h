@@ -1,10 +1,10 @@
-// What is to be resampled, and what each instruction set offers for it. Everything is float32.
+// The jobs of resampling, and the functions of an instruction set for them. All values are float32.
 #pragma once
 
 #include <cstdint>
 
 // A matrix that is zero away from its diagonal: row r is zero outside of the columns first[r] to stop[r] - 1.
-// Python gives the first line; the others are found by weight_bands.h.
+// Python sets the first two lines; weight_bands.h computes the others.
 struct Band {
     const float* values;  // (rows, columns)
     int64_t rows, columns;
@@ -21,17 +21,17 @@ struct Resampling {
     Band weights;
 };
 
-// Predictions on the model's grid to labels on the source grid. Each row of a weight matrix has at most two neighbours
-// that are not zero: nearest or linear interpolation.
+// Predictions on the model's grid to labels on the source grid. Each row of a weight matrix has at most two nonzero
+// weights, which are neighbours: nearest or linear interpolation.
 struct Labelling {
     const float* values;  // (channels, rows, lines, columns), lines and columns contiguous
     int64_t channels, channel_step, row_step;
     Band rows, lines, columns;  // (output, input) voxels along each axis
-    int64_t classes;            // the first channels decide on the label, the last ones on the uncertainty
-    const float* regions;       // the label that each channel above the threshold paints, in order; null: arg max
+    int64_t classes;            // the first channels determine the label, the last ones the uncertainty
+    const float* regions;       // the label that each channel above the threshold paints, in order; null for arg max
     float threshold;
     int64_t label_bytes;  // 1 or 2
-    void* labels;         // may be a view: `label_steps` are voxels from one row, line, column to the next
+    void* labels;         // may be a view: `label_steps` are the strides of rows, lines and columns in voxels
     int64_t label_steps[3];
     float* uncertainty;   // or null
     int64_t uncertainty_steps[3];

@@ -11,7 +11,7 @@ struct Vec {
     static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
     static Vec all(float x) { return {_mm256_set1_ps(x)}; }
     void store(float* p) const { _mm256_storeu_ps(p, v); }
-    void stream(float* p) const { store(p); }  // half a line is better kept
+    void stream(float* p) const { store(p); }  // half a cache line is better cached
 };
 
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
@@ -27,7 +27,7 @@ inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
     return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))};
 }
 
-// Asks for a cache line that will be needed. GCC 12 forgets a function of nothing else unless it is inlined by force.
+// Prefetches a cache line. GCC 12 drops a function with nothing else unless it is force-inlined.
 ALWAYS_INLINE void fetch(const char* p) { _mm_prefetch(p, _MM_HINT_T0); }
 
 // x = mantissa * 2^exponent with a mantissa in [1, 2), for normal numbers.
@@ -40,7 +40,7 @@ inline Vec mantissa(Vec x) {
     return {_mm256_or_ps(bits, _mm256_set1_ps(1.0f))};
 }
 
-// Floats among the 2 * lanes at `p`, each by its place.
+// Picks floats among the 2 * lanes at `p` by their places.
 struct Places {
     __m256i v;
     static Places of(Vec places) { return {_mm256_cvttps_epi32(places.v)}; }

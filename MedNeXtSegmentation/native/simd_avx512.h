@@ -11,7 +11,7 @@ struct Vec {
     static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
     static Vec all(float x) { return {_mm512_set1_ps(x)}; }
     void store(float* p) const { _mm512_storeu_ps(p, v); }
-    // Past the caches: a whole line, which then need not be read before. The end of a thread's work orders these writes.
+    // Writes a whole line past the caches, without reading it before. The end of a thread orders these writes.
     void stream(float* p) const { _mm512_stream_ps(p, v); }
 };
 
@@ -28,14 +28,14 @@ inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ), no.v, yes.v)};
 }
 
-// Asks for a cache line that will be needed. GCC 12 forgets a function of nothing else unless it is inlined by force.
+// Prefetches a cache line. GCC 12 drops a function with nothing else unless it is force-inlined.
 ALWAYS_INLINE void fetch(const char* p) { _mm_prefetch(p, _MM_HINT_T0); }
 
 // x = mantissa * 2^exponent with a mantissa in [1, 2), for normal numbers.
 inline Vec exponent(Vec x) { return {_mm512_getexp_ps(x.v)}; }
 inline Vec mantissa(Vec x) { return {_mm512_getmant_ps(x.v, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src)}; }
 
-// Floats among the 2 * lanes at `p`, each by its place.
+// Picks floats among the 2 * lanes at `p` by their places.
 struct Places {
     __m512i v;
     static Places of(Vec places) { return {_mm512_cvttps_epi32(places.v)}; }

@@ -11,7 +11,7 @@ struct Vec {
     static Vec load(const float* p) { return {vld1q_f32(p)}; }
     static Vec all(float x) { return {vdupq_n_f32(x)}; }
     void store(float* p) const { vst1q_f32(p, v); }
-    void stream(float* p) const { store(p); }  // a part of a line is better kept
+    void stream(float* p) const { store(p); }  // a part of a cache line is better cached
 };
 
 inline Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
@@ -25,7 +25,7 @@ inline Vec larger(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 // a > b ? yes : no
 inline Vec where_greater(Vec a, Vec b, Vec yes, Vec no) { return {vbslq_f32(vcgtq_f32(a.v, b.v), yes.v, no.v)}; }
 
-// Asks for a cache line that will be needed. GCC 12 forgets a function of nothing else unless it is inlined by force.
+// Prefetches a cache line. GCC 12 drops a function with nothing else unless it is force-inlined.
 #if defined(_MSC_VER) && !defined(__clang__)
 ALWAYS_INLINE void fetch(const char* p) { __prefetch(p); }
 #else
@@ -42,7 +42,7 @@ inline Vec mantissa(Vec x) {
     return {vreinterpretq_f32_u32(vorrq_u32(bits, vdupq_n_u32(0x3f800000)))};
 }
 
-// Floats among the 2 * lanes at `p`, each by its place.
+// Picks floats among the 2 * lanes at `p` by their places.
 struct Places {
     uint8x16_t v;  // of their bytes
     static Places of(Vec places) {

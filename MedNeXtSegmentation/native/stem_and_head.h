@@ -1,4 +1,4 @@
-// The 1x1x1 convolutions at both ends: from planes (channels, voxels) to (voxels, channels), and back.
+// The 1x1x1 convolutions of stem and head: from planes (channels, voxels) to (voxels, channels), and back.
 #pragma once
 
 #include "gemm.h"
@@ -19,7 +19,7 @@ void stem(const float* planes, const float* weights, const float* bias, void* ou
     }
 }
 
-// The classes [block, block + classes) of `count` voxels: `logits` become parts of planes.
+// Writes the logits of `count` voxels to the planes of their classes.
 inline void write_planes(const float* logits, int64_t count, int64_t classes, float* plane, int64_t voxels) {
     constexpr int64_t line = 16;
     for (int64_t c = 0; c < classes; ++c, plane += voxels)

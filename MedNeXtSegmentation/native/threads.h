@@ -1,4 +1,4 @@
-// Work in pieces on several threads.
+// Divide work into pieces for several threads.
 #pragma once
 
 #include <algorithm>
@@ -10,9 +10,9 @@
 #include <thread>
 #include <vector>
 
-// Calls work(begin, end, scratch) for pieces of `grain` of [0, count), each by the next thread that is free: on a busy
-// machine, and where some cores are slower than others, none waits for a thread that does not get on. `scratch` is of
-// this many floats, aligned to a cache line. Throws the first exception of a piece once all threads have ended.
+// Calls work(begin, end, scratch) for pieces of `grain` of [0, count), each in the next free thread: on a busy machine,
+// and where some cores are slower than others, no thread waits for a slow one. `scratch` has `scratch_floats` floats,
+// aligned to a cache line. Throws the first exception of a piece once all threads have ended.
 template <typename Work>
 void in_pieces(int64_t count, int64_t grain, int64_t threads, int64_t scratch_floats, const Work& work) {
     constexpr size_t line = 64;
@@ -30,7 +30,7 @@ void in_pieces(int64_t count, int64_t grain, int64_t threads, int64_t scratch_fl
         try {
             take_pieces();
         } catch (...) {
-            next = count;  // the others stop, too
+            next = count;  // stops the others
             const std::lock_guard<std::mutex> lock(failing);
             if (!failure) failure = std::current_exception();
         }
@@ -41,7 +41,7 @@ void in_pieces(int64_t count, int64_t grain, int64_t threads, int64_t scratch_fl
     try {
         for (int64_t i = 1; i < wanted; ++i) others.emplace_back(worker);
     } catch (const std::exception&) {
-        // The system has no more threads, or no memory for one: those that there are do it all.
+        // The system has no more threads, or no memory for one: the existing ones do all the work.
     }
     worker();
     for (auto& other : others) other.join();

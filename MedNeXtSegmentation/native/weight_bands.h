@@ -1,4 +1,4 @@
-// Where a matrix of weights is not zero.
+// Find the band of nonzero weights in each row of a resampling matrix, and pack it.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 class CompleteBand {
 public:
-    // With `block` rows of the matrix together, if any, these are packed: transposed, and padded with zeros.
+    // If `block` is not 0, packs blocks of this many rows: transposed, and padded with zeros.
     CompleteBand(const Band& matrix, int64_t block) : band_(matrix), first_(matrix.rows), stop_(matrix.rows) {
         for (int64_t r = 0; r < matrix.rows; ++r) {
             const float* row = matrix.values + r * matrix.columns;
@@ -26,7 +26,7 @@ public:
 
     const Band& band() const { return band_; }
 
-    // Columns that are not zero in one row.
+    // The largest number of nonzero columns in a row.
     int64_t widest() const {
         int64_t widest = 0;
         for (size_t r = 0; r < first_.size(); ++r) widest = std::max(widest, stop_[r] - first_[r]);

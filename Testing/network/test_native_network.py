@@ -141,7 +141,7 @@ def test_a_file_that_is_no_library_is_left_alone(tmp_path, caplog: pytest.LogCap
     file = tmp_path / "mednext_native.so"
     file.write_bytes(b"not a library")
     assert load_library(file) is None
-    assert "going on without them" in caplog.text
+    assert "continuing without them" in caplog.text
 
 
 def gelu(kernels: Kernels, x: Tensor) -> tuple[Tensor, Tensor]:

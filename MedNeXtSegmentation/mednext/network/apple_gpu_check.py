@@ -1,6 +1,6 @@
-"""Whether an Apple GPU computes a network at all, and rightly: what it knows depends on torch and macOS.
+"""Check that an Apple GPU computes a network rightly; its operators depend on torch and macOS.
 
-Before torch 2.8 it has no transposed 3D convolution, and operators have given wrong numbers without a word.
+Before torch 2.8 it has no transposed 3D convolution, and operators have silently given wrong numbers.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ _TOLERANCE = 1e-2  # of the largest logit
 
 
 def trouble(network: nn.Module, device: torch.device) -> str | None:
-    """What is wrong with this network on this device, or None; tried with a small random image.
+    """The fault of a network on a device, found with a small random image; None if it is right.
 
     Args:
-        network: the plain one, in evaluation mode; it stays where it is. What is no MedNeXt is not tried.
+        network: the plain one, in evaluation mode; it stays on its device. None for other networks than
+            MedNeXt, without a trial.
         device: compared with the CPU.
 
     Raises:
@@ -38,6 +39,6 @@ def trouble(network: nn.Module, device: torch.device) -> str | None:
             raise
         return str(error).strip().split("\n")[0]
     difference = float((found - expected).abs().max() / expected.abs().max())
-    if difference <= _TOLERANCE:  # not so for NaN either
+    if difference <= _TOLERANCE:  # False for NaN
         return None
     return f"its numbers are wrong by {difference:.1e} of the largest logit"

@@ -1,6 +1,6 @@
 """The blocks of MedNeXt, in two or three dimensions: ordinary, down, up, and the segmentation head.
 
-After Roy et al. (see `network.py`); names and shapes of parameters equal the reference implementation.
+After Roy et al. (see `mednext.py`); names and shapes of parameters equal the reference implementation.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
 def global_response_norm(
     x: Tensor, gamma: Tensor, beta: Tensor, denominator: GrnDenominator = "mean"
 ) -> Tensor:
-    """Scale each channel of `x`, `(N, C, ...)`, by its L2 norm over space relative to all channels.
+    """Scale each channel of `x`, `(N, C, ...)`, by its L2 norm over space, relative to all channels.
 
-    Relative to their mean as in ConvNeXt V2 and the code of MedNeXt, or to their sum as in the formula of
-    MedNeXt-v2. `gamma` and `beta` start at zero, so that an untrained norm is the identity.
+    The norm is divided by their mean as in ConvNeXt V2 and the code of MedNeXt, or by their sum as in the
+    formula of MedNeXt-v2. `gamma` and `beta` start at zero, so that an untrained norm is the identity.
     """
     norm = torch.linalg.vector_norm(x, dim=tuple(range(2, x.ndim)), keepdim=True)
     total = norm.sum(dim=1, keepdim=True) if denominator == "sum" else norm.mean(dim=1, keepdim=True)
@@ -40,8 +40,8 @@ class MedNeXtBlock(nn.Module):
     """Depthwise convolution, channelwise norm, expansion, GELU, compression, and the input added.
 
     Args:
-        in_channels: channels that come in.
-        out_channels: channels that go out; must equal `in_channels` for a residual block.
+        in_channels: channels of the input.
+        out_channels: channels of the output; must equal `in_channels` for a residual block.
         expansion: width of the hidden layer as a multiple of `in_channels`.
         kernel_size: side of the depthwise kernel.
         dimensions: 2 or 3.
@@ -52,7 +52,7 @@ class MedNeXtBlock(nn.Module):
 
     depthwise: ClassVar[Mapping[int, type[nn.Module]]] = CONVOLUTION
     stride: ClassVar[int] = 1
-    recompute_expansion = False  # in the backward pass, instead of keeping it
+    recompute_expansion = False  # in the backward pass, instead of storing it
 
     def __init__(
         self,
@@ -97,11 +97,11 @@ class MedNeXtBlock(nn.Module):
         return self.expand_and_compress(x)
 
     def convolve(self, x: Tensor) -> Tensor:
-        """The depthwise convolution: slow to compute, small to keep."""
+        """The depthwise convolution: slow to compute, small to store."""
         return self.conv1(x)
 
     def expand_and_compress(self, x: Tensor) -> Tensor:
-        """All that follows the depthwise convolution: fast to compute, many times larger."""
+        """All after the depthwise convolution: fast to compute, many times larger to store."""
         x = self.act(self.conv2(self.norm(x)))
         if self.grn:
             x = self.response_norm(x)
@@ -130,7 +130,7 @@ class DownBlock(MedNeXtBlock):
 class UpBlock(MedNeXtBlock):
     """A block whose depthwise convolution is transposed with stride 2.
 
-    Everything runs on 2n-1 voxels per axis; one zero plane on the left of each axis completes 2n.
+    The block computes 2n-1 voxels per axis; a zero plane on the left of each axis completes 2n.
     """
 
     depthwise = TRANSPOSED
@@ -145,7 +145,7 @@ class UpBlock(MedNeXtBlock):
 
 
 class OutBlock(nn.Module):
-    """A segmentation head: a 1x1x1 transposed convolution, as the reference has it."""
+    """A segmentation head: a 1x1x1 transposed convolution, as in the reference."""
 
     def __init__(self, in_channels: int, num_classes: int, dimensions: int = 3) -> None:
         super().__init__()

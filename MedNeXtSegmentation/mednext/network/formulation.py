@@ -1,8 +1,8 @@
 """Choose the formulation of a network: the first that is right and faster than the plain one on this machine.
 
-The plain network of `network.py` is the reference. A faster formulation is used only after it gave the
-reference's logits for the first tile of each shape, and was faster for a part of it. Whatever an optional
-formulation raises, the next one takes over, with the traceback in the log.
+The plain network of `mednext.py` is the reference. A faster formulation is used only after it gave the
+reference's logits for the first tile of each shape, and was faster for a part of it. When an optional
+formulation raises any error, the next one replaces it, with the traceback in the log.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .native_library import PLAIN_NUMBERS, Kernels, native_library
 
 logger = logging.getLogger(__name__)
 
-_FULL, _HALF = 1e-4, 5e-2  # tolerances, of the largest logit; usual are 1e-6 and 1e-2
-_PART_SIDE = 48  # of the part of a tile that is timed, and given to the plain network where it is too large
-_MOST_PASSES = 3  # of each of two networks that are timed
+_FULL, _HALF = 1e-4, 5e-2  # tolerances, of the largest logit; usual differences are 1e-6 and 1e-2
+_PART_SIDE = 48  # of the part of a tile that is timed, and that is checked where the tile is too large
+_MOST_PASSES = 3  # of each network that is timed
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Formulation:
 
     Attributes:
         name: for the log and the provenance.
-        make: prepares it.
-        tolerance: its logits may differ from the plain ones by so much, in units of the largest.
-        frugal: where the device's memory is too small for it, it is too small for the plain network by far.
+        make: makes the network.
+        tolerance: largest accepted difference from the plain logits, in units of the largest logit.
+        frugal: it needs far less memory than the plain network.
     """
 
     name: str
@@ -52,16 +52,15 @@ class FastNetwork(nn.Module):
     """A network in the fastest formulation that works; its logits are those of `plain`.
 
     A formulation is chosen at the first tile on a device, and checked again at the first tile of every other
-    shape and batch. The first answer already comes from the chosen one: the same tile always has the same
-    bits.
+    shape and batch. The chosen one already computes the first logits: the same tile always has the same bits.
 
     Args:
-        plain: the reference, in evaluation mode. Networks that are no MedNeXt have no other formulation.
+        plain: the reference, in evaluation mode. A network that is not a MedNeXt has no other formulation.
         precision: on the CPU: "float32", or "bfloat16" for activations and products in half the memory and
-            time where the processor has it; statistics and sums stay float32.
+            time where the processor supports it; statistics and sums stay float32.
 
     Raises:
-        OptionError: another precision.
+        OptionError: the precision is another one.
     """
 
     def __init__(self, plain: nn.Module, precision: str = "float32") -> None:
@@ -71,7 +70,7 @@ class FastNetwork(nn.Module):
         self.plain = plain
         self._precision = precision
         self._device: torch.device | None = None
-        self._left: list[Formulation] = []  # not tried yet, the most wanted first
+        self._left: list[Formulation] = []  # not tried yet, in order of preference
         self._current: Formulation | None = None
         self._chosen: nn.Module = plain
         self._checked: set[torch.Size] = set()
@@ -85,9 +84,10 @@ class FastNetwork(nn.Module):
         """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`, valid until the next call.
 
         On a CUDA device without autocast the plain network runs: the caller had an overflow in half
-        precision, and the kernels there have no other.
+        precision, the only precision of the kernels there.
 
-        Raises torch.OutOfMemoryError where another formulation would need more: the caller may make room.
+        Raises torch.OutOfMemoryError where every other formulation would need more: the caller may free
+        memory.
         """
         if x.device != self._device:
             self._start_on(x.device)
@@ -99,9 +99,9 @@ class FastNetwork(nn.Module):
         return _image_by_image(self.plain, x)
 
     def images_at_once(self, sides: Sequence[int]) -> int:
-        """How many images of these sides are best given together.
+        """The best number of images of these sides for one call.
 
-        On a card a formulation is chosen for that, before the first image; else it is one until then.
+        On a card this chooses a formulation before the first image; elsewhere it is 1 until one is chosen.
         """
         device = next((parameter.device for parameter in self.plain.parameters()), None)
         if device != self._device and device is not None and device.type == "cuda":
@@ -128,11 +128,11 @@ class FastNetwork(nn.Module):
         except Exception as error:  # boundary: an optional formulation may raise anything
             if self._current and self._current.frugal and is_out_of_memory(error):
                 raise
-            logger.warning("The %s network failed: going on without it.", self.formulation, exc_info=True)
+            logger.warning("The %s network failed: continuing without it.", self.formulation, exc_info=True)
             self._leave()
 
     def _accept(self, x: Tensor) -> bool:
-        """Whether a formulation was checked for tiles of this shape; tries those that are left."""
+        """Whether a formulation is right for tiles of this shape. Tries those that are left."""
         if self._current and x.shape in self._checked:
             return True
         if self._current:
@@ -166,11 +166,11 @@ class FastNetwork(nn.Module):
         logger.info("The network runs in its %s formulation on %s.", formulation.name, self._device)
 
     def _is_right(self, formulation: Formulation, network: nn.Module, x: Tensor) -> bool:
-        """Whether a formulation gives the reference's logits for this tile; else a line in the log."""
+        """Whether a formulation gives the reference's logits for this tile. Logs a difference."""
         assert isinstance(self.plain, MedNeXt)
         tile, expected = _reference(self.plain, formulation, _with_contrast(x))
         difference = _difference(network(tile), expected)
-        if difference <= formulation.tolerance:  # not so for NaN either
+        if difference <= formulation.tolerance:  # False for NaN
             return True
         logger.warning(
             "The %s network is wrong by %.1e of the largest logit for a tile of %s voxels: it is not used.",
@@ -182,7 +182,7 @@ class FastNetwork(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """The plain network with its activations in the other order, which cuDNN may have faster kernels for."""
+    """The plain network with the channels last, for which cuDNN may have faster kernels."""
 
     def __init__(self, network: MedNeXt) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class ChannelsLast(nn.Module):
 
 
 def formulations(network: nn.Module, device: torch.device, precision: str) -> list[Formulation]:
-    """Those that may be there for this network and device, the most wanted first."""
+    """The formulations that may exist for this network and device, in order of preference."""
     assert isinstance(network, MedNeXt)
     if device.type == "cuda":
         found = [Formulation("channels-last", partial(ChannelsLast, network), _HALF)]
@@ -220,9 +220,9 @@ def formulations(network: nn.Module, device: torch.device, precision: str) -> li
 
 
 def is_faster(network: nn.Module, plain: nn.Module, x: Tensor) -> bool:
-    """Whether a network takes less time than the plain one; the fastest of a few passes of each counts."""
+    """Whether a network is faster than the plain one, by the fastest of a few passes of each."""
     ours, theirs = [], []
-    for _ in range(_MOST_PASSES):  # the first passes may have to prepare something
+    for _ in range(_MOST_PASSES):  # the first pass may include preparations
         ours.append(_seconds(network, x))
         theirs.append(_seconds(plain, x))
         if min(ours) < min(theirs):
@@ -231,10 +231,10 @@ def is_faster(network: nn.Module, plain: nn.Module, x: Tensor) -> bool:
 
 
 def _reference(plain: MedNeXt, formulation: Formulation, tile: Tensor) -> tuple[Tensor, Tensor]:
-    """The tile, or the part of it that memory has room for, and the logits to compare with.
+    """The tile, or the part of it that fits into memory, and the logits to compare with.
 
     On the CPU the plain network takes seven times the memory of the native kernels: for large tiles the lean
-    formulation, which torch computes and which is compared with the plain network first, stands in for it.
+    formulation replaces it, after a comparison with the plain network on a part.
     """
     part = tile[_corner(plain.dimensions)][:1]
     if tile.device.type == "cpu" and formulation.name != "lean" and _is_large(plain, tile):
@@ -246,10 +246,10 @@ def _reference(plain: MedNeXt, formulation: Formulation, tile: Tensor) -> tuple[
         return (tile, _image_by_image(judge, tile)) if right else (part, expected)
     try:
         return tile, _image_by_image(plain, tile)
-    except Exception as error:  # boundary: the device may have room for a frugal formulation only
+    except Exception as error:  # boundary: only a frugal formulation may fit into the device's memory
         if not is_out_of_memory(error):
             raise
-        logger.info("There is no memory to check a whole tile: a part of it is checked.")
+        logger.info("There is not enough memory to check a whole tile: a part of it is checked.")
         return part, plain(part)
 
 
@@ -267,12 +267,12 @@ def _corner(dimensions: int) -> tuple[slice, ...]:
 
 
 def _image_by_image(network: nn.Module, x: Tensor) -> Tensor:
-    """The logits of a batch, one image after the other: the plain network has no memory for all at once."""
+    """The logits of a batch, computed image by image, since the plain network needs much memory."""
     return torch.cat([network(image).clone() for image in x.split(1)]) if len(x) > 1 else network(x)
 
 
 def _with_contrast(x: Tensor) -> Tensor:
-    """The tile itself, or noise of its shape where it holds one value only: air would hide a fault."""
+    """The tile, or noise of its shape if it holds a single value: air would hide a fault."""
     if bool((x != x[:, :, :1, :1, :1] if x.ndim == 5 else x != x[:, :, :1, :1]).any()):
         return x
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device, x.dtype)

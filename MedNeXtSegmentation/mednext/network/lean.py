@@ -1,8 +1,8 @@
-"""MedNeXt in pure torch, fast and with little memory: the sums of `network.py` in another order.
+"""The lean formulation of MedNeXt: pure torch, fast, with little memory, used without the native library.
 
 Activations are `(Z, Y, X, C)`, so that pointwise convolutions are matrix products over voxels. They run over
-slices of voxels, and the expanded tensor never exists; residuals and skips are added in place. The norm is an
-affine map per channel once mean and variance are known: it is folded into the expansion.
+slices of voxels, and the whole expanded tensor never exists; residuals and skips are added in place. Once
+mean and variance are known, the norm is an affine map per channel: it is folded into the expansion.
 
 A depthwise convolution is the sum of two-dimensional ones, one for each tap along z, over a few planes at a
 time: torch has fast kernels for those with the channels last, and none for three dimensions. Every thread
@@ -27,15 +27,15 @@ from .mednext import MedNeXt
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-_SLAB = 2**19  # numbers in the planes that are convolved together: they stay in the caches from tap to tap
+_SLAB = 2**19  # numbers in the planes that are convolved together, which stay in the caches from tap to tap
 _HIDDEN = 2**20  # numbers in the hidden activations of a slice of voxels
-_FEWEST = 4  # slabs of a small activation, whatever the number of threads: so the sums do not depend on it
+_FEWEST = 4  # slabs of a small activation for any number of threads, so that the sums do not depend on it
 
 _VoxelSums = tuple[int, Tensor, Tensor]
 
 
 def is_supported(network: MedNeXt) -> bool:
-    """Whether this formulation fits: three dimensions, one head, resampling by blocks, no response norm."""
+    """True for a network of three dimensions, one head, resampling by blocks and no response norm."""
     blocks = [part for part in network.modules() if isinstance(part, MedNeXtBlock)]
     resampling = [block for block in blocks if block.stride > 1]
     plain = not network.deep_supervision and not any(block.grn for block in blocks)
@@ -43,7 +43,7 @@ def is_supported(network: MedNeXt) -> bool:
 
 
 class LeanMedNeXt(nn.Module):
-    """A trained network in this formulation, for inference; it shares the weights of `network`."""
+    """A trained network in this formulation, for inference. Shares the weights of `network`."""
 
     def __init__(self, network: MedNeXt) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class LeanMedNeXt(nn.Module):
 
 
 class _Pass:
-    """One image on its way through the network."""
+    """One pass of an image through the network."""
 
     def __init__(self, network: MedNeXt, threads: SlabThreads) -> None:
         self._network = network
@@ -114,7 +114,7 @@ class _Pass:
         self._threads.map(end, _slabs(range(len(x)), x[0].numel()))
 
     def _same(self, block: MedNeXtBlock, x: Tensor) -> Tensor:
-        """An ordinary block; a residual one works in place."""
+        """Apply an ordinary block, in place if it is residual."""
         parts = self._threads.map(_Convolution(block, x), _slabs(range(len(x)), x[0].numel()))
         transform = _Transform(block, [part.sums for part in parts])
         out = x if block.residual else torch.zeros_like(x)
@@ -140,10 +140,10 @@ class _Pass:
         return out
 
     def _added_up(self, block: MedNeXtBlock, x: Tensor, skip: Tensor) -> Tensor:
-        """An up block's output added to the skip connection: it begins one voxel from the left of each axis.
+        """Add an up block's output to the skip connection, from the second voxel of each axis.
 
-        It is convolved twice, first for the norm: what comes out would be the largest activation of the
-        network.
+        The convolution runs twice, first for the norm, since its output would be the largest activation of
+        the network.
         """
         assert isinstance(block, UpBlock)
         convolution, target = _Convolution(block, x), skip[1:, 1:, 1:]
@@ -167,7 +167,7 @@ class _Pass:
 
 
 def _slabs(planes: range, numbers: int) -> list[range]:
-    """These planes in a row, some at a time, where `numbers` are worked on for each."""
+    """Divide planes into slabs, for `numbers` computed numbers a plane."""
     height = max(1, min(_SLAB // numbers, len(planes) // _FEWEST))
     return [planes[start : start + height] for start in range(0, len(planes), height)]
 
@@ -189,9 +189,9 @@ class _Part:
     """A slab of a convolution's output.
 
     Attributes:
-        planes: of the whole output.
+        planes: those of the whole output.
         values: `(planes, Y, X, C)`.
-        sums: how many voxels, their sums `(C,)` and sums of squares `(C,)`.
+        sums: number of voxels, their sums `(C,)` and sums of squares `(C,)`.
     """
 
     planes: range
@@ -202,8 +202,8 @@ class _Part:
 class _Convolution:
     """The depthwise convolution of `x` `(Z, Y, X, C)`, for some planes of its output at a time.
 
-    The norm cancels a bias: instead of its own, each channel gets the one that brings its mean near zero, so
-    that the sums for the variance cost no digits.
+    The norm cancels the bias of a channel. Another bias replaces it, which brings the mean near zero, so that
+    the sums for the variance lose no digits.
     """
 
     def __init__(self, block: MedNeXtBlock, x: Tensor) -> None:
@@ -222,7 +222,7 @@ class _Convolution:
         x, pad = self._x, len(self._taps) // 2
         convolve = F.conv_transpose2d if self._up else F.conv2d
         result = None
-        # The tap in the middle reaches all planes.
+        # The middle tap comes first, since it reaches all planes.
         for tap in sorted(range(len(self._taps)), key=lambda tap: abs(tap - pad)):
             first = planes[0] + pad - tap if self._up else self._stride * planes[0] - pad + tap
             if self._up and first % 2:
@@ -237,7 +237,7 @@ class _Convolution:
                 self._taps[tap],
                 self._bias
                 if result is None and not self._up
-                else None,  # transposed, torch would add it slowly
+                else None,  # torch adds it slowly to a transposed convolution
                 stride=self._stride,
                 padding=pad,
                 groups=x.shape[-1],
@@ -251,11 +251,11 @@ class _Convolution:
 
 
 class _Transform:
-    """What follows the depthwise convolution of a block: norm, expansion, GELU and compression.
+    """The second part of a block, after its depthwise convolution: norm, expansion, GELU and compression.
 
     Args:
-        block: whose.
-        sums: of all slabs of the convolution's output, as in `_Part`.
+        block: the block.
+        sums: those of all slabs of the convolution's output, as in `_Part`.
     """
 
     def __init__(self, block: MedNeXtBlock, sums: Sequence[_VoxelSums]) -> None:
@@ -266,7 +266,7 @@ class _Transform:
         scale = state["norm.weight"] / torch.sqrt(variance + block.norm.eps)
         shift = state["norm.bias"] - mean * scale
         weight = state["conv2.weight"].flatten(1)
-        # The norm is in bias `(hidden,)` and weight `(C, hidden)` of the expansion.
+        # Bias `(hidden,)` and weight `(C, hidden)` of the expansion include the norm.
         self._bias = torch.addmv(state["conv2.bias"], weight, shift.to(weight.dtype))
         self._expansion = (weight * scale.to(weight.dtype)).T
         self._compression, self._offset = state["conv3.weight"].flatten(1).T, state["conv3.bias"]
@@ -279,7 +279,7 @@ class _Transform:
         return out
 
     def add(self, convolved: Tensor, target: Tensor) -> None:
-        """Add what becomes of `(..., C)` to `(..., out_channels)`, both contiguous."""
+        """Map `(..., C)` and add the result to `(..., out_channels)`, both contiguous."""
         count = max(1, _HIDDEN // len(self._bias))
         hidden = convolved.new_empty(count, len(self._bias))
         for voxels, out in zip(_voxels(convolved).split(count), _voxels(target).split(count), strict=True):
@@ -292,10 +292,10 @@ def _voxels(x: Tensor) -> Tensor:
 
 
 class SlabThreads:
-    """As many threads as torch has on entering the block; within it torch uses one in each of them.
+    """As many threads as torch has on entering the block; within it torch uses one thread in each of them.
 
-    torch divides every single operation among its threads instead, which then wait for each other thousands
-    of times in a pass through a network.
+    torch itself divides every single operation among its threads, which then wait for each other thousands of
+    times in a pass through a network.
     """
 
     def __init__(self) -> None:
@@ -318,7 +318,7 @@ class SlabThreads:
             torch.set_num_threads(self._count)
 
     def map(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
-        """What `work` makes of each part, in the order of the parts. Raises what `work` raises."""
+        """The result of `work` for each part, in their order. Raises the errors of `work`."""
         if self._pool is None:
             return [work(part) for part in parts]
         inference = torch.is_inference_mode_enabled()

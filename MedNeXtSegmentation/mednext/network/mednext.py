@@ -4,7 +4,7 @@ After Roy et al., "MedNeXt: Transformer-driven Scaling of ConvNets for Medical I
 MICCAI 2023 (arXiv 2303.09975). Parameter names, shapes and numbers equal the reference implementation
 (MIC-DKFZ/MedNeXt), so its checkpoints fit once their `dummy_tensor` is dropped.
 
-This is the plain formulation that every faster one is measured against and checked with.
+This is the plain formulation, against which every faster one is timed and checked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Variant:
     """Expansion ratios and block counts of the nine stages: encoder 0-3, bottleneck, decoder 3-0.
 
     Attributes:
-        channels: of the first stage.
+        channels: width of the first stage.
         v2: MedNeXt-v2 (arXiv 2512.17774): global response normalisation in every block, without exception.
     """
 
@@ -44,7 +44,7 @@ class Variant:
     def fits(
         self, expansion: tuple[int, ...], blocks: tuple[int, ...], channels: int, grn_first_down: bool
     ) -> bool:
-        """Whether a network of these numbers is of this size."""
+        """Whether a network with these numbers is of this size."""
         return (expansion, blocks, channels, grn_first_down) == (
             self.expansion,
             self.blocks,
@@ -62,7 +62,7 @@ VARIANTS: dict[str, Variant] = {
     "v2-W": Variant((3, 4, 8, 8, 8, 8, 8, 4, 3), (3, 4, 8, 8, 8, 8, 8, 4, 3), channels=64, v2=True),
 }
 
-# What each of the nine stages consists of, for checkpointing: the block that resamples into it, and its own.
+# The parts of each of the nine stages, for checkpointing: the block that resamples into it, and its own.
 _PARTS = (
     ("enc_block_0",),
     *((f"down_{level}", f"enc_block_{level + 1}") for level in range(3)),
@@ -120,13 +120,13 @@ class MedNeXt(nn.Module):
             "standard" strided and transposed convolutions (the paper's ablation).
         grn: global response normalisation in every block but the first down block (the reference's quirk).
         grn_first_down: in that block too, as MedNeXt-v2 has it.
-        grn_denominator: what the norm is relative to, the "mean" or the "sum" over channels: MedNeXt-v2's
-            formula says sum, the code that it builds on says mean.
-        checkpointing: what the backward pass computes again instead of keeping it: "none"; "expansion", what
-            follows the depthwise convolution of each block; or "blocks", all of them (also True).
+        grn_denominator: divide the norm by the "mean" or the "sum" over channels: MedNeXt-v2's formula has
+            the sum, the code that it builds on the mean.
+        checkpointing: the parts that the backward pass recomputes instead of storing: "none"; "expansion",
+            all after the depthwise convolution of each block; or "blocks", whole blocks (also True).
     """
 
-    weights_sha256 = ""  # of the file that the weights were read from, see `Bundle.network`
+    weights_sha256 = ""  # of the file of the weights, see `Bundle.network`
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class MedNeXt(nn.Module):
         """One of the papers' sizes: "S", "B", "M", "L", "v2-B" or "v2-W"; the last two always have GRN.
 
         Raises:
-            OptionError: an unknown name or a value outside of its range.
+            OptionError: the name is unknown, or a value outside of its range.
         """
         if name not in VARIANTS:
             raise OptionError(f"There is no MedNeXt variant {name!r}: choose one of {', '.join(VARIANTS)}.")
@@ -244,15 +244,15 @@ class MedNeXt(nn.Module):
         )
 
     def checkpoint(self, what: Checkpointing | bool, stages: Collection[int] = range(9)) -> None:
-        """Choose what the backward pass computes again; see the class.
+        """Choose the parts that the backward pass recomputes; see the class.
 
         Args:
             what: "none", "expansion" or "blocks".
-            stages: those of the nine in which it does so, with the resampling block that leads to each: 0 and
-                8, of the full resolution, hold most of the memory.
+            stages: those of the nine to which it applies, each with the resampling block before it: 0 and 8,
+                of the full resolution, hold most of the memory.
 
         Raises:
-            OptionError: neither of the three, nor True or False; or no such stage.
+            OptionError: `what` is none of these, nor True or False; or there is no such stage.
         """
         if isinstance(what, bool):
             what = "blocks" if what else "none"
@@ -307,7 +307,7 @@ class MedNeXt(nn.Module):
 
 
 def check_patch(sides: Sequence[int]) -> None:
-    """Whether MedNeXt can halve and normalise a patch of these sides.
+    """Check that MedNeXt can halve and normalise a patch of these sides.
 
     Raises:
         OptionError: a side is not divisible by 16, or all of them are 16.

@@ -1,6 +1,6 @@
-"""MedNeXt on the native kernels: the numbers of `network.py`, several times faster on a CPU.
+"""MedNeXt on the native kernels: the plain network's numbers, several times faster on a CPU.
 
-Activations are `(Z, Y, X, C)` in buffers that stay between calls. A block is two passes: the depthwise
+Activations are `(Z, Y, X, C)` in buffers that stay between calls. A block has two passes: the depthwise
 convolution with the mean and variance of its output (its bias cancels in the norm), then expansion, GELU and
 compression in small pieces, with the norm folded into the expansion's weights and the result added in place.
 """
@@ -34,7 +34,7 @@ Shape = tuple[int, int, int]
 
 
 def is_supported(network: MedNeXt) -> bool:
-    """Whether the kernels know this network: three dimensions, one head, resampling by blocks."""
+    """True for a network of three dimensions, one head and resampling by blocks."""
     resampling = [part for part in network.modules() if isinstance(part, DownBlock | UpBlock)]
     return network.dimensions == 3 and not network.deep_supervision and len(resampling) == 8
 
@@ -44,7 +44,7 @@ class NativeMedNeXt(nn.Module):
 
     Args:
         network: on the CPU; its weights are copied.
-        kernels: which, and in which precision; statistics and sums are float32 in any.
+        kernels: those of an instruction set and a precision; statistics and sums are always float32.
     """
 
     def __init__(self, network: MedNeXt, kernels: Kernels) -> None:
@@ -68,12 +68,12 @@ class NativeMedNeXt(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`; sides divisible by 16.
 
-        The logits of a single image are only valid until the next one comes, for this network or another
-        fold: they lie in memory that its activations need.
+        The logits of a single image are valid only until the next image of this network or another fold,
+        whose activations use the same memory.
         """
         shape = x.shape[2], x.shape[3], x.shape[4]
         if self._activations is None or self._activations.shape != shape:
-            self._activations = None  # the old ones go before the new ones come
+            self._activations = None  # free the old ones before the new ones are made
             self._activations = _activations_for(shape, tuple(self._widths), self._dtype)
         logits = self._activations.room((len(x), self._classes, *shape))
         for image, target in zip(x, logits, strict=True):
@@ -108,7 +108,7 @@ class NativeMedNeXt(nn.Module):
 
 
 class _Activations:
-    """Activations of every level, `(Z, Y, X, C)`, and room for the largest depthwise convolution."""
+    """Memory for the activations of all levels, `(Z, Y, X, C)`, and for the largest depthwise convolution."""
 
     def __init__(self, shape: Shape, widths: Sequence[int], dtype: torch.dtype) -> None:
         self.shape = shape
@@ -119,7 +119,7 @@ class _Activations:
         self.normed = torch.empty(max(level.numel() for level in self.levels), dtype=dtype)
 
     def room(self, shape: Sequence[int]) -> Tensor:
-        """Room for logits: for those of one image where no convolution's output is needed any more."""
+        """Memory for the logits of one image, where the output of a convolution is no longer needed."""
         size, scratch = math.prod(shape), self.normed.view(torch.float32)
         if shape[0] > 1 or size > scratch.numel():
             return torch.empty(*shape)
@@ -127,7 +127,7 @@ class _Activations:
 
 
 def _activations_for(shape: Shape, widths: tuple[int, ...], dtype: torch.dtype) -> _Activations:
-    """The folds of a model run one after the other: they share them, and the last one takes them along."""
+    """Activations that the folds of a model share, since they run in turn; freed with the last of them."""
     found = _in_use.get((shape, widths, dtype))
     if found is None:
         found = _in_use[shape, widths, dtype] = _Activations(shape, widths, dtype)
@@ -138,7 +138,7 @@ _in_use: WeakValueDictionary[tuple[Shape, tuple[int, ...], torch.dtype], _Activa
 
 
 class _Block:
-    """One block with its weights as the kernels want them."""
+    """One block with its weights in the form of the kernels."""
 
     def __init__(self, block: MedNeXtBlock, kernels: Kernels) -> None:
         self._kernels = kernels
@@ -171,9 +171,9 @@ class _Block:
         self._response_norm = _ResponseNorm(block, state, self._hidden) if block.grn else None
 
     def run(self, x: Tensor, target: Tensor, normed: Tensor | None, threads: int) -> None:
-        """Read `x`, `(Z, Y, X, C)`, and write into `target`, or add to it: residual and skip connections.
+        """Read `x`, `(Z, Y, X, C)`, and write to `target`, or add to it: residual and skip connections.
 
-        `normed` has room for the depthwise convolution's output; without it that is computed twice.
+        `normed` is memory for the depthwise convolution's output; without it the output is computed twice.
         """
         first = self._first_pass(x, normed)
         mean, variance = torch.empty(2, self.channels, dtype=torch.float64)
@@ -211,7 +211,7 @@ class _Block:
     def _fold(
         self, matrix: Tensor, bias: Tensor, norm: tuple[Tensor, Tensor], packed: Tensor, threads: int
     ) -> Tensor:
-        """Pack a matrix with its input's scale and shift taken into it; returns the bias for it."""
+        """Pack a matrix with the scale and shift of its input folded into it; return its bias."""
         folded = torch.empty(matrix.shape[1])
         pointers = _pointers(matrix, *norm, bias)
         self._kernels.fold(*pointers, *matrix.shape, *_pointers(packed, folded), threads)
@@ -228,7 +228,7 @@ class _Block:
 
 
 class _ResponseNorm:
-    """Global response normalisation: per hidden channel it is an affine map, once its norm is known."""
+    """Global response normalisation: an affine map per hidden channel, once its norm is known."""
 
     def __init__(self, block: MedNeXtBlock, state: dict[str, Tensor], width: int) -> None:
         self._divisor = 1 if block.grn_denominator == "sum" else len(state["conv2.weight"])

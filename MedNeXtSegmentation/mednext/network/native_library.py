@@ -1,4 +1,4 @@
-"""The native kernels of `MedNeXtSegmentation/native`, called by ctypes; the program works without them."""
+"""Load and call the native kernels of `MedNeXtSegmentation/native`; the program works without them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..errors import DeviceError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 4  # of the functions below; a library of another version is left alone
+VERSION = 4  # of the functions below; a library of another version is not used
 PLAIN_NUMBERS = (
     32 * 48**3
-)  # voxels times channels of the largest tile that the plain network judges on the CPU
-CHANNELS = 32  # activations have a multiple of so many channels
+)  # voxels times channels of the largest tile for which the plain network is the reference on the CPU
+CHANNELS = 32  # activations have a multiple of this number of channels
 
 SAME, DOWN, UP = 0, 1, 2  # stride of a depthwise convolution
 NONE, IDENTITY, CONVOLUTION = 0, 1, 2  # residual path of a block
@@ -27,7 +27,7 @@ NONE, IDENTITY, CONVOLUTION = 0, 1, 2  # residual path of a block
 _DONE, _OUT_OF_MEMORY, _NOT_NEIGHBOURS = 0, 1, 3  # `Status` of exported_functions.h
 
 _SUFFIX = {"win32": ".dll", "darwin": ".so"}.get(sys.platform, ".so")  # CMake's for a module
-# A folder with the library, for those who build it themselves; "off": none.
+# The folder of a library built by the user; "off" for none.
 _FOLDER_VARIABLE = "MEDNEXT_NATIVE"
 
 
@@ -58,12 +58,12 @@ class Kernels:
     """The kernels of one instruction set.
 
     Args:
-        library: of `native_library`.
+        library: the one of `native_library`.
         name: such as "avx2", or "avx512_bf16", which stores activations as bfloat16; by default the best for
             this processor in float32.
 
     Raises:
-        DeviceError: the processor has no such instructions.
+        DeviceError: the processor lacks these instructions.
     """
 
     def __init__(self, library: ctypes.CDLL, name: str | None = None) -> None:
@@ -79,10 +79,10 @@ class Kernels:
         return int(self._library.mednext_channel_at(self._handle, position))
 
     def __getattr__(self, name: str) -> Callable[..., bool]:
-        """`kernels.pack(...)` is `mednext_pack` of library.cpp.
+        """Make `kernels.pack(...)` call `mednext_pack` of library.cpp.
 
-        It returns False only for labels whose weights are neither linear nor nearest. It raises MemoryError
-        when memory ran out, and DeviceError for every other exception of C++.
+        A function returns False only for labels whose weights are neither linear nor nearest. It raises
+        MemoryError when memory ran out, and DeviceError for every other exception of C++.
         """
         if name.startswith("_"):
             raise AttributeError(name)
@@ -100,19 +100,19 @@ def _call(function: Callable[..., int], *arguments: Any) -> bool:
 
 @cache
 def native_library() -> ctypes.CDLL | None:
-    """The library, or None where it is not there, does not load, or does not know this processor."""
+    """The library; None where it is missing, does not load, or does not support this processor."""
     path = library_file()
     return None if path is None else load_library(path)
 
 
 def load_library(path: Path) -> ctypes.CDLL | None:
-    """The library in a file, ready to be called; None, with a line in the log, where it cannot be used."""
+    """The library in a file, ready to be called; None, with a line in the log, if it cannot be used."""
     try:
         library = ctypes.CDLL(str(path))
         version = library.mednext_version()
         _declare(library)
     except (OSError, AttributeError) as error:
-        logger.warning("The native kernels in %s cannot be used (%s): going on without them.", path, error)
+        logger.warning("The native kernels in %s cannot be used (%s): continuing without them.", path, error)
         return None
     if version != VERSION or not library.mednext_kernels(None):
         logger.info("The native kernels in %s do not fit this program or this processor.", path)
@@ -121,7 +121,7 @@ def load_library(path: Path) -> ctypes.CDLL | None:
 
 
 def library_file() -> Path | None:
-    """Where the library is: beside this file, in a build tree of the extension one folder up."""
+    """The path of the library: in the package `mednext`, or one folder up in the extension's build tree."""
     chosen = os.environ.get(_FOLDER_VARIABLE)
     if chosen == "off":
         return None

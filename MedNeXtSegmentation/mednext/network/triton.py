@@ -1,9 +1,9 @@
-"""MedNeXt on Triton kernels: the numbers of `network.py` in half precision, several times faster on a GPU.
+"""MedNeXt on Triton kernels: the plain network in half precision, several times faster on a GPU.
 
 Activations are `(N, Z, Y, X, C)` in buffers that stay between calls, and that the networks of all folds use
-in turn. A block is two passes: the depthwise convolution with the statistics of its output, then norm,
-expansion, GELU, compression and residual without ever writing the expanded tensor; the last one has the head
-in it. All sums are float32. From the second call with a shape on, the blocks run as one CUDA graph.
+in turn. A block has two passes: the depthwise convolution with the statistics of its output, then norm,
+expansion, GELU, compression and residual without ever writing the expanded tensor; the last pass includes the
+head. All sums are float32. From the second call with a shape on, the blocks run as one CUDA graph.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from .triton_kernels.block_launches import TritonBlock, Workspace
     from .triton_kernels.tile_choice import Choices
 
-_WIDEST = 512  # channels that fit a program
+_WIDEST = 512  # channels that fit into a program
 _MOST_IMAGES = 8  # all mirrored copies of a tile
-_MOST_FILLED = 4  # groups in a row: the last of an image, or an image of few tiles
+_MOST_FILLED = 4  # consecutive padded groups: the last of an image, or an image of few tiles
 _MOST_NUMBERS = 2**31 - 1  # of an image's activations: offsets within it have 32 bits
 
 logger = logging.getLogger(__name__)
 
 
 def is_supported(network: nn.Module, device: torch.device) -> bool:
-    """Whether the kernels know this network and device, and Triton is there. Costs no start-up time.
+    """Whether the kernels support this network and device, and Triton is installed. Does not import Triton.
 
-    Three dimensions, one head, resampling by blocks, no global response norm, at most 512 channels; an NVIDIA
-    card that Triton supports (compute capability 8.0 and later). Everything else runs on torch.
+    They need three dimensions, one head, resampling by blocks, no global response norm, at most 512 channels,
+    and an NVIDIA card that Triton supports (compute capability 8.0 and later). Other networks run on torch.
     """
     return runs_triton(device) and knows(network)
 
 
 def knows(network: nn.Module) -> bool:
-    """Whether the kernels know this network, wherever it runs."""
+    """Whether the kernels support this network, on any device."""
     if not isinstance(network, MedNeXt) or network.dimensions != 3 or network.deep_supervision:
         return False
     blocks = [part for part in network.modules() if isinstance(part, MedNeXtBlock)]
@@ -60,11 +60,10 @@ class TritonMedNeXt(nn.Module):
         fast = TritonMedNeXt(network, torch.float16, torch.device("cuda"))
         fast(torch.zeros(1, 1, 128, 128, 128, device="cuda")).shape  # (1, classes, 128, 128, 128)
 
-    Whoever uses it must be ready for these failures, all of them at the first call with a shape:
-    `torch.OutOfMemoryError`; any `RuntimeError`, `OSError` or `subprocess.CalledProcessError` that Triton's
-    compiler raises, for instance where there is no C compiler; and, in half precision at any call, NaN or
-    infinite logits where an activation is too large for it. float16 is three bits nearer to float32 than
-    bfloat16, and every card with tensor cores has it.
+    The first call with a shape may raise `torch.OutOfMemoryError`, or any `RuntimeError`, `OSError` or
+    `subprocess.CalledProcessError` of Triton's compiler, for instance where there is no C compiler. In half
+    precision any call may return NaN or infinite logits, where an activation is too large. float16 is three
+    bits more precise than bfloat16, and every card with tensor cores supports it.
 
     Args:
         network: `is_supported`, in evaluation mode; its weights are copied.
@@ -103,17 +102,17 @@ class TritonMedNeXt(nn.Module):
         self._without_graph = False
         self._most_images: int | None = None
         self._at_once: dict[tuple[int, ...], int] = {}
-        self._filled = 0  # groups in a row
+        self._filled = 0  # consecutive padded groups
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)` in float32.
 
-        Where memory is too small for all N at once, they are worked on in smaller groups, now and later.
+        Where memory is too small for all N at once, this and later calls compute smaller groups.
 
         Raises:
             OptionError: a side is not divisible by 16, or all of them are 16.
-            RuntimeError: a patch has more numbers than the kernels can count.
+            RuntimeError: a patch has too many numbers for the kernels' 32-bit offsets.
         """
         check_patch(x.shape[2:])
         if math.prod(x.shape[2:]) * self._widths()[0] > _MOST_NUMBERS:
@@ -144,14 +143,14 @@ class TritonMedNeXt(nn.Module):
         try:
             return x.new_empty((len(x), self._classes, *x.shape[2:]), dtype=torch.float32)
         except torch.OutOfMemoryError:
-            self._most_images = max(1, len(x) // 2)  # whoever tries again asks before
+            self._most_images = max(1, len(x) // 2)  # the answer of `images_at_once` before the next try
             raise
 
     def images_at_once(self, sides: Sequence[int]) -> int:
-        """How many images of these sides fit the card's free memory twice over, at most 8.
+        """The number of images of these sides that fit into the card's free memory twice, at most 8.
 
-        Together they fill the card also at the coarsest levels. The first answer stays, unless memory runs
-        out: another number is another graph.
+        Together they keep the card busy also at the coarsest levels. The first answer stays until memory runs
+        out, since another number needs another graph.
         """
         if self._device.type != "cuda":
             return 1
@@ -161,7 +160,7 @@ class TritonMedNeXt(nn.Module):
 
     def _room(self, sides: Sequence[int]) -> int:
         numbers = sum(width / 8**level for level, width in enumerate(self._widths())) + 2 * self._widths()[0]
-        # Activations, the convolved ones of the last up block, and the logits with a copy of them.
+        # Activations, convolved ones of the last up block, and the logits with a copy.
         size = math.prod(sides) * (numbers * self._dtype.itemsize + self._classes * 4 * 2)
         unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
         free = torch.cuda.mem_get_info(self._device)[0] + unused
@@ -173,7 +172,7 @@ class TritonMedNeXt(nn.Module):
         return self._graph is not None and self._graph.is_valid
 
     def _group(self, image: Tensor, logits: Tensor) -> None:
-        """Images that are computed together; fewer than before are filled up, which spares a new graph."""
+        """Compute a group of images; a smaller group than before is padded, which saves a new graph."""
         shape = torch.Size() if self._activations is None else self._activations.shape
         missing = shape[0] - len(image) if shape[1:] == image.shape[1:] else 0
         if missing <= 0 or self._filled == _MOST_FILLED:
@@ -203,22 +202,20 @@ class TritonMedNeXt(nn.Module):
             self._capture(activations)
 
     def _take_activations(self, image: Tensor) -> _Activations:
-        """Those of the last call, or of another network of this shape, or new ones."""
+        """The activations of the last call, or of another network of this shape, or new ones."""
         stream = torch.cuda.current_stream(image.device).cuda_stream if image.device.type == "cuda" else 0
         key = (image.device, stream, threading.get_ident(), image.shape, self._dtype, *self._widths())
         if self._activations is None or self._activations.key != key:
-            self._activations = self._graph = None  # first let go of the old ones
+            self._activations = self._graph = None  # free the old ones first
             self._without_graph = False
             self._activations = _SHARED.get(key)
             if self._activations is None:
-                logger.info(
-                    "Kernels for %s: compiling them the first time takes minutes.", tuple(image.shape)
-                )
+                logger.info("Compiling kernels for %s takes minutes the first time.", tuple(image.shape))
                 self._activations = _SHARED[key] = _Activations(key, image, self._widths(), self._dtype)
         return self._activations
 
     def _blocks(self, activations: _Activations) -> None:
-        """All but the last one's second pass, which gives the logits: they have a new place each time."""
+        """Launch all but the last block's second pass, which writes the logits to a new place each time."""
         levels, workspace = activations.levels, activations.workspace
         for level in range(4):
             for block in self._encoder[level]:
@@ -239,10 +236,10 @@ class TritonMedNeXt(nn.Module):
         self._decoder[0][-1].second_pass(finest, finest, workspace, Answer(self._head, logits))
 
     def _capture(self, activations: _Activations) -> None:
-        """Record the launches of `_blocks`, now that all is compiled and the memory stays where it is.
+        """Record the launches of `_blocks`, once they are compiled and the memory no longer moves.
 
-        On a stream of this card: torch's own belongs to the card of the first graph. What other threads do
-        meanwhile, such as asking for memory, is theirs.
+        It uses a stream of this card, since torch's own belongs to the card of the first graph. Other threads
+        may use the card meanwhile, for instance allocate memory.
         """
         if self._device.type != "cuda" or self._without_graph:
             return
@@ -251,25 +248,25 @@ class TritonMedNeXt(nn.Module):
         try:
             with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._blocks(activations)
-        except Exception as error:  # boundary: what cannot be recorded can still be launched
+        except Exception as error:  # boundary: kernels that cannot be recorded can still be launched
             if is_out_of_memory(error):
                 raise
             self._without_graph = True
-            logger.info("No CUDA graph here, launching kernel by kernel.", exc_info=True)
+            logger.info("No CUDA graph could be recorded: launching kernel by kernel.", exc_info=True)
         else:
             self._graph = _Graph(graph, activations.workspace)
         finally:
-            torch.cuda.set_stream(usual)  # a capture that fails leaves its own behind
+            torch.cuda.set_stream(usual)  # a failed capture leaves its own stream current
 
     def _widths(self) -> list[int]:
         return [block.channels for block in self._down] + [self._up[3].channels]
 
 
 class _Activations:
-    """Activations of every level, `(N, Z, Y, X, C)`, for one shape of the input; what they hold is nobody's.
+    """Memory for the activations of every level, `(N, Z, Y, X, C)`, for one shape of the input.
 
-    Networks of a shape use the same, as long as their calls follow each other: in a thread, on a stream. The
-    key says for which they are.
+    Networks of one shape share it, since their calls follow each other, in one thread and on one stream;
+    `key` identifies these.
     """
 
     def __init__(self, key: tuple[Any, ...], image: Tensor, widths: list[int], dtype: torch.dtype) -> None:
@@ -288,7 +285,7 @@ _SHARED: WeakValueDictionary[tuple[Any, ...], _Activations] = WeakValueDictionar
 
 
 class _Graph:
-    """The launches of a network with these activations."""
+    """The recorded launches of a network with its activations."""
 
     def __init__(self, graph: torch.cuda.CUDAGraph, workspace: Workspace) -> None:
         self.replay = graph.replay
@@ -296,5 +293,5 @@ class _Graph:
 
     @property
     def is_valid(self) -> bool:
-        """Whether it points to memory that is still there."""
+        """Whether its memory still exists."""
         return self._exchanges == self._workspace.exchanges

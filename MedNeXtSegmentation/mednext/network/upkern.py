@@ -1,4 +1,4 @@
-"""UpKern: a network with large kernels begins as the trained one with small kernels (paper, section 2.4)."""
+"""UpKern: initialise a network with large kernels from a trained one with small ones (paper, section 2.4)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def upkern(target: nn.Module, source: Mapping[str, Tensor]) -> None:
         source: state dict of the small-kernel network.
 
     Raises:
-        UpKernError: a parameter is missing, or differs in more than its kernel's size
-            (another number of classes, channels, or another variant).
+        UpKernError: a parameter is missing, or differs in more than its kernel's size, because classes,
+            channels or the variant differ.
     """
     state = target.state_dict()
     missing = sorted(set(state) - set(source))

@@ -1,1 +1,1 @@
-"""MedNeXt's blocks as Triton kernels. Only `triton_network.py` imports them: Triton is not everywhere."""
+"""MedNeXt's blocks as Triton kernels. Triton is optional: only functions of `triton.py` import this."""

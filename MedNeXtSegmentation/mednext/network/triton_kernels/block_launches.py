@@ -1,4 +1,4 @@
-"""A block of MedNeXt with its weights as the kernels want them, and the launches of its two passes."""
+"""A block of MedNeXt with its weights in the kernels' form, and the launches of its two passes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Workspace:
     """Memory that all blocks of a network use in turn.
 
     Attributes:
-        exchanges: how often memory was exchanged for more of it. A graph from before points to what is gone.
+        exchanges: number of times that memory was replaced by more of it. Earlier graphs are invalid then.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Workspace:
         self.exchanges = 0
 
     def take(self, name: str, shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
-        """Uninitialised memory; what was taken under this name before is overwritten."""
+        """Uninitialised memory, which overwrites the earlier memory of the same name."""
         count = torch.Size(shape).numel()
         buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < count:
@@ -46,7 +46,7 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the last block gives instead of its output."""
+    """The logits and the head, for a last block that writes logits instead of its output."""
 
     head: Head
     logits: Tensor
@@ -58,12 +58,11 @@ class TritonBlock:
     Args:
         block: on any device; its weights are copied.
         dtype: of the activations: float16, bfloat16 or float32.
-        device: where it will run.
-        choices: of tiles, which blocks of a network share.
+        device: the device on which it will run.
+        choices: of tiles, shared by the blocks of a network.
 
     Attributes:
-        channels, out: of input and output, with those that are added for the kernels.
-        measuring: measure all tiles once and keep the fastest; the numbers are wrong meanwhile.
+        channels, out: numbers of channels of input and output, padded for the kernels.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class TritonBlock:
         self.second_pass(x, target, workspace)
 
     def first_pass(self, x: Tensor, target: Tensor, workspace: Workspace) -> None:
-        """Leave the norm and the depthwise convolution in the workspace."""
+        """Compute the depthwise convolution and the norm into the workspace."""
         convolve = self._convolved_up if self._up else self._convolved
         partials = convolve(x, self._room(x, target, workspace), workspace)
         images, programs, _, channels = partials.shape
@@ -196,21 +195,22 @@ class TritonBlock:
     def second_pass(
         self, x: Tensor, target: Tensor, workspace: Workspace, answer: Answer | None = None
     ) -> None:
-        """What is left of `run`; with `answer`, of a block that keeps the grid, the logits.
+        """The second part of `run`; with `answer`, for a block that keeps the grid, also the head.
 
-        Nobody needs the output then: where a program has all hidden channels and classes, it is not written.
+        The block's output is then not needed: it is not written where a program has all hidden channels and
+        classes.
         """
         convolved = self._room(x, target, workspace)
         images, *_, z, y, width, channels = convolved.shape
         affine = self._affine(images, x, workspace)
         add = self._identity or self._up
-        residual = self._taps if self._residual is None else self._residual  # some address, never read
+        residual = self._taps if self._residual is None else self._residual  # any address, never read
         matrices = (
             affine, self._expansion, self._expansion_bias, self._compression, self._compression_bias,
         )  # fmt: skip
 
         def points(tile: PointTile) -> None:
-            columns, last = 0, (self._taps, self._taps, self._taps, 0)  # some addresses, never read
+            columns, last = 0, (self._taps, self._taps, self._taps, 0)  # any addresses, never read
             if answer and tile.splits == 1 and answer.head.one_program:
                 columns = answer.head.columns
                 last = (answer.head.weights, answer.head.bias, answer.logits, answer.head.classes)

@@ -1,4 +1,4 @@
-"""What Triton's compiler refuses is for whoever calls a failure of the device like any other."""
+"""Turn errors of Triton's compiler into `RuntimeError`, as callers expect of a device's failure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from triton.errors import TritonError
 
 @contextmanager
 def as_runtime_errors() -> Iterator[None]:
-    """Raise `RuntimeError` where Triton raises its own errors, which are none: no resources, no compiling."""
+    """Raise `RuntimeError` for Triton's own errors (no resources, no compiling), which differ."""
     try:
         yield
     except TritonError as error:

@@ -1,10 +1,10 @@
 """The first pass of a block that keeps or halves the grid: depthwise convolution, and its statistics.
 
-Activations are `(N, Z, Y, X, C)`; weights `(k, k, k, C)` float32. Sums are float32. Each program writes how
-many voxels it saw, and per channel their mean and squared deviation, to `partials`, `(N, programs, 3, C)`, so
-that the result does not depend on who comes first.
+Activations are `(N, Z, Y, X, C)`; weights `(k, k, k, C)` float32. Sums are float32. Each program writes its
+number of voxels, and per channel their mean and squared deviation, to `partials`, `(N, programs, 3, C)`, so
+that the result does not depend on the order of the programs.
 
-The bias is left out: the norm that follows takes it away.
+The bias is omitted, since the following norm cancels it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import triton.language as tl
 
 @triton.jit
 def write_statistics(partials, program, c, C: tl.constexpr, voxel, counts, pivots, totals, squares):
-    """The statistics of a program, from those of each place of its tile brought together (Chan et al.).
+    """Merge the statistics of each place of a program's tile (Chan et al.), and write them.
 
     Args:
-        counts: values that were seen at each place, `(places,)`.
+        counts: number of values at each place, `(places,)`.
         pivots: the first of them, `(places, channels)`.
         totals, squares: sums of the distances from it, and of their squares.
     """
@@ -35,7 +35,7 @@ def write_statistics(partials, program, c, C: tl.constexpr, voxel, counts, pivot
     tl.store(place + 2 * C, deviation)
 
 
-# What is not specialised is not compiled anew for every size of the grid.
+# Unspecialised arguments do not need a new compilation for every size of the grid.
 @triton.jit(do_not_specialize=["programs", "planes"])
 def depthwise_same(
     x,
@@ -56,13 +56,13 @@ def depthwise_same(
     UNROLL: tl.constexpr,
     EVEN: tl.constexpr,
 ):
-    """Stride 1: a column of `planes` planes; what is loaded once serves K planes of the output.
+    """Stride 1: a column of `planes` planes; each load serves K planes of the output.
 
     A thread holds `ROWS` neighbouring rows, and K planes of each: `sums[dz * ROWS + row]` collects the output
     of plane `z + K // 2 - dz` while plane z is read.
 
     Args:
-        EVEN: no column reaches beyond the grid in y or x, which spares a tenth of the instructions.
+        EVEN: no column reaches beyond the grid in y or x, which saves a tenth of the instructions.
     """
     P: tl.constexpr = K // 2
     tiles_x = tl.cdiv(X, BLOCK_X)
@@ -155,7 +155,7 @@ def depthwise_down(
         zs, ys, xs = voxel // (half_y * half_x) * 2, voxel // half_x % half_y * 2, voxel % half_x * 2
         offsets = (((zs * Y + ys) * X + xs) * C)[:, None] + c[None, :]
         result = tl.zeros((BLOCK_V, BLOCK_C), tl.float32)
-        for line in range(K * K):  # one loop, which takes fewer registers than two
+        for line in range(K * K):  # one loop needs fewer registers than two
             dz, dy = line // K, line % K
             inside_zy = there & (zs + (dz - P) >= 0) & (zs + (dz - P) < Z)
             inside_zy &= (ys + (dy - P) >= 0) & (ys + (dy - P) < Y)

@@ -1,8 +1,8 @@
 """The first pass of a block that doubles the grid: transposed depthwise convolution and its statistics.
 
 The output has 2n-1 voxels along an axis of n. It is written parity by parity, `(N, 8, Z, Y, X, C)`: voxels
-`2 (z, y, x) + (odd_z, odd_y, odd_x)` with the same odd lie together, since the second pass works on voxels of
-one parity. The last odd places of each axis hold nothing that counts. All else is as in `depthwise.py`.
+`2 (z, y, x) + (odd_z, odd_y, odd_x)` with the same odd numbers lie together, since the second pass works on
+voxels of one parity. The last odd places of each axis are unused. All else is as in `depthwise.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _with_tap(
     C: tl.constexpr,
     K: tl.constexpr,
 ):
-    """`result` and what this tap of the kernel adds to it, if there is such a tap."""
+    """Add the contribution of this tap of the kernel, if it exists, to `result`."""
     if z >= 0 and z < K and y >= 0 and y < K and x >= 0 and x < K:
         result += value * tl.load(weights + ((z * K + y) * K + x) * C + c)[None, :]
     return result
@@ -48,7 +48,7 @@ def depthwise_up(
     BLOCK_Y: tl.constexpr,
     BLOCK_X: tl.constexpr,
 ):
-    """A column of `planes` planes of `x`: what is loaded once serves the voxels of all parities around it.
+    """A column of `planes` planes of `x`: each load serves the voxels of all parities around it.
 
     Output `2 s + odd` takes input `s + d` with tap `odd + K // 2 - 2 d`.
     """

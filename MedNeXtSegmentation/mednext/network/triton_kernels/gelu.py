@@ -8,10 +8,10 @@ import triton.language as tl
 
 @triton.jit
 def gelu(x, EXACT: tl.constexpr):
-    """By erf, or by a polynomial whose error is far below what half precision can hold.
+    """By erf, or by a polynomial whose error is far below the rounding of half precision.
 
-    Phi(x) - 1/2 = x * P(x^2) for |x| <= 4, fitted so that GELU is right to 3.2e-5 * max(1, |x|); half
-    precision rounds to 2.4e-4 (fp16) and 2e-3 (bf16) of a value. It costs a third of erf.
+    Phi(x) - 1/2 = x * P(x^2) for |x| <= 4, fitted so that the error of GELU is below 3.2e-5 * max(1, |x|);
+    half precision rounds to 2.4e-4 (fp16) and 2e-3 (bf16) of a value. It costs a third of erf.
     """
     if EXACT:
         return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))

@@ -7,7 +7,7 @@ import triton.language as tl
 
 from .tile_sizes import INTERPRETED
 
-_WIDEN = tl.constexpr(INTERPRETED)  # the interpreter takes the bits of bfloat16 for integers
+_WIDEN = tl.constexpr(INTERPRETED)  # the interpreter mistakes the bits of bfloat16 for integers
 
 
 @triton.jit

@@ -1,4 +1,4 @@
-"""The channelwise norm as a scale and a shift per channel, from what the first pass left."""
+"""The channelwise norm as a scale and a shift per channel, from the statistics of the first pass."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def norm_affine(
 ):
     """Merge `partials`, `(N, programs, 3, C)`, in a fixed order into `affine`, `(N, 2, C)`: scale and shift.
 
-    After Chan et al.: the squared deviations of the parts, and of their means from the mean. Means are taken
-    relative to the first part's, which keeps the digits of a mean far from zero.
+    After Chan et al.: the squared deviations of the parts, and of their means from the mean. Means are
+    relative to the first part's, so that a mean far from zero loses no digits.
     """
     c = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     n = tl.program_id(1).to(tl.int64)

@@ -1,7 +1,7 @@
-"""The second pass of a block: norm, expansion, GELU, compression, and what is added to it.
+"""The second pass of a block: norm, expansion, GELU, compression, and the residual or skip connection.
 
-The expanded tensor is never written: a program holds a block of voxels and walks over the hidden channels,
-`BLOCK_H` at a time. Where there are too few voxels to fill the card, the hidden channels are split between
+The expanded tensor is never written: a program holds a block of voxels and loops over the hidden channels,
+`BLOCK_H` at a time. Where the voxels are too few to keep the card busy, the hidden channels are split between
 programs too, and `combine` adds the parts in a fixed order.
 
 Weights: expansion `(C, HIDDEN)`, compression `(HIDDEN, OUT)`, residual `(C, OUT)` in the activations' type;
@@ -71,7 +71,7 @@ def _normed(values, affine, n, C: tl.constexpr, type):
 def _answered(
     sums, head, head_bias, logits, voxel, there, n, voxels, classes, C: tl.constexpr, COLUMNS: tl.constexpr
 ):
-    """Write `sums @ head`, `(C, COLUMNS)`, and its bias to `logits`, `(N, classes, voxels)`."""
+    """Write `sums @ head`, `(C, COLUMNS)`, plus its bias to `logits`, `(N, classes, voxels)`."""
     c, k = tl.arange(0, C), tl.arange(0, COLUMNS)
     matrix = tl.load(head + c[:, None] * COLUMNS + k[None, :])
     zeros = tl.zeros((sums.shape[0], COLUMNS), tl.float32)
@@ -94,7 +94,7 @@ def _finished(
     SPLITS: tl.constexpr,
     ADD: tl.constexpr,
 ):
-    """Write to `target`, or where the hidden channels are split to `parts`, `(SPLITS, N, voxels, OUT)`."""
+    """Write `sums` to `target`, or with split hidden channels to `parts`, `(SPLITS, N, voxels, OUT)`."""
     out = tl.arange(0, OUT)
     offsets = place[:, None] * OUT + out[None, :]
     mask = there[:, None]
@@ -142,9 +142,9 @@ def pointwise(
     """Stride 1 and 2: `convolved` and `target` are `(N, Z, Y, X, ...)`.
 
     Args:
-        ADD: add to what `target` holds (the identity, where `target` is the block's input).
+        ADD: add to the values of `target` (the residual path, where `target` is the block's input).
         DOWN: add `x @ residual` of every second voxel of `x`, `(N, 2Z, 2Y, 2X, C)`.
-        COLUMNS: if it is not 0, only the head's answer to the output is written, to `logits`.
+        COLUMNS: if it is not 0, write only the logits of the head to `logits`.
     """
     n = tl.program_id(2).to(tl.int64)
     voxels = Z * Y * X
@@ -178,7 +178,7 @@ def pointwise(
 
 @triton.jit
 def _cells(tile, Z, Y, X, BLOCK_V: tl.constexpr, BLOCK_Y: tl.constexpr, BLOCK_X: tl.constexpr):
-    """The places of a box of `BLOCK_V` cells: to divide by anything but powers of two would cost more."""
+    """The places of a box of `BLOCK_V` cells; its sides are powers of two, which makes divisions cheap."""
     tiles_x, tiles_y = tl.cdiv(X, BLOCK_X), tl.cdiv(Y, BLOCK_Y)
     cell = tl.arange(0, BLOCK_V)
     zs = tile // (tiles_x * tiles_y) * (BLOCK_V // (BLOCK_Y * BLOCK_X)) + cell // (BLOCK_Y * BLOCK_X)
@@ -212,11 +212,11 @@ def pointwise_up(
     RESIDUAL: tl.constexpr,
     EXACT: tl.constexpr,
 ):
-    """Transposed: adds to the skip connection in `target`, `(N, 2Z, 2Y, 2X, OUT)`.
+    """Transposed: add to the skip connection in `target`, `(N, 2Z, 2Y, 2X, OUT)`.
 
-    `x` is `(N, Z, Y, X, C)`, `convolved` what `depthwise_up` made of it.
+    `x` is `(N, Z, Y, X, C)`, `convolved` the result of `depthwise_up`.
 
-    The 2n-1 grid begins at voxel 1: the zero planes on the left leave the skip connection as it is. Each
+    The 2n-1 grid begins at voxel 1, since the zero planes on the left do not change the skip connection. Each
     program has voxels of one parity; the transposed 1x1x1 residual is the input at the even voxels.
     """
     n = tl.program_id(2).to(tl.int64)
@@ -260,7 +260,7 @@ def combine(
 ):
     """Add the parts of the hidden channels, first to last, and the bias to `target`, `(N, Z, Y, X, OUT)`.
 
-    UP: the left planes have no parts and stay as they are.
+    UP: the left planes have no parts and stay unchanged.
     """
     voxels = Z * Y * X
     n = tl.program_id(2).to(tl.int64)

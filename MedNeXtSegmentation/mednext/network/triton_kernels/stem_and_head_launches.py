@@ -1,4 +1,4 @@
-"""The first and the last layer with their weights as the kernels want them, and their launches."""
+"""The first and the last layer with their weights in the kernels' form, and their launches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from triton import cdiv, next_power_of_2
 
 from .stem_and_head import head, stem
 
-FEWEST = 16  # channels that the tensor cores take
-_MOST_COLUMNS = 64  # classes that a program answers for
+FEWEST = 16  # channels for the tensor cores
+_MOST_COLUMNS = 64  # classes of a program
 _VOXELS = 128  # of a program
 
 
@@ -59,7 +59,7 @@ class Head:
 
     @property
     def one_program(self) -> bool:
-        """Whether a program answers for all classes."""
+        """Whether one program computes all classes."""
         return self.columns == self.block
 
     def run(self, x: Tensor, logits: Tensor) -> None:
@@ -72,7 +72,7 @@ class Head:
 
 
 def wide(channels: int) -> int:
-    """Channels with those that are added for the kernels: a power of two."""
+    """The number of channels, padded for the kernels to a power of two."""
     return max(FEWEST, next_power_of_2(channels))
 
 

@@ -1,4 +1,4 @@
-"""Which of several tiles a launch uses."""
+"""Choose the tile of a launch: the first one that fits the card."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Tile = TypeVar("Tile")
 
 
 class Choice(Generic[Tile]):
-    """The first tile that the card has room for.
+    """The first tile that fits the card.
 
     Args:
-        rule: of `tiles.py`.
+        rule: a function of `tile_sizes.py`.
         asked: its arguments.
 
     Attributes:
         key: name of the rule, and its arguments.
-        tiles: the first of them is the choice.
+        tiles: those that are left; the first is the choice.
     """
 
     def __init__(self, rule: Callable[..., Iterable[Tile]], *asked: Any) -> None:
@@ -30,7 +30,7 @@ class Choice(Generic[Tile]):
         """Call `run` with the chosen tile.
 
         Raises:
-            OutOfResources: the card has room for none of them.
+            OutOfResources: none of them fits the card.
         """
         while True:
             try:

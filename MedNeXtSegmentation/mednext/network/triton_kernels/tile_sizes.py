@@ -1,7 +1,7 @@
-"""How much each program of a kernel does: the first choice, and smaller ones for cards with less memory.
+"""Tile sizes, the work of one program of a kernel: the best first, then smaller ones for smaller cards.
 
-A tile's channels are contiguous, eight to a thread or four. Chosen from the compiler's reports (registers,
-spills, shared memory) for compute capability 8.0 to 9.0.
+A tile's channels are contiguous, eight or four to a thread. The sizes come from the compiler's reports
+(registers, spills, shared memory) for compute capability 8.0 to 9.0.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from triton import cdiv, next_power_of_2
 
 Shape = tuple[int, int, int]
 
-# Triton's interpreter runs one program after the other on the CPU: there, few and large ones are fast.
+# Triton's interpreter runs one program after the other on the CPU: few large programs are fastest there.
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
-_PROGRAMS = 256  # enough to fill a card: it has up to 144 multiprocessors
+_PROGRAMS = 256  # keep a card busy, which has up to 144 multiprocessors
 
 
 @dataclass(frozen=True)
 class ColumnTile:
-    """Of a depthwise convolution that is not halved: a column of voxels, worked through plane by plane."""
+    """A tile of a depthwise convolution that does not halve: a column of voxels, computed plane by plane."""
 
     channels: int
     y: int  # times `rows`
     x: int
     rows: int
     planes: int
-    unroll: int = 1  # of the kernel's columns: more loads at once, in more registers
+    unroll: int = 1  # of the kernel's columns: more loads at once, but more registers
     warps: int = 4
 
     def programs(self, shape: Shape) -> int:
@@ -45,7 +45,7 @@ class ColumnTile:
 
 @dataclass(frozen=True)
 class PieceTile:
-    """Of the depthwise convolution that halves: `rounds` pieces of `voxels` one after the other."""
+    """A tile of the depthwise convolution that halves: `rounds` pieces of `voxels`, one after the other."""
 
     channels: int
     voxels: int
@@ -59,7 +59,7 @@ class PieceTile:
 
 @dataclass(frozen=True)
 class PointTile:
-    """Of the second pass: voxels, hidden channels at a time, and programs that share the hidden channels."""
+    """A tile of the second pass: voxels, hidden channels at a time, and programs that share them."""
 
     voxels: int
     hidden: int
@@ -75,10 +75,10 @@ class PointTile:
 
 
 def column_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[ColumnTile]:
-    """For a grid `(Z, Y, X)`: the deepest column that still fills the card first.
+    """Tiles for a grid `(Z, Y, X)`, first the deepest column that keeps the card busy.
 
-    Sixteen voxels of 32 channels are four channels to a thread, and four rows: what a thread loads of the
-    weights, most of all its loads, then serves four voxels.
+    Sixteen voxels of 32 channels are four channels to a thread, and four rows: each load of weights, the most
+    frequent loads of a thread, then serves four voxels.
     """
     z, y, x = shape
     if INTERPRETED:
@@ -88,7 +88,7 @@ def column_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[C
     tile = ColumnTile(min(32, channels), 16 // width, width, rows=4, planes=2)
     tile = _deepest(tile, (32, 16, 8, 4), shape, channels, images)
     if _programs(tile, shape, channels, images) < _PROGRAMS:
-        # Too few to hide how long loads take: more of them, and more at once.
+        # Too few programs to hide the latency of loads: take more of them, and load more at once.
         tile = replace(tile, rows=2, unroll=3 if k == 3 else 1)
     yield tile
     yield replace(tile, planes=max(tile.planes // 2, 2))
@@ -98,15 +98,15 @@ def column_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[C
     yield replace(tile, rows=2)
     yield replace(tile, rows=2, y=2 * tile.y)
     yield replace(tile, channels=min(64, channels))
-    if k == 3:  # with larger kernels these need more registers than there are
+    if k == 3:  # with larger kernels these need too many registers
         yield replace(tile, rows=6)
         yield replace(tile, rows=8)
 
 
 def up_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[ColumnTile]:
-    """For a grid `(Z, Y, X)` that is doubled: eight voxels come of one, which is many registers.
+    """Tiles for a grid `(Z, Y, X)` that is doubled: one voxel becomes eight, which needs many registers.
 
-    `k` changes nothing here, but tiles that are measured are kept for each.
+    `k` has no effect on the tiles, but each `k` has its own `Choice`: the card may lack room for one of them.
     """
     z, y, x = shape
     if INTERPRETED:
@@ -123,7 +123,7 @@ def up_tiles(shape: Shape, channels: int, images: int, k: int) -> Iterator[Colum
 def _deepest(
     tile: ColumnTile, depths: tuple[int, ...], shape: Shape, channels: int, images: int
 ) -> ColumnTile:
-    """The tile with the first of these depths that still fills the card, or as it is."""
+    """The tile with the first of these depths that keeps the card busy, else unchanged."""
     deep = (replace(tile, planes=planes) for planes in depths)
     return next((each for each in deep if _programs(each, shape, channels, images) >= 4 * _PROGRAMS), tile)
 
@@ -133,7 +133,7 @@ def _programs(tile: ColumnTile, shape: Shape, channels: int, images: int) -> int
 
 
 def piece_tiles(voxels: int, channels: int, images: int) -> Iterator[PieceTile]:
-    """For so many voxels of the output."""
+    """Tiles for this number of voxels of the output."""
     if INTERPRETED:
         yield PieceTile(channels, min(4096, next_power_of_2(voxels)), 1)
         return
@@ -154,13 +154,13 @@ def piece_tiles(voxels: int, channels: int, images: int) -> Iterator[PieceTile]:
 def point_tiles(
     voxels: int, channels: int, hidden: int, out: int, itemsize: int, images: int
 ) -> Iterator[PointTile]:
-    """For one launch of the second pass; the next ones need less shared memory, the last are for measuring.
+    """Tiles for one launch of the second pass. Later ones need less shared memory; the last serve benchmarks.
 
     Args:
-        voxels: of an image that the launch works on.
-        channels, hidden, out: of the block, padded.
+        voxels: number in an image.
+        channels, hidden, out: numbers of channels of the block, padded.
         itemsize: bytes of a number.
-        images: that are worked on together.
+        images: number of images computed together.
     """
     if INTERPRETED:
         yield PointTile(min(4096, next_power_of_2(voxels)), math.gcd(hidden, 64), 1, 4, 1)
@@ -181,7 +181,7 @@ def point_tiles(
         )
 
     def cost(tile: PointTile) -> float:
-        """Bytes of weights and parts through the second-level cache; more where a part of the card idles."""
+        """Bytes of weights and parts through the second-level cache, more where part of the card is idle."""
         blocks = cdiv(voxels, tile.voxels)
         weights = blocks * (channels + out) * hidden * itemsize
         parts = 8 * tile.splits * voxels * out if tile.splits > 1 else 0
