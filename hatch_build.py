@@ -19,7 +19,7 @@ PACKAGE = ROOT / "MedNeXtSegmentation" / "mednext"
 
 
 class NativeKernels(BuildHookInterface):
-    """The build hook of hatchling. Without CMake or a compiler the wheel is pure Python, and slower on CPUs."""
+    """Build hook of hatchling. Without CMake or a compiler the wheel is pure Python, and slower on CPUs."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the library, and tell hatchling its file and the platform of the wheel."""
