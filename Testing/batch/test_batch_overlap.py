@@ -149,7 +149,7 @@ def test_no_more_than_one_case_is_read_ahead(make: Callable[..., Batch], events:
     assert ahead == [1, 1, 1, 0]
 
 
-def test_a_case_that_is_written_is_told_of_while_the_next_is_segmented(make: Callable[..., Batch]) -> None:
+def test_a_written_case_is_reported_while_the_next_is_segmented(make: Callable[..., Batch]) -> None:
     told: list[str] = []
     pause = threading.Event()
 
@@ -194,7 +194,7 @@ def test_an_error_in_reading_belongs_to_its_case(make: Callable[..., Batch], tmp
     assert statuses(Report(tmp_path / "report.csv").rows()) == statuses(rows)
 
 
-def test_what_found_no_memory_beside_another_case_is_read_again_alone(make: Callable[..., Batch]) -> None:
+def test_an_image_without_memory_beside_another_case_is_read_again_alone(make: Callable[..., Batch]) -> None:
     tries: list[str] = []
 
     def hungry(case: Case) -> int:
@@ -235,7 +235,7 @@ def test_a_full_disk_ends_the_batch(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Cancelled])
-def test_an_interrupted_batch_finishes_what_is_being_written_and_nothing_else(
+def test_a_cancelled_batch_only_finishes_writing_the_current_case(
     error: type[BaseException],
     make: Callable[..., Batch],
     events: Events,
@@ -269,7 +269,7 @@ def test_an_interrupted_batch_finishes_what_is_being_written_and_nothing_else(
     assert again == ["b", "c", "d"]
 
 
-def test_cancel_is_heard_while_waiting_for_a_slow_disk(
+def test_cancelling_takes_effect_while_waiting_for_a_slow_disk(
     make: Callable[..., Batch], events: Events, tmp_path: Path
 ) -> None:
     def stuck(case: Case) -> int:

@@ -28,7 +28,7 @@ def test_any_text_comes_back(tmp_path_factory, text, ml):
     assert row.volumes_ml == {'left, "kidney" 肾': pytest.approx(ml, abs=1e-4)}
 
 
-def test_a_spreadsheet_calculates_nothing_of_it(path):
+def test_a_spreadsheet_finds_no_formula_in_it(path):
     Report(path).put(Row("=HYPERLINK(1)", message="-1+1", volumes_ml={"@SUM(A1)": 1.0}))
     with path.open(encoding="utf-8-sig", newline="") as file:
         (cells,) = csv.DictReader(file)
@@ -60,7 +60,7 @@ def test_several_writers_lose_nothing(path):
     assert len(Report(path).rows()) == 12
 
 
-def test_a_file_that_is_open_elsewhere_is_written_later(path, monkeypatch, caplog):
+def test_a_report_that_is_open_elsewhere_is_written_later(path, monkeypatch, caplog):
     report = Report(path)
     writing = report.replacing
 
@@ -81,7 +81,7 @@ def test_a_file_that_is_open_elsewhere_is_written_later(path, monkeypatch, caplo
 @pytest.mark.parametrize(
     "content", [b"name;age\r\nx;1\r\n", b"\xff\xfe\x00", b"case,status,liver (mL)\r\na,done,x"]
 )
-def test_a_file_that_is_no_report_is_not_overwritten(path, content):
+def test_a_file_that_is_not_a_report_is_not_overwritten(path, content):
     path.write_bytes(content)
     with pytest.raises(OutputError, match="move it away"):
         Report(path)

@@ -51,7 +51,7 @@ def test_every_image_below_a_folder_is_a_case_in_its_own_folder(tmp_path):
     assert list(cases(tmp_path)) == ["b", "p 1/Kopf mit ü", "头/x"]
 
 
-def test_results_hidden_files_and_the_output_folder_are_no_input(tmp_path):
+def test_results_hidden_files_and_the_output_folder_are_ignored(tmp_path):
     touch(
         tmp_path / "a.nii.gz", tmp_path / "a.seg.nrrd", tmp_path / "._a.nii.gz", tmp_path / ".git" / "b.nii"
     )
@@ -59,7 +59,7 @@ def test_results_hidden_files_and_the_output_folder_are_no_input(tmp_path):
     assert list(cases(tmp_path, output=tmp_path / "results")) == ["a"]
 
 
-def test_linked_folders_are_walked_through_once(tmp_path):
+def test_linked_folders_are_searched_once(tmp_path):
     touch(*(tmp_path / path for path in ("disk/p1/a.nii", "disk/p3/c.nii", "study/p2/b.nii")))
     (tmp_path / "study" / "p1").symlink_to(tmp_path / "disk" / "p1")
     (tmp_path / "study" / "rest").symlink_to(tmp_path / "disk")
@@ -130,7 +130,7 @@ def test_several_patients_in_one_folder_are_told_apart_by_the_rest_of_the_names(
     assert list(cases(tmp_path, TWO)) == ["anna", "bob"]
 
 
-def test_a_channel_that_is_missing_or_ambiguous_is_told(tmp_path):
+def test_a_missing_or_ambiguous_channel_is_reported(tmp_path):
     touch(tmp_path / "p1" / "T1.nii.gz", tmp_path / "p2" / "T1_a.nii.gz", tmp_path / "p2" / "T1_b.nii.gz")
     touch(tmp_path / "p2" / "FLAIR.nii.gz", tmp_path / "p2" / "localizer.nii.gz")
     found = cases(tmp_path, TWO)
@@ -139,7 +139,7 @@ def test_a_channel_that_is_missing_or_ambiguous_is_told(tmp_path):
     assert "T1, FLAIR" in found["p2/localizer"].left_out
 
 
-def test_an_image_that_is_called_after_another_sequence_is_left_out(tmp_path):
+def test_an_image_named_after_another_sequence_is_left_out(tmp_path):
     touch(tmp_path / "p_T1.nii.gz", tmp_path / "p_FLAIR.nii.gz", tmp_path / "scan.nii.gz")
     assert [name for name, case in cases(tmp_path).items() if not case.left_out] == ["p_T1", "scan"]
     assert not any(case.left_out for case in cases(tmp_path, CT).values())  # time points, perhaps
@@ -158,7 +158,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("model", [T1, CT], ids=["MR", "CT"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_masks_beside_images_are_left_out_and_told(tmp_path, layout, model):
+def test_masks_beside_images_are_reported_as_left_out(tmp_path, layout, model):
     image, masks = LAYOUTS[layout]
     touch(*(tmp_path / name for name in (image, *masks)))
     found = find_cases(tmp_path, model).cases
@@ -170,14 +170,14 @@ def test_masks_beside_images_are_left_out_and_told(tmp_path, layout, model):
 @pytest.mark.parametrize(
     "name", ["labels/a.nii.gz", "masked_ct.nii.gz", "gtv planning ct.nii.gz", "segment 3.nii"]
 )
-def test_images_that_are_no_masks_of_others_are_cases(tmp_path, name):
+def test_images_that_are_not_masks_of_others_are_cases(tmp_path, name):
     touch(tmp_path / name)
     if "labels" not in name:
         touch(tmp_path / "other.nii.gz")
     assert not any(case.left_out for case in cases(tmp_path, CT).values())
 
 
-def test_a_file_that_is_given_is_segmented_whatever_it_is_called(tmp_path):
+def test_a_single_file_is_segmented_whatever_its_name(tmp_path):
     touch(tmp_path / "a.nii.gz", tmp_path / "mask.nii.gz")
     assert [case.left_out for case in cases(tmp_path / "mask.nii.gz", CT).values()] == [""]
 
@@ -187,7 +187,7 @@ def test_one_file_is_a_folder_of_one(tmp_path):
     assert list(cases(tmp_path / "a.nii.gz")) == ["a"]
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(OptionError, match="does not exist"):
         find_cases(tmp_path / "nothing", T1)
 
@@ -266,7 +266,7 @@ def test_a_damaged_dicom_file_is_a_case_with_a_problem(tmp_path):
         ("", None),
     ],
 )
-def test_the_channel_that_a_name_speaks_of(name, channel):
+def test_a_name_identifies_its_channel(name, channel):
     channels = ["T1", "T1ce", "T2", "FLAIR"]
     index = channel_in(name, channels)
     assert (None if index is None else channels[index]) == channel

@@ -44,7 +44,7 @@ def images(tmp_path):
     return list(map(str, paths))
 
 
-def test_volumes_come_as_they_would_be_read_here(reading, images, tmp_path):
+def test_volumes_are_the_same_as_if_read_in_this_process(reading, images, tmp_path):
     write_series(tmp_path / "series", noise().astype(np.int16), Geometry(SHAPE[::-1], (1.0, 1.0, 2.0)))
     images.append(str(tmp_path / "series"))
     for volume, path in zip(reading.read(images), images, strict=True):
@@ -64,7 +64,7 @@ def whole(volume: Volume, name: str) -> str:
     return json.dumps([asdict(each) if is_dataclass(each) else each for each in values])
 
 
-def test_an_error_comes_as_it_would_be_raised_here(reading, images, tmp_path):
+def test_errors_are_the_same_as_if_raised_in_this_process(reading, images, tmp_path):
     (tmp_path / "c.nii.gz").touch()
     with pytest.raises(UnreadableImageError, match=r"c\.nii\.gz is empty"):
         reading.read([str(tmp_path / "c.nii.gz")])
@@ -75,7 +75,7 @@ def test_an_error_comes_as_it_would_be_raised_here(reading, images, tmp_path):
 @pytest.mark.parametrize(
     ("ended_by", "error"), [(signal.SIGSEGV, UnreadableImageError), (signal.SIGKILL, OutOfMemoryError)]
 )
-def test_an_end_of_the_process_is_an_error_and_the_next_image_gets_another_one(
+def test_a_crash_of_the_process_is_an_error_and_the_next_image_starts_another(
     reading, images, ended_by, error
 ):
     reading.read(images)
@@ -87,7 +87,7 @@ def test_an_end_of_the_process_is_an_error_and_the_next_image_gets_another_one(
 
 
 @posix
-def test_the_process_ends_with_the_one_that_started_it(images):
+def test_the_process_ends_with_its_parent(images):
     program = (
         "import sys; from mednext.worker.reading_process import ReadingProcess; reading = ReadingProcess()\n"
         "reading.read(sys.argv[1:]); print(reading._process.pid, flush=True); sys.stdin.read()"
@@ -144,7 +144,7 @@ def test_a_file_that_crashes_its_reader_fails_alone(batch, capfd):
 
 
 @posix
-def test_a_reader_that_never_ends_does_not_hold_up_ctrl_c(batch, tmp_path):
+def test_ctrl_c_works_while_a_reader_hangs(batch, tmp_path):
     program = [sys.executable, "-m", "mednext", *batch("time.sleep(10000)")]
     process = subprocess.Popen(program)
     deadline = time.monotonic() + 100

@@ -81,7 +81,7 @@ def test_every_image_gets_its_segmentation_in_a_mirrored_folder(run, images, out
     np.testing.assert_array_equal(labels, expected.labelmap)
 
 
-def test_the_report_tells_what_became_of_each_case(run, images, out, tiny):
+def test_the_report_has_the_outcome_of_each_case(run, images, out, tiny):
     run()
     row = report(out)["Kopf ü/头 'b'"]
     expected = segment(read_volume(images / "Kopf ü" / "头 'b'.nrrd"), tiny, device="cpu", threads=1)
@@ -105,7 +105,7 @@ def test_a_bad_case_does_not_stop_the_others_and_is_explained(run, images, out):
     assert "traceback" not in json.dumps(rows).lower()
 
 
-def test_running_again_does_only_what_is_missing_or_failed(run, images, out):
+def test_running_again_segments_only_missing_and_failed_cases(run, images, out):
     add_truncated(images / "c.nii.gz")
     run()
     before = written(out)
@@ -118,7 +118,7 @@ def test_running_again_does_only_what_is_missing_or_failed(run, images, out):
     assert {row["status"] for row in report(out).values()} == {"done"}
 
 
-def test_a_report_that_was_lost_is_written_again_without_segmenting(run, images, out):
+def test_a_lost_report_is_written_again_without_segmenting(run, images, out):
     run()
     before, rows = written(out), report(out)
     (out / "report.csv").unlink()
@@ -217,7 +217,7 @@ def test_channels_are_brought_together(run, images, out, tmp_path):
     assert report(out)["q"]["error"] == "ChannelError"
 
 
-def test_a_killed_batch_goes_on_where_it_was(images, out, tiny, tmp_path):
+def test_the_next_run_resumes_a_killed_batch(images, out, tiny, tmp_path):
     for number in range(4):
         add_image(images / f"more {number}.nii.gz", seed=number)
     with busy(out, "a"):  # so that the batch comes to no end
@@ -262,7 +262,7 @@ def test_two_processes_share_the_work(images, out, tiny):
     assert all("8 cases are done" in text for text in said)
 
 
-def test_a_case_that_another_process_is_busy_with_is_waited_for_at_the_end(run, images, out, capsys):
+def test_the_batch_waits_at_the_end_for_a_case_locked_by_another_process(run, images, out, capsys):
     held, over = threading.Event(), threading.Event()
 
     def hold():
@@ -283,14 +283,14 @@ def test_a_case_that_another_process_is_busy_with_is_waited_for_at_the_end(run, 
     assert [line.split(": ")[0] for line in lines] == ["[1/2] Kopf ü/头 'b'", "[2/2] a"]
 
 
-def test_what_would_be_wrong_with_every_case_ends_the_batch_at_once(run, images, out, capsys):
+def test_an_error_of_every_case_ends_the_batch_at_once(run, images, out, capsys):
     assert run("--folds", "7") == 2
     assert not out.exists()
     (out.parent / "out").write_text("a file")
     assert run() == 2
 
 
-def test_what_a_killed_process_left_is_cleared_away_after_a_day(run, images, out):
+def test_leftovers_of_a_killed_process_are_removed_after_a_day(run, images, out):
     old, young = out / "sub" / ".mednext-old.seg.nrrd", out / ".mednext-young.seg.nrrd"
     for path in (old, young):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -315,7 +315,7 @@ cli.main(sys.argv[1:])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_locks_and_unfinished_files_of_a_killed_process_are_cleared_away_at_once(run, images, out, tiny):
+def test_locks_and_unfinished_files_of_a_killed_process_are_removed_at_once(run, images, out, tiny):
     arguments = ["segment-folder", *map(str, [images, out, "--model", tiny.path, "--device", "cpu"])]
     environment = {**os.environ, "PYTHONPATH": str(ENGINE)}
     program = [sys.executable, "-c", KILLED_WHILE_WRITING]
@@ -350,7 +350,7 @@ def test_results_beside_their_images_change_no_image(run, images, out, tmp_path)
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_names_that_the_console_cannot_show_end_nothing(images, out, tiny):
+def test_names_that_the_console_cannot_show_do_not_end_the_batch(images, out, tiny):
     environment = {**os.environ, "PYTHONPATH": str(ENGINE), "PYTHONIOENCODING": "ascii:strict"}
     arguments = map(str, [images, out, "--model", tiny.path, "--device", "cpu", "--threads", "1"])
     program = [sys.executable, "-m", "mednext", "segment-folder", *arguments]
@@ -359,20 +359,20 @@ def test_names_that_the_console_cannot_show_end_nothing(images, out, tiny):
     assert rb"Kopf \xfc/\u5934 'b': done" in answer.stdout
 
 
-def test_a_device_that_is_missing_is_told_once(run, images, out, capsys):
+def test_a_missing_device_is_reported_once(run, images, out, capsys):
     assert run("--device", "cuda:9") == 2
     assert "cuda" in capsys.readouterr().err
     assert not written(out)
 
 
-def test_an_empty_folder_is_told(run, images, tmp_path, capsys):
+def test_an_empty_folder_is_refused(run, images, tmp_path, capsys):
     for path in list(images.rglob("*.n*")):
         path.unlink()
     assert run() == 2
     assert "no images" in capsys.readouterr().err
 
 
-def test_the_list_of_cases_can_be_seen_beforehand(run, images, out, capsys):
+def test_the_cases_can_be_listed_beforehand(run, images, out, capsys):
     assert run("--list", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [case["case"] for case in listed["cases"]] == ["a", "Kopf ü/头 'b'"]

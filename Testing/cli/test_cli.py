@@ -82,7 +82,7 @@ def python(*arguments: object, **options: Any) -> subprocess.CompletedProcess[st
     )
 
 
-def test_the_labels_are_those_of_the_library(run: Run, image: Path, tiny: Bundle) -> None:
+def test_the_labels_equal_those_of_the_library(run: Run, image: Path, tiny: Bundle) -> None:
     document = run("segment", image, "--model", tiny.path, "--output", "out.nii.gz", "--threads", 1)
     expected = segment(read_volume(image), tiny, threads=1)
     written = sitk.ReadImage("out.nii.gz")
@@ -137,13 +137,13 @@ def test_an_installed_model_is_used_by_its_name(run: Run, image: Path, tiny: Bun
     assert document["provenance"]["model"] == "tiny"
 
 
-def test_a_result_that_is_there_is_replaced_when_asked_to(run: Run, image: Path, tiny: Bundle) -> None:
+def test_an_existing_result_is_replaced_on_request(run: Run, image: Path, tiny: Bundle) -> None:
     Path("out.nii.gz").write_text("old")
     run("segment", image, "--model", tiny.path, "-o", "out.nii.gz", "--overwrite", "--threads", 1)
     assert sitk.ReadImage("out.nii.gz").GetSize() == (30, 28, 20)
 
 
-def test_an_empty_file_that_reserves_the_name_is_written_to(run, tiny, image):
+def test_an_empty_file_that_reserves_the_name_is_replaced(run, tiny, image):
     Path("reserved.nii.gz").touch()
     run("segment", image, "--model", tiny.path, "-o", "reserved.nii.gz", "--no-mirror")
     assert Path("reserved.nii.gz").stat().st_size > 0
@@ -185,7 +185,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "arguments", [["models", "list"], ["models", "list", "--json"], ["models", "remove", "x"]]
 )
-def test_looking_after_models_does_not_import_torch(arguments: list[str]) -> None:
+def test_managing_models_does_not_import_torch(arguments: list[str]) -> None:
     code = "import sys; from mednext.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     assert python("-c", code, *arguments).returncode == 0
 
@@ -225,7 +225,7 @@ def test_a_list_can_be_searched(run: Run, tiny: Bundle, here: Path) -> None:
     assert [model["name"] for model in run("models", "list", "tiny")["installed"]] == ["tiny"]
 
 
-def test_the_list_tells_people_which_tasks_have_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_names_the_tasks_without_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any("BTCV" in line and "no published weights" in line for line in lines)
@@ -277,7 +277,9 @@ def test_a_monai_checkpoint_is_imported(run: Run, here: Path) -> None:
     assert load_bundle("mine").network(0)
 
 
-def test_info_tells_what_a_bug_report_needs(run: Run, tiny: Bundle, here: Path, tmp_path: Path) -> None:
+def test_info_has_the_facts_that_a_bug_report_needs(
+    run: Run, tiny: Bundle, here: Path, tmp_path: Path
+) -> None:
     pack(tiny.path, here / "in.zip")
     run("models", "install", "in.zip")
     document = run("info")

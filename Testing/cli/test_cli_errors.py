@@ -241,7 +241,7 @@ def test_programs_get_the_error_as_a_document(here: Path, capsys: pytest.Capture
     assert printed.err == ""
 
 
-def test_misuse_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_reported_as_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["segment", "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"] == "OptionError"
 

@@ -78,9 +78,7 @@ def let_run(running, until=lambda: False):
     return longest
 
 
-def test_the_node_comes_when_it_is_done_and_everything_happens_in_the_main_thread(
-    scene, logic, tiny, listener
-):
+def test_the_node_is_added_at_the_end_and_callbacks_run_in_the_main_thread(scene, logic, tiny, listener):
     volume = add_volume(scene, head())
     running = logic.segmentAsync(volume, tiny, device="cpu", **listener.callbacks)
     let_run(running)
@@ -97,7 +95,7 @@ def test_the_node_comes_when_it_is_done_and_everything_happens_in_the_main_threa
     assert listener.threads == {threading.main_thread()}
 
 
-def test_a_large_volume_never_holds_up_the_event_loop(scene, logic, coarse, listener):
+def test_a_large_volume_never_blocks_the_event_loop(scene, logic, coarse, listener):
     volume = add_volume(scene, np.tile(head((32, 32, 32)), (8, 12, 12)).astype(np.int16))
 
     def longest_standstill():
@@ -133,7 +131,7 @@ def test_an_error_of_the_engine_goes_to_its_callback(scene, logic, listener):
     assert [type(error) for error in listener.errors] == [UnknownModelError]
 
 
-def test_what_is_wrong_with_the_nodes_is_raised_at_once(logic, tiny):
+def test_errors_of_the_nodes_are_raised_at_once(logic, tiny):
     with pytest.raises(InputError):
         logic.segmentAsync(None, tiny)
 

@@ -90,7 +90,7 @@ def test_a_process_that_ends_without_an_answer_is_explained(start, monkeypatch, 
 
 
 @posix
-def test_a_process_that_does_not_listen_is_ended_before_two_seconds(command, start, monkeypatch, tmp_path):
+def test_a_process_that_does_not_react_is_ended_before_two_seconds(command, start, monkeypatch, tmp_path):
     pid_file = tmp_path / "pid"
     write_python_program(
         tmp_path / "PythonSlicer",

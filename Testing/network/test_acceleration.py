@@ -60,14 +60,14 @@ def difference(fast: FastNetwork, network: MedNeXt, image: Tensor = IMAGE) -> fl
 
 
 @pytest.mark.usefixtures("with_kernels")
-def test_the_native_kernels_are_taken_where_they_are(network: MedNeXt) -> None:
+def test_the_native_kernels_are_used_where_they_exist(network: MedNeXt) -> None:
     fast = FastNetwork(network)
     assert difference(fast, network) < 1e-5
     assert fast.formulation == "native"
 
 
 @pytest.mark.usefixtures("without_kernels")
-def test_without_kernels_the_lean_formulation_is_taken_if_it_is_faster(
+def test_without_kernels_the_lean_formulation_is_used_if_it_is_faster(
     network: MedNeXt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fast = FastNetwork(network)
@@ -97,9 +97,7 @@ def test_a_network_is_faster_when_its_fastest_pass_is(pauses: tuple[float, float
 
 
 @pytest.mark.usefixtures("without_kernels")
-def test_no_more_than_a_part_of_a_large_image_is_timed(
-    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_part_of_a_large_image_is_timed(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
 
     def is_faster(made: nn.Module, plain: nn.Module, image: Tensor) -> bool:
@@ -195,7 +193,7 @@ def test_a_formulation_that_is_wrong_is_not_used(
     assert "The planted network is wrong by 1.0e-03" in caplog.text
 
 
-def test_a_formulation_that_answers_with_nan_is_not_used(
+def test_a_formulation_that_returns_nan_is_not_used(
     network: MedNeXt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Nan(nn.Module):
@@ -210,7 +208,7 @@ def test_a_formulation_that_answers_with_nan_is_not_used(
     "error",
     [RuntimeError("broken"), MemoryError(), OSError("no such library"), AssertionError(), KeyError("device")],
 )
-def test_a_formulation_that_fails_in_the_middle_is_left_with_its_traceback_in_the_log(
+def test_a_formulation_that_fails_later_is_replaced_with_its_traceback_in_the_log(
     network: MedNeXt, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     class Fragile(nn.Module):
@@ -248,7 +246,7 @@ class Several(nn.Module):
 
 
 @torch.inference_mode()
-def test_what_failed_with_several_images_at_once_is_done_one_by_one(
+def test_a_formulation_that_fails_with_several_images_computes_them_one_by_one(
     network: MedNeXt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer(monkeypatch, Several)
@@ -262,7 +260,7 @@ def test_what_failed_with_several_images_at_once_is_done_one_by_one(
 
 
 @torch.inference_mode()
-def test_the_caller_deals_with_a_memory_that_is_too_small_for_a_frugal_formulation(
+def test_the_caller_handles_too_little_memory_for_a_frugal_formulation(
     network: MedNeXt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pipeline takes the sums off the card then, and goes on with the same formulation."""
@@ -276,7 +274,7 @@ def test_the_caller_deals_with_a_memory_that_is_too_small_for_a_frugal_formulati
 
 
 @torch.inference_mode()
-def test_what_was_chosen_for_another_device_says_nothing_of_this_one(
+def test_another_device_gets_its_own_choice_of_formulation(
     network: MedNeXt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When a card's memory is full the network moves to the CPU, which is not to take eight images then."""
@@ -287,7 +285,9 @@ def test_what_was_chosen_for_another_device_says_nothing_of_this_one(
     assert fast.images_at_once((32, 48, 32)) == 1
 
 
-def test_a_formulation_that_cannot_be_made_is_left(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_formulation_that_cannot_be_made_is_skipped(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_: MedNeXt) -> nn.Module:
         raise ImportError("no such package")
 
@@ -297,13 +297,13 @@ def test_a_formulation_that_cannot_be_made_is_left(network: MedNeXt, monkeypatch
 
 @pytest.mark.usefixtures("with_kernels")
 @pytest.mark.parametrize("options", [{"dimensions": 2}, {"resampling": "standard"}, {"grn": True}])
-def test_networks_that_only_the_plain_formulation_knows_run_in_it(options: dict) -> None:
+def test_networks_supported_only_by_the_plain_formulation_use_it(options: dict) -> None:
     network = MedNeXt(2, 3, (2,) * 9, (1,) * 9, channels=8, **options).eval()
     image = IMAGE[:, :, 0] if "dimensions" in options else IMAGE
     assert difference(FastNetwork(network), network, image) < 1e-5
 
 
-def test_bfloat16_is_taken_only_where_it_is_asked_for(network: MedNeXt, with_kernels: None) -> None:
+def test_bfloat16_is_used_only_on_request(network: MedNeXt, with_kernels: None) -> None:
     library = formulation.native_library()
     assert library
     if not library.mednext_kernels(b"avx512_bf16"):
@@ -313,13 +313,13 @@ def test_bfloat16_is_taken_only_where_it_is_asked_for(network: MedNeXt, with_ker
     assert half.formulation == "native bfloat16"
 
 
-def test_a_network_of_another_kind_runs_as_it_is() -> None:
+def test_a_network_that_is_not_a_mednext_runs_unchanged() -> None:
     network = nn.Conv3d(2, 3, 1)
     fast = FastNetwork(network)
     assert torch.equal(fast(IMAGE), network(IMAGE))
 
 
-def test_a_precision_that_does_not_exist_is_refused(network: MedNeXt) -> None:
+def test_an_unknown_precision_is_refused(network: MedNeXt) -> None:
     with pytest.raises(OptionError, match="'float8'"):
         FastNetwork(network, "float8")
 
@@ -335,7 +335,7 @@ def test_the_kernels_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("dimensions", [2, 3])
 @torch.inference_mode()
-def test_cards_without_kernels_have_the_other_layout_to_choose_from(
+def test_cards_without_kernels_may_use_channels_last(
     dimensions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = MedNeXt(2, 3, expansion=(2,) * 9, blocks=(1,) * 9, channels=4, dimensions=dimensions).eval()

@@ -61,7 +61,7 @@ TRANSPOSED = ("aten::conv_transpose3d.input", "aten::conv_transpose3d", "aten::c
     ],
     ids=["an operator is missing", "an operator is wrong"],
 )
-def test_a_device_that_cannot_compute_the_network_is_left_for_the_cpu(
+def test_the_cpu_replaces_a_device_that_cannot_compute_the_network(
     gpu: AppleGpu, reason: str, bundle: Bundle
 ) -> None:
     """torch before 2.8 has no transposed convolution there."""
@@ -73,7 +73,7 @@ def test_a_device_that_cannot_compute_the_network_is_left_for_the_cpu(
     np.testing.assert_array_equal(found.labelmap, expected.labelmap)
 
 
-def test_the_stand_in_refuses_what_the_device_does() -> None:
+def test_the_stand_in_refuses_the_same_operations_as_the_device() -> None:
     with torch.inference_mode(), AppleGpu():
         on_device = torch.zeros(2).to(MPS)
         assert on_device.device == MPS and (on_device + 1).cpu().tolist() == [1.0, 1.0]

@@ -19,7 +19,7 @@ from torch import Tensor
     ],
     ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items()) or "small",
 )
-def test_it_is_as_near_to_double_precision_as_the_reference(options: dict) -> None:
+def test_the_lean_formulation_is_as_near_to_double_precision_as_the_reference(options: dict) -> None:
     torch.manual_seed(0)
     arguments = {"in_channels": 1, "num_classes": 3, "expansion": (2,) * 9, "blocks": (1,) * 9, "channels": 8}
     network = MedNeXt(**(arguments | options)).eval()
@@ -35,7 +35,7 @@ def test_it_is_as_near_to_double_precision_as_the_reference(options: dict) -> No
     assert float((found - exact).abs().max() / exact.abs().max()) < 2e-6
 
 
-def test_networks_that_it_does_not_know_are_told_apart() -> None:
+def test_unsupported_networks_are_recognised() -> None:
     def network(**options: object) -> MedNeXt:
         return MedNeXt(1, 3, (2,) * 9, (1,) * 9, channels=8, **options)  # type: ignore[arg-type]
 

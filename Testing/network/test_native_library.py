@@ -50,7 +50,7 @@ def test_memory_that_runs_out_in_the_library_is_a_memory_error(native_library_fo
     assert "told: The native kernels ran out of memory." in result.stdout
 
 
-def test_names_with_underscores_are_no_kernels(native_kernels: ctypes.CDLL) -> None:
+def test_names_with_underscores_are_not_kernels(native_kernels: ctypes.CDLL) -> None:
     """copy and pickle look for such names."""
     with pytest.raises(AttributeError):
         _ = Kernels(native_kernels).__deepcopy__

@@ -89,7 +89,7 @@ def test_any_shape_and_any_number_of_threads_give_the_references_logits(
         torch.set_num_threads(before)
 
 
-def test_a_mean_far_from_zero_costs_no_more_digits_than_in_the_reference(native_kernels: ctypes.CDLL) -> None:
+def test_a_mean_far_from_zero_loses_no_more_digits_than_in_the_reference(native_kernels: ctypes.CDLL) -> None:
     network = small_network()
     image = torch.randn(1, 2, 32, 32, 32) + 1000
     with torch.inference_mode():
@@ -116,7 +116,7 @@ def test_logits_of_the_next_image_lie_where_those_of_the_last_one_were(native_ke
     assert several.data_ptr() != first.data_ptr()
 
 
-def test_more_classes_than_there_is_room_for_beside_the_activations_are_right(kernels: Kernels) -> None:
+def test_many_classes_that_need_their_own_memory_are_right(kernels: Kernels) -> None:
     network = small_network(num_classes=40)
     tolerance = EXACT if kernels.bytes_per_value == 4 else BF16
     assert (
@@ -125,19 +125,19 @@ def test_more_classes_than_there_is_room_for_beside_the_activations_are_right(ke
     )
 
 
-def test_networks_that_the_kernels_do_not_know_are_told_apart() -> None:
+def test_networks_that_the_kernels_do_not_support_are_recognised() -> None:
     assert is_supported(small_network(grn=True))
     assert not is_supported(small_network(dimensions=2))
     assert not is_supported(small_network(deep_supervision=True))
     assert not is_supported(small_network(resampling="standard"))
 
 
-def test_an_instruction_set_that_nobody_has_is_refused(native_kernels: ctypes.CDLL) -> None:
+def test_an_unknown_instruction_set_is_refused(native_kernels: ctypes.CDLL) -> None:
     with pytest.raises(DeviceError, match="'mmx'"):
         Kernels(native_kernels, "mmx")
 
 
-def test_a_file_that_is_no_library_is_left_alone(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_not_a_library_is_not_used(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "mednext_native.so"
     file.write_bytes(b"not a library")
     assert load_library(file) is None
@@ -170,7 +170,7 @@ def test_gelu_is_right_for_arguments_of_any_size(kernels: Kernels) -> None:
     assert float(difference.max()) < (4e-3 if kernels.bytes_per_value == 2 else 4e-7)
 
 
-def test_what_is_no_number_stays_none(kernels: Kernels) -> None:
+def test_nan_stays_nan(kernels: Kernels) -> None:
     x = torch.zeros(13, 32)
     x[5] = torch.nan
     _, found = gelu(kernels, x)
@@ -178,7 +178,7 @@ def test_what_is_no_number_stays_none(kernels: Kernels) -> None:
     assert not bool(found[[4, 6]].isnan().any())
 
 
-def test_an_output_beyond_the_caches_is_like_any_other(kernels: Kernels) -> None:
+def test_an_output_larger_than_the_caches_is_right(kernels: Kernels) -> None:
     torch.manual_seed(0)
     image, kernel = torch.randn(34, 96, 96, 32), torch.randn(3, 3, 3, 32)
     stored = image.bfloat16() if kernels.bytes_per_value == 2 else image

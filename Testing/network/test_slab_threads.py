@@ -43,7 +43,7 @@ def test_torch_uses_one_thread_in_each_of_them_and_its_own_number_afterwards(thr
     assert torch.get_num_threads() == 3
 
 
-def test_what_the_work_raises_reaches_the_caller_and_torch_has_its_threads_again(three_threads: None) -> None:
+def test_an_error_reaches_the_caller_and_torch_gets_its_threads_back(three_threads: None) -> None:
     def work(part: int) -> None:
         if part == 4:
             raise MemoryError("part 4")

@@ -76,17 +76,17 @@ def test_a_kernel_of_seven_equals_the_reference(kind: Kind) -> None:
 
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("kind", SIDES)
-def test_half_precision_is_as_near_as_it_can_be(kind: Kind, dtype: torch.dtype) -> None:
+def test_half_precision_is_as_near_as_its_rounding_allows(kind: Kind, dtype: torch.dtype) -> None:
     assert difference(random_block(kind), SIDES[kind], dtype) < HALF[dtype]
 
 
 @pytest.mark.parametrize("channels", [4, 16, 24])
-def test_any_number_of_channels_will_do(channels: int) -> None:
+def test_any_number_of_channels_is_supported(channels: int) -> None:
     assert difference(random_block(DownBlock, channels=channels), (2, 4, 2), torch.float32) < EXACT
 
 
 @pytest.mark.parametrize(("kind", "sides"), [(DownBlock, (2, 4, 2)), (UpBlock, (1, 2, 1))])
-def test_the_smallest_grids_are_normalised_as_well(kind: Kind, sides: tuple[int, ...]) -> None:
+def test_the_smallest_grids_are_normalised_rightly(kind: Kind, sides: tuple[int, ...]) -> None:
     assert difference(random_block(kind), sides, torch.float32) < EXACT
 
 

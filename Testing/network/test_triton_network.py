@@ -86,7 +86,7 @@ def test_when_memory_runs_out_fewer_tiles_are_taken_at_once(
     assert "2 from now on" in caplog.text
 
 
-def test_when_there_is_no_room_for_the_logits_fewer_tiles_are_wanted_the_next_time(
+def test_too_little_memory_for_the_logits_reduces_the_next_number_of_tiles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: Any, **__: Any) -> Tensor:
@@ -102,7 +102,7 @@ def test_when_there_is_no_room_for_the_logits_fewer_tiles_are_wanted_the_next_ti
     assert network.images_at_once((16, 32, 16)) == 4
 
 
-def test_when_memory_is_too_small_for_one_tile_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_too_small_for_one_tile_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def group(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -225,7 +225,7 @@ def test_a_graph_is_captured_on_the_networks_own_card(
     assert streams[-1] == "the usual one"
 
 
-def test_what_tritons_compiler_refuses_is_a_failure_that_others_expect(
+def test_an_error_of_tritons_compiler_is_a_runtime_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Triton's own errors are no `RuntimeError`s: nobody would go on without the kernels."""
@@ -259,7 +259,7 @@ def test_a_last_group_is_filled_up_but_many_small_groups_are_not(monkeypatch: py
     assert computed == [4, 4, 4, 4, 4, 4, 4, 1, 1]
 
 
-def test_a_patch_with_more_numbers_than_the_kernels_count_is_left_to_torch() -> None:
+def test_a_patch_too_large_for_the_kernels_offsets_runs_on_torch() -> None:
     with pytest.raises(RuntimeError, match="too large"):
         TritonMedNeXt(small(), torch.float32, DEVICE)(torch.empty(1, 2, 512, 512, 512, device="meta"))
 
@@ -274,7 +274,7 @@ def test_a_patch_with_more_numbers_than_the_kernels_count_is_left_to_torch() -> 
         {"channels": 64},
     ],
 )
-def test_networks_that_the_kernels_do_not_know_are_left_to_torch(changes: dict[str, Any]) -> None:
+def test_networks_that_the_kernels_do_not_support_run_on_torch(changes: dict[str, Any]) -> None:
     with torch.device("meta"):
         options = {"in_channels": 1, "num_classes": 2, "expansion": (2,) * 9, "blocks": (1,) * 9}
         assert knows(MedNeXt(**options))

@@ -190,7 +190,7 @@ def test_a_chosen_model_that_is_no_longer_installed_is_named(ready, uninstalled)
     assert not ready.ui.segmentButton.enabled
 
 
-def test_a_large_volume_never_holds_up_the_event_loop(ready, scene):
+def test_a_large_volume_never_blocks_the_event_loop(ready, scene):
     choose(ready, "coarse")
     voxels = np.tile(head((32, 32, 32)), (8, 12, 12)).astype(np.int16)
     selector(ready, 0).setCurrentNode(add_volume(scene, voxels, name="large"))

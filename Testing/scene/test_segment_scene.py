@@ -93,7 +93,7 @@ def test_what_has_a_result_of_the_same_model_and_options_is_not_segmented_again(
     assert segmentations(scene) == 4
 
 
-def test_an_image_that_is_called_after_another_sequence_is_left_out(scene, logic, tiny):
+def test_an_image_named_after_another_sequence_is_left_out(scene, logic, tiny):
     add_volume(scene, head(), name="p1 FLAIR")
     status, why = told(logic.segmentScene(tiny))["p1 FLAIR"]
     assert status == "left out" and "FLAIR" in why

@@ -83,7 +83,7 @@ def set_raw(dataset, name, value):
         ("StudyDescription", "y" * 100, "y" * 100),
     ],
 )
-def test_what_may_be_empty_is_filled_in(tmp_path, source, name, value, becomes):
+def test_missing_elements_that_may_be_empty_are_added(tmp_path, source, name, value, becomes):
     change(source, lambda dataset, _: set_raw(dataset, name, value))
     result = written(tmp_path, source)
     if name == "SliceThickness":
@@ -123,7 +123,7 @@ def test_one_uid_for_several_slices_is_refused_before_the_run(source, tmp_path, 
     assert "the same SOPInstanceUID" in capsys.readouterr().err
 
 
-def test_the_patients_name_is_not_told_by_warnings_or_logs(source, tmp_path, capfd, caplog):
+def test_warnings_and_logs_do_not_name_the_patient(source, tmp_path, capfd, caplog):
     def name(dataset, _number):
         dataset.PatientName = NAME
         set_raw(dataset, "PatientSex", NAME)
@@ -139,14 +139,14 @@ def test_the_patients_name_is_not_told_by_warnings_or_logs(source, tmp_path, cap
     assert "Meyer" not in told.err + told.out + caplog.text
 
 
-def test_long_names_of_labels_and_models_are_cut_down(source, tmp_path):
+def test_long_names_of_labels_and_models_are_cut(source, tmp_path):
     long = "left\\" + "lobe of the liver " * 10
     result = written(tmp_path, source, long, {"task": long, "model": long, "model_version": long})
     assert result.SegmentSequence[0].SegmentLabel == f"left/{'lobe of the liver ' * 10}"[:64].strip()
     assert len(result.SeriesDescription) <= 64
 
 
-def test_files_without_a_preamble_are_taken(source, tmp_path):
+def test_files_without_a_preamble_are_accepted(source, tmp_path):
     for file in source.iterdir():
         bare = pydicom.Dataset(pydicom.dcmread(file))
         pydicom.dcmwrite(file, bare, implicit_vr=True, little_endian=True, enforce_file_format=False)

@@ -279,7 +279,7 @@ class TestDicomSeg:
         with pytest.raises(OptionError, match="give the folder of the DICOM series"):
             write_segmentation(tmp_path / "kidneys.dcm", segmentation)
 
-    def test_images_that_say_too_little_are_refused(self, tmp_path, segmentation, source):
+    def test_images_without_needed_attributes_are_refused(self, tmp_path, segmentation, source):
         import pydicom
 
         for file in source.iterdir():
@@ -321,7 +321,7 @@ def test_the_format_follows_from_the_name(tmp_path, name, format, expected):
         ("a.seg.nrrd", "nifti", r"name it \*\.nii\.gz"),
     ],
 )
-def test_a_format_that_cannot_be_is_refused(tmp_path, segmentation, name, format, said):
+def test_an_impossible_format_is_refused(tmp_path, segmentation, name, format, said):
     with pytest.raises(OptionError, match=said):
         write_segmentation(tmp_path / name, segmentation, format)
     assert not list(tmp_path.iterdir())
@@ -349,7 +349,7 @@ except MedNeXtError as error:
 
 
 @pytest.mark.parametrize("name", ["liver.seg.nrrd", "liver.dcm"])
-def test_when_there_is_no_room_nothing_is_left_behind(tmp_path, name):
+def test_a_full_disk_leaves_no_file(tmp_path, name):
     pytest.importorskip("resource", reason="Windows has no limits on the size of a file")
     geometry = Geometry((210, 200, 12), (1, 1, 1))
     write_series(tmp_path / "ct", np.zeros(geometry.shape, int), geometry)

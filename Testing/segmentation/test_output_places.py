@@ -69,7 +69,7 @@ def test_an_image_is_never_replaced(segment, tmp_path, way, option, capsys):
     assert contents(tmp_path) == before
 
 
-def test_voxels_in_a_second_file_are_the_image_too(tmp_path):
+def test_a_separate_file_of_voxels_is_part_of_the_image(tmp_path):
     header = [
         "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nendian: little",
         "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)",
@@ -105,7 +105,7 @@ def test_two_results_do_not_share_a_file(segment, tmp_path, second, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
-def test_a_failing_second_write_leaves_yesterdays_files(segment, tmp_path, monkeypatch, capsys):
+def test_a_failing_second_write_keeps_the_older_files(segment, tmp_path, monkeypatch, capsys):
     assert segment("-o", "labels.nii.gz", "--uncertainty", "doubt.nii.gz") == 0
     before = contents(tmp_path)
 
@@ -119,7 +119,7 @@ def test_a_failing_second_write_leaves_yesterdays_files(segment, tmp_path, monke
     assert contents(tmp_path) == before
 
 
-def test_both_results_replace_yesterdays(segment, tmp_path):
+def test_both_results_replace_older_ones(segment, tmp_path):
     for name in ("labels.seg.nrrd", "doubt.nrrd"):
         (tmp_path / name).write_text("yesterday's")
     assert segment("-o", "labels.seg.nrrd", "--uncertainty", "doubt.nrrd") == 0

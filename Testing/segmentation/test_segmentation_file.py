@@ -123,7 +123,7 @@ def test_imported_segments_may_have_negative_label_values(volume, scene, tmp_pat
     assert voxels(facts(written, volume)) == voxels(facts(node, volume))
 
 
-def test_what_the_user_drew_named_and_coloured_is_there(node, volume, tmp_path):
+def test_segments_that_the_user_drew_named_and_coloured_are_written(node, volume, tmp_path):
     own = node.GetSegmentation().GetSegment(draw(node, 'Läsion "2" | 腫瘤 😀', box(8, 8, 8), volume))
     own.SetColor(*COLOR)
     own.SetTag("mine", "a word: with colon")
@@ -246,7 +246,7 @@ def test_writing_changes_nothing_in_the_scene(node, volume, tmp_path):
     assert node.GetSegmentation().GetNumberOfLayers(LABELMAP) == layers
 
 
-def test_what_is_drawn_after_the_copy_is_not_in_the_file(node, volume, tmp_path):
+def test_strokes_drawn_after_the_copy_are_not_in_the_file(node, volume, tmp_path):
     before = voxels(facts(node, volume))
     file = segmentation_file_of(node)
     paint(node, by_name(node, "liver"), np.ones(SHAPE, dtype=np.uint8), volume)
@@ -255,7 +255,7 @@ def test_what_is_drawn_after_the_copy_is_not_in_the_file(node, volume, tmp_path)
     assert voxels(facts(loaded, volume)) == before
 
 
-def test_surfaces_alone_are_no_labelmaps(node, tmp_path):
+def test_surfaces_alone_are_refused_as_labelmaps(node, tmp_path):
     node.CreateClosedSurfaceRepresentation()
     node.GetSegmentation().SetSourceRepresentationName(
         slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()

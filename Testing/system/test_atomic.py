@@ -60,7 +60,7 @@ def test_the_file_is_as_public_as_any_other_new_file(tmp_path):
     ],
 )
 @pytest.mark.parametrize("context", [replacing, replacing_folder])
-def test_what_the_system_refuses_becomes_a_sentence_with_the_path(tmp_path, context, number, error, said):
+def test_an_error_of_the_system_becomes_a_sentence_with_the_path(tmp_path, context, number, error, said):
     path = tmp_path / "result"
     with pytest.raises(error, match=said) as caught, context(path):
         raise OSError(number, os.strerror(number))
@@ -185,7 +185,7 @@ def killed_while_writing(path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_what_a_killed_process_left_goes_at_once_and_what_a_living_one_writes_stays(tmp_path):
+def test_files_of_a_killed_process_are_removed_and_those_of_a_running_one_stay(tmp_path):
     left = killed_while_writing(tmp_path / "a.txt")
     with replacing(tmp_path / "b.txt") as temporary:
         remove_leftovers(tmp_path)
@@ -193,7 +193,7 @@ def test_what_a_killed_process_left_goes_at_once_and_what_a_living_one_writes_st
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_what_another_computer_left_goes_after_a_day(tmp_path):
+def test_leftovers_of_another_computer_are_removed_after_a_day(tmp_path):
     left = killed_while_writing(tmp_path / "a.txt")
     left = left.rename(tmp_path / f".mednext-{'0' * 8}-123.txt")
     remove_leftovers(tmp_path)

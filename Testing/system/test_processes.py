@@ -25,7 +25,7 @@ def test_a_process_of_another_user_counts():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-def test_a_process_that_ended_is_gone_even_if_its_parent_has_not_noticed():
+def test_a_process_has_ended_even_if_its_parent_has_not_noticed():
     pid = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], os.environ)
     deadline = time.monotonic() + 100
     while is_running(pid) and time.monotonic() < deadline:

@@ -29,7 +29,7 @@ ANY = st.text(st.characters(exclude_categories=[]))  # half surrogate pairs, too
         ("\u3164", r"\u3164"),
     ],
 )
-def test_everything_that_cannot_be_seen_is_written_out(text, seen):
+def test_invisible_characters_are_escaped(text, seen):
     assert shown(text) == seen
 
 
@@ -46,7 +46,7 @@ def test_any_text_becomes_one_visible_line_that_every_file_takes(text):
 
 
 @given(ANY)
-def test_a_cell_is_no_formula_and_comes_back(text):
+def test_a_cell_is_not_a_formula_and_is_read_back_unchanged(text):
     file = io.StringIO(newline="")
     csv.writer(file).writerow([csv_cell(text), "end"])
     file.seek(0)
@@ -55,7 +55,7 @@ def test_a_cell_is_no_formula_and_comes_back(text):
     assert (from_csv_cell(cell), end) == (shown(text), "end")
 
 
-def test_lines_stay_where_there_are_several():
+def test_the_lines_of_a_longer_text_are_kept():
     assert shown_lines("a\x1b\nb") == "a\\x1b\nb"
 
 

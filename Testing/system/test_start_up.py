@@ -41,7 +41,7 @@ def test_a_run_imports_nothing_that_it_does_not_need() -> None:
     assert found & left_out == set()
 
 
-def test_the_worker_has_imported_all_when_it_says_that_it_is_ready() -> None:
+def test_the_worker_has_imported_all_packages_when_it_reports_ready() -> None:
     """Else the first run would wait for it."""
     program = """
 import sys
@@ -59,7 +59,7 @@ for name in ready:
     assert {name for name in late if name.split(".")[0] in {"mednext", "SimpleITK", "safetensors"}} == set()
 
 
-def test_the_worker_hears_its_client_before_it_imports_torch() -> None:
+def test_the_worker_answers_before_it_imports_torch() -> None:
     assert "torch" not in modules_after("import mednext.worker.serving")
 
 

@@ -105,7 +105,7 @@ def write_latin_series(folder: Path) -> None:
     ],
     ids=lambda arguments: arguments[1],
 )
-def test_a_model_of_a_name_that_is_not_utf_8_is_told_with_a_sentence(arguments, here, capsys):
+def test_a_model_whose_name_is_not_utf_8_is_reported_in_a_sentence(arguments, here, capsys):
     before = set(here.iterdir())
     assert main(arguments) == 2
     said = capsys.readouterr().err
@@ -115,14 +115,14 @@ def test_a_model_of_a_name_that_is_not_utf_8_is_told_with_a_sentence(arguments, 
 
 
 @linux
-def test_a_result_of_a_name_that_is_not_utf_8_is_written_and_json_stays_utf_8(here):
+def test_a_result_whose_name_is_not_utf_8_is_written_and_json_stays_utf_8(here):
     answer = mednext("segment", "scan.nii.gz", *SEGMENT, "-o", f"{LATIN}.nii.gz", "--json")
     assert json.loads(answer.stdout)["output"].encode() == rb"R\xf6ntgen.nii.gz"
     assert (here / f"{LATIN}.nii.gz").exists()
 
 
 @pytest.mark.parametrize("encoding", ["ascii:strict", "cp1252"])
-def test_a_console_that_cannot_show_a_name_shows_it_written_out(encoding, here):
+def test_a_console_that_cannot_show_a_name_escapes_it(encoding, here):
     (here / "scan.nii.gz").rename(here / "头.nii.gz")
     answer = mednext("segment", "头.nii.gz", *SEGMENT, "-o", "脳.nii.gz", PYTHONIOENCODING=encoding)
     assert (answer.returncode, answer.stderr) == (0, b"")
@@ -131,7 +131,7 @@ def test_a_console_that_cannot_show_a_name_shows_it_written_out(encoding, here):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
 @pytest.mark.parametrize("option", [[], ["--json"], ["--list"]])
-def test_a_name_does_not_steer_the_terminal(option, here, capfd):
+def test_a_name_cannot_control_the_terminal(option, here, capfd):
     (here / "in").mkdir()
     (here / "scan.nii.gz").rename(here / "in" / f"{STEERING}.nii.gz")
     assert main(["segment-folder", "in", "out", *SEGMENT, *option]) == 0

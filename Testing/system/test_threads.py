@@ -35,7 +35,7 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda count: monkeypatch.setattr(devices, "usable_cores", lambda: count)
 
 
-def test_as_many_are_used_as_were_asked_for_and_only_then(cores: Callable[[int], None]) -> None:
+def test_the_requested_number_of_threads_holds_within_the_block_only(cores: Callable[[int], None]) -> None:
     cores(8)
     before = threads()
     with cpu_threads(3):
@@ -43,7 +43,7 @@ def test_as_many_are_used_as_were_asked_for_and_only_then(cores: Callable[[int],
     assert threads() == before
 
 
-def test_never_more_than_there_are_cores(
+def test_the_number_of_threads_is_at_most_that_of_the_cores(
     cores: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     cores(2)
@@ -54,18 +54,18 @@ def test_never_more_than_there_are_cores(
     ]
 
 
-def test_what_torch_takes_by_itself_is_no_more_than_there_are_cores(cores: Callable[[int], None]) -> None:
+def test_torchs_own_number_of_threads_is_at_most_that_of_the_cores(cores: Callable[[int], None]) -> None:
     cores(1)
     with cpu_threads(None):
         assert threads() == (1, 1)
 
 
-def test_none_or_fewer_are_refused() -> None:
+def test_fewer_threads_than_one_are_refused() -> None:
     with pytest.raises(OptionError, match="at least 1, not 0"), cpu_threads(0):
         pass
 
 
-def test_an_error_gives_the_threads_back(cores: Callable[[int], None]) -> None:
+def test_an_error_restores_the_number_of_threads(cores: Callable[[int], None]) -> None:
     cores(8)
     before = threads()
     with pytest.raises(KeyError), cpu_threads(5):
@@ -89,7 +89,7 @@ class Witness(nn.Module):
         return x[:, :1].expand(-1, 3, -1, -1, -1).clone()
 
 
-def test_networks_and_resampling_of_a_run_get_them(
+def test_networks_and_resampling_of_a_run_use_that_number_of_threads(
     cores: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -117,7 +117,9 @@ def test_networks_and_resampling_of_a_run_get_them(
     assert seen == [(3, 3)] * 2
 
 
-def test_the_native_kernels_get_them(native_kernels: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_native_kernels_use_that_number_of_threads(
+    native_kernels: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
 
     class Recorded(Kernels):

@@ -67,7 +67,7 @@ def test_native_kernels_are_as_near_to_double_precision_as_torchs_layers(options
 
 
 @pytest.mark.usefixtures("needs_compiler")
-def test_native_kernels_leave_names_and_values_of_the_weights_alone() -> None:
+def test_native_kernels_do_not_change_names_or_values_of_the_weights() -> None:
     plain, native = small_network(), small_network()
     use_native_kernels(native)
     assert list(native.state_dict()) == list(plain.state_dict())
@@ -76,7 +76,7 @@ def test_native_kernels_leave_names_and_values_of_the_weights_alone() -> None:
 
 
 @pytest.mark.usefixtures("needs_compiler")
-def test_loading_the_kernels_leaves_the_smallest_numbers_of_the_process_alone() -> None:
+def test_loading_the_kernels_does_not_flush_denormal_numbers_to_zero() -> None:
     smallest = np.array([np.finfo(np.float64).smallest_subnormal])
     assert (smallest * 1.0)[0] > 0
 
@@ -105,7 +105,7 @@ def test_without_a_compiler_the_network_stays_on_torch(monkeypatch: pytest.Monke
         ("false", "a file/cache", "a file"),
     ],
 )
-def test_a_compiler_that_fails_and_a_cache_that_cannot_be_written_are_logged_and_left(
+def test_a_failing_compiler_or_an_unwritable_cache_is_logged_and_torch_used(
     compiler: str,
     cache: str,
     told: str,

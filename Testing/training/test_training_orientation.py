@@ -53,7 +53,7 @@ def test_an_impossible_orientation_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reader", ["NibabelIOWithReorient", "SimpleITKIOWithReorient"])
-def test_a_reader_that_reorients_tells_the_orientation(tmp_path: Path, reader: str) -> None:
+def test_a_reader_that_reorients_determines_the_orientation(tmp_path: Path, reader: str) -> None:
     write_v2_folder(tmp_path / "v2", plans={**v2_plans(), "image_reader_writer": reader})
     assert import_checkpoint(tmp_path / "v2", tmp_path / "model").model.orientation == "RAS"
 
@@ -69,7 +69,7 @@ def test_nnunets_reorienting_reader_gives_arrays_in_ras(tmp_path: Path) -> None:
     assert np.array_equal(array[0], ours)
 
 
-def test_the_training_images_tell_the_orientation(tmp_path: Path) -> None:
+def test_the_training_images_determine_the_orientation(tmp_path: Path) -> None:
     write_v2_folder(tmp_path / "v2")
     write_images(tmp_path / "imagesTr", ["RAS", "RAS"])
     options = ImportOptions(images=tmp_path / "imagesTr")

@@ -63,7 +63,7 @@ def make_trainer(workspace: Workspace):
     return make
 
 
-def test_conversion_names_channels_labels_and_cases_as_nnunet_wants_them(workspace: Workspace) -> None:
+def test_conversion_names_channels_labels_and_cases_in_nnunets_form(workspace: Workspace) -> None:
     folder = workspace.raw / "Dataset004_Hippocampus"
     description = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     assert description["labels"] == {
@@ -131,7 +131,7 @@ def test_a_finished_training_becomes_a_bundle_with_its_accuracy(
         (["plan", "--patch", "-16", "16", "16"], "must have sides"),
     ],
 )
-def test_a_step_that_comes_too_early_names_the_one_before_it(
+def test_a_step_that_comes_too_early_names_the_missing_one(
     tmp_path: Path, capsys: pytest.CaptureFixture, command: list[str], remedy: str
 ) -> None:
     assert cli.main(["--workspace", str(tmp_path / "runs"), *command]) == 2
@@ -220,7 +220,7 @@ def test_exporting_before_training_is_an_explained_error(
     assert not (tmp_path / "model").exists()
 
 
-def test_the_recipe_is_that_of_the_reference(make_trainer) -> None:
+def test_the_training_recipe_equals_that_of_the_reference(make_trainer) -> None:
     trainer = make_trainer(epochs=1)
     trainer.initialize()
     group = trainer.optimizer.param_groups[0]

@@ -83,7 +83,7 @@ def test_every_image_of_a_batch_is_there_and_an_even_grid_is_halved() -> None:
         assert close(mine.grad, judge.grad, EXACT)
 
 
-def test_products_that_leave_the_range_of_half_precision_are_right() -> None:
+def test_products_beyond_the_range_of_half_precision_are_right() -> None:
     large = torch.full((1, 1, 2, 4, 4), 3e4, dtype=torch.float16, device=DEVICE)
     gradient = kernel_gradient(large, large, 3, 1)
     assert gradient[0, 0, 1, 1, 1].item() == pytest.approx(32 * float(large[0, 0, 0, 0, 0]) ** 2, rel=1e-6)
@@ -202,7 +202,7 @@ def test_the_kernels_are_compared_with_torch_before_they_are_used() -> None:
     assert isinstance(network.get_submodule("bottleneck.0"), triton_blocks._TritonBlock)
 
 
-def test_wrong_kernels_are_noticed_and_left(
+def test_wrong_kernels_are_detected_and_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     turned = staticmethod(lambda weight: weight.squeeze(1).permute(1, 3, 2, 0).float().contiguous())
@@ -214,7 +214,7 @@ def test_wrong_kernels_are_noticed_and_left(
     assert not isinstance(network.get_submodule("bottleneck.0"), triton_blocks._TritonBlock)
 
 
-def test_kernels_that_fail_are_noticed_and_left(
+def test_kernels_that_fail_are_detected_and_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any) -> float:

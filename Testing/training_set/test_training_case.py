@@ -68,7 +68,7 @@ def test_nnunet_finds_the_data_set_in_order_and_reads_equal_arrays(tmp_path, nnu
     }
 
 
-def test_several_channels_go_on_the_grid_of_the_first_and_it_is_said(tmp_path):
+def test_several_channels_are_resampled_to_the_grid_of_the_first_and_reported(tmp_path):
     two = tiny_model(
         channels=(ModelChannel("T1", "MR", "zscore"), ModelChannel("FLAIR", "MR", "zscore")),
         network=replace(TINY_NETWORK, in_channels=2),
@@ -84,7 +84,7 @@ def test_several_channels_go_on_the_grid_of_the_first_and_it_is_said(tmp_path):
     assert (record["images"], record["resampled"]) == (["T1", "FLAIR"], ["FLAIR"])
 
 
-def test_the_record_says_where_a_case_comes_from_and_what_was_corrected(tmp_path):
+def test_the_record_holds_the_origin_of_a_case_and_its_corrections(tmp_path):
     found = labels()
     corrected = found.copy()
     corrected[found == 1] = 0
@@ -101,7 +101,7 @@ def test_the_record_says_where_a_case_comes_from_and_what_was_corrected(tmp_path
     assert liver["added"] == np.count_nonzero((found != 2) & (corrected == 2))
 
 
-def test_regions_are_described_as_nnunet_wants_them(tmp_path, nnunet_in_threads):
+def test_regions_are_described_in_nnunets_form(tmp_path, nnunet_in_threads):
     from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 
     model = tiny_model(**tiny_regions())
@@ -154,7 +154,7 @@ def test_wrong_labels_are_refused_and_nothing_is_written(tmp_path, segmentation,
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_was_limited_to_a_region_makes_a_case_of_that_region(tmp_path):
+def test_a_run_limited_to_a_region_makes_a_case_of_that_region(tmp_path):
     box = (slice(2, 7), slice(0, 6), slice(3, 12))
     flair = image(1, Geometry((11, 9, 9), (1.0, 1.2, 1.9), (4.0, -8.0, 10.0)), "FLAIR")
     two = tiny_model(
@@ -227,7 +227,7 @@ def test_a_data_set_of_another_task_is_refused_and_stays_as_it_is(tmp_path):
     assert everything(folder) == before
 
 
-def test_further_words_of_a_dataset_json_are_kept(tmp_path):
+def test_other_entries_of_a_dataset_json_are_kept(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     description = {
@@ -258,7 +258,7 @@ def test_a_left_handed_oblique_grid_is_written_as_it_is_or_refused(tmp_path):
 
 
 @pytest.mark.parametrize("failing", ["write_image", "write_description", "rename"])
-def test_after_a_failure_nothing_of_the_case_is_left(tmp_path, monkeypatch, failing):
+def test_a_failure_leaves_no_file_of_the_case(tmp_path, monkeypatch, failing):
     folder = tmp_path / "Dataset501_A"
     add_training_case(folder, TINY_MODEL, [image()], truth())
     before = everything(folder)

@@ -44,7 +44,7 @@ def torch_built_for(build, cuda=None, warning=""):
     return {"__init__.py": code.format(build=build, cuda=cuda, warning=warning)}
 
 
-def test_a_healthy_python_is_told_with_its_versions_and_device():
+def test_a_healthy_python_is_reported_with_its_versions_and_device():
     result = EnvironmentCheck().result()
     assert result.complete
     assert {finding.level for finding in findingsOf(result)} == {Level.OK}
@@ -56,7 +56,7 @@ def test_a_healthy_python_is_told_with_its_versions_and_device():
     assert not remedyFor(findingsOf(result), result.facts.site_packages)
 
 
-def test_without_torch_there_is_nothing(python):
+def test_a_python_without_torch_is_reported(python):
     result = look(python)
     assert (of_torch(result).kind, of_torch(result).level) == (Kind.NO_TORCH, Level.ERROR)
     remedy = remedyFor(findingsOf(result), result.facts.site_packages)
@@ -98,7 +98,7 @@ def test_half_a_torch_is_noticed(python, files):
     assert of_torch(look(python)).kind is Kind.HALF_INSTALLED
 
 
-def test_a_torch_that_hangs_is_ended_and_told(tmp_path):
+def test_a_torch_that_hangs_is_ended_and_reported(tmp_path):
     python = make_slicer_python(tmp_path / "Slicer", without=[".*"])  # it comes to torch at once
     python.add("torch", "2.9.0", torch_that("import time; time.sleep(600)"))
     result = look(python, patience_s=5.0)
@@ -154,7 +154,7 @@ def test_a_torch_for_cuda_without_a_card_works_on_the_processor():
     assert of_torch(CheckResult(facts)).level is Level.OK
 
 
-def test_a_missing_small_package_is_told_apart(tmp_path):
+def test_a_missing_small_package_is_its_own_finding(tmp_path):
     python = make_slicer_python(tmp_path / "Slicer", without=[TORCH, "safetensors.*"])
     result = look(python)
     texts = [finding.text for finding in findingsOf(result) if finding.kind is Kind.MISSING_PACKAGE]
@@ -170,7 +170,7 @@ def test_a_package_of_slicer_that_crashes_is_not_blamed_on_torch(tmp_path):
     assert finding.remedy.endswith("install Slicer again.")
 
 
-def test_a_torch_from_outside_of_slicer_is_named_and_left_alone(python, tmp_path, monkeypatch):
+def test_a_torch_from_outside_of_slicer_is_named_and_not_changed(python, tmp_path, monkeypatch):
     outside = tmp_path / "outside"
     (outside / "torch").mkdir(parents=True)
     (outside / "torch" / "__init__.py").write_text("raise ImportError('broken')")
@@ -197,14 +197,14 @@ def test_a_dll_that_is_missing_on_windows_names_the_redistributable():
     assert "Visual C++ Redistributable" in of_torch(CheckResult(facts)).text
 
 
-def test_a_mac_that_no_new_torch_exists_for_is_told_so():
+def test_a_mac_without_any_new_torch_is_reported():
     torch = TorchFacts("2.2.2", folder="/x", build="cpu")
     facts = Facts("done", system="darwin", machine="x86_64", site_packages="/x", torch=torch)
     assert "Intel" in of_torch(CheckResult(facts)).remedy
     assert of_torch(CheckResult(facts)).kind is Kind.OTHER
 
 
-def test_a_full_disk_and_little_memory_are_warned_of():
+def test_a_full_disk_and_little_memory_are_warnings():
     facts = Facts("done", site_packages="/x", torch=TorchFacts("2.9.0", folder="/x", build="cpu"))
     facts.folders, facts.free_mib, facts.memory_mib = {"temporary": "/tmp"}, {"temporary": 300}, 4096
     warnings = [finding.text for finding in findingsOf(CheckResult(facts)) if finding.level is Level.WARNING]
@@ -217,7 +217,7 @@ def test_a_python_that_cannot_be_started_is_a_finding(tmp_path):
     assert [finding.level for finding in findingsOf(result)] == [Level.ERROR]
 
 
-def test_facts_come_back_from_their_line_and_nothing_else_does():
+def test_facts_are_read_back_from_their_line_and_other_lines_are_refused():
     facts = Facts("done", packages={"numpy": PackageFacts("2.1")}, torch=TorchFacts(build="cpu"))
     assert Facts.from_line(facts.to_line()) == facts
     for line in ("", "torch says hello", "[]", '{"packages": 3}'):

@@ -59,7 +59,7 @@ def test_writing_a_large_request_can_be_cancelled(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-def test_a_full_disk_is_told_as_such(tmp_path):
+def test_a_full_disk_is_reported_as_such(tmp_path):
     (tmp_path / LABELS_FILE).symlink_to("/dev/full")
     sent = Segmentation(np.zeros(GEOMETRY.shape, np.uint8), GEOMETRY, (Label(1, "a", (1, 2, 3)),))
     with pytest.raises(errors.DiskSpaceError), explaining(tmp_path / LABELS_FILE):
@@ -90,7 +90,7 @@ def test_an_error_keeps_its_class_its_sentence_and_its_details():
 
 
 @pytest.mark.parametrize("name", ["annotations", "Absent", 7, None])
-def test_an_error_of_no_known_class_is_still_an_error(name):
+def test_an_error_of_an_unknown_class_is_still_an_error(name):
     event = {"event": "error", "error": name, "message": "No."}
     assert type(protocol.error_from_event(event)) is errors.MedNeXtError
 
@@ -123,7 +123,7 @@ def test_a_malformed_request_is_refused_in_a_sentence(line):
 
 
 @pytest.mark.parametrize("line", ["", "Loading...", "[]", '{"event": 3}', "null", "[" * 100_000])
-def test_what_is_no_event_is_not_taken_for_one(line):
+def test_a_line_that_is_not_an_event_is_refused(line):
     with pytest.raises(ValueError):
         protocol.parse_event(line)
 

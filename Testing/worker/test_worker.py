@@ -51,13 +51,13 @@ def fresh():
     dialogue.end()
 
 
-def test_the_first_word_is_hello_with_the_version(fresh):
+def test_the_first_event_is_hello_with_the_version(fresh):
     hello = json.loads(fresh.hear())
     assert (hello["event"], hello["protocol"]) == ("hello", protocol.VERSION)
     assert hello["pid"] == fresh.process.pid
 
 
-def test_a_run_is_told_from_beginning_to_end_and_the_next_one_loads_nothing(warm, tiny, tmp_path):
+def test_a_run_reports_every_stage_and_the_next_one_loads_nothing(warm, tiny, tmp_path):
     warm.segment(1, tmp_path / "übung 1", tiny)
     first = warm.events_until("done", "error")
     warm.segment(2, tmp_path / "2", tiny)
@@ -71,7 +71,7 @@ def test_a_run_is_told_from_beginning_to_end_and_the_next_one_loads_nothing(warm
     assert HandedOver.read(tmp_path / "2").found.shape == (20, 36, 24)
 
 
-def test_another_model_takes_the_place_of_the_last_one(warm, tiny, tmp_path):
+def test_another_model_replaces_the_last_one(warm, tiny, tmp_path):
     other = Options(str(tiny_bundle(tmp_path / "other", folds=(0, 1)).path), "cpu")
     loaded = []
     for run, options in enumerate([tiny, other, other, tiny], start=10):
@@ -83,14 +83,14 @@ def test_another_model_takes_the_place_of_the_last_one(warm, tiny, tmp_path):
 
 
 @pytest.mark.parametrize("line", ["", "nonsense", "{}", '{"request": "dance", "run": 1}', "\udcff"])
-def test_a_malformed_request_is_answered_and_the_worker_goes_on(warm, line):
+def test_a_malformed_request_is_answered_and_the_worker_continues(warm, line):
     warm.process.stdin.reconfigure(errors="surrogateescape")
     warm.say(line)
     answer = warm.events_until("error")[-1]
     assert (answer["run"], answer["error"]) == (None, "EngineProcessError")
 
 
-def test_a_folder_that_is_not_there_is_an_error_of_that_run(warm, tmp_path):
+def test_a_missing_folder_is_an_error_of_its_run(warm, tmp_path):
     warm.say(protocol.format_request(SegmentRequest(20, str(tmp_path / "absent"))))
     answer = warm.events_until("error")[-1]
     assert answer["run"] == 20
@@ -124,7 +124,7 @@ def test_a_cancel_of_a_run_that_is_over_is_ignored(warm, tiny, tmp_path):
     assert warm.events_until("done", "error")[-1] == {"event": "done", "run": 41}
 
 
-def test_idle_it_lets_the_networks_go_and_loads_them_again(warm, tiny, tmp_path):
+def test_an_idle_worker_frees_the_networks_and_loads_them_again(warm, tiny, tmp_path):
     warm.segment(50, tmp_path / "50", tiny)
     warm.events_until("done")
     soon = SegmentRequest(51, str(tmp_path / "50"), release_after_s=0.1)
@@ -161,7 +161,7 @@ threading.Thread(target=chat, daemon=True).start()
 """
 
 
-def test_what_libraries_print_does_not_come_between_the_events(tmp_path, tiny):
+def test_output_of_libraries_does_not_mix_with_the_events(tmp_path, tiny):
     (tmp_path / "torch.py").write_text(CHATTY + "said.wait()\nraise ImportError('no torch')")
     dialogue = Dialogue(folders=[tmp_path])
     assert [event["event"] for event in dialogue.events_until("error")] == ["hello", "error"]
@@ -180,14 +180,14 @@ def test_a_torch_that_cannot_be_imported_is_explained(tmp_path, error):
     assert dialogue.exit_code() != 0
 
 
-def test_it_ends_when_its_input_ends(fresh, fine, tmp_path):
+def test_the_worker_ends_when_its_input_ends(fresh, fine, tmp_path):
     fresh.segment(1, tmp_path / "1", fine, SLOW)
     fresh.events_until("progress")
     fresh.process.stdin.close()
     assert fresh.exit_code() == 0
 
 
-def test_it_ends_with_the_process_that_started_it():
+def test_the_worker_ends_with_its_parent():
     parent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     dialogue = Dialogue(parent=parent.pid)
     assert json.loads(dialogue.hear())["event"] == "hello"
@@ -196,7 +196,7 @@ def test_it_ends_with_the_process_that_started_it():
     assert dialogue.exit_code() == 0
 
 
-def test_its_start_removes_the_folders_of_clients_that_crashed(tmp_path, monkeypatch):
+def test_a_new_worker_removes_the_folders_of_crashed_clients(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dead = subprocess.Popen([sys.executable, "-c", ""])
@@ -212,7 +212,7 @@ def test_its_start_removes_the_folders_of_clients_that_crashed(tmp_path, monkeyp
         assert own.exists() and not left.exists()
 
 
-def test_want_of_memory_is_an_explained_error(tmp_path, tiny, monkeypatch):
+def test_too_little_memory_is_an_explained_error(tmp_path, tiny, monkeypatch):
     def segment(*_arguments, **_options):
         raise MemoryError
 
