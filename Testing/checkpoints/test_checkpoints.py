@@ -1,4 +1,4 @@
-"""Converting state dicts, reading networks off them, and importing them from MONAI."""
+"""State dicts are converted, their networks inferred, and those of MONAI imported."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_another_network_is_refused() -> None:
         {"expansion": (2, 3, 4, 4, 4, 4, 4, 3, 2), "blocks": (1, 2, 1, 2, 1, 2, 1, 2, 1), "channels": 8},
     ],
 )
-def test_the_network_is_read_off_its_weights(changes: dict[str, Any]) -> None:
+def test_the_network_is_inferred_from_its_weights(changes: dict[str, Any]) -> None:
     spec = replace(TINY_NETWORK, **changes)
     assert infer_network(spec.build().state_dict()) == spec
 

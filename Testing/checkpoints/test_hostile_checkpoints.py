@@ -1,4 +1,4 @@
-"""Checkpoints that are made to do harm: none ends the process, fills the memory or is read without end."""
+"""Malicious checkpoints neither end the process, nor fill the memory, nor take for ever."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ALL_TYPES = [
 
 
 def refusal(path: Path, content: bytes) -> str:
-    """The sentence with which a pickle of this content is refused."""
+    """The message with which a pickle of this content is refused."""
     path.write_bytes(content)
     with pytest.raises(CheckpointError) as refused:
         load_pickle(path)
@@ -188,7 +188,7 @@ def test_tensors_of_every_type_are_read_as_torch_reads_them(tmp_path: Path, zipp
         assert torch.equal(found[key].to(torch.complex128), tensor.detach().to(torch.complex128))
 
 
-def test_what_trainings_save_beside_weights_is_read(tmp_path: Path) -> None:
+def test_values_that_trainings_save_beside_weights_are_read(tmp_path: Path) -> None:
     network = torch.nn.Conv3d(1, 2, 3)
     optimizer = torch.optim.AdamW(network.parameters())
     network(torch.zeros(1, 1, 3, 3, 3)).sum().backward()
@@ -235,7 +235,7 @@ def test_numbers_of_a_machine_of_the_other_byte_order_are_read(tmp_path: Path) -
         (b"G?\xf0\x00\x00\x00\x00\x00\x00\x85", b"K\x01\x85", b"K\x00", "sizes that are none"),
     ],
 )
-def test_a_tensor_that_is_not_within_its_storage_is_refused(
+def test_a_tensor_that_exceeds_its_storage_is_refused(
     tmp_path: Path, shape: bytes, strides: bytes, offset: bytes, message: str
 ) -> None:
     path = torch_zip(tmp_path / "weights.pth", tensor_pickle(shape, strides, offset), {"0": bytes(16)})
@@ -303,7 +303,7 @@ def test_a_named_pipe_is_refused(tmp_path: Path, load: Any) -> None:
         load(tmp_path / "plans.pkl")
 
 
-def test_what_a_reader_raises_stands_in_the_log_with_its_traceback(
+def test_the_error_of_a_reader_is_logged_with_its_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Results folders and bundles in which fields have another type than they should: each is a sentence."""
+"""Results folders and bundles with fields of wrong types are refused with a sentence."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def v2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def import_with(folder: Path, file: str, content: bytes, target: Path, options: ImportOptions = RAS) -> None:
-    """Import a folder with another content of one file; an error of the tree may come out, and no other."""
+    """Import a folder with another content of one file; only errors of our tree may come out."""
     before = (folder / file).read_bytes() if (folder / file).exists() else None
     (folder / file).write_bytes(content)
     try:
@@ -106,7 +106,7 @@ def test_the_clean_up_of_v1_may_have_any_type(v1: Path, tmp_path: Path, odd: Any
         import_with(v1, "postprocessing.json", json.dumps(document).encode(), tmp_path / "model", OPTIONS)
 
 
-def test_true_is_no_label_of_a_clean_up(tmp_path: Path) -> None:
+def test_true_is_refused_as_a_label_of_a_clean_up(tmp_path: Path) -> None:
     write_v1_folder(tmp_path / "v1")
     (tmp_path / "v1" / "postprocessing.json").write_text(json.dumps({"for_which_classes": [True]}))
     with pytest.raises(CheckpointError, match="'for_which_classes' must be a list of label values"):
@@ -177,7 +177,7 @@ def test_a_number_of_thousands_of_digits_is_refused_in_plain_words(tmp_path: Pat
 
 @pytest.mark.parametrize("name", [5, None, b"stem.weight", ("stem", "weight")])
 @pytest.mark.parametrize("source", ["nnunet_v1", "monai"])
-def test_names_of_weights_that_are_no_texts_are_refused(name: Any, source: str) -> None:
+def test_names_of_weights_that_are_not_text_are_refused(name: Any, source: str) -> None:
     with pytest.raises(CheckpointError, match="are not names of tensors"):
         convert_state_dict({**tiny_weights(), name: torch.ones(1)}, source)
 
@@ -186,7 +186,7 @@ def test_names_of_weights_that_are_no_texts_are_refused(name: Any, source: str) 
     "value", [None, 1.0, [1], torch.ones(1, dtype=torch.int64), torch.ones(1, dtype=torch.bool)]
 )
 @pytest.mark.parametrize("source", ["nnunet_v1", "monai"])
-def test_weights_that_are_no_floating_point_tensors_are_refused(value: Any, source: str) -> None:
+def test_weights_that_are_not_floating_point_tensors_are_refused(value: Any, source: str) -> None:
     with pytest.raises(CheckpointError, match=r"'stem\.weight' are not names of tensors"):
         convert_state_dict({**tiny_weights(), "stem.weight": value}, source)
 

@@ -18,7 +18,7 @@ WITHOUT_SIDES: dict[str, Any] = {**V2_DATASET, "labels": {"background": 0, "sple
 
 
 def imported_v1(folder: Path, trainer: str, options: ImportOptions = NO_SIDES) -> tuple[int, ...]:
-    """The axes of a model that this trainer of nnU-Net v1 left."""
+    """The axes of a model imported from this trainer of nnU-Net v1."""
     write_v1_folder(folder / "v1", trainer=trainer)
     return import_checkpoint(folder / "v1", folder / "model", options).model.mirror_axes
 
@@ -54,7 +54,9 @@ def imported_v1(folder: Path, trainer: str, options: ImportOptions = NO_SIDES) -
         ("", None),
     ],
 )
-def test_the_name_of_a_trainer_tells_its_axes_or_nothing(trainer: str, axes: tuple[int, ...] | None) -> None:
+def test_the_axes_of_known_trainers_are_found_by_their_names(
+    trainer: str, axes: tuple[int, ...] | None
+) -> None:
     assert axes_of_trainer(trainer) == axes
 
 
@@ -74,11 +76,11 @@ def test_an_unknown_trainer_of_a_model_that_tells_sides_is_refused(tmp_path: Pat
 
 
 @pytest.mark.parametrize("axes", [(), (0, 1), (0, 1, 2)])
-def test_the_answer_decides_where_nobody_knows(tmp_path: Path, axes: tuple[int, ...]) -> None:
+def test_the_users_answer_decides_for_an_unknown_trainer(tmp_path: Path, axes: tuple[int, ...]) -> None:
     assert imported_v1(tmp_path, "MyTrainer", replace(SIDES, mirror_axes=axes)) == axes
 
 
-def test_without_an_answer_a_model_without_sides_is_not_mirrored_and_says_so(
+def test_without_an_answer_a_model_without_sides_is_not_mirrored_with_a_remark(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert imported_v1(tmp_path, "MyTrainer") == ()
@@ -98,13 +100,13 @@ def test_an_answer_may_leave_axes_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("axes", [(3,), (0, 0), (-1,), (True,)])
-def test_an_answer_that_is_no_axes_is_refused(tmp_path: Path, axes: tuple[int, ...]) -> None:
+def test_an_answer_with_impossible_axes_is_refused(tmp_path: Path, axes: tuple[int, ...]) -> None:
     with pytest.raises(OptionError, match="must be among 0, 1 and 2"):
         imported_v1(tmp_path, "MyTrainer", replace(SIDES, mirror_axes=axes))
 
 
 @pytest.mark.parametrize(("said", "axes"), [((0, 1), (0, 1)), (None, ()), ([2], (2,)), ((), ())])
-def test_the_field_of_a_v2_checkpoint_goes_before_its_trainers_name(
+def test_the_field_of_a_v2_checkpoint_takes_precedence_over_its_trainers_name(
     tmp_path: Path, said: Any, axes: tuple[int, ...]
 ) -> None:
     write_v2_folder(tmp_path / "v2", mirror_axes=said, trainer="nnUNetTrainer")
@@ -112,7 +114,7 @@ def test_the_field_of_a_v2_checkpoint_goes_before_its_trainers_name(
 
 
 @pytest.mark.parametrize("said", ["012", 1, [3], [0, 0], [0.0], [True], {0: 1}, [[0]]])
-def test_axes_of_a_v2_checkpoint_that_are_none_are_refused(tmp_path: Path, said: Any) -> None:
+def test_impossible_axes_of_a_v2_checkpoint_are_refused(tmp_path: Path, said: Any) -> None:
     write_v2_folder(tmp_path / "v2", mirror_axes=said)
     with pytest.raises(
         CheckpointError, match=r"'inference_allowed_mirroring_axes' must be a list of the axes"
@@ -120,7 +122,7 @@ def test_axes_of_a_v2_checkpoint_that_are_none_are_refused(tmp_path: Path, said:
         import_checkpoint(tmp_path / "v2", tmp_path / "model", NO_SIDES)
 
 
-def test_a_v2_checkpoint_that_does_not_tell_is_judged_by_its_trainer(tmp_path: Path) -> None:
+def test_a_v2_checkpoint_without_axes_is_judged_by_its_trainer(tmp_path: Path) -> None:
     write_v2_folder(tmp_path / "v2", mirror_axes="unsaid", trainer="nnUNetTrainer_onlyMirror01")
     assert import_checkpoint(tmp_path / "v2", tmp_path / "model", NO_SIDES).model.mirror_axes == (0, 1)
     write_v2_folder(tmp_path / "own", mirror_axes="unsaid", trainer="OurTrainer")

@@ -52,7 +52,7 @@ def test_a_v2_folder_becomes_a_bundle_that_answers_as_the_trained_network(tmp_pa
         assert_same_output(bundle, int(fold), TRAINED_NETWORK, state)
 
 
-def test_the_plans_of_v1_say_how_to_preprocess(tmp_path: Path) -> None:
+def test_the_preprocessing_of_v1_plans_is_imported(tmp_path: Path) -> None:
     write_v1_folder(tmp_path / "v1")
     model = import_checkpoint(tmp_path / "v1", tmp_path / "model", NAMED).model
     assert model.pipeline == "nnunet_v1"
@@ -62,7 +62,7 @@ def test_the_plans_of_v1_say_how_to_preprocess(tmp_path: Path) -> None:
     assert not model.network.deep_supervision
 
 
-def test_the_plans_of_v2_say_how_to_preprocess(tmp_path: Path) -> None:
+def test_the_preprocessing_of_v2_plans_is_imported(tmp_path: Path) -> None:
     plans = v2_plans(patch_size=[32, 32, 16])
     write_v2_folder(tmp_path / "v2", plans=plans, mirror_axes=(0, 1))
     model = import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS).model
@@ -110,7 +110,7 @@ def test_the_stage_that_the_v1_trainer_was_given_is_taken(tmp_path: Path) -> Non
     assert model.spacing == (3.0, 3.0, 3.0)
 
 
-def test_regions_of_v2_keep_their_order_and_what_they_cover(tmp_path: Path) -> None:
+def test_regions_of_v2_keep_their_order_and_their_labels(tmp_path: Path) -> None:
     dataset = {
         "channel_names": {"0": "CT"},
         "labels": {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing tumor": 3},
@@ -127,7 +127,7 @@ def test_regions_of_v2_keep_their_order_and_what_they_cover(tmp_path: Path) -> N
     ]
 
 
-def test_the_ignore_label_of_v2_is_no_label(tmp_path: Path) -> None:
+def test_the_ignore_label_of_v2_is_not_imported(tmp_path: Path) -> None:
     dataset = {**V2_DATASET, "labels": {**V2_DATASET["labels"], "ignore": 3}}  # type: ignore[dict-item]
     write_v2_folder(tmp_path / "v2", dataset=dataset)
     model = import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS).model
@@ -283,7 +283,7 @@ def test_v1_plans_that_inference_cannot_follow_are_refused(
         import_checkpoint(tmp_path / "v1", tmp_path / "model", NAMED)
 
 
-def test_a_patch_that_medNeXt_cannot_take_is_refused(tmp_path: Path) -> None:  # noqa: N802
+def test_a_patch_that_mednext_cannot_take_is_refused(tmp_path: Path) -> None:
     write_v2_folder(tmp_path / "v2", plans=v2_plans(patch_size=[40, 56, 40]))
     with pytest.raises(BundleFormatError, match=r"\[40, 56, 40\]"):
         import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)

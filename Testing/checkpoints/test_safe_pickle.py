@@ -1,4 +1,4 @@
-"""Foreign pickles may build numbers, texts, containers and arrays; nothing else of them is ever run."""
+"""Foreign pickles may build numbers, texts, containers and arrays; no other code of them ever runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Attack:
 
 
 def write_marker(path: str) -> None:
-    """What an attacker's own class would do."""
+    """Act as an attacker's own class would."""
     Path(path).write_text("harmed")
 
 
@@ -161,7 +161,7 @@ def test_a_pickle_may_not_import_a_codec(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a pickle", b"\x80\x04\x95", pickle.dumps(PLAIN)[:-20]])
-def test_what_is_no_pickle_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_pickle_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "plans.pkl"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"plans\.pkl is truncated or not a pickle"):

@@ -10,7 +10,7 @@ from . import Outcome, Target, all_targets, fuzz
 
 
 def main() -> int:
-    """Fuzz the targets one after the other; 1 when there was a finding."""
+    """Fuzz the targets one after the other; return 1 if there is a finding."""
     parser = argparse.ArgumentParser(prog="fuzzing", description=__doc__)
     parser.add_argument("--target", action="append", help="name of a target; all by default")
     parser.add_argument("--executions", type=int, default=20_000, help="for each target (%(default)s)")

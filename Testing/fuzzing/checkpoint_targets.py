@@ -1,4 +1,4 @@
-"""Checkpoints and models of strangers: pickles, files of torch, results folders, model.json, weights."""
+"""Targets: pickles, files of torch, results folders, model.json, weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .targets import Target
 
 OPTIONS = ImportOptions(orientation="RAS", labels={1: "spleen", 2: "liver"})
 
-# Instructions that build, and the names that a pickle may use.
+# Instructions that build values, and the names that a pickle may use.
 _INSTRUCTIONS = [bytes([code]) for code in b"()]}N0aebRtdlsu\x85\x86\x87\x88\x89\x8f\x90\x91\x93\x94Q\x81"]
 _INSTRUCTIONS += [
     b"h\x00",
@@ -71,7 +71,7 @@ def _pickles(folder: Path) -> list[Path]:
 
 
 def _other_instructions(content: bytes, chance: random.Random) -> bytes:
-    """A pickle with other instructions here and there, or with bytes changed as in any file."""
+    """Replace some instructions of a pickle, or change bytes as in any file."""
     if chance.random() < 0.4:
         return mutated(content, chance)
     data = bytearray(content)
@@ -105,7 +105,7 @@ def _legacy(folder: Path) -> list[Path]:
 
 
 def _within_the_zip(content: bytes, chance: random.Random) -> bytes:
-    """One member changed, with a right checksum; or the zip itself."""
+    """Change one member, with a correct checksum, or the zip itself."""
     if chance.random() < 0.3:
         return mutated(content, chance)
     with zipfile.ZipFile(BytesIO(content)) as archive:
@@ -136,7 +136,7 @@ def _v2(folder: Path) -> list[Path]:
 
 
 def _reading(read: Callable[..., Any], name: str) -> Callable[[Path], None]:
-    """Reads the results folder of this name in which a file lies."""
+    """A function that reads the results folder of this name around a file."""
 
     def run(path: Path) -> None:
         folder = next(parent for parent in path.parents if parent.name == name)

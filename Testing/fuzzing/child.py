@@ -1,4 +1,4 @@
-"""The process that reads the mutated files; it says before and after each execution where it is.
+"""The process that reads the mutated files, and prints the begin and the end of each execution.
 
     python -m fuzzing.child MODULE TARGET FOLDER SEED FIRST COUNT
 
@@ -30,7 +30,7 @@ def main(module: str, name: str, folder: Path, seed: str, numbers: range) -> Non
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     paths = [Path(path) for path in target.seeds(place)]
-    for path in paths:  # what is imported late belongs to the idle process
+    for path in paths:  # late imports count as memory of the idle process
         target.run(path)
     _limit_memory(target.memory_mb)
     for number in numbers:
@@ -47,12 +47,12 @@ def main(module: str, name: str, folder: Path, seed: str, numbers: range) -> Non
 
 
 def kept_at(folder: Path, number: int, path: Path) -> Path:
-    """Where a file that led to a finding is kept."""
+    """The path where a file that led to a finding is kept."""
     return folder / f"{number}-{path.name}"
 
 
 def _end(target: Target, path: Path) -> tuple[str, bool]:
-    """How reading ends, in a word or a line, and whether it may end so."""
+    """Read a file; return the end in a word or a line, and True if it is allowed."""
     try:
         target.run(path)
     except MedNeXtError as error:
@@ -65,7 +65,7 @@ def _end(target: Target, path: Path) -> tuple[str, bool]:
 
 
 def _limit_memory(megabytes: int) -> None:
-    """Beyond what the process has now; a limit that Windows and macOS do not have."""
+    """Limit the memory beyond that of the process now; Windows and macOS cannot."""
     if not Path("/proc/self/statm").exists():
         return
     import resource

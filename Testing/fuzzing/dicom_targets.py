@@ -1,4 +1,4 @@
-"""DICOM slices of several transfer syntaxes: headers by hand, pixels by GDCM."""
+"""Targets: DICOM slices of several transfer syntaxes, headers by hand, pixels by GDCM."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _seeds(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> object:
-    """One slice, whether or not it says where it lies."""
+    """Read one slice, with or without a place."""
     header = read_header(path)
     return voxels_of(slice_of(header)) if header else read_volume(path)
 

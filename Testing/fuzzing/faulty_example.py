@@ -1,4 +1,4 @@
-"""A reader that does everything that a reader must not do: the harness has to notice."""
+"""A target with every fault that a reader can have, which the harness must notice."""
 
 from __future__ import annotations
 

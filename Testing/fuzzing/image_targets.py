@@ -1,4 +1,4 @@
-"""Image files: NIfTI, NRRD, MetaImage, with their voxels inside and beside them."""
+"""Targets: NIfTI, NRRD and MetaImage files, with their voxels inside and beside them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRID = Geometry((7, 6, 5), (1, 1.5, 2), (3, -4, 5))
 
 
 def _read(path: Path) -> object:
-    """First without the boundary that turns every exception into a sentence."""
+    """Read an image, first without the boundary that turns every exception into a sentence."""
     read_voxels(read_header(path).voxels)
     return read_volume(path)
 
@@ -41,12 +41,12 @@ def _nifti(folder: Path) -> list[Path]:
 
 
 def _packed_header(content: bytes, chance: random.Random) -> bytes:
-    """Behind gzip, whose checksum would notice every mutation."""
+    """Mutate the unpacked file, since gzip's checksum would reveal every mutation."""
     return gzip.compress(mutated(gzip.decompress(content), chance), 1)
 
 
 def _detached(folder: Path, suffix: str) -> list[Path]:
-    """Headers beside their voxels, packed and not; the voxels are not mutated."""
+    """Headers beside their voxels, packed or not; only the headers are mutated."""
     image = sitk.GetImageFromArray(_voxels("int16"))
     image.SetSpacing(GRID.spacing)
     paths = [folder / f"plain{suffix}", folder / f"packed{suffix}"]

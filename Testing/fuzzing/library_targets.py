@@ -1,4 +1,4 @@
-"""How models come to a computer: catalogs, zip files, answers of servers, leftovers of downloads."""
+"""Targets: catalogs, zip files of models, answers of servers, leftovers of downloads."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _catalogs(folder: Path) -> list[Path]:
     download_ = {"urls": ["https://me:secret@a.example:8000/m.zip?a=b"], "sha256": SHA256, "bytes": 140}
     models = [*catalog["models"], {**entry, "download": download_}]
     tasks = [task for task in catalog["tasks"] if task["name"] in ("BTCV", "hippocampus")]
-    # What is mutated most stands at the beginning.
+    # Mutations hit the beginning of a file most often.
     (folder / "catalog.json").write_text(json.dumps({"format_version": 1, "models": models, "tasks": tasks}))
     (folder / "tasks.json").write_text(json.dumps({"tasks": tasks, "models": models, "format_version": 1}))
     return [folder / "catalog.json", folder / "tasks.json"]
@@ -85,7 +85,7 @@ HEADS = (
 
 
 class _Server:
-    """Answers the next request with the bytes of a file, those after it soundly, and hangs up."""
+    """A server that answers one request with the bytes of a file, and later ones correctly."""
 
     def __init__(self) -> None:
         self.answer = b""

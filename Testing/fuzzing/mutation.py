@@ -6,7 +6,7 @@ import random
 import re
 import struct
 
-HEAD_BYTES = 600  # headers are at the beginning, and what they say matters most
+HEAD_BYTES = 600  # headers are at the beginning, and matter most
 MOST_CHANGES = 4
 
 _WORDS = b"""0 -1 1 2 3 7 8 100 1000 65536 2147483647 2147483648 4294967296 18446744073709551616 -2147483649
@@ -29,7 +29,7 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
 
 
 def _place(data: bytearray, chance: random.Random) -> int:
-    """Mostly in the header."""
+    """A random place, mostly in the header."""
     end = min(len(data), HEAD_BYTES) if chance.random() < 0.75 else len(data)
     return chance.randrange(max(end, 1))
 
@@ -40,7 +40,7 @@ def _flip(data: bytearray, chance: random.Random) -> None:
 
 
 def _number(data: bytearray, chance: random.Random) -> None:
-    """An edge of the range of numbers, in a width and byte order that binary headers have."""
+    """Write an extreme number, in a width and byte order of binary headers."""
     form = chance.choice(("<b", "<h", ">h", "<i", ">i", "<q", ">q", "<f", ">f", "<d", ">d"))
     size = struct.calcsize(form)
     if len(data) < size:
@@ -56,7 +56,7 @@ def _number(data: bytearray, chance: random.Random) -> None:
 
 
 def _word(data: bytearray, chance: random.Random) -> None:
-    """Another word in place of one of a text."""
+    """Replace a word of a text by another one."""
     words = list(_TOKEN.finditer(data[: HEAD_BYTES * 4]))
     if words:
         word = chance.choice(words)
@@ -64,7 +64,7 @@ def _word(data: bytearray, chance: random.Random) -> None:
 
 
 def _line(data: bytearray, chance: random.Random) -> None:
-    """A line is lost, comes twice, or is very long."""
+    """Remove a line, repeat it, or make it very long."""
     lines = bytes(data[: HEAD_BYTES * 4]).split(b"\n")
     rest = data[HEAD_BYTES * 4 :]
     place = chance.randrange(len(lines))

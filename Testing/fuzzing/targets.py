@@ -1,4 +1,4 @@
-"""Targets, the results of fuzzing them, and where they are found."""
+"""The class of targets, the results of fuzzing them, and the search for all targets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Target:
 
     Attributes:
         name: unique among all targets.
-        seeds: write sound files into an empty folder; return those that are to be mutated.
-        run: read one file; raises `MedNeXtError` for what it refuses.
-        mutate: from the content of a seed to that of a damaged file, by these random numbers; another one
-            than `mutated` is for formats whose compression or checksums would hide every mutation.
-        seconds: the longest that one execution may take; more is a hang.
+        seeds: write sound files into an empty folder; return those to mutate.
+        run: read one file; raise `MedNeXtError` to refuse it.
+        mutate: turn the content of a seed into that of a damaged file, by these random numbers; formats whose
+            compression or checksums would reveal every mutation need another one than `mutated`.
+        seconds: longest time of one execution; a longer one is a hang.
         memory_mb: the address space that the reader may take beyond that of an idle child, in MiB.
-        module: where the target is from; `targets_of` fills it in.
+        module: module of the target; `targets_of` fills it in.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Finding:
-    """One execution that came to a bad end: its number, how it ended, and the file that was read."""
+    """One execution with a bad end: its number, its end, and the file that it read."""
 
     number: int
     end: str
@@ -48,12 +48,12 @@ class Finding:
 
 @dataclass
 class Outcome:
-    """What became of the executions of one target.
+    """The results of the executions of one target.
 
     Attributes:
-        executions: how many were carried out.
-        ends: how often each came to pass: "read", or the class of the `MedNeXtError`.
-        findings: the others.
+        executions: their number.
+        ends: the number of executions with each allowed end: "read", or the class of the `MedNeXtError`.
+        findings: the executions with other ends.
         seconds: spent on the executions.
     """
 

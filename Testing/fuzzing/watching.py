@@ -18,13 +18,13 @@ from .child import kept_at
 from .targets import Finding, Outcome, Target
 
 BATCH = 2000  # executions in one child
-START_S = 120.0  # a child may take so long for its imports and the seeds
+START_S = 120.0  # the longest time of a child for its imports and the seeds
 
 
 def fuzz(
     target: Target, folder: Path, executions: int, seed: str = "0", first: int = 0, seconds: float = 1e9
 ) -> Outcome:
-    """Carry out the executions `first`, `first + 1`, ... of a target; fewer when these take `seconds`.
+    """Carry out the executions `first`, `first + 1`, ... of a target, for at most `seconds`.
 
     The time of the child's imports does not count.
 
@@ -38,7 +38,7 @@ def fuzz(
 
 
 def _batch(target: Target, folder: Path, seed: str, numbers: range, seconds: float, outcome: Outcome) -> int:
-    """One child's executions; the number of the next one."""
+    """Watch one child's executions; return the number of the next one."""
     number, file, since = numbers.start, None, time.monotonic()
     with _child(target, folder, seed, numbers) as (child, lines):
         while True:
@@ -79,7 +79,7 @@ def _batch(target: Target, folder: Path, seed: str, numbers: range, seconds: flo
 def _child(
     target: Target, folder: Path, seed: str, numbers: range
 ) -> Iterator[tuple[subprocess.Popen[str], queue.Queue[str]]]:
-    """A child and the lines that it says, of which the last is "gone"."""
+    """A child and the lines that it prints, followed by "gone"."""
     command = [sys.executable, "-m", "fuzzing.child", target.module, target.name, str(folder), seed]
     child = subprocess.Popen(
         [*command, str(numbers.start), str(len(numbers))],

@@ -1,4 +1,4 @@
-"""Bad input: refused with a sentence that names the value and the remedy, leaving nothing behind."""
+"""Bad images are refused with a sentence that names the value and the remedy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def nrrd(path, directions="(1,0,0) (0,1,0) (0,0,1)", space="space: left-posterio
 
 
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha", "dcm"])
-def test_an_empty_file(tmp_path, suffix):
+def test_an_empty_file_is_refused(tmp_path, suffix):
     path = tmp_path / f"image.{suffix}"
     path.touch()
     refused(path, UnreadableImageError, "0 bytes", "copy it again")
@@ -41,7 +41,7 @@ def test_an_empty_file(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha"])
 @pytest.mark.parametrize("kept", [0.02, 0.5, 0.999])
-def test_a_truncated_file(tmp_path, suffix, kept):
+def test_a_truncated_file_is_refused(tmp_path, suffix, kept):
     path = written(tmp_path / f"image.{suffix}")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
@@ -49,13 +49,13 @@ def test_a_truncated_file(tmp_path, suffix, kept):
 
 
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha", "dcm", "xyz"])
-def test_a_text_file_with_the_suffix_of_an_image(tmp_path, suffix):
+def test_a_text_file_with_the_suffix_of_an_image_is_refused(tmp_path, suffix):
     path = tmp_path / f"image.{suffix}"
     path.write_text("This is not an image, whatever its name says. " * 50)
     refused(path, UnreadableImageError)
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     refused(tmp_path / "nowhere.nii.gz", UnreadableImageError, "does not exist")
 
 
@@ -63,13 +63,13 @@ def test_a_missing_file(tmp_path):
     not hasattr(os, "geteuid") or os.geteuid() == 0,
     reason="root may read everything, and Windows has no modes",
 )
-def test_a_file_without_permission(tmp_path):
+def test_a_file_without_permission_is_refused(tmp_path):
     path = written(tmp_path / "image.nii.gz")
     path.chmod(0)
     refused(path, UnreadableImageError, "Permission denied")
 
 
-def test_a_file_that_the_system_refuses_to_open(tmp_path, monkeypatch):
+def test_a_file_that_the_system_refuses_to_open_is_refused(tmp_path, monkeypatch):
     path = written(tmp_path / "image.nii.gz")
 
     def refuse(*_args, **_options):
@@ -79,23 +79,23 @@ def test_a_file_that_the_system_refuses_to_open(tmp_path, monkeypatch):
     refused(path, UnreadableImageError, "Permission denied")
 
 
-def test_a_name_that_is_too_long_for_the_system(tmp_path):
+def test_a_name_that_is_too_long_for_the_system_is_refused(tmp_path):
     refused(tmp_path / f"{'n' * 300}.nii", UnreadableImageError, "too long")
 
 
 @pytest.mark.parametrize("suffix", ["nii.gz", "nrrd", "mha"])
-def test_a_flat_image(tmp_path, suffix):
+def test_a_flat_image_is_refused(tmp_path, suffix):
     path = tmp_path / f"slice.{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(noise((11, 12)).astype(np.uint8)), path)
     refused(path, UnsupportedImageError, "12 x 11", "give a volume")
 
 
-def test_a_volume_of_one_slice(tmp_path):
+def test_a_volume_of_one_slice_is_refused(tmp_path):
     path = written(tmp_path / "slice.nii.gz", noise((1, 11, 12)), Geometry((12, 11, 1), (1, 1, 1)))
     refused(path, UnsupportedImageError, "12 x 11", "give a volume")
 
 
-def test_a_single_dicom_slice(tmp_path):
+def test_a_single_dicom_slice_is_refused(tmp_path):
     write_series(tmp_path, noise((1, 11, 12)), Geometry((12, 11, 1), (1, 1, 1)))
     (file,) = tmp_path.iterdir()
     refused(file, UnsupportedImageError, "the folder")
@@ -103,7 +103,7 @@ def test_a_single_dicom_slice(tmp_path):
         read_volume(tmp_path)
 
 
-def test_a_dicom_file_of_several_frames(tmp_path):
+def test_a_dicom_file_of_several_frames_is_refused(tmp_path):
     write_series(tmp_path, noise((1, 11, 12)).round(), Geometry((12, 11, 1), (1, 1, 1)))
     (file,) = tmp_path.iterdir()
     dataset = pydicom.dcmread(file)
@@ -115,7 +115,7 @@ def test_a_dicom_file_of_several_frames(tmp_path):
             read_volume(path)
 
 
-def test_a_series_with_slices_of_two_sizes(tmp_path):
+def test_a_series_with_slices_of_two_sizes_is_refused(tmp_path):
     write_series(tmp_path, noise().round(), GRID)
     dataset = pydicom.dcmread(next(tmp_path.iterdir()))
     dataset.Rows, dataset.PixelData = 5, dataset.PixelData[: 5 * 12 * 2]
@@ -124,7 +124,7 @@ def test_a_series_with_slices_of_two_sizes(tmp_path):
         read_volume(tmp_path)
 
 
-def test_a_series_with_a_localizer(tmp_path):
+def test_a_series_with_a_localizer_is_refused(tmp_path):
     write_series(tmp_path, noise().round(), GRID)
     dataset = pydicom.dcmread(next(tmp_path.iterdir()))
     dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
@@ -133,26 +133,26 @@ def test_a_series_with_a_localizer(tmp_path):
         read_volume(tmp_path)
 
 
-def test_a_time_series(tmp_path):
+def test_a_time_series_is_refused(tmp_path):
     path = tmp_path / "dynamic.nii.gz"
     nibabel.save(nibabel.Nifti1Image(noise((12, 11, 10, 5)), np.eye(4)), path)
     refused(path, UnsupportedImageError, "5 volumes", "extract one")
 
 
-def test_a_fourth_axis_with_one_volume_is_no_time_series(tmp_path):
+def test_a_fourth_axis_with_one_volume_is_not_a_time_series(tmp_path):
     path = tmp_path / "image.nii.gz"
     nibabel.save(nibabel.Nifti1Image(noise((12, 11, 10, 1)), np.eye(4)), path)
     assert read_volume(path).array.shape == (1, 10, 11, 12)
 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "nii.gz", "mha"])
-def test_colours_and_vectors(tmp_path, suffix):
+def test_colours_and_vectors_are_refused(tmp_path, suffix):
     path = tmp_path / f"colour.{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(noise((10, 11, 12, 3)).astype(np.uint8), isVector=True), path)
     refused(path, UnsupportedImageError, "3 values per voxel", "scalar")
 
 
-def test_complex_voxels(tmp_path):
+def test_complex_voxels_are_refused(tmp_path):
     path = tmp_path / "kspace.nii.gz"
     nibabel.save(nibabel.Nifti1Image((noise() + 1j).astype(np.complex64), np.eye(4)), path)
     refused(path, UnsupportedImageError, "complex", "magnitude")
@@ -179,7 +179,7 @@ def test_nan_and_infinite_voxels_are_counted(tmp_path, suffix, dtype, value):
     )
 
 
-def test_nothing_but_nan_is_no_image_even_where_the_user_insists(tmp_path):
+def test_an_image_of_nan_only_is_refused_even_if_the_user_insists(tmp_path):
     path = tmp_path / "image.nii.gz"
     nibabel.save(nibabel.Nifti1Image(np.full((9, 10, 11), np.nan, np.float32), np.eye(4)), path)
     with pytest.raises(UnsupportedImageError, match="nothing but NaN"):
@@ -193,30 +193,30 @@ def test_an_image_with_few_values_is_read_when_the_user_insists(tmp_path):
     assert "counts.nii.gz looks like a label image" in volume.warnings[0]
 
 
-def test_a_value_that_float32_cannot_hold(tmp_path):
+def test_a_value_that_float32_cannot_hold_is_refused(tmp_path):
     array = noise().astype(np.float64)
     array[0, 0, 0] = -1e300
     refused(written(tmp_path / "image.nrrd", array), UnsupportedImageError, "1e+300", "rescale")
 
 
 @pytest.mark.parametrize("value", [0, -1024])
-def test_a_constant_image(tmp_path, value):
+def test_a_constant_image_is_refused(tmp_path, value):
     path = written(tmp_path / "image.nii.gz", np.full(GRID.shape, value, np.float32))
     refused(path, UnsupportedImageError, f"{value} everywhere", "contrast")
 
 
 @pytest.mark.parametrize("spacing", [1e6, 0.001])
 @pytest.mark.parametrize("suffix", ["nii", "nrrd", "mha"])
-def test_an_absurd_spacing(tmp_path, suffix, spacing):
+def test_an_absurd_spacing_is_refused(tmp_path, suffix, spacing):
     path = written(tmp_path / f"image.{suffix}", geometry=Geometry(GRID.size, (1, spacing, 1)))
     refused(path, UnsupportedImageError, f"{spacing:g}", "0.01 to 100 mm", "correct its header")
 
 
-def test_a_spacing_of_zero_in_nrrd(tmp_path):
+def test_a_spacing_of_zero_in_nrrd_is_refused(tmp_path):
     refused(nrrd(tmp_path / "a.nrrd", "(0,0,0) (0,1,0) (0,0,1)"), MedNeXtError, "spacing (0, 1, 1) mm")
 
 
-def test_a_spacing_of_zero_in_metaimage(tmp_path):
+def test_a_spacing_of_zero_in_metaimage_is_refused(tmp_path):
     header = (
         "ObjectType = Image\nNDims = 3\nBinaryData = True\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"
         "Offset = 0 0 0\nElementSpacing = 1 0 1\nDimSize = 4 4 4\n"
@@ -227,15 +227,15 @@ def test_a_spacing_of_zero_in_metaimage(tmp_path):
     refused(path, UnsupportedImageError, "spacing (1, 0, 1) mm")
 
 
-def test_a_sheared_nrrd(tmp_path):
+def test_a_sheared_nrrd_is_refused(tmp_path):
     refused(nrrd(tmp_path / "a.nrrd", "(1,0,0) (0.5,1,0) (0,0,1)"), GeometryError, "sheared", "resample")
 
 
-def test_a_degenerate_nrrd(tmp_path):
+def test_a_degenerate_nrrd_is_refused(tmp_path):
     refused(nrrd(tmp_path / "a.nrrd", "(1,0,0) (1,0,0) (0,0,1)"), GeometryError, "degenerate", "resample")
 
 
-def test_a_nrrd_that_does_not_say_where_left_is(tmp_path):
+def test_a_nrrd_that_does_not_say_where_left_is_is_refused(tmp_path):
     header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nspacings: 1 1 1\nencoding: raw\n\n"
     path = tmp_path / "image.nrrd"
     path.write_bytes(header.encode() + bytes(range(64)))
@@ -243,14 +243,14 @@ def test_a_nrrd_that_does_not_say_where_left_is(tmp_path):
 
 
 @pytest.mark.parametrize("directions", [None, "none (0,1,0) (0,0,1)"])
-def test_a_nrrd_that_does_not_say_where_its_axes_point_to(tmp_path, directions):
+def test_a_nrrd_without_directions_of_its_axes_is_refused(tmp_path, directions):
     path = nrrd(tmp_path / "a.nrrd", directions or "(1,0,0) (0,1,0) (0,0,1)")
     if directions is None:
         path.write_bytes(path.read_bytes().replace(b"space directions: (1,0,0) (0,1,0) (0,0,1)\n", b""))
     refused(path, GeometryError, "where its axes point to", "convert it anew")
 
 
-def test_a_nrrd_in_the_scanners_space(tmp_path):
+def test_a_nrrd_in_the_scanners_space_is_refused(tmp_path):
     refused(nrrd(tmp_path / "a.nrrd", space="space: scanner-xyz\n"), GeometryError, "scanner-xyz")
 
 
@@ -264,7 +264,7 @@ def labels_like(shape=(40, 40, 40), count=3):
 
 
 @pytest.mark.parametrize("count", [1, 3, 13, 20])
-def test_a_label_image(tmp_path, count):
+def test_a_label_image_is_refused(tmp_path, count):
     path = tmp_path / "labels.nii.gz"
     shape = (40, 40, 26 * count)
     write_image(path, labels_like(shape, count).astype(np.uint8), Geometry(shape[::-1], (1, 1, 1)))
@@ -282,12 +282,12 @@ def test_a_label_image(tmp_path, count):
     ],
     ids=["whole numbers", "saturated", "masked", "fractions", "negative"],
 )
-def test_an_image_of_whole_numbers_is_no_label_image(array):
+def test_an_image_of_whole_numbers_is_not_taken_for_a_label_image(array):
     check_volume(Volume(array[np.newaxis].astype(np.float32), Geometry(array.shape[::-1], (1, 1, 1))))
 
 
 @pytest.mark.real_data
-def test_real_images_are_told_from_real_labels(real_data):
+def test_real_images_are_distinguished_from_real_labels(real_data):
     for image in ("abdomen_ct/ct.nii.gz", "hippocampus/images/hippocampus_075.nii.gz"):
         read_volume(real_data / image)
     for labels in (

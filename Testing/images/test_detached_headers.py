@@ -1,4 +1,4 @@
-"""Headers whose voxels lie in files of their own: only ordinary files beside them, all of which count."""
+"""Headers with voxels in other files: only ordinary files beside them are read, and all of these count."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_header_beside_its_voxels_is_read(tmp_path, suffix, compressed):
     np.testing.assert_array_equal(read_volume(tmp_path / f"image.{suffix}").array[0], noise())
 
 
-def test_a_name_in_the_same_folder_may_say_so(header):
+def test_the_name_of_a_data_file_may_begin_with_the_folder_of_the_header(header):
     np.testing.assert_array_equal(read_volume(voxels_in(header, "./image.raw")).array[0], noise())
 
 
@@ -73,7 +73,7 @@ def test_a_file_that_is_missing_is_named(header):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
-def test_a_pipe_and_a_folder_are_no_data_files(header):
+def test_a_pipe_and_a_folder_are_refused_as_data_files(header):
     os.mkfifo(header.parent / "pipe")
     (header.parent / "folder").mkdir()
     refused(voxels_in(header, "pipe"), UnreadableImageError, "no ordinary file")
@@ -94,11 +94,11 @@ def test_a_link_to_another_folder_is_not_followed(header, tmp_path_factory):
 @pytest.mark.parametrize(
     "name", ["%s%s%s%n", "%s 1 10 1", "%99999999d 1 2 1", "a%d 1 999999999 1", "a%d 1 2 0", "x" * 5000]
 )
-def test_patterns_and_names_that_cannot_be(header, name):
+def test_impossible_patterns_and_names_are_refused(header, name):
     refused(voxels_in(header, name), UnreadableImageError, "voxels" if "%" not in name else "")
 
 
-def test_data_files_that_are_too_short_or_too_long(header):
+def test_data_files_that_are_too_short_or_too_long_are_refused(header):
     raw = header.with_suffix(".raw")
     content = raw.read_bytes()
     raw.write_bytes(content[:-4])
@@ -113,25 +113,27 @@ def slices_of(header):
     return [f"slice{number:03}.raw" for number in range(1, len(noise()) + 1)]
 
 
-def test_a_pattern_of_numbered_slices(header):
+def test_a_pattern_of_numbered_slices_is_read(header):
     names = slices_of(header)
     np.testing.assert_array_equal(read_volume(voxels_in(header, "slice%03d.raw 1 10 1")).array[0], noise())
     (header.parent / names[4]).unlink()
     refused(header, UnreadableImageError, names[4], "not beside it")
 
 
-def test_a_list_of_slices(header):
+def test_a_list_of_slices_is_read(header):
     names = "\n".join(["LIST", *slices_of(header)])
     np.testing.assert_array_equal(read_volume(voxels_in(header, names)).array[0], noise())
 
 
-def test_a_list_that_is_empty_or_leads_elsewhere(header):
+def test_a_list_that_is_empty_or_leads_elsewhere_is_refused(header):
     refused(voxels_in(header, "LIST"), UnreadableImageError, "names 0 files")
     header.write_text(header.read_text().rstrip() + "\n/etc/passwd\n")
     refused(header, UnreadableImageError, "only a file beside it")
 
 
-def test_a_batch_segments_anew_when_the_voxels_beside_a_header_have_changed(header, tmp_path_factory, capsys):
+def test_a_batch_segments_a_case_again_if_the_voxels_beside_its_header_have_changed(
+    header, tmp_path_factory, capsys
+):
     place = tmp_path_factory.mktemp("batch")
     tiny_bundle(place / "tiny")
     arguments = [header.parent, place / "results", "--model", place / "tiny", "--device", "cpu"]
@@ -148,7 +150,7 @@ def test_a_batch_segments_anew_when_the_voxels_beside_a_header_have_changed(head
     assert result.stat().st_mtime_ns > first
 
 
-def test_the_fingerprint_of_a_case_is_that_of_its_voxels_too(header):
+def test_the_fingerprint_of_a_case_includes_the_voxels_beside_its_header(header):
     case = Case("a", (str(header),), (header,), "image")
     before = fingerprint(case)
     raw = header.with_suffix(".raw")

@@ -1,4 +1,4 @@
-"""Folders with more than one DICOM series: which is taken, what is left out, how often files are read."""
+"""Folders with several DICOM series: one is taken, others are skipped, each file is read once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NO_IMAGES = {
 
 
 def write_object(folder: Path, modality: str, sop_class: str, *, rows: bool = False) -> None:
-    """A DICOM object without slices, of the study of the series beside it."""
+    """Write a DICOM object without slices, in the study of the series beside it."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -63,7 +63,7 @@ def left_out(folder, model=CT):
     return {case.name: case.left_out for case in find_cases(folder, model).cases if case.left_out}
 
 
-def test_objects_that_are_no_images_are_left_out_and_told(study):
+def test_objects_that_are_not_images_are_skipped_and_reported(study):
     for modality, sop_class in NO_IMAGES.items():
         write_object(study, modality, sop_class)
     write_object(study, "SEG", "1.2.840.10008.5.1.4.1.1.66.4", rows=True)
@@ -76,7 +76,7 @@ def test_objects_that_are_no_images_are_left_out_and_told(study):
     assert len(left_out(study)) == len(NO_IMAGES) + 2
 
 
-def test_a_damaged_object_that_is_no_image_hurts_nothing(study):
+def test_a_damaged_object_that_is_not_an_image_is_skipped(study):
     write_object(study, "RTSTRUCT", NO_IMAGES["RTSTRUCT"])
     file = study / "RTSTRUCT.dcm"
     file.write_bytes(file.read_bytes()[:-3])
@@ -91,7 +91,7 @@ def test_a_damaged_object_that_is_no_image_hurts_nothing(study):
         (["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"], "made of other images"),
     ],
 )
-def test_scouts_projections_and_reformatted_series_are_left_out_beside_the_original(study, kind, why):
+def test_scouts_projections_and_reformatted_series_are_skipped_beside_the_original(study, kind, why):
     write_series(study / "other", noise(1), GRID, description="Other", study_uid=STUDY)
     change(study / "other", lambda dataset, _: setattr(dataset, "ImageType", kind))
     (reason,) = left_out(study).values()

@@ -1,4 +1,4 @@
-"""What one DICOM file must say of itself, and that its values are those that were stored."""
+"""A DICOM file must give place, spacing and form of its values, and its values are those stored."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def refused(series, change_one, error, *said, only=None):
 @pytest.mark.parametrize("only", [None, 3])
 @pytest.mark.parametrize("name", ["ImageOrientationPatient", "PixelSpacing", "ImagePositionPatient"])
 @pytest.mark.parametrize("empty", [True, False])
-def test_a_slice_that_does_not_say_where_it_lies_is_refused_by_the_attributes_name(series, name, only, empty):
+def test_a_slice_without_an_attribute_of_its_place_is_refused_with_the_attributes_name(
+    series, name, only, empty
+):
     def drop(dataset):
         dataset[name].value = None
         if not empty:
@@ -72,7 +74,7 @@ def test_a_slice_that_does_not_say_where_it_lies_is_refused_by_the_attributes_na
         (1, 0, 0, 0, 1),
     ],
 )
-def test_an_orientation_of_no_two_perpendicular_unit_vectors_is_refused(series, cosines, only):
+def test_an_orientation_that_is_not_two_perpendicular_unit_vectors_is_refused(series, cosines, only):
     def bend(dataset):
         dataset.ImageOrientationPatient = list(cosines)
 
@@ -80,7 +82,7 @@ def test_an_orientation_of_no_two_perpendicular_unit_vectors_is_refused(series, 
 
 
 @pytest.mark.parametrize("spacing", [(0, 0.8), (0.7, -0.8), (0.7,), (0.7, 0.8, 1)])
-def test_a_spacing_of_no_two_positive_numbers_is_refused(series, spacing):
+def test_a_spacing_that_is_not_two_positive_numbers_is_refused(series, spacing):
     def shrink(dataset):
         dataset.PixelSpacing = list(spacing)
 
@@ -115,7 +117,7 @@ def test_cosines_of_three_decimals_are_exact_enough(series, hounsfield):
 
 
 @pytest.mark.parametrize("only", [None, 2])
-def test_black_for_high_values_does_not_turn_the_values_over(series, hounsfield, only):
+def test_black_for_high_values_does_not_invert_the_values(series, hounsfield, only):
     def invert(dataset, number):
         if only in (None, number):
             dataset.PhotometricInterpretation = "MONOCHROME1"
@@ -177,7 +179,7 @@ def test_compressed_files_hold_the_same_values_as_plain_ones(form):
 
 
 @pytest.mark.parametrize("undefined", [True, False])
-def test_sequences_before_the_position_are_passed_over(series, hounsfield, undefined):
+def test_sequences_before_the_position_are_skipped(series, hounsfield, undefined):
     def nest(dataset, _number):
         inner = Dataset()
         inner.PixelSpacing = [9, 9]
@@ -206,7 +208,7 @@ def test_the_form_of_the_values_is_not_guessed(series, name):
     refused(series, lambda dataset: delattr(dataset, name), InputError, name)
 
 
-def test_an_overlay_in_the_unused_bits_is_no_part_of_the_values(series):
+def test_an_overlay_in_the_unused_bits_is_not_part_of_the_values(series):
     stored = np.random.default_rng(1).integers(0, 4096, GRID.shape)
 
     def draw(dataset, number):
@@ -241,14 +243,14 @@ def test_values_rescaled_by_a_table_are_refused(series):
     refused(series, tabulate, UnsupportedImageError, "ModalityLUTSequence")
 
 
-def test_pixels_that_are_fewer_than_rows_and_columns_are_refused_and_not_filled_up(series):
+def test_too_few_pixels_for_rows_and_columns_are_refused_and_not_filled_up(series):
     def cut(dataset):
         dataset.PixelData = dataset.PixelData[:-40]
 
     refused(series, cut, UnreadableImageError, "bytes for 12 x 11 pixels", only=1)
 
 
-def test_an_attribute_that_stands_there_twice_with_different_values_is_not_chosen(series):
+def test_an_attribute_that_occurs_twice_with_different_values_is_refused(series):
     file = next(series.iterdir())
     content = file.read_bytes()
     at = content.index(b"\x28\x00\x30\x00DS")
@@ -272,7 +274,7 @@ def test_a_file_of_many_pixels_and_few_bytes_takes_no_memory(series):
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=150, deadline=None)
 def test_a_header_with_changed_bytes_is_read_or_refused(tmp_path_factory, seed):
-    """Whatever the bytes are, nothing but the errors of the tree comes out."""
+    """Any bytes lead to an image or to an error of our tree."""
     rng = np.random.default_rng(seed)
     folder = tmp_path_factory.mktemp("dicom")
     write_series(folder, np.zeros((1, 4, 4)), Geometry((4, 4, 1), (1, 1, 1)))

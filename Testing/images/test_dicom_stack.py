@@ -1,4 +1,4 @@
-"""Which DICOM slices make one image of one patient, and which doubts are told."""
+"""DICOM slices are stacked if they make one image of one patient; doubts are warnings."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_a_sound_series_gives_no_warning(series):
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("thickness", [2.0, None])
-def test_slices_far_apart_are_no_volume(tmp_path, count, thickness):
+def test_slices_far_apart_are_refused(tmp_path, count, thickness):
     with pytest.raises(GeometryError, match=f"has {count} slices 46.00 mm apart"):
         read_volume(written(tmp_path, count, 46.0, thickness))
 
 
-def test_two_thin_slices_with_a_gap_between_them_are_no_volume(tmp_path):
+def test_two_thin_slices_with_a_gap_between_them_are_refused(tmp_path):
     with pytest.raises(GeometryError, match=r"2 slices 7\.00 mm apart, each 2\.00 mm thick"):
         read_volume(written(tmp_path, 2, 7.0, 2.0))
 
@@ -57,12 +57,12 @@ def test_two_slices_that_touch_are_read_with_a_warning(tmp_path):
 
 
 def test_thin_slices_at_wide_even_gaps_are_read_with_a_warning(tmp_path):
-    """High resolution CT of the lung is made like this."""
+    """As in high resolution CT of the lung."""
     assert "which were not imaged" in warnings(written(tmp_path, 6, 10.0, 1.0))
 
 
-def test_gaps_that_are_not_those_that_the_files_tell_are_warned_of(series):
-    """Every second slice may be missing, and the rest is even."""
+def test_gaps_that_differ_from_spacing_between_slices_are_warned_of(series):
+    """Every second slice may be missing although the gaps are even."""
 
     def tell(dataset, _number):
         dataset.SliceThickness = dataset.SpacingBetweenSlices = 1.25
@@ -96,7 +96,7 @@ def test_two_stacks_half_a_gap_apart_are_not_woven_together(series, name, values
         read_volume(series)
 
 
-def test_two_stacks_that_only_their_numbers_tell_apart_are_warned_of(series):
+def test_two_stacks_that_differ_in_their_numbers_only_are_warned_of(series):
     change(
         series, lambda dataset, number: setattr(dataset, "InstanceNumber", number // 2 + number % 2 * 4 + 1)
     )
@@ -104,7 +104,7 @@ def test_two_stacks_that_only_their_numbers_tell_apart_are_warned_of(series):
 
 
 @pytest.mark.parametrize("stacks", [2, 3])
-def test_stacks_that_their_numbers_and_times_tell_apart_are_not_woven_together(tmp_path, stacks):
+def test_stacks_that_differ_in_numbers_and_times_are_not_woven_together(tmp_path, stacks):
     grid = Geometry((12, 11, 12), (0.8, 0.7, 2.5))
     write_series(tmp_path, np.random.default_rng(0).integers(-1024, 2000, grid.shape), grid)
 
@@ -118,7 +118,7 @@ def test_stacks_that_their_numbers_and_times_tell_apart_are_not_woven_together(t
         read_volume(tmp_path)
 
 
-def test_mr_measures_every_second_slice_first(series, hounsfield):
+def test_mr_that_measures_every_second_slice_first_is_one_stack(series, hounsfield):
     def interleave(dataset, number):
         dataset.Modality, dataset.SOPClassUID = "MR", MRImageStorage
         dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
@@ -137,7 +137,7 @@ def test_mr_that_counts_every_second_slice_as_another_acquisition_is_warned_of(s
     assert "alternate between acquisitions (AcquisitionNumber 1, 2)" in warnings(series)
 
 
-def test_a_scanner_that_counts_on_from_rotation_to_rotation_makes_one_stack(series):
+def test_acquisition_numbers_that_rise_from_rotation_to_rotation_are_one_stack(series):
     change(series, lambda dataset, number: setattr(dataset, "AcquisitionNumber", number // 2))
     assert not warnings(series)
 
@@ -155,7 +155,7 @@ def test_a_stack_in_two_parts_made_in_different_ways_is_warned_of(series):
 
 
 @pytest.mark.parametrize("name", ["PatientID", "FrameOfReferenceUID", "StudyInstanceUID"])
-def test_slices_of_two_patients_in_one_series_are_refused_without_saying_who_they_are(series, name):
+def test_slices_of_two_patients_in_one_series_are_refused_without_their_names(series, name):
     values = ["Smith", "Meyer"] if name == "PatientID" else [generate_uid(), generate_uid()]
     change(series, lambda dataset, number: setattr(dataset, name, values[number // 4]))
     with pytest.raises(UnsupportedImageError, match=f"2 different {name}s") as caught:
@@ -203,7 +203,7 @@ def test_one_uid_for_all_slices_is_warned_of(series):
 
 
 @pytest.mark.parametrize("kind", ["LOCALIZER", "MIP", "CSA MIP"])
-def test_a_localizer_or_projection_within_a_series_is_left_out_and_told(series, hounsfield, kind):
+def test_a_localizer_or_projection_within_a_series_is_skipped_and_reported(series, hounsfield, kind):
     def mark(dataset, number):
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         if number == 0:

@@ -1,4 +1,4 @@
-"""Files that are something else than their names say: the sentence names the kind and the remedy."""
+"""Files of another kind than their names say are refused with the kind and the remedy."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ KINDS = {
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, kind, name):
+def test_a_file_of_another_kind_is_refused_with_its_kind(tmp_path, kind, name):
     content, remedy = KINDS[kind]
     (tmp_path / name).write_bytes(content)
     refused(tmp_path / name, UnreadableImageError, f"is {kind}", remedy)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_zip_archive(tmp_path, name):
+def test_a_zip_archive_is_refused_with_its_kind(tmp_path, name):
     with zipfile.ZipFile(tmp_path / name, "w") as archive:
         archive.writestr("image.nii", b"voxels")
     refused(tmp_path / name, UnreadableImageError, "is a zip archive", "unpack it")
 
 
 @pytest.mark.parametrize("name", ["image.nii", "image.nii.gz", "image", "image.txt"])
-def test_a_text_file(tmp_path, name):
+def test_a_text_file_is_refused_with_its_kind(tmp_path, name):
     (tmp_path / name).write_text("Patients and their scans, in no order.\n" * 30)
     refused(tmp_path / name, UnreadableImageError, "is a text file")
 
 
 @pytest.mark.parametrize("name", ["image.nii", "image.nrrd", "image.mha"])
-def test_a_slice_of_dicom_by_another_name(tmp_path, name):
+def test_a_slice_of_dicom_is_recognised_by_any_name(tmp_path, name):
     write_series(tmp_path / "series", noise((2, 11, 12)).round(), Geometry((12, 11, 2), (1, 1, 1)))
     shutil.copy(next((tmp_path / "series").iterdir()), tmp_path / name)
     refused(tmp_path / name, UnreadableImageError, "is a DICOM file", "give the folder of its series")
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [("nrrd", "NRRD"), ("mha", "MetaImage")])
-def test_an_image_by_the_name_of_another_format(tmp_path, suffix, kind):
+def test_an_image_with_the_name_of_another_format_is_refused_with_its_format(tmp_path, suffix, kind):
     path = written(tmp_path / f"image.{suffix}")
     refused(
         path.rename(tmp_path / "image.nii"), UnreadableImageError, f"is a {kind} file: name it *.{suffix}"
@@ -69,7 +69,7 @@ def test_an_image_by_the_name_of_another_format(tmp_path, suffix, kind):
 
 
 @pytest.mark.parametrize("suffix", ["mgz", "mgh"])
-def test_an_image_of_freesurfer(tmp_path, suffix):
+def test_an_image_of_freesurfer_is_refused_with_the_command_that_converts_it(tmp_path, suffix):
     path = tmp_path / f"brain.{suffix}"
     path.write_bytes(gzip.compress(bytes(500)))
     refused(path, UnsupportedImageError, "mri_convert")
@@ -81,21 +81,21 @@ def test_a_nifti_file_is_read_whether_it_is_packed_or_not_whatever_its_name_says
     np.testing.assert_array_equal(read_volume(path).array[0], noise())
 
 
-def test_a_nifti_file_that_was_packed_twice(tmp_path):
+def test_a_nifti_file_that_was_packed_twice_is_refused(tmp_path):
     path = written(tmp_path / "image.nii.gz")
     path.write_bytes(gzip.compress(path.read_bytes()))
     refused(path, UnreadableImageError, "packed with gzip twice", "unpack it once")
 
 
 @pytest.mark.parametrize("suffix", ["mhd", "nhdr"])
-def test_a_pointer_of_git_lfs_in_place_of_the_voxels_beside_a_header(tmp_path, suffix):
+def test_a_pointer_of_git_lfs_in_place_of_the_voxels_beside_a_header_is_named(tmp_path, suffix):
     sitk.WriteImage(sitk.GetImageFromArray(noise()), str(tmp_path / f"image.{suffix}"))
     (tmp_path / "image.raw").write_bytes(LFS)
     with pytest.raises(UnreadableImageError, match=r"image\.raw is a pointer of Git LFS, not the image"):
         read_volume(tmp_path / f"image.{suffix}")
 
 
-def test_something_that_is_nothing_known(tmp_path):
+def test_a_file_of_an_unknown_kind_is_refused_with_the_formats_that_are_read(tmp_path):
     path = tmp_path / "image.gipl"
     path.write_bytes(bytes(range(256)) * 4)
     refused(path, UnreadableImageError, "is no image that is read", ".nii.gz", ".mha")

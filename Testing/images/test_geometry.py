@@ -169,7 +169,7 @@ def test_a_size_without_voxels_along_three_axes_is_refused(size):
         Geometry(size, (1, 1, 1))
 
 
-def test_a_flat_image_is_no_grid():
+def test_the_grid_of_a_flat_image_is_refused():
     with pytest.raises(UnsupportedImageError, match="this image has 2"):
         Geometry.from_image(sitk.Image((4, 4), sitk.sitkUInt8))
 
@@ -181,7 +181,7 @@ def test_a_slicer_matrix_with_a_collapsed_axis_is_refused(matrix):
 
 
 @pytest.mark.parametrize("matrix", [np.eye(3), np.full((4, 4), np.nan)])
-def test_a_slicer_matrix_that_is_none_is_refused(matrix):
+def test_a_slicer_matrix_of_another_shape_or_with_nan_is_refused(matrix):
     with pytest.raises(GeometryError, match="4x4 finite numbers"):
         Geometry.from_ijk_to_ras(matrix, (4, 4, 4))
 
@@ -265,7 +265,7 @@ def test_a_region_without_extent_is_refused(lower, upper):
         Roi(lower, upper)
 
 
-def test_all_48_orientations_are_told_apart():
+def test_all_48_orientations_are_distinguished():
     geometry = Geometry((2, 3, 4), (1, 1, 1), direction=IDENTITY)
     found = {geometry.reoriented(code).orientation for code in ORIENTATIONS}
     assert len(found) == len(ORIENTATIONS) == len(list(itertools.permutations(range(3)))) * 8

@@ -1,4 +1,4 @@
-"""Images that cannot be written: a sentence that names the place, and nothing left behind."""
+"""Failures to write an image name the place, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ except MedNeXtError as error:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-def test_a_full_disk_is_told_from_other_failures(tmp_path, monkeypatch):
+def test_a_full_disk_is_distinguished_from_other_failures(tmp_path, monkeypatch):
     image = to_image(noise(), GRID)
     (tmp_path / "full.nrrd").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="check the disk's free space"):

@@ -1,4 +1,4 @@
-"""A NIfTI file may say twice where it lies: one place is followed and told of, both go into the result."""
+"""A NIfTI file may give two places: one is used, with a warning, and both go into the result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def forms(path):
 
 
 @pytest.mark.parametrize("codes", [(1, 1), (1, 2), (1, 4), (2, 1)])
-def test_where_the_forms_disagree_the_sform_is_taken_and_it_is_said(tmp_path, codes):
+def test_if_the_forms_disagree_the_sform_is_taken_with_a_warning(tmp_path, codes):
     volume = read_volume(nifti(tmp_path / "image.nii", np.eye(4), MOVED, codes))
     np.testing.assert_allclose(volume.geometry.ijk_to_ras, MOVED)
     assert volume.warnings == (
@@ -46,7 +46,7 @@ def test_where_the_forms_disagree_the_sform_is_taken_and_it_is_said(tmp_path, co
     )
 
 
-def test_a_disagreement_below_half_a_voxel_is_not_told(tmp_path):
+def test_a_disagreement_below_half_a_voxel_is_not_warned_of(tmp_path):
     near = np.eye(4)
     near[0, 3] = 0.4
     volume = read_volume(nifti(tmp_path / "image.nii", np.eye(4), near))
@@ -81,7 +81,7 @@ def test_a_channel_that_was_registered_through_its_sform_alone_is_used_registere
 
 
 @pytest.mark.parametrize("code", [3, 4, 5])
-def test_an_sform_that_deforms_towards_an_atlas_is_not_followed_and_it_is_said(tmp_path, code):
+def test_an_sform_that_deforms_towards_an_atlas_is_not_followed_with_a_warning(tmp_path, code):
     atlas = np.diag([1.2, 1.1, 0.9, 1])
     volume = read_volume(nifti(tmp_path / "image.nii", np.eye(4), atlas, (1, code)))
     assert volume.geometry.spacing == (1, 1, 1)
@@ -89,7 +89,7 @@ def test_an_sform_that_deforms_towards_an_atlas_is_not_followed_and_it_is_said(t
 
 
 @pytest.mark.parametrize("code", [1, 2])
-def test_an_sform_that_scales_without_an_atlas_contradicts_the_spacing(tmp_path, code):
+def test_an_sform_that_scales_without_an_atlas_is_refused(tmp_path, code):
     path = nifti(tmp_path / "image.nii", np.eye(4), np.diag([1.2, 1, 1, 1]), (1, code))
     refused(path, GeometryError, "by pixdim", "by sform")
 
@@ -113,7 +113,7 @@ def test_a_result_has_both_forms_of_its_image(tmp_path, codes, suffix):
     assert read_volume(tmp_path / f"labels.{suffix}", insist=True).geometry == geometry
 
 
-def test_the_command_line_hands_both_forms_on_and_tells_of_them(tmp_path, capsys):
+def test_the_command_line_keeps_both_forms_and_warns_of_them(tmp_path, capsys):
     tiny_bundle(tmp_path / "tiny")
     image = nifti(tmp_path / "image.nii.gz", np.eye(4), MOVED, (1, 2), noise((24, 20, 16)))
     result = tmp_path / "labels.nii.gz"
@@ -157,7 +157,7 @@ def test_the_forms_survive_a_pipe_between_processes(tmp_path):
 
 @settings(max_examples=60)
 @given(geometry=geometries(smallest=2))
-def test_both_forms_of_any_grid_say_the_same_to_every_reader(tmp_path_factory, geometry):
+def test_both_forms_of_any_grid_give_every_reader_the_same_place(tmp_path_factory, geometry):
     path = tmp_path_factory.mktemp("forms") / "image.nii"
     write_image(path, np.zeros(geometry.shape, np.uint8), geometry)
     assert Geometry.from_image(sitk.ReadImage(str(path))).close_to(geometry)

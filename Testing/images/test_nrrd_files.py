@@ -1,4 +1,4 @@
-"""NRRD headers: what they do not say is not made up, units are converted, and bad ones are refused."""
+"""NRRD headers: missing facts are not invented, units are converted, and bad headers are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIELDS = {
 
 
 def nrrd(path, voxels=None, more="", **changes):
-    """An image whose header has these fields instead (blanks as underscores); None leaves one out."""
+    """An image with these fields changed in its header (underscores for blanks); None removes a field."""
     fields = {**FIELDS, **{name.replace("_", " "): value for name, value in changes.items()}}
     lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
     header = "\n".join(["NRRD0004", *lines, more]) + ("\n" if more else "") + "\n"
@@ -38,7 +38,7 @@ def path(tmp_path):
     return tmp_path / "image.nrrd"
 
 
-def test_a_sound_header(path):
+def test_a_sound_header_is_read(path):
     volume = read_volume(nrrd(path))
     assert volume.geometry == Geometry((12, 11, 10), (1, 1, 2), (3, -4, 5))
     np.testing.assert_array_equal(volume.array[0], noise())
@@ -49,7 +49,7 @@ def test_a_sound_header(path):
     ("space", "orientation"),
     [("right-anterior-superior", "RAS"), ("RAS", "RAS"), ("left-anterior-superior", "LAS"), ("LPS", "LPS")],
 )
-def test_the_spaces_of_patients(path, space, orientation):
+def test_all_spaces_of_patients_are_read(path, space, orientation):
     geometry = read_volume(nrrd(path, space=space)).geometry
     assert geometry.orientation == orientation
     signs = [1 if letter in "RAS" else -1 for letter in orientation]
@@ -57,7 +57,7 @@ def test_the_spaces_of_patients(path, space, orientation):
 
 
 @pytest.mark.parametrize("origin", [None, "(nan,nan,nan)"])
-def test_a_place_that_is_not_said_is_not_made_up(path, origin):
+def test_a_missing_place_is_not_invented(path, origin):
     refused(nrrd(path, space_origin=origin), GeometryError, 'no "space origin"')
 
 
@@ -73,7 +73,7 @@ def test_units_of_space_are_converted(path, unit, mm):
     assert volume.warnings == ()
 
 
-def test_each_axis_of_space_has_its_unit(path):
+def test_axes_of_space_with_different_units_are_converted(path):
     volume = read_volume(
         nrrd(path, space_directions="(0,1,0) (0.1,0,0) (0,0,2)", space_units='"cm" "mm" "mm"')
     )
@@ -83,68 +83,68 @@ def test_each_axis_of_space_has_its_unit(path):
 @pytest.mark.parametrize(
     "units", ['"inch" "inch" "inch"', '"mm" "mm"', "mm mm mm", '"pixel" "mm" "mm"', '"cm" "" "cm"']
 )
-def test_an_unknown_unit_of_space(path, units):
+def test_an_unknown_unit_of_space_is_refused(path, units):
     refused(nrrd(path, space_units=units), UnsupportedImageError, "space units", "convert it to mm")
 
 
 @pytest.mark.parametrize("units", ['"cm" "cm" "cm"', '"inch" "" ""'])
-def test_units_of_axes_that_are_no_mm(path, units):
+def test_units_of_axes_other_than_mm_are_refused(path, units):
     refused(nrrd(path, units=units), UnsupportedImageError, "units", "convert it to mm")
 
 
-def test_without_a_unit_mm_are_taken_and_an_odd_size_is_told(path):
+def test_without_a_unit_mm_are_taken_and_an_odd_size_is_warned_of(path):
     (warning,) = read_volume(nrrd(path, space_directions="(0.1,0,0) (0,0.1,0) (0,0,0.2)")).warnings
     assert "does not say the unit" in warning
     assert "1.2 x 1.1 x 2 mm large" in warning
 
 
 @pytest.mark.parametrize("field", ["spacings: 1 1 1", "axis mins: 0 0 0"])
-def test_a_place_that_is_said_twice(path, field):
+def test_a_place_that_is_given_twice_is_refused(path, field):
     refused(nrrd(path, more=field), GeometryError, "says its place twice")
 
 
-def test_a_field_that_is_said_twice_and_differently(path):
+def test_a_field_that_is_given_twice_and_differently_is_refused(path):
     refused(nrrd(path, more="sizes: 12 10 11"), UnreadableImageError, '"sizes" twice and differently')
 
 
 @pytest.mark.parametrize("name", ["type", "dimension", "sizes", "encoding", "endian"])
-def test_a_field_that_is_missing(path, name):
+def test_a_missing_field_is_refused(path, name):
     refused(nrrd(path, **{name: None}), UnreadableImageError, f'"{name}"')
 
 
 @pytest.mark.parametrize(
     "field", ["thicknesses", "kinds", "labels", "centerings", "content", "measurement frame", "sample units"]
 )
-def test_long_fields_that_do_not_matter(path, field):
+def test_long_fields_that_do_not_matter_are_skipped(path, field):
     assert read_volume(nrrd(path, more=f"{field}: " + "x " * 750)).geometry.size == (12, 11, 10)
 
 
 @pytest.mark.parametrize(
     "field", ["space directions", "space origin", "sizes", "type", "encoding", "space units"]
 )
-def test_long_fields_that_matter(path, field):
+def test_long_fields_that_matter_are_refused(path, field):
     refused(nrrd(path, **{field: "(" * 1500}), InputError)
 
 
 @pytest.mark.parametrize(
     "size", ["12 11", "12 11 -10", "12 11 0", "4294967296 4294967296 4", "a b c", "12 11 10.0"]
 )
-def test_an_impossible_size(path, size):
+def test_an_impossible_size_is_refused(path, size):
     refused(nrrd(path, sizes=size), InputError)
 
 
 @pytest.mark.parametrize("dimension", ["-1", "0", "2", "17", "4294967299", "3 3", "x"])
-def test_an_impossible_dimension(path, dimension):
+def test_an_impossible_dimension_is_refused(path, dimension):
     refused(nrrd(path, dimension=dimension), InputError)
 
 
 @pytest.mark.parametrize("encoding", ["bzip2", "zstd", "%s"])
-def test_an_encoding_that_is_not_read(path, encoding):
+def test_an_unknown_encoding_is_refused(path, encoding):
     refused(nrrd(path, encoding=encoding), UnsupportedImageError, "save it as raw or gzip")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gz", "ascii", "text", "hex"])
-def test_all_encodings_that_are_read(path, encoding):
+def test_gzip_text_and_hexadecimal_encodings_are_read(path, encoding):
     raw = noise().astype("<f4").tobytes()
     voxels = {
         "g": lambda: gzip.compress(raw[:999]) + gzip.compress(raw[999:]),
@@ -168,11 +168,11 @@ def test_lines_and_bytes_before_the_voxels_are_skipped(path):
 @pytest.mark.parametrize(
     "skip", ["byte skip: -2", "line skip: -1", "byte skip: 99999999999", "line skip: 1e3"]
 )
-def test_impossible_skips(path, skip):
+def test_impossible_skips_are_refused(path, skip):
     refused(nrrd(path, more=skip), UnreadableImageError)
 
 
-def test_a_stream_that_is_shorter_or_longer_than_the_header_says(path):
+def test_a_stream_that_is_shorter_or_longer_than_the_header_says_is_refused(path):
     raw = noise().astype("<f4").tobytes()
     refused(nrrd(path, raw[:-1]), UnreadableImageError, "its last 1 bytes are missing")
     refused(nrrd(path, raw * 2), UnreadableImageError, "more than the header of image.nrrd says")
@@ -190,12 +190,12 @@ def test_a_header_that_claims_more_voxels_than_the_file_can_hold_takes_no_memory
         refused(nrrd(path, sizes="3000 3000 3000", encoding=encoding), UnreadableImageError, "are missing")
 
 
-def test_the_order_of_bytes(path):
+def test_the_order_of_bytes_in_the_header_is_followed(path):
     nrrd(path, noise().astype(">f4").tobytes(), endian="big")
     np.testing.assert_array_equal(read_volume(path).array[0], noise())
 
 
-def test_lines_end_as_on_windows(path):
+def test_lines_may_end_as_on_windows(path):
     content = nrrd(path).read_bytes()
     header, _, voxels = content.partition(b"\n\n")
     path.write_bytes(header.replace(b"\n", b"\r\n") + b"\r\n\r\n" + voxels)

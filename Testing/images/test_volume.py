@@ -30,7 +30,7 @@ def volume_of(array, geometry, name="image"):
 
 
 def ramp(geometry):
-    """A value that depends on the place in space alone, linearly: mm RAS in three unequal parts."""
+    """Values that depend linearly on the place in space only: mm RAS with three different weights."""
     return np.tensordot((1.0, 0.3, -0.6), positions(geometry), axes=1)
 
 
@@ -42,7 +42,7 @@ def ramp(geometry):
         *((other, "float32") for other in ("uint16", "int32", "float64")),
     ],
 )
-def test_small_whole_numbers_stay_what_they_are_and_all_else_becomes_float32(tmp_path, stored, kept):
+def test_small_whole_numbers_keep_their_type_and_all_others_become_float32(tmp_path, stored, kept):
     array = np.random.default_rng(0).integers(0, 200, OBLIQUE.shape).astype(stored)
     write_image(tmp_path / "image.nrrd", array, OBLIQUE)
     for volume in (read_volume(tmp_path / "image.nrrd"), Volume(array[np.newaxis], OBLIQUE)):
@@ -174,7 +174,7 @@ def test_a_channel_stored_along_other_axes_comes_back_voxel_by_voxel(code):
     np.testing.assert_allclose(combined.array[1], noise(OBLIQUE, 1), atol=1e-4)
 
 
-def test_where_a_channel_does_not_reach_it_has_its_own_minimum():
+def test_beyond_its_border_a_channel_has_its_own_minimum():
     reference = Geometry((10, 10, 10), (1, 1, 1))
     half = Geometry((10, 10, 5), (1, 1, 1))
     combined = combine_channels(

@@ -1,4 +1,4 @@
-"""Volumes find their channels by names and DICOM attributes; a doubtful one finds none."""
+"""Volumes are matched to channels by names and DICOM attributes; doubtful ones are left to the user."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def agent_names():
 
 
 def dressed(names):
-    """As sites and programs dress them up: numbers, underscores, upper case."""
+    """The names as sites and programs write them: with numbers, underscores, upper case."""
 
     def dress(name, number, separator, suffix, upper):
         text = f"{number}{name.replace(' ', separator)}{suffix}"
@@ -120,7 +120,7 @@ def test_two_images_that_fit_equally_well_are_left_to_the_user(matching):
     assert matched(matching, BRATS, images("T1", "T2 tra", "T2 sag")) == ["T1", None, None, None]
 
 
-def test_the_images_are_of_one_study_and_that_with_most_of_them(matching):
+def test_the_images_are_those_of_the_study_that_has_most_of_them(matching):
     first = images("old T1", "old T2", study="2020")
     second = images("new T1", "new T1 KM", "new T2", study="2024")
     assert matched(matching, BRATS, first + second) == ["new T1", "new T1 KM", "new T2", None]
@@ -134,7 +134,7 @@ def test_of_two_equal_studies_none_is_taken_until_one_image_is_chosen(matching):
     assert matched(matching, BRATS, described, [2, None, None, None])[2] == "T2 of 2024"
 
 
-def test_what_was_chosen_stays_and_is_used_for_nothing_else(matching):
+def test_a_chosen_image_stays_and_is_used_for_no_other_channel(matching):
     described = images("T1", "T2")
     assert matched(matching, BRATS, described, [1, None, None, None]) == ["T2", None, None, None]
 
@@ -158,7 +158,7 @@ def test_a_hint_of_contrast_agent_in_the_header_makes_a_t1_doubtful(matching):
     assert matched(matching, T1_ONLY, images("t1_mprage", modality="MR", agent="NONE")) == ["t1_mprage"]
 
 
-def test_two_t1_of_one_study_are_told_apart_when_one_of_them_has_contrast_agent_in_its_header(matching):
+def test_two_t1_of_one_study_are_distinguished_if_one_of_them_has_contrast_agent_in_its_header(matching):
     without = images("t1_se first", modality="MR", study="1")
     with_agent = images("t1_se second", modality="MR", study="1", agent="Dotarem")
     assert matched(matching, BRATS, without + with_agent)[:2] == ["t1_se first", "t1_se second"]
@@ -189,7 +189,7 @@ def test_the_times_of_the_pulse_sequence_tell_the_weighting(matching, name, time
 
 
 class FakeDatabase:
-    """What Slicer's DICOM database answers; the stand-in has none."""
+    """Slicer's DICOM database, which the stand-in lacks."""
 
     isOpen = True  # noqa: N815 - Qt's name
 

@@ -1,4 +1,4 @@
-"""What the panel says about the chosen images before anything runs."""
+"""The panel checks the chosen images before anything runs."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def chest(shape=(20, 30, 30)):
     ) + np.arange(shape[-1], dtype=np.int16)
 
 
-def test_an_image_that_fits_gets_no_word(scene, check):
+def test_an_image_that_fits_gives_no_warning(scene, check):
     checks = check(TINY_MODEL, add_volume(scene, head()))
     assert (checks.problem, checks.warnings) == ("", ())
     checks = check(CT_MODEL, add_volume(scene, chest(), name="thorax"))
     assert (checks.problem, checks.warnings) == ("", ())
 
 
-def test_another_modality_in_the_header_is_told(scene, check):
+def test_another_modality_in_the_header_is_warned_of(scene, check):
     volume = add_volume(scene, head(), name="knee")
     set_modality(volume, "MR")
     assert '"knee" is MR by its DICOM header, the model takes CT.' in check(CT_MODEL, volume).warnings
@@ -62,7 +62,7 @@ def test_another_modality_in_the_header_is_told(scene, check):
         ("T1 w/wo Gd", 'It is not clear whether "T1 w/wo Gd" is what the model takes as T1: check it.'),
     ],
 )
-def test_an_image_that_is_called_otherwise_than_its_channel_is_told(scene, check, name, sentence):
+def test_an_image_with_the_name_of_another_channel_is_warned_of(scene, check, name, sentence):
     assert check(TINY_MODEL, add_volume(scene, head(), name=name)).warnings == (sentence,)
 
 
@@ -76,17 +76,17 @@ def test_an_image_that_is_called_otherwise_than_its_channel_is_told(scene, check
         ((chest() > 0).astype(np.int16), "has only 2 different values: is it a mask or a label map?"),
     ],
 )
-def test_values_that_are_no_hounsfield_units_are_told(scene, check, voxels, words):
+def test_values_that_are_not_hounsfield_units_are_warned_of(scene, check, voxels, words):
     (warning,) = check(CT_MODEL, add_volume(scene, voxels, name="CT")).warnings
     assert words in warning
 
 
-def test_hounsfield_units_in_a_model_of_mr_are_told(scene, check):
+def test_hounsfield_units_in_a_model_of_mr_are_warned_of(scene, check):
     (warning,) = check(TINY_MODEL, add_volume(scene, chest(), name="image")).warnings
     assert "as a CT has; the model takes MR" in warning
 
 
-def test_a_nearly_constant_mr_is_told_and_a_constant_one_refused(scene, check):
+def test_a_nearly_constant_mr_is_warned_of_and_a_constant_one_refused(scene, check):
     voxels = np.full((20, 20, 20), 7.0)
     assert (
         '"flat" has the value 7 everywhere'
@@ -103,7 +103,7 @@ def test_a_spacing_that_no_image_has_is_refused(scene, check, spacing):
     assert '"odd" has the spacing' in check(TINY_MODEL, volume).problem
 
 
-def test_thick_slices_and_tiny_voxels_are_told(scene, check):
+def test_thick_slices_and_tiny_voxels_are_warned_of(scene, check):
     thick = add_volume(scene, head(), np.diag([1, 1, 7, 1]), name="thick")
     (warning,) = check(TINY_MODEL, thick).warnings
     assert "(1 × 1 × 7 mm) are coarse against the model's (1 × 1 × 1 mm)" in warning
@@ -112,7 +112,7 @@ def test_thick_slices_and_tiny_voxels_are_told(scene, check):
     assert check(replace(TINY_MODEL, spacing=None), thick).warnings == ()
 
 
-def test_channels_that_do_not_lie_together_are_told_or_refused(scene, check):
+def test_channels_that_do_not_lie_together_are_warned_of_or_refused(scene, check):
     t1 = add_volume(scene, head(), name="T1")
     part = add_volume(scene, head(seed=1), translation(4, 0, 0), name="FLAIR")
     assert check(T1_FLAIR, t1, part).warnings == (
@@ -122,7 +122,7 @@ def test_channels_that_do_not_lie_together_are_told_or_refused(scene, check):
     assert 'covers 10% of "T1", less than 25%' in check(T1_FLAIR, t1, away).problem
 
 
-def test_a_tilted_channel_is_told_and_another_plane_is_not(scene, check):
+def test_a_tilted_channel_is_warned_of_and_another_plane_is_not(scene, check):
     size, middle = (60, 60, 60), translation(-30, -30, -30)
     t1 = add_volume(scene, head(size), middle, name="T1")
     tilted = add_volume(scene, head(size, 1), rotation_about_s(35) @ middle, name="FLAIR")
@@ -133,14 +133,14 @@ def test_a_tilted_channel_is_told_and_another_plane_is_not(scene, check):
     assert check(T1_FLAIR, t1, add_volume(scene, head(size, 1), sagittal, name="FLAIR")).warnings == ()
 
 
-def test_the_same_voxels_in_two_channels_are_told(scene, check):
+def test_the_same_voxels_in_two_channels_are_warned_of(scene, check):
     t1, copy = (add_volume(scene, head(), name=name) for name in ("T1", "FLAIR"))
     assert check(T1_FLAIR, t1, copy).warnings == (
         '"FLAIR" and "T1" have the same voxels: choose one image for each.',
     )
 
 
-def test_images_of_two_patients_are_told(scene, check):
+def test_images_of_two_patients_are_warned_of(scene, check):
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     nodes = [add_volume(scene, head(seed=n), name=name) for n, name in enumerate(("T1", "FLAIR"))]
     for node in nodes:
@@ -149,7 +149,7 @@ def test_images_of_two_patients_are_told(scene, check):
     assert check(T1_FLAIR, *nodes).warnings == ("The images are of different patients.",)
 
 
-def test_the_checks_of_a_large_volume_look_at_few_of_its_voxels_and_follow_them(scene, check):
+def test_the_checks_of_a_large_volume_read_few_of_its_voxels_and_notice_their_changes(scene, check):
     from MedNeXtSegmentationLib.scene.voxel_sample import voxel_sample
 
     voxels = np.zeros((1000, 512, 512), dtype=np.int8)
@@ -189,7 +189,7 @@ def test_choosing_one_image_fills_the_other_channels_of_its_study(ready, scene):
     assert selector(ready, 1).currentNode() is volumes["FLAIR", "2020"]
 
 
-def test_a_volume_that_turns_out_to_have_contrast_agent_is_taken_back(widget, scene):
+def test_a_volume_whose_new_name_says_contrast_agent_is_taken_out_of_the_channel_for_native_t1(widget, scene):
     choose(widget, "tiny")
     volume = add_volume(scene, head(), name="T1")
     assert selector(widget, 0).currentNode() is volume
@@ -201,7 +201,7 @@ def test_a_volume_that_turns_out_to_have_contrast_agent_is_taken_back(widget, sc
     assert not widget.ui.segmentButton.enabled
 
 
-def test_what_is_refused_can_be_insisted_on_in_the_panel(ready, scene):
+def test_the_user_can_insist_on_a_refused_image_in_the_panel(ready, scene):
     assert not ready.ui.insistBox.visible
     choose(ready, "two")
     selector(ready, 0).setCurrentNode(add_volume(scene, head(), name="T1"))
@@ -219,7 +219,7 @@ def test_what_is_refused_can_be_insisted_on_in_the_panel(ready, scene):
     assert not ready.ui.insistBox.visible and not ready.ui.insistBox.checked
 
 
-def test_what_only_the_engine_sees_can_be_insisted_on_too(ready, scene):
+def test_the_user_can_insist_on_an_image_that_only_the_engine_refuses(ready, scene):
     voxels = head(LARGE)
     voxels[0, 0, 1] = np.nan  # too few for the checks before the run
     choose(ready, "coarse")
@@ -236,7 +236,7 @@ def test_what_only_the_engine_sees_can_be_insisted_on_too(ready, scene):
     assert "1 NaN or infinite voxels, which were taken as background" in warning
 
 
-def test_nan_voxels_are_told_before_the_run_and_can_be_insisted_on(scene, check):
+def test_nan_voxels_are_refused_before_the_run_unless_the_user_insists(scene, check):
     voxels = head()
     voxels[:8] = np.nan
     checks = check(TINY_MODEL, add_volume(scene, voxels, name="brain"))

@@ -1,4 +1,4 @@
-"""Images that are not what the model takes: told to everybody, and refused where that is certain."""
+"""Images that do not fit the model are warned of in all ways of use, and refused if certainly wrong."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHEST = np.random.default_rng(0).choice([-1000, -900, 0, 40, 60, 900], GRID.shap
 
 
 def found(model: Model, *images: ImageDescription | str, voxels: Sequence[np.ndarray] = ()) -> Findings:
-    """What is found where these images are given to a model, with the voxels of different MR."""
+    """The doubts about these images as channels of a model, with the voxels of different MR."""
     arrays = voxels or [noise(seed) for seed in range(len(images))]
     inputs = [
         InputImage(ImageDescription(image) if isinstance(image, str) else image, GRID, sample_of(array))
@@ -94,7 +94,9 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
         (noise() * 2, "Subtract the offset, usually 1024; give another image if it is no CT"),  # an MR
     ],
 )
-def test_values_that_are_no_hounsfield_units_are_told_on_the_command_line(run, ct, tmp_path, voxels, words):
+def test_values_that_are_not_hounsfield_units_are_warned_of_on_the_command_line(
+    run, ct, tmp_path, voxels, words
+):
     image = add_image(tmp_path / "scan.nii.gz", voxels=voxels.astype(np.float32))
     code, document = run(ct, image)
     assert code == 0
@@ -103,7 +105,7 @@ def test_values_that_are_no_hounsfield_units_are_told_on_the_command_line(run, c
 
 
 @pytest.mark.parametrize("option", ["--json", "--threads=1"])
-def test_warnings_stand_on_standard_error(ct, tmp_path, option):
+def test_warnings_go_to_standard_error(ct, tmp_path, option):
     image = add_image(tmp_path / "scan.nii.gz", voxels=(CHEST + 1024).astype(np.int16))
     output = ["--output", str(tmp_path / "out.nii.gz"), "--device", "cpu", option]
     command = [sys.executable, "-m", "mednext", "segment", str(image), "--model", str(ct.path), *output]
@@ -111,7 +113,7 @@ def test_warnings_stand_on_standard_error(ct, tmp_path, option):
     assert "Subtract the offset" in done.stderr
 
 
-def test_a_ct_that_fits_gets_no_word(run, ct, tmp_path):
+def test_a_ct_that_fits_gives_no_warning(run, ct, tmp_path):
     code, document = run(ct, add_image(tmp_path / "p01_t2.nii.gz", voxels=CHEST.astype(np.int16)))
     assert code == 0  # its name may mean the second examination
     assert document["warning"] == '"p01_t2.nii.gz" seems to be T2, not CT: check the choice.'
@@ -138,11 +140,11 @@ def test_an_mr_by_its_name_and_its_values_is_refused_for_a_model_of_ct(run, ct, 
         (tiny_model(), "CT", "is CT by its DICOM header, the model takes MR"),
     ],
 )
-def test_another_modality_in_the_header_is_told(model, modality, words):
+def test_another_modality_in_the_header_is_warned_of(model, modality, words):
     assert words in found(model, ImageDescription("series", modality)).warnings[0]
 
 
-def test_a_ct_in_a_model_of_mr_is_told_by_its_values():
+def test_a_ct_in_a_model_of_mr_is_recognised_by_its_values():
     assert "as a CT has; the model takes MR" in found(tiny_model(), "scan", voxels=[CHEST]).warnings[0]
     pet = tiny_model(channels=(Channel("PET", "PT", "zscore"),))
     assert "as a CT has; the model takes PT" in found(pet, "scan", voxels=[CHEST]).warnings[0]
@@ -150,14 +152,14 @@ def test_a_ct_in_a_model_of_mr_is_told_by_its_values():
 
 @pytest.mark.parametrize("name", ["adc.nii.gz", "sub-01_ADC", "prostate_adc_map.nrrd"])
 @pytest.mark.parametrize("model", [CT_MODEL, tiny_model()])
-def test_a_map_is_told_by_its_name_or_its_header(model, name):
+def test_a_map_is_recognised_by_its_name_or_its_header(model, name):
     words = "seems to be a map, a mask or another derived image"
     assert words in found(model, name).warnings[0]
     header = ImageDescription("series 7", "MR", image_type="DERIVED\\PRIMARY\\DIFFUSION\\ADC")
     assert words in found(tiny_model(), header).warnings[0]
 
 
-def test_a_localizer_is_refused_by_its_header_and_told_by_its_name():
+def test_a_localizer_is_refused_by_its_header_and_warned_of_by_its_name():
     scout = ImageDescription("series 1", "MR", image_type="ORIGINAL\\PRIMARY\\LOCALIZER")
     assert certain(found(tiny_model(), scout)) == [
         '"series 1" is a localizer by its DICOM header: give the series that was planned on it.'
@@ -174,19 +176,19 @@ def test_a_localizer_is_refused_by_its_header_and_told_by_its_name():
         ("p_0000.nii.gz", "p_0001.nii.gz", "p_0002.nii.gz", "p_0003.nii.gz"),
     ],
 )
-def test_files_in_another_order_than_the_models_are_refused_and_in_its_order_get_no_word(names):
+def test_files_in_another_order_than_the_models_are_refused_and_in_its_order_accepted(names):
     for order in itertools.permutations(names):
         assert bool(certain(found(BRATS, *order))) == (order != names), order
     assert found(BRATS, *names).warnings == ()
 
 
-def test_two_t1_of_which_one_has_contrast_agent_unsaid_are_only_told():
+def test_two_t1_of_which_one_may_have_contrast_agent_are_only_warned_of():
     findings = found(BRATS, "t1_mprage first", "t1_mprage second", "t2", "flair")
     assert certain(findings) == []
     assert '"t1_mprage second" seems to be T1, not T1ce: check the choice.' in findings.warnings
 
 
-def test_a_name_that_speaks_of_a_sequence_which_no_channel_is_alone_is_told_and_all_of_them_are_refused():
+def test_images_are_refused_only_if_none_of_their_names_fits_its_channel():
     assert certain(found(tiny_model(channels=(T1, FLAIR)), "t1", "t2")) == []
     assert len(certain(found(tiny_model(channels=(T1, FLAIR)), "flair", "t2"))) == 3
     assert certain(found(tiny_model(), "flair.nii.gz")) == [
@@ -265,7 +267,7 @@ def test_one_image_for_two_channels_is_refused_unless_the_user_insists(run, two,
         ("subtraction.nii.gz", "", ""),
     ],
 )
-def test_names_tell_patient_and_examination(path, patient, session):
+def test_patient_and_examination_are_found_in_names(path, patient, session):
     assert (patient_in(path), session_in(path)) == (patient, session)
 
 
@@ -298,7 +300,7 @@ def test_images_of_two_patients_in_the_headers_of_dicom_are_refused():
     assert found(model, t1, replace(flair, patient="", study="", frame="")).warnings == ()
 
 
-def test_other_numbers_in_names_that_are_alike_are_told_but_not_those_of_series():
+def test_different_numbers_in_similar_names_are_warned_of_but_not_those_of_series():
     model = tiny_model(channels=(T1, FLAIR))
     assert "are the images of one patient?" in found(model, "k17_t1", "k18_flair").warnings[0]
     assert "are the images of one patient?" in found(model, "brain_1_t1", "brain_2_flair").warnings[0]
@@ -319,7 +321,7 @@ def write_mr(folder: Path, description: str, patient: str, seed: int, study_uid:
     return folder
 
 
-def test_the_header_of_dicom_is_looked_at_on_the_command_line(run, two, tmp_path):
+def test_the_header_of_dicom_is_checked_on_the_command_line(run, two, tmp_path):
     t1 = write_mr(tmp_path / "1", "t1_mprage", "4711", 0)
     flair = write_mr(tmp_path / "2", "flair", "4711", 1)
     code, document = run(two, t1, flair)
@@ -330,7 +332,7 @@ def test_the_header_of_dicom_is_looked_at_on_the_command_line(run, two, tmp_path
     assert code == 2 and "different patients" in document["message"]
 
 
-def test_images_of_other_places_are_refused_and_tilted_ones_told(two, tmp_path):
+def test_images_of_other_places_are_refused_and_tilted_ones_warned_of(two, tmp_path):
     model = tiny_model(channels=(T1, FLAIR))
     turned = Geometry(GRID.size, GRID.spacing, GRID.origin, (0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1))
     inputs = [
@@ -345,7 +347,7 @@ def test_images_of_other_places_are_refused_and_tilted_ones_told(two, tmp_path):
         segment([Volume(noise()[None], GRID), Volume(noise(1)[None], away)], two, device="cpu", threads=1)
 
 
-def test_the_engine_looks_at_volumes_of_one_and_of_several_channels_alike(two, tmp_path):
+def test_the_engine_checks_volumes_of_one_and_of_several_channels_alike(two, tmp_path):
     t1, flair = add_image(tmp_path / "t1.nii.gz"), add_image(tmp_path / "flair.nii.gz", 1)
     with pytest.raises(SuspectInputError, match="in this order"):
         segment(read_channels([flair, t1]), two, device="cpu", threads=1)
@@ -368,7 +370,7 @@ def test_a_batch_writes_the_doubts_into_its_report(ct, tmp_path):
     assert main([*arguments, "--device", "cpu", "--threads", "1", "--insist"]) == 0
 
 
-def test_a_batch_tells_programs_of_all_cases_though_one_failed(ct, tmp_path, capsys):
+def test_a_batch_gives_programs_a_report_on_all_cases_if_one_failed(ct, tmp_path, capsys):
     add_image(tmp_path / "in" / "a.nii.gz", voxels=(CHEST + 1024).astype(np.int16))
     add_image(tmp_path / "in" / "flair.nii.gz")
     places = [str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(ct.path)]
@@ -380,7 +382,7 @@ def test_a_batch_tells_programs_of_all_cases_though_one_failed(ct, tmp_path, cap
 
 
 @pytest.mark.real_data
-def test_real_images_in_the_right_place_get_no_word(real_data):
+def test_real_images_in_the_right_place_give_no_warning(real_data):
     folder = real_data / "brain_mr_4ch"
     images = {
         kind: inputs_of(read_volume(folder / f"BraTS-MET-00110-000-{kind}.nii.gz"))[0]
@@ -394,7 +396,7 @@ def test_real_images_in_the_right_place_get_no_word(real_data):
     assert check_inputs(model, inputs_of(read_volume(real_data / "abdomen_ct/ct.nii.gz"))).warnings == ()
 
 
-def test_a_batch_knows_what_the_headers_of_dicom_say(two, tmp_path):
+def test_a_batch_checks_the_headers_of_dicom(two, tmp_path):
     for number, kind in enumerate(("t1_mprage", "flair")):
         write_mr(tmp_path / "in" / kind, kind, "4711", number, study_uid="1.2.3.4")
     arguments = ["segment-folder", str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(two.path)]
@@ -404,7 +406,7 @@ def test_a_batch_knows_what_the_headers_of_dicom_say(two, tmp_path):
     assert "different frames of reference" in row["warning"]
 
 
-def test_a_look_at_a_large_image_takes_few_of_its_voxels():
+def test_the_check_of_a_large_image_reads_few_of_its_voxels():
     array = np.lib.stride_tricks.as_strided(np.arange(512, dtype=np.int16), (2000, 512, 512), (0, 0, 2))
     volume = Volume(array[None], Geometry((512, 512, 2000), (1.0, 1.0, 1.0)))
     (each,) = inputs_of(volume)

@@ -1,4 +1,4 @@
-"""A zip file from a stranger is unpacked inside its folder, or refused before anything is written."""
+"""A stranger's zip file is unpacked inside its folder, or refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_was_packed_is_unpacked(tmp_path: Path, folder: Path) -> None:
+def test_a_packed_folder_is_unpacked_unchanged(tmp_path: Path, folder: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for name, data in CONTENT.items():
@@ -85,7 +85,7 @@ def test_a_link_or_a_device_is_refused(kind: int, tmp_path: Path, folder: Path) 
         unpack(tmp_path / "made.zip", folder)
 
 
-def test_a_name_twice_is_refused_also_in_another_case(tmp_path: Path, folder: Path) -> None:
+def test_a_name_that_occurs_twice_in_any_case_is_refused(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(BundleFormatError, match=r"'model\.json' twice"):
         unpack(zipped(tmp_path, {**CONTENT, "MODEL.json": b"{}"}), folder)
     assert content(folder) == {}
@@ -105,7 +105,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, folder: Path) -
     assert content(folder) == {}
 
 
-def test_a_lie_about_a_size_is_found(tmp_path: Path, folder: Path) -> None:
+def test_a_wrong_size_is_found(tmp_path: Path, folder: Path) -> None:
     path = zipped(tmp_path, {"model.json": b"{}" * 1000})
     raw = path.read_bytes()
     assert raw.count(struct.pack("<L", 2000)) == 4  # packed and unpacked size, in both headers
@@ -143,7 +143,7 @@ def test_a_damaged_file_is_refused_by_name(damage: str, tmp_path: Path, folder: 
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
-def test_damage_is_told_whatever_the_compression(method: int, tmp_path: Path, folder: Path) -> None:
+def test_damage_is_reported_whatever_the_compression(method: int, tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "damaged.zip"
     with zipfile.ZipFile(path, "w", method) as target:
         target.writestr("model.json", bytes(range(256)) * 40)
@@ -154,13 +154,13 @@ def test_damage_is_told_whatever_the_compression(method: int, tmp_path: Path, fo
         unpack(path, folder)
 
 
-def test_a_name_that_is_too_long_for_the_disk_is_told(tmp_path: Path, folder: Path) -> None:
+def test_a_name_that_is_too_long_for_the_disk_is_refused(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(BundleFormatError, match="cannot be unpacked: File name too long"):
         unpack(zipped(tmp_path, {"x" * 300: b""}), folder)
 
 
 def raw_zip(path: Path, *names: bytes, offset: int = 0, method: int = 0, flags: int = 0) -> Path:
-    """A zip file of empty files whose list says anything; `offset` is a lie about where each begins."""
+    """A zip file of empty files with any list of names; `offset` is a wrong begin of each file."""
     body, listed = bytearray(), bytearray()
     for name in names:
         fields = struct.pack("<5H3L2H", 20, flags, method, 0, 33, 0, 0, 0, len(name), 0)
@@ -173,14 +173,14 @@ def raw_zip(path: Path, *names: bytes, offset: int = 0, method: int = 0, flags: 
 
 
 @pytest.mark.parametrize("offset", [1, 1000, 2**31, 2**32 - 30, -1])
-def test_an_offset_that_leads_anywhere_is_damage(offset: int, tmp_path: Path, folder: Path) -> None:
+def test_an_impossible_offset_is_refused_as_damage(offset: int, tmp_path: Path, folder: Path) -> None:
     with pytest.raises(BundleFormatError, match=r"made\.zip"):
         unpack(raw_zip(tmp_path / "made.zip", b"model.json", offset=offset), folder)
 
 
 @pytest.mark.parametrize("value", [1, 10**6, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("position", [12, 16])
-def test_a_list_that_is_not_where_the_file_says_is_damage(
+def test_a_list_in_another_place_than_the_file_says_is_refused_as_damage(
     position: int, value: int, tmp_path: Path, folder: Path
 ) -> None:
     path = zipped(tmp_path, CONTENT)
@@ -192,14 +192,14 @@ def test_a_list_that_is_not_where_the_file_says_is_damage(
 
 
 @pytest.mark.parametrize("name", [b"", b"\0", b"\0model.json", b"/", b"//"])
-def test_a_member_without_a_name_is_refused_or_no_file(name: bytes, tmp_path: Path, folder: Path) -> None:
+def test_a_member_without_a_name_is_refused_or_skipped(name: bytes, tmp_path: Path, folder: Path) -> None:
     path = raw_zip(tmp_path / "made.zip", b"model.json", name)
     if name.strip(b"/"):
         with pytest.raises(BundleError):
             unpack(path, folder)
 
 
-def test_a_name_that_is_no_text_is_damage(tmp_path: Path, folder: Path) -> None:
+def test_a_name_that_is_not_text_is_refused_as_damage(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(BundleFormatError, match=r"made\.zip"):
         unpack(raw_zip(tmp_path / "made.zip", b"\xff\xfe", flags=0x800), folder)
 
@@ -217,7 +217,7 @@ def test_deep_folders_are_refused_before_one_is_made(tmp_path: Path, folder: Pat
     assert list(folder.iterdir()) == []
 
 
-def test_empty_folders_are_not_made_and_not_a_million_of_them_read(tmp_path: Path, folder: Path) -> None:
+def test_empty_folders_are_not_made_and_a_million_of_them_is_refused(tmp_path: Path, folder: Path) -> None:
     unpack(raw_zip(tmp_path / "some.zip", *[b"a/" * 500] * 100), folder)
     assert list(folder.iterdir()) == []
     with pytest.raises(BundleFormatError, match="0 files and 20000 folders"):
@@ -234,7 +234,7 @@ def test_names_that_differ_in_form_alone_are_one_name(tmp_path: Path, folder: Pa
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
-def test_a_pipe_a_device_and_a_link_to_itself_are_no_zip_files(tmp_path: Path, folder: Path) -> None:
+def test_a_pipe_a_device_and_a_link_to_itself_are_refused(tmp_path: Path, folder: Path) -> None:
     os.mkfifo(tmp_path / "pipe.zip")
     (tmp_path / "link.zip").symlink_to(tmp_path / "link.zip")
     for path in (tmp_path / "pipe.zip", tmp_path / "link.zip", Path("/dev/zero"), tmp_path):
@@ -242,11 +242,11 @@ def test_a_pipe_a_device_and_a_link_to_itself_are_no_zip_files(tmp_path: Path, f
             unpack(path, folder)
 
 
-def test_a_disk_that_fills_up_meanwhile_is_told(
+def test_a_disk_that_fills_up_meanwhile_is_reported(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> Iterator[bytes]:
-        raise OSError(errno.ENOSPC, "No space left on device")  # as `write` says in the same place
+        raise OSError(errno.ENOSPC, "No space left on device")  # as from `write`
 
     monkeypatch.setattr(archive, "_blocks", full)
     with pytest.raises(DiskSpaceError, match="full"):

@@ -1,4 +1,4 @@
-"""The catalog of tasks and models, and where it comes from."""
+"""The catalog of tasks and models: its contents, its checks, its sources."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_task_is_found_by_its_name_in_any_case() -> None:
         ("femur", set()),
     ],
 )
-def test_tasks_are_found_by_any_words_of_theirs(words: str, found: set[str]) -> None:
+def test_tasks_are_found_by_any_of_their_words(words: str, found: set[str]) -> None:
     assert {task.name for task in load_catalog().search(words)} == found
 
 
@@ -121,7 +121,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "a size that is none": (lambda c: c["models"][0].update(download={**DOWNLOAD, "bytes": 0}), "'bytes'"),
 }
-CONTRADICTIONS: dict[str, tuple[Change, str]] = {  # beyond what a JSON schema can say
+CONTRADICTIONS: dict[str, tuple[Change, str]] = {  # beyond a JSON schema
     "a task twice": (lambda c: c["tasks"].append(copy.deepcopy(c["tasks"][0])), "'hippocampus' twice"),
     "a label value twice": (lambda c: c["tasks"][0]["labels"][1].update(value=1), "1 twice"),
     "a model twice": (lambda c: c["models"].append(copy.deepcopy(c["models"][0])), "'hippocampus' twice"),
@@ -192,7 +192,7 @@ def test_the_catalog_of_the_url_is_used_and_kept_for_offline_days(
     [status(404), serve(b"<html>log in</html>"), serve(b'{"format_version": 9}'), stall_before_head()],
     ids=["missing", "not json", "too new", "silent"],
 )
-def test_without_the_catalog_of_the_url_the_shipped_one_is_used_and_that_is_logged(
+def test_without_the_catalog_of_the_url_the_shipped_one_is_used_with_a_warning(
     answer: Any,
     server: Server,
     monkeypatch: pytest.MonkeyPatch,
@@ -219,7 +219,7 @@ def test_a_damaged_copy_of_a_downloaded_catalog_is_not_used(
     assert load_catalog() == read_catalog(SHIPPED)
 
 
-def test_a_local_file_is_no_catalog_url(
+def test_a_local_file_is_refused_as_catalog_url(
     content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content["tasks"][0]["title"] = "From a file"
@@ -272,7 +272,7 @@ def test_a_catalog_of_many_tasks_and_models_is_read_without_comparing_each_with_
         "https://" + "x" * 100_000,
     ],
 )
-def test_an_address_that_is_none_is_told_and_the_shipped_catalog_used(
+def test_a_malformed_address_is_reported_and_the_shipped_catalog_used(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(catalog_source, "SILENCE_S", 1.0)
@@ -331,7 +331,7 @@ def test_a_catalog_that_is_redirected_to_http_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Also where the last address is private again: anybody on the way could have changed the redirect."""
+    """Even if the last address is private: anybody on the way could have changed the redirect."""
     for number, step in enumerate(steps):
         no_dns.answer(f"/{number}", redirect(f"{step}:{no_dns.server_port}/{number + 1}"))
     no_dns.answer(f"/{len(steps)}", serve(renamed(content, "Of somebody")))
@@ -361,7 +361,7 @@ def test_only_https_and_this_computer_itself_are_private(url: str, private: bool
     assert is_private(url) == private
 
 
-def test_a_models_folder_that_may_not_be_looked_into_is_no_obstacle(
+def test_a_forbidden_models_folder_does_not_stop_the_catalog(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def forbidden(_: Path) -> bool:

@@ -51,7 +51,7 @@ LABELS = {
     "KiTS19": ["kidney", "kidney tumor"],
     "BraTS21": ["peritumoral edema", "necrotic tumor core", "enhancing tumor"],
 }
-SLICERS_OWN_WORDS = {"49755003", "123037004", "85756007", "12921003"}  # DICOM words these otherwise
+SLICERS_OWN_WORDS = {"49755003", "123037004", "85756007", "12921003"}  # worded differently in DICOM
 NOT_IN_SLICERS_LIST = {"110765007", "255549009", "255551008"}
 
 CATALOG_FILE = shipped_models_folder() / "catalog.json"
@@ -99,7 +99,7 @@ def test_brats_takes_its_four_images_in_the_order_of_the_reference(catalog: Cata
 
 
 @each_task
-def test_every_task_has_images_licence_citation_and_a_way_to_weights(task: Task) -> None:
+def test_every_task_has_images_licence_citation_and_a_hint_at_weights(task: Task) -> None:
     assert task.channels and task.citations and task.weights
     assert task.dataset.licence and task.dataset.url
     assert any("2303.09975" in citation for citation in task.citations)
@@ -129,7 +129,7 @@ def test_sides_are_coded_as_they_are_named(label: Label) -> None:
 
 
 @each_label
-def test_lesions_say_where_they_lie(label: Label) -> None:
+def test_lesions_are_coded_with_their_place(label: Label) -> None:
     codes = codes_of(label)
     if codes["category"].meaning == "Morphologically Altered Structure":
         assert "region" in codes

@@ -1,6 +1,6 @@
-"""Downloading survives what servers, networks, disks and users do to it.
+"""Downloads survive failures of servers, networks and disks, and interruptions by users.
 
-Nothing here is timed: a silent server is so for ever, and who waits for it meets the time limit of pytest.
+Nothing here is timed: a silent server stays silent, and a test that waits for it meets pytest's time limit.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def test_a_dropped_connection_is_resumed_where_it_broke(server: Server, target: 
     assert server.requests[1].headers["If-Range"] == '"v1"'
 
 
-def test_a_later_call_resumes_what_an_earlier_one_left(server: Server, target: Path) -> None:
+def test_a_later_call_resumes_the_part_of_an_earlier_one(server: Server, target: Path) -> None:
     url = server.answer("/m.zip", serve(CONTENT, hang_up_after=DROP), status(404))
     with pytest.raises(DownloadError):
         fetch(url, target)
@@ -93,7 +93,7 @@ def test_a_later_call_resumes_what_an_earlier_one_left(server: Server, target: P
     assert server.requests[-1].headers["Range"] == f"bytes={DROP}-"
 
 
-def test_a_part_of_another_file_is_not_gone_on_with(server: Server, target: Path) -> None:
+def test_a_part_of_another_file_is_not_resumed(server: Server, target: Path) -> None:
     old = b"old" * 1000
     with pytest.raises(DownloadError):
         fetch(
@@ -114,7 +114,9 @@ def test_a_part_without_its_note_is_not_trusted(server: Server, target: Path) ->
     assert_only_the_file(target)
 
 
-def test_a_server_that_ignores_range_is_taken_from_the_beginning(server: Server, target: Path) -> None:
+def test_a_file_from_a_server_that_ignores_range_is_taken_from_the_beginning(
+    server: Server, target: Path
+) -> None:
     fetch(server.answer("/m.zip", serve(CONTENT, hang_up_after=DROP), serve(CONTENT, ranges=False)), target)
     assert_only_the_file(target)
 
@@ -128,7 +130,7 @@ def test_a_file_that_changed_between_two_attempts_is_taken_from_the_beginning(
     assert_only_the_file(target)
 
 
-def test_a_change_that_the_server_does_not_tell_is_found_by_the_hash(server: Server, target: Path) -> None:
+def test_a_change_that_the_server_does_not_report_is_found_by_the_hash(server: Server, target: Path) -> None:
     old = bytes(len(CONTENT))
     fetch(server.answer("/m.zip", serve(old, hang_up_after=DROP), serve(CONTENT)), target)
     assert_only_the_file(target)
@@ -147,7 +149,7 @@ def test_another_range_than_asked_for_starts_again(server: Server, target: Path)
     assert_only_the_file(target)
 
 
-def test_any_number_of_drops_is_survived_as_long_as_something_new_arrives(
+def test_a_download_survives_any_number_of_drops_as_long_as_new_bytes_arrive(
     server: Server, target: Path
 ) -> None:
     fetch(server.answer("/m.zip", serve(CONTENT, hang_up_after=CHUNK_BYTES)), target)
@@ -155,13 +157,13 @@ def test_any_number_of_drops_is_survived_as_long_as_something_new_arrives(
     assert len(server.requests) == 8 > SHORT.attempts
 
 
-def test_a_server_that_always_starts_over_and_drops_is_given_up(server: Server, target: Path) -> None:
+def test_a_server_that_always_starts_over_and_drops_is_abandoned(server: Server, target: Path) -> None:
     url = server.answer("/m.zip", serve(CONTENT, hang_up_after=DROP, ranges=False))
     with pytest.raises(DownloadError, match="times in a row"):
         fetch(url, target)
 
 
-def test_a_stalled_connection_is_given_up_and_resumed(server: Server, target: Path) -> None:
+def test_a_stalled_connection_is_closed_and_the_download_resumed(server: Server, target: Path) -> None:
     fetch(server.answer("/m.zip", stall_after(CONTENT, DROP), serve(CONTENT)), target, patience=IMPATIENT)
     assert_only_the_file(target)
     assert server.requests[1].headers["Range"] == f"bytes={DROP}-"
@@ -177,9 +179,7 @@ def test_a_truncated_file_of_unknown_length_is_resumed(server: Server, target: P
     assert_only_the_file(target)
 
 
-def test_a_truncated_file_of_which_nobody_knows_the_size_is_found_by_the_hash(
-    server: Server, target: Path
-) -> None:
+def test_a_truncated_file_of_unknown_size_is_found_by_the_hash(server: Server, target: Path) -> None:
     with pytest.raises(DownloadIntegrityError, match="SHA-256"):
         fetch(server.answer("/m.zip", unsized(CONTENT[:DROP])), target, size=None)
     assert list(target.parent.iterdir()) == []
@@ -201,7 +201,7 @@ def test_a_file_of_another_size_is_refused_before_it_is_downloaded(server: Serve
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_login_page_in_between_does_not_cost_what_was_downloaded(
+def test_a_login_page_does_not_replace_the_part_of_a_download(
     ranges: bool, server: Server, target: Path
 ) -> None:
     login = server.answer("/a", serve(b"log in", ranges=ranges))
@@ -254,7 +254,7 @@ def test_a_server_in_trouble_is_asked_again(code: int, server: Server, target: P
     assert_only_the_file(target)
 
 
-def test_a_server_that_stays_in_trouble_is_given_up(server: Server, target: Path) -> None:
+def test_a_server_that_stays_in_trouble_is_abandoned(server: Server, target: Path) -> None:
     with pytest.raises(DownloadError, match="HTTP 500 Internal Server Error, 3 times in a row"):
         fetch(server.answer("/m.zip", status(500)), target)
     assert len(server.requests) == SHORT.attempts
@@ -278,7 +278,7 @@ def test_retry_after_is_obeyed(form: str, server: Server, target: Path) -> None:
     assert_only_the_file(target)
 
 
-def test_a_mirror_that_asks_for_too_long_a_pause_is_left_for_the_next(server: Server, target: Path) -> None:
+def test_the_next_mirror_is_tried_if_one_asks_for_too_long_a_pause(server: Server, target: Path) -> None:
     busy = server.answer("/busy", status(503, Retry_After="3600"))
     good = server.answer("/good", serve(CONTENT))
     download([busy, good], target, sha256=SHA256, patience=SHORT)  # else an hour
@@ -298,7 +298,7 @@ def test_mirrors_are_tried_in_their_order_until_one_delivers(server: Server, tar
     assert [request.path for request in server.requests] == ["/gone", "/corrupt", "/good"]
 
 
-def test_a_mirror_goes_on_where_another_one_stopped(server: Server, target: Path) -> None:
+def test_a_mirror_resumes_the_download_of_another_one(server: Server, target: Path) -> None:
     breaking = server.answer("/breaking", serve(CONTENT, hang_up_after=DROP), status(404))
     good = server.answer("/good", serve(CONTENT, etag='"another etag"'))
     download([breaking, good], target, sha256=SHA256, patience=SHORT)
@@ -330,7 +330,7 @@ def test_cancelling_ends_a_download_that_waits_for_an_hour(
     asked: list[bool] = []
 
     def cancelled() -> bool:
-        """Pressed while it waits: some looks after the server has heard the request."""
+        """Cancel during the wait: some calls after the server has got the request."""
         asked.extend([True] * len(server.requests))
         return len(asked) > 3
 
@@ -356,7 +356,7 @@ def test_a_cancelled_download_is_resumed_by_the_next(server: Server, target: Pat
     assert server.requests[-1].headers["Range"] == f"bytes={DROP}-"
 
 
-def test_too_little_free_space_is_told_before_anything_is_written(server: Server, target: Path) -> None:
+def test_too_little_free_space_is_reported_before_anything_is_written(server: Server, target: Path) -> None:
     with pytest.raises(DiskSpaceError, match=r"needs 9\d+ MiB.*has \d+ MiB free"):
         fetch(server.answer("/m.zip", serve(CONTENT)), target, size=10**18)
     assert list(target.parent.iterdir()) == []
@@ -368,14 +368,14 @@ def test_a_folder_that_is_a_file_is_an_error_that_names_it(server: Server, tmp_p
         fetch(server.answer("/m.zip", serve(CONTENT)), tmp_path / "models" / "model.zip")
 
 
-def test_a_file_that_is_there_already_is_not_downloaded_again(server: Server, target: Path) -> None:
+def test_an_existing_file_is_not_downloaded_again(server: Server, target: Path) -> None:
     url = server.answer("/m.zip", serve(CONTENT))
     fetch(url, target)
     fetch(url, target)
     assert len(server.requests) == 1
 
 
-def test_a_damaged_file_that_is_there_already_is_replaced(server: Server, target: Path) -> None:
+def test_an_existing_damaged_file_is_replaced(server: Server, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(b"damaged")
     fetch(server.answer("/m.zip", serve(CONTENT)), target)

@@ -1,4 +1,4 @@
-"""Downloads go through the proxies of hospitals, and trust the certificates that those ask to be trusted."""
+"""Downloads go through the proxies of hospitals, and trust the certificates that the environment names."""
 
 from __future__ import annotations
 

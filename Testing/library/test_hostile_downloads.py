@@ -1,4 +1,4 @@
-"""Addresses, servers and leftovers of downloads may say anything: the answer is the file, or a sentence."""
+"""Malformed addresses, answers and leftovers of downloads lead to the file, or to an explained error."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def assert_only_the_file(target: Path) -> None:
         "",
     ],
 )
-def test_an_address_that_is_none_is_refused_in_one_line(url: str, target: Path) -> None:
+def test_a_malformed_address_is_refused_in_one_line(url: str, target: Path) -> None:
     with pytest.raises(DownloadError, match="cannot be downloaded") as caught:
         fetch(url, target)
     assert len(str(caught.value)) < 500
@@ -86,7 +86,7 @@ def test_a_server_that_no_name_server_can_know_is_an_error(url: str, target: Pat
 
 
 @pytest.mark.parametrize("location", ["http://[x", "http://a:b/", "http://\xff\xfe:99999/", "https://[::1"])
-def test_a_redirect_to_an_address_that_is_none_is_an_error_at_once(
+def test_a_redirect_to_a_malformed_address_is_an_error_at_once(
     location: str, server: Server, target: Path
 ) -> None:
     with pytest.raises(DownloadError):
@@ -97,7 +97,7 @@ def test_a_redirect_to_an_address_that_is_none_is_an_error_at_once(
 @pytest.mark.parametrize(
     "address", ["https://me:secret@\u2100.example/", "https://me:secret@a:b/", "http://me:secret@[x"]
 )
-def test_a_password_is_not_shown_of_an_address_that_is_none_either(address: str, target: Path) -> None:
+def test_the_password_of_a_malformed_address_is_not_shown(address: str, target: Path) -> None:
     with pytest.raises(DownloadError, match="not written as one") as caught:
         fetch(address, target)
     assert "secret" not in str(caught.value)
@@ -145,7 +145,7 @@ def test_whatever_a_server_says_the_error_is_one_visible_line(
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-5", "", "5e3", "\xb2", "nan", "0x10"])
-def test_a_length_that_is_none_counts_as_unknown(length: str, server: Server, target: Path) -> None:
+def test_a_malformed_length_counts_as_unknown(length: str, server: Server, target: Path) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode("latin-1")
     fetch(server.answer("/m.zip", raw(head + CONTENT)), target, size=None)
     assert_only_the_file(target)
@@ -163,7 +163,7 @@ def test_a_length_that_is_none_counts_as_unknown(length: str, server: Server, ta
         "bytes */*",
     ],
 )
-def test_a_range_that_lies_costs_an_attempt_and_no_more(span: str, server: Server, target: Path) -> None:
+def test_a_wrong_range_costs_one_attempt_only(span: str, server: Server, target: Path) -> None:
     def lie(handler: Any) -> None:
         handler.head(206, 2, Content_Range=span)
         handler.wfile.write(b"xx")
@@ -189,7 +189,7 @@ def test_a_range_that_lies_costs_an_attempt_and_no_more(span: str, server: Serve
         ", , ,",
     ],
 )
-def test_retry_after_may_say_anything(later: str, server: Server, target: Path) -> None:
+def test_retry_after_may_have_any_text(later: str, server: Server, target: Path) -> None:
     busy = server.answer("/busy", status(503, Retry_After=later), serve(CONTENT))
     good = server.answer("/good", serve(CONTENT))
     download([busy, good], target, sha256=SHA256, patience=SHORT)
@@ -221,7 +221,7 @@ def test_a_note_of_any_content_beside_a_part_is_no_error(note: bytes, server: Se
 
 
 @pytest.mark.parametrize("validator", [7, [], "a\nX: y", "\u20ac", "\ud800", " ", "x" * 100_000, '"v1"'])
-def test_a_part_is_gone_on_with_whatever_its_note_has_for_a_version(
+def test_a_part_is_resumed_whatever_version_its_note_has(
     validator: object, server: Server, target: Path
 ) -> None:
     url = server.answer("/m.zip", serve(CONTENT))
@@ -238,7 +238,7 @@ def test_a_part_is_gone_on_with_whatever_its_note_has_for_a_version(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
 @pytest.mark.parametrize("name", ["model.zip.part", "model.zip.part.json"])
 @pytest.mark.parametrize("kind", ["pipe", "link to itself", "link to another file"])
-def test_a_pipe_or_a_link_in_the_place_of_a_part_gives_way(
+def test_a_pipe_or_a_link_in_the_place_of_a_part_is_replaced(
     kind: str, name: str, server: Server, target: Path
 ) -> None:
     target.parent.mkdir()
@@ -270,7 +270,7 @@ def test_a_part_that_is_longer_than_the_file_is_not_read(server: Server, target:
     assert_only_the_file(target)
 
 
-def test_an_offer_of_more_than_a_model_can_have_is_left_for_the_next_mirror(
+def test_the_next_mirror_is_tried_if_one_offers_more_than_a_model_can_have(
     server: Server, target: Path
 ) -> None:
     def huge(handler: Any) -> None:
@@ -281,7 +281,7 @@ def test_an_offer_of_more_than_a_model_can_have_is_left_for_the_next_mirror(
     assert_only_the_file(target)
 
 
-def test_a_file_without_an_end_whose_size_nobody_knows_is_cut_off(
+def test_an_endless_file_of_unknown_size_is_cut_off(
     server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resumable, "LARGEST_BYTES", 2 * len(CONTENT))
@@ -305,4 +305,4 @@ def test_a_disk_that_fills_up_meanwhile_ends_the_download_before_it_is_full(
     with pytest.raises(DiskSpaceError, match="has 0 MiB free"):
         fetch(server.answer("/m.zip", unsized(CONTENT)), target, size=size)
     assert not target.exists()
-    assert part.exists() == (size is not None)  # what may never end is not kept
+    assert part.exists() == (size is not None)  # a part that may never end is not kept

@@ -1,4 +1,4 @@
-"""A process that is killed while it changes the models leaves the old model or the new one, whole."""
+"""A process that is killed while it changes the models leaves the old or the new model complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mednext.system.running_processes import signature
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The version 2 of a model in a zip file."""
+    """Version 2 of a model in a zip file."""
     folder = tmp_path_factory.mktemp("packed")
     tiny_bundle(folder / "tiny", version="2.0.0")
     archive.pack(folder / "tiny", folder / "tiny.zip")
@@ -31,7 +31,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def version_1(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models with the version 1."""
+    """A folder of models with version 1."""
     folder = tmp_path_factory.mktemp("models")
     tiny_bundle(folder / "tiny")
     return folder
@@ -41,7 +41,7 @@ forks = pytest.mark.skipif(os.name != "posix", reason="a process is copied by fo
 
 
 def killed(action: str, packed: Path, models: Path) -> list[dict[str, Any]]:
-    """Process for process, its fate and the next one's."""
+    """For each killed process the result of the process, and of the next one."""
     program = Path(__file__).parents[1] / "fixtures" / "killed_processes.py"
     folders = [Path(store.__file__).parents[2], program.parent]
     run = subprocess.run(
@@ -87,9 +87,7 @@ def test_wherever_a_removal_is_killed_the_whole_model_is_there_or_none(packed: P
 
 @forks
 @pytest.mark.parametrize("action", ["install", "remove"])
-def test_the_next_installation_clears_away_at_once_what_was_left(
-    action: str, packed: Path, version_1: Path
-) -> None:
+def test_the_next_installation_removes_leftovers_at_once(action: str, packed: Path, version_1: Path) -> None:
     for fate in killed(action, packed, version_1):
         assert fate["left"] == ["tiny"], fate
         assert fate["after"] == ["2.0.0"]
@@ -102,7 +100,7 @@ def test_a_model_that_was_set_aside_is_found_in_a_folder_that_may_not_be_changed
     (tmp_path / "tiny").rename(tmp_path / ".replaced-tiny")
     monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path))
 
-    def forbidden(*_: object) -> None:  # whatever the rights of who runs the tests
+    def forbidden(*_: object) -> None:  # also for root
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(shared_models_folder, "locked", forbidden)
@@ -117,7 +115,7 @@ def test_a_folder_that_was_set_aside_is_found_by_its_path_too(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
-def test_a_folder_that_comes_back_while_it_is_replaced_is_replaced_all_the_same(
+def test_a_folder_that_another_process_brings_back_is_replaced_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model"
@@ -126,7 +124,7 @@ def test_a_folder_that_comes_back_while_it_is_replaced_is_replaced_all_the_same(
     real = Path.replace
 
     def replace(self: Path, target: Path) -> Path:
-        """Another process looks right after the old folder was set aside, and brings it back."""
+        """Act as another process that brings the old folder back right after it was set aside."""
         result = real(self, target)
         if self == path:
             monkeypatch.setattr(Path, "replace", real)
@@ -142,12 +140,12 @@ def test_a_folder_that_comes_back_while_it_is_replaced_is_replaced_all_the_same(
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty models folder of the user's."""
+    """An empty models folder of the user."""
     monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "models"))
     return tmp_path / "models"
 
 
-def test_what_a_killed_installation_left_is_cleared_away_a_day_later(packed: Path, models: Path) -> None:
+def test_the_leftovers_of_a_killed_installation_are_removed_a_day_later(packed: Path, models: Path) -> None:
     old, aside, new = (models / name for name in (".installing-old", ".mednext-old", ".installing-new"))
     for folder in (old, aside, new):
         folder.mkdir(parents=True)
@@ -174,7 +172,7 @@ def test_a_staging_folder_that_another_process_has_just_removed_is_no_error(
     left.mkdir(parents=True)
 
     def has_ended(name: str) -> bool:
-        left.rmdir()  # as the other process does, right after the look into the folder
+        left.rmdir()  # as the other process does, after ours has listed the folder
         return False
 
     monkeypatch.setattr(atomic, "has_ended", has_ended)

@@ -1,4 +1,4 @@
-"""Models come, go and move between computers whole, or not at all."""
+"""Models are installed, removed and moved between computers completely or not at all."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SHORT = Patience(connect_s=60, read_s=60, attempts=2, backoff_s=0.02)
 
 @pytest.fixture(autouse=True)
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty models folder of the user's."""
+    """An empty models folder of the user."""
     folder = tmp_path / "models"
     monkeypatch.setenv("MEDNEXT_MODELS", str(folder))
     for name in ("NO_PROXY", "no_proxy"):
@@ -79,7 +79,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def assert_untouched(models: Path) -> None:
-    """Neither a model nor a remainder of one is there."""
+    """Assert that there is neither a model nor a part of one."""
     assert not models.exists() or [path.name for path in models.iterdir()] == []
 
 
@@ -96,7 +96,7 @@ def test_an_installed_model_is_found_loaded_and_listed(packed: Path, models: Pat
     assert [path.name for path in models.iterdir()] == ["tiny"]
 
 
-def test_listing_the_models_imports_neither_torch_nor_what_the_network_needs() -> None:
+def test_listing_the_models_imports_neither_torch_nor_packages_for_the_network() -> None:
     code = (
         "import sys; from mednext.library import catalog_source, store; "
         "catalog_source.load_catalog(), store.installed_models(); "
@@ -130,7 +130,7 @@ def test_the_same_model_is_exported_to_the_same_bytes(packed: Path, tmp_path: Pa
     assert store.export_zip("tiny", tmp_path / "out.zip").read_bytes() == packed.read_bytes()
 
 
-def test_an_export_overwrites_only_when_asked_to(packed: Path, tmp_path: Path) -> None:
+def test_an_export_overwrites_only_on_request(packed: Path, tmp_path: Path) -> None:
     store.install_from_zip(packed)
     (tmp_path / "out.zip").write_text("precious")
     with pytest.raises(OutputError, match="exists already"):
@@ -140,7 +140,7 @@ def test_an_export_overwrites_only_when_asked_to(packed: Path, tmp_path: Path) -
     assert zipfile.is_zipfile(tmp_path / "out.zip")
 
 
-def test_an_installed_model_is_replaced_only_when_asked_to(packed: Path, tmp_path: Path) -> None:
+def test_an_installed_model_is_replaced_only_on_request(packed: Path, tmp_path: Path) -> None:
     store.install_from_zip(packed)
     tiny_bundle(tmp_path / "new" / "tiny", version="2.0.0")
     archive.pack(tmp_path / "new" / "tiny", tmp_path / "new.zip")
@@ -160,7 +160,7 @@ def test_a_removed_model_is_gone(packed: Path, models: Path) -> None:
         store.find_model("tiny")
 
 
-def test_a_model_that_is_not_there_cannot_be_removed() -> None:
+def test_a_model_that_is_not_installed_cannot_be_removed() -> None:
     with pytest.raises(UnknownModelError, match="no model 'tiny'"):
         store.remove("tiny")
 
@@ -187,13 +187,13 @@ def test_the_shipped_model_needs_no_installing(shipped: str) -> None:
         store.install_published(shipped)
 
 
-def test_an_unknown_model_is_answered_with_what_there_is(packed: Path) -> None:
+def test_the_error_for_an_unknown_model_lists_the_known_ones(packed: Path) -> None:
     store.install_from_zip(packed)
     with pytest.raises(UnknownModelError, match=r"no model 'tinny'.*Installed models: .*tiny.*BTCV, AMOS22"):
         store.find_model("tinny")
 
 
-def test_a_task_without_weights_says_how_to_come_by_them() -> None:
+def test_the_error_for_a_task_without_weights_tells_how_to_get_them() -> None:
     with pytest.raises(WeightsUnavailableError, match=r"(?i)'BTCV'.*train.*import"):
         store.find_model("btcv")
     with pytest.raises(WeightsUnavailableError):
@@ -203,7 +203,7 @@ def test_a_task_without_weights_says_how_to_come_by_them() -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/b", "a\\b", "/etc", "C:x", "con", "nul.txt", "a b", "x" * 65, "a."]
 )
-def test_a_name_that_is_no_folders_name_is_refused(name: str) -> None:
+def test_a_name_that_cannot_be_a_folders_is_refused(name: str) -> None:
     with pytest.raises(OptionError, match="name of a model"):
         store.check_name(name)
     with pytest.raises(UnknownModelError):
@@ -211,7 +211,7 @@ def test_a_name_that_is_no_folders_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["hippocampus", "BTCV-S.k3_v2", "1"])
-def test_a_plain_name_is_a_models_name(name: str) -> None:
+def test_a_plain_name_is_accepted(name: str) -> None:
     assert store.check_name(name) == name
 
 
@@ -249,7 +249,7 @@ def test_the_models_folder_is_where_the_platform_keeps_a_users_data(
     assert models_folder() == tmp_path / folder
 
 
-def test_a_models_folder_in_the_home_of_nobody_is_taken_as_it_is_written(
+def test_a_models_folder_in_the_home_of_an_unknown_user_is_taken_literally(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MEDNEXT_MODELS", "~nobody-of-this-name/models")
@@ -294,7 +294,7 @@ def test_a_zip_of_an_unsound_bundle_is_refused(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
 @pytest.mark.parametrize("kind", ["link to itself", "pipe", "device", "folder", "missing"])
 @pytest.mark.parametrize("file", ["model.json", "fold_0.safetensors"])
-def test_a_folder_whose_files_are_no_files_is_refused(
+def test_a_folder_with_pipes_in_place_of_files_is_refused(
     file: str, kind: str, tmp_path: Path, models: Path
 ) -> None:
     path = tiny_bundle(tmp_path / "theirs" / "tiny").path / file
@@ -414,7 +414,7 @@ def test_a_download_that_is_another_model_is_refused(packed: Path, server: Serve
     assert list((models / ".downloads").iterdir()) == []
 
 
-def test_a_model_that_is_there_already_is_not_downloaded(packed: Path, server: Server) -> None:
+def test_an_installed_model_is_not_downloaded(packed: Path, server: Server) -> None:
     store.install_from_zip(packed)
     url = server.answer("/tiny.zip", serve(packed.read_bytes()))
     with pytest.raises(OptionError, match="installed already"):
@@ -423,7 +423,7 @@ def test_a_model_that_is_there_already_is_not_downloaded(packed: Path, server: S
 
 
 @pytest.mark.parametrize("digest", ["", "abc", "../../evil" + "0" * 54, "g" * 64, "0" * 65])
-def test_a_digest_that_is_none_is_refused(digest: str, models: Path) -> None:
+def test_a_malformed_digest_is_refused(digest: str, models: Path) -> None:
     with pytest.raises(OptionError, match="SHA-256"):
         store.install_from_url(["https://a.example/m.zip"], sha256=digest, patience=SHORT)
     assert not models.exists()

@@ -1,4 +1,4 @@
-"""Bundles are written whole or not at all, and read only as they were written."""
+"""Bundles are written completely or not at all, and changed ones are refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rewrite(bundle: Bundle, state: dict[str, torch.Tensor]) -> Bundle:
     return load_bundle(bundle.path)
 
 
-def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+def test_a_written_bundle_is_read_back_unchanged(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny", folds=(0, 2), half=False)
     again = load_bundle(tmp_path / "tiny")
     assert again == bundle
@@ -80,7 +80,7 @@ def test_a_name_is_looked_up_among_the_installed_models(
     assert load_bundle("tiny") == bundle
 
 
-def test_an_installed_model_goes_before_a_folder_of_the_same_name(
+def test_an_installed_model_takes_precedence_over_a_folder_of_the_same_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "installed"))
@@ -232,7 +232,7 @@ def test_a_bundle_without_weights_is_not_written(tmp_path: Path) -> None:
         write_bundle(tmp_path / "tiny", tiny_model(), {})
 
 
-def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "will.txt").write_text("my last will")
     with pytest.raises(OutputError, match="is not a model"):
@@ -264,7 +264,7 @@ def test_reading_descriptions_needs_no_torch(module: str) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
-def test_links_in_the_working_folder_are_no_affair_of_a_bundle(tmp_path, monkeypatch):
+def test_links_in_the_working_folder_do_not_matter_to_a_bundle(tmp_path, monkeypatch):
     bundle, here = tiny_bundle(tmp_path / "tiny"), tmp_path / "here"
     here.mkdir()
     for name in ("fold_0.safetensors", "model.json"):

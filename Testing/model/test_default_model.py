@@ -1,4 +1,4 @@
-"""The model that comes with the extension: whole, described, and as good as its description says."""
+"""The model that comes with the extension is complete, and as good as its description says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mednext import Volume, load_bundle, read_channels, segment
 from mednext_training.evaluation import dice
 
 
-def test_the_default_model_is_whole_and_says_what_it_is() -> None:
+def test_the_default_model_is_complete_and_described() -> None:
     bundle = load_bundle("hippocampus")
     assert sum(parameter.numel() for parameter in bundle.network(0).parameters()) > 5_500_000
     assert [label.name for label in bundle.model.labels] == ["anterior hippocampus", "posterior hippocampus"]

@@ -1,4 +1,4 @@
-"""`model.json` is read strictly, and its schema and its reader say the same."""
+"""`model.json` is read strictly; its schema and its reader agree."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def schema() -> Any:
 
 
 @pytest.mark.parametrize("data", [SOFTMAX, REGIONS], ids=["softmax", "regions"])
-def test_what_is_written_is_accepted_by_schema_and_reader(schema: Any, data: dict[str, Any]) -> None:
+def test_a_written_model_is_accepted_by_schema_and_reader(schema: Any, data: dict[str, Any]) -> None:
     schema.validate(data)
     assert read(data).to_json() == data
 
@@ -276,7 +276,7 @@ def test_regions_and_labels_that_contradict_each_other_are_refused(
         read(with_changes(REGIONS, changes))
 
 
-def test_a_variant_that_the_network_is_not_is_refused(tmp_path: Path) -> None:
+def test_a_variant_other_than_that_of_the_network_is_refused(tmp_path: Path) -> None:
     data = changed("network/variant", "S")
     with pytest.raises(BundleFormatError, match="the variant is 'S'"):
         read(data).network.build()
@@ -303,7 +303,7 @@ def test_a_two_dimensional_model_has_a_patch_of_one_plane() -> None:
         (json.dumps({**SOFTMAX, "title": "half \ud800"}), "'title' must be a text without half"),
     ],
 )
-def test_what_is_no_proper_json_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_malformed_json_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(BundleFormatError, match=message):
         read_model(tmp_path)

@@ -1,4 +1,4 @@
-"""A region is a set of labels: its name never stands for what another region has left of it."""
+"""A region is a set of labels: its name and its volume never stand for the part beside another region."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cubes(*sides: int) -> np.ndarray:
 
 
 def found(model: Model, masks: np.ndarray) -> Segmentation:
-    """What is made of a network's output channels `(K, Z, Y, X)` that are sure of these masks."""
+    """The segmentation by a network whose output channels are these masks, `(K, Z, Y, X)`."""
     logits = torch.from_numpy(np.where(masks, 4.0, -4.0).astype(np.float32))
     labels = np.zeros(masks.shape[1:], dtype=np.uint8)
     writer = LabelWriter(model, [axis_weights(n, n, 1) for n in labels.shape], labels)
@@ -57,7 +57,7 @@ def found(model: Model, masks: np.ndarray) -> Segmentation:
 
 
 def of_regions(order: Sequence[int], **regions: Sequence[int]) -> Model:
-    """A model of these regions, with the labels that its importer would give it."""
+    """A model of these regions, with the labels that an import would give it."""
     from mednext.checkpoints.region_naming import name_regions
 
     labels, named = name_regions(regions, tuple(order), RAS)
@@ -90,7 +90,7 @@ def test_an_imported_whole_tumor_has_the_volume_of_the_region(tmp_path: Path) ->
     )
 
 
-def test_labels_of_regions_that_no_task_knows_are_named_by_what_they_are(tmp_path: Path) -> None:
+def test_labels_of_regions_that_no_task_knows_are_named_by_their_regions(tmp_path: Path) -> None:
     labels = {"kidney": [1, 2, 3], "masses": [2, 3], "tumor": 2}
     model = imported(tmp_path, labels, [1, 3, 2])
     assert {label.value: label.name for label in model.labels} == {
@@ -120,7 +120,7 @@ def test_the_catalog_names_labels_by_their_regions_not_by_their_values(tmp_path:
     assert [region.terminology is not None for region in model.regions] == [True, True, True]
 
 
-def test_labels_that_a_task_tells_apart_and_the_regions_do_not_get_none_of_its_names(tmp_path: Path) -> None:
+def test_labels_that_only_a_task_distinguishes_get_none_of_its_names(tmp_path: Path) -> None:
     labels = {"whole tumor": [1, 2, 3, 4], "tumor core": [1, 2, 3], "enhancing tumor": [1]}  # BraTS-PED
     model = imported(tmp_path, labels, [4, 2, 1])
     assert {label.value: label.name for label in model.labels} == {
@@ -145,7 +145,7 @@ def test_a_region_that_is_painted_with_the_label_of_another_is_refused(tmp_path:
         imported(tmp_path, BRATS, [2, 1, 3])
 
 
-def test_labels_of_values_that_are_in_no_region_belong_to_that_which_they_are_painted_for() -> None:
+def test_painted_labels_that_are_in_no_region_belong_to_the_region_they_are_painted_for() -> None:
     model = of_regions((4, 5, 6), outer=(1, 2, 3), middle=(2, 3), inner=(3,))
     result = found(model, cubes(16, 12, 8))
     assert set(np.unique(result.labelmap)) == {0, 4, 5, 6}
@@ -259,12 +259,12 @@ def test_a_region_is_chosen_with_its_labels_and_left_out_with_any_of_them() -> N
         result.only(["tumour"])
 
 
-def test_the_provenance_tells_labels_and_volume_of_each_region() -> None:
+def test_the_provenance_has_labels_and_volume_of_each_region() -> None:
     told = found(tiny_model(**tiny_regions()), cubes(16, 12, 8)).provenance["regions"]
     assert told.startswith("whole tumor = 1 + 2 + 3: 4.0960 mL; tumor core = 2 + 3: 1.7280 mL;")
 
 
-def test_regions_come_through_the_worker(tmp_path: Path) -> None:
+def test_the_worker_returns_regions(tmp_path: Path) -> None:
     result = found(tiny_model(**tiny_regions()), cubes(16, 12, 8))
     HandedOver.of(result).write(tmp_path)
     assert HandedOver.read(tmp_path).segmentation().volumes_ml() == result.volumes_ml()
@@ -302,7 +302,7 @@ def test_the_command_line_reports_regions_and_writes_labels(
         assert words.GetMetaData("MedNeXtSegmentation_regions").startswith("whole tumor = 1 + 2 + 3: ")
 
 
-def test_the_text_of_the_command_line_says_what_a_region_is_made_of(
+def test_the_text_of_the_command_line_lists_the_labels_of_a_region(
     bundle: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["segment", str(image), "--model", str(bundle), "-o", str(tmp_path / "a.nrrd"), "--device", "cpu"])
@@ -311,7 +311,7 @@ def test_the_text_of_the_command_line_says_what_a_region_is_made_of(
     assert lines[0].endswith(" mL  = edema + necrosis + enhancing tumor")
 
 
-def test_the_report_of_a_batch_has_regions_and_labels_also_of_what_was_done_before(
+def test_the_report_of_a_batch_has_regions_and_labels_also_of_skipped_cases(
     bundle: Path, image: Path, tmp_path: Path
 ) -> None:
     options = ["--model", str(bundle), "--device", "cpu", "--quiet"]

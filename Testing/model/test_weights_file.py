@@ -1,4 +1,4 @@
-"""Files of weights, judged without torch."""
+"""Files of weights are checked without torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def check(folder: Path, data: bytes) -> None:
-    """Check a file that has the hash it is said to have."""
+    """Check a file against its own hash."""
     path = folder / "fold_0.safetensors"
     path.write_bytes(data)
     check_weights(path, hashlib.sha256(data).hexdigest())
@@ -39,7 +39,7 @@ def test_sound_weights_pass(weights: bytes, tmp_path: Path) -> None:
     check(tmp_path, weights)
 
 
-def test_another_file_than_promised_is_refused(weights: bytes, tmp_path: Path) -> None:
+def test_a_file_with_another_digest_is_refused(weights: bytes, tmp_path: Path) -> None:
     path = tmp_path / "fold_0.safetensors"
     path.write_bytes(weights)
     with pytest.raises(BundleIntegrityError, match="damaged or were changed"):
@@ -62,7 +62,7 @@ def test_another_file_than_promised_is_refused(weights: bytes, tmp_path: Path) -
         [],
     ],
 )
-def test_a_header_that_tells_of_something_else_is_refused(header: object, tmp_path: Path) -> None:
+def test_a_header_that_does_not_describe_its_file_is_refused(header: object, tmp_path: Path) -> None:
     with pytest.raises(BundleIntegrityError, match="not a safetensors file"):
         check(tmp_path, safetensors(header, bytes(8)))
 
@@ -74,7 +74,7 @@ def test_a_header_that_tells_of_something_else_is_refused(header: object, tmp_pa
         b'{"w": %s, "w": %s}' % ((b'{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}',) * 2),
     ],
 )
-def test_a_header_that_readers_take_for_different_things_is_refused(header: bytes, tmp_path: Path) -> None:
+def test_a_deeply_nested_or_ambiguous_header_is_refused(header: bytes, tmp_path: Path) -> None:
     with pytest.raises(BundleIntegrityError, match="not a safetensors file"):
         check(tmp_path, struct.pack("<Q", len(header)) + header + bytes(8))
 
@@ -85,7 +85,7 @@ def test_a_truncated_file_is_refused(length: int, weights: bytes, tmp_path: Path
         check(tmp_path, weights[:length])
 
 
-def test_models_come_and_go_without_torch(tmp_path: Path) -> None:
+def test_models_are_installed_exported_and_removed_without_torch(tmp_path: Path) -> None:
     tiny_bundle(tmp_path / "tiny")
     program = f"""
 import os, sys

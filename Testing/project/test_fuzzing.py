@@ -1,4 +1,4 @@
-"""Mutated files end in a sentence or in an image, and the harness notices everything else."""
+"""Readers read mutated files or refuse them with a sentence, and the harness notices everything else."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_execution_can_be_repeated(tmp_path):
     assert (again.number, again.end) == (number, end)
 
 
-def test_a_target_that_cannot_read_its_own_seeds_is_a_fault_of_the_target(tmp_path, monkeypatch):
+def test_a_target_that_cannot_read_its_own_seeds_is_reported(tmp_path, monkeypatch):
     (target,) = targets_of("fuzzing.faulty_example")
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="cannot read its own seeds: the process ended with code 1"):
