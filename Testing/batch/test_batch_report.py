@@ -9,6 +9,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mednext.batch import report as report_module
 from mednext.batch.report import FAILED, Report, Row
 from mednext.errors import OutputError
 from mednext.system.shown_text import shown
@@ -62,18 +63,18 @@ def test_several_writers_lose_nothing(path):
 
 def test_a_report_that_is_open_elsewhere_is_written_later(path, monkeypatch, caplog):
     report = Report(path)
-    writing = report.replacing
+    writing = report_module.replacing
 
     def locked(_path):
         raise OutputError("The file is open in Excel.")
 
-    monkeypatch.setattr(report, "replacing", locked)
+    monkeypatch.setattr(report_module, "replacing", locked)
     with caplog.at_level(logging.WARNING):
         report.put(Row("a"))
     assert "written later" in caplog.text
     with pytest.raises(OutputError):
         report.flush()
-    monkeypatch.setattr(report, "replacing", writing)
+    monkeypatch.setattr(report_module, "replacing", writing)
     report.put(Row("b"))
     assert [row.case for row in report.rows()] == ["a", "b"]
 

@@ -302,14 +302,15 @@ def test_leftovers_of_a_killed_process_are_removed_after_a_day(run, images, out)
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
-from mednext import batch, cli
+from mednext import cli
+from mednext.batch import run
 from mednext.system.atomic import replacing
 
 def killed(path, segmentation):
     with replacing(path):
         os.kill(os.getpid(), signal.SIGKILL)
 
-batch.write_segmentation = killed
+run.write_segmentation = killed
 cli.main(sys.argv[1:])
 """
 
