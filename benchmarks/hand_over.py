@@ -104,9 +104,9 @@ def _program(folder: Path) -> str:
 def _run(client: Any, volume: Any, model: str) -> Any:
     from mednext.worker.protocol import Options
     from MedNeXtSegmentationLib.engine.run import Run
-    from MedNeXtSegmentationLib.scene.result_place import ResultPlace
-    from MedNeXtSegmentationLib.scene.voxels_for_run import channelsForRun
-    from MedNeXtSegmentationLib.sequences.segmenting import taking
+    from MedNeXtSegmentationLib.scene.results.result_place import ResultPlace
+    from MedNeXtSegmentationLib.scene.volumes.voxel_feed import channelsForRun
+    from MedNeXtSegmentationLib.sequences.sequence_run import taking
 
     place, channels = ResultPlace([volume]), channelsForRun([volume])
 

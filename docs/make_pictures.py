@@ -32,9 +32,14 @@ import vtk  # noqa: E402
 CORE = slicer_standin.start()
 
 from hippocampi import join  # noqa: E402
-from MedNeXtSegmentationLib.icbm152 import BOX_MM, CENTRES_RAS  # noqa: E402 - needs Slicer
-from MedNeXtSegmentationLib.sample_data import SAMPLE_NAME, cropAround  # noqa: E402
-from MedNeXtSegmentationLib.scene.uncertainty_node import places_of, uncertainty_of  # noqa: E402
+from MedNeXtSegmentationLib.sample_data import (  # noqa: E402 - needs Slicer
+    BOX_MM,
+    CENTRES_RAS,
+    SAMPLE_NAME,
+    cropAround,
+)
+from MedNeXtSegmentationLib.scene.result_record import uncertainty_of  # noqa: E402
+from MedNeXtSegmentationLib.scene.results.uncertainty_node import places_of  # noqa: E402
 from panel_driving import MODULE, let_run  # noqa: E402
 from pictures import draw  # noqa: E402
 from slicer_standin.views import SliceView, ThreeDView  # noqa: E402
@@ -232,7 +237,7 @@ def corrected() -> None:
 
 
 def environment() -> None:
-    """The section that checks and mends."""
+    """The section that checks and repairs."""
     ui = panel().ui
     ui.advancedButton.collapsed = ui.environmentButton.collapsed = False
     ui.checkButton.click()

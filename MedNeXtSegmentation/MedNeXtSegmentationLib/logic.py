@@ -17,11 +17,11 @@ from .engine.run import ProgressCallback, Run, Steps
 from .engine.worker_client import shared_client
 from .models_folder import useModelsFolder
 from .run_options import RunOptions
-from .scene.replaced_segments import can_redo, can_undo, redo, undo
-from .scene.result_place import ResultPlace
-from .scene.voxels_for_run import channelsForRun
+from .scene.results.result_place import ResultPlace
+from .scene.segments.segment_history import can_redo, can_undo, redo, undo
+from .scene.volumes.voxel_feed import channelsForRun
 from .sequences.frames import isSequence
-from .sequences.segmenting import startSequence, taking
+from .sequences.sequence_run import startSequence, taking
 
 if TYPE_CHECKING:
     from mednext.batch.report import Row

@@ -9,7 +9,7 @@ import slicer
 from mednext.worker.protocol import Options
 
 from .models_folder import located
-from .scene.roi_from_node import roi_from_node
+from .scene.volumes.roi_from_node import roi_from_node
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,21 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from . import icbm152
-
 CATEGORY = "MedNeXtSegmentation"
 SAMPLE_NAME = "ICBM152Hippocampus"
+
+# T1, 1 mm, without skull: the file of the package nilearn, at the commit that added it. Its licence allows
+# use and distribution for any purpose. Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre,
+# Montreal Neurological Institute, McGill University.
+URL = (
+    "https://raw.githubusercontent.com/nilearn/nilearn/a5fa8b96e3765dccd2a20005aead0c4229fa7653/"
+    "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+)
+SHA256 = "421a10e872fd6cadae7f61d358dffbcc1795a497d61ee76c5dda2503e1a1e9e6"
+
+# Centres of boxes around the hippocampi (mm, RAS) and their size, that of the images the model learned from.
+CENTRES_RAS = {"left": (-27.0, -22.0, -11.0), "right": (27.0, -22.0, -11.0)}
+BOX_MM = (36.0, 52.0, 40.0)
 
 
 def offerSampleData(iconsFolder: Path) -> None:
@@ -27,10 +38,10 @@ def offerSampleData(iconsFolder: Path) -> None:
     logic.registerCustomSampleDataSource(
         category=CATEGORY,
         sampleName=SAMPLE_NAME,
-        uris=icbm152.URL,
+        uris=URL,
         fileNames="ICBM152-2009a-T1.nii.gz",
         nodeNames="ICBM152",
-        checksums=f"SHA256:{icbm152.SHA256}",
+        checksums=f"SHA256:{SHA256}",
         thumbnailFileName=str(iconsFolder / f"{SAMPLE_NAME}.png"),
         customDownloader=downloadHippocampus,
     )
@@ -51,7 +62,7 @@ def downloadHippocampus(source: Any = None) -> list[slicer.vtkMRMLScalarVolumeNo
     heads = [node for node in loaded if isinstance(node, slicer.vtkMRMLScalarVolumeNode)]
     if not heads:
         return []
-    crop = cropAround(heads[0], icbm152.CENTRES_RAS["right"], "T1 right hippocampus")
+    crop = cropAround(heads[0], CENTRES_RAS["right"], "T1 right hippocampus")
     slicer.mrmlScene.RemoveNode(heads[0])
     slicer.util.setSliceViewerLayers(background=crop, fit=True)
     return [crop]
@@ -64,7 +75,7 @@ def cropAround(
     scene = head.GetScene()
     box = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", f"{name} box")
     box.SetCenter(*centreRas)
-    box.SetSize(*icbm152.BOX_MM)
+    box.SetSize(*BOX_MM)
     crop = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     slicer.modules.cropvolume.logic().CropVoxelBased(box, head, crop)
     crop.CreateDefaultDisplayNodes()

@@ -16,7 +16,7 @@ from slicer_nodes import add_volume, head
 @pytest.fixture
 def feed_of(scene):
     """The feed of a volume node."""
-    from MedNeXtSegmentationLib.scene.voxels_for_run import channelsForRun
+    from MedNeXtSegmentationLib.scene.volumes.voxel_feed import channelsForRun
 
     return lambda volume: channelsForRun([volume])[0].array
 

@@ -202,7 +202,7 @@ class FakeDatabase:
 
 def test_a_volume_from_dicom_is_described_by_its_header_and_its_study(scene, monkeypatch):
     import slicer
-    from MedNeXtSegmentationLib.scene import image_description as d
+    from MedNeXtSegmentationLib.scene.volumes import image_description as d
 
     tags = {
         d.MODALITY: "MR",
@@ -243,7 +243,7 @@ def test_a_volume_from_dicom_is_described_by_its_header_and_its_study(scene, mon
 
 def test_without_a_database_the_subject_hierarchy_still_knows_the_modality(scene):
     import slicer
-    from MedNeXtSegmentationLib.scene.image_description import describe
+    from MedNeXtSegmentationLib.scene.volumes.image_description import describe
 
     volume = add_volume(scene, head(), name="Abdomen")
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)

@@ -150,7 +150,7 @@ def test_images_of_two_patients_are_warned_of(scene, check):
 
 
 def test_the_checks_of_a_large_volume_read_few_of_its_voxels_and_notice_their_changes(scene, check):
-    from MedNeXtSegmentationLib.scene.voxel_sample import voxel_sample
+    from MedNeXtSegmentationLib.scene.volumes.voxel_sample import voxel_sample
 
     voxels = np.zeros((1000, 512, 512), dtype=np.int8)
     voxels += np.arange(512, dtype=np.uint16).astype(np.int8)

@@ -130,7 +130,7 @@ def test_the_first_use_is_one_question_and_then_the_segmentation_runs_by_itself(
     assert len(segmentations()) == 1
     assert "torch" not in sys.modules
     assert (python.packages / "torch").exists()
-    assert any("Successfully installed" in line for line in bare.panel.environmentView.mending.lines)
+    assert any("Successfully installed" in line for line in bare.panel.environmentView.repair.lines)
 
 
 def test_declining_is_a_calm_sentence(bare, dialogs):
@@ -151,7 +151,7 @@ def test_without_a_network_the_error_says_so_and_offers_the_log(bare, dialogs, m
     dialogs.answer(qt.QMessageBox.Ok)
     bare.ui.segmentButton.click()
     assert "no network" in bare.ui.errorLabel.text
-    assert bare.ui.troubleWidget.visible
+    assert bare.ui.errorButtonsWidget.visible
     bare.ui.copyDiagnosticsButton.click()
     assert "ERROR: Could not find a version" in clipboard()
 
@@ -167,7 +167,7 @@ def test_closing_the_scene_while_something_is_installed_begins_no_run(bare, dial
     assert not bare.ui.segmentButton.enabled
 
 
-def test_a_broken_torch_is_mended_from_beside_the_error(bare, python, dialogs):
+def test_a_broken_torch_is_repaired_from_beside_the_error(bare, python, dialogs):
     import qt
 
     python.link("safetensors.*")
@@ -175,16 +175,16 @@ def test_a_broken_torch_is_mended_from_beside_the_error(bare, python, dialogs):
     bare.ui.segmentButton.click()
     let_run(bare)
     assert "libcudnn.so" in bare.ui.errorLabel.text
-    assert bare.ui.checkAndMendButton.visible
+    assert bare.ui.checkAndRepairButton.visible
     dialogs.answer(qt.QMessageBox.Ok)
-    bare.ui.checkAndMendButton.click()
+    bare.ui.checkAndRepairButton.click()
     assert not bare.ui.environmentButton.collapsed
     wait_until(lambda: "works, on" in bare.ui.findingsLabel.text)
     assert "removed and installed again" in dialogs.asked[0].text
-    assert not bare.ui.mendButton.enabled
+    assert not bare.ui.repairButton.enabled
     bare.ui.segmentButton.click()
     let_run(bare)
-    assert not bare.ui.troubleWidget.visible
+    assert not bare.ui.errorButtonsWidget.visible
     assert len(segmentations()) == 1
 
 
@@ -200,15 +200,15 @@ def test_torch_that_looks_strange_is_looked_at_before_anything_is_asked(bare, py
     assert len(segmentations()) == 1
 
 
-def test_check_lists_what_is_there_and_offers_no_mending(section):
+def test_check_lists_what_is_there_and_offers_no_repair(section):
     text = check(section)
     assert "PyTorch" in text
     assert "works, on" in text
     assert "safetensors" in text
-    assert not section.ui.mendButton.enabled
+    assert not section.ui.repairButton.enabled
 
 
-def test_mend_installs_what_the_check_found_missing(bare, python, dialogs):
+def test_repair_installs_what_the_check_found_missing(bare, python, dialogs):
     import qt
 
     bare.ui.environmentButton.collapsed = False
@@ -216,7 +216,7 @@ def test_mend_installs_what_the_check_found_missing(bare, python, dialogs):
     assert "PyTorch is not installed." in text
     assert "The package safetensors is missing." in text
     dialogs.answer(qt.QMessageBox.Ok)
-    bare.ui.mendButton.click()
+    bare.ui.repairButton.click()
     wait_until(lambda: "works, on" in bare.ui.findingsLabel.text)
     assert "Successfully installed torch" in bare.ui.logText.plainText
     assert "torch" not in sys.modules
@@ -238,12 +238,12 @@ def test_diagnostics_tell_a_developer_all_but_whose_image_it_was(ready, scene, t
     patient = add_volume(scene, head(), name="Müller Anna 1961")
     patient.AddDefaultStorageNode()
     patient.GetStorageNode().SetFileName(str(tmp_path / "klinik" / "mueller_anna.nrrd"))
-    ready.panel.troubleView.diagnostics.noteRun({"device": "cpu", "mirroring": False})
+    ready.panel.errorButtons.diagnostics.noteRun({"device": "cpu", "mirroring": False})
     error = ChannelError(f"Müller Anna 1961 from {tmp_path}/klinik/mueller_anna.nrrd is no MR image.")
     error.add_note("Traceback of the worker")
-    ready.panel.troubleView.show(error)
+    ready.panel.errorButtons.show(error)
     assert ready.ui.copyDiagnosticsButton.visible
-    assert not ready.ui.checkAndMendButton.visible
+    assert not ready.ui.checkAndRepairButton.visible
     scene.RemoveNode(patient)
     ready.ui.copyDiagnosticsButton.click()
     assert ready.ui.copiedLabel.text == "Copied to the clipboard."
@@ -271,13 +271,13 @@ def test_diagnostics_have_the_check_and_the_last_result(section, volume):
         assert words in text
 
 
-def test_an_error_that_mending_cannot_cure_offers_the_diagnostics_only(ready):
-    ready.panel.troubleView.show(EngineProcessError("The worker crashed."))
-    assert ready.ui.checkAndMendButton.visible
-    ready.panel.troubleView.show(ChannelError("Too few channels."))
-    assert not ready.ui.checkAndMendButton.visible
-    ready.panel.troubleView.show(None)
-    assert not ready.ui.troubleWidget.visible
+def test_an_error_that_repair_cannot_cure_offers_the_diagnostics_only(ready):
+    ready.panel.errorButtons.show(EngineProcessError("The worker crashed."))
+    assert ready.ui.checkAndRepairButton.visible
+    ready.panel.errorButtons.show(ChannelError("Too few channels."))
+    assert not ready.ui.checkAndRepairButton.visible
+    ready.panel.errorButtons.show(None)
+    assert not ready.ui.errorButtonsWidget.visible
 
 
 def in_a_new_slicer(program, *, missing=()):
@@ -314,10 +314,9 @@ print(*set(sys.modules) - before)
     assert {name for name in loaded if name.startswith(("MedNeXt", "mednext"))} == {
         "MedNeXtSegmentation",
         "MedNeXtSegmentationLib",
-        "MedNeXtSegmentationLib.icbm152",
+        "MedNeXtSegmentationLib.sample_data",
         "MedNeXtSegmentationLib.panel",
         "MedNeXtSegmentationLib.panel.widget",
-        "MedNeXtSegmentationLib.sample_data",
     }
     assert len(loaded) < 20
 
@@ -365,6 +364,6 @@ def test_the_section_fits_a_narrow_and_a_wide_dock(section, tmp_path, width_px):
     check(section)
     section.ui.logText.plainText = "a line of the log that is longer than any panel " * 9
     section.panel.runView.say("Something is wrong. " * 12, error=True)
-    section.panel.troubleView.show(EngineProcessError("Something"))
+    section.panel.errorButtons.show(EngineProcessError("Something"))
     size = slicer_standin.save_picture(section.parent, tmp_path / "panel.png", width_px)
     assert size[0] == width_px

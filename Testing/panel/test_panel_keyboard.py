@@ -20,8 +20,8 @@ MENUS = set("FEVH")  # of Slicer's main window: &File, &Edit, &View, &Help
 ACCELERATOR = re.compile(r"(?<!&)&([^&\s])")
 BY_KEY = """
     segmentButton allFramesBox uncertaintyBox mirroringBox copyTableButton editButton show3DButton
-    nextPlaceButton showUncertaintyButton undoButton redoButton exportButton trainingButton checkAndMendButton
-    copyDiagnosticsButton downloadButton importWeightsButton
+    nextPlaceButton showUncertaintyButton undoButton redoButton exportButton trainingButton
+    checkAndRepairButton copyDiagnosticsButton downloadButton importWeightsButton
 """
 BY_LABEL = {
     "roiLabel": "roiSelector",

@@ -13,8 +13,8 @@ import slicer_standin
 from bundles import tiny_regions
 from mednext.errors import InputError
 from mednext.images.formats.image_files import read_image
-from MedNeXtSegmentationLib.engine.job import start_job
-from MedNeXtSegmentationLib.scene.training_data import training_job
+from MedNeXtSegmentationLib.engine.scene_job import start_job
+from MedNeXtSegmentationLib.scene.export.training_job import training_job
 from panel_driving import choose, segment, selector, set_option
 from segmentation_nodes import blocks, by_name, draw, new_segmentation, paint, voxels
 from slicer_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
@@ -135,7 +135,8 @@ def test_without_uncertainty_there_are_no_places(ready):
 
 
 def test_the_slice_views_go_from_place_to_place_and_begin_again(ready, result):
-    from MedNeXtSegmentationLib.scene.uncertainty_node import places_of, uncertainty_of
+    from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
+    from MedNeXtSegmentationLib.scene.results.uncertainty_node import places_of
 
     places = places_of(uncertainty_of(result))
     assert places
@@ -160,7 +161,7 @@ def test_places_follow_the_parent_transform(ready, volume, scene):
     volume.SetAndObserveTransformNodeID(add_linear_transform(scene, matrix).GetID())
     ready.ui.uncertaintyBox.checked = True
     node = segment(ready)
-    from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
+    from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
 
     uncertainty = uncertainty_of(node)
     local = json.loads(uncertainty.GetAttribute("MedNeXtSegmentation.places_ras_mm"))[0][:3]
@@ -169,7 +170,7 @@ def test_places_follow_the_parent_transform(ready, volume, scene):
 
 
 def test_the_uncertainty_lies_in_the_study_on_the_grid_and_is_shown_on_request_only(ready, volume, result):
-    from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
+    from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
 
     uncertainty = uncertainty_of(result)
     assert uncertainty.GetImageData().GetDimensions() == volume.GetImageData().GetDimensions()
@@ -193,7 +194,7 @@ def test_an_uncertainty_is_never_taken_for_an_image(ready, result, volume, scene
 
 
 def test_a_removed_uncertainty_leads_nowhere(ready, result, scene):
-    from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
+    from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
 
     scene.RemoveNode(uncertainty_of(result))
     ready.ui.nextPlaceButton.click()
@@ -342,7 +343,7 @@ def test_a_result_stands_in_the_study_of_its_image_with_its_uncertainty(ready, v
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
     ready.ui.uncertaintyBox.checked = True
     node = segment(ready)
-    from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
+    from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
 
     for each in (node, uncertainty_of(node)):
         assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(each)) == study

@@ -93,7 +93,8 @@ def test_a_choice_that_all_frames_make_no_use_of_holds_nothing_up(ready, sequenc
 
 
 def test_the_uncertain_places_are_those_of_the_shown_frame(ready, sequence):
-    from MedNeXtSegmentationLib.scene.uncertainty_node import places_of, uncertainty_of
+    from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
+    from MedNeXtSegmentationLib.scene.results.uncertainty_node import places_of
 
     _sequence, browser = sequence
     ready.ui.allFramesBox.checked = True

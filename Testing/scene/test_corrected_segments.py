@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from mednext.images.geometry import Roi
 from mednext.segmentation.formats.seg_nrrd import write_seg_nrrd
-from MedNeXtSegmentationLib.scene.corrected_segments import corrected_segments
-from MedNeXtSegmentationLib.scene.provenance import provenance_of
-from MedNeXtSegmentationLib.scene.replaced_segments import redo, undo
-from MedNeXtSegmentationLib.scene.result_place import ResultPlace
+from MedNeXtSegmentationLib.scene.result_record import provenance_of
+from MedNeXtSegmentationLib.scene.results.result_place import ResultPlace
+from MedNeXtSegmentationLib.scene.segments.corrected_segments import corrected_segments
+from MedNeXtSegmentationLib.scene.segments.segment_history import redo, undo
 from segmentation_nodes import (
     SHAPE,
     blocks,

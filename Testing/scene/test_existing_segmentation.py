@@ -14,12 +14,14 @@ from mednext.errors import Cancelled, GeometryError, OptionError
 from mednext.images.geometry import Roi
 from mednext.segmentation.formats.seg_nrrd import write_seg_nrrd
 from mednext.worker.hand_over import ALL, HandedOver
-from MedNeXtSegmentationLib.scene.found_labels import found_of
-from MedNeXtSegmentationLib.scene.provenance import provenance_of
-from MedNeXtSegmentationLib.scene.replaced_segments import can_redo, can_undo, redo, undo
-from MedNeXtSegmentationLib.scene.result_images import images_of
-from MedNeXtSegmentationLib.scene.result_place import ResultPlace
-from MedNeXtSegmentationLib.scene.uncertainty_node import uncertainty_of
+from MedNeXtSegmentationLib.scene.result_record import (
+    found_labels_of,
+    images_of,
+    provenance_of,
+    uncertainty_of,
+)
+from MedNeXtSegmentationLib.scene.results.result_place import ResultPlace
+from MedNeXtSegmentationLib.scene.segments.segment_history import can_redo, can_undo, redo, undo
 from panel_driving import FELT_S, TRIES, standstill
 from segmentation_nodes import (
     LABELS,
@@ -497,7 +499,7 @@ def test_undo_takes_provenance_and_volumes_back_too(node, volume, scene):
     assert provenance_of(node) == before
     assert images_of(node) == [volume]
     assert uncertainty_of(node) is None
-    assert np.array_equal(found_of(node).labelmap(), blocks(0))
+    assert np.array_equal(found_labels_of(node).labelmap(), blocks(0))
     redo(node)
     assert provenance_of(node) == after
     assert images_of(node) == [other]

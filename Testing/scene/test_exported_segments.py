@@ -14,8 +14,8 @@ from mednext.errors import GeometryError, OutputError, UnreadableImageError
 from mednext.images.formats.image_files import read_image
 from mednext.images.geometry import Geometry
 from mednext.images.volume import read_volume
-from MedNeXtSegmentationLib.scene.drawn_segments import drawn_segments_of
-from MedNeXtSegmentationLib.scene.exported_segments import export_job
+from MedNeXtSegmentationLib.scene.export.drawn_segments import drawn_segments_of
+from MedNeXtSegmentationLib.scene.export.export_job import export_job
 from segmentation_nodes import SHAPE, blocks, by_name, carried_out, draw, new_segmentation, paint
 from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
 

@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 import slicer
-from MedNeXtSegmentationLib.scene.file_place import file_place_warning
-from MedNeXtSegmentationLib.scene.volume_from_node import channels_from_nodes
+from MedNeXtSegmentationLib.scene.volumes.channels_from_nodes import channels_from_nodes
+from MedNeXtSegmentationLib.scene.volumes.nifti_place import nifti_place_warning
 from refusals import noise
 
 MOVED = np.array([[1, 0, 0, 30], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
@@ -25,19 +25,19 @@ def loaded(folder, sform, codes):
 def test_it_is_told_which_of_two_places_slicer_took(scene, tmp_path, codes, taken):
     node = loaded(tmp_path, MOVED, codes)
     said = f'"T2": The qform and the sform of its file lie up to 30 mm apart: its {taken} was taken.'
-    assert file_place_warning(node) == said
+    assert nifti_place_warning(node) == said
     assert channels_from_nodes([node])[0].warnings == (said,)
 
 
 @pytest.mark.parametrize(("sform", "codes"), [(np.eye(4), (1, 1)), (MOVED, (1, 0)), (MOVED, (0, 1))])
 def test_a_file_that_says_its_place_once_is_not_told_of(scene, tmp_path, sform, codes):
-    assert file_place_warning(loaded(tmp_path, sform, codes)) == ""
+    assert nifti_place_warning(loaded(tmp_path, sform, codes)) == ""
 
 
 def test_a_volume_that_was_moved_since_or_whose_file_is_gone_is_not_told_of(scene, tmp_path):
     node = loaded(tmp_path, MOVED, (1, 2))
     node.SetOrigin(100, 100, 100)
-    assert file_place_warning(node) == ""
+    assert nifti_place_warning(node) == ""
     node = loaded(tmp_path, MOVED, (1, 2))
     (tmp_path / "T2.nii").unlink()
-    assert file_place_warning(node) == ""
+    assert nifti_place_warning(node) == ""

@@ -13,12 +13,12 @@ from bundles import tiny_bundle, tiny_regions
 from mednext.errors import OutputError
 from mednext.model.labels import Region
 from mednext.segmentation.formats.seg_nrrd import write_seg_nrrd
-from MedNeXtSegmentationLib.scene.corrected_segments import corrected_segments
-from MedNeXtSegmentationLib.scene.exported_segments import export_job
-from MedNeXtSegmentationLib.scene.found_volumes import volumes_of
-from MedNeXtSegmentationLib.scene.region_segments import follow_labels, shown_regions
-from MedNeXtSegmentationLib.scene.replaced_segments import redo, undo
-from MedNeXtSegmentationLib.scene.training_data import training_job
+from MedNeXtSegmentationLib.scene.export.export_job import export_job
+from MedNeXtSegmentationLib.scene.export.training_job import training_job
+from MedNeXtSegmentationLib.scene.result_record import volumes_of
+from MedNeXtSegmentationLib.scene.segments.corrected_segments import corrected_segments
+from MedNeXtSegmentationLib.scene.segments.region_segments import follow_labels, shown_regions
+from MedNeXtSegmentationLib.scene.segments.segment_history import redo, undo
 from segmentation_nodes import by_name, carried_out, new_segmentation, paint, result, segment_into, voxels
 from slicer_nodes import OBLIQUE_LEFT_HANDED, add_volume, head, translation
 

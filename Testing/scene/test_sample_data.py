@@ -36,9 +36,9 @@ def module(scene, head_file, monkeypatch, tmp_path):
     slicer.modules.sampleDataSources = {}
     use_slicers_own_sample_data(monkeypatch)
     loaded = slicer_standin.load_module(MODULE)
-    from MedNeXtSegmentationLib import icbm152
+    from MedNeXtSegmentationLib import sample_data
 
-    monkeypatch.setattr(icbm152, "URL", head_file.as_uri())
+    monkeypatch.setattr(sample_data, "URL", head_file.as_uri())
     slicer.app.startupCompleted.emit()
     yield loaded
     slicer.app.disconnect("startupCompleted()", loaded.registerSampleData)
@@ -70,7 +70,7 @@ def test_the_sample_is_registered_once_with_a_picture_and_a_checksum(source, hea
 
 
 def test_the_address_names_a_commit_and_never_a_branch():
-    from MedNeXtSegmentationLib.icbm152 import URL
+    from MedNeXtSegmentationLib.sample_data import URL
 
     owner, repository, commit, *path = URL.removeprefix("https://raw.githubusercontent.com/").split("/")
     assert (owner, repository) == ("nilearn", "nilearn")

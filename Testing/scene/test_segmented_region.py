@@ -7,9 +7,9 @@ import pytest
 import slicer
 from mednext.errors import OptionError
 from mednext.images.geometry import Roi
-from MedNeXtSegmentationLib.scene.replaced_segments import redo, undo
-from MedNeXtSegmentationLib.scene.result_place import ResultPlace
-from MedNeXtSegmentationLib.scene.segmented_region import segmented_region
+from MedNeXtSegmentationLib.scene.results.result_place import ResultPlace
+from MedNeXtSegmentationLib.scene.segments.segment_history import redo, undo
+from MedNeXtSegmentationLib.scene.segments.segmented_region import segmented_region
 from segmentation_nodes import SHAPE, blocks, draw, new_segmentation, put, result
 from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
 

@@ -16,7 +16,7 @@ from bundles import TINY_NETWORK, tiny_bundle, tiny_regions
 from mednext import read_volume, segment
 from mednext.errors import ChannelError, GeometryError, UnknownModelError, UnsupportedImageError
 from mednext.model.description import Channel
-from MedNeXtSegmentationLib.scene.found_volumes import volumes_of
+from MedNeXtSegmentationLib.scene.result_record import volumes_of
 from slicer_nodes import (
     OBLIQUE_LEFT_HANDED,
     add_linear_transform,

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mednext.errors import ChannelError, GeometryError, InputError, UnsupportedImageError
 from mednext.images.volume import Volume, combine_channels, read_volume
-from MedNeXtSegmentationLib.scene.roi_from_node import roi_from_node
-from MedNeXtSegmentationLib.scene.volume_from_node import channels_from_nodes
+from MedNeXtSegmentationLib.scene.volumes.channels_from_nodes import channels_from_nodes
+from MedNeXtSegmentationLib.scene.volumes.roi_from_node import roi_from_node
 from slicer_nodes import (
     OBLIQUE_LEFT_HANDED,
     add_linear_transform,

@@ -47,7 +47,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def deformation(scene):
-    from MedNeXtSegmentationLib.scene.parent_transform import deformation_of
+    from MedNeXtSegmentationLib.scene.volumes.parent_transform import deformation_of
 
     return deformation_of
 
@@ -133,7 +133,7 @@ def test_what_a_registration_may_do_is_only_told(scene, logic, tiny, matrix, wor
 
 
 def test_a_hardened_scaling_is_seen_and_measured(scene, logic, tiny):
-    from MedNeXtSegmentationLib.scene.found_volumes import volumes_of
+    from MedNeXtSegmentationLib.scene.result_record import volumes_of
 
     volume = add_volume(scene, head())
     put_under(scene, volume, np.diag([1.5, 1.5, 1.5, 1]))
@@ -155,7 +155,7 @@ def test_a_bent_volume_is_refused_by_the_logic_and_in_a_batch_of_the_scene(scene
 
 def test_a_channel_that_is_scaled_lies_where_the_scene_shows_it_and_is_told(scene):
     from MedNeXtSegmentationLib.panel.inputs.input_checks import checkInputs
-    from MedNeXtSegmentationLib.scene.volume_from_node import channels_from_nodes
+    from MedNeXtSegmentationLib.scene.volumes.channels_from_nodes import channels_from_nodes
 
     two = tiny_model(channels=(Channel("T1", "MR", "zscore"), Channel("FLAIR", "MR", "zscore")))
     t1 = add_volume(scene, head(), name="T1")
@@ -187,7 +187,7 @@ def test_the_panel_tells_of_a_transform_as_soon_as_it_deforms_and_asks(ready, sc
     "matrix", [np.diag([2.0, 1, 3, 1]), np.diag([-1.0, 1, 1, 1]), ROTATED, ROTATED @ np.diag([-2.0, 2, 2, 1])]
 )
 def test_a_region_under_a_linear_transform_lies_where_the_scene_shows_it(scene, matrix):
-    from MedNeXtSegmentationLib.scene.roi_from_node import roi_from_node
+    from MedNeXtSegmentationLib.scene.volumes.roi_from_node import roi_from_node
 
     volume = add_volume(scene, head())
     region = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
@@ -201,7 +201,7 @@ def test_a_region_under_a_linear_transform_lies_where_the_scene_shows_it(scene, 
 
 
 def test_a_region_under_a_transform_that_bends_or_shears_is_refused(scene):
-    from MedNeXtSegmentationLib.scene.roi_from_node import roi_from_node
+    from MedNeXtSegmentationLib.scene.volumes.roi_from_node import roi_from_node
 
     volume = add_volume(scene, head())
     region = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
@@ -220,7 +220,7 @@ def test_a_region_under_a_transform_that_bends_or_shears_is_refused(scene):
 def test_a_result_in_a_segmentation_under_another_transform_has_its_place_and_its_volumes(
     scene, logic, tiny, matrix
 ):
-    from MedNeXtSegmentationLib.scene.found_volumes import volumes_of
+    from MedNeXtSegmentationLib.scene.result_record import volumes_of
 
     volume = add_volume(scene, head())
     plain = logic.segment(volume, tiny.path, device="cpu", mirroring=False)

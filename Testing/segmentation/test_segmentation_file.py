@@ -8,8 +8,8 @@ import slicer
 import vtk
 from mednext.errors import OutputError
 from mednext.worker.scene.jobs import SegNrrdJob
-from MedNeXtSegmentationLib.scene.segment_layers import LABELMAP
-from MedNeXtSegmentationLib.scene.segmentation_file import segmentation_file_of
+from MedNeXtSegmentationLib.scene.export.seg_nrrd import segmentation_file_of
+from MedNeXtSegmentationLib.scene.segments.shared_labelmaps import LABELMAP
 from segmentation_nodes import (
     SHAPE,
     blocks,

@@ -12,12 +12,7 @@ import pytest
 import torch
 from bundles import TINY_NETWORK, tiny_bundle, tiny_model
 from mednext import load_bundle
-from mednext.errors import (
-    CheckpointError,
-    OptionError,
-    UnsafeCheckpointError,
-    UnsupportedImageError,
-)
+from mednext.errors import CheckpointError, OptionError, UnsafeCheckpointError, UnsupportedImageError
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.datasets import find_dataset

@@ -13,7 +13,7 @@ from slicer_python import TORCH, WHOLE_LOOKS, make_slicer_python, path_with, pla
 slicer_standin.start()
 from MedNeXtSegmentationLib.environment.check import CheckResult, EnvironmentCheck  # noqa: E402
 from MedNeXtSegmentationLib.environment.findings import Kind, Level, findingsOf  # noqa: E402
-from MedNeXtSegmentationLib.environment.remedy import remedyFor  # noqa: E402
+from MedNeXtSegmentationLib.environment.repair_plan import repairPlanFor  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and signals as on Linux and macOS")
 
@@ -53,13 +53,13 @@ def test_a_healthy_python_is_reported_with_its_versions_and_device():
     assert all(package.version and not package.error for package in result.facts.packages.values())
     assert result.facts.memory_mib > 0
     assert result.facts.free_mib.keys() == {"temporary", "models", "packages"}
-    assert not remedyFor(findingsOf(result), result.facts.site_packages)
+    assert not repairPlanFor(findingsOf(result), result.facts.site_packages)
 
 
 def test_a_python_without_torch_is_reported(python):
     result = look(python)
     assert (of_torch(result).kind, of_torch(result).level) == (Kind.NO_TORCH, Level.ERROR)
-    remedy = remedyFor(findingsOf(result), result.facts.site_packages)
+    remedy = repairPlanFor(findingsOf(result), result.facts.site_packages)
     assert remedy.torch
     assert not remedy.removeFrom
 
@@ -87,7 +87,7 @@ def test_a_torch_that_cannot_be_imported_is_half_installed(python, statement, te
     finding = of_torch(result)
     assert text in finding.text
     assert (finding.kind, finding.level) == (Kind.HALF_INSTALLED, Level.ERROR)
-    remedy = remedyFor(findingsOf(result), result.facts.site_packages)
+    remedy = repairPlanFor(findingsOf(result), result.facts.site_packages)
     assert remedy.torch
     assert remedy.removeFrom == str(python.packages)
 
@@ -159,7 +159,7 @@ def test_a_missing_small_package_is_its_own_finding(tmp_path):
     result = look(python)
     texts = [finding.text for finding in findingsOf(result) if finding.kind is Kind.MISSING_PACKAGE]
     assert texts == ["The package safetensors is missing."]
-    assert remedyFor(findingsOf(result), str(python.packages)).packages
+    assert repairPlanFor(findingsOf(result), str(python.packages)).packages
 
 
 def test_a_package_of_slicer_that_crashes_is_not_blamed_on_torch(tmp_path):
@@ -177,7 +177,7 @@ def test_a_torch_from_outside_of_slicer_is_named_and_not_changed(python, tmp_pat
     monkeypatch.setenv("PYTHONPATH", str(outside))
     result = look(python)
     assert f"It comes from {outside}, outside of Slicer." in of_torch(result).text
-    assert not remedyFor([of_torch(result)], result.facts.site_packages)
+    assert not repairPlanFor([of_torch(result)], result.facts.site_packages)
 
 
 def test_a_folder_too_deep_for_windows_is_named_before_torch_is_blamed():
@@ -186,7 +186,7 @@ def test_a_folder_too_deep_for_windows_is_named_before_torch_is_blamed():
     facts = Facts("done", system="win32", site_packages=deep, long_paths=False, torch=torch)
     finding = of_torch(CheckResult(facts))
     assert "Windows allows paths of 259 characters" in finding.text
-    assert not remedyFor([finding], deep)
+    assert not repairPlanFor([finding], deep)
     facts.long_paths = True
     assert of_torch(CheckResult(facts)).kind is Kind.HALF_INSTALLED
 

@@ -18,9 +18,9 @@ from mednext.worker.protocol import Options
 
 from ..engine.run import ProgressCallback, Run, Steps
 from ..engine.worker_client import shared_client
-from ..scene.voxels_for_run import channelsForRun
-from .private_scene import privateScene
-from .scene_volumes import casesOfScene
+from ..scene.volumes.voxel_feed import channelsForRun
+from .scene_cases import casesOfScene
+from .scene_from_file import sceneFromFile
 from .waiting import waitFor
 
 
@@ -81,7 +81,7 @@ class FolderBatch:
     def _scene(self, run: Run[Any], path: Path, name: str) -> Steps[list[Row]]:
         """The cases of one scene file, which is read only here."""
         try:
-            with privateScene(path) as scene:
+            with sceneFromFile(path) as scene:
                 inScene = {
                     each.case.name: each for each in casesOfScene(scene, self._bundle.model, f"{name}/")
                 }

@@ -17,10 +17,8 @@ from mednext.model.labels import choose_labels
 from mednext.segmentation.recipe import recipe
 
 from ..run_options import RunOptions
-from ..scene.found_volumes import volumes_of
-from ..scene.provenance import ATTRIBUTE_PREFIX, provenance_of
-from ..scene.result_images import images_of
-from .scene_volumes import SceneCase, Volume, casesOfScene
+from ..scene.result_record import ATTRIBUTE_PREFIX, images_of, provenance_of, volumes_of
+from .scene_cases import SceneCase, Volume, casesOfScene
 
 Segment = Callable[[Sequence[Volume]], slicer.vtkMRMLSegmentationNode]
 

@@ -1,1 +1,1 @@
-"""What the engine needs in Slicer's Python: what is there, what is wrong with it, and how it is mended."""
+"""What the engine needs in Slicer's Python: what is there, what is wrong with it, and how it is repaired."""

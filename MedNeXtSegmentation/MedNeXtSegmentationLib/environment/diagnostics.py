@@ -11,7 +11,7 @@ import slicer
 
 from .check import CheckResult
 from .findings import findingsOf
-from .private_words import withoutPrivateWords, wordsOfTheScene
+from .redaction import privateWordsOfScene, redacted
 
 _MOST_LINES = 60
 
@@ -26,13 +26,13 @@ class Diagnostics:
 
     def noteRun(self, options: Mapping[str, object]) -> None:
         """A run begins, with these options."""
-        self._words |= wordsOfTheScene()
+        self._words |= privateWordsOfScene()
         self._options = {name: str(value) for name, value in options.items()}
         self._error = []
 
     def noteError(self, error: Exception) -> None:
         """Something failed; the notes of an error are its details."""
-        self._words |= wordsOfTheScene()
+        self._words |= privateWordsOfScene()
         self._error = "".join(traceback.format_exception(error)).splitlines()
 
     def text(
@@ -52,7 +52,7 @@ class Diagnostics:
             _part("Engine's log", workerLines),
             _part("Installer's log", installerLines),
         ]
-        return withoutPrivateWords("\n".join(part for part in parts if part), self._words | wordsOfTheScene())
+        return redacted("\n".join(part for part in parts if part), self._words | privateWordsOfScene())
 
 
 def _part(title: str, lines: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ class Level(Enum):
 
 
 class Kind(Enum):
-    """What it is about; the first four are mended by the button."""
+    """What it is about; the first four are repaired by the button."""
 
     NO_TORCH = "nothing there"
     HALF_INSTALLED = "half-installed"
@@ -66,13 +66,13 @@ def _torch(result: CheckResult) -> list[Finding]:
         return [Finding(Level.ERROR, tooLong, remedy)]
     if not isThere:
         text = _("PyTorch is not installed.")
-        return [Finding(Level.ERROR, text, _('Press "Mend": it is installed.'), Kind.NO_TORCH)]
+        return [Finding(Level.ERROR, text, _('Press "Repair": it is installed.'), Kind.NO_TORCH)]
     if reason:
         if _isForeign(facts):
             text = _("{reason} It comes from {folder}, outside of Slicer.")
             remedy = _("Take that folder out of the environment variable PYTHONPATH, and start Slicer again.")
             return [Finding(Level.ERROR, text.format(reason=reason, folder=torch.folder), remedy)]
-        remedy = _('Press "Mend": PyTorch is removed and installed again.')
+        remedy = _('Press "Repair": PyTorch is removed and installed again.')
         return [Finding(Level.ERROR, reason, remedy, Kind.HALF_INSTALLED)]
     findings = [*_build(facts)]
     if _isForeign(facts):
@@ -91,11 +91,11 @@ def _build(facts: Facts) -> list[Finding]:
         text = text.format(version=version, oldest=OLDEST_TORCH)
         if facts.system == "darwin" and facts.machine == "x86_64":
             return [Finding(Level.ERROR, text, _("There is none for Macs with an Intel processor."))]
-        return [Finding(Level.ERROR, text, _('Press "Mend": a newer one is installed.'), Kind.WRONG_BUILD)]
+        return [Finding(Level.ERROR, text, _('Press "Repair": a newer one is installed.'), Kind.WRONG_BUILD)]
     if torch.trial_error:
         text = _("PyTorch {version} ({build}) cannot compute here: {error}.")
         text = text.format(version=version, build=torch.build, error=shortened(torch.trial_error))
-        remedy = _('Press "Mend": the one that fits this machine is installed.')
+        remedy = _('Press "Repair": the one that fits this machine is installed.')
         return [Finding(Level.ERROR, text, remedy, Kind.WRONG_BUILD)]
     if facts.nvidia_cards and not torch.cuda:
         return [_cardNotUsed(facts)]
@@ -109,7 +109,7 @@ def _cardNotUsed(facts: Facts) -> Finding:
     if torch.build == "cpu":
         text = _("PyTorch {version} is made for the processor only, so the card {card} is not used.")
         text = text.format(version=torch.version, card=card.name)
-        remedy = _('It works, slowly. For the card press "Mend": PyTorch is installed again, for CUDA.')
+        remedy = _('It works, slowly. For the card press "Repair": PyTorch is installed again, for CUDA.')
         return Finding(Level.WARNING, text, remedy, Kind.WRONG_BUILD)
     text = _("PyTorch {version} does not find the card {card} (driver {driver}). {warning}")
     text = text.format(
@@ -119,7 +119,7 @@ def _cardNotUsed(facts: Facts) -> Finding:
         warning=shortened(" ".join(torch.warnings)),
     )
     remedy = _(
-        'It works, slowly. Update the NVIDIA driver, or press "Mend" for a PyTorch that fits this one.'
+        'It works, slowly. Update the NVIDIA driver, or press "Repair" for a PyTorch that fits this one.'
     )
     return Finding(Level.WARNING, text.strip(), remedy, Kind.WRONG_BUILD)
 
@@ -135,7 +135,7 @@ def _packages(facts: Facts) -> list[Finding]:
                 if not package.version
                 else _("{name} is damaged: {error}")
             )
-            remedy = _('Press "Mend": it is installed.')
+            remedy = _('Press "Repair": it is installed.')
             kind = Kind.MISSING_PACKAGE
         else:
             text = _("{name}, which belongs to Slicer, cannot be imported: {error}")
@@ -189,7 +189,7 @@ def _howItEnded(result: CheckResult, package: str) -> str:
 
 def _remedyOfPackage(package: str) -> str:
     if package == "safetensors":
-        return _('Press "Mend": it is installed.')
+        return _('Press "Repair": it is installed.')
     return _("Another extension may have replaced it: install Slicer again.")
 
 

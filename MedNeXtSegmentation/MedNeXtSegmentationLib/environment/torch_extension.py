@@ -29,7 +29,7 @@ from mednext.errors import MissingPackageError
 from mednext.worker.environment_facts import OLDEST_TORCH, is_older
 from slicer.i18n import tr as _
 
-from .remedy import installedVersion
+from .repair_plan import installedVersion
 
 logger = logging.getLogger(__name__)
 

@@ -49,7 +49,7 @@ def _whatIsBroken(facts: Facts, error: str) -> str:
     error = shortened(error)
     if facts.system == "win32" and any(sign in error.casefold() for sign in _LIBRARY_SIGNS):
         return _(
-            "A library of PyTorch cannot be loaded ({error}). If it cannot after mending either, install "
+            "A library of PyTorch cannot be loaded ({error}). If it cannot after repair either, install "
             "Microsoft's Visual C++ Redistributable (x64)."
         ).format(error=error)
     if any(sign in error.casefold() for sign in _LIBRARY_SIGNS):

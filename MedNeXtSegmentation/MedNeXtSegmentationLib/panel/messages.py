@@ -50,3 +50,10 @@ class Messages:
                 self.fail(error)
 
         return act
+
+
+def withRemainingTime(text: str, remaining_s: float) -> str:
+    """The text, and how long the work will still take."""
+    if remaining_s < 90:
+        return _("{text}, about {seconds:.0f} s left").format(text=text, seconds=remaining_s)
+    return _("{text}, about {minutes:.0f} min left").format(text=text, minutes=remaining_s / 60)

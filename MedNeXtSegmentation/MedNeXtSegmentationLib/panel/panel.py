@@ -18,12 +18,12 @@ from ..engine.run import Run
 from ..engine.worker_client import shared_client
 from ..logic import MedNeXtSegmentationLogic
 from ..run_options import RunOptions
-from ..scene.found_labels import forget_found
-from ..scene.image_description import describe
-from ..scene.replaced_segments import forget_all
-from ..scene.voxel_sample import last_change
+from ..scene.result_record import forget_found_labels
+from ..scene.segments.segment_history import forget_all
+from ..scene.volumes.image_description import describe
+from ..scene.volumes.voxel_sample import last_change
 from .environment.environment_view import EnvironmentView
-from .environment.trouble_view import TroubleView
+from .environment.error_buttons import ErrorButtons
 from .inputs.channel_filling import ChannelFilling
 from .inputs.channel_selectors import ChannelSelectors, Volume
 from .inputs.checks_view import ChecksView
@@ -36,7 +36,7 @@ from .models.task_card import TaskCard
 from .models.task_choices import TaskChoice, choiceNamed, taskChoices
 from .models.task_list import TaskList
 from .models.weights_view import WeightsView
-from .parameters import MedNeXtSegmentationParameterNode, channelNode, plainChoices, setChannelNode
+from .parameter_node import MedNeXtSegmentationParameterNode, channelNode, plainChoices, setChannelNode
 from .remembered_choices import beginWithLastChoices, rememberChoices
 from .result.result_view import ResultView
 from .run.folds_choice import FoldsChoice, foldsOf
@@ -85,7 +85,7 @@ class Panel(VTKObservationMixin):
         self.resultView = ResultView(ui)
         client = shared_client()
         self.environmentView = EnvironmentView(ui, client, self._update, lambda: not self.isBusy())
-        self.troubleView = TroubleView(ui, client, self.environmentView, self._lastResult)
+        self.errorButtons = ErrorButtons(ui, client, self.environmentView, self._lastResult)
         self.runView = RunView(
             ui,
             self.environmentView.prepareRun,
@@ -132,7 +132,7 @@ class Panel(VTKObservationMixin):
         self.runView.abandon()
         self.unbind()
         forget_all()
-        forget_found()
+        forget_found_labels()
 
     def bindAgain(self) -> None:
         """A scene was read: it may have brought other choices."""
@@ -294,7 +294,7 @@ class Panel(VTKObservationMixin):
         from mednext.library.store import find_model
 
         rememberChoices(self.parameters)
-        self.troubleView.diagnostics.noteRun(plainChoices(self.parameters))
+        self.errorButtons.diagnostics.noteRun(plainChoices(self.parameters))
         return self._logic.segmentAsync(
             self.framesChoice.inputs(),
             str(find_model(self.choice.name)),
@@ -323,7 +323,7 @@ class Panel(VTKObservationMixin):
         )
 
     def _onError(self, error: Exception | None) -> None:
-        self.troubleView.show(error)
+        self.errorButtons.show(error)
         if isinstance(error, SuspectInputError):
             self.insistBox.refused()
 

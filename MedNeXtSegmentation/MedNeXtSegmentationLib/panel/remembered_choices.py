@@ -8,7 +8,7 @@ from collections.abc import Container
 import slicer
 
 from .. import settings
-from .parameters import MedNeXtSegmentationParameterNode
+from .parameter_node import MedNeXtSegmentationParameterNode
 
 
 def beginWithLastChoices(

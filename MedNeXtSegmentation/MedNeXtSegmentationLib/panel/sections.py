@@ -19,7 +19,7 @@ SECTIONS = (
     "Checks",
     "Models",
     "Checkpoint",
-    "Trouble",
+    "ErrorButtons",
     "Environment",
 )
 

@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from ..scene.voxel_sample import forget_sample
+from ..scene.volumes.voxel_sample import forget_sample
 
 # A change of the voxels alone, or of a transform anywhere above a node, is no ModifiedEvent of the node.
 _VOXELS = slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent

@@ -1,1 +1,1 @@
-"""Between MRML nodes and what the engine takes and gives."""
+"""Between nodes of the scene and the engine: volumes out, results in, corrections exported."""

@@ -11,8 +11,8 @@ import vtk
 from mednext.errors import GeometryError, InputError
 from mednext.images.source_image import SourceImage
 
-from ..scene.parent_transform import deformation_of
-from ..scene.voxels_for_run import channelsForRun
+from ..scene.volumes.parent_transform import deformation_of
+from ..scene.volumes.voxel_feed import channelsForRun
 
 if TYPE_CHECKING:
     Volume = slicer.vtkMRMLScalarVolumeNode

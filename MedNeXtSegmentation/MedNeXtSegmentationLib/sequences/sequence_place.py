@@ -5,10 +5,10 @@ from __future__ import annotations
 import slicer
 from mednext.errors import GeometryError
 
-from ..scene.found_volumes import keep_volumes
-from ..scene.region_segments import show_as_outlines
-from ..scene.result_place import PreparedResult
-from ..scene.segmentation_node import fill_segmentation_node
+from ..scene.result_record import set_volumes
+from ..scene.results.result_place import PreparedResult
+from ..scene.results.segmentation_node import fill_segmentation_node
+from ..scene.segments.region_segments import show_as_outlines
 from ..scene.subject_hierarchy import place_beside
 from .frames import Frames
 from .uncertain_frames import UncertainFrames
@@ -29,7 +29,7 @@ class SequencePlace:
         node = slicer.vtkMRMLSegmentationNode()
         node.SetName(self._name)
         fill_segmentation_node(node, volume, prepared.result, prepared.voxels)
-        keep_volumes(node, prepared.result.volumes_ml)
+        set_volumes(node, prepared.result.volumes_ml)
         self._sequence.SetDataNodeAtValue(node, value)
         if prepared.uncertainty:
             self._uncertain.take(value, volume, prepared.uncertainty)

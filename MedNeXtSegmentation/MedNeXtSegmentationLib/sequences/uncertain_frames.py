@@ -10,16 +10,16 @@ from collections.abc import Sequence
 import slicer
 from mednext.worker.hand_over import PERCENT
 
-from ..scene.subject_hierarchy import place_beside
-from ..scene.uncertainty_node import (
+from ..scene.result_record import set_uncertainty
+from ..scene.results.uncertainty_node import (
     NamedPlace,
     PreparedUncertainty,
     fill_uncertainty,
     new_uncertainty,
     remember_places_of_frames,
-    remember_uncertainty,
     shown_value,
 )
+from ..scene.subject_hierarchy import place_beside
 
 
 class UncertainFrames:
@@ -65,7 +65,7 @@ class UncertainFrames:
         browser.AddProxyNode(proxy, self._sequence, False)
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
         proxy.SetName(name)
-        remember_uncertainty(segmentation, proxy)
+        set_uncertainty(segmentation, proxy)
         if image.GetScene() is scene:
             proxy.SetAndObserveTransformNodeID(image.GetTransformNodeID())
             place_beside(proxy, image)

@@ -1,1 +1,1 @@
-"""The environment: check, mend, and the buttons beside an error."""
+"""The environment: check, repair, and the buttons beside an error."""

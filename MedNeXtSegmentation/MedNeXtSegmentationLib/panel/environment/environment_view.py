@@ -1,4 +1,4 @@
-"""The section "Environment": check, mend, the time after which the device is freed, the log."""
+"""The section "Environment": check, repair, the time after which the device is freed, the log."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ... import settings
 from ...engine.worker_client import WorkerClient
 from ...environment.check import CheckResult, EnvironmentCheck
 from ...environment.findings import Finding, Level, findingsOf
-from ...environment.remedy import Remedy, TorchLook, lookAtTorch, missingRequirements, remedyFor
-from .mending_view import MendingView
+from ...environment.repair_plan import RepairPlan, TorchLook, lookAtTorch, missingRequirements, repairPlanFor
+from .repair_view import RepairView
 
 _POLL_MS = 100
 _PAUSE_S = 0.02
@@ -29,27 +29,27 @@ _MARKS = {
 
 
 class EnvironmentView:
-    """Shows and mends what the engine needs; `prepareRun` leads through the first use.
+    """Shows and repairs what the engine needs; `prepareRun` leads through the first use.
 
-    onChanged: is called when mending begins or has ended.
-    mayMend: whether nothing else is on its way.
+    onChanged: is called when repair begins or has ended.
+    mayRepair: whether nothing else is on its way.
 
     Attributes:
         result: of the last check, or None.
     """
 
     def __init__(
-        self, ui: Any, client: WorkerClient, onChanged: Callable[[], None], mayMend: Callable[[], bool]
+        self, ui: Any, client: WorkerClient, onChanged: Callable[[], None], mayRepair: Callable[[], bool]
     ) -> None:
         self._ui = ui
         self._client = client
-        self._mayMend = mayMend
+        self._mayRepair = mayRepair
         self._check: EnvironmentCheck | None = None
         self._afterCheck: Callable[[], None] | None = None
         self.result: CheckResult | None = None
-        self.mending = MendingView(client, onChanged, self.showLog)
+        self.repair = RepairView(client, onChanged, self.showLog)
         ui.checkButton.connect("clicked()", self.check)
-        ui.mendButton.connect("clicked()", self._mend)
+        ui.repairButton.connect("clicked()", self._repair)
         ui.environmentButton.connect("contentsCollapsed(bool)", lambda _collapsed: self.showLog())
         ui.idleBox.value = round(settings.IDLE_MINUTES.get())
         ui.idleBox.connect("valueChanged(int)", self._onIdle)
@@ -60,7 +60,7 @@ class EnvironmentView:
     @property
     def busy(self) -> bool:
         """Whether something is being installed."""
-        return self.mending.running
+        return self.repair.running
 
     def abandon(self) -> None:
         """Hear no more of a check: the panel is going away."""
@@ -74,11 +74,11 @@ class EnvironmentView:
             self._showStage(_("Checking: PyTorch is imported in a process of its own"))
             qt.QTimer.singleShot(_POLL_MS, self._poll)
 
-    def checkAndMend(self) -> None:
-        """Open the section, check, and mend what was found, if the user agrees."""
+    def checkAndRepair(self) -> None:
+        """Open the section, check, and repair what was found, if the user agrees."""
         self._ui.advancedButton.collapsed = False
         self._ui.environmentButton.collapsed = False
-        self.check(then=self._mend)
+        self.check(then=self._repair)
 
     def prepareRun(self, onStage: Callable[[str], None]) -> str:
         """Install what is missing, if the user agrees, before a run; the event loop goes on meanwhile.
@@ -89,18 +89,18 @@ class EnvironmentView:
         if self.busy:
             return _("Something is being installed: segment when it is there.")
         look = lookAtTorch()
-        remedy = Remedy(torch=look is TorchLook.ABSENT, packages=bool(missingRequirements()))
+        plan = RepairPlan(torch=look is TorchLook.ABSENT, packages=bool(missingRequirements()))
         if look is TorchLook.STRANGE:
             onStage(_("Checking PyTorch"))
-            remedy = self._remedyOf(self._wait())
-            if not remedy:
+            plan = self._repairPlanOf(self._wait())
+            if not plan:
                 return self._worstFinding()
-        return self.mending.mend(remedy, onStage) if remedy else ""
+        return self.repair.repair(plan, onStage) if plan else ""
 
     def showLog(self) -> None:
         """Show what the worker and pip said last."""
         if not self._ui.environmentButton.collapsed:
-            self._ui.logText.plainText = "\n".join([*self._client.log(), *self.mending.lines])
+            self._ui.logText.plainText = "\n".join([*self._client.log(), *self.repair.lines])
             bar = self._ui.logText.verticalScrollBar()
             bar.value = bar.maximum
 
@@ -134,13 +134,13 @@ class EnvironmentView:
         self._showStage("")
         self.showLog()
 
-    def _mend(self) -> None:
-        remedy = self._remedyOf(self.result)
-        if not remedy or not self._mayMend():
+    def _repair(self) -> None:
+        plan = self._repairPlanOf(self.result)
+        if not plan or not self._mayRepair():
             return
-        self._ui.segmentButton.enabled = False  # until the panel is shown anew, when mending has ended
+        self._ui.segmentButton.enabled = False  # until the panel is shown anew, when repair has ended
         try:
-            said = self.mending.mend(remedy, self._showStage)
+            said = self.repair.repair(plan, self._showStage)
         except MedNeXtError as error:
             self._showStage("")
             self._say(str(error), Level.ERROR)
@@ -160,7 +160,7 @@ class EnvironmentView:
         ui.environmentStageLabel.text = stage
         ui.environmentProgress.visible = bool(stage)
         ui.checkButton.enabled = not stage
-        ui.mendButton.enabled = not stage and bool(self._remedyOf(self.result))
+        ui.repairButton.enabled = not stage and bool(self._repairPlanOf(self.result))
 
     def _say(self, sentence: str, level: Level | None = None) -> None:
         self._ui.findingsLabel.text = _table([Finding(level, sentence)]) if level else rich_text(sentence)
@@ -171,8 +171,8 @@ class EnvironmentView:
         raise MissingPackageError(f"{worst.text} {worst.remedy}")
 
     @staticmethod
-    def _remedyOf(result: CheckResult | None) -> Remedy:
-        return remedyFor(findingsOf(result), result.facts.site_packages) if result else Remedy()
+    def _repairPlanOf(result: CheckResult | None) -> RepairPlan:
+        return repairPlanFor(findingsOf(result), result.facts.site_packages) if result else RepairPlan()
 
 
 def _table(findings: Sequence[Finding]) -> str:

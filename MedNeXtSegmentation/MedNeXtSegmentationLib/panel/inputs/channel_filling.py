@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from mednext.images.description.image_description import ImageDescription
 from mednext.model.description import Channel
 
-from ...scene.channel_matching import Volume, matchChannels
-from ...scene.image_description import describe
+from ...scene.volumes.channel_matching import Volume, matchChannels
+from ...scene.volumes.image_description import describe
 
 
 class ChannelFilling:

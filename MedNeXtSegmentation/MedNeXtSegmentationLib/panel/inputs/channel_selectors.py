@@ -11,7 +11,7 @@ from mednext.model.description import Channel
 from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
-from ...scene.uncertainty_node import is_uncertainty
+from ...scene.results.uncertainty_node import is_uncertainty
 from ..tab_order import partThatTakesKeys
 
 Volume = slicer.vtkMRMLScalarVolumeNode

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from ...sequences.frames import sequenceShownBy
 from ...sequences.sequence_place import shownSegmentation
-from ..parameters import MedNeXtSegmentationParameterNode
+from ..parameter_node import MedNeXtSegmentationParameterNode
 
 Volume = slicer.vtkMRMLScalarVolumeNode
 

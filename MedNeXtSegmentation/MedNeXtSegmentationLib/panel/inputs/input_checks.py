@@ -15,10 +15,10 @@ from mednext.inputs.input_doubts import InputImage, check_inputs
 from mednext.model.description import Model
 from slicer.i18n import tr as _
 
-from ...scene.image_description import describe
-from ...scene.roi_from_node import roi_from_node
-from ...scene.volume_from_node import channels_from_nodes
-from ...scene.voxel_sample import voxel_sample
+from ...scene.volumes.channels_from_nodes import channels_from_nodes
+from ...scene.volumes.image_description import describe
+from ...scene.volumes.roi_from_node import roi_from_node
+from ...scene.volumes.voxel_sample import voxel_sample
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from slicer.i18n import tr as _
 
 from ...engine.command import start_command
 from ...engine.run import Run
-from ..messages import Messages
-from ..remaining_time import leftText
+from ..messages import Messages, withRemainingTime
 
 _MIB = 2**20
 _STEPS = 1000
@@ -149,7 +148,7 @@ class CommandView:
         begin, before = self._arrived
         if done == before:
             return text
-        return leftText(text, (now - begin) * (total - done) / (done - before))
+        return withRemainingTime(text, (now - begin) * (total - done) / (done - before))
 
 
 def _mayReplace(error: AlreadyInstalledError) -> bool:

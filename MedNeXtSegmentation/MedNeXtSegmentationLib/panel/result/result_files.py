@@ -13,10 +13,10 @@ from mednext.worker.scene.jobs import SceneJob
 from slicer.i18n import tr as _
 
 from ... import settings
-from ...engine.job import start_job
 from ...engine.run import Run
-from ...scene.exported_segments import FORMATS, export_job
-from ...scene.training_data import training_job
+from ...engine.scene_job import start_job
+from ...scene.export.export_job import FORMATS, export_job
+from ...scene.export.training_job import training_job
 from ..messages import Messages
 
 _HIGHDICOM = "highdicom>=0.22,<1"

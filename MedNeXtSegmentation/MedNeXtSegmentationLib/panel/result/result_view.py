@@ -9,14 +9,12 @@ import slicer
 from mednext.system.shown_text import csv_cell, shown, tool_tip
 from slicer.i18n import tr as _
 
-from ...scene.found_volumes import volumes_of
-from ...scene.provenance import provenance_of
-from ...scene.region_segments import follow_labels, show_segments, shown_regions
-from ...scene.replaced_segments import can_redo, can_undo, redo, undo
-from ...scene.result_images import images_of
+from ...scene.result_record import images_of, provenance_of, volumes_of
+from ...scene.segments.region_segments import follow_labels, show_segments, shown_regions
+from ...scene.segments.segment_history import can_redo, can_undo, redo, undo
 from ..messages import Messages
-from .places_view import PlacesView
 from .result_files import ResultFiles
+from .uncertainty_view import UncertaintyView
 
 _MOST_ROWS = 12  # more than these scroll
 
@@ -30,7 +28,7 @@ class ResultView:
         self._volumes: dict[str, float] = {}
         self._hidden: list[str] = []  # regions, while their labels are edited
         self._messages = Messages(ui.resultStatusLabel, ui.resultErrorLabel)
-        self._places = PlacesView(ui, self._messages)
+        self._places = UncertaintyView(ui, self._messages)
         self.files = ResultFiles(ui, self._messages)
         header = ui.volumesTable.horizontalHeader()
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)

@@ -20,8 +20,8 @@ from slicer.i18n import tr as _
 
 from ...engine.worker_client import shared_client
 from ...run_options import RunOptions
-from ...scene.roi_from_node import roi_from_node
-from ...scene.volume_from_node import channels_from_nodes
+from ...scene.volumes.channels_from_nodes import channels_from_nodes
+from ...scene.volumes.roi_from_node import roi_from_node
 
 _WAIT_MS = 1000
 _MOST_WAITS = 60  # torch takes seconds to start; where it is broken, nobody waits for ever

@@ -13,10 +13,10 @@ from mednext.model.labels import Label
 from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
-from ...scene.corrected_segments import corrected_segments
-from ...scene.our_segments import our_structures
-from ...scene.result_grid import grid_in_segmentation
-from ..parameters import MedNeXtSegmentationParameterNode
+from ...scene.segments.corrected_segments import corrected_segments
+from ...scene.segments.model_segments import model_structures
+from ...scene.segments.segmentation_grid import grid_in_segmentation
+from ..parameter_node import MedNeXtSegmentationParameterNode
 
 _MOST_ROWS = 8  # more than these scroll
 _MOST_NAMES = 4
@@ -150,7 +150,7 @@ def _whatHappens(node: slicer.vtkMRMLSegmentationNode, model: Model, wanted: Seq
     segmentation = node.GetSegmentation()
     names = [
         segmentation.GetSegment(segment_id).GetName()
-        for structure, segment_id in our_structures(segmentation, model.name).items()
+        for structure, segment_id in model_structures(segmentation, model.name).items()
         if set(structure if isinstance(structure, tuple) else (structure,)) <= set(wanted)
     ]
     if not names:

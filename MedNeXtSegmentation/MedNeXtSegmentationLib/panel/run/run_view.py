@@ -10,8 +10,7 @@ from mednext.errors import Cancelled, MedNeXtError
 from slicer.i18n import tr as _
 
 from ...engine.run import Run
-from ..messages import Messages
-from ..remaining_time import leftText
+from ..messages import Messages, withRemainingTime
 
 
 class RunView:
@@ -184,4 +183,4 @@ def _stageText(stage: str, done: int, total: int, remaining_s: float | None) -> 
     text = names.get(stage, stage).format(done=done, total=total)
     if stage != "network" or remaining_s is None:
         return text
-    return leftText(text, remaining_s)
+    return withRemainingTime(text, remaining_s)

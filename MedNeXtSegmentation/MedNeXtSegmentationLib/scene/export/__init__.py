@@ -1,0 +1,1 @@
+"""From a corrected segmentation node to a file or a training case."""

@@ -1,0 +1,49 @@
+"""Images and corrected labels of a result, as a case of a training set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import slicer
+from mednext.errors import OptionError
+from mednext.model.model_file import read_model
+from mednext.worker.scene.jobs import TrainingJob
+
+from ..result_record import found_labels_of, images_of, provenance_of
+from ..segments.segmented_region import segmented_region
+from ..volumes.voxel_feed import channelsForRun
+from .drawn_segments import drawn_segments_of
+
+
+def training_job(node: slicer.vtkMRMLSegmentationNode, folder: Path) -> TrainingJob:
+    """Take from the scene what is needed for a training case of a segmentation, for `engine.job.start_job`.
+
+    `folder` is a data set of nnU-Net, or the folder in which there is one for the model's task or shall be.
+
+    Raises `OptionError` for a node that no model made, `UnknownModelError` when that model is no longer
+    installed, and the errors of `segmented_region`, `drawn_segments_of`, `channels_from_nodes` and
+    `dataset_folder`.
+    """
+    from mednext.library.store import find_model
+    from mednext.training_set.dataset import dataset_folder
+
+    name = provenance_of(node).get("model")
+    if not name:
+        raise OptionError(f'"{node.GetName()}" was made by no model, and nothing says what its labels mean.')
+    place = find_model(name)
+    model = read_model(place)
+    images = images_of(node)
+    if not images:
+        raise OptionError(f'The images of "{node.GetName()}" are no longer in the scene.')
+    region = segmented_region(node, name, images[0])
+    channels = channelsForRun(images)
+    drawn = drawn_segments_of(node, images[0], model.labels)
+    target = dataset_folder(folder, model)
+    return TrainingJob(target, place, channels, drawn, region, found_labels_of(node), _author())
+
+
+def _author() -> str:
+    """The name in Slicer's settings, if the user gave one."""
+    logic = slicer.app.applicationLogic()
+    person = logic.GetUserInformation() if hasattr(logic, "GetUserInformation") else None
+    return person.GetName() or "" if person is not None else ""

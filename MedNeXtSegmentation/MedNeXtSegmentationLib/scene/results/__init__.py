@@ -1,0 +1,1 @@
+"""From the result of a run to nodes of the scene."""

@@ -1,0 +1,189 @@
+"""The uncertainty of a result as a volume node, and the places in it that are worth a look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from mednext.segmentation.uncertainty_storage import to_float32
+from mednext.worker.hand_over import PERCENT, HandedOver
+
+from ..result_record import ATTRIBUTE_PREFIX, set_uncertainty
+from ..segments.label_voxels import copying_for_vtk
+from ..subject_hierarchy import place_beside
+
+_PLACES = f"{ATTRIBUTE_PREFIX}places_ras_mm"
+_COLORS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeRainbow")
+_LEAST_SHOWN = 0.05
+
+Position = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class NamedPlace:
+    """A position in mm RAS, and the names of the structures between which the model was undecided there."""
+
+    position: Position
+    structures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedUncertainty:
+    """What takes time, done before: the voxels in VTK's memory, their largest value, the places.
+
+    scalars: float32 from 0 to 1, or in percent as bytes.
+    """
+
+    scalars: vtk.vtkDataArray
+    largest: float
+    places: Sequence[NamedPlace]
+
+
+def copying_uncertainty(result: HandedOver) -> Generator[None, None, PreparedUncertainty | None]:
+    """Copy the voxels into VTK's memory; comes back before each plane. None where it was not asked for."""
+    uncertainty = result.uncertainty
+    if uncertainty is None:
+        return None
+    in_percent = uncertainty.dtype == np.uint8
+    scalars = vtk.vtkUnsignedCharArray() if in_percent else vtk.vtkFloatArray()
+    yield from copying_for_vtk(uncertainty, scalars, np.asarray if in_percent else to_float32)
+    names = {label.value: label.name for label in result.labels}
+    places = [
+        NamedPlace(place.position, tuple(names[value] for value in place.labels if value in names))
+        for place in result.places
+    ]
+    return PreparedUncertainty(scalars, PERCENT * result.largest if in_percent else result.largest, places)
+
+
+def add_uncertainty_node(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    prepared: PreparedUncertainty,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add the volume beside the image, on its grid and under its parent transform; no view shows it yet."""
+    scene = volume.GetScene()
+    node = new_uncertainty(scene, f"{volume.GetName()} uncertainty", prepared.largest, prepared.places)
+    fill_uncertainty(node, volume, prepared)
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    set_uncertainty(segmentation, node)
+    place_beside(node, volume)
+    return node
+
+
+def new_uncertainty(
+    scene: slicer.vtkMRMLScene, name: str, largest: float, places: Sequence[NamedPlace], one: float = 1.0
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add a volume without voxels that will say how uncertain a result is, up to `largest`.
+
+    one: the value where nothing is known.
+    """
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(scene.GenerateUniqueName(name))
+    # Before it is added: whoever looks for images shall know it from the first.
+    node.SetAttribute(_PLACES, _written(places))
+    scene.AddNode(node)
+    _set_display(node, largest, one)
+    return node
+
+
+def fill_uncertainty(
+    node: slicer.vtkMRMLScalarVolumeNode,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    prepared: PreparedUncertainty,
+) -> None:
+    """Give a node the voxels and the places, on the grid of the image; it may be in no scene."""
+    node.SetAttribute(_PLACES, _written(prepared.places))
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    node.SetIJKToRASMatrix(matrix)
+    image = vtk.vtkImageData()
+    image.SetDimensions(volume.GetImageData().GetDimensions())
+    image.GetPointData().SetScalars(prepared.scalars)
+    node.SetAndObserveImageData(image)
+
+
+def remember_places_of_frames(
+    sequence: slicer.vtkMRMLSequenceNode, places: Mapping[str, Sequence[NamedPlace]]
+) -> None:
+    """Keep the places of each frame, by index value, with the sequence: its file keeps only voxels."""
+    rounded = {value: json.loads(_written(those)) for value, those in places.items()}
+    sequence.SetAttribute(_PLACES, json.dumps(rounded, ensure_ascii=False))
+
+
+def is_uncertainty(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether a volume says how uncertain a result is, and shows no patient."""
+    return volume.GetAttribute(_PLACES) is not None or _places_of_frame(volume) is not None
+
+
+def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[Position]:
+    """The positions of `named_places_of`."""
+    return [place.position for place in named_places_of(uncertainty)]
+
+
+def named_places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[NamedPlace]:
+    """The uncertain places in mm RAS of the world, the worst first, where the scene shows them now.
+
+    Of a sequence those of the frame that is shown.
+    """
+    try:
+        places = _places_of_frame(uncertainty)
+        if places is None:
+            places = json.loads(uncertainty.GetAttribute(_PLACES) or "[]")
+        local = [([float(mm) for mm in place[:3]], tuple(map(str, place[3:]))) for place in places]
+    except (ValueError, TypeError):  # written by somebody else
+        return []
+    to_world = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(uncertainty.GetParentTransformNode(), None, to_world)
+    return [
+        NamedPlace(tuple(to_world.TransformPoint(place)), names) for place, names in local if len(place) == 3
+    ]
+
+
+def shown_value(browser: slicer.vtkMRMLSequenceBrowserNode) -> str:
+    """The index value of the frame that a browser shows; the first one's before any was chosen."""
+    return browser.GetMasterSequenceNode().GetNthIndexValue(max(0, browser.GetSelectedItemNumber()))
+
+
+def _written(places: Sequence[NamedPlace]) -> str:
+    lists = [[*(round(mm, 3) for mm in place.position), *place.structures] for place in places]
+    return json.dumps(lists, ensure_ascii=False)
+
+
+def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None:
+    """What the sequence knows whose current frame a volume shows; None for other volumes.
+
+    Not the volume's own attribute: it is that of another frame after a scene was read.
+    """
+    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(volume)
+    sequence = browser.GetSequenceNode(volume) if browser else None
+    text = sequence.GetAttribute(_PLACES) if sequence else None
+    if text is None:
+        return None
+    item = sequence.GetItemNumberFromIndexValue(shown_value(browser), False)
+    with suppress(ValueError, AttributeError):  # written by somebody else
+        return json.loads(text).get(sequence.GetNthIndexValue(item), []) if item >= 0 else []
+    return []
+
+
+def _set_display(node: slicer.vtkMRMLScalarVolumeNode, largest: float, one: float) -> None:
+    """Transparent where the result is certain, so that it can lie over the image.
+
+    Before there are voxels: a new display would look at all of them to choose its window.
+    """
+    display = slicer.vtkMRMLScalarVolumeDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0.0, max(largest, _LEAST_SHOWN * one))
+    display.AutoThresholdOff()
+    display.ApplyThresholdOn()
+    display.SetThreshold(_LEAST_SHOWN * one, one)
+    colors = next((color for color in _COLORS if node.GetScene().GetNodeByID(color)), None)
+    if colors:
+        display.SetAndObserveColorNodeID(colors)
+    node.GetScene().AddNode(display)
+    node.SetAndObserveDisplayNodeID(display.GetID())

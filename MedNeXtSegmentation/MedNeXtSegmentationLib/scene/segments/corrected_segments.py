@@ -1,0 +1,77 @@
+"""Which segments of a model were corrected by hand: a run that replaced them would lose the corrections."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import slicer
+from mednext.segmentation.fingerprints import NOTHING, fingerprints
+
+from .label_voxels import LabelVoxels
+from .model_segments import Structure, is_a_copy, marks_of, model_structures, structure_of
+from .shared_labelmaps import layers_of, voxels_of
+
+
+def fingerprints_of(segmentation: slicer.vtkSegmentation, segment_ids: Collection[str]) -> dict[str, str]:
+    """The fingerprints of these segments' voxels as they are now."""
+    found = dict.fromkeys(segment_ids, NOTHING)
+    for image, sharing in layers_of(segmentation).items():
+        wanted = {segmentation.GetSegment(each).GetLabelValue(): each for each in sharing if each in found}
+        i, _, j, _, k, _ = image.GetExtent()
+        marks = fingerprints(voxels_of(image), list(wanted), (k, j, i)) if wanted else {}
+        found |= {wanted[value]: mark for value, mark in marks.items()}
+    return found
+
+
+def is_untouched(segmentation: slicer.vtkSegmentation, segment_id: str, now: str) -> bool:
+    """Whether a segment, whose fingerprint is `now`, has just the voxels that were found."""
+    return marks_of(segmentation.GetSegment(segment_id))[1] == now
+
+
+def replaceable(segmentation: slicer.vtkSegmentation, with_corrected: bool) -> dict[str, str]:
+    """The segments of models that a run may replace, and their fingerprints: those without corrections, and
+    where the user wants it all others too. Of a segment made before fingerprints were kept nobody knows."""
+    ours = [
+        segment_id
+        for segment_id in segmentation.GetSegmentIDs()
+        if structure_of(segmentation.GetSegment(segment_id))
+        and not is_a_copy(segmentation.GetSegment(segment_id), segment_id)
+    ]
+    marks = fingerprints_of(segmentation, ours)
+    return {
+        each: now for each, now in marks.items() if with_corrected or is_untouched(segmentation, each, now)
+    }
+
+
+def changed_since(
+    segmentation: slicer.vtkSegmentation, before: Mapping[str, str], ids: Collection[str]
+) -> list[str]:
+    """Those of these segments that are there and have not the fingerprint that they had before."""
+    present = [segment_id for segment_id in ids if segmentation.GetSegment(segment_id)]
+    now = fingerprints_of(segmentation, present)
+    return [segment_id for segment_id in present if before.get(segment_id) != now[segment_id]]
+
+
+def corrected_segments(
+    segmentation: slicer.vtkSegmentation, model: str, values: Collection[int]
+) -> list[str]:
+    """The names of the segments that were corrected, of those that a run for these labels would replace."""
+
+    def wanted(structure: Structure) -> bool:
+        return set(structure if isinstance(structure, tuple) else (structure,)) <= set(values)
+
+    ours = [each for structure, each in model_structures(segmentation, model).items() if wanted(structure)]
+    marks = fingerprints_of(segmentation, ours)
+    return [
+        segmentation.GetSegment(each).GetName()
+        for each, now in marks.items()
+        if not is_untouched(segmentation, each, now)
+    ]
+
+
+def fingerprint_of(voxels: LabelVoxels, value: int) -> str:
+    """The fingerprint of what has this value in a labelmap on the grid."""
+    if value in voxels.fingerprints:
+        return voxels.fingerprints[value]
+    k, j, i = (axis.start for axis in voxels.box)
+    return fingerprints(voxels.array, [value], (k, j, i))[value]

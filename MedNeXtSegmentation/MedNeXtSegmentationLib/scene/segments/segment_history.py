@@ -1,0 +1,154 @@
+"""New voxels for segments that we made, in a segmentation that has others too, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import slicer
+
+from ..result_record import ResultRecord
+from .model_segments import marks_of, set_marks, structure_of
+from .shared_labelmaps import LABELMAP, SURFACE, separate, without_voxels
+
+_MOST_STATES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentsState:
+    """Some segments of a node as they were, by ID, None for one that was not there; and their provenance."""
+
+    segments: Mapping[str, slicer.vtkSegment | None]
+    record: ResultRecord
+
+
+def put_segments(
+    node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment | None]
+) -> None:
+    """Replace, add or (None) remove segments; the history of the node then has the state before.
+
+    Of segments that are there, only voxels and label values change, and what says what was found where: their
+    names, colours, other tags, places in the list and display stay. Segments that are not named are not
+    touched, even where they share a labelmap with those.
+    """
+    before = exchange_segments(node, segments)
+    history = _history_of(node)
+    history.done.append(before)
+    del history.done[:-_MOST_STATES]
+    history.undone.clear()
+
+
+def can_undo(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether there is a state to go back to."""
+    return bool(_history_of(node).done)
+
+
+def can_redo(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether something was undone, and nothing was put since."""
+    return bool(_history_of(node).undone)
+
+
+def undo(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Put our segments back as they were before the last replacement; `redo` leads back to what they are."""
+    history = _history_of(node)
+    history.undone.append(_restore(node, history.done.pop()))
+
+
+def redo(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Put our segments back as they were before the last `undo`."""
+    history = _history_of(node)
+    history.done.append(_restore(node, history.undone.pop()))
+
+
+def forget_all() -> None:
+    """Drop the states of all nodes: their scene is gone."""
+    _histories.clear()
+
+
+class _History:
+    def __init__(self, segmentation: slicer.vtkSegmentation) -> None:
+        self.segmentation = segmentation
+        self.done: list[SegmentsState] = []
+        self.undone: list[SegmentsState] = []
+
+
+_histories: dict[str, _History] = {}  # by node ID
+
+
+def _history_of(node: slicer.vtkMRMLSegmentationNode) -> _History:
+    history = _histories.get(node.GetID())
+    if history is None or history.segmentation is not node.GetSegmentation():  # an ID can be used again
+        history = _histories[node.GetID()] = _History(node.GetSegmentation())
+    return history
+
+
+def _restore(node: slicer.vtkMRMLSegmentationNode, state: SegmentsState) -> SegmentsState:
+    """Put a state back; returns the one that was there."""
+    before = exchange_segments(node, state.segments)
+    state.record.restore(node)
+    return before
+
+
+def exchange_segments(
+    node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment | None]
+) -> SegmentsState:
+    """As `put_segments`, beside the history; returns what was in their place."""
+    segmentation = node.GetSegmentation()
+    _save_for_editor(node)
+    present = [segment_id for segment_id in segments if segmentation.GetSegment(segment_id)]
+    separate(segmentation, present)
+    copies = {segment_id: _copy(segmentation, segment_id) for segment_id in segments}
+    before = SegmentsState(copies, ResultRecord.of(node))
+    surfaces = segmentation.ContainsRepresentation(SURFACE)
+    was_modifying = node.StartModify()
+    try:
+        for segment_id, segment in segments.items():
+            _put(segmentation, segment_id, segment)
+        if surfaces:
+            segmentation.CreateRepresentation(SURFACE)  # of those that have none now
+    finally:
+        node.EndModify(was_modifying)
+    _tell(segmentation, segments)
+    return before
+
+
+def _put(segmentation: slicer.vtkSegmentation, segment_id: str, new: slicer.vtkSegment | None) -> None:
+    old = segmentation.GetSegment(segment_id)
+    if new is None:
+        if old is not None:
+            segmentation.RemoveSegment(segment_id)
+        return
+    if old is None:
+        segment = without_voxels(new)
+        segment.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
+        segmentation.AddSegment(segment, segment_id)
+        if isinstance(structure_of(segment), tuple):
+            # In Slicer's export of overlapping segments to a labelmap later ones win: labels over regions.
+            segmentation.SetSegmentIndex(segment_id, 0)
+        return
+    old.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
+    old.SetLabelValue(new.GetLabelValue())
+    set_marks(old, marks_of(new))
+    old.RemoveAllRepresentations(LABELMAP)
+
+
+def _copy(segmentation: slicer.vtkSegmentation, segment_id: str) -> slicer.vtkSegment | None:
+    """A segment as it is. Its labelmap is not copied: it leaves the segmentation, and nobody writes to it."""
+    segment = segmentation.GetSegment(segment_id)
+    if segment is None:
+        return None
+    copy = without_voxels(segment)
+    copy.AddRepresentation(LABELMAP, segment.GetRepresentation(LABELMAP))
+    return copy
+
+
+def _tell(segmentation: slicer.vtkSegmentation, segment_ids: Iterable[str]) -> None:
+    for segment_id in segment_ids:
+        segmentation.InvokeEvent(slicer.vtkSegmentation.RepresentationModified, segment_id)
+
+
+def _save_for_editor(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Let the Segment Editor's own Undo lead back here, too, where it shows this node."""
+    panel = getattr(slicer.modules, "SegmentEditorWidget", None)
+    if panel is not None and panel.editor.segmentationNode() is node:
+        panel.editor.saveStateForUndo()

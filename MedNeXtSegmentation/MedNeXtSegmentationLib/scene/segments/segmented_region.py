@@ -1,0 +1,57 @@
+"""In which voxels of an image a run has looked for structures: beyond them an empty voxel means nothing.
+
+Each segment knows it, since another run may have replaced some of them only. It is told in voxels: a
+transform that is hardened later moves an image, and its voxels stay as they are.
+"""
+
+from __future__ import annotations
+
+import slicer
+from mednext.errors import OptionError
+from mednext.images.geometry import Box, Roi
+from mednext.segmentation.result import Described
+
+from .model_segments import model_labels, region_of
+
+_ROUNDED_MM = 1e-3  # provenance keeps six digits: a voxel that the region hardly touches is left out
+_SEPARATOR = " of "
+
+
+def region_text(segmentation: Described) -> str:
+    """The voxels of a result as a tag tells them: first and last along k, j, i, and the size of the image."""
+    corners = [float(mm) for mm in segmentation.provenance.get("roi_ras_mm", "").split()]
+    shape = segmentation.geometry.shape
+    box: Box = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    if corners:
+        lower = tuple(mm + _ROUNDED_MM for mm in corners[:3])
+        upper = tuple(mm - _ROUNDED_MM for mm in corners[3:])
+        box = Roi(lower, upper).box_in(segmentation.geometry)
+    sides = " ".join(f"{side.start} {side.stop - 1}" for side in box)
+    return sides + _SEPARATOR + " ".join(map(str, shape))
+
+
+def segmented_region(
+    node: slicer.vtkMRMLSegmentationNode, model: str, volume: slicer.vtkMRMLScalarVolumeNode
+) -> Box | None:
+    """The box `(Z, Y, X)` of the volume in which the model's segments were looked for; None if nobody knows.
+
+    Raises `OptionError` when the segments come from runs of different regions, or of another image.
+    """
+    segmentation = node.GetSegmentation()
+    ours = model_labels(segmentation, model).values()
+    regions = {region_of(segmentation.GetSegment(segment_id)) for segment_id in ours} - {""}
+    if not regions:
+        return None
+    if len(regions) > 1:
+        raise OptionError(
+            f'The segments of "{node.GetName()}" come from runs of different regions, and what lies in one '
+            "of them only would be taught as background: segment all structures in one run."
+        )
+    sides, _, shape = regions.pop().partition(_SEPARATOR)
+    if tuple(map(int, shape.split())) != tuple(reversed(volume.GetImageData().GetDimensions())):
+        raise OptionError(
+            f'"{volume.GetName()}" has another size than the image that was segmented: segment it again.'
+        )
+    ends = [int(end) for end in sides.split()]
+    k, j, i = (slice(first, last + 1) for first, last in zip(ends[::2], ends[1::2], strict=True))
+    return k, j, i

@@ -1,0 +1,36 @@
+"""Which of its two places Slicer took from the NIfTI file of a volume.
+
+Slicer reads NIfTI with ITK, which follows the sform only where its code says that it leads to the scanner: a
+registration that another program wrote there may be missing in the scene.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from mednext.errors import MedNeXtError
+from mednext.images.formats.nifti_header import SUFFIXES, nifti_forms
+from mednext.images.formats.nifti_place import followed_form
+from mednext.images.geometry import Geometry
+
+
+def nifti_place_warning(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """A sentence where qform and sform of the volume's file disagree, or ""."""
+    storage = node.GetStorageNode()
+    name = storage.GetFullNameFromFileName() if storage and storage.GetFileName() else ""
+    if not name.lower().endswith(SUFFIXES):
+        return ""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    try:
+        geometry = Geometry.from_ijk_to_ras(
+            slicer.util.arrayFromVTKMatrix(matrix), node.GetImageData().GetDimensions()
+        )
+        with np.errstate(invalid="ignore"):
+            said = followed_form(nifti_forms(Path(name)), geometry)
+    except (MedNeXtError, OSError):  # the file is gone, or another one by now
+        return ""
+    return f'"{node.GetName()}": {said}' if said else ""

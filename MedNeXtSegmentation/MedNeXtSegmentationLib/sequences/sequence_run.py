@@ -1,0 +1,94 @@
+"""From a sequence of volumes to the run that segments its frames, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import slicer
+from mednext.errors import Cancelled, MedNeXtError, OptionError
+from mednext.worker.hand_over import HandedOver
+from mednext.worker.protocol import Options
+
+from ..engine.run import BUSY, Run, Steps
+from ..engine.worker_client import WorkerClient
+from ..run_options import RunOptions
+from ..scene.results.result_place import PreparedResult, ResultPlace
+from .frames import Frames
+from .sequence_place import SequencePlace
+
+
+def startSequence(
+    client: WorkerClient, nodes: Sequence[slicer.vtkMRMLNode], model: str, options: RunOptions
+) -> Run[slicer.vtkMRMLSequenceNode]:
+    """Begin to segment all frames; the run adds the sequence of the results to the scene.
+
+    Events are those of a run, with "frame" and "frames" besides; "done", "total" and "remaining_s" are of all
+    frames.
+
+    Raises what is wrong with the nodes or the first frame.
+    """
+    if options.segmentationNode is not None:
+        raise OptionError(
+            "The results of a sequence are a new sequence of segmentations, and one that is there stays as "
+            "it is: choose no segmentation, or segment a single frame."
+        )
+    frames = Frames(nodes)
+    engineOptions = options.forEngine(model, frames.shown)
+    _placeOf(frames, 0, options)
+    frames.channels(0)
+    return Run(lambda run: _steps(run, client, frames, engineOptions, options))
+
+
+def _placeOf(frames: Frames, index: int, options: RunOptions) -> ResultPlace:
+    return ResultPlace(frames.volumes(index), None, options.labels, in_percent=True)
+
+
+def _steps(
+    run: Run[Any], client: WorkerClient, frames: Frames, engineOptions: Options, options: RunOptions
+) -> Steps[slicer.vtkMRMLSequenceNode]:
+    place, begun = SequencePlace(frames), time.monotonic()
+    for index in range(len(frames.values)):
+        try:
+            frame = _placeOf(frames, index, options)
+            channels = frames.channels(index)
+            with run.telling(lambda event, index=index: _ofAll(event, index, len(frames.values), begun)):
+                prepared = yield from client.segmenting(
+                    run, channels, engineOptions, frame.wishes, taking(frame)
+                )
+            frame.check_unchanged()
+            place.take(index, prepared)
+        except Cancelled:
+            raise
+        except MedNeXtError as error:
+            raise type(error)(f"{frames.title(index)}: {error}") from error
+        run.check_cancelled()
+    return place.add()
+
+
+def taking(place: ResultPlace) -> Any:
+    """How a client takes a result for a place: copied into VTK's memory."""
+
+    def take(run: Run[Any], result: HandedOver) -> Steps[PreparedResult]:
+        copying = place.copying(result)
+        while True:
+            run.check_cancelled()
+            try:
+                next(copying)
+            except StopIteration as end:
+                return end.value
+            yield BUSY
+
+    return take
+
+
+def _ofAll(event: dict[str, Any], frame: int, count: int, begun: float) -> dict[str, Any]:
+    frames = {"frame": frame + 1, "frames": count}
+    if event["stage"] != "network":
+        return {**event, **frames, "remaining_s": None}
+    total = event["total"] * count
+    done = event["total"] * frame + event["done"]
+    elapsed = time.monotonic() - begun
+    remaining = elapsed / done * (total - done) if done else None
+    return {**event, **frames, "done": done, "total": total, "remaining_s": remaining}
