@@ -7,7 +7,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from bundles import TINY_NETWORK, tiny_bundle, tiny_model
@@ -18,11 +17,9 @@ from mednext_training.conversion.challenges import challenge
 from mednext_training.datasets import find_dataset
 from mednext_training.evaluation import (
     CaseResult,
-    dice,
     evaluate,
-    markdown_table,
-    mean_dice,
 )
+from mednext_training.metrics import Score
 from mednext_training.planning import read_plans
 from mednext_training.publishing import record_accuracy
 from mednext_training.splits import validation_cases
@@ -192,7 +189,8 @@ def test_a_case_with_a_label_that_the_model_does_not_have_is_not_evaluated(tmp_p
 
 def test_a_label_that_no_case_has_leaves_no_number_in_the_model(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "tiny")
-    record_accuracy(bundle, [CaseResult("a", {"spleen": 0.5, "liver": float("nan")}, 1.0)], "a test")
+    scores = {"spleen": Score("found", 0.5, 0.4, 2.0), "liver": Score("absent", None, None, None)}
+    record_accuracy(bundle, [CaseResult("a", scores, 1.0)], "a test")
     accuracy = load_bundle(tmp_path / "tiny").model.accuracy
     assert accuracy is not None
     assert accuracy["dice"] == {"spleen": 0.5, "mean": 0.5}
@@ -266,21 +264,3 @@ def test_the_command_line_chooses_what_is_recomputed(
 def test_a_fold_that_does_not_exist_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="does not exist: train first"):
         validation_cases(Workspace(tmp_path), HIPPOCAMPUS, 0)
-
-
-def test_dice_counts_voxels_of_one_label() -> None:
-    truth, result = np.array([0, 1, 1, 2, 2, 2]), np.array([0, 1, 2, 2, 2, 0])
-    assert dice(truth, result, 1) == pytest.approx(2 * 1 / 3)
-    assert dice(truth, result, 2) == pytest.approx(2 * 2 / 6)
-    assert np.isnan(dice(truth, result, 3))
-
-
-def test_the_table_has_a_line_per_case_and_the_mean() -> None:
-    results = [
-        CaseResult("a", {"anterior": 0.5, "posterior": float("nan")}, 1.0),
-        CaseResult("b", {"anterior": 1.0, "posterior": 0.8}, 1.0),
-    ]
-    assert mean_dice(results) == pytest.approx({"anterior": 0.75, "posterior": 0.8, "mean": 0.775})
-    lines = markdown_table(results).splitlines()
-    assert lines[2] == "| a | 0.5000 | – | 0.5000 |"
-    assert lines[-1] == "| **mean of 2 cases** | 0.7500 | 0.8000 | 0.7750 |"

@@ -1,45 +1,70 @@
-"""Dice of a bundle on whole images, case by case, through the same pipeline that a user's image takes."""
+"""A bundle on whole images, case by case, through the same pipeline that a user's image takes."""
 
 from __future__ import annotations
 
+import csv
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from mednext import load_bundle, read_channels, segment
 from mednext.errors import GeometryError, OptionError, UnreadableImageError, UnsupportedImageError
 from mednext.model.bundle import Bundle
+from mednext.model.labels import Label, Region
+from mednext.system.atomic import replacing
 
 from .datasets import FILE_ENDING, read_labels
+from .metrics import Score, score
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case: Dice per label (NaN where neither the truth nor the result has it), and seconds."""
+    """One case: a score for each region and label, and seconds; `fold` says which one segmented it."""
 
     case: str
-    dice: Mapping[str, float]
+    scores: Mapping[str, Score]
     seconds: float
+    fold: int | None = None
 
     @property
-    def mean(self) -> float:
-        """Mean over labels that occur in the truth or in the result; NaN when none does."""
+    def dice(self) -> dict[str, float]:
+        """Dice of each structure that the truth or the result has."""
+        return {name: score.dice for name, score in self.scores.items() if score.dice is not None}
+
+    @property
+    def mean(self) -> float | None:
+        """Mean Dice over these; None when there are none."""
         return _mean(list(self.dice.values()))
 
 
-def dice(truth: np.ndarray, result: np.ndarray, values: int | Sequence[int]) -> float:
-    """Dice of one label, or of the labels of a region, of two labelmaps of equal shape.
+def cross_validate(
+    bundle: Bundle,
+    raw: Path,
+    splits: Sequence[Mapping[str, Sequence[str]]],
+    mirroring: bool = True,
+    judge: Callable[[np.ndarray, np.ndarray], None] | None = None,
+) -> list[CaseResult]:
+    """Evaluate every fold of a bundle on the cases that it validates on.
 
-    NaN when neither has it, as nnU-Net counts.
+    Raises:
+        OptionError: the bundle has a fold that the split has not; and as `evaluate`.
     """
-    a, b = np.isin(truth, values), np.isin(result, values)
-    total = int(a.sum()) + int(b.sum())
-    return 2.0 * int((a & b).sum()) / total if total else float("nan")
+    results = []
+    for fold in (each.index for each in bundle.model.folds):
+        if fold >= len(splits):
+            raise OptionError(
+                f"{bundle.model.name} has a fold {fold}, but the data set is split in {len(splits)}: it was "
+                "trained on another split, or on all cases."
+            )
+        cases = sorted(splits[fold]["val"])
+        found = evaluate(bundle, raw, cases, [fold], mirroring=mirroring, judge=judge)
+        results += [replace(result, fold=fold) for result in found]
+    return results
 
 
 def evaluate(
@@ -48,6 +73,8 @@ def evaluate(
     cases: Iterable[str],
     folds: Sequence[int] | None = None,
     mirroring: bool = True,
+    part: str = "Tr",
+    judge: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> list[CaseResult]:
     """Segment cases of a raw nnU-Net data set and compare with their labels.
 
@@ -57,6 +84,8 @@ def evaluate(
         cases: case names without endings.
         folds: folds to average; all by default. Give only folds that did not train on the cases.
         mirroring: average over mirrored tiles.
+        part: "Tr", or "Ts" for the folder of test cases.
+        judge: is given the labels `(Z, Y, X)` of truth and result of each case as well.
 
     Raises:
         GeometryError: the labels of a case lie on another grid than its image.
@@ -68,11 +97,12 @@ def evaluate(
     results = []
     for case in cases:
         started = time.monotonic()
-        images = sorted((raw / "imagesTr").glob(f"{case}_[0-9][0-9][0-9][0-9]{FILE_ENDING}"))
+        images = sorted((raw / f"images{part}").glob(f"{case}_[0-9][0-9][0-9][0-9]{FILE_ENDING}"))
         if not images:
-            raise UnreadableImageError(f"{case} has no images in {raw / 'imagesTr'}.")
-        found = segment(read_channels(images), bundle, folds=folds, mirroring=mirroring)
-        truth = read_labels(raw / "labelsTr" / f"{case}{FILE_ENDING}")
+            raise UnreadableImageError(f"{case} has no images in {raw / f'images{part}'}.")
+        volume = read_channels(images)
+        found = segment(volume, bundle, folds=folds, mirroring=mirroring)
+        truth = read_labels(raw / f"labels{part}" / f"{case}{FILE_ENDING}")
         if truth.shape != found.labelmap.shape:
             raise GeometryError(f"{case}: the labels have shape {truth.shape}, not {found.labelmap.shape}.")
         known = {label.value for label in found.labels}.union(*(each.labels for each in found.regions))
@@ -82,39 +112,125 @@ def evaluate(
                 f"{case} has the label {strange[0]:g}, which the model {bundle.model.name} does not have. "
                 "Evaluate a model of this data set."
             )
-        structures: dict[str, int | Sequence[int]] = {each.name: each.labels for each in found.regions}
-        structures |= {label.name: label.value for label in found.labels}
-        scores = {name: dice(truth, found.labelmap, values) for name, values in structures.items()}
-        results.append(CaseResult(case, scores, time.monotonic() - started))
-        logger.info("%s: Dice %.4f in %.1f s", case, results[-1].mean, results[-1].seconds)
+        seconds = time.monotonic() - started
+        structures = structures_of(found.labels, found.regions)
+        scores = compare(truth, found.labelmap, structures, volume.geometry.spacing[::-1])
+        results.append(CaseResult(case, scores, seconds))
+        if judge:
+            judge(truth, found.labelmap)
+        logger.info("%s: Dice %s in %.1f s", case, _text(results[-1].mean), seconds)
     if not results:
         raise OptionError("There are no cases to evaluate. Choose a fold with validation cases.")
     return results
 
 
+def structures_of(labels: Iterable[Label], regions: Iterable[Region]) -> dict[str, tuple[int, ...]]:
+    """The label values of each structure: the regions first, then the labels that are none of them."""
+    found = {each.name: tuple(each.labels) for each in regions}
+    return found | {label.name: (label.value,) for label in labels if label.name not in found}
+
+
+def compare(
+    truth: np.ndarray,
+    result: np.ndarray,
+    structures: Mapping[str, Sequence[int]],
+    spacing: Sequence[float],
+) -> dict[str, Score]:
+    """A score for each structure of two labelmaps `(Z, Y, X)` with voxels of this size in mm, `(Z, Y, X)`."""
+    return {
+        name: score(np.isin(truth, values), np.isin(result, values), spacing)
+        for name, values in structures.items()
+    }
+
+
 def mean_dice(results: Sequence[CaseResult]) -> dict[str, float]:
-    """Mean over cases of each label, and of their mean as "mean"; NaN where no case has the label."""
-    means = {label: _mean([result.dice[label] for result in results]) for label in results[0].dice}
-    return means | {"mean": _mean(list(means.values()))}
+    """Mean over cases of each structure that any has, and of these means as "mean"."""
+    means = {
+        name: _mean([each.dice[name] for each in results if name in each.dice]) for name in _names(results)
+    }
+    known = {name: value for name, value in means.items() if value is not None}
+    overall = _mean(list(known.values()))
+    return known | ({} if overall is None else {"mean": overall})
 
 
-def _mean(values: Sequence[float]) -> float:
-    """Mean of those that are not NaN; NaN where none is."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")
+def summary(results: Sequence[CaseResult]) -> dict[str, dict[str, float | int | None]]:
+    """For each structure the means of its scores, in how many cases they were taken, and how often it was
+    missed or invented; and the means of the means as "mean"."""
+    table = {name: _summary([result.scores[name] for result in results]) for name in _names(results)}
+    overall: dict[str, float | int | None] = {
+        key: _mean([row[key] for row in table.values() if row[key] is not None])  # type: ignore[misc]
+        for key in ("dice", "surface_dice", "hd95_mm")
+    }
+    counts = {key: sum(int(row[key] or 0) for row in table.values()) for key in ("missed", "invented")}
+    return table | {"mean": overall | {"cases": len(results)} | counts}
+
+
+def _summary(scores: Sequence[Score]) -> dict[str, float | int | None]:
+    states = [each.state for each in scores]
+    return {
+        "dice": _mean([each.dice for each in scores if each.dice is not None]),
+        "surface_dice": _mean([each.surface_dice for each in scores if each.surface_dice is not None]),
+        "hd95_mm": _mean([each.hd95_mm for each in scores if each.hd95_mm is not None]),
+        "cases": len(states) - states.count("absent"),
+        "missed": states.count("missed"),
+        "invented": states.count("invented"),
+    }
+
+
+def _names(results: Sequence[CaseResult]) -> list[str]:
+    return list(dict.fromkeys(name for result in results for name in result.scores))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def markdown_table(results: Sequence[CaseResult]) -> str:
-    """A table with a line per case and the mean at the end."""
-    labels = list(results[0].dice)
+    """Dice with a line per case and the mean at the end; then all scores with a line per structure."""
+    names, means = _names(results), mean_dice(results)
     lines = [
-        "| case | " + " | ".join(labels) + " | mean |",
-        "|---|" + "---|" * (len(labels) + 1),
-        *(_row(result.case, [*result.dice.values(), result.mean]) for result in results),
-        _row(f"**mean of {len(results)} cases**", list(mean_dice(results).values())),
+        "| case | " + " | ".join(names) + " | mean |",
+        "|---|" + "---|" * (len(names) + 1),
+        *(_row(each.case, [*(each.dice.get(name) for name in names), each.mean]) for each in results),
+        _row(f"**mean of {len(results)} cases**", [*(means.get(name) for name in names), means.get("mean")]),
+        "",
+        "| structure | Dice | surface Dice at 1 mm | HD95 in mm | cases | missed | invented |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in summary(results).items():
+        scores = [
+            _text(row[key], digits) for key, digits in (("dice", 4), ("surface_dice", 4), ("hd95_mm", 2))
+        ]
+        counts = [str(row[key]) for key in ("cases", "missed", "invented")]
+        lines.append(f"| {name} | " + " | ".join([*scores, *counts]) + " |")
+    lines += [
+        "",
+        "HD95 is of the cases in which the structure was found; Dice is 0 where it was missed or invented.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, values: Sequence[float]) -> str:
-    return f"| {name} | " + " | ".join("–" if np.isnan(value) else f"{value:.4f}" for value in values) + " |"
+def write_csv(path: Path, results: Sequence[CaseResult]) -> None:
+    """Write a line per case and structure; empty fields are scores that do not exist.
+
+    Raises:
+        OutputError, DiskSpaceError: the file cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(
+            ["case", "fold", "structure", "state", "dice", "surface_dice_1mm", "hd95_mm", "seconds"]
+        )
+        for each in results:
+            for name, one in each.scores.items():
+                numbers = [_text(value, 6, "") for value in (one.dice, one.surface_dice, one.hd95_mm)]
+                fold = "" if each.fold is None else each.fold
+                table.writerow([each.case, fold, name, one.state, *numbers, f"{each.seconds:.1f}"])
+
+
+def _row(name: str, values: Sequence[float | None]) -> str:
+    return f"| {name} | " + " | ".join(map(_text, values)) + " |"
+
+
+def _text(value: float | None, digits: int = 4, missing: str = "–") -> str:
+    return missing if value is None else f"{value:.{digits}f}"

@@ -18,7 +18,7 @@ from mednext.system.json_reading import read_json
 
 from .datasets import Dataset
 from .run_record import digest
-from .splits import read_splits, renew_splits, splits_file
+from .splits import cases_of, read_splits, renew_splits, splits_file
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -178,14 +178,10 @@ def _plan(
     preprocess([dataset.identifier], PLANS_NAME, [CONFIGURATION], num_processes=[processes])
     raw = workspace.raw / dataset.folder_name
     description = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
-    renew_splits(workspace, dataset, _cases(raw / "labelsTr", description["file_ending"]))
+    renew_splits(workspace, dataset, cases_of(raw, "Tr", description["file_ending"]))
     planned = {"plans_sha256": digest(plans), "dataset_sha256": digest(description)}
     (folder / _PLANNED).write_text(json.dumps(planned), encoding="utf-8")
     return target
-
-
-def _cases(labels: Path, ending: str) -> list[str]:
-    return sorted(file.name.removesuffix(ending) for file in labels.glob(f"*{ending}"))
 
 
 def _median_shape(fingerprint: Path, spacing: Sequence[float]) -> list[float]:

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-import math
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mednext import load_bundle
 from mednext.checkpoints import ImportOptions, import_checkpoint
 from mednext.checkpoints.import_options import WhichWeights
 from mednext.checkpoints.label_naming import find_task
-from mednext.errors import CheckpointError
+from mednext.errors import CheckpointError, OptionError
 from mednext.model.bundle import Bundle
 from mednext.model.model_file import MODEL_FILE
-from mednext.system.atomic import replacing
+from mednext.system.atomic import explaining, replacing, replacing_folder
 from mednext.system.json_reading import json_text
 from mednext.training_set.dataset import IMAGES
 
 from .datasets import Dataset
-from .evaluation import CaseResult, mean_dice
+from .evaluation import CaseResult, summary
 from .planning import CONFIGURATION, PLANS_NAME
+from .run_record import read_record
 from .workspace import Workspace
 
 
-def results_folder(workspace: Workspace, dataset: Dataset, variant: str, kernel_size: int) -> Path:
+def trainer_name(variant: str, kernel: int, resampling: str = "residual", name: str = "") -> str:
+    """Name of the trainer of a MedNeXt, which its results and its checkpoints bear."""
+    parts = [f"nnUNetTrainerMedNeXt_{variant.replace('-', '')}_k{kernel}"]
+    parts += [] if resampling == "residual" else [resampling]
+    return "_".join([*parts, name] if name else parts)
+
+
+def results_folder(
+    workspace: Workspace, dataset: Dataset, variant: str, kernel_size: int, name: str = ""
+) -> Path:
     """The folder in which nnU-Net keeps all folds of one training."""
-    trainer = f"nnUNetTrainerMedNeXt_{variant}_k{kernel_size}"
+    trainer = trainer_name(variant, kernel_size, name=name)
     return workspace.results / dataset.folder_name / f"{trainer}__{PLANS_NAME}__{CONFIGURATION}"
+
+
+def finished_folds(source: Path) -> list[int]:
+    """The numbered folds that were trained to the end. Raises `CheckpointError` where there is none."""
+    files = source.glob("fold_*/checkpoint_final.pth")
+    numbers = [file.parent.name.removeprefix("fold_") for file in files]
+    folds = sorted(int(number) for number in numbers if number.isdecimal())
+    if not folds:
+        raise CheckpointError(f"{source} has no finished fold: train first, with 'mednext-train train'.")
+    return folds
 
 
 def fold_folder(workspace: Workspace, dataset: Dataset, trainer: str, fold: int | str) -> Path:
@@ -59,7 +81,7 @@ def export_options(
         checkpoint=checkpoint,
         version=version,
         title=f"{task.title if task else dataset.name}, {network}",
-        licence=dataset.licence,
+        licence=dataset.licence or (task.dataset.licence if task else ""),
         citation=" ".join(task.citations) if task else "",
         training_data=", ".join(
             filter(None, (task.dataset.name if task else dataset.name, dataset.reference))
@@ -83,25 +105,71 @@ def export_bundle(source: Path, target: Path, options: ImportOptions, descriptio
     """
     if not source.is_dir():
         raise CheckpointError(f"{source} does not exist: train first, with 'mednext-train train'.")
-    return _rewrite(import_checkpoint(source, target, options), description=description)
+    former = load_bundle(target) if (target / MODEL_FILE).is_file() else None
+    with explaining(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as scratch:
+        bundle = import_checkpoint(source, Path(scratch) / target.name, options)
+        changes: dict[str, Any] = {"description": description}
+        if former and former.model.accuracy:
+            if former.model.folds != bundle.model.folds:
+                raise OptionError(
+                    f"{target} has a measured accuracy, and these weights are others: give the model another "
+                    "name, or remove the former one."
+                )
+            changes |= {"accuracy": former.model.accuracy, "keep_largest": former.model.keep_largest}
+        bundle = _rewrite(bundle, **changes)
+        with replacing_folder(target) as temporary:
+            shutil.copytree(bundle.path, temporary, dirs_exist_ok=True)
+    return load_bundle(target)
+
+
+def training_history(source: Path, folds: Sequence[int | str]) -> str:
+    """How the folds were trained, in a sentence for each kind of run; "" where nothing is recorded."""
+    told: dict[str, list[str]] = {}
+    for fold in folds:
+        record = read_record(source / f"fold_{fold}")
+        if record is None:
+            continue
+        run, versions = record["run"], record.get("how", {}).get("versions", {})
+        patch = " × ".join(map(str, run.get("patch", ())))
+        packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "nnunetv2") if name in versions)
+        sentence = (
+            f"{run.get('epochs')} epochs of {run.get('iterations')} steps, patch {patch}, "
+            f"{run.get('start')}, seed {run.get('seed')}, plan {str(run.get('plan_sha256'))[:12]}, {packages}"
+        )
+        told.setdefault(sentence, []).append(f"{fold} (split {str(run.get('split_sha256'))[:12]})")
+    return " ".join(f"{sentence}; folds {', '.join(folds)}." for sentence, folds in told.items())
 
 
 def record_accuracy(bundle: Bundle, results: Sequence[CaseResult], source: str) -> Bundle:
-    """Write the mean Dice of an evaluation into the bundle's `model.json`; the weights stay as they are.
+    """Write the means of an evaluation into the bundle's `model.json`; the weights stay as they are.
+
+    Accuracies that were recorded before, of another source, are kept under "others".
 
     Args:
         bundle: the model that was evaluated.
         results: one entry per case.
         source: what was measured where, in a sentence.
     """
-    accuracy = {
-        "source": source,
-        "cases": len(results),
-        "dice": {
-            label: round(value, 4) for label, value in mean_dice(results).items() if not math.isnan(value)
-        },
-    }
+    table = summary(results)
+    accuracy: dict[str, Any] = {"source": source, "cases": len(results)}
+    for key in ("dice", "surface_dice", "hd95_mm"):
+        values = {name: row[key] for name, row in table.items()}
+        accuracy[key] = {name: round(value, 4) for name, value in values.items() if value is not None}
+    accuracy["missed"] = {name: row["missed"] for name, row in table.items() if row["missed"]}
+    former = bundle.model.accuracy
+    if former and former.get("source") != source:
+        accuracy["others"] = [{**former, "others": []}, *former.get("others", [])]
+        del accuracy["others"][0]["others"]
+    elif former and former.get("others"):
+        accuracy["others"] = former["others"]
     return _rewrite(bundle, accuracy=accuracy)
+
+
+def record_kept_largest(bundle: Bundle, values: Sequence[int]) -> Bundle:
+    """Write into the bundle of which labels inference keeps the largest component only."""
+    return _rewrite(bundle, keep_largest=tuple(values))
 
 
 def _rewrite(bundle: Bundle, **changes: Any) -> Bundle:

@@ -56,6 +56,18 @@ def validation_cases(workspace: Workspace, dataset: Dataset, fold: int) -> list[
     return sorted(splits[fold]["val"])
 
 
+def cases_of(raw: Path, part: str, ending: str) -> list[str]:
+    """The cases of a raw data set that have labels; `part` is "Tr" for training or "Ts" for testing.
+
+    Raises:
+        OptionError: there are none.
+    """
+    cases = sorted(file.name.removesuffix(ending) for file in (raw / f"labels{part}").glob(f"*{ending}"))
+    if not cases:
+        raise OptionError(f"{raw} has no labelled cases in labels{part}: put them there.")
+    return cases
+
+
 def renew_splits(workspace: Workspace, dataset: Dataset, cases: Sequence[str]) -> None:
     """Write nnU-Net's split of these cases, unless there is one of just these cases already.
 

@@ -17,6 +17,7 @@ from mednext.network.mednext import VARIANTS, Checkpointing, MedNeXt, Resampling
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 
 from .channels_last import use_native_kernels
+from .publishing import trainer_name
 from .schedule import WarmUpAndDecay
 from .trainer_frame import FramedTrainer
 from .triton_blocks import use_triton_kernels
@@ -108,9 +109,6 @@ def mednext_trainer(
         resampling: as `MedNeXt` has it.
         suffix: of the trainer's name, which keeps runs of one network apart, such as "upkern".
     """
-    name = f"nnUNetTrainerMedNeXt_{variant.replace('-', '')}_k{kernel}"
-    if resampling != "residual":
-        name += f"_{resampling}"
     is_large = sum(VARIANTS[variant].blocks) > 18
     attributes = {
         "title": f"MedNeXt-{variant}, kernel {kernel}" + (f", {suffix}" if suffix else ""),
@@ -121,7 +119,7 @@ def mednext_trainer(
         "__module__": __name__,
         "__doc__": f"MedNeXt-{variant} with kernel {kernel}.",
     }
-    return type(f"{name}_{suffix}" if suffix else name, (nnUNetTrainerMedNeXt,), attributes)
+    return type(trainer_name(variant, kernel, resampling, suffix), (nnUNetTrainerMedNeXt,), attributes)
 
 
 TRAINERS: dict[tuple[str, int], type[nnUNetTrainerMedNeXt]] = {

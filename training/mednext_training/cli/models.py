@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mednext.system.memory_settings import restart_tuned
 
-from .arguments import add_dataset, add_network, chosen_dataset
+from .arguments import add_dataset, add_network, chosen_dataset, fold
 
 
 def add_commands(commands: Any) -> None:
@@ -18,55 +19,93 @@ def add_commands(commands: Any) -> None:
     add_dataset(export)
     add_network(export)
     export.add_argument("target", type=Path, help="folder of the bundle; its name is the model's name")
-    export.add_argument("--folds", type=int, nargs="+", default=[0])
+    export.add_argument(
+        "--folds", type=fold, nargs="+", help="numbers, or all (default: every finished numbered fold)"
+    )
     export.add_argument("--checkpoint", choices=("final", "best"), default="final")
     export.add_argument("--orientation", help="of the training images, such as RAS (default: read from them)")
     export.add_argument("--version", default="1.0.0", help="of the weights")
     export.set_defaults(run=_export)
 
-    evaluation = commands.add_parser("evaluate", help="Dice of a bundle on a fold's validation cases")
+    evaluation = commands.add_parser("evaluate", help="measure a bundle on its validation cases")
     add_dataset(evaluation)
     evaluation.add_argument("model", help="name or folder of the bundle")
-    evaluation.add_argument("--fold", type=int, default=0)
+    which = evaluation.add_mutually_exclusive_group()
+    which.add_argument("--fold", type=int, help="this one only (default: every fold of the bundle)")
+    which.add_argument(
+        "--test", action="store_true", help="the ensemble of all folds on the test cases (imagesTs, labelsTs)"
+    )
     evaluation.add_argument("--no-mirror", action="store_true", help="eight times faster, a little worse")
     evaluation.add_argument("--table", type=Path, help="Markdown file for the table")
+    evaluation.add_argument("--csv", type=Path, help="file for the score of each structure in each case")
     evaluation.add_argument("--record", metavar="SOURCE", help="write the means into model.json, and how")
+    evaluation.add_argument(
+        "--keep-largest",
+        action="store_true",
+        help="write into model.json the labels whose Dice rises where only their largest component is kept",
+    )
     evaluation.set_defaults(run=_evaluate)
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from ..publishing import export_bundle, export_options, results_folder
+    from ..publishing import (
+        export_bundle,
+        export_options,
+        finished_folds,
+        results_folder,
+        training_history,
+    )
 
     workspace, dataset = chosen_dataset(arguments)
+    source = results_folder(workspace, dataset, arguments.variant, arguments.kernel, arguments.name)
+    folds = tuple(arguments.folds or finished_folds(source))
     options, description = export_options(
         workspace,
         dataset,
         f"MedNeXt-{arguments.variant}, kernel {arguments.kernel}",
-        folds=tuple(arguments.folds),
+        folds=folds,
         checkpoint=arguments.checkpoint,
         version=arguments.version,
         orientation=arguments.orientation,
     )
-    source = results_folder(workspace, dataset, arguments.variant, arguments.kernel)
-    export_bundle(source, arguments.target, options, description)
+    history = training_history(source, folds)
+    training_data = ". ".join(filter(None, (options.training_data, history)))
+    export_bundle(source, arguments.target, replace(options, training_data=training_data), description)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from mednext import load_bundle
 
-    from ..evaluation import evaluate, markdown_table
-    from ..publishing import record_accuracy
-    from ..splits import validation_cases
+    from ..evaluation import cross_validate, evaluate, markdown_table, write_csv
+    from ..postprocessing import KeptLargest
+    from ..publishing import record_accuracy, record_kept_largest
+    from ..splits import cases_of, read_splits, validation_cases
 
     workspace, dataset = chosen_dataset(arguments)
     bundle = load_bundle(arguments.model)
-    cases = validation_cases(workspace, dataset, arguments.fold)
-    restart_tuned("mednext_training.cli", sys.argv[1:])
     raw = workspace.raw / dataset.folder_name
-    results = evaluate(bundle, raw, cases, [arguments.fold], mirroring=not arguments.no_mirror)
+    cases = validation_cases(workspace, dataset, arguments.fold or 0)
+    decision = KeptLargest(bundle.model) if arguments.keep_largest else None
+    judge = decision.judge if decision else None
+    mirroring = not arguments.no_mirror
+    restart_tuned("mednext_training.cli", sys.argv[1:])
+    if arguments.test:
+        cases = cases_of(raw, "Ts", dataset.file_ending)
+        results = evaluate(bundle, raw, cases, mirroring=mirroring, part="Ts", judge=judge)
+    elif arguments.fold is not None:
+        results = evaluate(bundle, raw, cases, [arguments.fold], mirroring=mirroring, judge=judge)
+    else:
+        splits = read_splits(workspace, dataset) or []
+        results = cross_validate(bundle, raw, splits, mirroring, judge)
     table = markdown_table(results)
     if arguments.table:
         arguments.table.write_text(table, encoding="utf-8")
+    if arguments.csv:
+        write_csv(arguments.csv, results)
+    if decision:
+        kept = decision.decided()
+        bundle = record_kept_largest(bundle, kept)
+        table += "\n" + decision.text()
     if arguments.record:
         record_accuracy(bundle, results, arguments.record)
     sys.stdout.write(table)

@@ -1,0 +1,157 @@
+"""Scores equal those of cases made by hand, and what cannot be measured is said, not counted as a number."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import tiny_bundle, tiny_model, tiny_regions
+from mednext import load_bundle
+from mednext.errors import OptionError
+from mednext_training.evaluation import (
+    CaseResult,
+    compare,
+    markdown_table,
+    mean_dice,
+    structures_of,
+    summary,
+    write_csv,
+)
+from mednext_training.metrics import Score, score
+from mednext_training.postprocessing import KeptLargest
+from mednext_training.publishing import record_accuracy
+
+
+def box(*sides: slice) -> np.ndarray:
+    mask = np.zeros((20, 20, 20), bool)
+    mask[sides] = True
+    return mask
+
+
+CUBE = box(slice(5, 15), slice(5, 15), slice(5, 15))
+
+
+def test_a_structure_that_is_found_exactly_has_the_best_scores() -> None:
+    assert score(CUBE, CUBE, (1, 1, 1)) == Score("found", 1.0, 1.0, 0.0)
+
+
+def test_scores_of_a_cube_that_is_shifted_are_those_that_one_counts() -> None:
+    shifted = box(slice(5, 15), slice(5, 15), slice(8, 18))
+    found = score(CUBE, shifted, (1, 1, 1))
+    assert found.dice == pytest.approx(0.7)  # 2 * 700 / 2000
+    assert found.hd95_mm == pytest.approx(3.0)
+    assert found.surface_dice is not None
+    # Of four faces 8 of 10 lines lie within 1 mm; of the one within the other cube a rim, of the last none.
+    assert found.surface_dice == pytest.approx((4 * 0.8 + 0.5) / 6, abs=0.05)
+
+
+@pytest.mark.parametrize(("axis", "distance"), [(0, 6.0), (1, 2.0), (2, 1.0)])
+def test_distances_are_in_mm_along_each_axis(axis: int, distance: float) -> None:
+    shifted = np.roll(CUBE, 2, axis)
+    found = score(CUBE, shifted, (3.0, 1.0, 0.5))
+    assert found.hd95_mm == pytest.approx(distance)
+
+
+def test_surfaces_within_a_millimetre_count_as_found() -> None:
+    shifted = np.roll(CUBE, 1, 2)
+    assert score(CUBE, shifted, (1, 1, 0.5)).surface_dice == pytest.approx(1.0)
+    assert (score(CUBE, shifted, (1, 1, 4)).surface_dice or 0) < 0.9
+
+
+def test_a_structure_at_the_border_of_the_image_has_a_surface_there() -> None:
+    everything = np.ones((8, 8, 8), bool)
+    half = everything.copy()
+    half[4:] = False
+    assert score(everything, half, (1, 1, 1)).hd95_mm == pytest.approx(4.0)
+
+
+def test_what_is_missed_invented_or_absent_is_said_and_has_no_distance() -> None:
+    nothing = np.zeros_like(CUBE)
+    assert score(CUBE, nothing, (1, 1, 1)) == Score("missed", 0.0, 0.0, None)
+    assert score(nothing, CUBE, (1, 1, 1)) == Score("invented", 0.0, 0.0, None)
+    assert score(nothing, nothing, (1, 1, 1)) == Score("absent", None, None, None)
+
+
+def test_a_region_is_measured_as_all_of_its_labels_whatever_a_label_is_called() -> None:
+    model = tiny_model(**tiny_regions())
+    regions = (replace(model.regions[0], name="edema"), *model.regions[1:])
+    truth, result = np.zeros((2, 6, 4, 4), np.uint8)
+    truth[:, :2], truth[:3, 2] = 1, 2
+    result[:, :2] = 3
+    scores = compare(truth, result, structures_of(model.labels, regions), (1, 1, 1))
+    assert scores["edema"].dice == pytest.approx(2 * 48 / (48 + 60))
+    assert scores["tumor core"].dice == 0.0
+    assert scores["necrosis"].state == "missed"
+
+
+def results() -> list[CaseResult]:
+    found, missed = Score("found", 0.5, 0.6, 2.0), Score("missed", 0.0, 0.0, None)
+    absent = Score("absent", None, None, None)
+    return [
+        CaseResult("a", {"anterior": found, "posterior": absent}, 1.0, 0),
+        CaseResult("b", {"anterior": missed, "posterior": Score("found", 0.8, 0.9, 1.0)}, 1.0, 1),
+    ]
+
+
+def test_means_leave_out_what_is_absent_and_count_what_is_missed() -> None:
+    assert mean_dice(results()) == pytest.approx({"anterior": 0.25, "posterior": 0.8, "mean": 0.525})
+    table = summary(results())
+    assert table["anterior"] == {
+        "dice": 0.25,
+        "surface_dice": 0.3,
+        "hd95_mm": 2.0,
+        "cases": 2,
+        "missed": 1,
+        "invented": 0,
+    }
+    assert table["mean"]["hd95_mm"] == pytest.approx(1.5)
+
+
+def test_the_tables_have_a_line_per_case_and_per_structure(tmp_path: Path) -> None:
+    lines = markdown_table(results()).splitlines()
+    assert lines[2] == "| a | 0.5000 | – | 0.5000 |"
+    assert lines[4] == "| **mean of 2 cases** | 0.2500 | 0.8000 | 0.5250 |"
+    assert "| anterior | 0.2500 | 0.3000 | 2.00 | 2 | 1 | 0 |" in lines
+    assert "nan" not in "".join(lines)
+    write_csv(tmp_path / "scores.csv", results())
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (rows[2]["case"], rows[2]["fold"], rows[2]["state"], rows[2]["hd95_mm"]) == (
+        "b",
+        "1",
+        "missed",
+        "",
+    )
+
+
+def test_an_accuracy_that_was_recorded_is_kept_beside_a_new_one(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "tiny")
+    for source in ("first", "second", "third"):
+        record_accuracy(load_bundle(tmp_path / "tiny"), results(), source)
+    accuracy = load_bundle(tmp_path / "tiny").model.accuracy
+    assert accuracy is not None
+    assert [accuracy["source"], *(each["source"] for each in accuracy["others"])] == [
+        "third",
+        "second",
+        "first",
+    ]
+    assert accuracy["missed"] == {"anterior": 1, "mean": 1}
+
+
+def test_the_largest_component_is_kept_where_that_raises_the_dice_of_the_label() -> None:
+    truth = np.zeros((4, 20, 20), np.uint8)
+    truth[1:3, 2:8, 2:8] = 1
+    truth[1:3, 12:18, 2:6], truth[1:3, 12:18, 14:18] = 2, 2  # two pieces: both are right
+    result = truth.copy()
+    result[1:3, 2:4, 17:19] = 1  # a false piece
+    result[1, 12, 14] = 0
+    decision = KeptLargest(tiny_model())
+    for _ in range(2):
+        decision.judge(truth, result)
+    assert decision.decided() == [1]
+    assert "| spleen |" in decision.text()
+    with pytest.raises(OptionError, match="Regions lie within each other"):
+        KeptLargest(tiny_model(**tiny_regions()))
