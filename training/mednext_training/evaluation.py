@@ -97,9 +97,7 @@ def evaluate(
     results = []
     for case in cases:
         started = time.monotonic()
-        images = sorted((raw / f"images{part}").glob(f"{case}_[0-9][0-9][0-9][0-9]{FILE_ENDING}"))
-        if not images:
-            raise UnreadableImageError(f"{case} has no images in {raw / f'images{part}'}.")
+        images = images_of(raw, part, case)
         volume = read_channels(images)
         found = segment(volume, bundle, folds=folds, mirroring=mirroring)
         truth = read_labels(raw / f"labels{part}" / f"{case}{FILE_ENDING}")
@@ -122,6 +120,15 @@ def evaluate(
     if not results:
         raise OptionError("There are no cases to evaluate. Choose a fold with validation cases.")
     return results
+
+
+def images_of(raw: Path, part: str, case: str) -> list[Path]:
+    """The images of a case, one per channel; `part` is "Tr" or "Ts". Raises `UnreadableImageError`."""
+    folder = raw / f"images{part}"
+    images = sorted(folder.glob(f"{case}_[0-9][0-9][0-9][0-9]{FILE_ENDING}"))
+    if not images:
+        raise UnreadableImageError(f"{case} has no images in {folder}.")
+    return images
 
 
 def structures_of(labels: Iterable[Label], regions: Iterable[Region]) -> dict[str, tuple[int, ...]]:

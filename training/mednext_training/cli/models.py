@@ -46,6 +46,22 @@ def add_commands(commands: Any) -> None:
     )
     evaluation.set_defaults(run=_evaluate)
 
+    publication = commands.add_parser(
+        "publish", help="write a model's zip and the catalog's entry, and try both from a local server"
+    )
+    add_dataset(publication)
+    publication.add_argument("model", help="name or folder of the bundle")
+    publication.add_argument("--to", type=Path, required=True, help="folder for the zip and catalog.json")
+    publication.add_argument("--url", required=True, help="where the zip will be, such as a release's assets")
+    publication.add_argument("--catalog", type=Path, help="that gets the entry (default: the shipped)")
+    publication.add_argument(
+        "--images",
+        type=Path,
+        nargs="+",
+        help="one file per channel, to try the model on (default: the first case of the data set)",
+    )
+    publication.set_defaults(run=_publish)
+
 
 def _export(arguments: argparse.Namespace) -> None:
     from ..publishing import (
@@ -109,3 +125,23 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.record:
         record_accuracy(bundle, results, arguments.record)
     sys.stdout.write(table)
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    from mednext import load_bundle
+
+    from ..evaluation import images_of
+    from ..release import publish
+    from ..splits import cases_of
+
+    images = arguments.images
+    if images is None:
+        workspace, dataset = chosen_dataset(arguments)
+        raw = workspace.raw / dataset.folder_name
+        images = images_of(raw, "Tr", cases_of(raw, "Tr", dataset.file_ending)[0])
+    bundle = load_bundle(arguments.model)
+    catalog = publish(bundle, arguments.to, arguments.url, images, arguments.catalog)
+    sys.stdout.write(
+        f"{bundle.model.name} works from a server. Upload the zip in {arguments.to} to {arguments.url}, and "
+        f"put the entry of {catalog} into the catalog.\n"
+    )
