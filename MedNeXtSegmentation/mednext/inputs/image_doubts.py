@@ -15,6 +15,7 @@ from .voxel_sample import VoxelSample
 
 AIR_HU = -200.0
 BONE_HU = 300.0
+_TISSUE_HU = 50.0  # of 98 % of the voxels of a CT: soft tissue is above
 _BRIGHT_HU = 1000.0  # scanners cut off far above, metal at 3071
 _LARGEST_OF_A_PICTURE = 255.0
 _LARGEST_OF_A_SCALE = 30.0  # values that were scaled to a unit, or by a standard deviation, stay below
@@ -88,7 +89,7 @@ def _odd_values(channel: Channel, sample: VoxelSample) -> str:
         return _odd_hounsfield(sample)
     if sample.few == sample.many:
         return f"is nearly constant: {sample.few:g} in 98 % of its voxels."
-    if sample.few <= -900 and sample.many >= BONE_HU:
+    if sample.few <= -900 and sample.many >= _TISSUE_HU:
         values = f"values from {sample.low:g} to {sample.high:g}"
         return f"has {values}, as a CT has; the model takes {channel.modality}."
     return ""
