@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +27,12 @@ DOWNLOAD = {"urls": ["https://a.example/m.zip"], "sha256": "0" * 64, "bytes": 5}
 
 Change = Callable[[dict[str, Any]], Any]
 
+pytestmark = pytest.mark.usefixtures("models")
+
 
 @pytest.fixture
 def content() -> dict[str, Any]:
     return json.loads(SHIPPED.read_text(encoding="utf-8"))
-
-
-@pytest.fixture(autouse=True)
-def own_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "models"))
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        yield running
 
 
 def written(content: object, folder: Path) -> Path:

@@ -5,16 +5,16 @@ Nothing here is timed: a silent server stays silent, and a test that waits for i
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from downloads import CONTENT, DROP, IMPATIENT, SHA256, SHORT, assert_only_the_file, fetch
 from http_server import (
     Server,
     redirect,
@@ -28,39 +28,6 @@ from http_server import (
 from mednext.errors import Cancelled, DiskSpaceError, DownloadError, DownloadIntegrityError, OutputError
 from mednext.library.download import Patience, download
 from mednext.library.download.http_stream import CHUNK_BYTES
-
-CONTENT = bytes(range(256)) * 2000  # 512,000 bytes, several chunks
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-DROP = 3 * CHUNK_BYTES
-# Patient with a server that answers, since a busy machine takes its time, and quick to ask again.
-SHORT = Patience(connect_s=60, read_s=60, attempts=3, backoff_s=0.02, longest_wait_s=2)
-IMPATIENT = replace(SHORT, read_s=0.3, attempts=20)
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "models" / "model.zip"
-
-
-def fetch(url: str, target: Path, **options: object) -> Path:
-    return download([url], target, **{"sha256": SHA256, "size": len(CONTENT), "patience": SHORT, **options})
-
-
-def assert_only_the_file(target: Path) -> None:
-    assert target.read_bytes() == CONTENT
-    assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
 def test_a_file_arrives_whole_and_leaves_nothing_else(server: Server, target: Path) -> None:

@@ -15,17 +15,6 @@ from mednext.library.download import Patience, download
 CONTENT = bytes(range(256)) * 500
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "model.zip"
-
-
 def fetch(url: str, target: Path) -> None:
     patience = Patience(connect_s=60, read_s=60, attempts=2, backoff_s=0.02)
     download([url], target, sha256=hashlib.sha256(CONTENT).hexdigest(), patience=patience)

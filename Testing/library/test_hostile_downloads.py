@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from downloads import CONTENT, DROP, SHA256, SHORT, assert_only_the_file, fetch
 from http_server import Server, raw, redirect, serve, status, unsized
 from mednext.errors import DiskSpaceError, DownloadError, DownloadIntegrityError, OutputError
-from mednext.library.download import Patience, download, resumable
+from mednext.library.download import download, resumable
 from mednext.library.download.http_stream import CHUNK_BYTES
-
-CONTENT = bytes(range(256)) * 2000  # 512,000 bytes, several chunks
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-DROP = 3 * CHUNK_BYTES
-# Patient with a server that answers, since a busy machine takes its time, and quick to ask again.
-SHORT = Patience(connect_s=60, read_s=60, attempts=3, backoff_s=0.02, longest_wait_s=2)
-IMPATIENT = replace(SHORT, read_s=0.3, attempts=20)
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "models" / "model.zip"
-
-
-def fetch(url: str, target: Path, **options: object) -> Path:
-    return download([url], target, **{"sha256": SHA256, "size": len(CONTENT), "patience": SHORT, **options})
-
-
-def assert_only_the_file(target: Path) -> None:
-    assert target.read_bytes() == CONTENT
-    assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
 @pytest.mark.parametrize(

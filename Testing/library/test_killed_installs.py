@@ -138,13 +138,6 @@ def test_a_folder_that_another_process_brings_back_is_replaced_all_the_same(
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty models folder of the user."""
-    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "models"))
-    return tmp_path / "models"
-
-
 def test_the_leftovers_of_a_killed_installation_are_removed_a_day_later(packed: Path, models: Path) -> None:
     old, aside, new = (models / name for name in (".installing-old", ".mednext-old", ".installing-new"))
     for folder in (old, aside, new):

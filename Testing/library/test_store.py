@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,65 +15,24 @@ from typing import Any
 
 import pytest
 from bundles import tiny_bundle
-from http_server import Server, serve, status
 from mednext.errors import (
     BundleError,
     BundleFormatError,
     BundleIntegrityError,
     Cancelled,
     DiskSpaceError,
-    DownloadError,
     OptionError,
     OutputError,
     UnknownModelError,
     UnsafePathError,
     WeightsUnavailableError,
 )
-from mednext.library import archive, folder_locations, store
-from mednext.library.download import Patience
-from mednext.library.folder_locations import models_folder, shipped_models_folder
+from mednext.library import archive, store
+from mednext.library.folder_locations import models_folder
 from mednext.library.model_by_name import load_bundle
 from zip_files import zipped
 
-SHORT = Patience(connect_s=60, read_s=60, attempts=2, backoff_s=0.02)
-
-
-@pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty models folder of the user."""
-    folder = tmp_path / "models"
-    monkeypatch.setenv("MEDNEXT_MODELS", str(folder))
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound bundle in a zip file."""
-    folder = tmp_path_factory.mktemp("packed")
-    tiny_bundle(folder / "tiny", folds=(0, 1))
-    archive.pack(folder / "tiny", folder / "tiny.zip")
-    return folder / "tiny.zip"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
-        yield running
-
-
-@pytest.fixture
-def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A model that ships with the program, and the catalog beside it."""
-    folder = tmp_path / "Resources" / "Models"
-    tiny_bundle(folder / "default-model")
-    catalog = json.loads((shipped_models_folder() / "catalog.json").read_text(encoding="utf-8"))
-    entry = {"title": "T", "version": "1", "licence": "CC0-1.0", "task": "hippocampus"}
-    catalog["models"].append({**entry, "name": "default-model"})
-    (folder / "catalog.json").write_text(json.dumps(catalog), encoding="utf-8")
-    monkeypatch.setattr(folder_locations, "_PACKAGE", tmp_path)
-    return "default-model"
+pytestmark = pytest.mark.usefixtures("models")
 
 
 def assert_untouched(models: Path) -> None:
@@ -363,70 +320,6 @@ def test_a_models_folder_that_is_a_file_is_an_error_that_names_it(packed: Path, 
 def test_a_models_folder_that_cannot_be_read_holds_no_models(models: Path) -> None:
     models.write_text("not a folder")
     assert "hippocampus" in store.installed_names()
-
-
-def publish(shipped_folder: Path, name: str, zip_file: Path, *urls: str) -> None:
-    """Add a model of the task BTCV to the catalog."""
-    path = shipped_folder / "catalog.json"
-    catalog = json.loads(path.read_text(encoding="utf-8"))
-    data = zip_file.read_bytes()
-    download = {"urls": urls, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    entry = {"title": "T", "version": "1", "licence": "CC0-1.0", "task": "BTCV"}
-    catalog["models"].append({**entry, "name": name, "download": download})
-    path.write_text(json.dumps(catalog), encoding="utf-8")
-
-
-def test_a_published_model_is_downloaded_and_installed(
-    packed: Path, server: Server, shipped: str, models: Path
-) -> None:
-    urls = [server.answer("/gone", status(404)), server.answer("/tiny.zip", serve(packed.read_bytes()))]
-    publish(shipped_models_folder(), "tiny", packed, *urls)
-    with pytest.raises(UnknownModelError, match="mednext models install tiny"):
-        store.find_model("tiny")
-    with pytest.raises(UnknownModelError, match="its models are tiny"):
-        store.find_model("BTCV")
-    seen: list[int] = []
-    store.install_published("tiny", progress=lambda done, total: seen.append(done), patience=SHORT)
-    assert load_bundle("tiny").network(1)
-    assert seen[-1] == packed.stat().st_size
-    assert list((models / ".downloads").iterdir()) == []
-
-
-def test_an_interrupted_installation_is_resumed(packed: Path, server: Server, models: Path) -> None:
-    data = packed.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    url = server.answer("/tiny.zip", serve(data, hang_up_after=65536), status(404))
-    with pytest.raises(DownloadError):
-        store.install_from_url([url], sha256=digest, patience=SHORT)
-    assert "tiny" not in store.installed_names()
-    server.answer("/tiny.zip", serve(data))
-    store.install_from_url([url], sha256=digest, patience=SHORT)
-    assert server.requests[-1].headers["Range"] == "bytes=65536-"
-    assert "tiny" in store.installed_names()
-
-
-def test_a_download_that_is_another_model_is_refused(packed: Path, server: Server, models: Path) -> None:
-    data = packed.read_bytes()
-    url = server.answer("/tiny.zip", serve(data))
-    with pytest.raises(BundleFormatError, match="holds the model 'tiny', not 'large'"):
-        store.install_from_url([url], sha256=hashlib.sha256(data).hexdigest(), name="large", patience=SHORT)
-    assert "tiny" not in store.installed_names()
-    assert list((models / ".downloads").iterdir()) == []
-
-
-def test_an_installed_model_is_not_downloaded(packed: Path, server: Server) -> None:
-    store.install_from_zip(packed)
-    url = server.answer("/tiny.zip", serve(packed.read_bytes()))
-    with pytest.raises(OptionError, match="installed already"):
-        store.install_from_url([url], sha256="0" * 64, name="tiny", patience=SHORT)
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("digest", ["", "abc", "../../evil" + "0" * 54, "g" * 64, "0" * 65])
-def test_a_malformed_digest_is_refused(digest: str, models: Path) -> None:
-    with pytest.raises(OptionError, match="SHA-256"):
-        store.install_from_url(["https://a.example/m.zip"], sha256=digest, patience=SHORT)
-    assert not models.exists()
 
 
 def test_of_two_that_install_the_same_model_at_once_one_wins(packed: Path, models: Path) -> None:

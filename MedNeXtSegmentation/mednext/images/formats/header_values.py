@@ -1,9 +1,10 @@
-"""Read numbers from the fields of image headers, without trust in their length or form."""
+"""Read the values of fields in image headers, without trust in their length or form."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import UnreadableImageError
@@ -14,11 +15,18 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
+def needed(fields: Mapping[str, str], name: str, path: Path) -> str:
+    """The text of a field. Raises `UnreadableImageError` if the header lacks it."""
+    if name not in fields:
+        raise UnreadableImageError(f'{path} has no "{name}" in its header: it is damaged, copy it again.')
+    return fields[name]
+
+
 def whole_numbers(path: Path, field: str, text: str) -> list[int]:
     """The whole numbers of a field. Raises `UnreadableImageError` for anything else in it."""
     words = text.split()
     if not words or not all(_WHOLE.fullmatch(word) for word in words):
-        raise wrong(path, field, text)
+        raise impossible(path, field, text)
     return [int(word) for word in words]
 
 
@@ -33,7 +41,7 @@ def sizes_of(path: Path, count: str, sizes: str) -> list[int]:
             f"{path} says that it has {count[:20]} dimensions, but the size {sizes[:60]}: correct its header."
         )
     if len(found) > MOST_AXES or min(found) < 1:
-        raise wrong(path, "sizes", sizes)
+        raise impossible(path, "sizes", sizes)
     return found
 
 
@@ -41,14 +49,14 @@ def numbers(path: Path, field: str, text: str, count: int) -> list[float]:
     """The finite numbers of a field, `count` of them. Raises `UnreadableImageError` for anything else."""
     words = text.split()
     if len(words) != count or not all(_DECIMAL.fullmatch(word) for word in words):
-        raise wrong(path, field, text)
+        raise impossible(path, field, text)
     found = [float(word) for word in words]
     if not all(math.isfinite(number) for number in found):
-        raise wrong(path, field, text)
+        raise impossible(path, field, text)
     return found
 
 
-def wrong(path: Path, field: str, text: str) -> UnreadableImageError:
+def impossible(path: Path, field: str, text: str) -> UnreadableImageError:
     """The error for a field with an impossible text."""
     shown = text if len(text) <= 60 else f"{text[:60]}..."
     return UnreadableImageError(f'{path} has the impossible "{field}" "{shown}": correct its header.')

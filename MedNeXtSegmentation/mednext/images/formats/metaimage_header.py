@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from ..geometry import LPS_TO_RAS, Geometry
 from .data_files import data_files, numbered
-from .header_values import numbers, sizes_of, whole_numbers, wrong
+from .header_values import impossible, needed, numbers, sizes_of, whole_numbers
 from .image_header import ImageHeader, check_spacing, three_axes, unit_warning
 from .stored_voxels import DEFLATED, RAW, TEXT, StoredVoxels
 
@@ -74,7 +74,7 @@ def meta_header(path: Path) -> ImageHeader:
         raise UnsupportedImageError(
             f'{path} is a MetaIO file of "{fields["ObjectType"][:40]}": give an image.'
         )
-    sizes = sizes_of(path, _needed(fields, "NDims", path), _needed(fields, "DimSize", path))
+    sizes = sizes_of(path, needed(fields, "NDims", path), needed(fields, "DimSize", path))
     channels = whole_numbers(path, "ElementNumberOfChannels", fields.get("ElementNumberOfChannels", "1"))
     size = three_axes(path, sizes, channels[0])
     warnings: list[str] = []
@@ -106,12 +106,6 @@ def meta_fields(path: Path) -> tuple[dict[str, str], list[str], int]:
         end, listed = file.tell(), fields["ElementDataFile"].split()[:1] == ["LIST"]
         rest = file.read(_LONGEST_HEADER).decode(errors="replace").splitlines() if listed else []
     return fields, [line.strip() for line in rest if line.strip()], end
-
-
-def _needed(fields: dict[str, str], name: str, path: Path) -> str:
-    if name not in fields:
-        raise UnreadableImageError(f'{path} has no "{name}" in its header: it is damaged, copy it again.')
-    return fields[name]
 
 
 def _geometry(
@@ -192,14 +186,14 @@ def _scale(fields: dict[str, str], path: Path, warnings: list[str]) -> tuple[flo
 def _voxels(
     fields: dict[str, str], names: list[str], end: int, geometry: Geometry, path: Path, warnings: list[str]
 ) -> StoredVoxels:
-    kind = _needed(fields, "ElementType", path)
+    kind = needed(fields, "ElementType", path)
     if kind not in _TYPES:
         raise UnsupportedImageError(
             f'{path} has voxels of the type "{kind[:40]}": save it with whole numbers or float.'
         )
     binary, packed = _flag(fields, "BinaryData", True, path), _flag(fields, "CompressedData", False, path)
     if packed and not binary:
-        raise wrong(path, "CompressedData", "True, BinaryData False")
+        raise impossible(path, "CompressedData", "True, BinaryData False")
     dtype = np.dtype(_TYPES[kind])
     if binary and dtype.itemsize > 1 and "BinaryDataByteOrderMSB" not in fields:
         warnings.append(
@@ -209,7 +203,7 @@ def _voxels(
     big = _flag(fields, "BinaryDataByteOrderMSB", False, path)
     skip = whole_numbers(path, "HeaderSize", fields.get("HeaderSize", "0"))[0]
     if skip < -1 or (skip == -1 and (packed or not binary)):
-        raise wrong(path, "HeaderSize", str(skip))
+        raise impossible(path, "HeaderSize", str(skip))
     files, start = _files(fields["ElementDataFile"], names, end, path)
     return StoredVoxels(
         files,
@@ -225,7 +219,7 @@ def _voxels(
 def _flag(fields: dict[str, str], name: str, default: bool, path: Path) -> bool:
     text = fields.get(name, str(default))
     if text[:1] not in ("T", "t", "1", "F", "f", "0"):
-        raise wrong(path, name, text)
+        raise impossible(path, name, text)
     return text[:1] in ("T", "t", "1")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ...errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from ..geometry import Geometry
 from .data_files import data_files, numbered
-from .header_values import numbers, sizes_of, whole_numbers, wrong
+from .header_values import impossible, needed, numbers, sizes_of, whole_numbers
 from .image_header import ImageHeader, check_spacing, three_axes, unit_warning
 from .stored_voxels import DEFLATED, HEX, RAW, TEXT, StoredVoxels
 
@@ -96,7 +96,7 @@ def nrrd_header(path: Path) -> ImageHeader:
     """
     header = nrrd_fields(path)
     fields = header.fields
-    sizes = sizes_of(path, _needed(fields, "dimension", path), _needed(fields, "sizes", path))
+    sizes = sizes_of(path, needed(fields, "dimension", path), needed(fields, "sizes", path))
     if len(sizes) < 3:
         three_axes(path, sizes)  # refused
     kept, affine, unit_known = _place(fields, sizes, path)
@@ -152,12 +152,6 @@ def _lines(file: BinaryIO, path: Path) -> Iterable[str]:
         yield text
 
 
-def _needed(fields: dict[str, str], name: str, path: Path) -> str:
-    if name not in fields:
-        raise UnreadableImageError(f'{path} has no "{name}" in its header: it is damaged, copy it again.')
-    return fields[name]
-
-
 def _place(fields: dict[str, str], sizes: list[int], path: Path) -> tuple[list[int], np.ndarray, bool]:
     """The axes in space, the 4x4 matrix from their indices to mm in RAS, and True if the unit is given."""
     space = fields.get("space", "")
@@ -192,7 +186,7 @@ def _place(fields: dict[str, str], sizes: list[int], path: Path) -> tuple[list[i
 def _vector(path: Path, field: str, text: str) -> list[float]:
     inner = re.fullmatch(r"\s*\(([^()]*)\)\s*", text)
     if not inner:
-        raise wrong(path, field, text)
+        raise impossible(path, field, text)
     return numbers(path, field, inner[1].replace(",", " "), 3)
 
 
@@ -223,12 +217,12 @@ def _components(sizes: list[int], kept: list[int]) -> int:
 
 def _voxels(header: NrrdFields, geometry: Geometry, path: Path) -> StoredVoxels:
     fields = header.fields
-    kind = " ".join(_needed(fields, "type", path).casefold().split())
+    kind = " ".join(needed(fields, "type", path).casefold().split())
     if kind not in _DTYPES:
         raise UnsupportedImageError(
             f'{path} has voxels of the type "{kind[:40]}": save it with whole numbers or float.'
         )
-    encoding = _needed(fields, "encoding", path).casefold()
+    encoding = needed(fields, "encoding", path).casefold()
     if encoding not in _PACKINGS:
         raise UnsupportedImageError(
             f'{path} has the encoding "{encoding[:40]}", which is not read: save it as raw or gzip.'
@@ -243,7 +237,7 @@ def _voxels(header: NrrdFields, geometry: Geometry, path: Path) -> StoredVoxels:
         whole_numbers(path, name, fields.get(name, "0"))[0] for name in ("line skip", "byte skip")
     )
     if not 0 <= line_skip < 2**31 or byte_skip < (-1 if packing == RAW else 0):
-        raise wrong(path, "byte skip", f"{byte_skip}, line skip {line_skip}")
+        raise impossible(path, "byte skip", f"{byte_skip}, line skip {line_skip}")
     files, start = _files(header, path)
     return StoredVoxels(
         files,
