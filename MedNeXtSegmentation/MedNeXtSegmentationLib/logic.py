@@ -1,4 +1,4 @@
-"""What the module does, for the Python console, for scripts and for the panel."""
+"""The logic of the module, for the Python console, for scripts and for the panel."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         progressCallback: ProgressCallback | None = None,
         **options: Any,
     ) -> slicer.vtkMRMLSegmentationNode | slicer.vtkMRMLSequenceNode:
-        """Segment a volume, wait for it, and return the segmentation node: a new one on the volume's grid, or
-        the one that the options name. All frames of a sequence become a sequence of segmentations.
+        """Segment a volume, wait for the result, and return its segmentation node: a new one on the volume's
+        grid, or the one in the options. For a sequence, return a sequence of segmentations.
 
-        volumeNode: the volume, or one for each channel of the model in the model's order. Channels may
+        volumeNode: the volume, or a list with one for each channel, in the model's order. Channels may
             differ in geometry and in linear transforms; the first one gives the grid. A sequence of volumes
-            or its browser stands for all its frames, the volume that a browser shows for itself alone.
+            or its browser means all frames, the volume shown by a browser only that frame.
         model: name of an installed model, or the folder of one.
         progressCallback: gets a dictionary with stage, done, total and remaining_s.
 
-        Raises a `mednext.errors.MedNeXtError` that tells the user what to do; the scene is then unchanged.
+        Raises a `mednext.errors.MedNeXtError` whose message names the remedy; the scene is then unchanged.
         """
         return _start(volumeNode, model, RunOptions(**options)).wait(progressCallback)
 
@@ -75,15 +75,15 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         onError: Callable[[Exception], Any] | None = None,
         **options: Any,
     ) -> Run[slicer.vtkMRMLNode]:
-        """Begin to segment a volume and return at once; Slicer's event loop does the rest.
+        """Begin to segment a volume and return at once; Slicer's event loop continues the run.
 
             running = logic.segmentAsync(volumeNode, onDone=lambda node: print(node.GetName()))
             running.cancel()
 
-        The arguments are those of `segment`; for the callbacks see `Run.follow`. A volume that
-        changes meanwhile gets no result.
+        The arguments are those of `segment`; for the callbacks see `Run.follow`. A volume that changes
+        meanwhile gets no result.
 
-        Raises what is wrong with the nodes at once; every other error goes to `onError`.
+        Raises errors of the nodes at once; passes every other error to `onError`.
         """
         return _start(volumeNode, model, RunOptions(**options)).follow(onProgress, onDone, onError)
 
@@ -97,20 +97,20 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         caseCallback: Callable[[int, int, Row], Any] | None = None,
         **options: Any,
     ) -> list[SceneResult]:
-        """Segment every volume of the scene, and tell for each what became of it.
+        """Segment every volume of the scene, and return the outcome of each.
 
-        A model with several channels takes the volumes of a study that are called like its channels. Volumes
-        that have a result of the same model and options are left as they are. One that cannot be segmented
-        does not stop the others: its `row` says why.
+        A model with several channels takes the volumes of a study with the names of its channels. Volumes
+        that already have a result of the same model and options are skipped. A volume that cannot be
+        segmented does not stop the others: its `row` has the reason.
 
-        again: segment also what has a result already.
-        reportFile: writes the rows into this CSV file, after each case.
-        progressCallback: see `segment`; an exception in it ends everything.
+        again: segment also volumes that already have a result.
+        reportFile: a CSV file for the rows, written after each case.
+        progressCallback: see `segment`; an exception in it ends the batch.
         caseCallback: gets number, count and row of each case.
 
-        Raises what would be wrong with every volume, such as a model that is not there.
+        Raises errors that concern every volume, such as a missing model.
         """
-        from .batch.scene_batch import segmentCases  # reads and writes files: not needed to load the module
+        from .batch.scene_batch import segmentCases  # not needed to load the module
 
         chosen = RunOptions(**options)
         if chosen.segmentationNode is not None:
@@ -140,15 +140,15 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
     ) -> list[Row]:
         """Segment all images below a folder into files, and write `report.csv`; the scene is not touched.
 
-        input: folder with volumes, cases of several channels, DICOM studies, scenes (`.mrb`, `.mrml`); what a
-            case is, tells docs/console.md.
-        output: gets `<case>.seg.nrrd` for each.
-        resume: leave what is done; otherwise do it again. What was corrected stays in both cases.
+        input: folder with volumes, cases of several channels, DICOM studies, scenes (`.mrb`, `.mrml`);
+            docs/console.md defines a case.
+        output: folder for `<case>.seg.nrrd` of each case.
+        resume: skip finished cases; otherwise segment them again. Corrected results stay either way.
         device, folds, mirroring, insist: see `RunOptions`.
         progressCallback, caseCallback: see `segmentScene`.
 
-        Raises what would be wrong with every case: a missing model, an output folder that cannot be written,
-        a full disk. What is done stays done, and the next call goes on there.
+        Raises errors that concern every case: a missing model, an output folder that cannot be written, a
+        full disk. Finished cases stay, and the next call resumes after them.
         """
         from .batch.folder_batch import FolderBatch
 
@@ -172,7 +172,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         return batch.run()
 
     def undo(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
-        """Put the segments back that the last run into this node has replaced; others stay as they are.
+        """Restore the segments that the last run into this node has replaced; other segments stay.
 
         Raises `OptionError` when no run of this session has replaced segments of the node.
         """
@@ -181,7 +181,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         undo(segmentationNode)
 
     def redo(self, segmentationNode: slicer.vtkMRMLSegmentationNode) -> None:
-        """Put the segments back as they were before `undo`, with what was corrected until then.
+        """Restore the segments as they were before `undo`, with their corrections.
 
         Raises `OptionError` when nothing was undone since the last run into this node.
         """

@@ -1,4 +1,4 @@
-"""The folder of the user's models, as chosen in the panel."""
+"""The folder of the user's models, chosen in the panel."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from . import settings
 
 
 def useModelsFolder() -> None:
-    """Look for models where the user's settings say, unless `$MEDNEXT_MODELS` says where."""
+    """Use the models folder of the user's settings, unless `$MEDNEXT_MODELS` is set."""
     folder = settings.MODELS_FOLDER.get()
     choose_models_folder(Path(folder) if folder else None)
 
 
 def isSetOutside() -> bool:
-    """Whether `$MEDNEXT_MODELS` says where models are, which wins over the settings."""
+    """Whether `$MEDNEXT_MODELS` is set, which takes precedence over the settings."""
     return bool(os.environ.get(MODELS_VARIABLE))
 
 
 def changeModelsFolder(folder: str) -> None:
-    """Keep models in this folder from now on, or with "" where the platform keeps a user's data.
+    """Keep models in this folder from now on; "" stands for the platform's folder of user data.
 
-    Raises `OutputError` when nothing can be written there.
+    Raises `OutputError` for a folder that cannot be written.
     """
     if folder and not (Path(folder).is_dir() and os.access(folder, os.W_OK)):
         raise OutputError(
@@ -37,9 +37,9 @@ def changeModelsFolder(folder: str) -> None:
 
 
 def located(model: str) -> str:
-    """The folder of an installed model, for the worker, which may have begun with another models folder.
+    """The folder of an installed model, since the worker may have started with another models folder.
 
-    What is no name of an installed model is returned as it is: the worker explains it.
+    Another text is returned unchanged, and the worker raises the error.
     """
     from mednext.library.store import find_model
 

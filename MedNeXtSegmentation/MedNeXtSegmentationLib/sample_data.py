@@ -20,7 +20,7 @@ URL = (
 )
 SHA256 = "421a10e872fd6cadae7f61d358dffbcc1795a497d61ee76c5dda2503e1a1e9e6"
 
-# Centres of boxes around the hippocampi (mm, RAS) and their size, that of the images the model learned from.
+# Centres of boxes around the hippocampi (mm, RAS), and the size of the images that the model was trained on.
 CENTRES_RAS = {"left": (-27.0, -22.0, -11.0), "right": (27.0, -22.0, -11.0)}
 BOX_MM = (36.0, 52.0, 40.0)
 
@@ -28,8 +28,8 @@ BOX_MM = (36.0, 52.0, 40.0)
 def offerSampleData(iconsFolder: Path) -> None:
     """Offer the sample in the module Sample Data, once.
 
-    A click there leaves the crop in the scene. `SampleData.downloadSample`, which knows no custom
-    downloader, leaves the whole head, named ICBM152; scripts call `downloadHippocampus`.
+    A click there loads the crop. `SampleData.downloadSample`, which knows no custom downloader, loads the
+    whole head, named ICBM152; scripts call `downloadHippocampus`.
     """
     import SampleData
 
@@ -48,12 +48,12 @@ def offerSampleData(iconsFolder: Path) -> None:
 
 
 def downloadHippocampus(source: Any = None) -> list[slicer.vtkMRMLScalarVolumeNode]:
-    """Download the head, leave a crop around its right hippocampus in the scene, and show it.
+    """Download the head, and load and show a crop around its right hippocampus.
 
-    source: as the module Sample Data gives it; by default the one that was registered.
+    source: an entry of the module Sample Data; by default the registered one.
 
-    Returns the crop's node in a list, as the module Sample Data wants it; an empty one when the download
-    failed, of which that module has told.
+    Returns the crop's node in a list, as the module Sample Data expects; an empty list after a failed
+    download, which that module reports.
     """
     import SampleData
 
@@ -71,7 +71,7 @@ def downloadHippocampus(source: Any = None) -> list[slicer.vtkMRMLScalarVolumeNo
 def cropAround(
     head: slicer.vtkMRMLScalarVolumeNode, centreRas: tuple[float, float, float], name: str
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """The part of a head in a box of the model's size, by Slicer's module Crop Volume; not resampled."""
+    """Crop a head to a box of the model's size with Slicer's module Crop Volume, without resampling."""
     scene = head.GetScene()
     box = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", f"{name} box")
     box.SetCenter(*centreRas)

@@ -1,9 +1,9 @@
-"""What a user chose and what the next session starts with, in Slicer's settings under "MedNeXtSegmentation/".
+"""The user's choices for the next session, in Slicer's settings under "MedNeXtSegmentation/".
 
     settings.DEVICE.get()  # "auto"
     settings.DEVICE.set("cpu")
 
-Choices that belong to a scene are in `panel/parameters.py`; those of a saved scene win over these.
+`panel/parameter_node.py` has the choices of a scene, which take precedence in a saved scene.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Setting(Generic[T]):
 
     Attributes:
         key: its name below "MedNeXtSegmentation/".
-        default: what it is before the user chose, and where somebody has put nonsense into the file.
-        read: the value in a text; raises ValueError for nonsense.
+        default: the value before the user's choice, and for an invalid entry of the file.
+        read: returns the value of a text; raises ValueError for an invalid one.
     """
 
     key: str
@@ -50,12 +50,12 @@ class Setting(Generic[T]):
             return self.default
 
     def set(self, value: T) -> None:
-        """Remember a choice. Raises ValueError for one that could not be read again."""
+        """Store a choice. Raises ValueError for an invalid one."""
         self.read(str(value))
         slicer.app.userSettings().setValue(f"{_GROUP}/{self.key}", str(value))
 
     def reset(self) -> None:
-        """Forget the choice: the default is used again."""
+        """Return to the default."""
         slicer.app.userSettings().remove(f"{_GROUP}/{self.key}")
 
 
@@ -90,25 +90,25 @@ TASK = Setting("task", "", str)
 """Name of the model or task chosen last; "" before the first choice."""
 
 DEVICE = Setting("device", "auto", _device)
-"""Where the network runs: one of `mednext.system.devices.DEVICES`."""
+"""The device of the network: one of `mednext.system.devices.DEVICES`."""
 
 FOLDS = Setting("folds", ALL_FOLDS, _folds)
-"""`ALL_FOLDS`, or the index of a single fold; a model without that fold uses all of its own."""
+"""`ALL_FOLDS`, or the index of a single fold; a model without that fold uses all its folds."""
 
 MIRRORING = Setting("mirroring", True, _flag)
 """Whether to average over mirrored copies."""
 
 MODELS_FOLDER = Setting("modelsFolder", "", str)
-"""Where models are installed; "" for the folder of `mednext.library.store`."""
+"""The folder of installed models; "" for that of `mednext.library.store`."""
 
 ACCEPTED_TERMS = Setting("acceptedTerms", "", str)
 """Names of the models whose terms of use were accepted, with spaces between."""
 
 TRAINING_SET_FOLDER = Setting("trainingSetFolder", "", str)
-"""Where corrected cases were put last; "" before the first one."""
+"""The last training set; "" before the first corrected case."""
 
 EXPORT_FOLDER = Setting("exportFolder", "", str)
-"""Where results were exported to last; "" before the first one."""
+"""The folder of the last export; "" before the first one."""
 
 IDLE_MINUTES = Setting("idleMinutes", RELEASE_AFTER_S / 60, _minutes)
-"""After so many minutes without a run the engine frees the device."""
+"""Minutes without a run after which the engine frees the device."""

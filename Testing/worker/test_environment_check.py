@@ -103,7 +103,7 @@ def test_a_torch_that_hangs_is_ended_and_reported(tmp_path):
     python.add("torch", "2.9.0", torch_that("import time; time.sleep(600)"))
     result = look(python, patience_s=5.0)
     assert result.exit_code is None
-    assert "did not come to an end" in of_torch(result).text
+    assert "did not end" in of_torch(result).text
     assert of_torch(result).kind is Kind.HALF_INSTALLED
 
 

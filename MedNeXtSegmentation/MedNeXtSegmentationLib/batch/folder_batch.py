@@ -1,4 +1,4 @@
-"""All cases of a folder: the worker finds, reads, segments and writes them, Slicer gives it its scenes."""
+"""All cases of a folder: the worker finds, reads, segments and writes them; Slicer reads only the scenes."""
 
 from __future__ import annotations
 
@@ -48,10 +48,7 @@ class FolderBatch:
         self._told = caseCallback
 
     def run(self) -> list[Row]:
-        """What became of each case.
-
-        Raises the errors of `WorkerClient.batching`.
-        """
+        """Segment all cases, and return a row for each. Raises the errors of `WorkerClient.batching`."""
         return waitFor(Run(self._steps), self._hear)
 
     def _steps(self, run: Run[Any]) -> Steps[list[Row]]:
@@ -71,7 +68,7 @@ class FolderBatch:
             self._progress(event)
 
     def _namesOf(self, scenes: Sequence[Path], cases: Sequence[str]) -> list[str]:
-        """For each scene a name that no other one has, and no folder with results of images."""
+        """A name for each scene, different from all others and from folders with results of images."""
         taken = {as_compared(parent.as_posix()) for case in cases for parent in Path(case).parents}
         short = [folder_name(scene.with_suffix(""), self._root) for scene in scenes]
         long = [folder_name(scene, self._root) for scene in scenes]
@@ -79,7 +76,7 @@ class FolderBatch:
         return told_apart(names, long)
 
     def _scene(self, run: Run[Any], path: Path, name: str) -> Steps[list[Row]]:
-        """The cases of one scene file, which is read only here."""
+        """Read one scene file, and segment its cases."""
         try:
             with sceneFromFile(path) as scene:
                 inScene = {
@@ -107,5 +104,5 @@ class FolderBatch:
 
 
 def _noChannels(_case: str) -> Sequence[SourceImage]:
-    """The worker reads files by itself."""
+    """No channels: the worker reads files by itself."""
     return ()

@@ -25,7 +25,7 @@ Segment = Callable[[Sequence[Volume]], slicer.vtkMRMLSegmentationNode]
 
 @dataclass(frozen=True, eq=False)
 class SceneResult:
-    """What became of a case: a row of the report, and its segmentation if there is one."""
+    """The outcome of a case: a row of the report, and its segmentation if there is one."""
 
     row: Row
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
@@ -63,7 +63,7 @@ def segmentCases(
 
 
 def _segmented(each: SceneCase, made: list[slicer.vtkMRMLSegmentationNode], segment: Segment) -> Row:
-    """The row of a case whose result is in `made`, or is put there now."""
+    """The row of a case; segments it if `made` has no result yet, and puts the result there."""
     if not made:
         made.append(segment(each.volumes))
     node = made[0]
@@ -73,9 +73,9 @@ def _segmented(each: SceneCase, made: list[slicer.vtkMRMLSegmentationNode], segm
 
 
 def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[slicer.vtkMRMLSegmentationNode]:
-    """Segmentations of these volumes that are what this run would make."""
+    """Existing segmentations of these volumes that equal the result of this run."""
     scene, first = each.volumes[0].GetScene(), each.volumes[0]
-    with suppress(GeometryError):  # a region that has no place there: the run says so
+    with suppress(GeometryError):  # the region has no place in the volume; the run reports it
         wanted = _recipe(model, options, first)
         for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
             node = scene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
@@ -85,7 +85,7 @@ def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[sli
 
 
 def _recipe(model: Model, options: RunOptions, volume: Volume) -> dict[str, str]:
-    """What the attributes of a result of this run would say."""
+    """The attributes of a result of this run."""
     run = options.forEngine(model.name, volume)
     structures = () if options.labels is None else choose_labels(model.labels, options.labels, model.regions)
     names = ", ".join(label.name for label in structures)

@@ -1,4 +1,4 @@
-"""What there is to segment in a scene: its volumes, grouped by studies where a model wants several."""
+"""The cases of a scene: its volumes, grouped by studies for a model with several channels."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Volume = slicer.vtkMRMLScalarVolumeNode
 
 @dataclass(frozen=True)
 class SceneCase:
-    """A case, and the volumes that are its channels, in the model's order; none for one with a problem."""
+    """A case and its volumes, one for each channel in the model's order; none for a case with a problem."""
 
     case: Case
     volumes: tuple[Volume, ...] = ()
 
 
 def casesOfScene(scene: slicer.vtkMRMLScene, model: Model, prefix: str = "") -> list[SceneCase]:
-    """All cases, each with a name of its own that begins with `prefix`.
+    """All cases, each with a unique name that begins with `prefix`.
 
-    Label maps, colour images, hidden volumes and uncertainties are no images; a frame of a sequence is left
-    out, since its sequence can be segmented as a whole.
+    Label maps, colour images, hidden volumes and uncertainties are ignored. A frame of a sequence is skipped,
+    since its sequence can be segmented as a whole.
     """
     volumes = [volume for volume in _nodes(scene, "vtkMRMLScalarVolumeNode") if _isImage(volume)]
     frames = [volume for volume in volumes if _isFrame(volume)]
@@ -78,7 +78,7 @@ def _single(volume: Volume, model: Model) -> SceneCase:
 
 
 def _byStudy(volumes: Sequence[Volume]) -> list[list[Volume]]:
-    """The volumes that stand under one item of the subject hierarchy: a study, a folder, or the scene."""
+    """The volumes grouped by their parent in the subject hierarchy: a study, a folder, or the scene."""
     studies: dict[int, list[Volume]] = {}
     for volume in volumes:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume.GetScene())
@@ -88,7 +88,7 @@ def _byStudy(volumes: Sequence[Volume]) -> list[list[Volume]]:
 
 
 def _grouped(volumes: Sequence[Volume], model: Model) -> list[SceneCase]:
-    """The cases of a study: one if each channel has one volume beyond doubt, else by their names."""
+    """The cases of a study: one if each channel has one clear volume, otherwise by the volumes' names."""
     channels = [channel.name for channel in model.channels]
     wanted = ", ".join(channels)
     matched = matchChannels(model.channels, [None] * len(channels), volumes)

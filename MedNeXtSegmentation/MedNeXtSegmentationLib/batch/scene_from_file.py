@@ -1,4 +1,4 @@
-"""A scene from a file, beside Slicer's own: the user's scene is neither changed nor cleared."""
+"""A scene read from a file beside Slicer's own, which is neither changed nor cleared."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mednext.errors import UnreadableImageError
 
 @contextmanager
 def sceneFromFile(path: Path) -> Iterator[slicer.vtkMRMLScene]:
-    """The scene in a `.mrb` or `.mrml` file; its nodes are gone after the block.
+    """The scene in a `.mrb` or `.mrml` file, for the time of the block.
 
-    Slicer's main thread reads it: the windows stand still meanwhile.
+    Slicer's main thread reads it, and the windows freeze meanwhile.
 
     Raises `UnreadableImageError` when the file holds no scene.
     """
@@ -32,7 +32,7 @@ def sceneFromFile(path: Path) -> Iterator[slicer.vtkMRMLScene]:
 
 
 def _read(scene: slicer.vtkMRMLScene, path: Path) -> None:
-    """Fill the scene; one with missing files as far as it goes, its empty volumes are refused later."""
+    """Fill the scene. Volumes with missing files stay empty and are refused later."""
     bundle = path.suffix.lower() == ".mrb"
     if bundle and not is_zipfile(path):
         raise UnreadableImageError(f"{path} is damaged or no scene: save it again.")
@@ -46,7 +46,7 @@ def _read(scene: slicer.vtkMRMLScene, path: Path) -> None:
             scene.SetRootDirectory(str(path.parent))
             read = scene.Connect(messages)
     finally:
-        os.chdir(folder)  # a bundle that turns out to be damaged leaves the process in a folder that is gone
+        os.chdir(folder)  # reading a damaged bundle leaves the process in a removed folder
     if not read and not scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"):
         told = " ".join(messages.GetAllMessagesAsString().split())
         raise UnreadableImageError(f"{path} could not be read as a scene ({told or 'no reason given'}).")

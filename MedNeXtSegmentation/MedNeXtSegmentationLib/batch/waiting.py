@@ -1,4 +1,4 @@
-"""Waiting in Slicer's main thread, with windows that go on living where there are any."""
+"""Waiting in Slicer's main thread while its windows stay alive."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 def waitFor(run: Run[T], progress: ProgressCallback | None = None) -> T:
-    """The run's result, once it is there; see `Run.wait`."""
+    """Wait for the run's result; see `Run.wait`."""
     return run.wait(progress, idle=letWindowsLive)
 
 
 def letWindowsLive() -> None:
-    """Let Slicer answer its user; a Slicer without main window has none."""
+    """Let Slicer's windows react to the user, if there is a main window."""
     if slicer.util.mainWindow() is not None:
         slicer.app.processEvents()

@@ -1,1 +1,1 @@
-"""The worker as Slicer uses it: a process of its own, and runs that can be asked, awaited and cancelled."""
+"""Processes of the engine as Slicer uses them: the worker, commands, and runs to wait for and to cancel."""

@@ -1,4 +1,4 @@
-"""A process of the engine, heard without waiting and without a thread; see `run.py`."""
+"""A process of the engine, whose output is read without blocking and without a thread; see `run.py`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ KEPT_LINES = 500
 
 _DYING_S = 0.5
 _PIECE_BYTES = 2**16
-_MOST_PIECES = 16  # of one look: who writes without end holds nobody up
+_MOST_PIECES = 16  # read at once, so that endless output blocks nothing
 
 
 class ChildProcess:
     """A running `python ARGUMENTS`, of Slicer's own Python, that ends together with its launcher.
 
     Attributes:
-        log: the last lines of its standard error; who uses it may add others.
+        log: the last lines of its standard error, and others that the caller adds.
     """
 
     def __init__(self, python: str, *arguments: str, kept_lines: int = KEPT_LINES) -> None:
@@ -49,14 +49,14 @@ class ChildProcess:
         self._logged = _Lines(self._process.stderr)
 
     def lines(self) -> list[str]:
-        """The lines of standard output that came since the last call; takes in those of the log, too."""
+        """The lines of standard output since the last call; reads standard error into the log, too."""
         lines = self._said.new()
         self.log += self._logged.new()
         return lines
 
     @property
     def silent(self) -> bool:
-        """Whether its standard output has ended, and all was heard."""
+        """Whether its standard output has ended and was read completely."""
         return self._said.ended
 
     @property
@@ -66,26 +66,23 @@ class ChildProcess:
 
     @property
     def complete(self) -> bool:
-        """Whether it has ended, and its log was heard."""
+        """Whether it has ended, and its standard error was read."""
         self.log += self._logged.new()
         return self.exit_code is not None and self._logged.ended
 
     def send(self, line: str) -> None:
-        """Write to its standard input. Raises OSError when it cannot hear any more."""
+        """Write to its standard input. Raises OSError when that is closed."""
         assert self._process.stdin
         self._process.stdin.write(line.encode())
 
     def close_input(self) -> None:
-        """Let it know that nobody will say more."""
+        """Close its standard input."""
         assert self._process.stdin
         with suppress(OSError):
             self._process.stdin.close()
 
     def kill(self) -> None:
-        """End it, whatever it is doing; returns at once.
-
-        PythonSlicer is a launcher: killing it alone would leave the Python running that it has started.
-        """
+        """Kill it at once, with the Python that the launcher PythonSlicer has started."""
         if self._process.poll() is not None:
             return
         if sys.platform == "win32":
@@ -96,13 +93,13 @@ class ChildProcess:
         self._process.kill()
 
     def wait_for_end(self, timeout_s: float = _DYING_S) -> None:
-        """Wait for its end, but not for ever: one that waits for a disk ends when that answers."""
+        """Wait for its end, but not for ever: a process that waits for a disk ends later."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)
 
 
 def _end_tree(process: subprocess.Popen[bytes]) -> None:
-    """Let Windows end a process and those that it has started; without it they could no longer be found."""
+    """Let Windows end a process together with its children, which cannot be found after its end."""
     program = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "taskkill.exe")
     try:
         subprocess.Popen(
@@ -117,7 +114,7 @@ def _end_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Lines:
-    """The lines that come out of a pipe, as far as they are there."""
+    """The lines of a pipe, read without waiting."""
 
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
@@ -126,7 +123,7 @@ class _Lines:
         os.set_blocking(pipe.fileno(), False)
 
     def new(self) -> list[str]:
-        """What is there now; the last line of a pipe that has ended needs no line's end."""
+        """The new lines. At the end of the pipe the last line may lack its line break."""
         for _ in range(_MOST_PIECES):
             if self.ended:
                 break
@@ -141,7 +138,7 @@ class _Lines:
 
 
 def find_python() -> str:
-    """The Python that has torch: Slicer's own `PythonSlicer`, outside Slicer the present one."""
+    """The Python with torch: Slicer's own `PythonSlicer`, outside of Slicer the present one."""
     python_slicer = shutil.which("PythonSlicer")
     if python_slicer:
         return python_slicer
@@ -152,7 +149,7 @@ def find_python() -> str:
 
 
 def engine_environment() -> dict[str, str]:
-    """The child finds this very `mednext`, whatever else is installed, and the same models folder."""
+    """The child's environment, which makes it import this `mednext` and use the same models folder."""
     package_folder = str(Path(mednext.__file__).parents[1])
     paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
@@ -164,7 +161,7 @@ def engine_environment() -> dict[str, str]:
 
 
 def engine_process_options() -> dict[str, Any]:
-    """How a process of the engine is started, so that `kill` can end it."""
+    """The arguments of `Popen` for a process that `kill` can end."""
     return {
         "env": engine_environment(),
         "start_new_session": True,

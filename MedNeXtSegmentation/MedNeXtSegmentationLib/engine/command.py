@@ -1,4 +1,4 @@
-"""A command of `mednext` in a process of its own: what takes long or imports torch stays out of Slicer."""
+"""A command of `mednext` as a run, in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from .run import WAITING, Run, Steps
 
 CANCEL_ANSWER_S = 1.2
 
-CLOSING_S = 0.3  # from its last word to its end
+CLOSING_S = 0.3  # from its last output to its end
 _DYING_S = 0.5
 _KEPT_LINES = 100
 
 
 def start_command(*arguments: str) -> Run[dict[str, Any]]:
-    """Begin `mednext ARGUMENTS`; its events have `done` and `total`, its result is what `--json` prints.
+    """Begin `mednext ARGUMENTS`; its events have `done` and `total`, its result is the output of `--json`.
 
     run = start_command("models", "install", "btcv-s")
 
-    Cancelling asks the process to stop as Ctrl+C does, and ends it 1.2 s later. It ends with Slicer, too.
+    Cancelling asks the process to stop as Ctrl+C does, and kills it 1.2 s later. It also ends with Slicer.
     """
     return Run(lambda run: carrying_out(run, *arguments))
 
 
 def carrying_out(run: Run[Any], *arguments: str) -> Steps[dict[str, Any]]:
-    """The steps of a command: report what the process says until its last word.
+    """The steps of a command: report its events until its end.
 
-    Raises the error that it tells of, or EngineProcessError.
+    Raises the error that the command reports, or EngineProcessError.
     """
     child = ChildProcess(find_python(), "-m", "mednext", *arguments, "--events", kept_lines=_KEPT_LINES)
     document: dict[str, Any] = {}
@@ -57,7 +57,7 @@ def carrying_out(run: Run[Any], *arguments: str) -> Steps[dict[str, Any]]:
 
 
 def _take(line: str, document: dict[str, Any], run: Run[Any], child: ChildProcess) -> dict[str, Any]:
-    """Hand on an event, or return the result; what is neither is for the log."""
+    """Report an event, or return the result; add any other line to the log."""
     try:
         heard = json.loads(line)
     except (ValueError, RecursionError):
@@ -72,7 +72,7 @@ def _take(line: str, document: dict[str, Any], run: Run[Any], child: ChildProces
 
 
 def _closing(child: ChildProcess) -> Steps[None]:
-    """Leave no process behind, whether or not it listens."""
+    """End the process, if need be by force."""
     child.close_input()
     until = time.monotonic() + CLOSING_S
     while not child.complete and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""One request, and the worker's words on it until its last one: answers, silence, the end of the process."""
+"""One request to the worker until its last answer: events, cancelling, silence, the end of the process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mednext.worker import protocol
 from .run import WAITING, Run, Steps
 from .worker_process import WorkerProcess
 
-SILENCE_S = 120.0  # importing torch from a cold disk stops the heartbeat for long; Cancel never waits for it
+SILENCE_S = 120.0  # importing torch from a cold disk stops the heartbeat; Cancel does not wait for it
 CANCEL_ANSWER_S = 1.2
 
-_LONGEST_LOOK_S = 1.0  # a computer that slept is not a worker that hung
+_LONGEST_LOOK_S = 1.0  # time that the computer slept does not count as silence
 _CLOSING_S = 1.0
 _DYING_S = 0.5
 
@@ -29,15 +29,15 @@ def _nothing(_event: protocol.Message, _send: Send) -> Steps[None]:
 
 
 class DiedIdleError(Exception):
-    """The worker had died before this request, and nobody had noticed."""
+    """The worker died unnoticed before this request."""
 
 
 class Conversation:
-    """Asks a worker, and hears it out.
+    """Sends a request to a worker, and takes its answers.
 
-    fresh: whether the worker was started for this request; one that was not may have died idle.
-    onEvent: the steps that an event of the request asks for, other than progress and the last one; it may
-        answer with a request.
+    fresh: whether the worker was started for this request; an older one may have died idle.
+    onEvent: returns the steps for an event other than progress and the last one; it may answer with a
+        request.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Conversation:
         self._give_up: float | None = None  # when to stop waiting for the answer to a cancel
 
     def steps(self) -> Steps[None]:
-        """Ask, and come to an end when the result is there.
+        """Send the request, and end when the result is there.
 
         Raises the engine's error, EngineProcessError, or `DiedIdleError`.
         """
@@ -82,7 +82,7 @@ class Conversation:
                 self._refuse_silence()
                 yield WAITING
         finally:
-            if self._asked and not self._over:  # nobody waits for it any more
+            if self._asked and not self._over:  # the run was abandoned
                 self._process.send(protocol.CancelRequest(self._request.run))
 
     def _ask(self) -> None:
@@ -91,7 +91,7 @@ class Conversation:
             self._process.send(self._request)
 
     def _should_be_killed(self) -> bool:
-        """Ask for the end if that is wanted; whether the worker has not answered that in time."""
+        """Pass on a cancel. Returns whether the worker has not answered it in time."""
         if not self._run.cancelled:
             return False
         if not self._asked:
@@ -109,7 +109,7 @@ class Conversation:
             yield WAITING
 
     def _end(self) -> Steps[None]:
-        """The process has said its last word, and it was none for us."""
+        """Handle the end of the process without an answer."""
         self._over = True
         self._run.check_cancelled()
         if not self._fresh and not self._answered:
@@ -121,7 +121,7 @@ class Conversation:
         raise self._process.explain_end()
 
     def _hear(self) -> bool:
-        """Take all events in that are there; whether there were any. Raises the error that one carries."""
+        """Take all new events. Returns whether there were any; raises the error in one."""
         events = self._process.events()
         heard = bool(events)
         if heard:

@@ -1,8 +1,8 @@
-"""Work on its way: taken forward by Slicer's main thread, a little at each look.
+"""A running piece of work, which Slicer's main thread advances in short steps.
 
-There is no thread in it. Slicer's event loop is entered with Python's lock held, so that a Python thread runs
-only while the main thread happens to execute Python: what takes time is done by processes of the engine, and
-here only what they need is written, and what they say is read.
+It uses no thread. Slicer holds Python's lock in its event loop, so that a Python thread would run only while
+the main thread executes Python. Processes of the engine do the work; a run only writes their input and reads
+their output.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from mednext.system.cancellation import check_cancelled
 
 logger = logging.getLogger(__name__)
 
-STEP_S = 0.02  # more would be felt
+STEP_S = 0.02  # longer steps would be felt
 PAUSE_S = 0.02
 INTERVAL_MS, BUSY_INTERVAL_MS = 100, 5
 
 BUSY, WAITING = True, False
 
 Result = TypeVar("Result")
-Steps = Generator[bool, None, Result]  # yields BUSY where it can go on at once, WAITING where it cannot
+Steps = Generator[bool, None, Result]  # yields BUSY if it can continue at once, else WAITING
 ProgressCallback = Callable[[dict[str, Any]], None]
 
 
@@ -38,11 +38,11 @@ class Run(Generic[Result]):
         run.follow(onDone=..., onError=...)    # Slicer's event loop
         for event in run.poll(): ...           # a timer, until run.finished; then run.result()
 
-    It goes on only while one of the three looks after it. But for `wait` and `end` all returns at once.
+    It advances only through one of the three. All methods but `wait` and `end` return at once.
     """
 
     def __init__(self, steps: Callable[[Run[Any]], Steps[Result]]) -> None:
-        """`steps` gets this run, to report events and to ask whether the end is wanted."""
+        """`steps` gets this run, to report events and to check for cancelling."""
         self._steps = steps(self)
         self._stepping = False
         self._events: list[dict[str, Any]] = []
@@ -54,8 +54,8 @@ class Run(Generic[Result]):
         self.advance()
 
     def advance(self) -> bool:
-        """Work for some milliseconds; whether it could go on at once."""
-        if self._stepping:  # an event loop inside of a step: it goes on when that is left
+        """Work for some milliseconds. Returns whether it can continue at once."""
+        if self._stepping:  # called from an event loop inside of a step
             return WAITING
         self._stepping, until = True, time.monotonic() + STEP_S
         try:
@@ -67,7 +67,7 @@ class Run(Generic[Result]):
         return not self.finished
 
     def poll(self) -> list[dict[str, Any]]:
-        """Work for some milliseconds; the progress events since the last call (see `protocol`)."""
+        """Work for some milliseconds, and return the progress events since the last call (see `protocol`)."""
         self.advance()
         events, self._events = self._events, []
         return events
@@ -87,9 +87,9 @@ class Run(Generic[Result]):
     def wait(
         self, progress: ProgressCallback | None = None, idle: Callable[[], object] | None = None
     ) -> Result:
-        """The result, once it is there; `progress` gets the progress events, `idle` is called in between.
+        """Wait for the result. `progress` gets the progress events, `idle` is called between steps.
 
-        An exception in one of the two and Ctrl+C cancel the run. Raises the errors of `result`.
+        An exception in one of the two, and Ctrl+C, cancel the run. Raises the errors of `result`.
         """
         try:
             while not self.finished:
@@ -110,14 +110,14 @@ class Run(Generic[Result]):
         onDone: Callable[[Result], Any] | None = None,
         onError: Callable[[Exception], Any] | None = None,
     ) -> Run[Result]:
-        """Let Slicer's event loop take the run forward, and call back; returns the run.
+        """Let Slicer's event loop advance the run; returns the run.
 
         onProgress: gets the run's events, dictionaries.
         onDone: gets the result.
-        onError: gets the error that ended the run, `mednext.errors.Cancelled` too; without it, that is raised
-            in the event loop, which shows it in the Python console.
+        onError: gets the error that ended the run, also `mednext.errors.Cancelled`. Without it the error is
+            raised in the event loop, which shows it in the Python console.
         """
-        import qt  # who only waits needs no event loop
+        import qt  # `wait` needs no event loop
 
         def askLater(busy: bool) -> None:
             qt.QTimer.singleShot(BUSY_INTERVAL_MS if busy else INTERVAL_MS, ask)
@@ -125,7 +125,7 @@ class Run(Generic[Result]):
         def ask() -> None:
             busy = self.advance()
             if not self.finished:
-                askLater(busy)  # before the callback: whatever that does, the run goes on
+                askLater(busy)  # before the callback, so that the run continues whatever that does
             self._tell(onProgress)
             if not self.finished or not self._followed:
                 return
@@ -146,11 +146,11 @@ class Run(Generic[Result]):
 
     @property
     def running(self) -> bool:
-        """Whether the event loop follows the run, and `onDone` or `onError` is still to come."""
+        """Whether the event loop advances the run and has called neither `onDone` nor `onError` yet."""
         return self._followed
 
     def cancel(self) -> None:
-        """Ask for the end; within 2 s the run is finished."""
+        """Ask the run to end, which takes up to 2 s."""
         self._cancelled = True
 
     def end(self) -> None:
@@ -162,20 +162,20 @@ class Run(Generic[Result]):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the end was asked for."""
+        """Whether `cancel` was called."""
         return self._cancelled
 
     def check_cancelled(self) -> None:
-        """Raise `Cancelled` once the end was asked for."""
+        """Raise `Cancelled` after `cancel`."""
         check_cancelled(lambda: self._cancelled)
 
     def report(self, event: dict[str, Any]) -> None:
-        """Called by the steps: hand a progress event to whoever asks."""
+        """For the steps: pass a progress event to the caller."""
         self._events.append(self._told_as(event))
 
     @contextmanager
     def telling(self, told_as: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[None]:
-        """For the steps: within the block events are handed on as this function makes them."""
+        """For the steps: within the block this function converts the events."""
         before, self._told_as = self._told_as, told_as
         try:
             yield
@@ -189,14 +189,14 @@ class Run(Generic[Result]):
                 progress(event)
 
     def _step(self) -> bool:
-        """One step; whether the next one can follow at once."""
+        """Do one step. Returns whether the next one can follow at once."""
         try:
             return next(self._steps)
         except StopIteration as end:
             self._finish(end.value)
         except MedNeXtError as error:
             self._finish(error)
-        except Exception as error:  # noqa: BLE001  # boundary: who waits for the run must hear of every failure
+        except Exception as error:  # noqa: BLE001  # boundary: the caller must get every failure
             fault = EngineProcessError(f"The run failed by a fault of this program: {error!r}.")
             fault.add_note(traceback.format_exc())
             self._finish(fault)

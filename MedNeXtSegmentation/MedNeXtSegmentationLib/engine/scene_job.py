@@ -1,4 +1,4 @@
-"""A file of what lies in the scene: copied by the main thread, written by a process of the engine."""
+"""Export of a part of the scene: the main thread copies it, a process of the engine writes the file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .run import BUSY, Run, Steps
 
 
 def start_job(job: SceneJob) -> Run[dict[str, Any]]:
-    """Begin to write; the result is that of `scene.jobs.carry_out`, which tells the errors, too.
+    """Begin to write. `result` returns the result and raises the errors of `worker.scene.jobs.carry_out`.
 
-    Raises from `result` `OutputError` when the temporary folder cannot be written, and whatever the job's own
-    arrays raise when the scene was changed meanwhile.
+    It also raises `OutputError` when the temporary folder cannot be written, and the errors of the job's
+    arrays when the scene changes meanwhile.
     """
 
     def steps(run: Run[dict[str, Any]]) -> Steps[dict[str, Any]]:

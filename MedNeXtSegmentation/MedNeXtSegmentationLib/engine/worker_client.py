@@ -1,4 +1,4 @@
-"""Segments through the worker: starts it when it is needed, asks it, and survives whatever happens to it."""
+"""The client of the worker: starts it when needed, sends it requests, and survives its failures."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class WorkerClient:
         client = shared_client()
         segmentation = client.start(channels, protocol.Options("hippocampus")).wait()
 
-    Runs are carried out one after the other. After a run that ended badly the next one starts a new worker if
-    need be. Nothing here raises before a run's `result`. Everything is for one thread, Slicer's main thread.
+    Runs are carried out one after the other. After a failure the next run starts a new worker if need be.
+    No method raises before a run's `result`. All methods are for Slicer's main thread.
 
     Args:
         python: the Python to start; by default `find_python()`.
-        silence_s: a worker that is silent for so many seconds has hung, and is killed.
+        silence_s: seconds of silence after which a worker counts as hung and is killed.
 
     Attributes:
-        release_after_s: after so many seconds without a run the worker frees the device.
+        release_after_s: seconds without a run after which the worker frees the device.
     """
 
     def __init__(self, python: str | None = None, *, silence_s: float = SILENCE_S) -> None:
@@ -54,17 +54,17 @@ class WorkerClient:
         self._python = python
         self._silence_s = silence_s
         self._numbers = itertools.count(1)
-        self._line: list[Run[Any]] = []  # who is first has the worker
+        self._line: list[Run[Any]] = []  # the first run has the worker
         self._process: WorkerProcess | None = None
-        self._runs: WeakSet[Run[Any]] = WeakSet()  # a large result goes with whoever asked for it
+        self._runs: WeakSet[Run[Any]] = WeakSet()  # keeps no large result alive
 
     def prepare(self) -> None:
         """Start the worker, so that torch is imported when the first run comes. Returns at once."""
-        with suppress(EngineProcessError):  # the first run says so
+        with suppress(EngineProcessError):  # the first run reports it
             self._running_process()
 
     def start(self, channels: Sequence[SourceImage], options: protocol.Options) -> Run[Segmentation]:
-        """Begin to segment; the arrays must not change until they are written."""
+        """Begin to segment. The arrays must not change until they are written."""
         return Run(lambda run: self.segmenting(run, channels, options, ALL, _in_memory))
 
     def segmenting(
@@ -75,16 +75,16 @@ class WorkerClient:
         wishes: Wishes,
         take: Take[Taken],
     ) -> Steps[Taken]:
-        """The steps of a run that segments, and of what `take` makes of the result.
+        """The steps of a run that segments, and then of `take`, whose outcome they return.
 
-        `take` gets the result while its files are there, and should call `run.check_cancelled` now and then.
+        `take` gets the result while its files exist, and should often call `run.check_cancelled`.
         """
         yield from self._turn_of(run)
         try:
             with run_folder() as folder:
                 number = next(self._numbers)
                 run.report(protocol.progress_event(number, "sending"))
-                self._running_process()  # imports torch meanwhile
+                self._running_process()  # it imports torch meanwhile
                 for _ in protocol.writing_request(folder, channels, options, wishes):
                     run.check_cancelled()
                     yield BUSY
@@ -101,10 +101,10 @@ class WorkerClient:
     def batching(
         self, run: Run[Any], job: BatchJob, channelsOf: Callable[[str], Sequence[SourceImage]]
     ) -> Steps[BatchOutcome]:
-        """The steps of a batch; its rows are reported as events, too.
+        """The steps of a batch, which report its rows as events.
 
-        `channelsOf` gives the channels of a scene's case, by its name, when the worker wants them; what it
-        raises becomes the case's row. Raises the errors of `WorkerBatch.carry_out`.
+        `channelsOf` returns the channels of a scene's case by its name, when the worker asks for them; an
+        `InputError` in it becomes the case's row. Raises the errors of `WorkerBatch.carry_out`.
         """
         yield from self._turn_of(run)
         try:
@@ -143,25 +143,25 @@ class WorkerClient:
             try:
                 yield from conversation.steps()
                 return
-            except DiedIdleError:  # before it heard of this run: a new one shall hear of it
+            except DiedIdleError:  # a new worker gets the request
                 continue
 
     def accelerators(self) -> tuple[Accelerator, ...] | None:
-        """The devices beside the CPU; None until the worker has told them, since only torch knows."""
+        """The devices beside the CPU; None until the worker, which has torch, has reported them."""
         if self._process is None:
             return None
         self._process.hear()
         return self._process.accelerators
 
     def log(self) -> list[str]:
-        """The lines that the present worker, or the last one, said besides its events."""
+        """The lines of the present or last worker that were not events."""
         if self._process is None:
             return []
         self._process.hear()
         return list(self._process.log)
 
     def shutdown(self) -> None:
-        """Cancel all runs and end the worker; the client can be used again."""
+        """Cancel all runs and end the worker. The client stays usable."""
         runs = list(self._runs)
         for run in runs:
             run.cancel()
@@ -176,13 +176,13 @@ class WorkerClient:
             self._process.wait_for_end()
 
     def _turn_of(self, run: Run[Any]) -> Steps[None]:
-        """Wait until no other run is on its way; whoever has the turn removes itself from the line."""
+        """Wait for the other runs. The caller removes its run from the line afterwards."""
         self._runs.add(run)
         self._line.append(run)
         try:
             while self._line[0] is not run:
                 run.check_cancelled()
-                self._line[0].advance()  # perhaps nobody else looks after it
+                self._line[0].advance()  # its own caller may have stopped advancing it
                 yield WAITING
         except BaseException:
             self._line.remove(run)
@@ -202,7 +202,7 @@ def _in_memory(run: Run[Any], result: HandedOver) -> Steps[Segmentation]:
 
 @functools.cache
 def shared_client() -> WorkerClient:
-    """The client of this process; its worker ends with the process."""
+    """The one client of this process; its worker ends with the process."""
     client = WorkerClient()
     atexit.register(client.shutdown)
     return client

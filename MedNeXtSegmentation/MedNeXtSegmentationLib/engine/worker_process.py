@@ -1,4 +1,4 @@
-"""The worker's process as its client sees it: requests go in, events come out, it can die."""
+"""The process of the worker: its requests, its events, its log, and the reason of its end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mednext.worker import protocol
 
 from .child_process import ChildProcess
 
-KILLED = (-9, 137)  # what Linux does to a process when memory runs out, seen directly and through a launcher
+KILLED = (-9, 137)  # exit codes, directly and through a launcher, after Linux ran out of memory
 
 
 class WorkerProcess:
-    """A worker, and what it has said.
+    """A worker and its output.
 
     Attributes:
-        accelerators: the devices beside the CPU, once the worker has told them.
-        pid: the number of the worker itself, once it has said hello; the child is PythonSlicer, its launcher.
+        accelerators: the devices beside the CPU, once the worker has reported them.
+        pid: the process ID of the worker, once it has said hello; the child process is its launcher.
         greeted: whether the worker has said hello in this version of the protocol; set by the client.
     """
 
@@ -35,7 +35,7 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs and speaks, and was not told to end."""
+        """Whether the process runs, still writes, and was not killed."""
         self.hear()
         return not self._killed and self._child.exit_code is None and not self._child.silent
 
@@ -46,21 +46,21 @@ class WorkerProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether all that it will ever say was taken."""
+        """Whether its output has ended, and all events were taken."""
         return self._child.silent and not self._events
 
     @property
     def complete(self) -> bool:
-        """Whether it has ended, and its log was heard to the end."""
+        """Whether it has ended, and its log was read to the end."""
         return self._child.complete
 
     @property
     def log(self) -> deque[str]:
-        """The last lines that were no events: standard error, and what libraries print."""
+        """The last lines that were not events: standard error, and prints of libraries."""
         return self._child.log
 
     def hear(self) -> None:
-        """Take in what it has said since the last call."""
+        """Read its output since the last call."""
         for line in self._child.lines():
             try:
                 event = protocol.parse_event(line)
@@ -75,36 +75,36 @@ class WorkerProcess:
             self._events.append(event)
 
     def events(self) -> deque[protocol.Message]:
-        """What it said and nobody has taken yet, in order: who takes an event removes it."""
+        """The events that were not taken yet, in order; the caller removes those that it takes."""
         self.hear()
         return self._events
 
     def send(self, request: protocol.Request) -> None:
-        """Send a request; that a dead worker cannot hear it shows in `ended`."""
+        """Send a request. For a dead worker `ended` becomes true."""
         try:
             self._child.send(protocol.format_request(request))
         except OSError:
             self.log.append("The request could not be sent: the worker had closed its input.")
 
     def kill(self) -> None:
-        """End the process whatever it is doing; returns at once."""
+        """Kill the process; returns at once."""
         self._killed = True
         self._child.kill()
 
     def wait_for_end(self) -> None:
-        """Wait until a process that was killed has ended, but not for ever."""
+        """Wait for the end of a killed process, but not for ever."""
         self._child.wait_for_end()
 
     def explain_end(self) -> EngineProcessError:
-        """Why the process ended without an answer, for people, with its last lines as a note."""
+        """The error for a process that ended without an answer, with its last lines as a note."""
         exit_code = self._child.exit_code
-        if exit_code is None:  # it only closed its output
+        if exit_code is None:  # it has only closed its output
             exit_code = 0
             self.kill()
         lines = [line for line in self.log if line.strip()]
         reason = lines[-1] if lines else "it said nothing"
         if exit_code in KILLED:
-            reason = "killed, probably for want of memory: close other programs or choose a smaller region"
+            reason = "killed, probably for lack of memory: close other programs or choose a smaller region"
         error = EngineProcessError(
             f"The engine's process ended without an answer (exit code {exit_code}): {reason}. "
             "Slicer's scene is unchanged; the next run starts a new process. Details are in Slicer's log."

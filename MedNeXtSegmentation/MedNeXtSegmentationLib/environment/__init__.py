@@ -1,1 +1,1 @@
-"""What the engine needs in Slicer's Python: what is there, what is wrong with it, and how it is repaired."""
+"""The packages that the engine needs in Slicer's Python: check, findings, repair, report."""

@@ -1,4 +1,4 @@
-"""The environment check: a child process looks at Slicer's Python, since a broken PyTorch may crash it."""
+"""The environment check: a child process examines Slicer's Python, since a broken PyTorch may crash it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _PAUSE_S = 0.02
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check came to.
+    """The result of a check.
 
     Attributes:
-        facts: as far as the child came: `facts.step` says how far.
-        exit_code: of the child; None when it was ended because it hung.
-        start_error: why the child could not even be started.
-        lines: the last lines that it said besides: tracebacks, and what libraries print.
+        facts: the facts that the child reported before it ended; `facts.step` is its last step.
+        exit_code: of the child; None when it hung and was killed.
+        start_error: the reason why the child could not be started.
+        lines: the last lines of its other output: tracebacks, and prints of libraries.
     """
 
     facts: Facts = field(default_factory=Facts)
@@ -36,20 +36,20 @@ class CheckResult:
 
     @property
     def complete(self) -> bool:
-        """Whether the child came to its end."""
+        """Whether the child went through all steps."""
         return self.facts.step == "done"
 
 
 class EnvironmentCheck:
-    """One check on its way: whoever asks takes it forward.
+    """One running check, which advances each time `finished` or `result` is asked.
 
         check = EnvironmentCheck()
         check.finished  # for a timer
         check.result()  # waits
 
     Args:
-        python: the Python to look at; by default the one that segments.
-        patience_s: a child that takes longer has hung, and is killed.
+        python: the Python to examine; by default the one that segments.
+        patience_s: a child that takes longer hangs, and is killed.
     """
 
     def __init__(self, python: str | None = None, patience_s: float = PATIENCE_S) -> None:
@@ -72,7 +72,7 @@ class EnvironmentCheck:
         return self._result is not None
 
     def result(self) -> CheckResult:
-        """What was found; nothing raises, all that can go wrong is a result."""
+        """Wait for the result. Raises nothing: every failure is a result."""
         while not self.finished:
             time.sleep(_PAUSE_S)
         assert self._result

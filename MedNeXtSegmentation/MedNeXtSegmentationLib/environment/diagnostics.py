@@ -1,4 +1,4 @@
-"""What a developer needs to know about a failure, as text for the clipboard, without data of patients."""
+"""A report of a failure for developers, as text for the clipboard, without data of patients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_LINES = 60
 
 
 class Diagnostics:
-    """Remembers the last run and the last error, and writes it all down when asked."""
+    """Remembers the last run and the last error, and composes the report."""
 
     def __init__(self) -> None:
         self._words: set[str] = set()  # also of images that are gone when the text is written
@@ -25,13 +25,13 @@ class Diagnostics:
         self._error: list[str] = []
 
     def noteRun(self, options: Mapping[str, object]) -> None:
-        """A run begins, with these options."""
+        """Note that a run begins with these options."""
         self._words |= privateWordsOfScene()
         self._options = {name: str(value) for name, value in options.items()}
         self._error = []
 
     def noteError(self, error: Exception) -> None:
-        """Something failed; the notes of an error are its details."""
+        """Note an error, with its notes and traceback."""
         self._words |= privateWordsOfScene()
         self._error = "".join(traceback.format_exception(error)).splitlines()
 
@@ -42,7 +42,11 @@ class Diagnostics:
         workerLines: Sequence[str],
         installerLines: Sequence[str],
     ) -> str:
-        """Everything. provenance: of the last result. The lines are what the worker and pip said last."""
+        """Return the whole report.
+
+        provenance: of the last result.
+        workerLines, installerLines: the last lines of the worker's and of pip's output.
+        """
         parts = [
             _part("Program", _program()),
             _part("Environment check", _check(check)),

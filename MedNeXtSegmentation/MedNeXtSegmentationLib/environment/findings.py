@@ -1,4 +1,4 @@
-"""What the facts of a check mean: sentences for people, each with what to do about it."""
+"""The findings of a check: sentences for people, each with its remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEAST_MEMORY_MIB = 8 * _GIB
 
 
 class Level(Enum):
-    """How bad it is."""
+    """How bad a finding is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -25,7 +25,7 @@ class Level(Enum):
 
 
 class Kind(Enum):
-    """What it is about; the first four are repaired by the button."""
+    """The subject of a finding; "Repair" handles all but OTHER."""
 
     NO_TORCH = "nothing there"
     HALF_INSTALLED = "half-installed"
@@ -36,7 +36,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence, and what to do if there is something to do."""
+    """A sentence, and the remedy if there is one."""
 
     level: Level
     text: str
@@ -66,36 +66,36 @@ def _torch(result: CheckResult) -> list[Finding]:
         return [Finding(Level.ERROR, tooLong, remedy)]
     if not isThere:
         text = _("PyTorch is not installed.")
-        return [Finding(Level.ERROR, text, _('Press "Repair": it is installed.'), Kind.NO_TORCH)]
+        return [Finding(Level.ERROR, text, _('Press "Repair" to install it.'), Kind.NO_TORCH)]
     if reason:
         if _isForeign(facts):
             text = _("{reason} It comes from {folder}, outside of Slicer.")
             remedy = _("Take that folder out of the environment variable PYTHONPATH, and start Slicer again.")
             return [Finding(Level.ERROR, text.format(reason=reason, folder=torch.folder), remedy)]
-        remedy = _('Press "Repair": PyTorch is removed and installed again.')
+        remedy = _('Press "Repair" to remove it and install it again.')
         return [Finding(Level.ERROR, reason, remedy, Kind.HALF_INSTALLED)]
     findings = [*_build(facts)]
     if _isForeign(facts):
         text = _("PyTorch {version} comes from {folder}, outside of Slicer.")
-        remedy = _("If it makes trouble, take that folder out of the environment variable PYTHONPATH.")
+        remedy = _("If it causes errors, take that folder out of the environment variable PYTHONPATH.")
         text = text.format(version=torch.version, folder=torch.folder)
         findings.append(Finding(Level.WARNING, text, remedy))
     return findings
 
 
 def _build(facts: Facts) -> list[Finding]:
-    """Whether a PyTorch that can be imported is the right one for this machine."""
+    """The findings on a PyTorch that can be imported: its version, its build, its device."""
     torch, version = facts.torch, facts.torch.version or ""
     if is_older(version, OLDEST_TORCH):
         text = _("PyTorch {version} is too old: {oldest} or newer is needed.")
         text = text.format(version=version, oldest=OLDEST_TORCH)
         if facts.system == "darwin" and facts.machine == "x86_64":
             return [Finding(Level.ERROR, text, _("There is none for Macs with an Intel processor."))]
-        return [Finding(Level.ERROR, text, _('Press "Repair": a newer one is installed.'), Kind.WRONG_BUILD)]
+        return [Finding(Level.ERROR, text, _('Press "Repair" to install a newer one.'), Kind.WRONG_BUILD)]
     if torch.trial_error:
         text = _("PyTorch {version} ({build}) cannot compute here: {error}.")
         text = text.format(version=version, build=torch.build, error=shortened(torch.trial_error))
-        remedy = _('Press "Repair": the one that fits this machine is installed.')
+        remedy = _('Press "Repair" to install the one that fits this machine.')
         return [Finding(Level.ERROR, text, remedy, Kind.WRONG_BUILD)]
     if facts.nvidia_cards and not torch.cuda:
         return [_cardNotUsed(facts)]
@@ -109,7 +109,7 @@ def _cardNotUsed(facts: Facts) -> Finding:
     if torch.build == "cpu":
         text = _("PyTorch {version} is made for the processor only, so the card {card} is not used.")
         text = text.format(version=torch.version, card=card.name)
-        remedy = _('It works, slowly. For the card press "Repair": PyTorch is installed again, for CUDA.')
+        remedy = _('It works, but slowly. Press "Repair" to install PyTorch for the card.')
         return Finding(Level.WARNING, text, remedy, Kind.WRONG_BUILD)
     text = _("PyTorch {version} does not find the card {card} (driver {driver}). {warning}")
     text = text.format(
@@ -119,7 +119,7 @@ def _cardNotUsed(facts: Facts) -> Finding:
         warning=shortened(" ".join(torch.warnings)),
     )
     remedy = _(
-        'It works, slowly. Update the NVIDIA driver, or press "Repair" for a PyTorch that fits this one.'
+        'It works, but slowly. Update the NVIDIA driver, or press "Repair" for a PyTorch that fits it.'
     )
     return Finding(Level.WARNING, text.strip(), remedy, Kind.WRONG_BUILD)
 
@@ -135,17 +135,17 @@ def _packages(facts: Facts) -> list[Finding]:
                 if not package.version
                 else _("{name} is damaged: {error}")
             )
-            remedy = _('Press "Repair": it is installed.')
+            remedy = _('Press "Repair" to install it.')
             kind = Kind.MISSING_PACKAGE
         else:
-            text = _("{name}, which belongs to Slicer, cannot be imported: {error}")
+            text = _("{name}, a part of Slicer, cannot be imported: {error}")
             remedy, kind = _remedyOfPackage(name), Kind.OTHER
         text = text.format(name=name, error=shortened(package.error))
         findings.append(Finding(Level.ERROR, text, remedy, kind))
     if not findings and facts.packages:
         versions = ", ".join(f"{name} {package.version}" for name, package in facts.packages.items())
         findings.append(
-            Finding(Level.OK, _("The other packages are there: {versions}.").format(versions=versions))
+            Finding(Level.OK, _("The other packages work: {versions}.").format(versions=versions))
         )
     return findings
 
@@ -172,7 +172,7 @@ def _machine(facts: Facts) -> list[Finding]:
 
 
 def _packageThatEndedTheCheck(result: CheckResult) -> str:
-    """The package whose import crashed or hung, if that was not PyTorch."""
+    """The package, other than PyTorch, whose import crashed or hung; "" if there is none."""
     step = result.facts.step
     if result.complete or step in ("import torch", "use torch", "import the engine"):
         return ""
@@ -181,7 +181,7 @@ def _packageThatEndedTheCheck(result: CheckResult) -> str:
 
 def _howItEnded(result: CheckResult, package: str) -> str:
     if result.exit_code is None:
-        return _("Importing {package} did not come to an end.").format(package=package)
+        return _("Importing {package} did not end.").format(package=package)
     return _("Importing {package} ended the process (exit code {code}).").format(
         package=package, code=result.exit_code
     )
@@ -189,12 +189,12 @@ def _howItEnded(result: CheckResult, package: str) -> str:
 
 def _remedyOfPackage(package: str) -> str:
     if package == "safetensors":
-        return _('Press "Repair": it is installed.')
+        return _('Press "Repair" to install it.')
     return _("Another extension may have replaced it: install Slicer again.")
 
 
 def _isForeign(facts: Facts) -> bool:
-    """Whether PyTorch is imported from elsewhere than where this Python installs packages."""
+    """Whether PyTorch is imported from another folder than this Python's own packages."""
     folder = facts.torch.folder
     return bool(folder and facts.site_packages) and _plain(folder) != _plain(facts.site_packages)
 

@@ -1,4 +1,4 @@
-"""While Slicer waits for pip, Slicer goes on: its windows are drawn, and pip's lines are seen."""
+"""Lines of pip's output as they come, with Slicer's windows alive while pip runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _PAUSE_S = 0.02
 
 @contextmanager
 def liveOutput(onLine: Callable[[str], None]) -> Iterator[None]:
-    """Within the block every process that `slicer.util` waits for leaves the event loop running.
+    """Within the block the event loop runs while `slicer.util` waits for a process.
 
-    `slicer.util.logProcessOutput`, through which all of pip's output goes, would sleep until the next line:
+    Without it `slicer.util.logProcessOutput`, which handles all of pip's output, blocks until the next line:
     for minutes while a large file is downloaded.
 
-    onLine: gets every line that such a process says.
+    onLine: gets every line of output.
     """
     original = slicer.util.logProcessOutput
 
@@ -63,7 +63,7 @@ def _follow(process: Any, listeners: list[Callable[[str], None]]) -> None:
 
 
 class PipError(subprocess.CalledProcessError):
-    """With the last thing that pip said, which is the reason."""
+    """The failure of a process, with its last line as the reason."""
 
     def __init__(self, exit_code: int, command: Any, last: str) -> None:
         super().__init__(exit_code, command)
@@ -74,7 +74,7 @@ class PipError(subprocess.CalledProcessError):
 
 
 def _read(process: Any, lines: queue.SimpleQueue[str | None]) -> None:
-    """In a thread that touches no Qt; bytes, since not all lines are in the system's encoding."""
+    """Queue the lines of a process, in a thread that touches no Qt; undecodable bytes are replaced."""
     for line in process.stdout.buffer:
         lines.put(line.decode("utf-8", "replace").rstrip())
     lines.put(None)

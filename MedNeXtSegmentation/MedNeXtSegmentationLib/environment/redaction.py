@@ -1,4 +1,4 @@
-"""Keeping patients' data out of what a user sends to a developer."""
+"""Removal of patients' data from a text that a user sends to a developer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path, PurePath
 import slicer
 import vtk
 
-_SHORTEST = 3  # "T1" is no patient's name, and would tear other words apart
+_SHORTEST = 3  # "T1" is no patient's name, and occurs inside other words
 
 
 def privateWordsOfScene() -> set[str]:
-    """Names of images, patients and studies in the scene, and the paths that they were read from."""
+    """Names of images, patients and studies in the scene, and the paths of their files."""
     words: set[str] = set()
     for nodeClass in ("vtkMRMLDisplayableNode", "vtkMRMLTransformNode"):
         for node in slicer.util.getNodesByClass(nodeClass):
@@ -40,7 +40,7 @@ def redacted(text: str, words: Iterable[str]) -> str:
 
 
 def _wordsOfPath(path: str) -> set[str]:
-    """The path, its file's name, and its folder, as they may turn up in a message."""
+    """The path, the file's name and the folder, each of which a message may contain."""
     if not path:
         return set()
     parts = PurePath(path)

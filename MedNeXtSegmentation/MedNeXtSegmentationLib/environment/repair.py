@@ -1,4 +1,4 @@
-"""Repair the environment: one go through all that has to be removed and installed."""
+"""Repair of the environment: removes the broken packages and installs the missing ones."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ def repair(
     onStage: Callable[[str], None],
     onLine: Callable[[str], None],
 ) -> bool:
-    """Do what the plan says; whether Slicer must be restarted before anything can be segmented.
+    """Carry out a plan to which the user has agreed. Returns whether Slicer must be restarted afterwards.
 
-    For the main thread, in the handler of a click, after the user has agreed; the event loop goes on
-    meanwhile. onStage: gets what is being done. onLine: gets every line of pip's.
+    Runs in the main thread, and lets the event loop run meanwhile.
 
-    Raises:
-        MissingPackageError: something could not be installed.
-        OutputError: old files could not be removed.
+    onStage: gets the name of each step.
+    onLine: gets every line of pip's output.
+
+    Raises `MissingPackageError` when a package cannot be installed, `OutputError` when old files cannot be
+    removed.
     """
-    client.shutdown()  # a file in use cannot be replaced on Windows
+    client.shutdown()  # Windows cannot replace a file in use
     inUse = torchIsInUse()
     with liveOutput(onLine):
         if plan.torch:
@@ -68,11 +69,11 @@ def _repairTorch(plan: RepairPlan, onStage: Callable[[str], None]) -> None:
 
 
 def _installPackages() -> None:
-    from slicer import packaging  # takes its time to import
+    from slicer import packaging  # slow to import
 
     missing = missingRequirements()
     try:
-        # Asked already; and no restart, since only the worker imports them.
+        # The user has agreed; no restart, since only the worker imports them.
         packaging.pip_ensure(missing, prompt_install=False, prompt_restart=False, requester=REQUESTER)
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         raise MissingPackageError(

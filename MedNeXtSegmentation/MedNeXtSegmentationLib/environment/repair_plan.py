@@ -1,4 +1,4 @@
-"""What has to be installed: told by the findings of a check, or by a quick look that imports nothing."""
+"""The plan of a repair: the packages to install, by the findings of a check or by a quick look at files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ REQUIREMENTS = Path(__file__).parents[2] / "Resources" / "requirements.txt"
 
 @dataclass(frozen=True)
 class RepairPlan:
-    """What "Repair" does.
+    """The steps of a repair.
 
     Attributes:
         torch: install PyTorch.
-        removeFrom: the folder of packages from which the old PyTorch is removed before; "" if there is none.
-        packages: install the packages of `REQUIREMENTS`, as far as they are missing.
+        removeFrom: the folder of packages from which the old PyTorch is first removed; "" for none.
+        packages: install the missing packages of `REQUIREMENTS`.
     """
 
     torch: bool = False
@@ -37,9 +37,9 @@ class RepairPlan:
 
 
 def repairPlanFor(findings: Iterable[Finding], sitePackages: str) -> RepairPlan:
-    """What repairs these findings, as far as anything here does.
+    """The plan that repairs these findings; an empty one where none of them can be repaired.
 
-    sitePackages: where the Python that was looked at installs packages.
+    sitePackages: the folder of packages of the examined Python.
     """
     kinds = {finding.kind for finding in findings}
     broken = bool(kinds & {Kind.HALF_INSTALLED, Kind.WRONG_BUILD})
@@ -51,7 +51,7 @@ def repairPlanFor(findings: Iterable[Finding], sitePackages: str) -> RepairPlan:
 
 
 class TorchLook(Enum):
-    """PyTorch by the look of its files."""
+    """The state of PyTorch, judged by its files."""
 
     WHOLE = "whole"
     ABSENT = "absent"
@@ -59,10 +59,10 @@ class TorchLook(Enum):
 
 
 def lookAtTorch() -> TorchLook:
-    """Look in milliseconds, without importing anything; a deeper damage is not noticed."""
+    """Judge PyTorch in milliseconds without importing it; damage inside its files stays unnoticed."""
     importlib.invalidate_caches()
     version = installedVersion("torch")
-    # Not importlib.util: that would ask sys.modules, which may still know what was removed.
+    # Not importlib.util: it asks sys.modules, which still lists a removed package.
     isThere = importlib.machinery.PathFinder.find_spec("torch") is not None
     if not isThere and version is None:
         return TorchLook.ABSENT
@@ -71,8 +71,8 @@ def lookAtTorch() -> TorchLook:
 
 
 def installedVersion(distribution: str) -> str | None:
-    """The version of an installed package; None if there is none."""
-    import importlib.metadata  # here: it brings modules for mail, and the panel is opened without
+    """The version of an installed package; None if it is not installed."""
+    import importlib.metadata  # slow to import, and opening the panel does not need it
 
     try:
         return importlib.metadata.version(distribution)
@@ -81,7 +81,7 @@ def installedVersion(distribution: str) -> str | None:
 
 
 def missingRequirements() -> list[str]:
-    """The packages of `REQUIREMENTS` that are not there in a version that fits, as requirements."""
+    """The requirements of `REQUIREMENTS` that no installed package meets."""
     from slicer import packaging
 
     required = packaging.load_requirements(REQUIREMENTS)
@@ -89,7 +89,7 @@ def missingRequirements() -> list[str]:
 
 
 def question(plan: RepairPlan) -> str:
-    """What the user agrees to before anything is installed."""
+    """The question to the user before anything is installed."""
     parts = []
     if plan.torch:
         parts.append(
@@ -99,8 +99,8 @@ def question(plan: RepairPlan) -> str:
         )
         parts.append(
             _(
-                "Slicer's extension PyTorch chooses the one for this computer: some hundred megabytes are "
-                "downloaded, with an NVIDIA card a few gigabytes, which takes minutes."
+                "Slicer's extension PyTorch chooses the one for this computer. It downloads some hundred "
+                "megabytes, with an NVIDIA card a few gigabytes, which takes minutes."
             )
         )
     if plan.packages:

@@ -1,10 +1,10 @@
-"""Slicer's extension PyTorch, which knows the right PyTorch for a machine; nothing here imports torch.
+"""Installation of PyTorch by Slicer's extension of that name, in all its versions, without importing torch.
 
-Its logic has changed over the years, so every call looks first at what is there:
+Every call first looks which of these the installed version has:
 
-| since | what |
+| since | function or argument |
 |---|---|
-| 2021 | `installTorch()`; it ends by importing torch, as `torchInstalled()` does, which is never asked here |
+| 2021 | `installTorch()`; it ends with `import torch`, as `torchInstalled()` does, which is not used here |
 | 2021 | `installTorch(askConfirmation)` |
 | 2022 | `forceComputationBackend`, `uninstallTorch()` |
 | 2023 | `torchVersionRequirement`, then `torchvisionVersionRequirement` |
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 EXTENSION = "PyTorch"
 MODULE = "PyTorchUtils"
 
-# What drifting code raises when the network, pip, or the import at its end fails.
+# The errors of its versions when the network, pip, or the final import fails.
 _FAILURES = (
     ImportError,
     OSError,
@@ -49,22 +49,21 @@ _FAILURES = (
 
 
 class TorchExtension:
-    """Installs and removes PyTorch. Everything is for Slicer's main thread, in the handler of a click."""
+    """Installs and removes PyTorch, in Slicer's main thread."""
 
     def isInstalled(self) -> bool:
-        """Whether the extension is there, so that nothing has to be downloaded for it."""
+        """Whether the extension is installed."""
         return MODULE in sys.modules or importlib.util.find_spec(MODULE) is not None or bool(_modulePaths())
 
     def installItself(self) -> None:
-        """Install the extension; in most cases it can be used at once, without a restart.
+        """Install the extension, which mostly works without a restart.
 
-        Raises:
-            MissingPackageError: it cannot be had, or Slicer has to be restarted first.
+        Raises `MissingPackageError` when it cannot be installed, or needs a restart.
         """
         model = _extensionsManagerModel()
         if model is None or not hasattr(model, "installExtensionFromServer"):
             raise MissingPackageError(_howToInstallTheExtension())
-        interactive, model.interactive = model.interactive, False  # the user has agreed already
+        interactive, model.interactive = model.interactive, False  # the user has already agreed
         try:
             installed = model.installExtensionFromServer(EXTENSION, False)
         finally:
@@ -73,31 +72,27 @@ class TorchExtension:
             raise MissingPackageError(_howToInstallTheExtension())
 
     def installTorch(self) -> None:
-        """Install the PyTorch that fits this machine.
-
-        Raises:
-            MissingPackageError: it could not be installed.
-        """
+        """Install the PyTorch that fits this machine. Raises `MissingPackageError` when that fails."""
         reason: Exception | None = None
         with torchBarred():
             try:
                 logic = _import().PyTorchUtilsLogic()
                 logic.installTorch(**_knownArguments(logic.installTorch))
             except _FAILURES as error:
-                reason = error  # among them the import at its end, which is barred
+                reason = error  # also of the final import, which is barred
         importlib.invalidate_caches()
         version = installedVersion("torch")
         if version is None or is_older(version, OLDEST_TORCH):
             raise MissingPackageError(
                 _(
                     "PyTorch could not be installed ({reason}). Check the network connection and the free "
-                    "space; pip's own words are below Advanced, Environment."
+                    "space; pip's output is under Advanced, Environment."
                 ).format(reason=reason or _("its extension gave no reason"))
             ) from reason
         logger.info("PyTorch %s is installed.", version)
 
     def uninstallTorch(self) -> None:
-        """Remove PyTorch, as far as it is registered as installed."""
+        """Remove PyTorch as far as pip knows its files."""
         with torchBarred():
             try:
                 logic = _import().PyTorchUtilsLogic()
@@ -105,7 +100,7 @@ class TorchExtension:
                     logic.uninstallTorch()
                 else:
                     slicer.util.pip_uninstall("torch torchvision")
-            except _FAILURES as error:  # half a PyTorch cannot be uninstalled; its files are removed next
+            except _FAILURES as error:  # pip cannot uninstall half a PyTorch; its folders are removed next
                 logger.warning("PyTorch could not be uninstalled: %r", error)
         importlib.invalidate_caches()
 
@@ -114,8 +109,8 @@ class TorchExtension:
 def torchBarred() -> Iterator[None]:
     """Within the block `import torch` raises ModuleNotFoundError in this process.
 
-    A crash of torch would take Slicer and the unsaved work with it, and a loaded library cannot be replaced
-    on Windows. Where another extension has imported it already, it stays.
+    A crash of torch would end Slicer with all unsaved work, and Windows cannot replace a loaded library.
+    A torch that another extension has already imported stays.
     """
     barred = [name for name in ("torch", "torchvision") if name not in sys.modules]
     for name in barred:
@@ -129,12 +124,12 @@ def torchBarred() -> Iterator[None]:
 
 
 def torchIsInUse() -> bool:
-    """Whether some other extension has imported torch into Slicer: then a new one needs a restart."""
+    """Whether another extension has imported torch into Slicer, so that a new one needs a restart."""
     return sys.modules.get("torch") is not None
 
 
 def _import() -> ModuleType:
-    """The module PyTorchUtils; an extension installed in this session is not on Python's path yet."""
+    """Import PyTorchUtils, also of an extension that was installed in this session."""
     try:
         return importlib.import_module(MODULE)
     except ModuleNotFoundError as error:
@@ -162,7 +157,7 @@ def _extensionsManagerModel() -> Any:
 
 
 def _knownArguments(function: Any) -> dict[str, Any]:
-    """Those of the arguments wanted that this version of the extension knows."""
+    """The arguments for `installTorch` that this version of the extension knows."""
     wanted = {"askConfirmation": False, "torchVersionRequirement": f">={OLDEST_TORCH}"}
     known = inspect.signature(function).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in known.values()):

@@ -1,4 +1,4 @@
-"""Why PyTorch cannot be imported, as users meet it."""
+"""The reason why PyTorch cannot be imported, as a sentence for users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIBRARY_SIGNS = ("dll load failed", "winerror", ".dll", "cannot open shared obj
 
 
 def failureOfTorch(result: CheckResult) -> str:
-    """Why PyTorch is of no use as it is installed, as a sentence; "" if it can be imported."""
+    """The sentence on a PyTorch that cannot be imported; "" if it can."""
     facts, torch = result.facts, result.facts.torch
     if not result.complete and facts.step in ("import torch", "use torch", "import the engine"):
         return _howItEnded(result.exit_code)
@@ -30,7 +30,7 @@ def failureOfTorch(result: CheckResult) -> str:
 def _howItEnded(exit_code: int | None) -> str:
     if exit_code is None:
         return _(
-            "Importing PyTorch did not come to an end: its files are damaged, or something holds them up."
+            "Importing PyTorch did not end: its files are damaged, or another program delays reading them."
         )
     return _("Importing PyTorch crashes ({how}).").format(how=_nameOf(exit_code))
 
@@ -49,7 +49,7 @@ def _whatIsBroken(facts: Facts, error: str) -> str:
     error = shortened(error)
     if facts.system == "win32" and any(sign in error.casefold() for sign in _LIBRARY_SIGNS):
         return _(
-            "A library of PyTorch cannot be loaded ({error}). If it cannot after repair either, install "
+            "A library of PyTorch cannot be loaded ({error}). If a repair does not help, install "
             "Microsoft's Visual C++ Redistributable (x64)."
         ).format(error=error)
     if any(sign in error.casefold() for sign in _LIBRARY_SIGNS):
@@ -58,7 +58,7 @@ def _whatIsBroken(facts: Facts, error: str) -> str:
 
 
 def tooLongPaths(facts: Facts) -> str:
-    """Why Windows cannot hold all files of PyTorch in Slicer's folder; "" if it can."""
+    """The sentence on a folder of Slicer whose path is too long for PyTorch on Windows; "" if it is not."""
     needed = len(facts.site_packages) + 1 + LONGEST_NAME
     if facts.long_paths is not False or needed <= _LONGEST_PATH_OF_WINDOWS:
         return ""
@@ -69,6 +69,6 @@ def tooLongPaths(facts: Facts) -> str:
 
 
 def shortened(text: str, length: int = 240) -> str:
-    """On one line, and not a wall of text: the whole of it is in the diagnostics."""
+    """The beginning of a text on one line; the diagnostics have the whole."""
     text = re.sub(r"\s+", " ", text).strip().rstrip(".")
     return text if len(text) <= length else f"{text[:length]}..."

@@ -26,7 +26,7 @@ def isSequence(node: slicer.vtkMRMLNode | None) -> bool:
 
 
 def sequenceShownBy(volume: Volume | None) -> SequenceNode | None:
-    """The sequence whose current frame a volume of the scene is; None for a volume of its own."""
+    """The sequence whose current frame a volume shows; None for another volume."""
     if volume is None or volume.GetScene() is None:
         return None
     for browser in _browsers(volume.GetScene()):
@@ -37,14 +37,14 @@ def sequenceShownBy(volume: Volume | None) -> SequenceNode | None:
 
 
 class Frames:
-    """What there is to segment at every index value of a sequence.
+    """The volumes to segment at every index value of a sequence.
 
-    nodes: for each channel a sequence of volumes, its browser, or a volume that is the same for all frames;
-        at least one sequence.
+    nodes: for each channel a sequence of volumes, its browser, or a volume for all frames; at least one
+        sequence.
 
     Raises:
-        InputError: no frames, frames that are no volumes, or a channel that lacks one.
-        GeometryError: channels that the scene shows under different transforms.
+        InputError: no frames, frames that are not volumes, or a channel without one of the frames.
+        GeometryError: channels under different transforms.
     """
 
     def __init__(self, nodes: Sequence[slicer.vtkMRMLNode]) -> None:
@@ -62,12 +62,12 @@ class Frames:
 
     @property
     def browser(self) -> BrowserNode | None:
-        """The browser of the sequence, if it has one now."""
+        """The browser of the sequence, if it has one."""
         return _browserOf(self.master)
 
     @property
     def shown(self) -> Volume:
-        """The volume of the scene that stands for the frames of the first channel, or a frame."""
+        """The volume that shows the first channel in the scene; without one, its first frame."""
         first = self._channels[0]
         if not isSequence(first):
             return first
@@ -75,7 +75,7 @@ class Frames:
         return (browser and browser.GetProxyNode(first)) or first.GetNthDataNode(0)
 
     def volumes(self, index: int) -> list[Volume]:
-        """The volumes of one frame. Raises `InputError` when it was removed since."""
+        """The volumes of one frame. Raises `InputError` when it was removed."""
         value = self.values[index]
         nodes = self._channels
         found = [node.GetDataNodeAtValue(value, True) if isSequence(node) else node for node in nodes]
@@ -86,8 +86,8 @@ class Frames:
         return found
 
     def channels(self, index: int) -> list[SourceImage]:
-        """The channels of one frame, all in one space. Raises as `channelsForRun` does."""
-        deformation = deformation_of(self.shown)  # frames have no place in the scene but this
+        """The channels of one frame, all in one space. Raises the errors of `channelsForRun`."""
+        deformation = deformation_of(self.shown)  # frames themselves are in no scene
         channels = [channelsForRun([volume])[0] for volume in self.volumes(index)]
         return [
             replace(channel, image=channel.image and replace(channel.image, deformation=deformation))
@@ -95,7 +95,7 @@ class Frames:
         ]
 
     def title(self, index: int) -> str:
-        """What a person calls a frame."""
+        """The name of a frame in messages."""
         told = f"{self.master.GetIndexName()} {self.values[index]} {self.master.GetIndexUnit()}"
         return f"Frame {index + 1} of {len(self.values)} ({told.strip()})"
 

@@ -1,4 +1,4 @@
-"""Where the results of a sequence belong: a new sequence of segmentations in the same browser."""
+"""The place of a sequence's results in the scene: a new sequence of segmentations in the same browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .uncertain_frames import UncertainFrames
 
 
 class SequencePlace:
-    """Collects the results outside of the scene, which gets all of them at once or nothing."""
+    """Collects the results outside of the scene, and then adds all of them or none."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
@@ -24,7 +24,7 @@ class SequencePlace:
         self._uncertain = UncertainFrames(_sequenceLike(frames.master))
 
     def take(self, index: int, prepared: PreparedResult) -> None:
-        """Add the result of a frame. Raises `InputError` when the frame was removed meanwhile."""
+        """Take the result of a frame. Raises `InputError` when the frame was removed meanwhile."""
         volume, value = self._frames.volumes(index)[0], self._frames.values[index]
         node = slicer.vtkMRMLSegmentationNode()
         node.SetName(self._name)
@@ -35,9 +35,9 @@ class SequencePlace:
             self._uncertain.take(value, volume, prepared.uncertainty)
 
     def add(self) -> slicer.vtkMRMLSequenceNode:
-        """Put segmentations and uncertainties into the scene, as sequences in the browser of the images.
+        """Add segmentations and uncertainties to the scene, as sequences in the browser of the images.
 
-        Its browser saves changes: what is corrected in a frame stays in it. Raises `GeometryError` when the
+        The browser saves changes, so that corrections of a frame stay. Raises `GeometryError` when the
         sequence of the images was removed meanwhile.
         """
         master, scene = self._frames.master, self._frames.master.GetScene()
@@ -55,7 +55,7 @@ class SequencePlace:
         return self._sequence
 
     def _dress(self, proxy: slicer.vtkMRMLSegmentationNode) -> None:
-        """The segmentation that the scene shows stands with the volume that it was made from."""
+        """Place the shown segmentation beside its volume, and display it."""
         shown = self._frames.shown
         proxy.SetName(self._sequence.GetName())
         if proxy.GetDisplayNode() is None:
@@ -69,7 +69,7 @@ class SequencePlace:
 
 
 def shownSegmentation(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSegmentationNode | None:
-    """The segmentation of the scene that shows the current frame of a sequence of segmentations."""
+    """The node that shows the current frame of a sequence of segmentations."""
     browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequence)
     return browser.GetProxyNode(sequence) if browser else None
 

@@ -1,4 +1,4 @@
-"""From a sequence of volumes to the run that segments its frames, one after the other."""
+"""The run that segments the frames of a sequence, one after the other."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ def startSequence(
 ) -> Run[slicer.vtkMRMLSequenceNode]:
     """Begin to segment all frames; the run adds the sequence of the results to the scene.
 
-    Events are those of a run, with "frame" and "frames" besides; "done", "total" and "remaining_s" are of all
-    frames.
+    Its events also have "frame" and "frames"; "done", "total" and "remaining_s" refer to all frames.
 
-    Raises what is wrong with the nodes or the first frame.
+    Raises the errors of the nodes and of the first frame.
     """
     if options.segmentationNode is not None:
         raise OptionError(
-            "The results of a sequence are a new sequence of segmentations, and one that is there stays as "
-            "it is: choose no segmentation, or segment a single frame."
+            "The results of a sequence are a new sequence of segmentations, and an existing segmentation "
+            "stays as it is: choose no segmentation, or segment a single frame."
         )
     frames = Frames(nodes)
     engineOptions = options.forEngine(model, frames.shown)
@@ -68,7 +67,7 @@ def _steps(
 
 
 def taking(place: ResultPlace) -> Any:
-    """How a client takes a result for a place: copied into VTK's memory."""
+    """The function by which a client copies a result into VTK's memory, for a place."""
 
     def take(run: Run[Any], result: HandedOver) -> Steps[PreparedResult]:
         copying = place.copying(result)

@@ -1,6 +1,6 @@
 """The uncertainty of every frame: a sequence of volumes beside the segmentations, in the same browser.
 
-In percent, a byte for each voxel: a sequence of floats from 0 to 1 would take four times the memory.
+Its voxels are bytes, in percent; floats from 0 to 1 would take four times the memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class UncertainFrames:
         self._largest = 0.0
 
     def take(self, value: str, volume: slicer.vtkMRMLScalarVolumeNode, prepared: PreparedUncertainty) -> None:
-        """Add that of the frame at an index value, in percent, on the grid of its image."""
+        """Add the uncertainty, in percent, of the frame at an index value, on the grid of its image."""
         node = slicer.vtkMRMLScalarVolumeNode()
         fill_uncertainty(node, volume, prepared)
         self._sequence.SetDataNodeAtValue(node, value)
@@ -47,9 +47,9 @@ class UncertainFrames:
         segmentation: slicer.vtkMRMLSegmentationNode,
         image: slicer.vtkMRMLScalarVolumeNode,
     ) -> None:
-        """Put the sequence into the scene, if there is any uncertainty; no view shows it yet.
+        """Put the sequence into the scene without showing it, if there is any uncertainty.
 
-        segmentation, image: what the scene shows of the results and of the images.
+        segmentation, image: the nodes that show the present frame of the results and of the images.
         """
         if not self._places:
             return
@@ -59,7 +59,7 @@ class UncertainFrames:
         remember_places_of_frames(self._sequence, self._places)
         scene.AddNode(self._sequence)
         shown = self._places.get(shown_value(browser), [])
-        # Our own: the browser would make one whose display looks at all voxels to choose its window.
+        # Not the browser's proxy: its display would read all voxels to choose its window.
         proxy = new_uncertainty(scene, name, self._largest, shown, PERCENT)
         browser.AddSynchronizedSequenceNode(self._sequence)
         browser.AddProxyNode(proxy, self._sequence, False)

@@ -1,4 +1,4 @@
-"""The segments of a node as they are now, copied from the scene."""
+"""A copy of a node's segments, with label values, for export and training."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def drawn_segments_of(
 ) -> DrawnSegments:
     """Copy the segments of a node, for the grid of an image.
 
-    `known` are the labels of the model: a segment that the user drew has the value of the label with its
-    name, unless a segment of the model has it.
+    `known` are the labels of the model. A segment drawn by the user gets the value of the label of the same
+    name, unless a segment of the model has that value.
 
     Raises `GeometryError` for a non-linear transform between segmentation and image or a sheared grid,
     `OutputError` for a segmentation without segments or labelmaps.
@@ -50,16 +50,16 @@ def drawn_segments_of(
 
 
 def refuse_without_labelmaps(node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Raise `OutputError` for a segmentation without segments, or whose segments are no labelmaps."""
+    """Raise `OutputError` for a segmentation without segments, or with surfaces or contours only."""
     segmentation = node.GetSegmentation()
     if segmentation.GetNumberOfSegments() == 0 or not has_labelmaps(segmentation):
         raise OutputError(f'"{node.GetName()}" has no segments that are labelmaps.')
 
 
 def _regions_with_labels(segmentation: slicer.vtkSegmentation) -> dict[str, tuple[int, ...]]:
-    """The segments of regions all of whose labels are there, too: IDs and label values.
+    """Segment IDs and label values of the regions whose labels all have a segment.
 
-    A region without its labels is a segment like those that users draw.
+    A region without its labels counts as a segment drawn by the user.
     """
     models = {model_of(segmentation.GetSegment(each)) for each in segmentation.GetSegmentIDs()} - {""}
     found = {}
@@ -85,7 +85,7 @@ def _corrected(
 def _label_values(
     node: slicer.vtkMRMLSegmentationNode, known: Sequence[Label], regions: Collection[str]
 ) -> dict[str, int]:
-    """A value for each segment but regions: the model's own for what it made, free ones above for others."""
+    """A value for each segment but regions: the model's value for its own segments, free ones for others."""
     segmentation = node.GetSegmentation()
     model = provenance_of(node).get("model", "")
     values: dict[str, int] = {}

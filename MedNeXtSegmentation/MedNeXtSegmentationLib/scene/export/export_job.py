@@ -1,4 +1,4 @@
-"""A segmentation node as a file, as it is now: the user's corrections are in it."""
+"""The job that exports a segmentation node, with the user's corrections, to a file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..segments.region_segments import follow_labels
 from .drawn_segments import drawn_segments_of
 from .seg_nrrd import segmentation_file_of
 
-FORMATS = (".seg.nrrd", *LABELMAP_SUFFIXES, ".dcm")  # the longer of two that end alike comes first
+FORMATS = (".seg.nrrd", *LABELMAP_SUFFIXES, ".dcm")  # .seg.nrrd stands before .nrrd
 
 
 def export_job(node: slicer.vtkMRMLSegmentationNode, path: Path) -> SceneJob:
-    """Copy from the scene what is needed to write a file, for `engine.job.start_job`.
+    """Copy the segments from the scene, for `engine.scene_job.start_job`.
 
-    The suffix of `path` says the format. A labelmap gets a colour table beside it, which labelmaps of the
-    same name in another format share. An existing file is replaced: whoever asks has asked the user.
+    The suffix of `path` selects the format. A labelmap gets a colour table beside it, which labelmaps of the
+    same name in another format share. An existing file is replaced: the caller has asked the user.
 
-    Raises `OutputError` for what cannot be written in this format, and the errors of `drawn_segments_of` and
-    `segmentation_file_of`. The job raises `OutputError`, and writes nothing, when another table is there that
-    nobody has asked about.
+    Raises `OutputError` for a segmentation that the format cannot hold, and the errors of `drawn_segments_of`
+    and `segmentation_file_of`. The job raises `OutputError`, and writes nothing, when there is a different
+    colour table.
     """
     suffix = suffix_of(path)
     follow_labels(node)
@@ -40,7 +40,7 @@ def export_job(node: slicer.vtkMRMLSegmentationNode, path: Path) -> SceneJob:
 
 
 def suffix_of(path: Path) -> str:
-    """The format's suffix of a path. Raises `OutputError` for an unknown one."""
+    """The suffix of a path's format. Raises `OutputError` for an unknown one."""
     suffix = next((each for each in FORMATS if path.name.lower().endswith(each)), None)
     if suffix is None:
         raise OutputError(f"{path.name} has no known suffix: use one of {', '.join(FORMATS)}.")

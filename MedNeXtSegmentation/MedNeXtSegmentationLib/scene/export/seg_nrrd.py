@@ -1,4 +1,4 @@
-"""What goes into Slicer's own file for segmentations, taken from a node as it is now."""
+"""A copy of a node's segments for a `.seg.nrrd` file, Slicer's own format of segmentations."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _common_grid(segmentation: slicer.vtkSegmentation) -> tuple[np.ndarray, list
         text, image = segmentation.DetermineCommonLabelmapGeometry(mode, every), slicer.vtkOrientedImageData()
         if text and slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
             images.append(image)
-    if not images:  # all segments are empty: Slicer writes a single voxel
+    if not images:  # for empty segments Slicer writes a single voxel
         return np.eye(4), [0] * 6
     matrix = vtk.vtkMatrix4x4()
     images[0].GetImageToWorldMatrix(matrix)
@@ -64,9 +64,9 @@ def _common_grid(segmentation: slicer.vtkSegmentation) -> tuple[np.ndarray, list
 
 
 def _header_by_slicer(segmentation: slicer.vtkSegmentation) -> bytes:
-    """A file that Slicer writes for the same segments, with a single voxel in the place of theirs.
+    """The bytes of a file that Slicer writes for the same segments with a single voxel each.
 
-    Without the reference geometry, of which Slicer would write every voxel.
+    They have no reference geometry, since Slicer would write all voxels of it.
     """
     voxel = slicer.vtkOrientedImageData()
     voxel.SetDimensions(1, 1, 1)

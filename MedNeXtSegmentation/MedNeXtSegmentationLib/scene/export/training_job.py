@@ -1,4 +1,4 @@
-"""Images and corrected labels of a result, as a case of a training set."""
+"""The job that adds images and corrected labels of a result to a training set."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .drawn_segments import drawn_segments_of
 
 
 def training_job(node: slicer.vtkMRMLSegmentationNode, folder: Path) -> TrainingJob:
-    """Take from the scene what is needed for a training case of a segmentation, for `engine.job.start_job`.
+    """Copy images and labels of a segmentation from the scene, for `engine.scene_job.start_job`.
 
-    `folder` is a data set of nnU-Net, or the folder in which there is one for the model's task or shall be.
+    `folder` is a data set of nnU-Net, or the folder that has or gets one for the model's task.
 
     Raises `OptionError` for a node that no model made, `UnknownModelError` when that model is no longer
     installed, and the errors of `segmented_region`, `drawn_segments_of`, `channels_from_nodes` and
@@ -29,7 +29,7 @@ def training_job(node: slicer.vtkMRMLSegmentationNode, folder: Path) -> Training
 
     name = provenance_of(node).get("model")
     if not name:
-        raise OptionError(f'"{node.GetName()}" was made by no model, and nothing says what its labels mean.')
+        raise OptionError(f'"{node.GetName()}" was made by no model: its labels have no known meaning.')
     place = find_model(name)
     model = read_model(place)
     images = images_of(node)
@@ -43,7 +43,7 @@ def training_job(node: slicer.vtkMRMLSegmentationNode, folder: Path) -> Training
 
 
 def _author() -> str:
-    """The name in Slicer's settings, if the user gave one."""
+    """The user's name in Slicer's settings; "" if there is none."""
     logic = slicer.app.applicationLogic()
     person = logic.GetUserInformation() if hasattr(logic, "GetUserInformation") else None
     return person.GetName() or "" if person is not None else ""

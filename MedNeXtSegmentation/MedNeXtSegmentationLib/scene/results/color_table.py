@@ -1,4 +1,4 @@
-"""A colour table for each model: with it, Slicer's own exports have the model's label values."""
+"""A colour table for each model, so that Slicer's own exports use the model's label values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ _LABELS = f"{ATTRIBUTE_PREFIX}labels_of"
 
 
 def add_color_table(node: slicer.vtkMRMLSegmentationNode, segmentation: Described) -> None:
-    """Let a node use the colour table of its model, which is made once for a scene.
+    """Give a node the colour table of its model, which the scene has once.
 
-    It has the labels of this and of earlier results of the model; more are added as they come. A table that
-    the user has given to the node stays.
+    It holds the labels of all results of the model so far. A table chosen by the user stays.
     """
     scene = node.GetScene()
     present = node.GetLabelmapConversionColorTableNode()

@@ -1,4 +1,4 @@
-"""Where a result belongs: the volume, as it was when its voxels were taken, and a segmentation node."""
+"""The place of a result in the scene: the segmented volumes, checked for changes, and a segmentation node."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PreparedResult:
-    """A result whose voxels are in VTK's memory: it can be put into the scene in milliseconds."""
+    """A result with its voxels in VTK's memory, which enters the scene in milliseconds."""
 
     result: HandedOver
     voxels: LabelVoxels
@@ -40,15 +40,15 @@ class PreparedResult:
 
 
 class ResultPlace:
-    """Remembers the volumes of a run, so that a result never lands on another grid or on other voxels.
+    """Keeps the state of a run's volumes, so that a result never enters another grid or other voxels.
 
     channels: the volumes; the first one gives the grid.
     into: the segmentation whose segments of the same model are replaced; None for a new one.
-    structures: names or label values of what is kept of the result; None for all.
-    roi: the region that the run is limited to: outside of it, `into` keeps all voxels. None for no limit.
+    structures: names or label values of the structures to keep; None for all.
+    roi: the region of the run; outside of it `into` keeps all voxels. None for no limit.
     in_percent: keep the uncertainty in percent.
-    replace_corrected: replace segments of `into` that were corrected by hand, too. Those that are corrected
-        during the run are left alone in any case.
+    replace_corrected: replace also segments of `into` that were corrected by hand. Segments corrected during
+        the run always stay.
 
     Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result.
     """
@@ -79,13 +79,13 @@ class ResultPlace:
 
     @property
     def wishes(self) -> Wishes:
-        """What the worker is told of this place."""
+        """The wishes of this place, for the worker."""
         grid = None if self._into is None else tuple(self._grid.from_volume.ravel().tolist())
         structures = None if self._structures is None else tuple(self._structures)
         return Wishes(structures, grid, self._in_percent)
 
     def copying(self, result: HandedOver) -> Generator[None, None, PreparedResult]:
-        """Copy a result that was made as `wishes` tells into VTK's memory; comes back before each plane."""
+        """Copy a result made by `wishes` into VTK's memory; yields before each plane."""
         kind = get_vtk_array_type(result.voxels.dtype)
         scalars = vtk.vtkDataArray.CreateDataArray(kind)
         yield from copying_for_vtk(result.voxels, scalars)
@@ -94,10 +94,10 @@ class ResultPlace:
         return PreparedResult(result.without_voxels(), voxels, uncertainty)
 
     def add(self, prepared: PreparedResult) -> slicer.vtkMRMLSegmentationNode:
-        """Put the result into the scene: a new node on the volume's grid, or new segments of the chosen one.
+        """Put the result into the scene: into a new node on the volume's grid, or into the chosen one.
 
-        Raises `GeometryError` when a node was removed, or its place in space was changed meanwhile, and
-        `InputError` when the voxels of a channel were. The scene is then unchanged.
+        Raises `GeometryError` when a node was removed or moved in space meanwhile, `InputError` when the
+        voxels of a channel changed. The scene is then unchanged.
         """
         self.check_unchanged()
         node = self._put(prepared)
@@ -133,7 +133,7 @@ class ResultPlace:
         return grid_in_segmentation(self._into, self._volume)
 
     def check_unchanged(self) -> None:
-        """Raise as `add` does when anything was changed since the voxels were taken."""
+        """Raise the errors of `add` when anything has changed since the run began."""
         if self._volume.GetScene() is None:
             raise GeometryError(f'"{self._name}" was removed from the scene while it was segmented.')
         if _grid(self._volume) != self._volume_grid:
@@ -177,8 +177,8 @@ def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:
 def _place_beside(
     channel: slicer.vtkMRMLScalarVolumeNode, first: slicer.vtkMRMLScalarVolumeNode
 ) -> tuple[float, ...]:
-    """Where the voxels of a channel lie in the space of the first one, through both parent transforms;
-    nothing where one of these bends space."""
+    """The place of a channel's voxels in the space of the first one, through both parent transforms; empty if
+    a transform bends space."""
     matrix = vtk.vtkMatrix4x4()
     if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
         channel.GetParentTransformNode(), first.GetParentTransformNode(), matrix

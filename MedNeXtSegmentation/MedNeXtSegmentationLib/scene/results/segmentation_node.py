@@ -1,4 +1,4 @@
-"""From the engine's result to segments: names, colours, codes, label values, place in space."""
+"""From the engine's result to the segments of a node: names, colours, codes, label values, place in space."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def add_segmentation_node(
 ) -> slicer.vtkMRMLSegmentationNode:
     """Add a segmentation node to the volume's scene, on its grid and under its parent transform.
 
-    One segment per label, also for structures that were not found. These share one labelmap, with the label
-    values of the model; regions lie over them. `voxels` are on the volume's grid.
+    Each label gets a segment, even if the structure was not found. They share one labelmap with the model's
+    label values; regions lie over them. `voxels` are on the volume's grid.
     """
     scene = volume.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
@@ -77,12 +77,12 @@ def put_into_segmentation_node(
     replaceable: Mapping[str, str],
     region: Box | None = None,
 ) -> list[str]:
-    """Put a result into a node that is there: the model's own segments get new voxels, or are added.
+    """Put a result into an existing node: the model's segments get new voxels, or are added.
 
-    Segments of the user and of other models stay as they are, and so do the model's own that have not the
-    fingerprint by which they are `replaceable`: these are corrected, and the others get none of their voxels.
-    After a run that was limited to a `region` of the volume `(Z, Y, X)` all voxels outside of that stay.
-    `undo` of `replaced_segments` leads back. Returns the names of the corrected segments.
+    Segments of the user and of other models stay. So do the model's segments whose fingerprint differs from
+    the one in `replaceable`: they were corrected, and no other segment gets their voxels. After a run limited
+    to a `region` of the volume `(Z, Y, X)` all voxels outside of it stay. `segment_history.undo` restores the
+    segments. Returns the names of the corrected segments.
     """
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
@@ -99,7 +99,7 @@ def put_into_segmentation_node(
     set_reference(node, volume, voxels.image(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras)))
     added = [segment_id for segment_id in parts if into.GetSegment(segment_id) is None]
     put_segments(node, _segments(into, segmentation, parts, grid, region))
-    if corrected or region is not None:  # else the regions are what their labels are together
+    if corrected or region is not None:  # otherwise the regions already equal the union of their labels
         follow_labels(node)
     set_provenance(node, segmentation.provenance)
     if added:
@@ -108,7 +108,7 @@ def put_into_segmentation_node(
 
 
 def _rename_remainders(into: slicer.vtkSegmentation, ids: Mapping[str, _Part]) -> None:
-    """Give labels that bear a region's name their own: the first versions called them so."""
+    """Rename labels that the first versions named after their region."""
     regions = {part.look.name for part in ids.values() if isinstance(part.structure, tuple)}
     for segment_id, part in ids.items():
         segment = into.GetSegment(segment_id)
@@ -117,8 +117,8 @@ def _rename_remainders(into: slicer.vtkSegmentation, ids: Mapping[str, _Part]) -
 
 
 def _parts(into: slicer.vtkSegmentation, segmentation: Described, voxels: LabelVoxels) -> dict[str, _Part]:
-    """Regions and labels, each under the ID of its segment in `into`, there or new. Regions come first: where
-    Slicer exports overlapping segments as one labelmap, the later ones win."""
+    """Regions and labels by the ID of their segment in `into`, existing or new. Regions come first: in
+    Slicer's export of overlapping segments to a labelmap later ones win."""
     model = segmentation.provenance.get("model", "")
     present = model_structures(into, model)
     parts = [
@@ -143,7 +143,7 @@ def _segments(
     grid: SegmentationGrid,
     region: Box | None = None,
 ) -> dict[str, slicer.vtkSegment]:
-    """A segment for each part of a result. With a `region`, voxels of `into` stay outside of that."""
+    """A segment for each part of a result. With a `region`, the voxels of `into` outside of it stay."""
     model, looked_in = segmentation.provenance.get("model", ""), region_text(segmentation)
     matrix = slicer.util.vtkMatrixFromArray(grid.ijk_to_ras)
     images = {id(part.voxels): part.voxels.image(matrix) for part in parts.values()}

@@ -1,4 +1,4 @@
-"""The uncertainty of a result as a volume node, and the places in it that are worth a look."""
+"""The uncertainty of a result as a volume node, with its most uncertain places."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Position = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class NamedPlace:
-    """A position in mm RAS, and the names of the structures between which the model was undecided there."""
+    """A position in mm RAS, and the names of the structures between which the model was undecided."""
 
     position: Position
     structures: tuple[str, ...] = ()
@@ -35,9 +35,9 @@ class NamedPlace:
 
 @dataclass(frozen=True, eq=False)
 class PreparedUncertainty:
-    """What takes time, done before: the voxels in VTK's memory, their largest value, the places.
+    """An uncertainty ready for the scene: voxels in VTK's memory, their largest value, the places.
 
-    scalars: float32 from 0 to 1, or in percent as bytes.
+    scalars: float32 from 0 to 1, or bytes in percent.
     """
 
     scalars: vtk.vtkDataArray
@@ -46,7 +46,7 @@ class PreparedUncertainty:
 
 
 def copying_uncertainty(result: HandedOver) -> Generator[None, None, PreparedUncertainty | None]:
-    """Copy the voxels into VTK's memory; comes back before each plane. None where it was not asked for."""
+    """Copy the voxels into VTK's memory; yields before each plane. Returns None for a run without it."""
     uncertainty = result.uncertainty
     if uncertainty is None:
         return None
@@ -66,7 +66,7 @@ def add_uncertainty_node(
     volume: slicer.vtkMRMLScalarVolumeNode,
     prepared: PreparedUncertainty,
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """Add the volume beside the image, on its grid and under its parent transform; no view shows it yet."""
+    """Add the volume beside the image, on its grid and under its parent transform, without showing it."""
     scene = volume.GetScene()
     node = new_uncertainty(scene, f"{volume.GetName()} uncertainty", prepared.largest, prepared.places)
     fill_uncertainty(node, volume, prepared)
@@ -79,13 +79,13 @@ def add_uncertainty_node(
 def new_uncertainty(
     scene: slicer.vtkMRMLScene, name: str, largest: float, places: Sequence[NamedPlace], one: float = 1.0
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """Add a volume without voxels that will say how uncertain a result is, up to `largest`.
+    """Add a volume without voxels for an uncertainty of up to `largest`.
 
-    one: the value where nothing is known.
+    one: the value of complete uncertainty.
     """
     node = slicer.vtkMRMLScalarVolumeNode()
     node.SetName(scene.GenerateUniqueName(name))
-    # Before it is added: whoever looks for images shall know it from the first.
+    # Before it is added: selectors of images must recognise it at once.
     node.SetAttribute(_PLACES, _written(places))
     scene.AddNode(node)
     _set_display(node, largest, one)
@@ -117,7 +117,7 @@ def remember_places_of_frames(
 
 
 def is_uncertainty(volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
-    """Whether a volume says how uncertain a result is, and shows no patient."""
+    """Whether a volume is an uncertainty, not an image of a patient."""
     return volume.GetAttribute(_PLACES) is not None or _places_of_frame(volume) is not None
 
 
@@ -127,9 +127,9 @@ def places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[Position]:
 
 
 def named_places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[NamedPlace]:
-    """The uncertain places in mm RAS of the world, the worst first, where the scene shows them now.
+    """The uncertain places in mm RAS of the world, the worst first, under the present transforms.
 
-    Of a sequence those of the frame that is shown.
+    For a sequence, those of the shown frame.
     """
     try:
         places = _places_of_frame(uncertainty)
@@ -146,7 +146,7 @@ def named_places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[NamedPl
 
 
 def shown_value(browser: slicer.vtkMRMLSequenceBrowserNode) -> str:
-    """The index value of the frame that a browser shows; the first one's before any was chosen."""
+    """The index value of the frame that a browser shows; that of the first before one is chosen."""
     return browser.GetMasterSequenceNode().GetNthIndexValue(max(0, browser.GetSelectedItemNumber()))
 
 
@@ -156,9 +156,9 @@ def _written(places: Sequence[NamedPlace]) -> str:
 
 
 def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None:
-    """What the sequence knows whose current frame a volume shows; None for other volumes.
+    """The places of the shown frame of a sequence; None for a volume outside of sequences.
 
-    Not the volume's own attribute: it is that of another frame after a scene was read.
+    Not the volume's own attribute: after loading a scene it belongs to another frame.
     """
     browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(volume)
     sequence = browser.GetSequenceNode(volume) if browser else None
@@ -172,9 +172,9 @@ def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None
 
 
 def _set_display(node: slicer.vtkMRMLScalarVolumeNode, largest: float, one: float) -> None:
-    """Transparent where the result is certain, so that it can lie over the image.
+    """Make certain voxels transparent, so that the volume can lie over the image.
 
-    Before there are voxels: a new display would look at all of them to choose its window.
+    Called before there are voxels: a new display would read all of them to choose its window.
     """
     display = slicer.vtkMRMLScalarVolumeDisplayNode()
     display.AutoWindowLevelOff()

@@ -1,4 +1,4 @@
-"""What stays of a segment when a run was limited to a region: its voxels outside of that."""
+"""Combination of labelmaps: old voxels outside of a region with new ones inside, unions, differences."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .shared_labelmaps import LABELMAP, voxels_of
 def with_kept_voxels(
     old: slicer.vtkSegment, new: LabelVoxels, value: int, grid: SegmentationGrid, region: Box
 ) -> LabelVoxels | None:
-    """The voxels with this value: of the new result in the region, of the old segment elsewhere.
+    """Combine the new result inside the region with the old segment outside of it, under one value.
 
     `region` is a box of the volume `(Z, Y, X)`; a voxel of another grid belongs to it if the nearest voxel of
-    the volume does. None when nothing of the old segment lies outside.
+    the volume does. None when the old segment has no voxels outside.
     """
     kept = _outside(old, grid, region)
     return united([(kept, 1), (new, value)], value) if kept else None
 
 
 def united(parts: Sequence[tuple[LabelVoxels, int]], value: int = 1) -> LabelVoxels:
-    """A labelmap with one value where any part has its own: the voxels of each are given with their value."""
+    """The union of labelmaps as one value; each part is given with the value to take from it."""
     k, j, i = (
         slice(min(axis.start for axis in axes), max(axis.stop for axis in axes))
         for axes in zip(*(part.box for part, _ in parts), strict=True)
@@ -45,7 +45,7 @@ def united(parts: Sequence[tuple[LabelVoxels, int]], value: int = 1) -> LabelVox
 
 
 def without(new: LabelVoxels, taken: Sequence[LabelVoxels]) -> LabelVoxels:
-    """A labelmap with background wherever something is in one of the others."""
+    """A labelmap with background wherever one of the others has a label."""
     voxels = new.array.copy()
     for other in taken:
         common = [
@@ -64,7 +64,7 @@ def without(new: LabelVoxels, taken: Sequence[LabelVoxels]) -> LabelVoxels:
 
 
 def placed_segment(segment: slicer.vtkSegment, grid: SegmentationGrid) -> LabelVoxels | None:
-    """The voxels of a segment, with the value 1, on the grid; None for one without a labelmap."""
+    """The voxels of a segment, with the value 1, on the grid; None for a segment without labelmap."""
     image = segment.GetRepresentation(LABELMAP)
     if image is None or image.GetPointData().GetScalars() is None:
         return None

@@ -1,4 +1,4 @@
-"""Which segments of a model were corrected by hand: a run that replaced them would lose the corrections."""
+"""Detection of segments that were corrected by hand, so that no run overwrites the corrections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .shared_labelmaps import layers_of, voxels_of
 
 
 def fingerprints_of(segmentation: slicer.vtkSegmentation, segment_ids: Collection[str]) -> dict[str, str]:
-    """The fingerprints of these segments' voxels as they are now."""
+    """The fingerprints of these segments' present voxels."""
     found = dict.fromkeys(segment_ids, NOTHING)
     for image, sharing in layers_of(segmentation).items():
         wanted = {segmentation.GetSegment(each).GetLabelValue(): each for each in sharing if each in found}
@@ -24,13 +24,13 @@ def fingerprints_of(segmentation: slicer.vtkSegmentation, segment_ids: Collectio
 
 
 def is_untouched(segmentation: slicer.vtkSegmentation, segment_id: str, now: str) -> bool:
-    """Whether a segment, whose fingerprint is `now`, has just the voxels that were found."""
+    """Whether a segment with the fingerprint `now` still has the voxels that the run found."""
     return marks_of(segmentation.GetSegment(segment_id))[1] == now
 
 
 def replaceable(segmentation: slicer.vtkSegmentation, with_corrected: bool) -> dict[str, str]:
-    """The segments of models that a run may replace, and their fingerprints: those without corrections, and
-    where the user wants it all others too. Of a segment made before fingerprints were kept nobody knows."""
+    """The segments of models that a run may replace, with their fingerprints: those without corrections, or
+    all if the user agrees. A segment from before there were fingerprints counts as corrected."""
     ours = [
         segment_id
         for segment_id in segmentation.GetSegmentIDs()
@@ -46,7 +46,7 @@ def replaceable(segmentation: slicer.vtkSegmentation, with_corrected: bool) -> d
 def changed_since(
     segmentation: slicer.vtkSegmentation, before: Mapping[str, str], ids: Collection[str]
 ) -> list[str]:
-    """Those of these segments that are there and have not the fingerprint that they had before."""
+    """The existing segments among these whose fingerprint differs from the one before."""
     present = [segment_id for segment_id in ids if segmentation.GetSegment(segment_id)]
     now = fingerprints_of(segmentation, present)
     return [segment_id for segment_id in present if before.get(segment_id) != now[segment_id]]
@@ -55,7 +55,7 @@ def changed_since(
 def corrected_segments(
     segmentation: slicer.vtkSegmentation, model: str, values: Collection[int]
 ) -> list[str]:
-    """The names of the segments that were corrected, of those that a run for these labels would replace."""
+    """The names of the corrected segments that a run for these labels would replace."""
 
     def wanted(structure: Structure) -> bool:
         return set(structure if isinstance(structure, tuple) else (structure,)) <= set(values)
@@ -70,7 +70,7 @@ def corrected_segments(
 
 
 def fingerprint_of(voxels: LabelVoxels, value: int) -> str:
-    """The fingerprint of what has this value in a labelmap on the grid."""
+    """The fingerprint of the voxels with this value in a labelmap on the grid."""
     if value in voxels.fingerprints:
         return voxels.fingerprints[value]
     k, j, i = (axis.start for axis in voxels.box)

@@ -16,7 +16,7 @@ from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 class LabelVoxels:
     """Voxels `box` of a labelmap `(Z, Y, X)`, as `scalars` of an image.
 
-    `fingerprints` of its label values, as far as they are known.
+    `fingerprints` holds those of its label values that are known.
     """
 
     box: Box
@@ -29,7 +29,7 @@ class LabelVoxels:
         return vtk_to_numpy(self.scalars).reshape([axis.stop - axis.start for axis in self.box])
 
     def image(self, ijk_to_ras: vtk.vtkMatrix4x4) -> slicer.vtkOrientedImageData:
-        """The voxels at their place in the grid with this matrix."""
+        """The voxels as an image in the grid with this matrix."""
         image = slicer.vtkOrientedImageData()
         k, j, i = ((axis.start, axis.stop - 1) for axis in self.box)
         image.SetExtent(*i, *j, *k)
@@ -51,8 +51,8 @@ def copying_for_vtk(
     scalars: vtk.vtkDataArray,
     convert: Callable[[np.ndarray], np.ndarray] = lambda plane: plane,
 ) -> Iterator[None]:
-    """Fill scalars with `(Z, Y, X)`, each plane converted; comes back before each, so that it can be a long
-    way to a large volume without holding up the windows."""
+    """Fill scalars with `(Z, Y, X)`, each plane converted. Yields before each plane, so that the windows stay
+    alive during a large copy."""
     scalars.SetNumberOfTuples(voxels.size)
     for target, plane in zip(vtk_to_numpy(scalars).reshape(voxels.shape), voxels, strict=True):
         yield

@@ -1,4 +1,4 @@
-"""Which segments of a segmentation node a model has made: tags say so, whatever the user calls them."""
+"""Segments that a model made: tags name their model and structure, whatever the user calls them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def tag_as_model_segment(
     region: str = "",
     fingerprint: str = "",
 ) -> None:
-    """Remember which structure of which model a segment is. Tags are saved with the segmentation.
+    """Tag a segment with its model and structure. Tags are saved with the segmentation.
 
-    region: in which voxels the structure was looked for, see `segmented_region.py`.
-    fingerprint: of its voxels as they were found; "" for a segment that has corrections.
+    region: the segmented region, see `segmented_region.py`.
+    fingerprint: of its voxels; "" for a segment with corrections.
     """
     for tag, text in segment_tags(model, structure, segment_id, fingerprint).items():
         segment.SetTag(tag, text)
@@ -37,18 +37,18 @@ def tag_as_model_segment(
 
 
 def marks_of(segment: slicer.vtkSegment) -> tuple[str, str]:
-    """In which voxels the structure was looked for, and the fingerprint of what was found."""
+    """The tags of the segmented region and of the fingerprint."""
     return region_of(segment), _tag(segment, FINGERPRINT_TAG)
 
 
 def set_marks(segment: slicer.vtkSegment, marks: tuple[str, str]) -> None:
-    """Remember what `marks_of` tells."""
+    """Set the tags that `marks_of` returns."""
     set_region(segment, marks[0])
     segment.SetTag(FINGERPRINT_TAG, marks[1])
 
 
 def set_region(segment: slicer.vtkSegment, region: str) -> None:
-    """Remember in which voxels the structure was looked for; "" where nothing is known."""
+    """Tag a segment with its segmented region; "" for an unknown one."""
     if region:
         segment.SetTag(_REGION_TAG, region)
     else:
@@ -56,7 +56,7 @@ def set_region(segment: slicer.vtkSegment, region: str) -> None:
 
 
 def region_of(segment: slicer.vtkSegment) -> str:
-    """What `set_region` remembered."""
+    """The tag of the segmented region; "" without one."""
     return _tag(segment, _REGION_TAG)
 
 
@@ -78,7 +78,7 @@ def model_structures(segmentation: slicer.vtkSegmentation, model: str) -> dict[S
 
 
 def structure_of(segment: slicer.vtkSegment) -> Structure | None:
-    """What a segment of a model is; None for others."""
+    """The structure of a model's segment; None for other segments."""
     labels = _tag(segment, LABELS_TAG).split()
     if labels and all(each.isdecimal() for each in labels):
         return tuple(map(int, labels))
@@ -91,13 +91,13 @@ def model_of(segment: slicer.vtkSegment) -> str:
 
 
 def label_value_of(segment: slicer.vtkSegment) -> int | None:
-    """The model's label value. The segment's own may change when Slicer puts labelmaps together."""
+    """The model's label value. The segment's own changes when Slicer merges labelmaps."""
     text = _tag(segment, VALUE_TAG)
     return int(text) if text.isdecimal() else None
 
 
 def is_a_copy(segment: slicer.vtkSegment, segment_id: str) -> bool:
-    """Whether a segment with our tags was copied from ours."""
+    """Whether a segment is a copy of a model's segment: its tags name another ID."""
     return bool(_tag(segment, ID_TAG)) and _tag(segment, ID_TAG) != segment_id
 
 

@@ -1,6 +1,6 @@
-"""Regions in a segmentation node: segments that lie over those of their labels, and follow their corrections.
+"""Region segments: they lie over the segments of their labels, and follow corrections of these.
 
-The labels are what is corrected, exported and trained on. A region is what its labels are together.
+Users correct, export and train on the labels. A region is the union of its labels.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .segment_history import exchange_segments
 from .segmentation_grid import SegmentationGrid
 from .shared_labelmaps import LABELMAP, layers_of, without_voxels
 
-_OPACITY_3D = 0.3  # what lies inside shall be seen
+_OPACITY_3D = 0.3  # the labels inside stay visible
 
 
 def own_regions(segmentation: Described) -> list[tuple[tuple[int, ...], Region]]:
-    """The regions that get a segment, with those of their labels that the result may have.
+    """The regions that get a segment, each with its labels in the result.
 
-    A region that is one label and is called like it has that label's segment.
+    A region of a single label with the same name needs no segment of its own.
     """
     names = {label.value: label.name for label in segmentation.labels}
     regions = [
@@ -38,9 +38,9 @@ def own_regions(segmentation: Described) -> list[tuple[tuple[int, ...], Region]]
 
 
 def follow_labels(node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Make the regions of a node anew of their labels, as far as those were corrected.
+    """Rebuild the regions of a node whose labels were corrected.
 
-    A region that was corrected itself stays as it is, and so does one of which a label is missing.
+    A region stays as it is if it was corrected itself, or if one of its labels is missing.
     """
     segmentation = node.GetSegmentation()
     models = {model_of(segmentation.GetSegment(each)) for each in segmentation.GetSegmentIDs()} - {""}
@@ -81,7 +81,7 @@ def shown_regions(node: slicer.vtkMRMLSegmentationNode) -> list[str]:
 
 
 def show_segments(node: slicer.vtkMRMLSegmentationNode, segment_ids: list[str], on: bool) -> None:
-    """Show or hide those of these segments that are there."""
+    """Show or hide these segments, except removed ones."""
     display = node.GetDisplayNode()
     for segment_id in segment_ids if display else []:
         if node.GetSegmentation().GetSegment(segment_id):
@@ -103,7 +103,7 @@ def _nothing() -> LabelVoxels:
 def _union(
     segmentation: slicer.vtkSegmentation, segment_id: str, label_ids: list[str]
 ) -> slicer.vtkSegment | None:
-    """The segment of a region with the voxels that its labels have now; None where none of them has any."""
+    """The segment of a region with the present voxels of its labels; None if none of them has any."""
     old = segmentation.GetSegment(segment_id)
     drawn = [image for image, each in layers_of(segmentation).items() if {*each} & {*label_ids, segment_id}]
     if not drawn:

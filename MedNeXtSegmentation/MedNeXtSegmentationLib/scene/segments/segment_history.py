@@ -1,4 +1,4 @@
-"""New voxels for segments that we made, in a segmentation that has others too, and the way back."""
+"""Replacement of a model's segments beside other segments, with undo and redo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_STATES = 10
 
 @dataclass(frozen=True, eq=False)
 class SegmentsState:
-    """Some segments of a node as they were, by ID, None for one that was not there; and their provenance."""
+    """Earlier segments of a node by ID, None for an absent one, and the record of the result."""
 
     segments: Mapping[str, slicer.vtkSegment | None]
     record: ResultRecord
@@ -25,11 +25,11 @@ class SegmentsState:
 def put_segments(
     node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment | None]
 ) -> None:
-    """Replace, add or (None) remove segments; the history of the node then has the state before.
+    """Replace, add or (None) remove segments, and put the state before into the node's history.
 
-    Of segments that are there, only voxels and label values change, and what says what was found where: their
-    names, colours, other tags, places in the list and display stay. Segments that are not named are not
-    touched, even where they share a labelmap with those.
+    An existing segment gets new voxels, a label value, and tags of its region and fingerprint. Its name,
+    colour, other tags, place in the list and display stay. Other segments are not touched, even if they share
+    a labelmap with a replaced one.
     """
     before = exchange_segments(node, segments)
     history = _history_of(node)
@@ -39,29 +39,29 @@ def put_segments(
 
 
 def can_undo(node: slicer.vtkMRMLSegmentationNode) -> bool:
-    """Whether there is a state to go back to."""
+    """Whether there is a replacement to undo."""
     return bool(_history_of(node).done)
 
 
 def can_redo(node: slicer.vtkMRMLSegmentationNode) -> bool:
-    """Whether something was undone, and nothing was put since."""
+    """Whether there is an undone replacement to redo."""
     return bool(_history_of(node).undone)
 
 
 def undo(node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Put our segments back as they were before the last replacement; `redo` leads back to what they are."""
+    """Restore the segments before the last replacement; `redo` restores the present ones."""
     history = _history_of(node)
     history.undone.append(_restore(node, history.done.pop()))
 
 
 def redo(node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Put our segments back as they were before the last `undo`."""
+    """Restore the segments before the last `undo`."""
     history = _history_of(node)
     history.done.append(_restore(node, history.undone.pop()))
 
 
 def forget_all() -> None:
-    """Drop the states of all nodes: their scene is gone."""
+    """Drop the history of all nodes when their scene is closed."""
     _histories.clear()
 
 
@@ -83,7 +83,7 @@ def _history_of(node: slicer.vtkMRMLSegmentationNode) -> _History:
 
 
 def _restore(node: slicer.vtkMRMLSegmentationNode, state: SegmentsState) -> SegmentsState:
-    """Put a state back; returns the one that was there."""
+    """Restore a state and return the one before."""
     before = exchange_segments(node, state.segments)
     state.record.restore(node)
     return before
@@ -92,7 +92,7 @@ def _restore(node: slicer.vtkMRMLSegmentationNode, state: SegmentsState) -> Segm
 def exchange_segments(
     node: slicer.vtkMRMLSegmentationNode, segments: Mapping[str, slicer.vtkSegment | None]
 ) -> SegmentsState:
-    """As `put_segments`, beside the history; returns what was in their place."""
+    """Do `put_segments` without the history, and return the state before."""
     segmentation = node.GetSegmentation()
     _save_for_editor(node)
     present = [segment_id for segment_id in segments if segmentation.GetSegment(segment_id)]
@@ -123,7 +123,7 @@ def _put(segmentation: slicer.vtkSegmentation, segment_id: str, new: slicer.vtkS
         segment.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
         segmentation.AddSegment(segment, segment_id)
         if isinstance(structure_of(segment), tuple):
-            # In Slicer's export of overlapping segments to a labelmap later ones win: labels over regions.
+            # In Slicer's export to a labelmap later segments win: labels must come after regions.
             segmentation.SetSegmentIndex(segment_id, 0)
         return
     old.AddRepresentation(LABELMAP, new.GetRepresentation(LABELMAP))
@@ -133,7 +133,7 @@ def _put(segmentation: slicer.vtkSegmentation, segment_id: str, new: slicer.vtkS
 
 
 def _copy(segmentation: slicer.vtkSegmentation, segment_id: str) -> slicer.vtkSegment | None:
-    """A segment as it is. Its labelmap is not copied: it leaves the segmentation, and nobody writes to it."""
+    """A copy of a segment with the same labelmap, which leaves the segmentation and is not written again."""
     segment = segmentation.GetSegment(segment_id)
     if segment is None:
         return None
@@ -148,7 +148,7 @@ def _tell(segmentation: slicer.vtkSegmentation, segment_ids: Iterable[str]) -> N
 
 
 def _save_for_editor(node: slicer.vtkMRMLSegmentationNode) -> None:
-    """Let the Segment Editor's own Undo lead back here, too, where it shows this node."""
+    """Save the state for the Segment Editor's own Undo if it shows this node."""
     panel = getattr(slicer.modules, "SegmentEditorWidget", None)
     if panel is not None and panel.editor.segmentationNode() is node:
         panel.editor.saveStateForUndo()

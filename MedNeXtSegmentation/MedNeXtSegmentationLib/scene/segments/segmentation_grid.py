@@ -1,4 +1,4 @@
-"""The grid on which a result is kept: the volume's own, or that of a segmentation which is there already."""
+"""The grid of a segmentation's voxels: the volume's own, or that of an existing segmentation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .shared_labelmaps import has_labelmaps
 
 @dataclass(frozen=True, eq=False)
 class SegmentationGrid:
-    """`ijk_to_ras` of the grid, and `from_volume`, the 4x4 matrix from the volume's indices to the grid's."""
+    """A grid with its matrix `ijk_to_ras`; `from_volume` maps the volume's indices to its own (both 4x4)."""
 
     ijk_to_ras: np.ndarray
     from_volume: np.ndarray
@@ -28,7 +28,7 @@ class SegmentationGrid:
         return cls(slicer.util.arrayFromVTKMatrix(ijk_to_ras), np.eye(4))
 
     def same_as(self, other: SegmentationGrid) -> bool:
-        """Whether nothing was moved since."""
+        """Whether the other grid lies at the same place."""
         return np.allclose(self.ijk_to_ras, other.ijk_to_ras) and np.allclose(
             self.from_volume, other.from_volume
         )
@@ -47,10 +47,10 @@ def grid_of_volume(volume: slicer.vtkMRMLScalarVolumeNode) -> SegmentationGrid:
 def grid_in_segmentation(
     node: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode
 ) -> SegmentationGrid:
-    """The grid on which the segments of `node` are drawn, and where the volume lies in it.
+    """The grid of the segments of `node`, and the place of the volume in it.
 
-    Raises `OptionError` for a segmentation whose segments are no labelmaps, and for the frame of a sequence
-    of segmentations; `GeometryError` when a non-linear or shearing transform lies between the two.
+    Raises `OptionError` for a segmentation of surfaces or contours, and for the frame of a sequence of
+    segmentations; `GeometryError` when a non-linear or shearing transform lies between the two.
     """
     segmentation = node.GetSegmentation()
     if not has_labelmaps(segmentation):
@@ -94,12 +94,12 @@ def set_reference(
     volume: slicer.vtkMRMLScalarVolumeNode,
     image: slicer.vtkOrientedImageData,
 ) -> None:
-    """Let the node's reference geometry hold a new labelmap: outside of it nothing can be edited."""
+    """Extend the node's reference geometry to hold a new labelmap: Slicer edits nothing outside of it."""
     segmentation = node.GetSegmentation()
     if _lattice(segmentation) is None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     reference = _reference_geometry(segmentation)
-    if reference is None:  # Slicer takes the grid of the segments, whatever their extent
+    if reference is None:  # Slicer uses the grid of the segments, of any extent
         return
     sides = zip(reference.GetExtent(), image.GetExtent(), strict=True)
     both = [max(pair) if side % 2 else min(pair) for side, pair in enumerate(sides)]

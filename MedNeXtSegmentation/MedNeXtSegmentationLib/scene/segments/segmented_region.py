@@ -1,7 +1,7 @@
-"""In which voxels of an image a run has looked for structures: beyond them an empty voxel means nothing.
+"""The region of an image that a run has segmented: outside of it an empty voxel means nothing.
 
-Each segment knows it, since another run may have replaced some of them only. It is told in voxels: a
-transform that is hardened later moves an image, and its voxels stay as they are.
+Each segment has the region as a tag, since a later run may replace only some segments. The tag counts voxels,
+which stay the same when a transform is hardened.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from mednext.segmentation.result import Described
 
 from .model_segments import model_labels, region_of
 
-_ROUNDED_MM = 1e-3  # provenance keeps six digits: a voxel that the region hardly touches is left out
+_ROUNDED_MM = 1e-3  # provenance keeps six digits: a voxel at the very edge is left out
 _SEPARATOR = " of "
 
 
 def region_text(segmentation: Described) -> str:
-    """The voxels of a result as a tag tells them: first and last along k, j, i, and the size of the image."""
+    """The text of the tag: first and last voxel along k, j, i, and the size of the image."""
     corners = [float(mm) for mm in segmentation.provenance.get("roi_ras_mm", "").split()]
     shape = segmentation.geometry.shape
     box: Box = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
@@ -33,7 +33,7 @@ def region_text(segmentation: Described) -> str:
 def segmented_region(
     node: slicer.vtkMRMLSegmentationNode, model: str, volume: slicer.vtkMRMLScalarVolumeNode
 ) -> Box | None:
-    """The box `(Z, Y, X)` of the volume in which the model's segments were looked for; None if nobody knows.
+    """The box `(Z, Y, X)` of the volume that was segmented; None if the segments have no such tag.
 
     Raises `OptionError` when the segments come from runs of different regions, or of another image.
     """
@@ -44,8 +44,8 @@ def segmented_region(
         return None
     if len(regions) > 1:
         raise OptionError(
-            f'The segments of "{node.GetName()}" come from runs of different regions, and what lies in one '
-            "of them only would be taught as background: segment all structures in one run."
+            f'The segments of "{node.GetName()}" come from runs of different regions, and structures outside '
+            "of one region would be taught as background: segment all structures in one run."
         )
     sides, _, shape = regions.pop().partition(_SEPARATOR)
     if tuple(map(int, shape.split())) != tuple(reversed(volume.GetImageData().GetDimensions())):

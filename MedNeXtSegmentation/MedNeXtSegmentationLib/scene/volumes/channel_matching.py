@@ -1,4 +1,4 @@
-"""Which volume belongs to which channel, judged by names and DICOM attributes; in doubt none."""
+"""Assignment of volumes to the channels of a model by names and DICOM attributes; in doubt none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Volume = slicer.vtkMRMLScalarVolumeNode
 def matchChannels(
     channels: Sequence[Channel], chosen: Sequence[Volume | None], volumes: Sequence[Volume]
 ) -> list[Volume | None]:
-    """`match_descriptions` for volume nodes: one for each channel, None where nothing fits beyond doubt."""
+    """A volume for each channel, as `match_descriptions` finds them; None where none fits beyond doubt."""
     places: list[int | None] = [volumes.index(node) if node in volumes else None for node in chosen]
     taken = [index for index, node in enumerate(chosen) if node is not None]
     matched = match_descriptions(channels, places, [describe(volume) for volume in volumes], taken)

@@ -1,4 +1,4 @@
-"""From volume nodes to the engine's channels: voxels, and where they lie."""
+"""From volume nodes to the engine's channels: voxels, and their place in space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def channels_from_nodes(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list
     are views of the nodes' voxels, `(Z, Y, X)`.
 
     Raises:
-        InputError: something is no volume node, or is empty.
+        InputError: a node is not a volume, or has no voxels.
         UnsupportedImageError: a label map, or more than one number per voxel.
         ChannelError: no volume, or the same volume twice.
         GeometryError: a non-linear transform between two channels, or a sheared grid.
@@ -86,7 +86,7 @@ def _voxels(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
 
 
 def _geometry(node: slicer.vtkMRMLScalarVolumeNode, first: slicer.vtkMRMLScalarVolumeNode) -> Geometry:
-    """Where the voxels of `node` lie in the space of `first`: under its parent transform, not the world."""
+    """The geometry of `node` in the space of `first`, which is the one under its parent transform."""
     ijk_to_first = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(ijk_to_first)
     if node.GetParentTransformNode() != first.GetParentTransformNode():

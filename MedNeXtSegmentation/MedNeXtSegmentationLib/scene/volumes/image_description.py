@@ -46,7 +46,7 @@ def describe(volume: slicer.vtkMRMLVolumeNode) -> ImageDescription:
 
 
 class _Header:
-    """Tags of a volume's first slice, while Slicer's DICOM database has it."""
+    """Tags of a volume's first slice in Slicer's DICOM database; empty ones if it is not there."""
 
     def __init__(self, instances: list[str]) -> None:
         self._instance = instances[0] if instances else ""

@@ -1,6 +1,6 @@
-"""Which of its two places Slicer took from the NIfTI file of a volume.
+"""A warning where Slicer took one of two different places from the NIfTI file of a volume.
 
-Slicer reads NIfTI with ITK, which follows the sform only where its code says that it leads to the scanner: a
+Slicer reads NIfTI with ITK, which uses the sform only where its code is that of scanner coordinates. A
 registration that another program wrote there may be missing in the scene.
 """
 
@@ -18,7 +18,7 @@ from mednext.images.geometry import Geometry
 
 
 def nifti_place_warning(node: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """A sentence where qform and sform of the volume's file disagree, or ""."""
+    """A sentence if qform and sform of the volume's file disagree, else ""."""
     storage = node.GetStorageNode()
     name = storage.GetFullNameFromFileName() if storage and storage.GetFileName() else ""
     if not name.lower().endswith(SUFFIXES):
@@ -31,6 +31,6 @@ def nifti_place_warning(node: slicer.vtkMRMLScalarVolumeNode) -> str:
         )
         with np.errstate(invalid="ignore"):
             said = followed_form(nifti_forms(Path(name)), geometry)
-    except (MedNeXtError, OSError):  # the file is gone, or another one by now
+    except (MedNeXtError, OSError):  # the file was removed or replaced
         return ""
     return f'"{node.GetName()}": {said}' if said else ""

@@ -1,4 +1,4 @@
-"""What the transforms above a volume do to it, beside moving it."""
+"""Deformation of a volume by the transforms above it: bending, mirroring, shear, scale."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import numpy as np
 import slicer
 import vtk
 
-_TOLERANCE = 1e-3  # of a length: a thousandth along each axis is three of a volume in mL
-# What an affine registration may do to an image; beyond it a transform corrects something, or is wrong.
+_TOLERANCE = 1e-3  # of a length: a thousandth along each axis changes a volume in mL by three
+# The limits of an affine registration; a stronger transform corrects an image, or is wrong.
 _MOST_SCALE = 1.2
 _MOST_SHEAR = 0.1  # cosine of the angle between two axes
 _PAIRS = tuple(combinations(range(3), 2))
 
 
 def deformation_of(volume: slicer.vtkMRMLVolumeNode) -> tuple[str, bool]:
-    """The rest of a sentence that begins with the image's name, and whether no registration does so much.
+    """The predicate of a sentence on the image, and whether the deformation exceeds that of registrations.
 
-    ("", False) for transforms that only move it. Networks see the image as it was stored, and its structures
-    are measured so.
+    ("", False) for transforms that only move it. Networks see, and volumes measure, the image as stored.
     """
     parent = volume.GetParentTransformNode()
     if parent is None:

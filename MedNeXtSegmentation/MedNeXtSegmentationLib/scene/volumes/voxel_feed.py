@@ -1,4 +1,4 @@
-"""The voxels of volume nodes for a run that goes on while scripts may do what they like with the nodes."""
+"""The voxels of volume nodes for a run, safe against scripts that change the nodes meanwhile."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from .channels_from_nodes import channels_from_nodes
 class VoxelFeed:
     """The voxels of a node, plane by plane: an array `(Z, Y, X)` as `mednext.worker.voxel_files.Planes`.
 
-    Each plane is looked up anew: a reference to VTK's array does not keep its memory where it is when a
-    script resizes that array, and reading it then would end Slicer. Voxels that the node lets go are still
-    here.
+    Each plane is looked up anew: when a script resizes VTK's array, its memory moves, and reading the old
+    place would crash Slicer. The feed keeps the array when the node drops it.
     """
 
     def __init__(self, node: slicer.vtkMRMLScalarVolumeNode, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -30,7 +29,7 @@ class VoxelFeed:
         self._written = self._scalars.GetMTime()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """The planes `(Y, X)`, views to be used at once. Raises `InputError` when a script changed them."""
+        """The planes `(Y, X)`, views to be used at once. Raises `InputError` when a script changes them."""
         for index in range(self.shape[0]):
             changed = self._scalars.GetMTime() != self._written
             if changed or self._scalars.GetNumberOfTuples() != np.prod(self.shape):
@@ -41,7 +40,7 @@ class VoxelFeed:
 
 
 def channelsForRun(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[SourceImage]:
-    """As `channels_from_nodes`, with arrays that are read plane by plane; see `VoxelFeed`."""
+    """The channels of `channels_from_nodes`, with a `VoxelFeed` as the array of each."""
     return [
         replace(channel, array=VoxelFeed(node, channel.array.shape, channel.array.dtype))
         for channel, node in zip(channels_from_nodes(nodes), nodes, strict=True)

@@ -1,4 +1,4 @@
-"""The sample of a volume's voxels, remembered until they are changed."""
+"""A sample of a volume's voxels, kept until they change."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _samples: OrderedDict[str, tuple[int, VoxelSample]] = OrderedDict()
 
 
 def last_change(volume: slicer.vtkMRMLScalarVolumeNode | None) -> tuple[str, int]:
-    """What is another for another volume, and after each change of its voxels."""
+    """A key that differs between volumes and after each change of the voxels."""
     image = volume.GetImageData() if volume else None
     scalars = image.GetPointData().GetScalars() if image else None
-    # VTK counts the times up for all objects together.
+    # VTK's modification times increase over all objects.
     return volume.GetID() if volume else "", max(
         (each.GetMTime() for each in (image, scalars) if each), default=0
     )
 
 
 def forget_sample(volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """The voxels have changed, whatever VTK knows about it."""
+    """Drop the sample: the voxels have changed, perhaps unnoticed by VTK."""
     _samples.pop(volume.GetID(), None)
 
 
