@@ -181,7 +181,7 @@ def test_a_killed_worker_is_explained_and_the_next_run_works(client, tiny, fine)
     run = client.start([channel(SLOW)], fine)
     stage_reached(run, "network")
     os.kill(worker_pid(client), signal.SIGKILL)
-    with pytest.raises(errors.EngineProcessError, match="killed, probably for want of memory"):
+    with pytest.raises(errors.EngineProcessError, match="killed, probably for lack of memory"):
         run.wait()
     kill_while_idle(client)  # and one that dies between two runs is not even noticed
     assert client.start([channel()], tiny).wait().labelmap.any()

@@ -209,7 +209,7 @@ def test_a_sequence_that_is_removed_meanwhile_gets_no_result(scene, logic, tiny)
 def test_what_does_not_fit_is_refused_before_anything_starts(scene, logic, tiny, two):
     sequence, browser, proxy = add_sequence(scene)
     there = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "there")
-    with pytest.raises(OptionError, match="one that is there stays as it is"):
+    with pytest.raises(OptionError, match="an existing segmentation stays as it is"):
         logic.segment(sequence, tiny, segmentationNode=there)
     with pytest.raises(InputError, match="no frames"):
         logic.segment(scene.AddNewNodeByClass("vtkMRMLSequenceNode", "empty"), tiny)
