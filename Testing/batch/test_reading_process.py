@@ -79,8 +79,7 @@ def test_a_crash_of_the_process_is_an_error_and_the_next_image_starts_another(
     reading, images, ended_by, error
 ):
     reading.read(images)
-    os.kill(reading._process.pid, ended_by)
-    reading._process.wait()
+    os.kill(reading.pid, ended_by)
     with pytest.raises(error, match=r"Kopf ü\.nii\.gz"):
         reading.read(images[:1])
     assert len(reading.read(images)) == 2
@@ -90,7 +89,7 @@ def test_a_crash_of_the_process_is_an_error_and_the_next_image_starts_another(
 def test_the_process_ends_with_its_parent(images):
     program = (
         "import sys; from mednext.worker.reading_process import ReadingProcess; reading = ReadingProcess()\n"
-        "reading.read(sys.argv[1:]); print(reading._process.pid, flush=True); sys.stdin.read()"
+        "reading.read(sys.argv[1:]); print(reading.pid, flush=True); sys.stdin.read()"
     )
     environment = {**os.environ, "PYTHONPATH": ENGINE}
     process = subprocess.Popen(

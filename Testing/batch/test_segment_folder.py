@@ -25,7 +25,6 @@ from mednext.batch.finished_case import fingerprint
 from mednext.cli import main
 from mednext.model.description import Channel
 from mednext.segmentation.recipe import model_sha256
-from mednext.system import locks
 from mednext.system.locks import locked
 
 ENGINE = Path(__file__).resolve().parents[2] / "MedNeXtSegmentation"
@@ -328,14 +327,15 @@ def test_locks_and_unfinished_files_of_a_killed_process_are_removed_at_once(run,
 
 
 def test_a_lock_that_the_system_refuses_fails_its_case_alone(run, images, out, monkeypatch):
-    opened = locks._open
+    opened = os.open
 
-    def refuse(path):
-        if path.name.startswith(".a."):
+    def refuse(path, *arguments, **options):
+        name = Path(os.fsdecode(path)).name
+        if name.startswith(".a.") and name.endswith(".lock"):
             raise PermissionError(errno.EACCES, "Access is denied")
-        return opened(path)
+        return opened(path, *arguments, **options)
 
-    monkeypatch.setattr(locks, "_open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert run() == FAILED
     rows = report(out)
     assert "Access is denied" in rows["a"]["message"] and rows["Kopf ü/头 'b'"]["status"] == "done"

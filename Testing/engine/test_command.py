@@ -90,7 +90,7 @@ def test_a_process_that_ends_without_an_answer_is_explained(start, monkeypatch, 
 
 
 @posix
-def test_a_process_that_does_not_react_is_ended_before_two_seconds(command, start, monkeypatch, tmp_path):
+def test_a_process_that_does_not_react_is_ended(start, monkeypatch, tmp_path):
     pid_file = tmp_path / "pid"
     write_python_program(
         tmp_path / "PythonSlicer",
@@ -106,7 +106,6 @@ def test_a_process_that_does_not_react_is_ended_before_two_seconds(command, star
     with pytest.raises(Cancelled):
         run.wait()
     assert not is_running(int(pid_file.read_text()))
-    assert command.CANCEL_ANSWER_S + command.CLOSING_S < 2
 
 
 def test_windows_ends_what_the_launcher_has_started(scene, monkeypatch):
@@ -116,7 +115,7 @@ def test_windows_ends_what_the_launcher_has_started(scene, monkeypatch):
     launcher = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     asked = []
     monkeypatch.setattr(subprocess, "Popen", lambda arguments, **_: asked.append(arguments))
-    child_process._end_tree(launcher)
+    child_process.end_tree(launcher)
     assert [argument for argument in asked[0] if argument[0] == "/"][-3:] == ["/PID", "/T", "/F"]
     assert str(launcher.pid) in asked[0] and launcher.poll() is None
 
@@ -124,6 +123,6 @@ def test_windows_ends_what_the_launcher_has_started(scene, monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(subprocess, "Popen", missing)
-    child_process._end_tree(launcher)
+    child_process.end_tree(launcher)
     assert launcher.wait(60) != 0
     launcher.stdin.close()

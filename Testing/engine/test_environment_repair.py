@@ -204,19 +204,19 @@ def test_a_torch_that_another_extension_uses_needs_a_restart(python, extension, 
     monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
     python.add("torch", "2.1.0", {"__init__.py": ""})
     assert Told().repair(RepairPlan(torch=True, removeFrom=str(python.packages)), client) is True
-    assert client._process is None
+    assert client.process is None
 
 
 def test_the_warm_worker_is_ended_before_and_started_after(python, extension, client):
     client.prepare()
-    while client._process is None:
+    while client.process is None:
         time.sleep(0.01)
-    before = client._process
+    before = client.process
     Told().repair(RepairPlan(torch=True), client)
     assert not before.alive
-    while client._process is before:
+    while client.process is before:
         time.sleep(0.01)
-    assert client._process.alive
+    assert client.process.alive
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ NEAR = {"rtol": 2e-6, "atol": 2e-6}  # what exp and division round
 @pytest.fixture(autouse=True)
 def _by_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where Triton is interpreted, which nobody would want otherwise."""
-    accumulation._kernels.cache_clear()
+    accumulation.right_kernels.cache_clear()
     if INTERPRETED:
         monkeypatch.setattr(accumulation, "runs_triton", lambda _: True)
 
@@ -163,7 +163,7 @@ def test_a_whole_image_is_predicted_as_by_torch(
         return torch.cat([block.values.flatten() for block in blocks])
 
     by_kernels = predicted()
-    monkeypatch.setattr(accumulation, "_kernels", lambda _: None)
+    monkeypatch.setattr(accumulation, "right_kernels", lambda _: None)
     torch.testing.assert_close(by_kernels, predicted(), **NEAR)
 
 
@@ -191,7 +191,7 @@ def test_an_overflow_in_half_precision_makes_the_tiles_be_computed_again(
             return logits
 
     if not by_kernels:
-        monkeypatch.setattr(accumulation, "_kernels", lambda _: None)
+        monkeypatch.setattr(accumulation, "right_kernels", lambda _: None)
     tiles, counted = [random(1, 4, 4, 4, seed=seed) for seed in (1, 2)], []
     good, bad = Convolution(4), Overflowing(4)
     bad.network = good.network
@@ -225,20 +225,22 @@ class Broken:
 def test_kernels_that_are_wrong_are_not_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert accumulation._difference(kernels, DEVICE) < 1e-6  # type: ignore[arg-type]
-    monkeypatch.setattr(accumulation, "_difference", lambda _, device: difference(Broken(wrong=0.1), device))
-    assert accumulation._kernels(DEVICE) is None
+    assert accumulation.difference_of(kernels, DEVICE) < 1e-6  # type: ignore[arg-type]
+    monkeypatch.setattr(
+        accumulation, "difference_of", lambda _, device: difference(Broken(wrong=0.1), device)
+    )
+    assert accumulation.right_kernels(DEVICE) is None
     assert "are wrong by" in caplog.text
 
 
-difference: Any = accumulation._difference
+difference: Any = accumulation.difference_of
 
 
 def test_kernels_that_fail_later_are_left_and_the_result_is_right(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = Broken(error=RuntimeError("no kernel image is available"))
-    monkeypatch.setattr(accumulation, "_kernels", lambda _: broken)
+    monkeypatch.setattr(accumulation, "right_kernels", lambda _: broken)
     ensemble = Ensemble([Convolution()], tiny_model(), DEVICE, (0, 1))
     tile = random(1, 4, 4, 4)
     with caplog.at_level(logging.WARNING):
@@ -249,7 +251,7 @@ def test_kernels_that_fail_later_are_left_and_the_result_is_right(
 
 def test_memory_that_runs_out_is_for_the_pipeline_to_deal_with(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Broken(error=torch.OutOfMemoryError("CUDA out of memory"))
-    monkeypatch.setattr(accumulation, "_kernels", lambda _: broken)
+    monkeypatch.setattr(accumulation, "right_kernels", lambda _: broken)
     ensemble = Ensemble([Convolution()], tiny_model(), DEVICE, (0, 1))
     ensemble(random(1, 4, 4, 4))
     with pytest.raises(torch.OutOfMemoryError):
@@ -261,10 +263,10 @@ def test_memory_that_was_full_once_does_not_bar_the_kernels_for_good(monkeypatch
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as broken:
-        broken.setattr(accumulation, "_difference", full)
+        broken.setattr(accumulation, "difference_of", full)
         with pytest.raises(torch.OutOfMemoryError):
             Adding(DEVICE)
-    assert accumulation._kernels(DEVICE) is kernels
+    assert accumulation.right_kernels(DEVICE) is kernels
 
 
 def test_what_tritons_compiler_refuses_is_a_failure_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +277,7 @@ def test_what_tritons_compiler_refuses_is_a_failure_like_any_other(monkeypatch: 
             raise OutOfResources(300000, 232448, "shared memory")
 
     monkeypatch.setattr(kernels, "copies_to_mean", Refused())
-    assert accumulation._kernels(DEVICE) is None
+    assert accumulation.right_kernels(DEVICE) is None
     assert Adding(DEVICE).add_copies(
         random(1, 3, 2, 2, 2),
         [Copies(torch.empty(3, 2, 2, 2, device=DEVICE), [()])],

@@ -20,14 +20,14 @@ OUT_OF_MEMORY = """
 import ctypes, os, resource, sys
 import numpy as np
 from mednext.network.native_library import Kernels, load_library
-from mednext.inference.resampling.native import _Band, _Resampling
+from mednext.inference.resampling.native import Band, Resampling
 kernels = Kernels(load_library(__import__("pathlib").Path(sys.argv[1])))
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 2**29
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 weights = np.zeros(1, np.float32)  # the band below says that there are more: the copy of them fails first
-band = _Band(weights.ctypes.data, 2**30, 1)
-job = _Resampling(weights.ctypes.data, weights.ctypes.data, 1, 2, band)
+band = Band(weights.ctypes.data, 2**30, 1)
+job = Resampling(weights.ctypes.data, weights.ctypes.data, 1, 2, band)
 try:
     kernels.resample(ctypes.byref(job), 1)
 except MemoryError as error:

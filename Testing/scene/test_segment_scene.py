@@ -161,7 +161,7 @@ def test_what_is_wrong_with_every_volume_is_raised(scene, logic, tiny, monkeypat
     def broken(*_arguments):
         raise MissingPackageError("There is no torch.")
 
-    monkeypatch.setattr("MedNeXtSegmentationLib.logic._start", broken)
+    monkeypatch.setattr("MedNeXtSegmentationLib.logic.channelsForRun", broken)
     with pytest.raises(MissingPackageError):
         logic.segmentScene(tiny, again=True)
 

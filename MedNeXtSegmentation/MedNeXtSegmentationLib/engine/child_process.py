@@ -86,7 +86,7 @@ class ChildProcess:
         if self._process.poll() is not None:
             return
         if sys.platform == "win32":
-            _end_tree(self._process)
+            end_tree(self._process)
             return
         with suppress(OSError):  # it ended by itself at this moment
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -98,7 +98,7 @@ class ChildProcess:
             self._process.wait(timeout_s)
 
 
-def _end_tree(process: subprocess.Popen[bytes]) -> None:
+def end_tree(process: subprocess.Popen[bytes]) -> None:
     """Let Windows end a process together with its children, which cannot be found after its end."""
     program = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "taskkill.exe")
     try:

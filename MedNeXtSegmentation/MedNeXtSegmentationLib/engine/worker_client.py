@@ -47,15 +47,16 @@ class WorkerClient:
 
     Attributes:
         release_after_s: seconds without a run after which the worker frees the device.
+        process: the present or last worker; None before the first.
     """
 
     def __init__(self, python: str | None = None, *, silence_s: float = SILENCE_S) -> None:
         self.release_after_s = protocol.RELEASE_AFTER_S
         self._python = python
-        self._silence_s = silence_s
+        self.silence_s = silence_s
         self._numbers = itertools.count(1)
         self._line: list[Run[Any]] = []  # the first run has the worker
-        self._process: WorkerProcess | None = None
+        self.process: WorkerProcess | None = None
         self._runs: WeakSet[Run[Any]] = WeakSet()  # keeps no large result alive
 
     def prepare(self) -> None:
@@ -137,9 +138,9 @@ class WorkerClient:
     def asking(self, run: Run[Any], request: protocol.Work, onEvent: OnEvent | None = None) -> Steps[None]:
         """The steps of a request until its last answer. Raises the engine's error, or EngineProcessError."""
         while True:
-            before, process = self._process, self._running_process()
+            before, process = self.process, self._running_process()
             fresh = process is not before
-            conversation = Conversation(process, run, request, self._silence_s, fresh, onEvent)
+            conversation = Conversation(process, run, request, self.silence_s, fresh, onEvent)
             try:
                 yield from conversation.steps()
                 return
@@ -148,32 +149,32 @@ class WorkerClient:
 
     def accelerators(self) -> tuple[Accelerator, ...] | None:
         """The devices beside the CPU; None until the worker, which has torch, has reported them."""
-        if self._process is None:
+        if self.process is None:
             return None
-        self._process.hear()
-        return self._process.accelerators
+        self.process.hear()
+        return self.process.accelerators
 
     def log(self) -> list[str]:
         """The lines of the present or last worker that were not events."""
-        if self._process is None:
+        if self.process is None:
             return []
-        self._process.hear()
-        return list(self._process.log)
+        self.process.hear()
+        return list(self.process.log)
 
     def shutdown(self) -> None:
         """Cancel all runs and end the worker. The client stays usable."""
         runs = list(self._runs)
         for run in runs:
             run.cancel()
-        if self._process:
-            self._process.kill()
+        if self.process:
+            self.process.kill()
         until = time.monotonic() + SHUTDOWN_S
         while any(not run.finished for run in runs) and time.monotonic() < until:
             for run in runs:
                 run.advance()
             time.sleep(PAUSE_S)
-        if self._process:
-            self._process.wait_for_end()
+        if self.process:
+            self.process.wait_for_end()
 
     def _turn_of(self, run: Run[Any]) -> Steps[None]:
         """Wait for the other runs. The caller removes its run from the line afterwards."""
@@ -189,9 +190,9 @@ class WorkerClient:
             raise
 
     def _running_process(self) -> WorkerProcess:
-        if not self._process or not self._process.alive:
-            self._process = WorkerProcess(self._python or find_python())
-        return self._process
+        if not self.process or not self.process.alive:
+            self.process = WorkerProcess(self._python or find_python())
+        return self.process
 
 
 def _in_memory(run: Run[Any], result: HandedOver) -> Steps[Segmentation]:

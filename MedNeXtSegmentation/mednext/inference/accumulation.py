@@ -34,7 +34,7 @@ class Adding:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._kernels = _kernels(device)
+        self._kernels = right_kernels(device)
 
     def add_copies(self, logits: Tensor, batch: Sequence[Copies], averaged: Averaged) -> bool:
         """Add the logits of a batch, `(N, classes, Z, Y, X)` float32, to the means of their tiles.
@@ -110,7 +110,7 @@ def add_tile(targets: Sequence[Target], tile: Tensor, shares: Sequence[Tensor]) 
 
 
 @functools.cache
-def _kernels(device: torch.device) -> ModuleType | None:
+def right_kernels(device: torch.device) -> ModuleType | None:
     """The kernels, if they are there and give torch's numbers; else None, and a line in the log.
 
     Raises torch.OutOfMemoryError.
@@ -121,7 +121,7 @@ def _kernels(device: torch.device) -> ModuleType | None:
         from .triton_kernels import accumulation_launches as kernels
 
         with _current(device):
-            difference = _difference(kernels, device)
+            difference = difference_of(kernels, device)
     except Exception as error:  # boundary: an optional formulation may raise anything
         if is_out_of_memory(error):
             raise  # another time they may be of use
@@ -134,7 +134,7 @@ def _kernels(device: torch.device) -> ModuleType | None:
 
 
 @torch.inference_mode()
-def _difference(kernels: ModuleType, device: torch.device) -> float:
+def difference_of(kernels: ModuleType, device: torch.device) -> float:
     """Largest difference of the kernels from torch for a small tile with all its mirrored copies."""
     averaged = Averaged(3, True, True, False)
     flips = [axes for count in range(4) for axes in combinations((1, 2, 3), count)]

@@ -70,6 +70,11 @@ class ReadingProcess:
             process.wait()
         process.stdout.close()
 
+    @property
+    def pid(self) -> int | None:
+        """The number of the process; None before the first image and after an end."""
+        return self._process.pid if self._process else None
+
     def stop(self) -> None:
         """End a call of `read` in another thread, which then raises an error."""
         process = self._process

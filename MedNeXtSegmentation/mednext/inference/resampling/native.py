@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _TOLERANCE = 1e-5  # of the test at the first use, whose numbers are around one
 
 
-class _Band(ctypes.Structure):
+class Band(ctypes.Structure):
     """`Band` of resampling_jobs.h; the library finds out the last four itself."""
 
     _fields_ = [
@@ -32,13 +32,13 @@ class _Band(ctypes.Structure):
     ]
 
 
-class _Resampling(ctypes.Structure):
+class Resampling(ctypes.Structure):
     """`Resampling` of resampling_jobs.h."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("source", "target")),
         *((name, ctypes.c_int64) for name in ("before", "after")),
-        ("weights", _Band),
+        ("weights", Band),
     ]
 
 
@@ -48,7 +48,7 @@ class _Labelling(ctypes.Structure):
     _fields_ = [
         ("values", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("channels", "channel_step", "row_step")),
-        *((name, _Band) for name in ("rows", "lines", "columns")),
+        *((name, Band) for name in ("rows", "lines", "columns")),
         ("classes", ctypes.c_int64),
         ("regions", ctypes.c_void_p),
         ("threshold", ctypes.c_float),
@@ -83,7 +83,7 @@ def along_axis(kernels: Kernels, x: Tensor, weights: Tensor, axis: int) -> Tenso
     x, weights = x.contiguous(), weights.contiguous()
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     result = x.new_empty(*before, len(weights), *after)
-    job = _Resampling(x.data_ptr(), result.data_ptr(), before.numel(), after.numel(), _band(weights))
+    job = Resampling(x.data_ptr(), result.data_ptr(), before.numel(), after.numel(), _band(weights))
     kernels.resample(ctypes.byref(job), torch.get_num_threads())
     return result
 
@@ -138,8 +138,8 @@ def write_labels(
     return kernels.label(ctypes.byref(job), torch.get_num_threads())
 
 
-def _band(weights: Tensor) -> _Band:
-    return _Band(weights.data_ptr(), *weights.shape)
+def _band(weights: Tensor) -> Band:
+    return Band(weights.data_ptr(), *weights.shape)
 
 
 def _steps(array: np.ndarray) -> tuple[int, ...]:
