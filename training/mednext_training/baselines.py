@@ -76,7 +76,8 @@ class nnUNetTrainerSwinUNETR(_Transformer):  # noqa: N801 - nnU-Net's naming
         """For patches with sides divisible by 32."""
         from monai.networks.nets.swin_unetr import SwinUNETR
 
-        _divisible(configuration_manager.patch_size, 32)
+        if max(_divisible(configuration_manager.patch_size, 32)) == 32:
+            raise OptionError("SwinUNETR needs patches with a side above 32 voxels: plan such a --patch.")
         return SwinUNETR(in_channels=inputs, out_channels=outputs, feature_size=48)
 
 

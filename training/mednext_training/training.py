@@ -123,6 +123,24 @@ def train_run(
         return "finished" if train(trainer, stop_after_s) else "stopped"
 
 
+def validate_run(run: Run) -> None:
+    """Segment the validation cases of a finished run by nnU-Net's inference, unless that was done since.
+
+    Raises:
+        OptionError: the run is not finished.
+    """
+    final, summary = run.folder / FINAL, run.folder / "validation" / "summary.json"
+    if not final.is_file():
+        raise OptionError(f"{run.folder} is not finished: train it first.")
+    if summary.is_file() and summary.stat().st_mtime_ns > final.stat().st_mtime_ns:
+        return
+    plans, description = read_plans(run.workspace, run.dataset)
+    with _device() as device:
+        trainer = _trainer(run, plans, description, device, Execution())
+        trainer.load_checkpoint(str(final))
+        trainer.perform_actual_validation()
+
+
 def train(trainer: FramedTrainer, stop_after_s: float | None = None) -> bool:
     """Run, or resume, a trainer.
 

@@ -1,4 +1,4 @@
-"""`mednext-train`: convert, check, plan, train, evaluate, export; or all of it, `reproduce`."""
+"""`mednext-train`: convert, check, plan, train, evaluate, export, compare; or all of it, `reproduce`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from mednext.errors import Cancelled, MedNeXtError
 
 from ..workspace import Workspace
-from . import data, models, training
+from . import data, experiments, models, training
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for raw data, preprocessed data and results (default: training_runs)",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (data, training, models):
+    for group in (data, training, models, experiments):
         group.add_commands(commands)
     return parser
 

@@ -1,0 +1,141 @@
+"""Networks in one frame, and one report over them whose numbers are those that one computes by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mednext.errors import OptionError
+from mednext_training import cli
+from mednext_training.baselines import nnUNetTrainerSwinUNETR, nnUNetTrainerUNETR
+from mednext_training.comparison import Entry, paired, report, write_report
+from mednext_training.conversion.challenges import challenge
+from mednext_training.evaluation import CaseResult
+from mednext_training.experiments import contestant
+from mednext_training.metrics import Score
+from mednext_training.nnunet_baseline import run_baseline
+from mednext_training.workspace import Workspace
+
+HIPPOCAMPUS = challenge("hippocampus").dataset
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.filterwarnings("ignore")]
+
+
+def entry(name: str, *folds: list[float]) -> Entry:
+    """An entry with these Dice values, each of a case of its fold."""
+    results = [
+        CaseResult(f"case_{fold}_{number}", {"liver": Score("found", dice, dice, 1.0)}, 0.0, fold)
+        for fold, values in enumerate(folds)
+        for number, dice in enumerate(values)
+    ]
+    return Entry(name, f"Network {name}", results)
+
+
+FIRST = entry("first", [0.80, 0.82, 0.84], [0.70, 0.72, 0.74])
+BETTER = entry("better", [0.81, 0.84, 0.87], [0.71, 0.74, 0.77])
+
+
+def test_entries_are_compared_case_by_case_and_fold_by_fold() -> None:
+    found = paired(FIRST, BETTER)
+    assert found.mean == pytest.approx(0.02)
+    assert found.folds == pytest.approx((0.02, 0.02))
+    assert found.p_cases == pytest.approx(2 / 2**6)  # all six cases on one side, in both directions
+    assert paired(FIRST, FIRST).p_cases == 1.0
+    assert paired(FIRST, entry("one", [0.8, 0.82, 0.84], [0.8, 0.82, 0.84])).p_folds == pytest.approx(0.5)
+
+
+def test_entries_of_other_cases_are_not_compared() -> None:
+    with pytest.raises(OptionError, match="case_1_2 of fold 1 is only in one of them"):
+        paired(FIRST, replace(BETTER, results=BETTER.results[:-1]))
+
+
+def test_the_report_is_a_text_a_table_and_a_picture(tmp_path: Path) -> None:
+    file = write_report(tmp_path / "pilot", "pilot", [FIRST, BETTER])
+    text = file.read_text(encoding="utf-8")
+    assert "| Network better (better) | 0.7900 ± 0.0557 | 0.7100 | 0.7900 | 1.00 | 0 |" in text
+    assert "| better | +0.0200 | 0.0312 | +0.0200, +0.0200 | – |" in text
+    with (tmp_path / "pilot" / "scores.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 12
+    assert (rows[0]["network"], rows[0]["case"], rows[0]["dice"]) == ("first", "case_0_0", "0.800000")
+    assert (tmp_path / "pilot" / "report.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_structure_that_was_missed_is_counted_in_the_report() -> None:
+    missed = CaseResult("case_0_0", {"liver": Score("missed", 0.0, 0.0, None)}, 0.0, 0)
+    text = report("missed", [Entry("one", "One", [missed])])
+    assert "| One (one) | 0.0000 ± 0.0000 | 0.0000 | 0.0000 | – | 1 |" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "trainer", "upkern", "times"),
+    [
+        ("S_k3", "nnUNetTrainerMedNeXt_S_k3", False, 1),
+        ("L_k5_upkern", "nnUNetTrainerMedNeXt_L_k5_upkern", True, 1),
+        ("S_k3_twice", "nnUNetTrainerMedNeXt_S_k3_twice", False, 2),
+        ("B_k3_standard", "nnUNetTrainerMedNeXt_B_k3_standard", False, 1),
+        ("v2-B_k3", "nnUNetTrainerMedNeXt_v2B_k3", False, 1),
+        ("nnunet", "nnUNetTrainerPlain", False, 1),
+        ("unetr", "nnUNetTrainerUNETR", False, 1),
+    ],
+)
+def test_networks_have_names(name: str, trainer: str, upkern: bool, times: int) -> None:
+    found = contestant(name)
+    assert (found.trainer.__name__, found.upkern, found.times) == (trainer, upkern, times)
+
+
+@pytest.mark.parametrize("name", ["X_k3", "S_k4", "S_k3_upkern", "nnformer"])
+def test_a_name_that_is_no_network_is_refused(name: str) -> None:
+    with pytest.raises(OptionError, match=r"There is no network|small ones"):
+        contestant(name)
+
+
+def test_transformers_refuse_patches_that_they_cannot_divide() -> None:
+    plan = SimpleNamespace(patch_size=[64, 32, 32])
+    with torch.no_grad():
+        network = nnUNetTrainerSwinUNETR.build_network_architecture(None, plan, 1, 3)
+        assert network(torch.zeros(1, 1, 64, 32, 32)).shape == (1, 3, 64, 32, 32)
+    with pytest.raises(OptionError, match="a side above 32"):
+        nnUNetTrainerSwinUNETR.build_network_architecture(None, SimpleNamespace(patch_size=[32] * 3), 1, 3)
+    with pytest.raises(OptionError, match="divisible by 32"):
+        nnUNetTrainerSwinUNETR.build_network_architecture(None, SimpleNamespace(patch_size=[48] * 3), 1, 3)
+    with pytest.raises(OptionError, match="divisible by 16"):
+        nnUNetTrainerUNETR.build_network_architecture(None, SimpleNamespace(patch_size=[40] * 3), 1, 3)
+
+
+def test_a_cascade_is_refused_for_images_that_are_too_small_for_it(training_workspace: Workspace) -> None:
+    with pytest.raises(OptionError, match="plans no 3d_lowres"):
+        run_baseline(training_workspace, HIPPOCAMPUS, "3d_cascade", [0])
+
+
+def test_two_networks_are_trained_validated_and_reported_and_nothing_is_repeated(
+    training_workspace: Workspace,
+    nnunet_in_threads: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setattr("mednext_training.cli.experiments.restart_tuned", lambda *_: None)
+    command = ["--workspace", str(training_workspace.root), "experiment", "pilot", "--folds", "3"]
+    schedule = ["--epochs", "1", "--iterations", "1", "--validation-iterations", "1"]
+    assert cli.main([*command, *schedule, "--networks", "S_k3", "nnunet"]) == 0
+    told = capsys.readouterr().out
+    assert "nnU-Net's own network (nnunet)" in told
+    base = training_workspace.results / HIPPOCAMPUS.folder_name
+    files = sorted(base.glob("*/fold_3/checkpoint_final.pth"))
+    assert [file.parent.parent.name.split("__")[0] for file in files] == [
+        "nnUNetTrainerMedNeXt_S_k3",
+        "nnUNetTrainerPlain",
+    ]
+    before = [file.stat().st_mtime_ns for file in files]
+    imported = ["--results", str(files[1].parent.parent)]
+    assert cli.main([*command, *schedule, "--networks", "S_k3", *imported]) == 0
+    assert [file.stat().st_mtime_ns for file in files] == before
+    assert "nnUNetTrainerPlain, MedNeXtPlans, 3d_1mm" in capsys.readouterr().out
+    scores = json.loads((files[0].parent / "scores.json").read_text())
+    assert np.isfinite(scores[next(iter(scores))]["scores"]["anterior hippocampus"]["dice"])

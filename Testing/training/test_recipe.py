@@ -1,0 +1,146 @@
+"""The schedule, the plan and the split are the reference's; weights that begin a training fit it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from bundles import TINY_NETWORK, tiny_bundle, tiny_weights
+from mednext.errors import OptionError, UpKernError
+from mednext.network.mednext import MedNeXt
+from mednext_training.conversion.challenges import challenge
+from mednext_training.planning import _describe_regions, _median_shape, task_regions
+from mednext_training.schedule import Schedule, WarmUpAndDecay, recipe_schedule
+from mednext_training.splits import read_splits, renew_splits, splits_file, validation_cases
+from mednext_training.start_weights import begin_with, weights_of_model, weights_of_small_kernel
+from mednext_training.workspace import Workspace
+
+HIPPOCAMPUS = challenge("hippocampus").dataset
+
+
+def test_the_rate_is_the_papers_with_its_exception() -> None:
+    assert recipe_schedule("BTCV", 5).learning_rate == 1e-3
+    assert recipe_schedule("KiTS19", 3).learning_rate == 1e-3
+    assert recipe_schedule("KiTS19", 5).learning_rate == 1e-4
+    assert (recipe_schedule("", 3).epochs, recipe_schedule("", 3).iterations) == (1000, 250)
+
+
+def test_fine_tuning_is_shorter_and_slower_and_warms_up() -> None:
+    schedule = recipe_schedule("BTCV", 3, fine_tuning=True)
+    assert (schedule.epochs, schedule.warm_up_epochs, schedule.learning_rate) == (300, 50, 1e-4)
+
+
+def test_the_rate_rises_during_the_warm_up_and_decays_to_the_end() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    decay = WarmUpAndDecay(optimizer, 1.0, epochs=10, warm_up=3)
+    rates = [decay.rate(epoch) for epoch in range(10)]
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    decay.step(3)
+    assert optimizer.param_groups[0]["lr"] == 1.0
+
+
+def test_without_warm_up_the_rate_is_nnunets() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
+    assert WarmUpAndDecay(optimizer, 1e-3, 1000).rate(500) == pytest.approx(1e-3 * 0.5**0.9)
+
+
+@pytest.mark.parametrize("values", [{"epochs": 2, "warm_up_epochs": 2}, {"learning_rate": 0.0}])
+def test_a_schedule_that_teaches_nothing_is_refused(values: dict) -> None:
+    with pytest.raises(OptionError, match=r"warm-up|learning rate"):
+        Schedule(**values)
+
+
+def test_the_median_image_is_counted_in_voxels_of_the_target(tmp_path: Path) -> None:
+    facts = {"shapes_after_crop": [[100, 200, 300], [50, 100, 100]], "spacings": [[2, 1, 1], [4, 2, 2]]}
+    (tmp_path / "fingerprint.json").write_text(json.dumps(facts))
+    assert _median_shape(tmp_path / "fingerprint.json", (1, 1, 1)) == [200.0, 200.0, 250.0]
+
+
+def test_regions_are_trained_in_the_order_in_which_they_are_painted(tmp_path: Path) -> None:
+    regions = task_regions(challenge("brats21").dataset)
+    (tmp_path / "dataset.json").write_text("{}")
+    _describe_regions(tmp_path / "dataset.json", regions)
+    said = json.loads((tmp_path / "dataset.json").read_text())
+    assert said["regions_class_order"] == [1, 2, 3]
+    assert said["labels"]["tumor core"] == [2, 3]
+    with pytest.raises(OptionError, match="cannot be painted"):
+        _describe_regions(tmp_path / "dataset.json", {"inner": (3,), "outer": (3, 4)})
+    with pytest.raises(OptionError, match="has no regions"):
+        task_regions(HIPPOCAMPUS)
+
+
+def test_the_split_follows_the_cases_and_leaves_ones_own_split_alone(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    file = splits_file(workspace, HIPPOCAMPUS)
+    file.parent.mkdir(parents=True)
+    cases = [f"case_{number}" for number in range(10)]
+    renew_splits(workspace, HIPPOCAMPUS, cases)
+    assert len(read_splits(workspace, HIPPOCAMPUS) or []) == 5
+    own = [{"train": cases[:9], "val": cases[9:]}]
+    file.write_text(json.dumps(own))
+    renew_splits(workspace, HIPPOCAMPUS, cases)
+    assert read_splits(workspace, HIPPOCAMPUS) == own
+    renew_splits(workspace, HIPPOCAMPUS, cases[:3])
+    assert [validation_cases(workspace, HIPPOCAMPUS, fold) for fold in range(3)] != [own]
+    assert len(read_splits(workspace, HIPPOCAMPUS) or []) == 3
+    with pytest.raises(OptionError, match="no fold 3"):
+        validation_cases(workspace, HIPPOCAMPUS, 3)
+    with pytest.raises(OptionError, match="training needs one, validation another"):
+        renew_splits(workspace, HIPPOCAMPUS, cases[:1])
+
+
+def tiny(kernel: int, classes: int = 3, channels: int = 1) -> MedNeXt:
+    return MedNeXt(channels, classes, (1,) * 9, (1,) * 9, kernel, deep_supervision=True, channels=4)
+
+
+def test_a_larger_kernel_begins_as_the_smaller_one() -> None:
+    small, large = tiny(3), tiny(5)
+    assert begin_with(large, small.state_dict()) == []
+    assert torch.equal(large.state_dict()["out_4.conv_out.bias"], small.state_dict()["out_4.conv_out.bias"])
+    name = "bottleneck.0.conv1.weight"
+    expected = torch.nn.functional.interpolate(small.state_dict()[name], size=(5, 5, 5), mode="trilinear")
+    torch.testing.assert_close(large.state_dict()[name], expected)
+
+
+def test_a_model_is_fine_tuned_for_other_labels_with_a_new_head(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "tiny", folds=(0, 1))
+    start = weights_of_model(tmp_path / "tiny", 1)
+    assert start.source == "fine-tuned from tiny 1.0.0, fold 1"
+    network = tiny(3, classes=5)
+    head = network.state_dict()["out_0.conv_out.weight"].clone()
+    assert begin_with(network, start.read()) == ["out_0", "out_1", "out_2", "out_3", "out_4"]
+    assert torch.equal(network.state_dict()["out_0.conv_out.weight"], head)
+    assert torch.equal(network.state_dict()["stem.weight"], tiny_weights(TINY_NETWORK, seed=1)["stem.weight"])
+    same = tiny(3)
+    assert begin_with(same, start.read()) == ["out_1", "out_2", "out_3", "out_4"]
+
+
+def test_a_fold_that_may_have_seen_the_validation_cases_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_bundle(tmp_path / "tiny")
+    weights_of_model(tmp_path / "tiny", 3)
+    assert "accuracy will be too good" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("network", "error", "why"),
+    [
+        (tiny(3, channels=2), OptionError, "1 channels, the data set has 2"),
+        (MedNeXt(1, 3, (2,) * 9, (1,) * 9, 3, channels=4), UpKernError, "only depthwise kernels may differ"),
+    ],
+    ids=["channels", "size"],
+)
+def test_weights_that_do_not_fit_are_refused(network: MedNeXt, error: type[Exception], why: str) -> None:
+    with pytest.raises(error, match=why):
+        begin_with(network, tiny_weights())
+
+
+def test_kernels_only_grow_and_upkern_needs_the_finished_small_one(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="kernels only grow"):
+        begin_with(tiny(3), tiny(5).state_dict())
+    with pytest.raises(OptionError, match="run 'mednext-train train' first"):
+        weights_of_small_kernel(tmp_path, "mednext-train train")
