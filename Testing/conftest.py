@@ -1,4 +1,4 @@
-"""Fixtures for all tests: where the real data lies, and one thread of torch beside a busy machine."""
+"""Fixtures for all tests, such as the folder of real data, and a single thread for torch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from planned_data import planned_data, training_workspace  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Before torch is imported: on a busy machine two threads wait for each other most of the time.
+# Before torch is imported: two threads would mostly wait for each other on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Before Triton is imported, which torch may do: without a card its kernels are interpreted.
+# Before Triton is imported, perhaps by torch: without a card its kernels are interpreted.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# Examples are the same in every run, and not timed: other programs may have the processor for a while.
-# `pytest --hypothesis-profile=explore` looks for new ones.
+# Examples are the same in every run, and not timed, since other programs may use the processor.
+# `pytest --hypothesis-profile=explore` tries new ones.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("explore", patient)
 settings.register_profile("same examples", patient, derandomize=True)
@@ -46,7 +46,7 @@ def real_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _same_random_numbers() -> None:
-    """Whatever ran before in this process: which files that are differs from run to run."""
+    """The same random numbers for each test, whatever tests ran before it in this process."""
     random.seed(0)
     torch = sys.modules.get("torch")  # most tests need none
     if torch is not None:
@@ -55,7 +55,7 @@ def _same_random_numbers() -> None:
 
 @pytest.fixture
 def children_hear_ctrl_c() -> Iterator[None]:
-    """A shell that starts `make test &` has Ctrl+C ignored, and children inherit that."""
+    """Child processes react to Ctrl+C, which they would ignore if a shell started `make test &`."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -63,7 +63,7 @@ def children_hear_ctrl_c() -> Iterator[None]:
 
 @pytest.fixture
 def scene() -> Any:
-    """Slicer's scene, empty; Slicer is started when the first test asks for it."""
+    """Slicer's empty scene; the first test that uses it starts Slicer."""
     import slicer_standin
 
     scene = slicer_standin.start().scene

@@ -1,6 +1,6 @@
-"""In a batch the next case is read and the last one written while one is segmented; errors stay with a case.
+"""A batch reads the next case and writes the last one while it segments; errors stay with their case.
 
-Order is made by events, never by time: a test that would hang fails at `PATIENCE_S`.
+Events determine the order, never time; a test that would hang fails at `PATIENCE_S`.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def test_a_written_case_is_reported_while_the_next_is_segmented(make: Callable[.
             if len(told) == images - 1:
                 return result_of(images)
             pause.wait(0.01)
-        raise AssertionError("the case before was not told of")
+        raise AssertionError("the case before was not reported")
 
     make(carry_out=segment, told=lambda *said: told.append(said[2].case)).run(CASES)
     assert told == list("abcd")

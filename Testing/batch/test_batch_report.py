@@ -1,4 +1,4 @@
-"""`report.csv`: what it takes, what it gives back, and what a spreadsheet makes of it."""
+"""`report.csv` keeps any text, is safe in a spreadsheet, and survives several writers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What in a folder is a case, which images are its channels, and what its result is called."""
+"""The cases that are found in a folder, their channels, and the names of their results."""
 
 from __future__ import annotations
 

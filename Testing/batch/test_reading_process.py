@@ -1,4 +1,4 @@
-"""Images read in another process: the same voxels and sentences, and nothing else ends when that does."""
+"""Reading images in another process gives the same voxels and errors, and its crash ends nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mednext segment-folder`: what it writes, what it leaves, and how it goes on after what goes wrong."""
+"""`mednext segment-folder`: its results, the files that it never touches, and resuming after failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line does what it says, for people and for programs."""
+"""The command line segments images and manages models, for people and for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is wrong: one explained error, exit code 2, and no file left behind."""
+"""Every wrong input gives one explained error, exit code 2, and no file."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_a_fault_of_the_program_asks_to_be_reported(
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on file sizes there")
 @pytest.mark.parametrize("name", ["out.seg.nrrd", "out.nii.gz"])
 def test_a_full_disk_is_an_explained_error(name: str, here: Path) -> None:
-    """A process that may not write files over 256 bytes meets what a full disk gives it."""
+    """A process that may not write files over 256 bytes gets the same errors as on a full disk."""
     write(here / "good.nii.gz", noise())
     before = files(here)
     code = (

@@ -1,4 +1,4 @@
-"""Segmenting while Slicer's event loop runs: what the callbacks get, and when the scene is touched."""
+"""Segmenting while Slicer's event loop runs: the callbacks, and the changes of the scene."""
 
 from __future__ import annotations
 

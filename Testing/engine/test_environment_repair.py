@@ -1,4 +1,4 @@
-"""Repair: what is missing or broken in Slicer's Python is there afterwards; torch stays out of Slicer."""
+"""Repairing installs missing and broken packages in Slicer's Python; torch stays out of Slicer."""
 
 from __future__ import annotations
 

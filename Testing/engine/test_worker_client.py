@@ -1,4 +1,4 @@
-"""The client of the worker: what a user gets, whatever happens to the worker."""
+"""The client of the worker gives results or explained errors, whatever happens to the worker."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def client():
 
 @pytest.fixture
 def temporary_folder(tmp_path, monkeypatch):
-    """Where run folders are made; at the end of the test it is empty again."""
+    """The parent of run folders, which must be empty at the end of the test."""
     folder = tmp_path / "temporary ü"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -247,7 +247,7 @@ def test_a_hung_worker_is_found_by_its_silence(client, tiny, fine, monkeypatch):
 
 
 def python_that_runs(tmp_path: Path, program: str) -> str:
-    """A program in the place of Python: it ignores what it is asked to run."""
+    """A program in the place of Python, which ignores the requested module."""
     return str(write_python_program(tmp_path / "python", f"import os, signal, sys, time\n{program}\n"))
 
 

@@ -1,4 +1,4 @@
-"""A faster network is used where it is right, and left where it is missing, wrong or broken."""
+"""A faster formulation is used where it is right, and skipped where it is missing, wrong or broken."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_a_formulation_that_fails_with_several_images_computes_them_one_by_one(
 def test_the_caller_handles_too_little_memory_for_a_frugal_formulation(
     network: MedNeXt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pipeline takes the sums off the card then, and goes on with the same formulation."""
+    """A run then moves the sums off the card, and continues with the same formulation."""
     offer(monkeypatch, Several, frugal=True)
     fast = FastNetwork(network)
     fast(IMAGE)

@@ -1,4 +1,4 @@
-"""The whole way on a stand-in of an Apple GPU: nothing that it refuses, and the CPU where it cannot."""
+"""A run on a stand-in of an Apple GPU uses only its operators, and falls back to the CPU."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_a_file_that_is_not_a_library_is_not_used(tmp_path, caplog: pytest.LogCa
 
 
 def gelu(kernels: Kernels, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Values `(V, 32)` as they are stored, and what a second pass without any weights makes of them."""
+    """Values `(V, 32)` as they are stored, and the result of a second pass with identity weights."""
     stored = x.bfloat16() if kernels.bytes_per_value == 2 else x
     identity, none, target = torch.eye(32), torch.zeros(32), torch.empty_like(stored)
     packed = torch.empty(32, 32)

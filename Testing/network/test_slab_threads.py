@@ -1,4 +1,4 @@
-"""The parts of an activation are worked on by as many threads as torch has, each with one of torch's own."""
+"""As many threads as torch has compute the parts of an activation, with one torch thread in each."""
 
 from __future__ import annotations
 

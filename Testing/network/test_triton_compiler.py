@@ -1,4 +1,4 @@
-"""Triton's compiler takes the kernels, which its interpreter cannot tell. It needs no card for that."""
+"""Triton's compiler accepts the kernels, which the interpreter cannot check. It needs no card."""
 
 from __future__ import annotations
 

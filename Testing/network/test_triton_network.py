@@ -1,4 +1,4 @@
-"""The network on Triton's kernels gives the reference's logits, and knows what it cannot do."""
+"""The network on Triton's kernels gives the reference's logits, and refuses unsupported networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOM SEG of series whose headers are odd but lawful, and of those that it cannot refer to."""
+"""DICOM SEG of series with unusual but valid headers, and of series without the needed UIDs."""
 
 from __future__ import annotations
 

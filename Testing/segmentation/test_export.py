@@ -83,7 +83,7 @@ class TestSlicersOwnFormat:
         return [segmentation.GetNthSegment(n) for n in range(segmentation.GetNumberOfSegments())]
 
     def voxels(self, node, segment_id):
-        """Where in space the segment has voxels, mm RAS, `(N, 3)` in the order of the file."""
+        """The positions of the segment's voxels, mm RAS, `(N, 3)` in the order of the file."""
         import slicer
         import vtk
         from vtk.util.numpy_support import vtk_to_numpy

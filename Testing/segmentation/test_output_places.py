@@ -1,4 +1,4 @@
-"""What `mednext segment` writes: never over an image, both results or none, yesterday's files whole."""
+"""`mednext segment` never overwrites an image, and replaces both former results or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file `.seg.nrrd` that a thread writes is, read by Slicer, what Slicer's own writer writes."""
+"""Slicer reads our `.seg.nrrd` of a segmentation node as it reads the one of its own writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a process is still there, and how files tell whose they are."""
+"""Running and ended processes are told apart, also by the names of their files."""
 
 from __future__ import annotations
 

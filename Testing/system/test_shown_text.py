@@ -1,4 +1,4 @@
-"""Texts of strangers: seen as they are on a terminal, in a table, in a panel, and never obeyed."""
+"""Foreign text is shown completely on a terminal, in a table and in a panel, and never obeyed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The number of threads on the CPU: everywhere what was asked for, and never more than there are cores."""
+"""The number of CPU threads: the requested one everywhere, and at most that of the cores."""
 
 from __future__ import annotations
 

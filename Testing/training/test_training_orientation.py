@@ -1,4 +1,4 @@
-"""How the training images lay in memory is found out or asked for, never assumed."""
+"""The orientation of the training images is read from them or asked for, never assumed."""
 
 from __future__ import annotations
 

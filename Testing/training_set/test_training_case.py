@@ -1,4 +1,4 @@
-"""A corrected result as a training case: what nnU-Net reads is what was there, and nothing is overwritten."""
+"""A corrected result as a training case: nnU-Net reads the same voxels, and nothing is overwritten."""
 
 from __future__ import annotations
 

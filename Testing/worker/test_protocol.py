@@ -1,4 +1,4 @@
-"""What the worker and its client say to each other arrives as it was said."""
+"""Requests, events, voxels and results of the protocol arrive unchanged."""
 
 from __future__ import annotations
 

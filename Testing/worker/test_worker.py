@@ -1,4 +1,4 @@
-"""The worker itself, spoken to line by line."""
+"""The worker as a process, driven line by line."""
 
 from __future__ import annotations
 

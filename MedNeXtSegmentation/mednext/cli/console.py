@@ -52,7 +52,7 @@ class Console:
     def say(self, text: str) -> None:
         """Print the progress of a long command for people."""
         if not self._json and not self._quiet:
-            with suppress(OutputError):  # the work goes on
+            with suppress(OutputError):  # the command continues
                 _print(shown(text))
 
     def failed(self, error: MedNeXtError) -> int:

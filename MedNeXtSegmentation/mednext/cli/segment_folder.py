@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         "segment-folder",
         help="segment every image of a folder",
         description="Segment every image of a folder and of the folders below it: a .seg.nrrd for each case, "
-        "and report.csv. Running it again does only what is missing or failed. Several processes may work on "
+        "and report.csv. Running it again segments only missing and failed cases. Several processes may use "
         "the same folders.",
         allow_abbrev=False,
     )

@@ -51,7 +51,7 @@ class BatchJob:
 
     @classmethod
     def read(cls, folder: Path) -> BatchJob:
-        """The inverse of `write`. Raises `EngineProcessError` for what is none."""
+        """The inverse of `write`. Raises `EngineProcessError` where the folder holds no whole job."""
         told = read_json(folder / _JOB_FILE, EngineProcessError)
         try:
             cases = told["cases"]
@@ -80,7 +80,7 @@ class BatchOutcome:
 
     @classmethod
     def read(cls, folder: Path) -> BatchOutcome:
-        """The inverse of `write`. Raises `EngineProcessError` for what is none."""
+        """The inverse of `write`. Raises `EngineProcessError` where the folder holds no outcome."""
         told = read_json(folder / _ROWS_FILE, EngineProcessError)
         return cls(tuple(Row(**row) for row in told["rows"]), tuple(Path(scene) for scene in told["scenes"]))
 
