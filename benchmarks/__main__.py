@@ -23,7 +23,7 @@ LONG_NETWORKS = (("S3", 64), ("S3", 128), ("B3", 128), ("L3", 128), ("L5", 128))
 
 
 def main(arguments: list[str]) -> None:
-    """Measure each part and print its tables as soon as they are there."""
+    """Measure each part and print its tables at once."""
     options = _options(arguments)
     networks = LONG_NETWORKS if options.long else DEFAULT_NETWORKS
     if options.sizes:

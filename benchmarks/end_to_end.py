@@ -107,7 +107,7 @@ def _by_us(volume: Volume, bundle: Bundle, precision: str, networks: LoadedNetwo
     with timed_calls(LabelWriter, "add") as writing:
         found = segment(volume, bundle, device="cpu", precision=precision, progress=report, networks=networks)
     end = time.perf_counter()
-    rows = sum(writing)  # labels are written row by row, while the network goes on
+    rows = sum(writing)  # labels are written row by row, while the network runs
     seconds = {
         "preprocessing": began["network"] - began["preprocessing"],
         "network": began["postprocessing"] - began["network"] - rows,

@@ -62,7 +62,7 @@ def _peak_mib(name: str, size: Size, side: int) -> float | None:
 def main(name: str, size: str, side: int) -> None:
     """Measure the memory of one candidate in this process and print it."""
     run = forwards(Size.parse(size), compiled=True)[name]()
-    if name != COMPILED:  # which compiles for each shape anew
+    if name != COMPILED:  # which compiles again for each shape
         run(torch.zeros(1, 1, 32, 32, 32))  # loads libraries, converts weights
     image = torch.randn(1, 1, side, side, side)
     forget_peak()  # converting the weights may have taken more than the pass will

@@ -95,7 +95,7 @@ def wait_until(condition):
 
 
 def check(widget):
-    """Press Check and wait; returns what is shown."""
+    """Press Check and wait; returns the shown text."""
     widget.ui.checkButton.click()
     assert widget.ui.environmentProgress.visible
     wait_until(lambda: widget.ui.checkButton.enabled)

@@ -1,4 +1,4 @@
-"""What PythonQt and VTK swallow fails the test; so do dialogs without answer and answers without dialog."""
+"""Errors that PythonQt and VTK swallow fail the test, and so do dialogs and answers without the other."""
 
 from __future__ import annotations
 

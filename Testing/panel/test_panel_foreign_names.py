@@ -49,7 +49,7 @@ def hostile_catalog() -> dict[str, object]:
 
 @pytest.fixture
 def panel(tmp_path, monkeypatch, show_panel):
-    """The panel with a catalog and models of somebody who means no good."""
+    """The panel with a hostile catalog and hostile models."""
     from mednext.library.catalog_source import load_catalog
 
     for name in ("NO_PROXY", "no_proxy"):

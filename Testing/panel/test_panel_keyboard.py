@@ -59,7 +59,7 @@ def texts_of_python_files() -> set[str]:
 
 
 def chain(panel: Any) -> list[Any]:
-    """What the tab key comes to in the panel from its first widget on, as far as it can be seen."""
+    """The visible widgets of the panel in the order of the tab key, from the first one on."""
     import qt
     import slicer
 

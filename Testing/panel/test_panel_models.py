@@ -38,7 +38,7 @@ def packed(tmp_path_factory):
 
 @pytest.fixture
 def server(packed, monkeypatch):
-    """Publishes the models "free" and "restricted"; the first answer is what each test scripts."""
+    """Publishes the models "free" and "restricted"; each test scripts the first answer."""
     catalog = json.loads((shipped_models_folder() / "catalog.json").read_text(encoding="utf-8"))
     data = packed.read_bytes()
     with Server() as running:

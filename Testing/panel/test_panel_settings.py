@@ -1,4 +1,4 @@
-"""The panel begins with what the user chose last; a saved scene keeps its own choices. Folds of a model."""
+"""The panel starts with the user's last choices; a saved scene keeps its own choices. Folds of a model."""
 
 from __future__ import annotations
 

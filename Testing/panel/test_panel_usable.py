@@ -19,7 +19,7 @@ INTERACTIVE = (
     "QPlainTextEdit",
     "QTextEdit",
 )
-# What belongs to a larger widget, whose tooltip then shows.
+# Parts of a larger widget, whose tooltip is shown.
 COMPOSITE = ("QComboBox", "QAbstractSpinBox", "QAbstractItemView", "QPlainTextEdit", "QTextEdit")
 
 

@@ -1,4 +1,4 @@
-"""What the user reads can be translated: every text of the panel goes through `_`, as one literal."""
+"""Every text of the panel can be translated: it goes through `_`, as one literal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def trees():
 
 
 def name_of(function: ast.expr) -> str:
-    """The last part of what is called: "setText" of `self.ui.label.setText`."""
+    """The last part of the called name: "setText" of `self.ui.label.setText`."""
     return getattr(function, "attr", getattr(function, "id", ""))
 
 
@@ -85,7 +85,7 @@ def does_something(node: ast.stmt) -> bool:
 
 
 def test_what_is_translated_is_one_literal_text(trees):
-    """Translators get what stands in the source: no f-string, no variable, no text put together."""
+    """Translators get the literals of the source: no f-string, no variable, no sum of texts."""
     calls = [(name, node) for name, tree in trees.items() for node in ast.walk(tree)]
     assert [
         f"{name}, line {node.lineno}: {ast.unparse(node)}"

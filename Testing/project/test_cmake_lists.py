@@ -1,4 +1,4 @@
-"""What CMake installs is what the module's folder holds."""
+"""CMake installs every file of the module's folder."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedNeXtSegmentation"
 STANDIN = Path(__file__).parents[1] / "slicer_cmake"
 
-# What the index's schema demands: the type of each field, and which have to be there.
+# The index's schema: the type of each field, and the required ones.
 FIELDS = {
     "$schema": str,
     "category": str,

@@ -1,4 +1,4 @@
-"""What was corrected by hand is never replaced unasked, whatever happens to the segmentation meanwhile."""
+"""A corrected segment is never replaced without a question, whatever happens during the run."""
 
 from __future__ import annotations
 

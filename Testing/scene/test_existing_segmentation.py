@@ -1,4 +1,4 @@
-"""Results that go into a segmentation which is there already: what is not ours never changes, and undo."""
+"""A result in an existing segmentation never changes foreign segments, and can be undone."""
 
 from __future__ import annotations
 

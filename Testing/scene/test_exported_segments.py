@@ -1,4 +1,4 @@
-"""Export: what is written is the node as it is now, with label values that stay, and nothing is lost."""
+"""An export writes the node as it is now, with the model's label values and without a loss."""
 
 from __future__ import annotations
 

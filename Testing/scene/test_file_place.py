@@ -1,4 +1,4 @@
-"""A volume from a NIfTI file that says twice where it lies: the panel tells which place Slicer took."""
+"""A volume from a NIfTI file with two places: the panel reports the place that Slicer used."""
 
 from __future__ import annotations
 

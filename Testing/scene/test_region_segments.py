@@ -223,7 +223,7 @@ def test_slicers_own_export_has_the_labels_wherever_the_regions_came_from(node, 
 
 
 def exported_by_slicer(node, volume):
-    """What the module Segmentations makes of a node with the colour table of its model."""
+    """The export of a node by the module Segmentations, with the colour table of its model."""
     labelmap = volume.GetScene().AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
     ids, extent = node.GetSegmentation().GetSegmentIDs(), slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY
     table = node.GetLabelmapConversionColorTableNode()

@@ -130,7 +130,7 @@ def test_the_self_test_says_why_it_is_skipped_without_torch(module, monkeypatch,
     slicer.testing.runUnitTest([str(MODULE.parent)], "MedNeXtSegmentation")
     report = capsys.readouterr().err
     assert report.count("torch not installed: the panel leads through the installation.") == 2
-    module.MedNeXtSegmentationTest().runTest()  # the button "Reload and Test" has nobody to catch a skip
+    module.MedNeXtSegmentationTest().runTest()  # nothing catches a skip of the button "Reload and Test"
 
 
 @pytest.mark.skipif(

@@ -1,4 +1,4 @@
-"""Every volume of the scene: which ones, in which groups, and what is told of each."""
+"""Every volume of the scene is segmented, in groups of a study, and reported."""
 
 from __future__ import annotations
 

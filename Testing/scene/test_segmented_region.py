@@ -23,7 +23,7 @@ def volume(scene):
 
 
 def limited(volume, roi=ROI, into=None, structures=None, seed=0):
-    """What a run gives that was limited to a region."""
+    """The result of a run that was limited to a region."""
     segmentation = result(volume, blocks(seed))
     segmentation.provenance["roi_ras_mm"] = roi
     return put(ResultPlace([volume], into, structures), segmentation)

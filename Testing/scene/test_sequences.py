@@ -49,7 +49,7 @@ def found(segmentation, reference):
 
 
 def expected(scene, logic, tiny, index):
-    """What a frame gives as a volume of its own."""
+    """The result of a frame as a single volume."""
     volume = add_volume(scene, head(seed=index), OBLIQUE_LEFT_HANDED)
     return found(logic.segment(volume, tiny, device="cpu"), volume)
 
@@ -231,7 +231,7 @@ def test_frames_are_left_out_of_a_batch(scene, logic, tiny):
 
 
 def uncertain(scene, logic, tiny):
-    """A sequence that was segmented with its uncertainty, its browser, and what shows both."""
+    """A sequence that was segmented with its uncertainty, its browser, and the views of both."""
     sequence, browser, proxy = add_sequence(scene)
     result = logic.segment(sequence, tiny, device="cpu", uncertainty=True)
     segmentation = browser.GetProxyNode(result)

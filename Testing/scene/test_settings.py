@@ -1,4 +1,4 @@
-"""What the user chose last is there in the next session, and nonsense in the settings file does no harm."""
+"""The next session starts with the user's last choices, and nonsense in the settings file does no harm."""
 
 from __future__ import annotations
 

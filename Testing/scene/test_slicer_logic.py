@@ -159,7 +159,7 @@ def test_progress_is_told_in_stages(scene, logic, tiny):
     events = []
     logic.segment(add_volume(scene, head()), tiny.path, progressCallback=events.append)
     stages = list(dict.fromkeys(event["stage"] for event in events))
-    cold = ("starting", "loading")  # what a warm worker leaves out
+    cold = ("starting", "loading")  # stages that a warm worker skips
     warm = [stage for stage in stages if stage not in cold]
     assert warm == ["sending", "reading", "preprocessing", "network", "postprocessing"]
     tiles = [event for event in events if event["stage"] == "network"]

@@ -1,4 +1,4 @@
-"""Slicer's own displayable managers show what the module made."""
+"""Slicer's own displayable managers show the module's results."""
 
 from __future__ import annotations
 

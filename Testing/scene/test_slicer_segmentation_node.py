@@ -1,4 +1,4 @@
-"""What the scene gets: segments with names, colours, codes and label values, in the right place."""
+"""The scene gets segments with names, colours, codes and label values, in the right place."""
 
 from __future__ import annotations
 

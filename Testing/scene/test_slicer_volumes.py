@@ -1,4 +1,4 @@
-"""What the engine gets to see of volume nodes and regions of the scene."""
+"""Volume nodes and regions of the scene as the engine gets them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Slicer, CTK and Qt show to Python, and a check of a module against it that runs nothing.
+"""The interface of Slicer, CTK and Qt in Python, and a static check of a module against it.
 
     python -m slicer_contract MODULE_FOLDER ...
 

@@ -1,4 +1,4 @@
-"""`python -m slicer_contract MODULE_FOLDER ...`: exit code 1 where one uses what Slicer does not show."""
+"""`python -m slicer_contract MODULE_FOLDER ...`: exit code 1 if one uses members that Slicer lacks."""
 
 from __future__ import annotations
 

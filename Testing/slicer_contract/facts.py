@@ -1,4 +1,4 @@
-"""What the classes of Slicer, CTK and Qt show to Python: facts read from their headers (see README.md).
+"""The interfaces of Slicer's, CTK's and Qt's classes in Python, read from their headers (see README.md).
 
 `slicer_widgets.json`: a class of Slicer or CTK a line, with what Qt's meta-object compiler says.
 `qt_wrappers.json`: a class of Qt 5.15 a line, with what PythonQt's wrappers add.
@@ -26,7 +26,7 @@ class PropertyFacts:
 
 @dataclass(frozen=True)
 class ClassFacts:
-    """What one class adds to its base: signals and methods by name, with the signatures of all overloads."""
+    """The additions of a class to its base: signals and methods by name, with all signatures."""
 
     name: str
     base: str
@@ -43,7 +43,7 @@ class ClassFacts:
 
 @dataclass(frozen=True)
 class WrapperFacts:
-    """What PythonQt's generated wrapper gives to one class of Qt besides its meta-object."""
+    """The methods and enum values of PythonQt's generated wrapper of a class of Qt."""
 
     methods: list[str]
     enums: list[str]

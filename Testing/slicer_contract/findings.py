@@ -1,4 +1,4 @@
-"""What the check found, and where."""
+"""A fault that the check found, with its place."""
 
 from __future__ import annotations
 

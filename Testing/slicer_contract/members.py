@@ -14,7 +14,7 @@ from .signatures import parse_signature
 
 
 class Kind(enum.Enum):
-    """What a member is; a property wins over a method of the same name."""
+    """The kind of a member; a property wins over a method of the same name."""
 
     PROPERTY = "property"
     SIGNAL = "signal"

@@ -1,4 +1,4 @@
-"""The check of a module's folder: its `.ui` files, then its `.py` files by what the former name."""
+"""The check of a module's folder: its `.ui` files, then its `.py` files, with the names of the former."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of a `.py` file: every use of a widget whose class can be told without running the code.
+"""The check of a `.py` file: every use of a widget whose class is known without running the code.
 
 Told are `qt.QLabel(...)`, `ctk.ctk...(...)`, `slicer.q...(...)`, variables and attributes that got one of
 these, `slicer.app` and its managers, and `self.ui.<name>` by the `.ui` files.
@@ -29,7 +29,7 @@ def check_python_file(path: Path, ui_classes: Mapping[str, str | None]) -> list[
     """ui_classes: the class of each named object of the `.ui` files, None where two files disagree."""
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     check = _Check(path, ui_classes)
-    # A method may use what one below it assigns: the first round only learns the attributes' classes.
+    # A method may use attributes that a later one assigns: the first round only learns their classes.
     check.visit(tree)
     check.findings.clear()
     check.visit(tree)
@@ -121,7 +121,7 @@ class _Check(ast.NodeVisitor):
             self._note(node, f"{cls}.{node.attr} is read-only")
 
     def _class_of(self, node: ast.expr) -> str | None:
-        """The class of an expression, None where it cannot be told."""
+        """The class of an expression, or None."""
         if isinstance(node, ast.Call):
             name = _dotted(node.func) or ""
             match = CONSTRUCTOR.match(name)

@@ -35,7 +35,7 @@ def qt_class(name: str) -> type | None:
 
 
 def object_classes() -> list[type]:
-    """Every class of Qt with a meta-object, bases before what derives from them."""
+    """Every class of Qt with a meta-object, bases before derived classes."""
     classes: dict[type, None] = {}
     for name in _names_of_all_modules():
         found = qt_class(name)

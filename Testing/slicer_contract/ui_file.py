@@ -26,7 +26,7 @@ class UiFile:
         }
 
     def findings(self) -> list[Finding]:
-        """What Slicer's loader would drop or refuse."""
+        """Parts that Slicer's loader would drop or refuse."""
         texts = [*self._widget_findings(), *self._connection_findings()]
         return [Finding(self.path, 0, text) for text in texts]
 

@@ -1,7 +1,7 @@
-"""What the stand-in raises where Slicer, PythonQt or a waiting user would have been in the way."""
+"""The error of code that would fail or block in Slicer."""
 
 from __future__ import annotations
 
 
 class StandInError(Exception):
-    """The code under test does what PythonQt or Slicer would refuse, or waits for a user who is not there."""
+    """PythonQt or Slicer would refuse the code under test, or it waits for a user in vain."""

@@ -1,4 +1,4 @@
-"""`slicer.app.layoutManager()`: real slice logics without windows; what 3D views are asked is noted."""
+"""`slicer.app.layoutManager()`: real slice logics without windows, and a record of the calls of 3D views."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Part:
 
 
 class qSlicerLayoutManager(contract_class("qSlicerLayoutManager")):
-    """Pictures of views come from views.py; `_called` lists what 3D views were asked to do."""
+    """Pictures of views come from views.py; `_called` lists the calls of 3D views."""
 
     _defaults: ClassVar[dict[str, Any]] = {"threeDViewCount": 1, "enabled": True}
 

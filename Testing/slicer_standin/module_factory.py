@@ -1,4 +1,4 @@
-"""What the module factory and the module selector do with a scripted module."""
+"""Load, show and close a scripted module, as the module factory and the module selector do."""
 
 from __future__ import annotations
 

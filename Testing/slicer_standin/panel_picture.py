@@ -13,7 +13,7 @@ ROUNDS_OF_LAYOUT = 3
 def save_picture(
     panel: Any, file: Path, width_px: int = 500, height_px: int | None = None
 ) -> tuple[int, int]:
-    """Write a picture of a panel as PNG, as high as its contents want to be unless a height is given.
+    """Write a picture of a panel as PNG, by default as high as its contents need.
 
     Returns width and height in pixels. Wider than asked means that the contents cannot be narrower and Slicer
     would need a horizontal scroll bar. OSError: the file cannot be written.

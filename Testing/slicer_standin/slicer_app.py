@@ -19,7 +19,7 @@ VERSION = "5.13.0"
 
 
 class qSlicerApplication(contract_class("qSlicerApplication")):
-    """A user sits in front of it: it is not in testing mode, so message boxes come up and want an answer.
+    """Slicer with a user: it is not in testing mode, so message boxes appear and need an answer.
 
     `_testing = True` makes `slicer.util` answer its message boxes by itself, as Slicer does with --testing.
     """
@@ -87,7 +87,7 @@ class qSlicerApplication(contract_class("qSlicerApplication")):
         return self._layout_manager
 
     def extensionsManagerModel(self) -> Any:
-        """What a test puts into `_extensions_manager`."""
+        """The object that a test puts into `_extensions_manager`."""
         return self._extensions_manager
 
     def testingEnabled(self) -> bool:
@@ -123,7 +123,7 @@ class qSlicerApplication(contract_class("qSlicerApplication")):
         """Nothing is drawn."""
 
     def logUsageEvent(self, _component: str, _event: str) -> None:
-        """Nobody counts."""
+        """Does nothing: usage is not counted."""
 
 
 def _keep_settings_in(folder: Path) -> None:

@@ -41,10 +41,10 @@ class View:
         self.window.SetMultiSamples(0)
         self.window.SetSize(*size)
         self.window.AddRenderer(self.renderer)
-        # Displayable managers want an interactor even where nobody interacts.
+        # Displayable managers need an interactor, even without interaction.
         self._interactor = vtk.vtkRenderWindowInteractor()
         self._interactor.SetRenderWindow(self.window)
-        # VTK looks for an X server first and complains that there is none, before it takes EGL or OSMesa.
+        # VTK first complains about a missing X server, then uses EGL or OSMesa.
         vtk.vtkObject.GlobalWarningDisplayOff()
         self._interactor.Initialize()
         vtk.vtkObject.GlobalWarningDisplayOn()
@@ -88,7 +88,7 @@ class SliceView(View):
         self._actor = vtk.vtkActor2D()
         self._actor.SetMapper(self._mapper)
         self._actor.GetProperty().SetDisplayLocationToBackground()
-        # What is drawn before the image is not seen through: it has to be the first.
+        # The image hides everything drawn before it: draw it first.
         self.renderer.AddViewProp(self._actor)
         self.logic = slicer.vtkMRMLSliceLogic()
         self.logic.SetMRMLApplicationLogic(core.application_logic)

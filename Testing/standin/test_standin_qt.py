@@ -1,4 +1,4 @@
-"""`qt` of the stand-in has PythonQt's conventions, and refuses what PythonQt refuses."""
+"""`qt` of the stand-in has PythonQt's conventions and refusals."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class ScriptedLoadableModuleWidget:
         """Modules add their widgets."""
 
     def cleanup(self) -> None:
-        """Modules let go of what they observe."""
+        """Remove the module's observers."""
 
     def _onModuleAboutToBeUnloaded(self, moduleName: str) -> None:
         if moduleName == self.moduleName:
@@ -90,7 +90,7 @@ class ScriptedLoadableModuleLogic:
         self.isSingletonParameterNode = True
 
     def getParameterNode(self) -> slicer.vtkMRMLScriptedModuleNode:
-        """The module's node of the scene, made where there is none."""
+        """The module's node of the scene, made if it is missing."""
         if self.isSingletonParameterNode:
             node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
             if node:
@@ -126,4 +126,4 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         """Nothing is tested by default; unittest finds and runs this, where a module imports the class."""
 
     def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:
-        """Nobody watches."""
+        """Does nothing: there is no window to show the message."""

@@ -33,7 +33,7 @@ def pip_ensure(
     skip_in_testing: bool = True,
     show_progress: bool = True,
 ) -> list[str] | None:
-    """Install what is missing after the user agreed; RuntimeError: the user declined."""
+    """Install missing packages after a question; raises RuntimeError if the user declines."""
     missing = [r for r in _as_requirements(requirements) if not _is_satisfied(r)]
     if not missing or (skip_in_testing and slicer.app.testingEnabled()):
         return None
@@ -48,7 +48,7 @@ def pip_ensure(
 
 
 def pip_install(requirements: Any, *_arguments: Any, **_options: Any) -> None:
-    """By the pip of the `PythonSlicer` on the PATH, waiting for it; RuntimeError where there is none."""
+    """Install by the pip of the `PythonSlicer` on the PATH and wait; raises RuntimeError without one."""
     words = shlex.split(requirements) if isinstance(requirements, str) else requirements
     slicer.util.executePythonModule("pip", ["install", *words])
 

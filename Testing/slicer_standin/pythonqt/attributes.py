@@ -1,4 +1,4 @@
-"""What `widget.name` and `widget.name = value` do in PythonQt.
+"""Read and set attributes of widgets with PythonQt's rules.
 
 Named children and dynamic properties are attributes; a C++ object takes no new attributes; slots and signals
 cannot be overwritten.

@@ -58,7 +58,7 @@ def connect(sender: Any, *arguments: Any) -> Any:
 
 
 def disconnect(sender: Any, *arguments: Any) -> Any:
-    """Take apart what `connect` made: one slot or all slots of a signal. False: there was none."""
+    """Disconnect one slot or all slots of a signal; returns False if there was none."""
     if not arguments or not isinstance(arguments[0], str):
         return _qt_disconnect(sender, *arguments)
     name = parse_signature(arguments[0])[0]
@@ -93,7 +93,7 @@ def _positional_parameters(slot: Slot) -> int | None:
 
 
 def find_signal(sender: Any, signature: str) -> tuple[Any, int]:
-    """The bound signal of a signature and the number of its arguments; StandInError where there is none."""
+    """The bound signal of a signature and the number of its arguments; raises StandInError without one."""
     name, arguments = parse_signature(signature)
     overloads = _signatures(sender, name)
     if f"{name}({','.join(arguments)})" not in overloads:

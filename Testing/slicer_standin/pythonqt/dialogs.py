@@ -1,8 +1,8 @@
-"""Modal dialogs: nobody is there to press a button, so the test says beforehand what the user answers.
+"""Modal dialogs, whose answers a test queues beforehand.
 
-    dialogs.answer(qt.QMessageBox.Yes)                     # what the dialog returns
+    dialogs.answer(qt.QMessageBox.Yes)                     # the result of the next dialog
     dialogs.answer(lambda dialog: dialog.accept() or 1)    # or a function of the dialog
-    dialogs.asked                                          # what came up, in order
+    dialogs.asked                                          # the dialogs that appeared, in order
 
 A dialog without an answer raises StandInError and is remembered in `unanswered`, where a fixture finds it
 even when the code under test swallowed the exception.
@@ -53,7 +53,7 @@ class Dialogs:
         self._answers.clear()
 
     def ask(self, question: Question, dialog: Any = None) -> Any:
-        """The queued answer; StandInError where there is none."""
+        """The queued answer; raises StandInError without one."""
         self.asked.append(question)
         if not self._answers:
             self.unanswered.append(question)

@@ -56,7 +56,7 @@ def keep_lock() -> None:
 
 
 def rest(seconds: float) -> None:
-    """What the loop does when nothing is due: it waits, with the lock held."""
+    """Wait with the lock held, like the loop when nothing is due."""
     if sys.platform == "win32":
         time.sleep(seconds)
     else:

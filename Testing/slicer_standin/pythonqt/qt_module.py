@@ -29,7 +29,7 @@ def patch_qt() -> None:
 
 
 def make_qt_module() -> ModuleType:
-    """What a module gets with `import qt`."""
+    """The module of `import qt`."""
     patch_qt()
     qt: Any = ModuleType("qt", "stand-in for PythonQt's qt module")
     for module in MODULES:
@@ -57,7 +57,7 @@ def _add_old_names() -> None:
     for cls in (QtCore.QCoreApplication, QtCore.QEventLoop, QtCore.QThread, QtGui.QDrag):
         if not hasattr(cls, "exec_"):
             cls.exec_ = cls.exec
-    # PythonQt takes an integer where PySide6 wants the enum.
+    # PythonQt takes an integer, PySide6 only the enum.
     color_name = QtGui.QColor.name
     color: Any = QtGui.QColor
     color.name = lambda self, style=0: color_name(self, QtGui.QColor.NameFormat(style))

@@ -17,7 +17,7 @@ from .connections import connect
 
 
 class QUiLoader(QtUiTools.QUiLoader):
-    """Raises StandInError for what Qt's own loader only prints: unknown classes, objects and signals."""
+    """Raises StandInError for unknown classes, objects and signals, which Qt's own loader only prints."""
 
     def createWidget(self, className: str, parent: Any = None, name: str = "") -> Any:
         cls = _standin_class(className)

@@ -15,7 +15,7 @@ PER_FILE = ("uris", "fileNames", "nodeNames", "checksums", "loadFiles", "loadFil
 
 
 class SampleDataLogic:
-    """`slicer.modules.sampleDataSources[category]` lists what modules registered, as in Slicer."""
+    """`slicer.modules.sampleDataSources[category]` lists the registered sources, as in Slicer."""
 
     @staticmethod
     def registerCustomSampleDataCategory(category: str, title: str) -> None:

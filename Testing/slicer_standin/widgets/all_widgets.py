@@ -19,7 +19,7 @@ from .contract_class import standin_class
 
 
 def make_ctk_module() -> ModuleType:
-    """What a module gets with `import ctk`."""
+    """The module of `import ctk`."""
     ctk = ModuleType("ctk", "stand-in for CTK's Python module")
     _fill(ctk, "ctk")
     return ctk

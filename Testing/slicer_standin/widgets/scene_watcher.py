@@ -12,7 +12,7 @@ from slicer_contract.qt_classes import shiboken6
 
 
 class FollowsScene(Protocol):
-    """What a widget does when the scene changes."""
+    """The reactions of a widget to changes of the scene."""
 
     def _on_node_added(self, node: slicer.vtkMRMLNode) -> None: ...
     def _on_node_removed(self, node: slicer.vtkMRMLNode) -> None: ...

@@ -8,7 +8,7 @@ from .contract_class import contract_class, emit
 
 
 class qMRMLWidget(contract_class("qMRMLWidget")):
-    """Keeps the scene and tells when it changes."""
+    """Keeps the scene and signals its changes."""
 
     def mrmlScene(self) -> Any:
         return self.__dict__.get("_scene")

@@ -1,4 +1,4 @@
-"""What `Annotated[type, ...]` may say of a field: its default, what it takes, how its widget counts."""
+"""The annotations of a field in `Annotated[type, ...]`: default, allowed values, decimals and steps."""
 
 from __future__ import annotations
 
@@ -104,11 +104,11 @@ class Exclude(Validator):
 
 
 def split_annotations(annotated: Any) -> tuple[Any, list[Any]]:
-    """The bare type and what is said of it."""
+    """The bare type and its annotations."""
     arguments = typing.get_args(typing.Annotated[annotated, "end"])
     return arguments[0], list(arguments[1:-1])
 
 
 def first_of(kind: type, annotations: Iterable[Any]) -> Any:
-    """The first annotation of a class, None where there is none."""
+    """The first annotation of a class, or None."""
     return next((annotation for annotation in annotations if isinstance(annotation, kind)), None)

@@ -28,7 +28,7 @@ class Field:
 
 
 class _ParameterNodeWrapper:
-    """What every wrapper can do; the decorated class is put on top of it."""
+    """The base of every wrapper; the decorated class derives from it."""
 
     allParameters: typing.ClassVar[dict[str, Field]]
     _is_parameter_node_wrapper = True
@@ -172,6 +172,6 @@ def isParameterNodeWrapper(classOrObj: Any) -> bool:
 
 
 def findChildWidgetForParameter(widget: Any, parameter: str) -> Any:
-    """The child widget that shows a field, None where there is none."""
+    """The child widget that shows a field, or None."""
     children = widget.findChildren(qt.QWidget)
     return next((w for w in children if w.property(SlicerParameterNamePropertyName) == parameter), None)
