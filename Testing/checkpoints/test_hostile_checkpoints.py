@@ -229,10 +229,10 @@ def test_numbers_of_a_machine_of_the_other_byte_order_are_read(tmp_path: Path) -
         (b"K\x03K\x02\x86", b"K\x00K\x01\x86", b"K\x00", "larger than its storage"),
         (b"K\x04\x85", b"K\x02\x85", b"K\x00", "leaves its storage"),
         (b"K\x04\x85", b"K\x01\x85", b"K\x01", "leaves its storage"),
-        (b"K\x02\x85", b"J\xff\xff\xff\xff\x85", b"K\x03", "sizes that are none"),
+        (b"K\x02\x85", b"J\xff\xff\xff\xff\x85", b"K\x03", "impossible sizes"),
         (b"K\x00J\x00\x00\x00\x40\x86", b"K\x01K\x01\x86", b"K\x00", "larger than its storage"),
         (b"K\x04\x85", b")", b"K\x00", "argument"),
-        (b"G?\xf0\x00\x00\x00\x00\x00\x00\x85", b"K\x01\x85", b"K\x00", "sizes that are none"),
+        (b"G?\xf0\x00\x00\x00\x00\x00\x00\x85", b"K\x01\x85", b"K\x00", "impossible sizes"),
     ],
 )
 def test_a_tensor_that_exceeds_its_storage_is_refused(

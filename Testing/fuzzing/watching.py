@@ -47,19 +47,19 @@ def _batch(target: Target, folder: Path, seed: str, numbers: range, seconds: flo
                 how = f"more than {target.seconds if file else START_S:g} s"
                 break
             word, _, rest = line.partition(" ")
-            told, _, what = rest.partition(" ")
+            told, _, text = rest.partition(" ")
             now = time.monotonic()
             outcome.seconds += now - since if file else 0
             since = now
             if word == "begin":
-                number, file = int(told), Path(what)
+                number, file = int(told), Path(text)
             elif word == "end":
                 outcome.executions += 1
-                outcome.ends[what] += 1
+                outcome.ends[text] += 1
             elif word == "bad":
                 assert file
                 outcome.executions += 1
-                outcome.findings.append(Finding(number, what, kept_at(folder, number, file)))
+                outcome.findings.append(Finding(number, text, kept_at(folder, number, file)))
             elif child.wait() == 0:
                 return numbers.stop
             else:

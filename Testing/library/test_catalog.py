@@ -92,7 +92,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "no channels": (lambda c: c["tasks"][0].update(channels=[]), "'channels'"),
     "a channel without modality": (lambda c: c["tasks"][0]["channels"][0].pop("modality"), "'modality'"),
     "a label of the background's value": (lambda c: c["tasks"][0]["labels"][0].update(value=0), "'value'"),
-    "a colour that is none": (lambda c: c["tasks"][0]["labels"][0].update(color=[0, 0, 256]), "'color'"),
+    "an impossible colour": (lambda c: c["tasks"][0]["labels"][0].update(color=[0, 0, 256]), "'color'"),
     "a citation that is a number": (lambda c: c["tasks"][0].update(citations=[7]), "'citations'"),
     "a data set without cases": (lambda c: c["tasks"][0]["dataset"].update(cases=0), "dataset: 'cases'"),
     "another access": (lambda c: c["tasks"][0]["dataset"].update(access="stolen"), "'access'"),
@@ -104,11 +104,11 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda c: c["models"][0].update(download={**DOWNLOAD, "urls": []}),
         "'urls'",
     ),
-    "a hash that is none": (
+    "a malformed hash": (
         lambda c: c["models"][0].update(download={**DOWNLOAD, "sha256": "abc"}),
         "'sha256'",
     ),
-    "a size that is none": (lambda c: c["models"][0].update(download={**DOWNLOAD, "bytes": 0}), "'bytes'"),
+    "an impossible size": (lambda c: c["models"][0].update(download={**DOWNLOAD, "bytes": 0}), "'bytes'"),
 }
 CONTRADICTIONS: dict[str, tuple[Change, str]] = {  # beyond a JSON schema
     "a task twice": (lambda c: c["tasks"].append(copy.deepcopy(c["tasks"][0])), "'hippocampus' twice"),
@@ -118,7 +118,7 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {  # beyond a JSON schema
         lambda c: c["models"][0].update(download={**DOWNLOAD, "urls": ["https://[x"]}),
         "'urls'",
     ),
-    "an address with a port that is none": (
+    "an address with an impossible port": (
         lambda c: c["models"][0].update(download={**DOWNLOAD, "urls": ["https://a.example:http/"]}),
         "'urls'",
     ),

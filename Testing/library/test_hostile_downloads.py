@@ -82,12 +82,12 @@ def test_a_password_of_an_address_is_sent_and_never_shown(
 LIES = {
     "no HTTP": b"\x00\xffgarbage",
     "no status": b"HTTP/1.1\r\n\r\n",
-    "a status that is none": b"HTTP/1.1 99999999999 OK\r\n\r\n",
+    "an impossible status": b"HTTP/1.1 99999999999 OK\r\n\r\n",
     "a million headers": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n",
     "a long header": b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000 + b"\r\n\r\n",
     "a reason that steers the terminal": b"HTTP/1.1 404 \x1b[2J\x9b31m\r\n\r\n",
-    "a compression that is none": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nno gzip",
-    "chunks that are none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a wrong compression": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nno gzip",
+    "malformed chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "a chunk of 5,000 digits": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     + b"9" * 5000
     + b"\r\n",

@@ -261,7 +261,7 @@ def with_changes(model: dict[str, Any], changes: dict[str, Any]) -> Any:
     [
         ({"regions_class_order": [1, 2, 2]}, "'regions_class_order' has 2 twice"),
         ({"regions_class_order": [1, 2]}, r"\[1, 2\], but must have the label of each of the 3 regions once"),
-        ({"regions_class_order": [1, 3, 2]}, "'enhancing tumor' with label 2, which is none of its labels"),
+        ({"regions_class_order": [1, 3, 2]}, "'enhancing tumor' with label 2, which is not among its labels"),
         ({"labels": REGIONS["labels"][:2]}, r"are \[1, 2\], but its regions give \[1, 2, 3\]"),
         ({"regions": REGIONS["regions"][:2]}, "2 regions, but the network has 3 output channels"),
         ({"regions/1/labels": [1, 2, 3]}, r"'regions' has \(1, 2, 3\) twice"),

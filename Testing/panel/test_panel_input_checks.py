@@ -59,7 +59,7 @@ def test_another_modality_in_the_header_is_warned_of(scene, check):
     [
         ("T1 nach KM", '"T1 nach KM" seems to be T1 with contrast agent, not T1: check the choice.'),
         ("FLAIR", '"FLAIR" seems to be FLAIR, not T1: check the choice.'),
-        ("T1 w/wo Gd", 'It is not clear whether "T1 w/wo Gd" is what the model takes as T1: check it.'),
+        ("T1 w/wo Gd", 'It is not clear whether "T1 w/wo Gd" is right for the channel T1: check it.'),
     ],
 )
 def test_an_image_with_the_name_of_another_channel_is_warned_of(scene, check, name, sentence):

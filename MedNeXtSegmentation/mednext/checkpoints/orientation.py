@@ -16,7 +16,7 @@ from ..model.description import ORIENTATION_FORM
 from .import_options import ImportOptions
 from .training_images import training_grids
 
-# Readers of nnU-Net v2 that reorient what they read.
+# Readers of nnU-Net v2 that reorient images.
 _REORIENTING = {"NibabelIOWithReorient": "RAS", "SimpleITKIOWithReorient": "RAS"}
 
 

@@ -1,1 +1,1 @@
-"""The images of a run: which channel each is, and whether it is what the model takes."""
+"""Match the images of a run to the channels of a model, and check that they fit."""

@@ -74,7 +74,7 @@ def image_doubts(
 
 def _odd_kind(channel: Channel, image: ImageDescription) -> str:
     if image.kind == UNCLEAR:
-        return f'It is not clear whether "{image.name}" is what the model takes as {channel.name}: check it.'
+        return f'It is not clear whether "{image.name}" is right for the channel {channel.name}: check it.'
     kind = "a map, a mask or another derived image" if image.kind == OTHER else image.kind
     return f'"{image.name}" seems to be {kind}, not {channel.name}: check the choice.'
 

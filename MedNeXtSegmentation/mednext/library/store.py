@@ -226,7 +226,7 @@ def install_from_zip(
         if name is not None and bundle.model.name != name:
             raise BundleFormatError(
                 f"{zip_file} holds the model {bundle.model.name!r}, not {name!r}. "
-                "Report this to whoever publishes it."
+                "Report this to its publisher."
             )
         return _put_in_place(bundle, overwrite, cancelled)
 

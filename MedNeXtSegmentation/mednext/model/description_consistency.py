@@ -125,8 +125,8 @@ def _check_regions(model: Model) -> None:
         if value not in region.labels:
             raise _refusal(
                 model,
-                f"'regions_class_order' paints the region {region.name!r} with label {value}, which is none "
-                f"of its labels {list(region.labels)}. Correct one of them.",
+                f"'regions_class_order' paints the region {region.name!r} with label {value}, which is not "
+                f"among its labels {list(region.labels)}. Correct one of them.",
             )
     wanted = painted_values(model.regions, model.regions_class_order)
     if sorted(values) != wanted:

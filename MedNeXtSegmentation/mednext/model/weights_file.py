@@ -100,4 +100,4 @@ def _check_tensors(header: dict[str, Any], data_bytes: int) -> None:
             raise ValueError("its tensors are not where its header says")
         end = stop
     if not header or end != data_bytes:
-        raise ValueError(f"its header tells of {end} bytes, but it holds {data_bytes}")
+        raise ValueError(f"its header describes {end} bytes, but it holds {data_bytes}")

@@ -143,7 +143,7 @@ def names_of_python() -> dict[str, Any]:
 def sizes(values: Any) -> tuple[int, ...]:
     """A tuple or list of whole numbers from 0 on. Raises ValueError for anything else."""
     if not isinstance(values, tuple | list) or not all(type(value) is int and value >= 0 for value in values):
-        raise ValueError("sizes that are none")
+        raise ValueError("impossible sizes")
     return tuple(values)
 
 

@@ -190,11 +190,11 @@ def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
         raise OutputError(f"{path} cannot keep this image's place in space: use .nrrd.")
 
 
-def _unwritten(path: Path, what: str) -> OutputError | DiskSpaceError:
+def _unwritten(path: Path, failure: str) -> OutputError | DiskSpaceError:
     """The error for a file that could not be written; ITK gives no cause, but a full disk can be seen."""
     if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
         return DiskSpaceError(f"The disk is full: {path} was not written. Free some space.")
-    return OutputError(f"{path} {what}: check the disk's free space.")
+    return OutputError(f"{path} {failure}: check the disk's free space.")
 
 
 def kept_type(dtype: np.dtype) -> np.dtype:

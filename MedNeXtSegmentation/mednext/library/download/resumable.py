@@ -176,7 +176,7 @@ class _Download:
         pieced_together = self.partial.answers > 1
         self.partial.restart()
         if pieced_together:
-            raise _TransientError("what arrived does not fit what was downloaded before", retry_after_s=0)
+            raise _TransientError("the new bytes do not fit those downloaded before", retry_after_s=0)
         raise _WrongContentError("the file's SHA-256 is not the expected one")
 
     def _request(self, url: str) -> None:
