@@ -102,7 +102,7 @@ def _program(folder: Path) -> str:
 
 
 def _run(client: Any, volume: Any, model: str) -> Any:
-    from mednext.worker.protocol import Options
+    from mednext.worker.protocol import Order
     from MedNeXtSegmentationLib.engine.run import Run
     from MedNeXtSegmentationLib.scene.results.result_place import ResultPlace
     from MedNeXtSegmentationLib.scene.volumes.voxel_feed import channelsForRun
@@ -111,7 +111,7 @@ def _run(client: Any, volume: Any, model: str) -> Any:
     place, channels = ResultPlace([volume]), channelsForRun([volume])
 
     def steps(run: Any) -> Any:
-        prepared = yield from client.segmenting(run, channels, Options(model), place.wishes, taking(place))
+        prepared = yield from client.segmenting(run, channels, Order(model), place.wishes, taking(place))
         return place.add(prepared)
 
     return Run(steps)

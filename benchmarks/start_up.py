@@ -12,6 +12,7 @@ import numpy as np
 from mednext.images.geometry import Geometry
 from mednext.images.source_image import SourceImage
 from mednext.images.volume import write_image
+from mednext.inference.options import Options
 from mednext.worker import protocol
 
 from . import ROOT, Settings
@@ -81,5 +82,5 @@ def _run(client: object, size: tuple[int, int, int]) -> tuple[float, float]:
             first.append(time.perf_counter() - started)
 
     started = time.perf_counter()
-    client.start([channel], protocol.Options("hippocampus", device="cpu")).wait(heard)  # type: ignore[attr-defined]
+    client.start([channel], protocol.Order("hippocampus", Options("cpu"))).wait(heard)  # type: ignore[attr-defined]
     return first[0], time.perf_counter() - started

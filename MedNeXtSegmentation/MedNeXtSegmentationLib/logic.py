@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from mednext.errors import OptionError
 from mednext.library.model_by_name import load_bundle
-from mednext.worker.protocol import Options
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .batch.waiting import waitFor
@@ -113,8 +112,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         from .batch.scene_batch import segmentCases  # not needed to load the module
 
         chosen = RunOptions(**options)
-        if chosen.segmentationNode is not None:
-            raise OptionError("The results of several volumes cannot go into one segmentation.")
+        _refuseNode(chosen)
         bundle = load_bundle(model)
 
         def segment(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> slicer.vtkMRMLSegmentationNode:
@@ -131,40 +129,36 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         model: str = "hippocampus",
         *,
         resume: bool = True,
-        device: str = "auto",
-        folds: Sequence[int] | None = None,
-        mirroring: bool = True,
-        insist: bool = False,
         progressCallback: ProgressCallback | None = None,
         caseCallback: Callable[[int, int, Row], Any] | None = None,
+        **options: Any,
     ) -> list[Row]:
         """Segment all images below a folder into files, and write `report.csv`; the scene is not touched.
 
         input: folder with volumes, cases of several channels, DICOM studies, scenes (`.mrb`, `.mrml`);
             docs/console.md defines a case.
-        output: folder for `<case>.seg.nrrd` of each case.
+        output: folder for `<case>.seg.nrrd` of each case, and `<case>.uncertainty.nii.gz` with `uncertainty`.
         resume: skip finished cases; otherwise segment them again. Corrected results stay either way.
-        device, folds, mirroring, insist: see `RunOptions`.
         progressCallback, caseCallback: see `segmentScene`.
+        options: a region is in the space of each image (mm RAS); `labels` are the structures that the files
+            keep.
 
         Raises errors that concern every case: a missing model, an output folder that cannot be written, a
         full disk. Finished cases stay, and the next call resumes after them.
         """
         from .batch.folder_batch import FolderBatch
 
+        chosen = RunOptions(**options)
+        _refuseNode(chosen)
         bundle = load_bundle(model)
-        options = Options(
-            model=str(bundle.path),
-            device=device,
-            folds=None if folds is None else tuple(bundle.fold(fold).index for fold in folds),
-            mirroring=mirroring,
-            insist=insist,
-        )
+        for fold in chosen.folds_of(bundle.model):
+            bundle.fold(fold)
         batch = FolderBatch(
             Path(input),
             Path(output),
             bundle,
-            options,
+            chosen.forEngine(str(bundle.path)),
+            structures=None if chosen.labels is None else tuple(chosen.labels),
             resume=resume,
             progressCallback=progressCallback,
             caseCallback=caseCallback,
@@ -190,6 +184,11 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         redo(segmentationNode)
 
 
+def _refuseNode(options: RunOptions) -> None:
+    if options.segmentationNode is not None:
+        raise OptionError("The results of several volumes cannot go into one segmentation.")
+
+
 def _start(
     volumeNode: Input | Sequence[Input],
     model: str,
@@ -201,17 +200,17 @@ def _start(
     if any(isSequence(node) for node in nodes):
         return startSequence(client, nodes, str(model), options)
     channels = channelsForRun(nodes)
-    engineOptions = options.forEngine(model, nodes[0])
+    order = options.forEngine(model, nodes[0])
     place = ResultPlace(
         nodes,
         options.segmentationNode,
         options.labels,
-        engineOptions.roi,
+        order.options.roi,
         replace_corrected=options.replaceCorrected,
     )
 
     def steps(run: Run[slicer.vtkMRMLNode]) -> Steps[slicer.vtkMRMLNode]:
-        prepared = yield from client.segmenting(run, channels, engineOptions, place.wishes, taking(place))
+        prepared = yield from client.segmenting(run, channels, order, place.wishes, taking(place))
         run.check_cancelled()
         return place.add(prepared)
 

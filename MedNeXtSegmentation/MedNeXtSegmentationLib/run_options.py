@@ -3,57 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import slicer
-from mednext.worker.protocol import Options
+from mednext.errors import OptionError
+from mednext.images.geometry import Roi
+from mednext.inference.options import Options
+from mednext.worker.protocol import Order
 
 from .models_folder import located
 from .scene.volumes.roi_from_node import roi_from_node
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """The keyword arguments of the logic's methods.
+class RunOptions(Options):
+    """The keyword arguments of the logic's methods: those of `Options`, and those of the scene.
 
-    roiNode: limits the work to a box; outside of it nothing is segmented.
-    device: "auto", "cpu", "cuda" or "mps".
-    folds: which folds of the model to average, by default all.
-    mirroring: average over mirrored copies too, as the model allows: slower, a little more accurate.
+    roiNode: limits the work to a box, as `roi` does; outside of it nothing is segmented.
     segmentationNode: put the result into this node. Segments that the same model made are replaced, with a
         region only there, all others stay as they are; `MedNeXtSegmentationLogic.undo` leads back. By default
         a new node is made.
     replaceCorrected: replace segments of that node that were corrected by hand, too; by default they are left
         alone, and the new ones get none of their voxels.
     labels: names or label values of the structures to make, by default all.
-    uncertainty: add a volume too that says how uncertain the result is, 0 to 1; of a sequence in percent.
-    precision: "float32", or "bfloat16": faster on processors that have it, with slightly other labels.
-    insist: segment also images that look certainly wrong; the result's provenance then says so.
+
+    The uncertainty becomes a volume; of a sequence it is in percent.
+
+    Raises `OptionError` for a value out of its range, and for two regions.
     """
 
     roiNode: slicer.vtkMRMLMarkupsROINode | None = None
-    device: str = "auto"
-    folds: Sequence[int] | None = None
-    mirroring: bool = True
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
     labels: Sequence[str | int] | None = None
-    uncertainty: bool = False
-    precision: str = "float32"
     replaceCorrected: bool = False
-    insist: bool = False
 
-    def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Options:
-        """What the worker is told; the region is told in the space of the volume.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.roi is not None and self.roiNode is not None:
+            raise OptionError("Two regions were given, roi and roiNode: give one of them.")
+
+    def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None) -> Order:
+        """The order for the worker, with the region in the space of the volume, or of the world.
 
         Raises `GeometryError` when the region has no place there.
         """
-        return Options(
-            model=located(str(model)),
-            device=self.device,
-            folds=None if self.folds is None else tuple(self.folds),
-            mirroring=self.mirroring,
-            roi=roi_from_node(self.roiNode, volumeNode) if self.roiNode else None,
-            uncertainty=self.uncertainty,
-            precision=self.precision,
-            insist=self.insist,
-        )
+        told = {each.name: getattr(self, each.name) for each in fields(Options)}
+        return Order(located(str(model)), Options(**{**told, "roi": self.regionIn(volumeNode)}))
+
+    def regionIn(self, volumeNode: slicer.vtkMRMLScalarVolumeNode | None) -> Roi | None:
+        """The region in the space of the volume, or of the world. Raises `GeometryError`; see `forEngine`."""
+        return roi_from_node(self.roiNode, volumeNode) if self.roiNode else self.roi

@@ -24,7 +24,7 @@ from mednext.batch.case import Case
 from mednext.batch.finished_case import fingerprint
 from mednext.cli import main
 from mednext.model.description import Channel
-from mednext.segmentation.recipe import model_sha256
+from mednext.segmentation.provenance import model_sha256
 from mednext.system.locks import locked
 
 ENGINE = Path(__file__).resolve().parents[2] / "MedNeXtSegmentation"

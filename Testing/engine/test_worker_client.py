@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from bundles import tiny_bundle
 from mednext import errors
+from mednext.inference.options import Options
 from mednext.system.running_processes import is_running
 from mednext.worker import protocol, run_folder
 from mednext.worker.hand_over import Wishes
-from mednext.worker.protocol import Options
+from mednext.worker.protocol import Order
 from MedNeXtSegmentationLib.engine.child_process import ChildProcess, find_python
 from MedNeXtSegmentationLib.engine.run import Run
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
@@ -34,13 +35,13 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return Options(str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path), "cpu")
+    return Order(str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path), Options("cpu"))
 
 
 @pytest.fixture(scope="module")
 def fine(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "fine"
-    return Options(str(tiny_bundle(folder, spacing=(0.5, 0.5, 0.5)).path), "cpu")
+    return Order(str(tiny_bundle(folder, spacing=(0.5, 0.5, 0.5)).path), Options("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +229,7 @@ def test_a_run_is_cancelled_before_the_worker_is_there(client, fine):
 @pytest.mark.usefixtures("temporary_folder")
 def test_the_errors_of_the_engine_arrive(client):
     with pytest.raises(errors.UnknownModelError, match="no such model") as caught:
-        client.start([channel()], Options("no such model")).wait()
+        client.start([channel()], Order("no such model")).wait()
     assert "Traceback" in caught.value.__notes__[0]
 
 
@@ -269,7 +270,7 @@ def test_a_program_that_is_no_worker_is_explained(tmp_path, program, message):
     silence_s = 1 if "1 s" in message else 120  # only one of them is silent
     client = WorkerClient(python_that_runs(tmp_path, program), silence_s=silence_s)
     with pytest.raises(errors.EngineProcessError, match=message):
-        client.start([channel()], Options("tiny")).wait()
+        client.start([channel()], Order("tiny")).wait()
 
 
 CHATTY = """
@@ -293,7 +294,7 @@ def test_garbage_on_standard_output_is_kept_for_the_log_and_does_no_harm(tmp_pat
 @pytest.mark.usefixtures("temporary_folder")
 def test_a_worker_that_cannot_be_killed_at_once_holds_nobody_up_and_is_not_asked_again(tmp_path, monkeypatch):
     client = WorkerClient(python_that_runs(tmp_path, "time.sleep(60)"))
-    run = client.start([channel()], Options("tiny"))
+    run = client.start([channel()], Order("tiny"))
     stage_reached(run, "sending")
     while not client.process:
         time.sleep(0.01)
@@ -345,7 +346,7 @@ def test_a_python_that_cannot_be_started_is_explained(tmp_path):
     client = WorkerClient(str(tmp_path / "absent"))
     client.prepare()
     with pytest.raises(errors.EngineProcessError, match="could not be started"):
-        client.start([channel()], Options("tiny")).wait()
+        client.start([channel()], Order("tiny")).wait()
 
 
 def test_a_full_temporary_folder_is_explained(client, monkeypatch):
@@ -354,13 +355,13 @@ def test_a_full_temporary_folder_is_explained(client, monkeypatch):
 
     monkeypatch.setattr(protocol, "writing_request", full)
     with pytest.raises(errors.OutputError, match="free space"):
-        client.start([channel()], Options("tiny")).wait()
+        client.start([channel()], Order("tiny")).wait()
 
 
 def test_a_fault_of_this_program_is_raised_where_it_is_waited_for(client, monkeypatch):
     monkeypatch.setattr(protocol, "writing_request", lambda *_arguments: 1 / 0)
     with pytest.raises(errors.EngineProcessError, match="ZeroDivisionError") as caught:
-        client.start([channel()], Options("tiny")).wait()
+        client.start([channel()], Order("tiny")).wait()
     assert "Traceback" in caught.value.__notes__[0]
 
 
@@ -379,12 +380,13 @@ def test_only_the_folders_of_dead_processes_are_removed(tmp_path, monkeypatch):
 
 CRASH = """
 import json, sys, time
-from mednext.worker.protocol import Options
+from mednext.inference.options import Options
+from mednext.worker.protocol import Order
 from MedNeXtSegmentationLib.engine.worker_client import shared_client
 from python_programs import write_python_program
 from worker_dialogue import channel
 client = shared_client()
-run = client.start([channel((96, 96, 96))], Options(sys.argv[1], "cpu"))
+run = client.start([channel((96, 96, 96))], Order(sys.argv[1], Options("cpu")))
 while all(event["stage"] == "sending" for event in run.poll()):
     assert not run.finished, run.result()
 print(json.dumps({"worker": client.process.pid, "torch": "torch" in sys.modules}), flush=True)

@@ -22,9 +22,10 @@ from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry, Roi
 from mednext.inference.memory import check as memory_check
 from mednext.inference.memory.plan import MIB, PlannedRun, parameters, plan_memory
+from mednext.inference.options import Options
 from mednext.model.description import Channel, NetworkSpec
 from mednext.system import free_memory as memory
-from mednext.worker.protocol import Options
+from mednext.worker.protocol import Order
 from panel_driving import choose
 from worker_dialogue import Dialogue
 
@@ -70,7 +71,7 @@ def test_the_plan_of_a_real_run_is_above_its_peak_and_not_by_more_than_half(tmp_
     bundle = tiny_bundle(tmp_path / "wide", network=network, patch=(64, 64, 64), mirror_axes=())
     worker = Dialogue()
     worker.events_until("devices")
-    worker.segment(1, tmp_path / "run", Options(str(bundle.path), "cpu"), (64, 64, 80))
+    worker.segment(1, tmp_path / "run", Order(str(bundle.path), Options("cpu")), (64, 64, 80))
     assert worker.events_until("done", "error")[-1]["event"] == "done"
     status = Path(f"/proc/{worker.process.pid}/status").read_text(encoding="ascii")
     worker.end()

@@ -85,7 +85,7 @@ import os, sys
 def hook(event, arguments):
     if event == "open" and str(arguments[0]).endswith("crash.nii.gz") and READING in " ".join(sys.orig_argv):
         os.abort()
-READING = "mednext.reading"
+READING = "mednext.worker.reading_process"
 sys.addaudithook(hook)
 """
 

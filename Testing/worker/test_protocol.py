@@ -10,13 +10,14 @@ import pytest
 from mednext import errors
 from mednext.images.geometry import Geometry, Roi
 from mednext.images.source_image import SourceImage
+from mednext.inference.options import Options
 from mednext.model.labels import Label
 from mednext.segmentation.result import Segmentation
 from mednext.segmentation.uncertainty_storage import to_float32
 from mednext.system.atomic import explaining
 from mednext.worker import protocol
 from mednext.worker.hand_over import LABELS_FILE, HandedOver, Wishes
-from mednext.worker.protocol import CancelRequest, Options, SegmentRequest
+from mednext.worker.protocol import CancelRequest, Order, SegmentRequest
 from worker_dialogue import channel
 
 GEOMETRY = Geometry((20, 36, 24), (1.0, 1.5, 2.0), (5.0, -6.0, 7.0))
@@ -24,11 +25,12 @@ VOXELS = np.arange(24 * 36 * 20, dtype=np.int16).reshape(24, 36, 20)
 
 
 def test_a_request_arrives_as_it_was_sent(tmp_path):
-    options = Options("tiny", "cpu", (0, 2), False, Roi((0, 0, 0), (1.5, 2, 3)), True)
+    roi = Roi((0, 0, 0), (1.5, 2, 3))
+    order = Order("tiny", Options("cpu", (0, 2), False, roi, True, 0.25, "bfloat16", 3, True))
     wishes = Wishes((1, "liver"), tuple(map(float, range(16))), in_percent=True)
-    protocol.write_request(tmp_path, [SourceImage("T1 é 后", VOXELS, GEOMETRY)], options, wishes)
-    (arrived,), arrived_options, arrived_wishes = protocol.read_request(tmp_path)
-    assert (arrived_options, arrived_wishes) == (options, wishes)
+    protocol.write_request(tmp_path, [SourceImage("T1 é 后", VOXELS, GEOMETRY)], order, wishes)
+    (arrived,), arrived_order, arrived_wishes = protocol.read_request(tmp_path)
+    assert (arrived_order, arrived_wishes) == (order, wishes)
     assert (arrived.name, arrived.geometry) == ("T1 é 后", GEOMETRY)
     assert arrived.array.dtype == np.int16
     assert np.array_equal(arrived.array, VOXELS)
@@ -40,14 +42,14 @@ def test_a_request_arrives_as_it_was_sent(tmp_path):
     ids=["strided", "fortran", "big endian", "uint8"],
 )
 def test_voxels_of_any_layout_and_type_arrive(tmp_path, voxels):
-    protocol.write_request(tmp_path, [SourceImage("T1", voxels, GEOMETRY)], Options("tiny"))
+    protocol.write_request(tmp_path, [SourceImage("T1", voxels, GEOMETRY)], Order("tiny"))
     (arrived,), _, _ = protocol.read_request(tmp_path)
     assert arrived.array.dtype == voxels.dtype
     assert np.array_equal(arrived.array, voxels)
 
 
 def test_the_voxels_are_mapped_not_copied(tmp_path):
-    protocol.write_request(tmp_path, [channel()], Options("tiny"))
+    protocol.write_request(tmp_path, [channel()], Order("tiny"))
     (arrived,), _, _ = protocol.read_request(tmp_path)
     assert isinstance(arrived.array, np.memmap)
 
@@ -55,7 +57,7 @@ def test_the_voxels_are_mapped_not_copied(tmp_path):
 def test_writing_a_large_request_can_be_cancelled(tmp_path):
     asked = iter([False] * 5 + [True])
     with pytest.raises(errors.Cancelled):
-        protocol.write_request(tmp_path, [channel()], Options("tiny"), cancelled=lambda: next(asked))
+        protocol.write_request(tmp_path, [channel()], Order("tiny"), cancelled=lambda: next(asked))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
@@ -128,9 +130,9 @@ def test_a_line_that_is_not_an_event_is_refused(line):
         protocol.parse_event(line)
 
 
-def spoil_options(folder):
+def spoil_order(folder):
     request = json.loads((folder / "request.json").read_text())
-    del request["options"]
+    del request["order"]
     (folder / "request.json").write_text(json.dumps(request))
 
 
@@ -141,12 +143,12 @@ def spoil_options(folder):
         lambda folder: (folder / "request.json").write_text("{}"),
         lambda folder: (folder / "channel_0.npy").unlink(),
         lambda folder: (folder / "channel_0.npy").write_bytes(b"\x93NUMPY"),
-        spoil_options,
+        spoil_order,
     ],
-    ids=["no request", "empty request", "no voxels", "cut voxels", "no options"],
+    ids=["no request", "empty request", "no voxels", "cut voxels", "no order"],
 )
 def test_an_incomplete_folder_is_refused_in_a_sentence(tmp_path, spoil):
-    protocol.write_request(tmp_path, [channel()], Options("tiny"))
+    protocol.write_request(tmp_path, [channel()], Order("tiny"))
     spoil(tmp_path)
     with pytest.raises(errors.EngineProcessError):
         protocol.read_request(tmp_path)

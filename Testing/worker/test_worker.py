@@ -13,9 +13,10 @@ import time
 import pytest
 from bundles import tiny_bundle
 from mednext.inference import segment as pipeline
+from mednext.inference.options import Options
 from mednext.worker import protocol
 from mednext.worker.hand_over import HandedOver
-from mednext.worker.protocol import CancelRequest, Options, SegmentRequest
+from mednext.worker.protocol import CancelRequest, Order, SegmentRequest
 from mednext.worker.run_folder import run_folder
 from mednext.worker.serving import Worker
 from worker_dialogue import PATIENCE_S, Dialogue, channel, environment, stages
@@ -25,13 +26,13 @@ SLOW = (96, 96, 96)  # for `fine`: 8 mirrored copies of thousands of tiles, on a
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return Options(str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path), "cpu")
+    return Order(str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path), Options("cpu"))
 
 
 @pytest.fixture(scope="module")
 def fine(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "fine"
-    return Options(str(tiny_bundle(folder, spacing=(0.5, 0.5, 0.5)).path), "cpu")
+    return Order(str(tiny_bundle(folder, spacing=(0.5, 0.5, 0.5)).path), Options("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_a_run_reports_every_stage_and_the_next_one_loads_nothing(warm, tiny, tm
 
 
 def test_another_model_replaces_the_last_one(warm, tiny, tmp_path):
-    other = Options(str(tiny_bundle(tmp_path / "other", folds=(0, 1)).path), "cpu")
+    other = Order(str(tiny_bundle(tmp_path / "other", folds=(0, 1)).path), Options("cpu"))
     loaded = []
     for run, options in enumerate([tiny, other, other, tiny], start=10):
         warm.segment(run, tmp_path / str(run), options)
@@ -98,7 +99,7 @@ def test_a_missing_folder_is_an_error_of_its_run(warm, tmp_path):
 
 
 def test_an_error_has_class_sentence_and_details(warm, tmp_path):
-    warm.segment(21, tmp_path / "21", Options("no such model"))
+    warm.segment(21, tmp_path / "21", Order("no such model"))
     answer = warm.events_until("error")[-1]
     assert answer["error"] == "UnknownModelError"
     assert "no such model" in answer["message"]

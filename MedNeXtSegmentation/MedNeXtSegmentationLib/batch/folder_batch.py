@@ -14,7 +14,7 @@ from mednext.images.source_image import SourceImage
 from mednext.model.bundle import Bundle
 from mednext.system.file_names import as_compared, told_apart
 from mednext.worker.batch_request import BatchJob
-from mednext.worker.protocol import Options
+from mednext.worker.protocol import Order
 
 from ..engine.run import ProgressCallback, Run, Steps
 from ..engine.worker_client import shared_client
@@ -32,8 +32,9 @@ class FolderBatch:
         place: Path,
         output: Path,
         bundle: Bundle,
-        options: Options,
+        order: Order,
         *,
+        structures: tuple[str | int, ...] | None = None,
         resume: bool = True,
         progressCallback: ProgressCallback | None = None,
         caseCallback: Callable[[int, int, Row], Any] | None = None,
@@ -42,7 +43,8 @@ class FolderBatch:
         self._root = place if place.is_dir() else place.parent
         self._output = output
         self._bundle = bundle
-        self._options = options
+        self._order = order
+        self._structures = structures
         self._resume = resume
         self._progress = progressCallback
         self._told = caseCallback
@@ -52,8 +54,7 @@ class FolderBatch:
         return waitFor(Run(self._steps), self._hear)
 
     def _steps(self, run: Run[Any]) -> Steps[list[Row]]:
-        job = BatchJob(self._place.absolute(), self._output.absolute(), self._options, self._resume)
-        outcome = yield from shared_client().batching(run, job, _noChannels)
+        outcome = yield from shared_client().batching(run, self._job(None), _noChannels)
         rows = list(outcome.rows)
         names = self._namesOf(outcome.scenes, [row.case for row in rows])
         for scene, name in zip(outcome.scenes, names, strict=True):
@@ -97,10 +98,12 @@ class FolderBatch:
     def _batch(
         self, run: Run[Any], cases: Sequence[Case], channelsOf: Callable[[str], Sequence[SourceImage]]
     ) -> Steps[list[Row]]:
-        output = self._output.absolute()
-        job = BatchJob(self._place.absolute(), output, self._options, self._resume, tuple(cases))
-        outcome = yield from shared_client().batching(run, job, channelsOf)
+        outcome = yield from shared_client().batching(run, self._job(tuple(cases)), channelsOf)
         return list(outcome.rows)
+
+    def _job(self, cases: tuple[Case, ...] | None) -> BatchJob:
+        place, output = self._place.absolute(), self._output.absolute()
+        return BatchJob(place, output, self._order, self._resume, cases, self._structures)
 
 
 def _noChannels(_case: str) -> Sequence[SourceImage]:

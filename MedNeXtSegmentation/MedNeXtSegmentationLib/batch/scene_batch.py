@@ -13,8 +13,7 @@ from mednext.batch.report import Report, Row
 from mednext.batch.run import done, outcome, settled, with_model
 from mednext.errors import GeometryError
 from mednext.model.description import Model
-from mednext.model.labels import choose_labels
-from mednext.segmentation.recipe import recipe
+from mednext.segmentation.provenance import model_words
 
 from ..run_options import RunOptions
 from ..scene.result_record import ATTRIBUTE_PREFIX, images_of, provenance_of, volumes_of
@@ -51,7 +50,7 @@ def segmentCases(
             if not again:
                 made += _present(each, model, options)
             row = outcome(each.case, lambda each=each, made=made: _segmented(each, made, segment))
-        row = with_model(row, recipe(model))
+        row = with_model(row, model_words(model, ()))
         results.append(SceneResult(row, made[0] if made else None))
         if report:
             report.put(row)
@@ -86,7 +85,4 @@ def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[sli
 
 def _recipe(model: Model, options: RunOptions, volume: Volume) -> dict[str, str]:
     """The attributes of a result of this run."""
-    run = options.forEngine(model.name, volume)
-    structures = () if options.labels is None else choose_labels(model.labels, options.labels, model.regions)
-    names = ", ".join(label.name for label in structures)
-    return {**recipe(model, run.folds, run.mirroring, None, run.roi, run.precision), "structures": names}
+    return options.forEngine(model.name, volume).options.recipe_with(model, options.labels)

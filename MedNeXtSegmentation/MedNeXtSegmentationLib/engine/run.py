@@ -33,7 +33,7 @@ ProgressCallback = Callable[[dict[str, Any]], None]
 class Run(Generic[Result]):
     """Carries out one piece of work, for Slicer's main thread, in steps of some milliseconds.
 
-        run = client.start(channels, Options("hippocampus"))
+        run = client.start(channels, Order("hippocampus"))
         segmentation = run.wait()              # the console
         run.follow(onDone=..., onError=...)    # Slicer's event loop
         for event in run.poll(): ...           # a timer, until run.finished; then run.result()

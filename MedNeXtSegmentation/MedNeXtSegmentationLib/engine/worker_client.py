@@ -36,7 +36,7 @@ class WorkerClient:
     """Keeps one worker, which stays warm between runs.
 
         client = shared_client()
-        segmentation = client.start(channels, protocol.Options("hippocampus")).wait()
+        segmentation = client.start(channels, protocol.Order("hippocampus")).wait()
 
     Runs are carried out one after the other. After a failure the next run starts a new worker if need be.
     No method raises before a run's `result`. All methods are for Slicer's main thread.
@@ -64,15 +64,15 @@ class WorkerClient:
         with suppress(EngineProcessError):  # the first run reports it
             self._running_process()
 
-    def start(self, channels: Sequence[SourceImage], options: protocol.Options) -> Run[Segmentation]:
+    def start(self, channels: Sequence[SourceImage], order: protocol.Order) -> Run[Segmentation]:
         """Begin to segment. The arrays must not change until they are written."""
-        return Run(lambda run: self.segmenting(run, channels, options, ALL, _in_memory))
+        return Run(lambda run: self.segmenting(run, channels, order, ALL, _in_memory))
 
     def segmenting(
         self,
         run: Run[Any],
         channels: Sequence[SourceImage],
-        options: protocol.Options,
+        order: protocol.Order,
         wishes: Wishes,
         take: Take[Taken],
     ) -> Steps[Taken]:
@@ -86,7 +86,7 @@ class WorkerClient:
                 number = next(self._numbers)
                 run.report(protocol.progress_event(number, "sending"))
                 self._running_process()  # it imports torch meanwhile
-                for _ in protocol.writing_request(folder, channels, options, wishes):
+                for _ in protocol.writing_request(folder, channels, order, wishes):
                     run.check_cancelled()
                     yield BUSY
                 yield from self.asking(
@@ -121,7 +121,7 @@ class WorkerClient:
                     case.mkdir()
                     try:
                         run.report(protocol.progress_event(number, "sending"))
-                        for _ in protocol.writing_request(case, channelsOf(event["case"]), job.options, ALL):
+                        for _ in protocol.writing_request(case, channelsOf(event["case"]), job.order, ALL):
                             run.check_cancelled()
                             yield BUSY
                     except InputError as error:

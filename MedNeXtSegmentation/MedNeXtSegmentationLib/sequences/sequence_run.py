@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 from mednext.errors import Cancelled, MedNeXtError, OptionError
 from mednext.worker.hand_over import HandedOver
-from mednext.worker.protocol import Options
+from mednext.worker.protocol import Order
 
 from ..engine.run import BUSY, Run, Steps
 from ..engine.worker_client import WorkerClient
@@ -34,10 +34,10 @@ def startSequence(
             "stays as it is: choose no segmentation, or segment a single frame."
         )
     frames = Frames(nodes)
-    engineOptions = options.forEngine(model, frames.shown)
+    order = options.forEngine(model, frames.shown)
     _placeOf(frames, 0, options)
     frames.channels(0)
-    return Run(lambda run: _steps(run, client, frames, engineOptions, options))
+    return Run(lambda run: _steps(run, client, frames, order, options))
 
 
 def _placeOf(frames: Frames, index: int, options: RunOptions) -> ResultPlace:
@@ -45,7 +45,7 @@ def _placeOf(frames: Frames, index: int, options: RunOptions) -> ResultPlace:
 
 
 def _steps(
-    run: Run[Any], client: WorkerClient, frames: Frames, engineOptions: Options, options: RunOptions
+    run: Run[Any], client: WorkerClient, frames: Frames, order: Order, options: RunOptions
 ) -> Steps[slicer.vtkMRMLSequenceNode]:
     place, begun = SequencePlace(frames), time.monotonic()
     for index in range(len(frames.values)):
@@ -53,9 +53,7 @@ def _steps(
             frame = _placeOf(frames, index, options)
             channels = frames.channels(index)
             with run.telling(lambda event, index=index: _ofAll(event, index, len(frames.values), begun)):
-                prepared = yield from client.segmenting(
-                    run, channels, engineOptions, frame.wishes, taking(frame)
-                )
+                prepared = yield from client.segmenting(run, channels, order, frame.wishes, taking(frame))
             frame.check_unchanged()
             place.take(index, prepared)
         except Cancelled:

@@ -28,6 +28,7 @@ from .mask_names import masks_among
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 SCENE_SUFFIXES = (".mrb", ".mrml")
 RESULT_SUFFIX = ".seg.nrrd"
+UNCERTAINTY_SUFFIX = ".uncertainty.nii.gz"
 
 _NUMBERED = re.compile(r"(.+)_(\d{4})")  # nnU-Net's names
 _MOST_CHANNELS = 8  # more numbers than these are numbers of cases
@@ -44,7 +45,8 @@ class Found:
 def find_cases(place: Path, model: Model, output: Path | None = None) -> Found:
     """All cases in a folder and the folders below it, or the case of a single file, in the order of names.
 
-    Ignores hidden files and folders, segmentations (`.seg.nrrd`) and the folder `output`.
+    Ignores hidden files and folders, segmentations (`.seg.nrrd`) with their uncertainty, and the folder
+    `output`.
 
     Raises:
         OptionError: there is no such file or folder.
@@ -95,7 +97,7 @@ def _folders(place: Path, output: Path | None, cases: list[Case]) -> Iterator[tu
             and (folder / name).resolve() != hidden
             and _leads_on(folder / name, place.resolve(), met)
         )
-        yield folder, sorted(name for name in files if not name.startswith("."))
+        yield folder, sorted(name for name in _without_uncertainty(files) if not name.startswith("."))
 
 
 def _leads_on(folder: Path, root: Path, met: set[Path]) -> bool:
@@ -106,6 +108,12 @@ def _leads_on(folder: Path, root: Path, met: set[Path]) -> bool:
     new = target not in met
     met.add(target)
     return new
+
+
+def _without_uncertainty(names: Sequence[str]) -> Iterator[str]:
+    """The files that are not the uncertainty of a result beside them."""
+    results = {name.removesuffix(RESULT_SUFFIX) for name in names if name.endswith(RESULT_SUFFIX)}
+    return (name for name in names if name.removesuffix(UNCERTAINTY_SUFFIX) not in results)
 
 
 def _is_image(name: str) -> bool:

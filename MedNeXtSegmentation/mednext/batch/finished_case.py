@@ -1,8 +1,8 @@
 """Whether a case of a batch is finished: its result exists, unchanged, and is of the same recipe.
 
 The header of a result holds its recipe, its source, a fingerprint of the images' files and a seal (SHA-256 of
-its labels). A file without a seal, or with a broken one, is not from a batch or was corrected since, and is
-never replaced.
+its labels), and a seal of its uncertainty where that lies beside it. A file without a seal, or with a broken
+one, is not from a batch or was corrected since, and is never replaced.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import InputError, OutputError, UnreadableImageError
 from ..images.formats.image_files import files_of
+from ..images.formats.nifti_header import nifti_header
 from ..images.formats.nrrd_header import nrrd_header
 from ..images.formats.stored_voxels import read_voxels
 from ..model.labels import Label, Region
@@ -27,6 +28,7 @@ from .case import Case
 
 SOURCE = "source"
 SEAL = "labelmap_sha256"
+UNCERTAINTY_SEAL = "uncertainty_sha256"
 FINGERPRINT = "source_fingerprint"
 
 _PIECES = 16
@@ -37,6 +39,8 @@ def sealed(segmentation: Segmentation, case: Case, files: str) -> Segmentation:
     """The segmentation with the entries by which `finished` recognises it; `files` is the `fingerprint` of
     the images that were read for it."""
     words = {SOURCE: case.source, FINGERPRINT: files, SEAL: _seal(segmentation.labelmap)}
+    if segmentation.uncertainty is not None:
+        words[UNCERTAINTY_SEAL] = _seal(segmentation.uncertainty)
     return replace(segmentation, provenance={**segmentation.provenance, **words})
 
 
@@ -57,7 +61,7 @@ def finished(
     Raises:
         OutputError: `path` is another file, which must not be lost.
     """
-    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+    if not _is_there(path):
         return None
     words = _words(path)
     if SEAL not in words:
@@ -137,5 +141,28 @@ def _older(path: Path, case: Case) -> bool:
     return any(file.stat().st_mtime_ns > written for file in _files(case) if file.exists())
 
 
-def _seal(labelmap: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(labelmap)).hexdigest()
+def written_uncertainty(path: Path, result: Path) -> bool:
+    """Whether `path` holds the uncertainty of the result in `result`, as a batch wrote both."""
+    seal = _words(result).get(UNCERTAINTY_SEAL) if _is_there(path) and result.exists() else None
+    try:
+        return seal is not None and _seal(read_voxels(nifti_header(path).voxels)[0]) == seal
+    except InputError:
+        return False
+
+
+def refuse_to_lose(uncertainty: Path, result: Path) -> None:
+    """Raise `OutputError` for a file in the place of the uncertainty that no batch wrote with the result."""
+    if _is_there(uncertainty) and not written_uncertainty(uncertainty, result):
+        raise OutputError(
+            f"{uncertainty} is there already, and no batch wrote it with {result.name}, or it was changed "
+            "since: it stays. Move it away to have the case segmented."
+        )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is anything to lose; programs reserve the name of a file by making an empty one."""
+    return path.exists() and not (path.is_file() and path.stat().st_size == 0)
+
+
+def _seal(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()

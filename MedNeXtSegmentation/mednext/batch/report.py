@@ -36,6 +36,7 @@ class Row:
         status: "done", "failed" or "left out".
         files: its images, relative to the input folder.
         output: its result, relative to the output folder.
+        uncertainty: the image of its uncertainty, relative to the output folder, or "".
         model_sha256: of the model's description, which includes the SHA-256 of its weights.
         seconds: duration of the run.
         warning: for the physician to know before using the result.
@@ -47,6 +48,7 @@ class Row:
     status: str = DONE
     files: str = ""
     output: str = ""
+    uncertainty: str = ""
     model: str = ""
     model_version: str = ""
     model_sha256: str = ""

@@ -28,15 +28,18 @@ from ..errors import (
     OutputError,
     UnknownModelError,
 )
-from ..model.labels import Label, Region
+from ..images.formats.image_files import write_image
+from ..inference.options import Options
+from ..model.description import Model
+from ..model.labels import Label, Region, choose_structures
 from ..segmentation.export import write_segmentation
 from ..segmentation.result import Segmentation
-from ..system.atomic import explaining, remove_leftovers
+from ..system.atomic import explaining, remove_leftovers, together
 from ..system.cancellation import POLL_S, check_cancelled
 from ..system.locks import locked, locked_if_free
 from .case import Case
-from .case_finding import RESULT_SUFFIX
-from .finished_case import fingerprint, finished, sealed
+from .case_finding import RESULT_SUFFIX, UNCERTAINTY_SUFFIX
+from .finished_case import fingerprint, finished, refuse_to_lose, sealed, written_uncertainty
 from .report import DONE, FAILED, LEFT_OUT, REPORT_FILE, Report, Row
 
 # Errors that every other case would raise too.
@@ -68,8 +71,9 @@ class Batch:
     """The settings and functions that all cases share.
 
     Attributes:
-        output: folder of the results, `<case>.seg.nrrd`, and of the report.
-        recipe: of the results, see `recipe.recipe`.
+        output: folder of the results, `<case>.seg.nrrd` and perhaps `<case>.uncertainty.nii.gz`, and of the
+            report.
+        recipe: of the results, see `Options.recipe_with`.
         labels, regions: of the model.
         read: read the images of a case for `carry_out`; called in a thread of its own, for the next case
             while `carry_out` works on one.
@@ -79,6 +83,8 @@ class Batch:
         told: called after each case with the number of cases done, that of all cases, and the case's row.
         cancelled: asked between the cases; True ends the batch.
         stop_reading: end a call of `read` in another thread whose images are no longer needed.
+        uncertainty: a case is only finished with its uncertainty.
+        structures: names or values of the structures that results keep; None for all.
 
     `read` and `carry_out` raise the errors of a case, which become its row.
     """
@@ -93,6 +99,34 @@ class Batch:
     cancelled: Callable[[], bool] | None = None
     regions: tuple[Region, ...] = ()
     stop_reading: Callable[[], None] = nothing
+    uncertainty: bool = False
+    structures: Sequence[str | int] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        output: Path,
+        model: Model,
+        options: Options,
+        read: Read,
+        carry_out: CarryOut,
+        *,
+        structures: Sequence[str | int] | None = None,
+        **rest: Any,
+    ) -> Batch:
+        """The batch of a model with these options. Raises the errors of `choose_labels`."""
+        labels, regions = choose_structures(model.labels, structures, model.regions)
+        return cls(
+            output,
+            options.recipe_with(model, structures),
+            labels,
+            read,
+            carry_out,
+            regions=regions,
+            uncertainty=options.uncertainty,
+            structures=structures,
+            **rest,
+        )
 
     def run(self, cases: Sequence[Case]) -> list[Row]:
         """Segment all cases; return the row of each, in their order.
@@ -127,6 +161,12 @@ class _Begun:
     reading: Future[Any]
     files: str = ""  # fingerprint of the images, before they are read
     lock: ExitStack = field(default_factory=ExitStack)
+    has_uncertainty: bool = False  # whether that of the result is there
+
+    @property
+    def uncertainty(self) -> Path:
+        """The file for the uncertainty of the result."""
+        return self.target.with_name(self.target.name.removesuffix(RESULT_SUFFIX) + UNCERTAINTY_SUFFIX)
 
     def take(self) -> Any:
         """Return the result of reading, and keep no reference to it."""
@@ -234,8 +274,11 @@ class _Course:
         found = finished(
             begun.target, case, batch.recipe, batch.labels, batch.regions, again=not batch.resume
         )
-        if found is not None:
+        begun.has_uncertainty = written_uncertainty(begun.uncertainty, begun.target)
+        if found is not None and (begun.has_uncertainty or not batch.uncertainty):
             return self._done(begun, found)
+        if batch.uncertainty:
+            refuse_to_lose(begun.uncertainty, begun.target)
         begun.files = fingerprint(case)
         return batch.read(case)
 
@@ -257,8 +300,16 @@ class _Course:
     def _write(self, begun: _Begun, segmentation: Segmentation) -> Row:
         """Write a result and return its row. Runs in the writer's thread."""
         try:
+            if self._batch.structures is not None:
+                segmentation = segmentation.only(self._batch.structures)
             result = sealed(segmentation, begun.case, begun.files)
-            write_segmentation(begun.target, result)
+            with together():
+                if result.uncertainty is not None:
+                    write_image(begun.uncertainty, result.uncertainty, result.geometry)
+                write_segmentation(begun.target, result)
+            if begun.has_uncertainty and result.uncertainty is None:
+                begun.uncertainty.unlink()  # it belonged to the former result
+            begun.has_uncertainty = result.uncertainty is not None
             return self._done(begun, result)
         finally:
             self._free(begun)
@@ -289,7 +340,10 @@ class _Course:
     def _done(self, begun: _Begun, segmentation: Segmentation) -> Row:
         output = begun.target.relative_to(self._batch.output).as_posix()
         warning = "" if segmentation.labelmap.any() else "No structure was found."
-        return done(begun.case, output, segmentation.provenance, segmentation.volumes_ml(), warning)
+        row = done(begun.case, output, segmentation.provenance, segmentation.volumes_ml(), warning)
+        if begun.has_uncertainty:
+            row = replace(row, uncertainty=begun.uncertainty.relative_to(self._batch.output).as_posix())
+        return row
 
 
 def _remove_left_in(output: Path) -> None:

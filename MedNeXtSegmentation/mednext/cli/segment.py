@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError, OutputError
-from ..system.devices import PRECISIONS
 from .console import Console
+from .run_options import add_run_options, options_of
 
 if TYPE_CHECKING:
-    from ..images.geometry import Roi
     from ..model.labels import Label, Region
     from ..segmentation.result import Segmentation
-
-DEFAULT_MODEL = "hippocampus"
 
 
 def add_parser(commands: Any) -> None:
@@ -27,7 +24,7 @@ def add_parser(commands: Any) -> None:
         description="Segment an image, or several channels of one patient, with a model.",
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run, runs_networks=True)
+    parser.set_defaults(run=run)
     add = parser.add_argument
     add(
         "images",
@@ -36,24 +33,10 @@ def add_parser(commands: Any) -> None:
         help="NIfTI, NRRD or MetaImage file, or DICOM folder; one per channel",
     )
     add("--output", "-o", metavar="FILE", type=Path, required=True, help="the suffix says the format")
-    add("--model", metavar="NAME|PATH", default=DEFAULT_MODEL, help="installed model or folder (%(default)s)")
     add("--format", metavar="FORMAT", help="seg.nrrd, nrrd, nifti, metaimage or dicom; as the suffix says")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (%(default)s)")
-    add("--folds", type=parse_folds, default="all", help="networks to average: 0,1 or all (%(default)s)")
-    add("--no-mirror", action="store_true", help="leave out mirrored copies: faster, a little less accurate")
-    add(
-        "--roi",
-        metavar="R,A,S,R,A,S",
-        type=_roi,
-        help="limit the work to a box: two opposite corners, mm RAS",
-    )
     add("--uncertainty", metavar="FILE", type=Path, help="also write the uncertainty, 0 to 1, as an image")
-    add("--precision", choices=PRECISIONS, default="float32", help="bfloat16: faster, a little less exact")
-    add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores (default: what fits)")
     add("--overwrite", action="store_true", help="replace files that are there already")
-    add("--insist", action="store_true", help="segment also what looks certainly wrong; the result says so")
-    add("--json", action="store_true", help="print one JSON document instead of text")
-    add("--quiet", action="store_true", help="print nothing but errors")
+    add_run_options(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
@@ -112,14 +95,7 @@ def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation
         return segment(
             handed_over(volumes),
             bundle,
-            folds=options.folds,
-            mirroring=not options.no_mirror,
-            device=options.device,
-            roi=options.roi,
-            uncertainty=options.uncertainty is not None,
-            precision=options.precision,
-            insist=options.insist,
-            threads=options.threads,
+            options_of(options),
             progress=progress,
         )
 
@@ -148,27 +124,3 @@ def _report(options: argparse.Namespace, console: Console, segmentation: Segment
 def _together(region: Region, labels: Sequence[Label]) -> str:
     names = [label.name for label in labels if label.value in region.labels]
     return f"  = {' + '.join(names)}" if names != [region.name] else ""
-
-
-def parse_folds(text: str) -> tuple[int, ...] | None:
-    """The folds in an option's text; None for all."""
-    if text == "all":
-        return None
-    try:
-        return tuple(int(fold) for fold in text.split(","))
-    except ValueError:
-        raise OptionError(f"--folds must be 'all' or numbers like 0,1, not {text!r}.") from None
-
-
-def _roi(text: str) -> Roi:
-    from ..images.geometry import Roi
-
-    try:
-        right, anterior, superior, *opposite = (float(number) for number in text.split(","))
-        pairs = zip((right, anterior, superior), opposite, strict=True)
-        lower, upper = zip(*(sorted(pair) for pair in pairs), strict=True)
-    except ValueError:
-        raise OptionError(
-            f"--roi must be six numbers like -40,-30,-35,40,10,15 (two corners in mm RAS), not {text!r}."
-        ) from None
-    return Roi(lower, upper)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IncompleteBatchError, OptionError
-from ..system.devices import PRECISIONS
 from .console import Console
-from .segment import DEFAULT_MODEL, parse_folds
+from .run_options import add_run_options, options_of
 
 if TYPE_CHECKING:
     from ..batch.case import Case
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from ..batch.report import Row
     from ..batch.run import Alive, CarryOut
     from ..images.volume import Volume
+    from ..inference.options import Options
     from ..inference.progress import Progress
     from ..model.bundle import Bundle
     from ..segmentation.result import Segmentation
@@ -33,21 +33,18 @@ def add_parser(commands: Any) -> None:
         "the same folders.",
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run, runs_networks=True)
+    parser.set_defaults(run=run)
     add = parser.add_argument
     add("input", metavar="INPUT", type=Path, help="folder of images, of cases with channels, or of DICOM")
     add("output", metavar="OUTPUT", type=Path, help="folder of the results; made if it is not there")
-    add("--model", metavar="NAME|PATH", default=DEFAULT_MODEL, help="installed model or folder (%(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (%(default)s)")
-    add("--folds", type=parse_folds, default="all", help="networks to average: 0,1 or all (%(default)s)")
-    add("--no-mirror", action="store_true", help="leave out mirrored copies: faster, a little less accurate")
-    add("--precision", choices=PRECISIONS, default="float32", help="bfloat16: faster, a little less exact")
-    add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores (default: what fits)")
+    add(
+        "--uncertainty",
+        action="store_true",
+        help="also write <case>.uncertainty.nii.gz, 0 to 1, for each case",
+    )
     add("--no-resume", action="store_true", help="segment finished cases again; corrected results stay")
     add("--list", action="store_true", help="only list the cases")
-    add("--insist", action="store_true", help="segment also what looks certainly wrong; the result says so")
-    add("--json", action="store_true", help="print one JSON document instead of text")
-    add("--quiet", action="store_true", help="print nothing but errors")
+    add_run_options(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
@@ -55,8 +52,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
     from ..batch.case_finding import find_cases
     from ..library.model_by_name import load_bundle
 
-    bundle = load_bundle(options.model)
-    for fold in options.folds or ():
+    bundle, chosen = load_bundle(options.model), options_of(options)
+    for fold in chosen.folds_of(bundle.model):
         bundle.fold(fold)
     found = find_cases(options.input, bundle.model, options.output)
     cases = _with_scenes(found, options.input)
@@ -65,7 +62,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if options.list:
         console.done({"cases": [_listed(case) for case in cases]}, *map(_line, cases))
         return
-    rows = _segmented(options, console, bundle, cases)
+    rows = _segmented(options, chosen, console, bundle, cases)
     _report(options, console, rows)
 
 
@@ -79,31 +76,30 @@ def _with_scenes(found: Found, place: Path) -> list[Case]:
     return [*found.cases, *(Case(scene, (), (), scene, left_out=why) for scene in scenes)]
 
 
-def _segmented(options: argparse.Namespace, console: Console, bundle: Bundle, cases: list[Case]) -> list[Row]:
+def _segmented(
+    arguments: argparse.Namespace, options: Options, console: Console, bundle: Bundle, cases: list[Case]
+) -> list[Row]:
     from ..batch.run import Batch
-    from ..segmentation.recipe import recipe
     from ..worker.reading_process import ReadingProcess
 
     def told(number: int, total: int, row: Row) -> None:
         console.say(f"[{number}/{total}] {row.case}: {_outcome(row)}")
 
-    mirroring = not options.no_mirror
     with ReadingProcess() as reading:
-        batch = Batch(
-            options.output,
-            recipe(bundle.model, options.folds, mirroring, precision=options.precision),
-            bundle.model.labels,
+        batch = Batch.of(
+            arguments.output,
+            bundle.model,
+            options,
             lambda case: reading.read(case.images, options.insist),
             _carry_out(options, console, bundle),
-            resume=not options.no_resume,
+            resume=not arguments.no_resume,
             told=told,
-            regions=bundle.model.regions,
             stop_reading=reading.stop,
         )
         return batch.run(cases)
 
 
-def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) -> CarryOut:
+def _carry_out(options: Options, console: Console, bundle: Bundle) -> CarryOut:
     """A function that segments in this process and keeps the networks loaded."""
     from ..inference.loaded_networks import LoadedNetworks
 
@@ -122,12 +118,7 @@ def _carry_out(options: argparse.Namespace, console: Console, bundle: Bundle) ->
             return segment(
                 volumes,
                 bundle,
-                folds=options.folds,
-                mirroring=not options.no_mirror,
-                device=options.device,
-                precision=options.precision,
-                insist=options.insist,
-                threads=options.threads,
+                options,
                 progress=progress,
                 networks=networks,
             )

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import ChannelError, OptionError, OutOfMemoryError
-from ..images.geometry import Geometry, Roi, reorient_array
+from ..errors import ChannelError, OutOfMemoryError
+from ..images.geometry import Geometry, reorient_array
 from ..images.volume import Volume, check_volume, combine_channels
 from ..inputs.input_doubts import check_inputs, inputs_of
 from ..library.model_by_name import load_bundle
@@ -21,7 +22,7 @@ from ..model.bundle import Bundle
 from ..model.description import Model
 from ..network.apple_gpu_check import trouble
 from ..network.formulation import FastNetwork
-from ..segmentation.provenance import provenance
+from ..segmentation.provenance import run_words
 from ..segmentation.result import Segmentation
 from ..segmentation.uncertainty_storage import to_float32
 from ..system.devices import choose_device, cpu_threads, device_name, is_out_of_memory
@@ -31,6 +32,7 @@ from .field_of_view import FieldOfView, field_of_view
 from .loaded_networks import LoadedNetworks
 from .memory.check import check_memory
 from .memory.plan import DeviceKind, PlannedRun
+from .options import Options
 from .postprocessing import LabelWriter, keep_largest_components
 from .preprocessing import CPU, Preprocessed, preprocess
 from .progress import Progress, counter
@@ -39,22 +41,17 @@ from .sliding_window import slide
 from .tiles import count_tiles
 
 PREPROCESSING_DEVICES = ("cuda",)  # beside the CPU; Apple's have no float64
-MIN_STEP = 0.1  # model.json's too; the number of tiles grows with its third power
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Options of one run, checked and complete."""
+    """One run: its model, the checked options, and the sentences that the user must hear."""
 
     bundle: Bundle
+    options: Options
     folds: tuple[int, ...]
-    mirror_axes: tuple[int, ...]
-    step: float
-    roi: Roi | None
-    uncertainty: bool
-    precision: str
     progress: Callable[[Progress], None]
     cancelled: Callable[[], bool] | None
     networks: LoadedNetworks
@@ -81,23 +78,16 @@ class _Subject:
 def segment(
     volumes: Volume | Iterable[Volume],
     bundle: Bundle | str | Path,
+    options: Options | None = None,
     *,
-    folds: Sequence[int] | None = None,
-    mirroring: bool = True,
-    device: str = "auto",
-    roi: Roi | None = None,
-    uncertainty: bool = False,
-    step: float | None = None,
-    precision: str = "float32",
-    insist: bool = False,
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-    threads: int | None = None,
     networks: LoadedNetworks | None = None,
+    **changes: Any,
 ) -> Segmentation:
     """Segment a volume with a model.
 
-        segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"))
+        segmentation = segment(read_channels(["head.nii.gz"]), load_bundle("hippocampus"), mirroring=False)
 
     The result does not depend on how the volume's axes are stored: everything happens in the model's
     orientation, and the labels are brought back.
@@ -107,22 +97,11 @@ def segment(
             brought onto the first one's grid. An iterator that keeps none of them (`handed_over`) lets their
             memory go once they are on the model's grid.
         bundle: the model, its name or its folder.
-        folds: the networks to average; all by default.
-        mirroring: average over mirrored copies too, along the axes that the training mirrored.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        roi: box that limits the work. The networks see half a patch around it; outside of it there are no
-            labels. Within it they may differ a little from a run without it, since the tiles lie elsewhere,
-            and the clean-up of components sees only what lies in it. A model that was trained on crops
-            (`field_of_view`) gets the box as if it were the whole image.
-        uncertainty: also give the predictive entropy over folds and mirrored copies.
-        step: distance of tiles as a fraction of the patch, 0.1 to 1; the model's by default.
-        precision: "float32", or "bfloat16": faster on processors that have it, with labels that differ a
-            little (docs/performance.md); on others it changes nothing.
-        insist: segment also images that look certainly wrong; the result then carries a warning instead.
+        options: see `Options`; by default its defaults.
         progress: called after every step of every stage.
         cancelled: asked before every pass through a network; True ends the run.
-        threads: on the CPU, never more than there are cores; None leaves it to torch.
         networks: those of the run before, used if they fit; those of this run are there afterwards.
+        changes: single options by their names, such as `folds=(0,)`; they replace those in `options`.
 
     Returns:
         Labels on the grid of the (first) volume.
@@ -140,18 +119,15 @@ def segment(
     """
     begin = time.monotonic()
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-    chosen = choose_device(device)
-    with cpu_threads(threads):
-        volume = _one_volume(volumes, bundle.model, insist)
+    options = replace(options or Options(), **changes)
+    chosen = choose_device(options.device)
+    with cpu_threads(options.threads):
+        volume = _one_volume(volumes, bundle.model, options.insist)
         whole = volume.geometry
     run = _Run(
         bundle,
-        _folds(bundle, folds),
-        bundle.model.mirror_axes if mirroring else (),
-        _step(bundle.model.step if step is None else step),
-        roi,
-        uncertainty,
-        precision,
+        options,
+        tuple(bundle.fold(fold).index for fold in options.folds_of(bundle.model)),
         progress or (lambda _: None),
         cancelled,
         LoadedNetworks() if networks is None else networks,
@@ -160,8 +136,8 @@ def segment(
     for warning in volume.warnings:
         _remark(run, warning, "reading")
     try:
-        with cpu_threads(threads), torch.inference_mode():
-            seen = field_of_view(whole, bundle.model, roi)
+        with cpu_threads(options.threads), torch.inference_mode():
+            seen = field_of_view(whole, bundle.model, options.roi)
             loaded = _load(run)
             chosen = _usable(chosen, loaded, run)
             subject = _prepared(volume, seen, run, chosen)
@@ -175,8 +151,7 @@ def segment(
             f"There is not enough memory to segment an image of {whole.size} voxels with model "
             f"{bundle.model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
         ) from error
-    seconds = time.monotonic() - begin
-    origin = provenance(bundle, run.folds, run.mirror_axes, run.step, roi, precision, used, seconds)
+    origin = options.recipe(bundle.model) | run_words(used, time.monotonic() - begin)
     origin["formulation"] = _formulations(run)
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
@@ -186,7 +161,9 @@ def segment(
 
 def _formulations(run: _Run) -> str:
     """The formulation of the networks, or of each fold where they differ."""
-    names = {fold: run.networks.network(run.bundle, fold, run.precision).formulation for fold in run.folds}
+    names = {
+        fold: run.networks.network(run.bundle, fold, run.options.precision).formulation for fold in run.folds
+    }
     if len(set(names.values())) == 1:
         return names[run.folds[0]]
     return ", ".join(f"fold {fold} {name}" for fold, name in names.items())
@@ -212,20 +189,9 @@ def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) 
 def _planned(run: _Run, volume: Volume, device: torch.device) -> PlannedRun:
     kind: DeviceKind = "cuda" if device.type == "cuda" else "mps" if device.type == "mps" else "cpu"
     voxel_bytes = (volume.array.itemsize,) * len(volume.array)
-    return PlannedRun(volume.geometry, voxel_bytes, len(run.folds), kind, run.roi, run.uncertainty)
-
-
-def _folds(bundle: Bundle, folds: Sequence[int] | None) -> tuple[int, ...]:
-    chosen = tuple(fold.index for fold in bundle.model.folds) if folds is None else tuple(folds)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise OptionError(f"The folds must be at least one, and each once; not {list(chosen)}.")
-    return tuple(bundle.fold(fold).index for fold in chosen)
-
-
-def _step(step: float) -> float:
-    if not MIN_STEP <= step <= 1:
-        raise OptionError(f"The step between tiles must be {MIN_STEP} to 1 of a patch, not {step}.")
-    return step
+    return PlannedRun(
+        volume.geometry, voxel_bytes, len(run.folds), kind, run.options.roi, run.options.uncertainty
+    )
 
 
 def _usable(device: torch.device, networks: Sequence[nn.Module], run: _Run) -> torch.device:
@@ -273,13 +239,15 @@ def _label(
     model, oriented = run.model, subject.oriented
     largest = max(label.value for label in model.labels)
     labels = np.zeros(seen.whole.shape, dtype=np.uint8 if largest < 256 else np.uint16)
-    entropy = np.zeros(seen.whole.shape, dtype=np.uint16) if run.uncertainty else None  # `fixed_point`
+    entropy = (
+        np.zeros(seen.whole.shape, dtype=np.uint16) if run.options.uncertainty else None
+    )  # `fixed_point`
     grid = seen.whole.cropped(seen.box)
 
     def oriented_view(array: np.ndarray) -> np.ndarray:
         return reorient_array(seen.view_of(array), grid, model.orientation)[0]
 
-    extent = plan_extent(subject.image, model, run.roi.box_in(oriented) if run.roi else None)
+    extent = plan_extent(subject.image, model, run.options.roi.box_in(oriented) if run.options.roi else None)
     if extent is None:
         logger.warning("The region of interest holds nothing but zeros: nothing to segment there.")
     else:
@@ -363,14 +331,15 @@ def _predict(
     `devices` are those of the networks and of the sums.
     """
     model, axes = run.model, extent.axes
+    step = run.options.step_of(model)
     data = image.array[(slice(None), *extent.source)]
-    tiles = count_tiles(data.shape[1:], model.patch, run.step)
+    tiles = count_tiles(data.shape[1:], model.patch, step)
     ensemble = Ensemble(
         networks,
         model,
         devices[0],
-        run.mirror_axes,
-        run.uncertainty,
+        run.options.mirror_axes_of(model),
+        run.options.uncertainty,
         on_fold=counter(run.progress, "network", tiles * len(run.folds)),
         cancelled=run.cancelled,
     )
@@ -393,7 +362,7 @@ def _predict(
         predict,
         ensemble.outputs,
         (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]),
-        run.step,
+        step,
         devices[1],
     ):
         writer.add(block)
@@ -401,10 +370,10 @@ def _predict(
 
 
 def _load(run: _Run) -> list[nn.Module]:
-    missing = run.networks.missing(run.bundle, run.folds, run.precision)
+    missing = run.networks.missing(run.bundle, run.folds, run.options.precision)
     if missing:
         loaded = counter(run.progress, "loading", len(missing))
         for fold in missing:
-            run.networks.network(run.bundle, fold, run.precision)
+            run.networks.network(run.bundle, fold, run.options.precision)
             loaded()
-    return [run.networks.network(run.bundle, fold, run.precision) for fold in run.folds]
+    return [run.networks.network(run.bundle, fold, run.options.precision) for fold in run.folds]

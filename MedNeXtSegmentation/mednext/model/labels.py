@@ -168,6 +168,21 @@ def choose_labels(
     return tuple(label for label in labels if label.value in chosen)
 
 
+def choose_structures(
+    labels: tuple[Label, ...], structures: Sequence[str | int] | None, regions: tuple[Region, ...] = ()
+) -> tuple[tuple[Label, ...], tuple[Region, ...]]:
+    """The labels of `choose_labels` and the regions that are complete with them; all for None.
+
+    The rest of a region whose labels are not all chosen must not bear the region's name.
+    """
+    if structures is None:
+        return labels, regions
+    chosen = choose_labels(labels, structures, regions)
+    values = {label.value for label in chosen}
+    left_out = {label.value for label in labels} - values
+    return chosen, tuple(region for region in regions if not left_out & set(region.labels))
+
+
 def _look(structure: Label | Region) -> dict[str, Any]:
     data: dict[str, Any] = {"name": structure.name, "color": list(structure.color)}
     if structure.terminology:

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
-
-import numpy as np
-import SimpleITK as sitk
-import torch
+from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..images.geometry import Roi
-from ..model.bundle import Bundle
+from ..model.description import Model
 from ..system.devices import device_name
-from .recipe import recipe
+
+if TYPE_CHECKING:
+    import torch
 
 
-def provenance(
-    bundle: Bundle,
-    folds: Sequence[int],
-    mirror_axes: Sequence[int],
-    step: float,
-    roi: Roi | None,
-    precision: str,
-    device: torch.device,
-    seconds: float,
-) -> dict[str, str]:
-    """Model, weights, options, device, time and software of a run."""
+def model_words(model: Model, folds: Sequence[int]) -> dict[str, str]:
+    """Model and weights."""
+    hashes = {fold.index: fold.sha256 for fold in model.folds}
     return {
-        **recipe(bundle.model, folds, bool(mirror_axes), step, roi, precision),
+        "model": model.name,
+        "model_version": model.version,
+        "model_sha256": model_sha256(model),
+        "task": model.task,
+        "folds": " ".join(str(fold) for fold in folds),
+        **{f"fold_{fold}_sha256": hashes[fold] for fold in folds if fold in hashes},
+        "pipeline": model.pipeline,
+    }
+
+
+def model_sha256(model: Model) -> str:
+    """SHA-256 of the values of `model.json`, which include the SHA-256 of the weights."""
+    return hashlib.sha256(json.dumps(model.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def run_words(device: torch.device, seconds: float) -> dict[str, str]:
+    """Device, time and software of a run that ends now."""
+    import numpy as np
+    import SimpleITK as sitk
+    import torch  # never in Slicer's process, which imports this file
+
+    return {
         "device": device_name(device),
         "seconds": f"{seconds:.1f}",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

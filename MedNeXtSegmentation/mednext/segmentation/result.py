@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import GeometryError
 from ..images.geometry import Geometry
-from ..model.labels import MAX_LABEL, Label, Region, choose_labels
+from ..model.labels import MAX_LABEL, Label, Region, choose_structures
 
 
 class Described(Protocol):
@@ -58,16 +58,13 @@ class Segmentation:
     def only(self, structures: Sequence[str | int]) -> Segmentation:
         """The segmentation with only these structures, given by name or value; all else is background.
 
-        A region keeps all of its labels. A region that loses a label is dropped, since the rest must not bear
-        its name. Raises the errors of `choose_labels`.
+        A region keeps all of its labels. Raises the errors of `choose_labels`.
         """
-        labels = choose_labels(self.labels, structures, self.regions)
+        labels, regions = choose_structures(self.labels, structures, self.regions)
         kept = [label.value for label in labels]
         lookup = np.zeros(np.iinfo(self.labelmap.dtype).max + 1, dtype=self.labelmap.dtype)
         lookup[kept] = kept
-        left_out = {label.value for label in self.labels} - set(kept)
-        regions = tuple(region for region in self.regions if not left_out & set(region.labels))
-        provenance = {**self.provenance, "structures": ", ".join(label.name for label in labels)}
+        provenance = {**self.provenance, "structures": names_of(labels)}
         chosen = replace(self, labelmap=lookup[self.labelmap], labels=labels, regions=regions)
         return replace(chosen, provenance=provenance).telling_regions()
 
@@ -90,6 +87,11 @@ class Segmentation:
         ml = self.geometry.voxel_volume_ml
         regions = {region.name: float(counts[list(region.labels)].sum()) * ml for region in self.regions}
         return regions | {label.name: float(counts[label.value]) * ml for label in self.labels}
+
+
+def names_of(labels: Sequence[Label]) -> str:
+    """The names of chosen labels, as a result's provenance gives them."""
+    return ", ".join(label.name for label in labels)
 
 
 def _sum(region: Region) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from ..errors import DeviceError, OptionError
@@ -34,6 +35,15 @@ def available_devices() -> tuple[str, ...]:
     return tuple(name for name, present in found.items() if present)
 
 
+def check_device_name(name: str) -> None:
+    """Refuse a name that no device can have, with `OptionError`; whether it is there is not asked."""
+    kind, _, number = str(name).partition(":")
+    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdecimal())):
+        raise OptionError(
+            f"There is no device {name!r}: choose one of {', '.join(DEVICES)}, or cuda:1 and so on."
+        )
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """The device of this name; for "auto" the fastest one.
 
@@ -43,11 +53,8 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     import torch
 
+    check_device_name(name)
     kind, _, number = name.partition(":")
-    if kind not in DEVICES or (number and (kind != "cuda" or not number.isdecimal())):
-        raise OptionError(
-            f"There is no device {name!r}: choose one of {', '.join(DEVICES)}, or cuda:1 and so on."
-        )
     present = available_devices()
     if kind == "auto":
         return torch.device(present[0])
@@ -127,6 +134,12 @@ def usable_cores() -> int:
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
+def check_threads(count: int | None) -> None:
+    """Refuse a number of threads below one, with `OptionError`."""
+    if count is not None and (isinstance(count, bool) or not isinstance(count, Integral) or count < 1):
+        raise OptionError(f"The number of threads must be at least 1, not {count}.")
+
+
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
     """Let torch, the native kernels and ITK use this many CPU threads within the block.
@@ -140,8 +153,7 @@ def cpu_threads(count: int | None) -> Iterator[None]:
     import SimpleITK as sitk
     import torch
 
-    if count is not None and count < 1:
-        raise OptionError(f"The number of threads must be at least 1, not {count}.")
+    check_threads(count)
     cores = usable_cores()
     if count is not None and count > cores:
         logger.warning("%d threads were asked for, but there are %d cores: using %d.", count, cores, cores)

@@ -18,11 +18,11 @@ from ..batch.scene_files import files_of_scene
 from ..errors import OptionError
 from ..images.volume import Volume
 from ..inference.loaded_networks import LoadedNetworks
+from ..inference.options import Options
 from ..inference.progress import Progress
 from ..inference.segment import segment
 from ..library.model_by_name import load_bundle
 from ..model.bundle import Bundle
-from ..segmentation.recipe import recipe
 from ..segmentation.result import Segmentation
 from ..system.cancellation import POLL_S, check_cancelled
 from ..system.json_reading import read_json
@@ -54,20 +54,19 @@ class WorkerBatch:
         Raises the errors of `Batch.run`, and `OptionError` for a folder without any case.
         """
         job = BatchJob.read(self.folder)
-        bundle = load_bundle(job.options.model)
+        bundle, options = load_bundle(job.order.model), job.order.options
         cases, scenes = _found(job, bundle) if job.cases is None else (job.cases, ())
-        model, options = bundle.model, job.options
         with ReadingProcess() as reading:
-            batch = Batch(
+            batch = Batch.of(
                 job.output,
-                recipe(model, options.folds, options.mirroring, precision=options.precision),
-                model.labels,
+                bundle.model,
+                options,
                 lambda case: reading.read(case.images, options.insist) if case.images else self._wanted(case),
                 lambda case, volumes, alive: self._segment(bundle, options, volumes, alive),
                 resume=job.resume,
                 told=self._told,
                 cancelled=self.cancelled,
-                regions=model.regions,
+                structures=job.structures,
             )
             rows = batch.run(cases)
         BatchOutcome(tuple(rows), scenes).write(self.folder)
@@ -83,9 +82,7 @@ class WorkerBatch:
                 continue
             return _volumes_in(folder)
 
-    def _segment(
-        self, bundle: Bundle, options: protocol.Options, volumes: list[Volume], alive: Alive
-    ) -> Segmentation:
+    def _segment(self, bundle: Bundle, options: Options, volumes: list[Volume], alive: Alive) -> Segmentation:
         def report(progress: Progress) -> None:
             check_cancelled(self.cancelled)
             alive()
@@ -95,11 +92,7 @@ class WorkerBatch:
         return segment(
             volumes,
             bundle,
-            folds=options.folds,
-            mirroring=options.mirroring,
-            device=options.device,
-            precision=options.precision,
-            insist=options.insist,
+            options,
             progress=report,
             cancelled=self.cancelled,
             networks=self.networks,

@@ -16,7 +16,7 @@ from ..batch.case import Case
 from ..batch.report import Row
 from ..errors import EngineProcessError
 from ..system.json_reading import read_json
-from .protocol import Options, error_event, error_from_event, read_options
+from .protocol import Order, error_event, error_from_event
 
 _JOB_FILE = "batch.json"
 _ROWS_FILE = "rows.json"
@@ -28,24 +28,28 @@ class BatchJob:
 
     place: the folder or file with the images.
     output: the folder of the results.
+    order: the model and the options.
     resume: skip finished cases.
     cases: those of a scene, without images; None for all cases in `place`.
+    structures: names or label values of the structures that results keep; None for all.
     """
 
     place: Path
     output: Path
-    options: Options
+    order: Order
     resume: bool = True
     cases: tuple[Case, ...] | None = None
+    structures: tuple[str | int, ...] | None = None
 
     def write(self, folder: Path) -> None:
         """Write the job into a folder. Raises OSError."""
         told = {
             "place": str(self.place),
             "output": str(self.output),
-            "options": asdict(self.options),
+            "order": self.order.to_json(),
             "resume": self.resume,
             "cases": None if self.cases is None else [_told(case) for case in self.cases],
+            "structures": self.structures,
         }
         (folder / _JOB_FILE).write_text(json.dumps(told), encoding="utf-8")
 
@@ -54,13 +58,14 @@ class BatchJob:
         """The inverse of `write`. Raises `EngineProcessError` where the folder holds no whole job."""
         told = read_json(folder / _JOB_FILE, EngineProcessError)
         try:
-            cases = told["cases"]
+            cases, structures = told["cases"], told["structures"]
             return cls(
                 Path(told["place"]),
                 Path(told["output"]),
-                read_options(told["options"]),
+                Order.from_json(told["order"]),
                 told["resume"],
                 None if cases is None else tuple(_case(each) for each in cases),
+                None if structures is None else tuple(structures),
             )
         except (KeyError, TypeError) as cause:
             raise EngineProcessError(f"The batch in {folder} is not complete: {cause!r}.") from cause

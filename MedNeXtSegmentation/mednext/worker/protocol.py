@@ -13,7 +13,7 @@ Events come from its standard output, one per line. `hello` is the first, `ready
 imported, and each run ends with `done` or `error`. While it imports or segments, the worker sends a
 `heartbeat` every second.
 
-    {"event": "hello", "protocol": 3, "pid": 4711, "mednext": "0.1.0"}
+    {"event": "hello", "protocol": 4, "pid": 4711, "mednext": "0.1.0"}
     {"event": "ready", "torch": "2.6.0"}
     {"event": "devices", "devices": [{"name": "cuda", "title": "NVIDIA H200", "memory_bytes": 150754820096}]}
     {"event": "heartbeat"}
@@ -34,21 +34,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import __version__, errors
 from ..images.description.image_description import ImageDescription
-from ..images.geometry import Geometry, Roi
+from ..images.geometry import Geometry
 from ..images.source_image import SourceImage
+from ..inference.options import Options
 from ..system.cancellation import check_cancelled
 from ..system.json_reading import Fields, read_json
 from .hand_over import ALL, Wishes
 from .voxel_files import mapped, writing
 
-VERSION = 3
+VERSION = 4
 HEARTBEAT_S = 1.0
 RELEASE_AFTER_S = 300.0  # longer than a pause between two cases; then other programs may need the device
 
@@ -62,17 +63,20 @@ Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Options:
-    """Options of a run, with the meaning that they have for `mednext.segment`."""
+class Order:
+    """The model to segment with, its name or its folder, and the options of the run."""
 
     model: str
-    device: str = "auto"
-    folds: tuple[int, ...] | None = None
-    mirroring: bool = True
-    roi: Roi | None = None
-    uncertainty: bool = False
-    precision: str = "float32"
-    insist: bool = False
+    options: Options = field(default_factory=Options)
+
+    def to_json(self) -> dict[str, Any]:
+        """The order as JSON values."""
+        return {"model": self.model, "options": self.options.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Order:
+        """The inverse of `to_json`. Raises KeyError, TypeError and `OptionError`."""
+        return cls(data["model"], Options.from_json(data["options"]))
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ def error_from_event(event: Message) -> errors.MedNeXtError:
 def write_request(
     folder: Path,
     channels: Sequence[SourceImage],
-    options: Options,
+    order: Order,
     wishes: Wishes = ALL,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
@@ -203,12 +207,12 @@ def write_request(
         Cancelled: `cancelled` answered True; it is asked before every slice.
         OSError: the folder cannot be written, or the disk is full.
     """
-    for _ in writing_request(folder, channels, options, wishes):
+    for _ in writing_request(folder, channels, order, wishes):
         check_cancelled(cancelled)
 
 
 def writing_request(
-    folder: Path, channels: Sequence[SourceImage], options: Options, wishes: Wishes
+    folder: Path, channels: Sequence[SourceImage], order: Order, wishes: Wishes
 ) -> Iterator[None]:
     """As `write_request`, but yield before each plane of voxels."""
     for number, channel in enumerate(channels):
@@ -223,13 +227,13 @@ def writing_request(
             }
             for channel in channels
         ],
-        "options": asdict(options),
+        "order": order.to_json(),
         "wishes": asdict(wishes),
     }
     (folder / REQUEST_FILE).write_text(json.dumps(request), encoding="utf-8")
 
 
-def read_request(folder: Path) -> tuple[list[SourceImage], Options, Wishes]:
+def read_request(folder: Path) -> tuple[list[SourceImage], Order, Wishes]:
     """The request in a folder; its voxels stay on disk, mapped into memory.
 
     Raises:
@@ -247,19 +251,9 @@ def read_request(folder: Path) -> tuple[list[SourceImage], Options, Wishes]:
             )
             for number, channel in enumerate(request["channels"])
         ]
-        return channels, read_options(request["options"]), Wishes.read(request["wishes"])
+        return channels, Order.from_json(request["order"]), Wishes.read(request["wishes"])
     except (KeyError, TypeError, ValueError, OSError) as cause:
         raise errors.EngineProcessError(f"The request in {folder} is not complete: {cause!r}.") from cause
-
-
-def read_options(options: dict[str, Any]) -> Options:
-    """The inverse of `asdict`. Raises KeyError or TypeError for other data."""
-    folds, roi = options.pop("folds"), options.pop("roi")
-    return Options(
-        **options,
-        folds=None if folds is None else tuple(folds),
-        roi=None if roi is None else Roi(tuple(roi["lower"]), tuple(roi["upper"])),
-    )
 
 
 def _channel_file(folder: Path, number: int) -> Path:

@@ -151,17 +151,11 @@ class Worker:
 
         self.say(protocol.progress_event(request.run, "reading"))
         folder = Path(request.folder)
-        channels, options, wishes = protocol.read_request(folder)
+        channels, order, wishes = protocol.read_request(folder)
         segmentation = segment(
             (received_volume(channel) for channel in handed_over(channels)),
-            options.model,
-            folds=options.folds,
-            mirroring=options.mirroring,
-            device=options.device,
-            roi=options.roi,
-            uncertainty=options.uncertainty,
-            precision=options.precision,
-            insist=options.insist,
+            order.model,
+            order.options,
             progress=report,
             cancelled=cancelled,
             networks=self._networks,

@@ -21,7 +21,6 @@ from slicer.i18n import tr as _
 from ...engine.worker_client import shared_client
 from ...run_options import RunOptions
 from ...scene.volumes.channels_from_nodes import channels_from_nodes
-from ...scene.volumes.roi_from_node import roi_from_node
 
 _WAIT_MS = 1000
 _MOST_WAITS = 60  # torch takes seconds to start; where it is broken, nobody waits for ever
@@ -110,7 +109,7 @@ def _plan(
             tuple(channel.array.itemsize for channel in channels),
             len(model.folds if options.folds is None else options.folds),
             kind,
-            roi_from_node(options.roiNode, nodes[0]) if options.roiNode else None,
+            options.regionIn(nodes[0]),
             options.uncertainty,
         ),
     )

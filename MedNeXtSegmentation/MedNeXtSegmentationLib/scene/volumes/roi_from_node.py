@@ -13,27 +13,30 @@ from mednext.images.geometry import Roi
 from .parent_transform import is_sheared
 
 
-def roi_from_node(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode) -> Roi:
+def roi_from_node(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode | None) -> Roi:
     """The smallest box along the axes of the volume's own space that holds the ROI as the scene shows it.
+
+    Without a volume, the axes are those of the world.
 
     Raises `GeometryError` when a non-linear or shearing transform lies between the two, or the ROI has no
     extent.
     """
     if min(roi.GetSize()) <= 0:
         raise GeometryError(f'The region "{roi.GetName()}" has no extent: draw its box first.')
+    place = f'"{volume.GetName()}"' if volume else "the world"
     roi_to_volume = vtk.vtkMatrix4x4()
     if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-        roi.GetParentTransformNode(), volume.GetParentTransformNode(), roi_to_volume
+        roi.GetParentTransformNode(), volume.GetParentTransformNode() if volume else None, roi_to_volume
     ):
         raise GeometryError(
-            f'There is a non-linear transform between "{volume.GetName()}" and the region "{roi.GetName()}": '
+            f'There is a non-linear transform between {place} and the region "{roi.GetName()}": '
             "draw the region under the same transform."
         )
     vtk.vtkMatrix4x4.Multiply4x4(roi_to_volume, roi.GetObjectToNodeMatrix(), roi_to_volume)
     matrix = slicer.util.arrayFromVTKMatrix(roi_to_volume)
     if is_sheared(matrix[:3, :3]):
         raise GeometryError(
-            f'The transform between "{volume.GetName()}" and the region "{roi.GetName()}" shears the region, '
+            f'The transform between {place} and the region "{roi.GetName()}" shears the region, '
             "and Slicer shows another box: draw the region under the same transform."
         )
     half = np.array(roi.GetSize()) / 2

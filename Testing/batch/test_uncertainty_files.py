@@ -1,0 +1,111 @@
+"""`mednext segment-folder --uncertainty`: an image beside each result, made with it and kept with it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from bundles import tiny_bundle
+from cases import add_image
+from mednext import read_volume, segment
+from mednext.cli import main
+
+FAILED = 3
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def image(tmp_path):
+    return add_image(tmp_path / "in" / "a.nii.gz")
+
+
+@pytest.fixture
+def run(tiny, tmp_path, image):
+    """Segment the folder; returns the exit code and the row of the case."""
+
+    def run_it(*options, output="out"):
+        place = [str(tmp_path / "in"), str(tmp_path / output), "--model", str(tiny.path), "--device", "cpu"]
+        code = main(["segment-folder", *place, "--no-mirror", "--threads", "1", *options])
+        with (tmp_path / output / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+            (row,) = csv.DictReader(file)
+        return code, row
+
+    return run_it
+
+
+@pytest.fixture
+def result(tmp_path):
+    return tmp_path / "out" / "a.seg.nrrd"
+
+
+@pytest.fixture
+def uncertainty(tmp_path):
+    return tmp_path / "out" / "a.uncertainty.nii.gz"
+
+
+def times(*files: Path) -> list[int]:
+    return [file.stat().st_mtime_ns for file in files]
+
+
+def test_it_lies_beside_the_result_and_in_the_report(run, tiny, result, uncertainty, tmp_path):
+    code, row = run("--uncertainty")
+    assert (code, row["output"], row["uncertainty"]) == (0, result.name, uncertainty.name)
+    volume = read_volume(tmp_path / "in" / "a.nii.gz")
+    expected = segment(volume, tiny, device="cpu", mirroring=False, uncertainty=True)
+    np.testing.assert_array_equal(
+        sitk.GetArrayFromImage(sitk.ReadImage(str(uncertainty))), expected.uncertainty
+    )
+
+
+def test_a_case_that_has_both_is_finished(run, result, uncertainty):
+    run("--uncertainty")
+    before = times(result, uncertainty)
+    assert run("--uncertainty")[1]["uncertainty"] == uncertainty.name
+    assert run()[1]["uncertainty"] == uncertainty.name
+    assert times(result, uncertainty) == before
+
+
+def test_a_case_without_it_is_segmented_again(run, result, uncertainty):
+    assert run()[1]["uncertainty"] == ""
+    run("--uncertainty")
+    uncertainty.unlink()
+    assert run("--uncertainty")[0] == 0
+    assert uncertainty.exists()
+
+
+def test_a_result_that_is_made_again_without_it_leaves_no_former_one(run, uncertainty):
+    run("--uncertainty")
+    assert run("--no-resume")[1]["uncertainty"] == ""
+    assert not uncertainty.exists()
+
+
+def test_a_file_that_is_none_of_ours_stays(run, result, uncertainty):
+    uncertainty.parent.mkdir()
+    uncertainty.write_bytes(b"mine")
+    code, row = run("--uncertainty")
+    assert (code, row["error"]) == (FAILED, "OutputError")
+    assert "a.uncertainty.nii.gz is there already" in row["message"]
+    assert uncertainty.read_bytes() == b"mine" and not result.exists()
+    assert run()[0] == 0
+    assert uncertainty.read_bytes() == b"mine"
+
+
+def test_a_changed_one_stays(run, uncertainty):
+    run("--uncertainty")
+    image = sitk.ReadImage(str(uncertainty))
+    sitk.WriteImage(image * 0.5, str(uncertainty))
+    changed = uncertainty.read_bytes()
+    assert run("--uncertainty")[1]["error"] == "OutputError"
+    assert uncertainty.read_bytes() == changed
+
+
+def test_it_is_no_image_of_the_next_run(run):
+    run("--uncertainty", output="in")
+    assert run("--uncertainty", output="in")[0] == 0  # and one case, as `run` checks
