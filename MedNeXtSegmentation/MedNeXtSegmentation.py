@@ -1,4 +1,4 @@
-"""The scripted module: what Slicer loads. The work is done in `MedNeXtSegmentationLib`."""
+"""The scripted module that Slicer loads; `MedNeXtSegmentationLib` does the work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the logic when somebody asks for it: Slicer loads this file when it starts."""
+    """Import the logic at its first use, since Slicer loads this file at its start."""
     if name != "MedNeXtSegmentationLogic":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from MedNeXtSegmentationLib.logic import MedNeXtSegmentationLogic
@@ -66,7 +66,7 @@ def registerSampleData():
 
 
 class MedNeXtSegmentationTest(ScriptedLoadableModuleTest):
-    """The self test. What needs torch, or a download, is skipped with a sentence where there is none."""
+    """The self test. Tests without torch, or without their download, are skipped with a sentence."""
 
     def setUp(self):
         slicer.mrmlScene.Clear()
@@ -97,7 +97,7 @@ class MedNeXtSegmentationTest(ScriptedLoadableModuleTest):
         self._needEngine()
         volumeNode = self._addVolume()
         widget = slicer.util.getModuleWidget("MedNeXtSegmentation")
-        widget.enter()  # as the module selector does, which is not there without a main window
+        widget.enter()  # as the module selector does, which needs a main window
         parameters = widget.panel.parameters
         parameters.choice = "hippocampus"
         widget.ui.segmentButton.click()
@@ -127,7 +127,7 @@ class MedNeXtSegmentationTest(ScriptedLoadableModuleTest):
         self.assertLess(front[2], back[2] - 5)
 
     def _needEngine(self):
-        """torch is looked for, and not imported: it stays out of this process."""
+        """Skip without torch, which is only looked up: it stays out of this process."""
         missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
         if missing:
             self.skipTest(f"{' and '.join(missing)} not installed: the panel leads through the installation.")
@@ -146,7 +146,7 @@ class MedNeXtSegmentationTest(ScriptedLoadableModuleTest):
         return volumeNode
 
     def _checkResult(self, segmentationNode, volumeNode):
-        """Names, codes, label values, and the place in space and in the study."""
+        """Check names, codes, label values, and the place in space and in the study."""
         segmentation = segmentationNode.GetSegmentation()
         segments = [segmentation.GetNthSegment(n) for n in range(segmentation.GetNumberOfSegments())]
         self.assertEqual(

@@ -151,10 +151,10 @@ def test_the_panel_asks_before_it_replaces_what_was_corrected(ready, volume, mon
     corrected[4:9, 5:20, 3:7] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(corrected, node, liver, volume)
     segment(ready)
-    assert len(asked) == 1 and "were corrected, or it is not known whether they were: liver." in asked[0]
+    assert len(asked) == 1 and "were corrected, or may have been corrected: liver." in asked[0]
     now = slicer.util.arrayFromSegmentBinaryLabelmap(node, liver, volume)
     assert np.array_equal(now, corrected) is not replaced
-    told = "Corrected before, and left as they are: liver."
+    told = "These segments were corrected and stay as they are: liver."
     assert ready.ui.resultStatusLabel.text == ("" if replaced else told)
 
 

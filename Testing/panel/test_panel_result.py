@@ -85,7 +85,7 @@ def test_undo_and_redo_are_offered_after_a_run_into_a_segmentation(ready, volume
     assert not np.array_equal(voxels(node, liver, volume), mask())
     ready.ui.undoButton.click()
     assert np.array_equal(voxels(node, liver, volume), mask())
-    assert ready.ui.resultStatusLabel.text == "Undone: the segments are those before the run."
+    assert ready.ui.resultStatusLabel.text == "Undone: the segments are as before the run."
     assert (ready.ui.undoButton.enabled, ready.ui.redoButton.enabled) == (False, True)
     ready.ui.redoButton.click()
     assert not np.array_equal(voxels(node, liver, volume), mask())
@@ -224,7 +224,7 @@ def test_a_file_that_the_dialog_has_not_asked_about_is_not_replaced(ready, dialo
     segment(ready)
     (tmp_path / "T1.mha.seg.nrrd").write_text("theirs")
     export_to(ready, dialogs, tmp_path / "T1.mha")
-    assert ready.ui.resultErrorLabel.text.startswith("T1.mha.seg.nrrd is there already")
+    assert ready.ui.resultErrorLabel.text.startswith("T1.mha.seg.nrrd already exists")
     assert (tmp_path / "T1.mha.seg.nrrd").read_text() == "theirs"
     export_to(ready, dialogs, None)
     assert not ready.ui.resultErrorLabel.visible
@@ -245,7 +245,7 @@ def test_declining_the_package_for_dicom_is_no_fault(ready, dialogs, tmp_path, m
     monkeypatch.setattr(slicer.packaging, "pip_ensure", decline)
     segment(ready)
     export_to(ready, dialogs, tmp_path / "T1.dcm")
-    assert "Without the package highdicom" in ready.ui.resultErrorLabel.text
+    assert "needs the package highdicom" in ready.ui.resultErrorLabel.text
 
 
 def test_a_corrected_result_becomes_a_training_case(ready, volume, dialogs, tmp_path):

@@ -1,1 +1,1 @@
-"""The module's panel: each part in a file of its own, joined in `widget.py`."""
+"""The module's panel: a folder for each section, joined in `panel.py`."""

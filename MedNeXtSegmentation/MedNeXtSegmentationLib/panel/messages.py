@@ -1,4 +1,4 @@
-"""The sentences of a section: what a button did, or why it did nothing."""
+"""The messages of a section: a remark, an error, the remaining time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Messages:
-    """One sentence at a time, as a remark or as an error, each in a label of its own."""
+    """Shows one sentence at a time, as a remark or as an error, each in its own label."""
 
     def __init__(self, statusLabel: Any, errorLabel: Any) -> None:
         self._statusLabel = statusLabel
@@ -31,7 +31,7 @@ class Messages:
             label.visible = bool(text)
 
     def fail(self, error: Exception) -> None:
-        """Show what went wrong."""
+        """Log an error and show its message."""
         logger.error("%s", error, exc_info=error)
         if isinstance(error, MedNeXtError):
             self.say(str(error), error=True)
@@ -40,7 +40,7 @@ class Messages:
             self.say(fault.format(error=repr(error)), error=True)
 
     def guard(self, action: Callable[[], None]) -> Callable[[], None]:
-        """The action, with what goes wrong in it shown."""
+        """Wrap an action so that its errors are shown."""
 
         def act() -> None:
             self.say("")

@@ -1,4 +1,4 @@
-"""The panel: it joins the choices, the checks, the run and the result."""
+"""The panel, which joins choices, checks, run and result."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ DICOM_DELAY_MS = 500  # a volume's DICOM attributes come after the volume
 
 
 class Panel(VTKObservationMixin):
-    """Everything in the panel.
+    """The whole panel.
 
-    root: the widget of `sections.loadPanel`, and `ui` its children by their names.
-    resourcePath: gets a path below the folder Resources and returns the whole one.
+    root: the widget of `sections.loadPanel`; `ui` has its children by their names.
+    resourcePath: returns the whole path of one below the folder Resources.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class Panel(VTKObservationMixin):
         self._isNew = True
         self.listTasks()
         self.bind()
-        if not self.selectors.widgets:  # else new selectors have asked for it
+        if not self.selectors.widgets:  # otherwise new selectors have called it
             self._orderTabs()
 
     def _orderTabs(self):
         orderTabs(self._root, self._readingOrder, {"inputsGroup": self.selectors.widgets})
 
     def abandon(self) -> None:
-        """Hear no more of what is on its way: the panel goes away."""
+        """Cancel and forget everything that runs, when the panel is closed."""
         self.runView.abandon()
         self.weightsView.command.abandon()
         self.environmentView.abandon()
@@ -114,34 +114,34 @@ class Panel(VTKObservationMixin):
         self.removeObservers()
 
     def enter(self) -> None:
-        """The panel is looked at now."""
+        """Update the panel when the user opens it."""
         if not self.isBusy():
-            shared_client().prepare()  # the engine takes seconds to start: it is ready at the first click
+            shared_client().prepare()  # the engine takes seconds to start
         if not self._isNew:
-            self.listTasks()  # a model may have been installed meanwhile
+            self.listTasks()  # a model may have been installed elsewhere
             self.bind()
             self.resultView.followCorrections()
         self._isNew = False
 
     def isBusy(self) -> bool:
-        """Whether a run is on its way, or something is being installed for it."""
+        """Whether a run or an installation is running."""
         return self.runView.running or self.environmentView.busy
 
     def forgetScene(self) -> None:
-        """The scene is about to be closed: nothing of it may be held or written to."""
+        """Let go of all nodes before the scene is closed."""
         self.runView.abandon()
         self.unbind()
         forget_all()
         forget_found_labels()
 
     def bindAgain(self) -> None:
-        """A scene was read: it may have brought other choices."""
+        """Show the choices of a newly read scene."""
         if self.parameters is not None:
             self.unbind()
             self.bind()
 
     def bind(self) -> None:
-        """Show the choices of the scene, and the user's last ones where it has none."""
+        """Show the choices of the scene, or the user's last ones if it has none."""
         if self.parameters is None:
             self.parameters = MedNeXtSegmentationParameterNode(self._logic.getParameterNode())
             self._guiTag = self.parameters.connectGui(self.ui)
@@ -153,7 +153,7 @@ class Panel(VTKObservationMixin):
         self._update()
 
     def unbind(self) -> None:
-        """Show no scene's choices any more."""
+        """Let go of the scene's choices."""
         self._watched.watch([])
         if self.parameters is not None:
             self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._update)
@@ -161,7 +161,7 @@ class Panel(VTKObservationMixin):
             self.parameters = None
 
     def listTasks(self) -> None:
-        """Look again which models and tasks there are."""
+        """List the models and tasks again."""
         try:
             self._choices = taskChoices()
         except CatalogError as error:
@@ -172,7 +172,7 @@ class Panel(VTKObservationMixin):
 
     @property
     def choice(self) -> TaskChoice | None:
-        """What is chosen, if it is still there."""
+        """The chosen row, if it still exists."""
         return choiceNamed(self.parameters.choice, self._choices)
 
     @property
@@ -185,10 +185,10 @@ class Panel(VTKObservationMixin):
 
     def _onTask(self, name):
         if self.parameters is not None:
-            self.runView.say("")  # what was said was about the choice before
+            self.runView.say("")  # the message concerned the choice before
             first = channelNode(self.parameters, 0)
             self.parameters.choice = name
-            self.parameters.leftOut = []  # another model has other structures
+            self.parameters.leftOut = []  # the values of another model's structures
             for channel in range(len(self._channels)):
                 setChannelNode(self.parameters, channel, None)
             if len(self._channels) == 1 and first and fits(self._channels[0], describe(first)):
@@ -197,7 +197,7 @@ class Panel(VTKObservationMixin):
             self._update()
 
     def showModels(self, installed: str | None) -> None:
-        """Models have come or gone; a new one is chosen."""
+        """List the models after a change, and choose a newly installed one."""
         self.listTasks()
         if installed and self.parameters and not self.isBusy() and self.parameters.choice != installed:
             self._onTask(installed)
@@ -205,7 +205,7 @@ class Panel(VTKObservationMixin):
             self._update()
 
     def _fillChannels(self):
-        """Give the channels that have no volume the one that they seem to want."""
+        """Choose volumes for the channels that have none."""
         self.selectors.showChannels(self._channels)
         filled = self.filling.fill(self._channels, self._chosenNodes(), self.selectors.volumes())
         for index, node in enumerate(filled):
@@ -228,7 +228,7 @@ class Panel(VTKObservationMixin):
         if self.parameters is not None:
             setChannelNode(self.parameters, index, node)
             self.runView.say("")
-            if node is not None:  # the others may follow from it: they are of the same study
+            if node is not None:  # the other channels may follow, from the same study
                 self._fillChannels()
             self._update()
 
@@ -237,7 +237,7 @@ class Panel(VTKObservationMixin):
             self.parameters.leftOut = values
 
     def _update(self, _caller=None, _event=None):
-        """Show what the parameter node says, and whether it can be segmented."""
+        """Show the state of the parameter node, and the checks of its choices."""
         if self.parameters is None:
             return
         self._showChoice()
@@ -262,7 +262,7 @@ class Panel(VTKObservationMixin):
             self.insistBox.show((self.parameters.choice, *map(last_change, nodes)), checks.suspect)
 
     def _showChoice(self):
-        """Row, card and selectors of what is chosen."""
+        """Show row, card and selectors of the choice."""
         choice = self.choice
         self.taskList.select(choice.name if choice else "")
         self.taskCard.show(choice)
@@ -272,7 +272,7 @@ class Panel(VTKObservationMixin):
         self.foldsChoice.show(choice.model if choice else None, self.parameters.folds)
 
     def _checks(self) -> Checks:
-        self.memoryView.hide()  # until it is known that something can run
+        self.memoryView.hide()  # until a run is possible
         choice = self.choice
         if choice is None:
             return Checks(
@@ -303,7 +303,7 @@ class Panel(VTKObservationMixin):
         )
 
     def _askedOptions(self) -> RunOptions:
-        """The options of a run, after a question if it would replace what was corrected."""
+        """The options of a run, after a question if it would replace corrected segments."""
         options = self._runOptions()
         if options.segmentationNode is None:
             return options
@@ -331,6 +331,6 @@ class Panel(VTKObservationMixin):
         return self.parameters.result if self.parameters is not None else None
 
     def showResult(self, node: slicer.vtkMRMLSegmentationNode) -> None:
-        """A run has ended with this segmentation."""
+        """Show the result of a finished run."""
         self.parameters.result = node
         self._update()

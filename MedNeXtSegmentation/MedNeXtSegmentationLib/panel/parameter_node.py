@@ -12,18 +12,18 @@ from ..settings import ALL_FOLDS
 
 @parameterNodeWrapper
 class MedNeXtSegmentationParameterNode:
-    """What was chosen, and what came of it.
+    """The choices and the last result.
 
     choice: name of the installed model, or of a task without weights.
-    roi: limits the work to a box.
-    allFrames: segment all frames of a sequence, where a volume is one of them.
-    device: where the network runs.
-    folds: "all", or the number of the only fold to use.
+    roi: limits the run to a box.
+    allFrames: segment all frames if a volume is the frame of a sequence.
+    device: the device of the network.
+    folds: "all", or the number of a single fold.
     mirroring: whether to average over mirrored copies.
-    segmentation: what the result goes into; None for a new one.
-    leftOut: label values of the chosen model's structures that are not made.
-    uncertainty: whether to make a volume of the uncertainty too.
-    result: the last segmentation that the panel made.
+    segmentation: the node for the result; None for a new one.
+    leftOut: label values of the structures to omit.
+    uncertainty: whether to add a volume of the uncertainty.
+    result: the panel's last segmentation.
     """
 
     choice: str = ""
@@ -39,7 +39,7 @@ class MedNeXtSegmentationParameterNode:
 
 
 def plainChoices(parameters: MedNeXtSegmentationParameterNode) -> dict[str, object]:
-    """The choices that are no images of a patient, for a report."""
+    """The choices without data of a patient, for a report."""
     names = ("choice", "device", "folds", "mirroring")
     return {name: getattr(parameters, name) for name in names} | {"roi": parameters.roi is not None}
 
@@ -47,7 +47,7 @@ def plainChoices(parameters: MedNeXtSegmentationParameterNode) -> dict[str, obje
 def channelNode(
     parameters: MedNeXtSegmentationParameterNode, index: int
 ) -> slicer.vtkMRMLScalarVolumeNode | None:
-    """The volume chosen for a channel. A model has as many as it wants, a wrapper's fields are fixed."""
+    """The volume chosen for a channel: a reference, since the number of channels depends on the model."""
     return parameters.parameterNode.GetNodeReference(_role(index))
 
 

@@ -1,4 +1,4 @@
-"""A new scene begins with what the user chose last; a saved scene keeps its own choices."""
+"""The user's last choices, with which a new scene begins; a saved scene has its own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .parameter_node import MedNeXtSegmentationParameterNode
 def beginWithLastChoices(
     parameters: MedNeXtSegmentationParameterNode, names: Container[str], first: str
 ) -> None:
-    """Fill a parameter node in which nothing was chosen.
+    """Fill a parameter node without choices.
 
-    names: of the models and tasks that there are; the last one may be gone, then it is `first`.
+    names: of all models and tasks; if the last one is not among them, `first` is chosen.
     """
     task = settings.TASK.get()
-    with slicer.util.NodeModify(parameters.parameterNode):  # the panel follows once, not four times
+    with slicer.util.NodeModify(parameters.parameterNode):  # the panel updates once, not four times
         parameters.device = settings.DEVICE.get()
         parameters.folds = settings.FOLDS.get()
         parameters.mirroring = settings.MIRRORING.get()
@@ -27,9 +27,9 @@ def beginWithLastChoices(
 
 
 def rememberChoices(parameters: MedNeXtSegmentationParameterNode) -> None:
-    """Keep what the user is about to run with: looking at other tasks or at a scene changes no habit."""
+    """Store the choices of a run; merely looking at other tasks or scenes stores nothing."""
     settings.TASK.set(parameters.choice)
     settings.DEVICE.set(parameters.device)
     settings.MIRRORING.set(parameters.mirroring)
-    with contextlib.suppress(ValueError):  # somebody wrote nonsense into a scene
+    with contextlib.suppress(ValueError):  # a scene with an invalid value
         settings.FOLDS.set(parameters.folds)

@@ -1,4 +1,4 @@
-"""The panel's widgets: the frame `MedNeXtSegmentation.ui`, and in it one `.ui` file per section."""
+"""The panel's widgets: the frame `MedNeXtSegmentation.ui` with one `.ui` file for each section."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ SECTIONS = (
 
 
 def loadPanel(uiPath: Callable[[str], str]) -> Any:
-    """The whole panel; each section stands in the layout `<section>Place` of the frame or of another section.
+    """Load the panel; each section goes into the layout `<section>Place` of the frame or of another section.
 
-    uiPath: gets a file's name in the folder UI and returns its path.
+    uiPath: returns the path of a file in the folder UI.
     """
     panel = _load(uiPath, "MedNeXtSegmentation")
     places = _children(panel)
     _prepareLabels(places.values())
     for name in SECTIONS:
         section = _load(uiPath, name)
-        children = _children(section)  # before it stands in the panel: each part is gone through once
+        children = _children(section)  # before it is in the panel, so that each child is found once
         _prepareLabels(children.values())
         places[f"{name}Place"].addWidget(section)
         places.update(children)
@@ -59,7 +59,7 @@ def _prepareLabels(children: Iterable[Any]) -> None:
 
 
 def _keepNarrow(label: Any) -> None:
-    """A word without a break, such as a folder's path, is cut off rather than widening the panel."""
+    """Cut off a long word, such as a folder's path, rather than widen the panel."""
     if label.wordWrap:
         policy = label.sizePolicy
         policy.setHorizontalPolicy(qt.QSizePolicy.Ignored)
@@ -67,7 +67,7 @@ def _keepNarrow(label: Any) -> None:
 
 
 def _leadToWhatTakesKeys(label: Any) -> None:
-    """The accelerator key of a label leads into its selector, not to the frame around it."""
+    """Let the accelerator key of a label focus its selector, not the frame around it."""
     buddy = label.buddy()
     if buddy is not None:
         label.setBuddy(partThatTakesKeys(buddy))

@@ -1,6 +1,6 @@
-"""The tab key goes through the panel as one reads it, not in the order in which its parts were made.
+"""The order of the tab key: reading order, not the order of creation.
 
-The order is that of the `.ui` files: what Qt tells of a layout's items does not outlive them in Python.
+It follows the `.ui` files, since a layout's items do not survive in Python.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import slicer
 
 
 def readingOrder(uiPath: Callable[[str], str], file: str) -> list[tuple[str, bool]]:
-    """Names of the widgets of a `.ui` file, sections at their places, and whether others lie in them."""
+    """The widgets of a `.ui` file, with sections at their places: name, and whether it contains others."""
     found = []
     for element in ElementTree.parse(uiPath(file)).getroot().iter():
         name = element.get("name", "")
@@ -29,14 +29,14 @@ def readingOrder(uiPath: Callable[[str], str], file: str) -> list[tuple[str, boo
 def orderTabs(
     panel: Any, order: Sequence[tuple[str, bool]], madeInPython: Mapping[str, Sequence[Any]]
 ) -> None:
-    """Chain everything that the tab key reaches; to be called again when parts have come or gone.
+    """Chain all widgets that the tab key reaches. Call it again after widgets are added or removed.
 
-    madeInPython: widgets that come first in a container, by its name.
+    madeInPython: by the name of a container, the widgets that come first in it.
     """
     chain: list[Any] = []
     window = panel.window()
     for widget in _inOrder(panel, order, madeInPython):
-        # The list of a combo box is a window of its own, and no link between windows is made.
+        # The list of a combo box is a window of its own, and Qt links no windows.
         if takesKeys(widget) and widget.window() == window and widget not in chain:
             chain.append(widget)
     for before, after in pairwise(chain):
@@ -59,12 +59,12 @@ def _inOrder(
 
 
 def takesKeys(widget: Any) -> bool:
-    """Whether the tab key comes to a widget."""
+    """Whether the tab key reaches a widget."""
     return bool(widget.focusPolicy & qt.Qt.TabFocus)
 
 
 def partThatTakesKeys(widget: Any) -> Any:
-    """The widget, or what in it takes keys: a selector of nodes is a frame around a list."""
+    """The widget, or the part of it that takes keys: a selector of nodes is a frame around a list."""
     return widget if takesKeys(widget) else next(filter(takesKeys, widgetsIn(widget)), widget)
 
 

@@ -1,4 +1,4 @@
-"""The nodes that the panel's choices name: a change of one may make a run possible, or no longer."""
+"""Observation of the chosen nodes, since a change of one may make a run possible or impossible."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from slicer.util import VTKObservationMixin
 
 from ..scene.volumes.voxel_sample import forget_sample
 
-# A change of the voxels alone, or of a transform anywhere above a node, is no ModifiedEvent of the node.
+# Changes of the voxels, or of a transform anywhere above a node, cause no ModifiedEvent of the node.
 _VOXELS = slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent
 _TRANSFORM = slicer.vtkMRMLTransformableNode.TransformModifiedEvent
 
 
 class WatchedNodes(VTKObservationMixin):
-    """Hears of changes of some nodes, of their voxels and of the transforms above them.
+    """Observes some nodes, their voxels and the transforms above them.
 
-    onChanged: is called with the node and the event; of voxels only when who writes them has ended, since VTK
-        tells of an image that has another size before it has the voxels.
+    onChanged: is called with the node and the event. After a change of voxels it is called later without
+        arguments, since VTK reports a new size before the voxels are written.
     """
 
     def __init__(self, onChanged: Callable[..., None]) -> None:
@@ -30,7 +30,7 @@ class WatchedNodes(VTKObservationMixin):
         self._waiting = False
 
     def watch(self, nodes: Iterable[slicer.vtkMRMLNode | None]) -> None:
-        """Hear of these nodes from now on, and of no others."""
+        """Observe these nodes from now on, and no others."""
         wanted: list[slicer.vtkMRMLNode] = []
         for node in nodes:
             if node is not None and node not in wanted:
@@ -45,7 +45,7 @@ class WatchedNodes(VTKObservationMixin):
             self.addObserver(node, _VOXELS, self._onVoxels)
 
     def _onVoxels(self, node: slicer.vtkMRMLVolumeNode, _event: str) -> None:
-        forget_sample(node)  # also of voxels that were written through numpy, of which VTK knows nothing
+        forget_sample(node)  # VTK does not notice voxels written through numpy
         if not self._waiting:
             self._waiting = True
             qt.QTimer.singleShot(0, self._tellOfVoxels)

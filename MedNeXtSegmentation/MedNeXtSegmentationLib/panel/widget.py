@@ -1,4 +1,4 @@
-"""What Slicer calls of the panel, at its start: the panel itself is imported when it is opened."""
+"""The widget class that Slicer loads at its start; it imports the panel when the user opens it."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         self.panel = Panel(root, self.ui, self.logic, self.resourcePath)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
-        # Later than the selectors, which see that a scene was closed, or read, only at its end.
+        # After the selectors, which notice a closed or read scene only at its end.
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose, priority=-1.0)
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEndImport, priority=-1.0)
 
     def cleanup(self):
         self.removeObservers()
-        if self.panel is not None:  # else setup has failed
+        if self.panel is not None:  # None after a failed setup
             self.panel.abandon()
 
     def enter(self):
         self.panel.enter()
 
     def isBusy(self) -> bool:
-        """Whether a run is on its way, or something is being installed for it."""
+        """Whether a run or an installation is running."""
         return self.panel.isBusy()
 
     def _onSceneStartClose(self, _caller, _event):

@@ -29,10 +29,10 @@ _MARKS = {
 
 
 class EnvironmentView:
-    """Shows and repairs what the engine needs; `prepareRun` leads through the first use.
+    """Shows the findings of a check and repairs them; `prepareRun` installs PyTorch before the first run.
 
-    onChanged: is called when repair begins or has ended.
-    mayRepair: whether nothing else is on its way.
+    onChanged: is called when a repair begins or ends.
+    mayRepair: returns whether a repair may begin, since nothing else runs.
 
     Attributes:
         result: of the last check, or None.
@@ -63,31 +63,30 @@ class EnvironmentView:
         return self.repair.running
 
     def abandon(self) -> None:
-        """Hear no more of a check: the panel is going away."""
+        """Forget a running check, when the panel is closed."""
         self._check = None
 
     def check(self, then: Callable[[], None] | None = None) -> None:
-        """Begin to check, unless a check is on its way; `then` is called after it."""
+        """Begin a check unless one is running; `then` is called after it."""
         self._afterCheck = then
         if self._check is None:
             self._check = EnvironmentCheck()
-            self._showStage(_("Checking: PyTorch is imported in a process of its own"))
+            self._showStage(_("Checking: a separate process imports PyTorch"))
             qt.QTimer.singleShot(_POLL_MS, self._poll)
 
     def checkAndRepair(self) -> None:
-        """Open the section, check, and repair what was found, if the user agrees."""
+        """Open the section, check, and repair the findings if the user agrees."""
         self._ui.advancedButton.collapsed = False
         self._ui.environmentButton.collapsed = False
         self.check(then=self._repair)
 
     def prepareRun(self, onStage: Callable[[str], None]) -> str:
-        """Install what is missing, if the user agrees, before a run; the event loop goes on meanwhile.
+        """Install missing packages before a run, if the user agrees; the event loop runs meanwhile.
 
-        Returns why no run can begin now, "" if one can. Raises `MedNeXtError` when something could not be
-        installed.
+        Returns the reason why no run can begin, or "". Raises `MedNeXtError` when an installation fails.
         """
         if self.busy:
-            return _("Something is being installed: segment when it is there.")
+            return _("An installation is running: segment again when it has ended.")
         look = lookAtTorch()
         plan = RepairPlan(torch=look is TorchLook.ABSENT, packages=bool(missingRequirements()))
         if look is TorchLook.STRANGE:
@@ -98,14 +97,14 @@ class EnvironmentView:
         return self.repair.repair(plan, onStage) if plan else ""
 
     def showLog(self) -> None:
-        """Show what the worker and pip said last."""
+        """Show the last lines of the worker's and of pip's output."""
         if not self._ui.environmentButton.collapsed:
             self._ui.logText.plainText = "\n".join([*self._client.log(), *self.repair.lines])
             bar = self._ui.logText.verticalScrollBar()
             bar.value = bar.maximum
 
     def _poll(self) -> None:
-        if self._check is None:  # somebody waited for it
+        if self._check is None:  # `_wait` has taken its result
             return
         if not self._check.finished:
             qt.QTimer.singleShot(_POLL_MS, self._poll)
@@ -116,7 +115,7 @@ class EnvironmentView:
             then()
 
     def _wait(self) -> CheckResult:
-        """The result of a check, the one on its way or a new one, with the event loop going on."""
+        """Wait for the running or a new check while the event loop runs, and return its result."""
         check = self._check = self._check or EnvironmentCheck()
         while not check.finished:
             slicer.app.processEvents()
@@ -127,7 +126,7 @@ class EnvironmentView:
         return self.result
 
     def _take(self) -> None:
-        """Show what the check that has finished found."""
+        """Show the findings of the finished check."""
         assert self._check
         self.result, self._check = self._check.result(), None
         self._ui.findingsLabel.text = _table(findingsOf(self.result))
@@ -138,7 +137,7 @@ class EnvironmentView:
         plan = self._repairPlanOf(self.result)
         if not plan or not self._mayRepair():
             return
-        self._ui.segmentButton.enabled = False  # until the panel is shown anew, when repair has ended
+        self._ui.segmentButton.enabled = False  # until the panel is updated after the repair
         try:
             said = self.repair.repair(plan, self._showStage)
         except MedNeXtError as error:
@@ -176,7 +175,7 @@ class EnvironmentView:
 
 
 def _table(findings: Sequence[Finding]) -> str:
-    """Rich text: a mark, a sentence, and below it what to do."""
+    """Rich text: for each finding a mark, the sentence, and below it the remedy."""
     rows = []
     for finding in findings:
         mark, color = _MARKS[finding.level]

@@ -1,4 +1,4 @@
-"""The buttons beside an error: copy what a developer needs to know, check and repair."""
+"""The buttons beside an error: copy diagnostics for a developer, check and repair."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LOG_LINES = 60
 
 
 class ErrorButtons:
-    """Stands below the error of a run, and is there while that is.
+    """Shows buttons below the error of a run, as long as the error is shown.
 
     lastResult: returns the last segmentation node, or None.
 
     Attributes:
-        diagnostics: where runs and errors are noted.
+        diagnostics: notes runs and errors for the report.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class ErrorButtons:
         self.show(None)
 
     def show(self, error: Exception | None) -> None:
-        """Stand beside an error, or go."""
+        """Show the buttons beside an error; None hides them."""
         self._ui.errorButtonsWidget.visible = error is not None
         self._ui.checkAndRepairButton.visible = isinstance(error, EngineProcessError | MissingPackageError)
-        self._showCopied(False)  # that was before
+        self._showCopied(False)
         if error:
             self.diagnostics.noteError(error)
 
@@ -50,7 +50,7 @@ class ErrorButtons:
         self._ui.copiedLabel.visible = self._ui.allCopiedLabel.visible = copied
 
     def copy(self) -> None:
-        """Put everything into the clipboard."""
+        """Put the report into the clipboard."""
         node = self._lastResult()
         provenance = provenance_of(node) if node else {}
         log = self._client.log()[-_LOG_LINES:]

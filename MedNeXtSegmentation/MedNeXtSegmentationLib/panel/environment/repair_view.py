@@ -1,4 +1,4 @@
-"""One question, one busy bar with a stage, and then PyTorch and what else is missing are there."""
+"""A repair with its question, its stages and its log."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _KEPT_LINES = 300
 
 
 class RepairView:
-    """Mends once at a time.
+    """Carries out one repair at a time.
 
-    onChanged: is called when repair begins or has ended.
-    onLine: is called for every line that pip says.
+    onChanged: is called when a repair begins or ends.
+    onLine: is called for every line of pip's output.
 
     Attributes:
-        running: whether something is being installed.
-        lines: what pip said last.
+        running: whether a repair is running.
+        lines: the last lines of pip's output.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class RepairView:
         self.lines: deque[str] = deque(maxlen=_KEPT_LINES)
 
     def repair(self, plan: RepairPlan, onStage: Callable[[str], None]) -> str:
-        """Ask, and repair; returns what the user has to know afterwards, "" when all is well.
+        """Ask the user, and repair. Returns a sentence for the user, or "" when all is well.
 
-        The event loop runs meanwhile. Raises `MedNeXtError` when something could not be repaired.
+        The event loop runs meanwhile. Raises `MedNeXtError` when the repair fails.
         """
-        if slicer.app.testingEnabled():  # a question would be answered by itself
+        if slicer.app.testingEnabled():  # Slicer would answer the question by itself
             raise MissingPackageError(_("Nothing is installed while Slicer tests itself."))
         if self.running or not slicer.util.confirmOkCancelDisplay(
             tool_tip(question(plan)), _("MedNeXt Segmentation")

@@ -1,1 +1,1 @@
-"""The images of a run: selectors, what goes into them, and what speaks against it."""
+"""The images of a run: selectors, automatic choice, and checks."""

@@ -1,4 +1,4 @@
-"""Volumes that the panel chooses by itself."""
+"""Automatic choice of volumes for the channels of a model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ...scene.volumes.image_description import describe
 
 
 class ChannelFilling:
-    """Fills the channels that have no volume, and takes back what turns out to be something else.
+    """Fills the channels without a volume, and corrects its choice when a volume's description changes.
 
-    A volume is in the scene before its DICOM attributes are: what was chosen by its name alone may prove to
-    be a T1 with contrast agent a moment later. What the user chose is left as it is.
+    A volume enters the scene before its DICOM attributes. One chosen by its name may a moment later prove to
+    be a T1 with contrast agent. Choices of the user stay.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class ChannelFilling:
     def fill(
         self, channels: Sequence[Channel], chosen: Sequence[Volume | None], volumes: Sequence[Volume]
     ) -> list[Volume | None]:
-        """A volume or None for each channel, given those that are chosen now."""
+        """A volume or None for each channel, given the present choices."""
         kept = [node if not self._isOutdated(index, node) else None for index, node in enumerate(chosen)]
         matched = matchChannels(channels, kept, volumes)
         for index, (before, node) in enumerate(zip(kept, matched, strict=True)):

@@ -18,11 +18,11 @@ Volume = slicer.vtkMRMLScalarVolumeNode
 
 
 class ChannelSelectors:
-    """The first rows of a form layout, which come and go with the model.
+    """The first rows of a form layout, which follow the chosen model.
 
-    onChosen: gets the index of a channel and its new volume or None, chosen by the user or gone.
-    onAdded: is called when the scene has a volume more.
-    onRows: is called when there are other rows than before.
+    onChosen: gets the index of a channel and its new volume, None after its removal.
+    onAdded: is called when a volume is added to the scene.
+    onRows: is called when the rows change.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ChannelSelectors:
         self._showing = False
 
     def showChannels(self, channels: Sequence[Channel]) -> None:
-        """Build the rows anew, unless they are there."""
+        """Build the rows for these channels, unless they exist."""
         if tuple(channels) == self._channels:
             return
         self._channels = tuple(channels)
@@ -50,7 +50,7 @@ class ChannelSelectors:
             self._layout.removeRow(0)
         for index, channel in enumerate(channels):
             selector = self._newSelector(index, channel)
-            # In a label that leads to its selector, "&" would mark a key.
+            # In a label with a buddy "&" marks a key.
             label = qt.QLabel()
             label.textFormat = qt.Qt.PlainText
             label.text = _("{channel}:").format(channel=shown(channel.name).replace("&", "&&"))
@@ -66,7 +66,7 @@ class ChannelSelectors:
         return self._selectors
 
     def setNodes(self, nodes: Sequence[Volume | None]) -> None:
-        """Show these volumes, without a word to `onChosen`."""
+        """Show these volumes without calling `onChosen`."""
         self._showing = True
         try:
             for selector, node in zip(self._selectors, nodes, strict=True):
@@ -75,7 +75,7 @@ class ChannelSelectors:
             self._showing = False
 
     def volumes(self) -> list[Volume]:
-        """All volumes that show a patient, in the scene's order."""
+        """All volumes but uncertainties, in the scene's order."""
         if not self._selectors:
             return []
         first = self._selectors[0]

@@ -1,4 +1,4 @@
-"""Where the panel says what is wrong with the chosen images, and whether they can be segmented."""
+"""The labels for the problem and the warnings of the chosen images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .input_checks import Checks
 
 
 class ChecksView:
-    """The warnings, the problem, and the button that the problem disables; silent where all is well."""
+    """The warnings, the problem, and the button that the problem disables; hidden if there are none."""
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self.show(Checks())
 
     def show(self, checks: Checks) -> None:
-        """Show what the checks found."""
+        """Show the findings of the checks."""
         ui = self._ui
         ui.problemLabel.text = shown_lines(checks.problem)
         ui.problemLabel.visible = bool(checks.problem)
@@ -32,7 +32,7 @@ class ChecksView:
 
 
 def _list(sentences: Sequence[str]) -> str:
-    """A table, so that the second line of a sentence stands below the first and not below the mark."""
+    """A table, so that the second line of a sentence starts below the first, not below the mark."""
     rows = (
         f'<tr><td style="padding-right: 6px">&#x26A0;</td><td>{rich_text(sentence)}</td></tr>'
         for sentence in sentences

@@ -1,4 +1,4 @@
-"""Whether the shown frame of a sequence is segmented, or all of them."""
+"""The choice between the shown frame of a sequence and all frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Volume = slicer.vtkMRMLScalarVolumeNode
 
 
 class FramesChoice:
-    """The check box, which is there when a chosen volume is the frame of a sequence."""
+    """The check box, which is visible when a chosen volume is the frame of a sequence."""
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
@@ -24,7 +24,7 @@ class FramesChoice:
         self._nodes: list[Volume | None] = []
 
     def show(self, nodes: Sequence[Volume | None], parameters: MedNeXtSegmentationParameterNode) -> None:
-        """Show what can be chosen for these volumes."""
+        """Show or hide the check box for these volumes."""
         self._nodes, self._parameters = list(nodes), parameters
         sequence = next(filter(None, map(sequenceShownBy, nodes)), None)
         box = self._ui.allFramesBox
@@ -35,24 +35,24 @@ class FramesChoice:
 
     @property
     def all(self) -> bool:
-        """Whether all frames of a sequence are segmented: into a new sequence."""
+        """Whether all frames of a sequence are segmented, into a new sequence."""
         shows = any(sequenceShownBy(node) is not None for node in self._nodes)
         return shows and self._parameters is not None and self._parameters.allFrames
 
     @property
     def count(self) -> int:
-        """How many frames are segmented."""
+        """The number of frames to segment."""
         sequence = next(filter(None, map(sequenceShownBy, self._nodes)), None) if self.all else None
         return sequence.GetNumberOfDataNodes() if sequence else 1
 
     def inputs(self) -> list[Any]:
-        """What is to be segmented: the volumes, or the sequences whose frames they are."""
+        """The nodes to segment: the volumes, or the sequences of which they are frames."""
         if not self.all:
             return list(self._nodes)
         return [sequenceShownBy(node) or node for node in self._nodes]
 
     def options(self, options: dict[str, Any], onDone: Callable[[Any], None]) -> dict[str, Any]:
-        """The options of the run; `onDone` gets a segmentation of the scene, also from a sequence."""
+        """The options of the run; `onDone` gets a segmentation node, also for a sequence."""
         if not self.all:
             return {**options, "onDone": onDone}
         return {

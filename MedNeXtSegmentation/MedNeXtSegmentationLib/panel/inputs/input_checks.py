@@ -1,4 +1,4 @@
-"""What can be said about the chosen volumes before anything runs: in milliseconds, however large they are."""
+"""Checks of the chosen volumes before a run, in milliseconds for any size."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ from ...scene.volumes.voxel_sample import voxel_sample
 
 @dataclass(frozen=True)
 class Checks:
-    """problem: why nothing can be segmented, or "". warnings: sentences that the user should know. suspect:
-    whether one of these is refused unless the user insists."""
+    """The findings on the chosen volumes.
+
+    problem: the reason why nothing can be segmented, or "".
+    warnings: sentences for the user.
+    suspect: whether the volumes are refused unless the user insists.
+    """
 
     problem: str = ""
     warnings: tuple[str, ...] = ()
@@ -36,9 +40,9 @@ def checkInputs(
     nodes: Sequence[slicer.vtkMRMLScalarVolumeNode | None],
     roi: slicer.vtkMRMLMarkupsROINode | None,
 ) -> Checks:
-    """Look at the volumes' headers, at where they lie, and at a sample of their voxels.
+    """Check the volumes' headers, their places, and a sample of their voxels.
 
-    A problem is what surely fails; everything else is a warning, since the user may know better.
+    Certain failures are problems; everything else is a warning, since the user may know better.
     """
     missing = [channel.name for channel, node in zip(model.channels, nodes, strict=True) if node is None]
     if missing:
@@ -68,7 +72,7 @@ def checkInputs(
 
 
 def _overlaps(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], grids: Sequence[Geometry]) -> list[str]:
-    """Sentences on channels that cover a part of the first one; raises `GeometryError` for a small part."""
+    """Sentences on channels that cover only a part of the first; `GeometryError` for a too small part."""
     names = [f'"{node.GetName()}"' for node in nodes]
     return [
         check_overlap(grid, grids[0], name, names[0]) for name, grid in zip(names[1:], grids[1:], strict=True)

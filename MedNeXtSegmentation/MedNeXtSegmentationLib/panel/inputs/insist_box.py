@@ -1,4 +1,4 @@
-"""The box that lets the user segment what looks certainly wrong."""
+"""The check box by which the user insists on images that look certainly wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class InsistBox:
-    """Is there while something is refused, by the checks before a run or by the engine; else not ticked."""
+    """The box, visible while the checks or the engine refuse the images, otherwise hidden and not ticked."""
 
     def __init__(self, ui: Any) -> None:
         self._box = ui.insistBox
@@ -15,7 +15,7 @@ class InsistBox:
         self._show(False)
 
     def show(self, inputs: Hashable, suspect: bool) -> None:
-        """Be there if the inputs are suspect; `inputs` changes with every change of them."""
+        """Show the box for suspect inputs; `inputs` is a key that changes with every change of them."""
         if inputs != self._inputs:
             self._inputs = inputs
             self._box.checked = False
@@ -24,7 +24,7 @@ class InsistBox:
             self._show(True)
 
     def refused(self) -> None:
-        """The engine has refused the inputs."""
+        """Show the box after the engine has refused the inputs."""
         self._show(True)
 
     @property

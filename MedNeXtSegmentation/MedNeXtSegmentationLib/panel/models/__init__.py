@@ -1,1 +1,1 @@
-"""What can be segmented, and the models for it: the list, the card, weights, import and export."""
+"""Tasks and models: the list, the card, weights, import and export."""

@@ -1,4 +1,4 @@
-"""What has to be told of another program's checkpoint before it becomes a model."""
+"""The form for the import of another program's checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIRRORED = ("0,1,2", "0,1", "0,2", "1,2", "0", "1", "2")
 
 
 class CheckpointForm:
-    """A group that is hidden until a checkpoint was chosen.
+    """The form, which is hidden until a checkpoint is chosen.
 
     onImport: gets the arguments of `mednext models import`.
     """
@@ -101,6 +101,6 @@ class CheckpointForm:
 
 
 def _nameOf(path: str) -> str:
-    """A model's name that resembles the file's."""
+    """A valid model name that resembles the file's name."""
     name = Path(path).stem if Path(path).is_file() else Path(path).name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")[:64] or "model"

@@ -1,4 +1,4 @@
-"""What stands around a command of the engine, such as a download: progress, Cancel, and how it ended."""
+"""The display of a running command of the engine, such as a download: progress, Cancel, outcome."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STEPS = 1000
 
 @dataclass(frozen=True)
 class CommandWidgets:
-    """What a `CommandView` shows itself with: a widget that is there while a command runs, and its parts."""
+    """The widgets of a `CommandView`; `progress` is visible while a command runs."""
 
     progress: Any
     bar: Any
@@ -35,7 +35,7 @@ class CommandWidgets:
 class CommandView:
     """Runs one command at a time.
 
-    onChanged: is called when a command begins or has ended.
+    onChanged: is called when a command begins or ends.
     """
 
     def __init__(self, widgets: CommandWidgets, onChanged: Callable[[], None]) -> None:
@@ -44,23 +44,23 @@ class CommandView:
         self._onChanged = onChanged
         self._run: Run | None = None
         self._number = 0
-        self._arrived: tuple[float, int] | None = None  # when the first progress came, and how far it was
+        self._arrived: tuple[float, int] | None = None  # time and bytes of the first progress
         widgets.cancelButton.connect("clicked()", self.cancel)
         widgets.progress.visible = False
 
     @property
     def running(self) -> bool:
-        """Whether a command is on its way."""
+        """Whether a command is running."""
         return self._run is not None
 
     def start(
         self, *arguments: str, stage: str, onDone: Callable[[dict[str, Any]], None], cancelled: str = ""
     ) -> None:
-        """Begin `mednext ARGUMENTS`, unless another command is on its way.
+        """Begin `mednext ARGUMENTS`, unless another command is running.
 
-        stage: what is being done, until there is progress to tell.
+        stage: the text before the first progress.
         onDone: gets the command's result.
-        cancelled: what to say when the user cancels.
+        cancelled: the sentence after a cancel.
         """
         if self._run:
             return
@@ -95,14 +95,14 @@ class CommandView:
         self._onChanged()
 
     def cancel(self) -> None:
-        """Ask the command to stop, which takes less than two seconds."""
+        """Ask the command to stop, which takes less than 2 s."""
         if self._run:
             self._widgets.cancelButton.enabled = False
             self._widgets.stageLabel.text = _("Cancelling...")
             self._run.cancel()
 
     def abandon(self) -> None:
-        """Cancel, and hear no more of it: the panel is going away."""
+        """Cancel without further callbacks, when the panel is closed."""
         if self._run:
             self._run.cancel()
         self._run = None
@@ -124,7 +124,7 @@ class CommandView:
         self._messages.fail(error)
 
     def _showProgress(self, event: dict[str, Any]) -> None:
-        if not self._widgets.cancelButton.enabled:  # it is being cancelled
+        if not self._widgets.cancelButton.enabled:  # after a cancel
             return
         done, total = event["done"], event["total"]
         if not total:
@@ -152,7 +152,7 @@ class CommandView:
 
 
 def _mayReplace(error: AlreadyInstalledError) -> bool:
-    """Ask whether the model that is there may go."""
+    """Ask the user whether the installed model may be replaced."""
     sentence = str(error).partition(". ")[0]
     return slicer.util.confirmYesNoDisplay(
         tool_tip(_("{sentence}.\n\nReplace it?").format(sentence=sentence)), windowTitle=_("Replace a model")

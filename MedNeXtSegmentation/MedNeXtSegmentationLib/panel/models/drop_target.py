@@ -12,7 +12,7 @@ import qt
 class DropTarget(qt.QObject):
     """Takes one zip file or folder that is dropped onto a widget.
 
-    onDropped: gets its path, once the program that it was dragged from has its mouse back.
+    onDropped: gets its path, after the drag has ended.
     """
 
     def __init__(self, widget: Any, onDropped: Callable[[str], None]) -> None:
@@ -35,7 +35,7 @@ class DropTarget(qt.QObject):
 
 
 def _pathIn(mimeData: Any) -> str:
-    """The zip file or folder, or "" where it is something else that Slicer may want."""
+    """The path of the zip file or model folder; "" for other data, which Slicer may handle."""
     paths = [url.toLocalFile() for url in mimeData.urls()] if mimeData.hasUrls() else []
     if len(paths) == 1 and paths[0]:
         path = Path(paths[0])

@@ -1,4 +1,4 @@
-"""The section Models: what is installed, import, export, removal, and the folder of it all."""
+"""The section Models: list, import, export and removal of installed models, and their folder."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _CHECKPOINT_FILES = (".pt", ".pth")
 
 
 class ModelsView:
-    """Looks after the installed models.
+    """Manages the installed models.
 
-    onChanged: gets the name of a model that has just been installed, or None when others came or went.
+    onChanged: gets the name of a newly installed model, or None after another change.
     """
 
     def __init__(self, ui: Any, onChanged: Callable[[str | None], None]) -> None:
@@ -64,7 +64,7 @@ class ModelsView:
             button.connect("clicked()", slot)
 
     def show(self, choices: Sequence[TaskChoice]) -> None:
-        """Show the installed models among these, and the folder."""
+        """Show the installed models of these choices, and the folder."""
         installed = [choice for choice in choices if choice.model]
         if installed != self._installed:
             self._installed = installed
@@ -73,7 +73,7 @@ class ModelsView:
         self._update()
 
     def askForCheckpoint(self, task: str) -> None:
-        """Open the section for a user who has weights of a task: a folder, or a file of MONAI."""
+        """Open the section, and ask for a folder with weights of a task."""
         self._ui.modelsButton.collapsed = False
         self._importFolder(task)
 

@@ -1,4 +1,4 @@
-"""The card below the list: a picture, and what a model segments, from what, how well, and who may use it."""
+"""The card of a model: picture, structures, images, accuracy, licence, size."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from slicer.i18n import tr as _
 from .task_choices import TaskChoice
 
 _MIB = 2**20
-_MOST_NAMES = 4  # more structures than these are counted, and named in the tooltip
+_MOST_NAMES = 4  # the tooltip has the names of all
 
 
 class TaskCard:
     """Shows one choice, or nothing.
 
-    picturePath: gets a file's name in the folder Pictures and returns its path.
+    picturePath: returns the path of a file in the folder Pictures.
     """
 
     def __init__(self, ui: Any, picturePath: Callable[[str], str]) -> None:
@@ -27,7 +27,7 @@ class TaskCard:
         self._picturePath = picturePath
 
     def show(self, choice: TaskChoice | None) -> None:
-        """Show what is known of a model, or of a task without one."""
+        """Show the card of a model, or of a task without one."""
         ui = self._ui
         ui.cardLabel.visible = ui.pictureLabel.visible = choice is not None
         if choice is None:
@@ -38,13 +38,13 @@ class TaskCard:
         ui.pictureLabel.toolTip = tool_tip(choice.task.title if choice.task else choice.title)
 
     def _pictureOf(self, choice: TaskChoice) -> str:
-        """The picture of the task; a user's own model has that of any model."""
+        """The picture of the task; a user's own model has a general picture."""
         path = self._picturePath(f"{choice.task.name}.png") if choice.task else ""
         return path if Path(path).is_file() else self._picturePath("model.png")
 
 
 def cardOf(choice: TaskChoice) -> str:
-    """Rich text about a model, or about a task without one."""
+    """The card of a model, or of a task without one, as rich text."""
     about = _about(choice)
     rows = [
         (_("Segments"), _structures(_names(about))),
@@ -73,7 +73,7 @@ def cardOf(choice: TaskChoice) -> str:
 
 
 def sizeText(size: int) -> str:
-    """A file's size for people; models are megabytes."""
+    """The size of a model in MiB."""
     return _("{mib:.0f} MiB").format(mib=max(1, size / _MIB))
 
 
@@ -102,7 +102,7 @@ def _image(name: str, modality: str) -> str:
 
 
 def _accuracy(accuracy: dict[str, Any] | None) -> str:
-    """The mean Dice; where there is none, what the model's maker put there instead."""
+    """The mean Dice, or else the source that the model's maker gives."""
     if not accuracy:
         return _("not measured")
     dice = accuracy.get("dice")
@@ -113,7 +113,7 @@ def _accuracy(accuracy: dict[str, Any] | None) -> str:
 
 
 def _tooltip(choice: TaskChoice) -> str:
-    """What is too long for the card: all names, and where the accuracy was measured."""
+    """All names of structures, and the source of the accuracy."""
     names = _names(_about(choice))
     text = _("Segments {count} structures: {names}.").format(count=len(names), names=", ".join(names))
     if not choice.model or not choice.model.accuracy:

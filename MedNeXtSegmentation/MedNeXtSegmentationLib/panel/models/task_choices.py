@@ -1,4 +1,4 @@
-"""What the panel offers: installed models, models to download, and tasks without weights."""
+"""The choices of the panel: installed models, models to download, and tasks without weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mednext.model.description import Model
 
 @dataclass(frozen=True)
 class TaskChoice:
-    """A row of the panel's list: an installed model, one that can be, or a task that nobody has one for.
+    """A row of the panel's list: an installed model, a downloadable one, or a task without a model.
 
     Attributes:
         name: of the model or the task; saved with the scene.
-        model: None where it is not installed.
-        task: the task in the catalog, if it is there.
-        published: what can be downloaded: the model, or another version of the installed one.
+        model: None for a model that is not installed.
+        task: the model's task in the catalog, if there is one.
+        published: the downloadable model, or another version of the installed one.
         bytes: size of the installed weights.
-        shipped: whether the model comes with the program.
+        shipped: whether the model comes with the extension.
     """
 
     name: str
@@ -31,7 +31,7 @@ class TaskChoice:
     shipped: bool = False
 
     def matches(self, words: str) -> bool:
-        """Whether every word occurs in what is known of the model or in its task."""
+        """Whether every word occurs in the description of the model or of its task."""
         texts = [self.name, self.title]
         if self.model:
             texts += [self.model.description, *(label.name for label in self.model.labels)]
@@ -46,7 +46,7 @@ def taskChoices() -> list[TaskChoice]:
     Raises:
         CatalogError: the shipped catalog is damaged.
     """
-    # Here and not above: these take their time to import, and Slicer loads this file when it starts.
+    # Not above: they are slow to import, and Slicer loads this file at its start.
     from mednext.library.catalog_source import load_catalog
     from mednext.library.store import installed_models
 
@@ -64,7 +64,7 @@ def taskChoices() -> list[TaskChoice]:
 
 
 def choiceNamed(name: str, choices: Sequence[TaskChoice]) -> TaskChoice | None:
-    """The row of this name; for a task that has got models since it was chosen, the first of these."""
+    """The row of this name; for a task that has models by now, the first of them."""
     of_task = (choice for choice in choices if choice.task and choice.task.name == name)
     return next((choice for choice in choices if choice.name == name), None) or next(of_task, None)
 
@@ -86,7 +86,7 @@ def _installed(model: Model, catalog: Catalog) -> TaskChoice:
 
 
 def _title(published: PublishedModel, catalog: Catalog) -> str:
-    """The title of a model in the catalog says nothing of the task."""
+    """The title of the task and of the model, since the model's does not name the task."""
     task = catalog.task(published.task)
     return f"{task.title}, {published.title}" if task else published.title
 

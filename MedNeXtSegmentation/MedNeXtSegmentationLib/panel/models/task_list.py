@@ -12,9 +12,9 @@ from .task_choices import TaskChoice
 
 
 class TaskList:
-    """Shows those rows that have all words of the search.
+    """Shows the rows that contain all words of the search.
 
-    onChosen: gets the name of the row that the user chose, or that is the first one that was searched for.
+    onChosen: gets the name of the row that the user chose, or of the first match of a search.
     """
 
     def __init__(self, ui: Any, onChosen: Callable[[str], None]) -> None:
@@ -27,12 +27,12 @@ class TaskList:
         self._fill()
 
     def setChoices(self, choices: Sequence[TaskChoice]) -> None:
-        """Offer these, without a word to `onChosen`."""
+        """Offer these choices without calling `onChosen`."""
         self._choices = choices
         self._fill()
 
     def select(self, name: str) -> None:
-        """Show this row, or none where there is no such; a search that hides it is given up."""
+        """Show the row of this name, if there is one; clear a search that hides it."""
         self._name = name
         there = any(choice.name == name for choice in self._choices)
         if there and self._ui.taskBox.findData(name) < 0:
@@ -40,7 +40,7 @@ class TaskList:
         self._showRow()
 
     def setEnabled(self, enabled: bool) -> None:
-        """While a run is on its way the choice stays as it is."""
+        """Enable or disable the choice, as during a run."""
         self._ui.taskBox.enabled = enabled
         self._ui.searchBox.enabled = enabled
 
@@ -50,7 +50,7 @@ class TaskList:
             self._onChosen(found[0].name)
 
     def _fill(self) -> list[TaskChoice]:
-        """Fill the box with what is searched for; returns that, or nothing where the search is in vain."""
+        """Fill the box with the matches of the search, or else with all choices, and return the matches."""
         words = self._ui.searchBox.text
         found = [choice for choice in self._choices if choice.matches(words)]
         box = self._ui.taskBox

@@ -1,4 +1,4 @@
-"""Which models have terms that a user must accept before they are downloaded, and who has."""
+"""Terms of use that a user must accept before a model is downloaded."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NOT_FOR_ALL = re.compile(r"\bNC\b|non-?commercial|research (use )?only", re.IGN
 
 
 def termsOf(choice: TaskChoice) -> str:
-    """Rich text of the terms of a model that can be downloaded; "" for one that anybody may use for anything.
+    """The terms of a downloadable model as rich text; "" for a model without restrictions.
 
-    Restricted are licences without commercial use, and weights from data that only registered users get.
+    Restrictions are non-commercial licences, and training data for registered users only.
     """
     published, task = choice.published, choice.task
     if published is None:
@@ -24,7 +24,7 @@ def termsOf(choice: TaskChoice) -> str:
     terms = []
     if _NOT_FOR_ALL.search(published.licence):
         terms.append(
-            _("The weights may not be used for everything: {licence}.").format(licence=published.licence)
+            _("The licence of the weights restricts their use: {licence}.").format(licence=published.licence)
         )
     if task and (task.dataset.access == "registration" or _NOT_FOR_ALL.search(task.dataset.licence)):
         terms.append(
@@ -42,12 +42,12 @@ def termsOf(choice: TaskChoice) -> str:
 
 
 def areAccepted(name: str) -> bool:
-    """Whether the user has accepted the terms of this model, at whatever time."""
+    """Whether the user has accepted the terms of this model, in this or an earlier session."""
     return name in settings.ACCEPTED_TERMS.get().split()
 
 
 def accept(name: str) -> None:
-    """Remember that the user accepts the terms of this model."""
+    """Store that the user accepts the terms of this model."""
     accepted = settings.ACCEPTED_TERMS.get().split()
     if name not in accepted:
         settings.ACCEPTED_TERMS.set(" ".join([*accepted, name]))

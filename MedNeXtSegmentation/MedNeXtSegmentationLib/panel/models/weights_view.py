@@ -1,4 +1,4 @@
-"""The weights of what is chosen: how to come by them, the download, the import of a zip file."""
+"""The section Weights: download and import of the chosen model's weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .task_choices import TaskChoice
 
 
 class WeightsView:
-    """The section below the card; hidden where the weights are there and none newer are published.
+    """The section below the card; hidden when the newest weights are installed.
 
-    onInstalled: gets the name of a model that has just been installed.
-    askForCheckpoint: gets the name of a task for which the user has weights of another program.
+    onInstalled: gets the name of a newly installed model.
+    askForCheckpoint: gets the name of a task, to import weights of another program for it.
     """
 
     def __init__(
@@ -46,20 +46,20 @@ class WeightsView:
         self._update()
 
     def show(self, choice: TaskChoice | None) -> None:
-        """Show what there is to do for this choice."""
+        """Show the actions for this choice."""
         if choice == self._choice:
             return
         if choice is None or self._choice is None or choice.name != self._choice.name:
             self._ui.termsBox.checked = False
             if not self.command.running:
-                self.command.say("")  # what was said was about the choice before
+                self.command.say("")  # the message concerned the choice before
         self._choice = choice
         self._update()
 
     def importPath(self, path: str) -> None:
         """Install the model in a zip file or in a folder."""
         self._doing = _("Importing {name}").format(name=Path(path).name)
-        # An absolute path has slashes, which tell a folder from the name of a model.
+        # The slashes of an absolute path distinguish it from the name of a model.
         self.command.start(
             "models", "install", path, stage=_("Checking and installing"), onDone=self._installed
         )
@@ -84,7 +84,7 @@ class WeightsView:
             *replace,
             stage=_("Connecting"),
             onDone=self._installed,
-            cancelled=_("Cancelled. What has arrived is kept: the next download goes on from there."),
+            cancelled=_("Cancelled. The next download resumes this one."),
         )
 
     def _installed(self, document: dict[str, Any]) -> None:
@@ -118,13 +118,13 @@ class WeightsView:
 
 
 def _situation(choice: TaskChoice) -> str:
-    """Why the section is there."""
+    """The sentence on the state of the weights."""
     if choice.model and choice.published:
         return _("Version {new} is published, version {old} is installed.").format(
             new=choice.published.version, old=choice.model.version
         )
     if choice.published and _arrived(choice):
-        return _("{arrived} of {size} have arrived.").format(
+        return _("{arrived} of {size} were downloaded.").format(
             arrived=sizeText(_arrived(choice)), size=sizeText(choice.published.download.bytes)
         )
     if choice.published:
@@ -133,7 +133,7 @@ def _situation(choice: TaskChoice) -> str:
 
 
 def _arrived(choice: TaskChoice) -> int:
-    """Bytes that a download which was broken off has left."""
+    """The bytes of an interrupted download."""
     from mednext.library.store import downloaded_bytes
 
     return downloaded_bytes(choice.published.download.sha256)

@@ -23,7 +23,7 @@ _HIGHDICOM = "highdicom>=0.22,<1"
 
 
 class ResultFiles:
-    """Asks where to, copies from the scene what is needed, and lets a process write it."""
+    """Asks for a file or folder, copies the result from the scene, and starts a process that writes it."""
 
     def __init__(self, ui: Any, messages: Messages) -> None:
         self._ui = ui
@@ -52,8 +52,8 @@ class ResultFiles:
         self._write(export_job(self._node, path), _exported)
 
     def _askForFile(self) -> Path | None:
-        """The file to write, None for none. The dialog adds the suffix of the chosen format by itself, and
-        asks before a file is replaced."""
+        """The chosen file, or None. The dialog adds the suffix of the chosen format, and asks before it
+        replaces a file."""
         start = Path(settings.EXPORT_FOLDER.get()) / _fileName(self._node.GetName())
         dialog = qt.QFileDialog(self._ui.exportButton, _("Export segmentation"), str(start.parent))
         dialog.setAcceptMode(qt.QFileDialog.AcceptSave)
@@ -103,22 +103,22 @@ def _title(suffix: str) -> str:
 
 
 def _fileName(name: str) -> str:
-    """A node's name without what file systems do not take."""
+    """A file name for a node, without characters that some file systems refuse."""
     kept = "".join("_" if each in '<>:"/\\|?*' or ord(each) < 32 else each for each in name)
     return kept.strip(" .") + FORMATS[0]
 
 
 def _withSuffix(name: str) -> Path:
-    """The path that was chosen, with Slicer's suffix where it has none that is known.
+    """The chosen path, with Slicer's suffix if it has no known one.
 
-    Raises `OutputError` when the file with that suffix is there: the dialog has not asked about it.
+    Raises `OutputError` when the file with that suffix exists, since the dialog has not asked about it.
     """
     path = Path(name)
     if any(path.name.lower().endswith(suffix) for suffix in FORMATS):
         return path
     path = path.with_name(path.name + FORMATS[0])
     if path.exists():
-        raise OutputError(f"{path.name} is there already: choose it in the dialog to replace it.")
+        raise OutputError(f"{path.name} already exists: choose it in the dialog to replace it.")
     return path
 
 
@@ -130,8 +130,8 @@ def _ensureHighdicom() -> None:
         slicer.packaging.pip_ensure(_HIGHDICOM, requester="MedNeXtSegmentation")
     except RuntimeError as error:
         raise MissingPackageError(
-            "Without the package highdicom no DICOM segmentation can be written: choose another format, or "
-            "let it be installed."
+            "Writing a DICOM segmentation needs the package highdicom: install it when asked, or choose "
+            "another format."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What the panel shows of a result: a sentence, the volumes, and ways to go on."""
+"""The section Result: a sentence, the volumes, Edit, Undo and Redo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ResultView:
         self._ui = ui
         self._node: slicer.vtkMRMLSegmentationNode | None = None
         self._volumes: dict[str, float] = {}
-        self._hidden: list[str] = []  # regions, while their labels are edited
+        self._hidden: list[str] = []  # regions hidden while their labels are edited
         self._messages = Messages(ui.resultStatusLabel, ui.resultErrorLabel)
         self._places = UncertaintyView(ui, self._messages)
         self.files = ResultFiles(ui, self._messages)
@@ -41,28 +41,28 @@ class ResultView:
         ui.resultGroup.visible = False
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        """Show a result, or that there is none."""
+        """Show a result; None hides the group."""
         volumes = volumes_of(node) if node else {}
-        if node is self._node and volumes == self._volumes:  # asked for at every change of a choice
+        if node is self._node and volumes == self._volumes:  # called at every change of a choice
             return
         self._node = node
         self._ui.resultGroup.visible = node is not None
         self._ui.show3DButton.setSegmentationNode(node)
         left_alone = provenance_of(node).get("left_alone") if node else None
-        told = _("Corrected before, and left as they are: {names}.").format(names=left_alone)
+        told = _("These segments were corrected and stay as they are: {names}.").format(names=left_alone)
         self._messages.say(told if left_alone else "")
         self.files.show(node)
         self._refresh()
 
     def followCorrections(self) -> None:
-        """Let the regions of the result follow their labels, which may have been corrected meanwhile."""
+        """Rebuild the regions of the result after corrections of their labels, and show them again."""
         if self._node is not None and self._node.GetScene() is not None:
             follow_labels(self._node)
             show_segments(self._node, self._hidden, True)
         self._hidden = []
 
     def _refresh(self) -> None:
-        """Show what the node knows now."""
+        """Show the present record of the node."""
         node = self._node
         self._places.show(node)
         if node is None:
@@ -91,7 +91,7 @@ class ResultView:
         table.setFixedHeight(table.horizontalHeader().sizeHint.height() + rows + 4)
 
     def _copyTable(self) -> None:
-        """Names and volumes in mL, separated by tabs; with all digits that are known."""
+        """Copy names and volumes in mL, separated by tabs, with four decimals."""
         lines = [_("Structure") + "\t" + _("Volume found (mL)"), *copied_rows(volumes_of(self._node))]
         qt.QApplication.clipboard().setText("\n".join(lines) + "\n")
         self._messages.say(_("Copied {count} rows.").format(count=len(lines) - 1))
@@ -99,22 +99,22 @@ class ResultView:
     def _undo(self) -> None:
         undo(self._node)
         self._refresh()
-        self._messages.say(_("Undone: the segments are those before the run."))
+        self._messages.say(_("Undone: the segments are as before the run."))
 
     def _redo(self) -> None:
         redo(self._node)
         self._refresh()
-        self._messages.say(_("Redone: the segments are those after the run."))
+        self._messages.say(_("Redone: the segments are as after the run."))
 
     def _edit(self) -> None:
-        """Hand the node over to the Segment Editor, with the image that was segmented."""
+        """Open the node in the Segment Editor, with the segmented image."""
         node, image = self._node, next(iter(images_of(self._node)), None)
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.SegmentEditorWidget.editor
         editor.setSegmentationNode(node)
         self._hidden = shown_regions(node)
         if self._hidden:
-            # What is painted as a label would be erased from the regions over it, if these were visible.
+            # Painting a label would erase the voxels from visible regions over it.
             show_segments(node, self._hidden, False)
             mode = slicer.vtkMRMLSegmentEditorNode.OverwriteVisibleSegments
             editor.mrmlSegmentEditorNode().SetOverwriteMode(mode)
@@ -123,7 +123,7 @@ class ResultView:
 
 
 def copied_rows(volumes: dict[str, float]) -> list[str]:
-    """Names and volumes in mL as a spreadsheet takes them from the clipboard."""
+    """Rows of name and volume in mL for a spreadsheet."""
     return [f"{csv_cell(name)}\t{volume:.4f}" for name, volume in volumes.items()]
 
 
@@ -143,7 +143,7 @@ def _amount(volume_ml: float) -> str:
 
 
 def _nameItem(node: slicer.vtkMRMLSegmentationNode, name: str) -> qt.QTableWidgetItem:
-    """A structure's name, with its colour where the node still has the segment."""
+    """A structure's name, with its colour if the node still has the segment."""
     item = qt.QTableWidgetItem(shown(name))
     item.setToolTip(tool_tip(name))
     segmentation = node.GetSegmentation()

@@ -1,4 +1,4 @@
-"""Where to look first: the slice views go from one uncertain place to the next."""
+"""The uncertainty of a result: the slice views jump from one uncertain place to the next."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPACITY = 0.5
 
 
 class UncertaintyView:
-    """The buttons "Next uncertain place" and "Show uncertainty", hidden without an uncertainty."""
+    """The buttons "Next uncertain place" and "Show uncertainty", hidden for a result without uncertainty."""
 
     def __init__(self, ui: Any, messages: Messages) -> None:
         self._ui = ui
@@ -28,7 +28,7 @@ class UncertaintyView:
         ui.showUncertaintyButton.connect("toggled(bool)", self._lay)
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        """Show the buttons for a result, beginning with its worst place."""
+        """Show the buttons for a result, starting with its worst place."""
         uncertainty = uncertainty_of(node) if node else None
         if uncertainty is not self._uncertainty:
             self._ui.showUncertaintyButton.checked = False
@@ -37,7 +37,7 @@ class UncertaintyView:
         self._ui.nextPlaceButton.visible = self._ui.showUncertaintyButton.visible = uncertainty is not None
 
     def _goOn(self) -> None:
-        """Jump to the next place; after the last one comes the first."""
+        """Jump to the next place, and from the last one to the first."""
         if self._uncertainty.GetScene() is None:
             self._messages.say(_("The uncertainty is no longer in the scene."))
             return
@@ -58,7 +58,7 @@ class UncertaintyView:
         self._messages.say(told)
 
     def _lay(self, on: bool) -> None:
-        """Lay the uncertainty over the images, or put back what lay there before."""
+        """Lay the uncertainty over the images, or restore the former foreground."""
         for composite, foreground, opacity in self._covered:
             composite.SetForegroundVolumeID(foreground)
             composite.SetForegroundOpacity(opacity)

@@ -1,1 +1,1 @@
-"""A run: what it makes, what it takes, its button and its progress."""
+"""A run: output, folds, memory, button and progress."""

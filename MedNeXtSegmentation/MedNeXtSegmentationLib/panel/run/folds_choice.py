@@ -1,4 +1,4 @@
-"""Which folds of a model are averaged; there is a choice only where a model has several."""
+"""The choice of folds, for a model with several of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FoldsChoice:
         self.show(None, ALL_FOLDS)
 
     def show(self, model: Model | None, chosen: str) -> None:
-        """Show the folds of a model, and what is chosen of them."""
+        """Show the folds of a model and the choice among them."""
         box = self._ui.foldsBox
         folds = tuple(fold.index for fold in model.folds) if model else ()
         self._ui.foldsLabel.visible = box.visible = len(folds) > 1
@@ -44,5 +44,5 @@ class FoldsChoice:
 
 
 def foldsOf(model: Model, chosen: str) -> tuple[int, ...] | None:
-    """The folds to average: None for all, also where a model has not the one that was chosen."""
+    """The folds to average; None for all, also if the model lacks the chosen one."""
     return next(((fold.index,) for fold in model.folds if str(fold.index) == chosen), None)

@@ -1,4 +1,4 @@
-"""How much memory a run will take, and how much there is: a line among the options, and warnings."""
+"""The memory that a run needs and the memory that is free: a line among the options, and warnings."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ...run_options import RunOptions
 from ...scene.volumes.channels_from_nodes import channels_from_nodes
 
 _WAIT_MS = 1000
-_MOST_WAITS = 60  # torch takes seconds to start; where it is broken, nobody waits for ever
-_USABLE = 0.9  # of a card's memory; the screen and other programs have some
+_MOST_WAITS = 60  # torch takes seconds to start; a broken one never does
+_USABLE = 0.9  # of a card's memory; the screen and other programs use the rest
 
 
 class MemoryView:
     """The row "Memory" of the advanced options.
 
-    onKnown: is called when the engine has told which devices there are.
+    onKnown: is called when the engine has reported its devices.
     """
 
     def __init__(self, ui: Any, onKnown: Callable[[], None]) -> None:
@@ -47,9 +47,9 @@ class MemoryView:
         options: RunOptions,
         frames: int = 1,
     ) -> tuple[str, ...]:
-        """Show the plan of a run, and return sentences on what there is too little of.
+        """Show the memory plan of a run, and return warnings on shortages.
 
-        Of a sequence with so many frames, the uncertainty of all of them is kept, in a byte for each voxel.
+        For a sequence with so many frames the uncertainty takes one byte for each voxel of each frame.
         """
         accelerators = shared_client().accelerators()
         if accelerators is None:
@@ -59,14 +59,14 @@ class MemoryView:
             plan = _plan(model, nodes, options, device)
             if options.uncertainty:
                 plan = replace(plan, host=plan.host + (frames - 1) * _voxels(nodes[0]))
-        except MedNeXtError:  # the other checks say what is wrong
+        except MedNeXtError:  # the other checks report it
             self._say("")
             return ()
         self._say(" ".join(_sentences(plan, device)))
         return tuple(_shortages(plan, device, options))
 
     def hide(self) -> None:
-        """Nothing can run."""
+        """Hide the row when no run is possible."""
         self._say("")
 
     def _say(self, text: str) -> None:
@@ -89,7 +89,7 @@ class MemoryView:
 
 
 def _device(chosen: str, accelerators: Sequence[Accelerator]) -> Accelerator | None:
-    """The device that a run takes; None for the CPU."""
+    """The device of a run; None for the CPU."""
     wanted = [device for device in accelerators if chosen in ("auto", device.name)]
     return wanted[0] if wanted else None
 

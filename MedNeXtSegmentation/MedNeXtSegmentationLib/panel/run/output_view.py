@@ -1,4 +1,4 @@
-"""What a run makes: into which segmentation, which structures, and whether with its uncertainty."""
+"""The section Output: segmentation node, structures, uncertainty."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MOST_NAMES = 4
 
 
 class OutputView:
-    """The group "Output". The selector and the check box are bound to the parameter node by themselves.
+    """The group "Output". Slicer binds the selector and the check box to the parameter node.
 
-    onLeftOut: gets the label values of the structures that are not wanted, when the user changes them.
+    onLeftOut: gets the label values of the omitted structures when the user changes them.
     """
 
     def __init__(self, ui: Any, onLeftOut: Callable[[list[int]], None]) -> None:
@@ -42,7 +42,7 @@ class OutputView:
     def show(
         self, model: Model | None, parameters: MedNeXtSegmentationParameterNode, allFrames: bool
     ) -> None:
-        """Show what is chosen for this model, for one volume or for all frames of a sequence."""
+        """Show the choices for this model, for one volume or for all frames of a sequence."""
         self._ui.outputGroup.visible = model is not None
         if model is None:
             return
@@ -56,7 +56,7 @@ class OutputView:
         self._ui.replacedLabel.visible = node is not None or allFrames
         if allFrames:
             self._ui.replacedLabel.text = _(
-                "A new sequence of segmentations. One that is there, with its corrections, stays as it is."
+                "A new sequence of segmentations. Existing ones, with their corrections, stay as they are."
             )
         else:
             self._ui.replacedLabel.text = shown(_whatHappens(node, model, wanted)) if node else ""
@@ -68,7 +68,7 @@ class OutputView:
         volume: slicer.vtkMRMLScalarVolumeNode,
         allFrames: bool,
     ) -> str:
-        """Why the result could not be put where it shall go, or ""."""
+        """The reason why the chosen segmentation cannot take the result, or ""."""
         if not wantedValues(model, parameters):
             return _("Choose at least one structure.")
         if parameters.segmentation is not None and not allFrames:
@@ -82,7 +82,7 @@ class OutputView:
         return [label.value for label in self._labels]
 
     def _listStructures(self, labels: Sequence[Label]) -> None:
-        """Fill the list anew, unless it is that of these labels."""
+        """Fill the list, unless it already shows these labels."""
         if tuple(labels) == self._labels:
             return
         self._labels = tuple(labels)
@@ -123,24 +123,22 @@ class OutputView:
 
 
 def wantedValues(model: Model, parameters: MedNeXtSegmentationParameterNode) -> list[int]:
-    """The label values of the structures that shall be made."""
+    """The label values of the chosen structures."""
     return [label.value for label in model.labels if label.value not in parameters.leftOut]
 
 
 def mayReplaceCorrected(model: Model, parameters: MedNeXtSegmentationParameterNode) -> bool:
-    """Ask whether segments that were corrected by hand may be replaced; True where there are none."""
+    """Ask whether corrected segments may be replaced; True if there are none."""
     segmentation = parameters.segmentation.GetSegmentation()
     names = corrected_segments(segmentation, model.name, wantedValues(model, parameters))
     if not names:
         return True
     question = _(
-        "These segments were corrected, or it is not known whether they were: {names}. Shall the new result "
-        "replace them, too? With No they stay as they are."
+        "These segments were corrected, or may have been corrected: {names}. Shall the new result replace "
+        "them too? With No they stay as they are."
     )
     if parameters.roi is not None:
-        question = _("{question} Outside of the region all voxels stay in any case.").format(
-            question=question
-        )
+        question = _("{question} Voxels outside of the region always stay.").format(question=question)
     return slicer.util.confirmYesNoDisplay(
         tool_tip(question.format(names=", ".join(names))), windowTitle=_("Corrected segments")
     )

@@ -1,4 +1,4 @@
-"""The large button and what stands around it while a run is on its way."""
+"""The button Segment, and the progress and outcome of a run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..messages import Messages, withRemainingTime
 
 
 class RunView:
-    """Shows one run at a time: progress, then an error's sentence or nothing.
+    """Shows one run at a time: its progress, then its error if there is one.
 
-    prepare: is called before; gets a callback for stages, lets the event loop run, and returns why no run can
-        begin, or "".
-    start: begins a segmentation with the callbacks it gets.
-    onChanged: is called when a run begins or has ended.
+    prepare: is called before a run with a callback for stages; lets the event loop run, and returns the
+        reason why no run can begin, or "".
+    start: begins a segmentation with these callbacks.
+    onChanged: is called when a run begins or ends.
     onDone: gets the segmentation node.
-    onError: gets the error that is shown, or None when none is shown any more.
+    onError: gets the shown error, or None when it is hidden.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class RunView:
         self._onDone = onDone
         self._run: Run | None = None
         self._number = 0
-        self._remarks: list[str] = []  # what the run had to say, left to be read when it has ended
+        self._remarks: list[str] = []  # of the run, shown also after its end
         self._preparing = False
         ui.segmentButton.connect("clicked()", self._onClicked)
         self.say("")
@@ -50,11 +50,11 @@ class RunView:
 
     @property
     def running(self) -> bool:
-        """Whether a run is on its way."""
+        """Whether a run is running or prepared."""
         return self._run is not None or self._preparing
 
     def abandon(self) -> None:
-        """Cancel the run and hear no more of it: its scene is going away."""
+        """Cancel the run without further callbacks, when its scene is closed."""
         if self._run:
             self._run.cancel()
         self._run = None
@@ -95,7 +95,7 @@ class RunView:
         self._onChanged()
 
     def _isPrepared(self, number: int) -> bool:
-        """Whether the run can begin: the engine is there, and the scene was not closed meanwhile."""
+        """Prepare a run. Returns whether it can begin: also not after the scene was closed."""
         self._preparing = True
         try:
             reason = self._prepare(self._showPreparing)
@@ -111,11 +111,11 @@ class RunView:
     def _showPreparing(self, stage: str) -> None:
         self._show()
         self._ui.segmentButton.text = _("&Segment")
-        self._ui.segmentButton.enabled = False  # an installation is not broken off halfway
+        self._ui.segmentButton.enabled = False  # an installation cannot be cancelled
         self._ui.stageLabel.text = stage
 
     def _ofThisRun(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
-        """The callback, silent once another run has begun or this one was abandoned."""
+        """The callback, without effect once another run has begun or this one was abandoned."""
         number = self._number
 
         def call(what: Any) -> None:
@@ -162,7 +162,7 @@ class RunView:
         if remark and remark not in self._remarks:
             self._remarks.append(remark)
             self.say(" ".join(self._remarks))
-        if self._ui.segmentButton.enabled:  # else it is being cancelled
+        if self._ui.segmentButton.enabled:  # disabled after a cancel
             self._ui.stageLabel.text = _stageText(stage, done, total, event["remaining_s"])
             if "frames" in event:
                 self._ui.stageLabel.text = _("Frame {frame} of {frames}: {text}").format(
