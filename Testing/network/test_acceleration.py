@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from mednext.errors import OptionError
-from mednext.network import formulation, native_library
-from mednext.network.formulation import FastNetwork, Formulation, formulations
+from mednext.network import formulation, native, native_library, triton
+from mednext.network.candidate import Formulation
+from mednext.network.formulation import FastNetwork, formulations
 from mednext.network.mednext import MedNeXt
 from torch import Tensor, nn
 
@@ -33,12 +34,12 @@ def always_faster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def with_kernels(monkeypatch: pytest.MonkeyPatch, native_kernels: object) -> None:
-    monkeypatch.setattr(formulation, "native_library", lambda: native_kernels)
+    monkeypatch.setattr(native, "native_library", lambda: native_kernels)
 
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formulation, "native_library", lambda: None)
+    monkeypatch.setattr(native, "native_library", lambda: None)
 
 
 def offer(
@@ -304,7 +305,7 @@ def test_networks_supported_only_by_the_plain_formulation_use_it(options: dict) 
 
 
 def test_bfloat16_is_used_only_on_request(network: MedNeXt, with_kernels: None) -> None:
-    library = formulation.native_library()
+    library = native.native_library()
     assert library
     if not library.mednext_kernels(b"avx512_bf16"):
         pytest.skip("this processor has no bfloat16")
@@ -339,7 +340,7 @@ def test_cards_without_kernels_may_use_channels_last(
     dimensions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = MedNeXt(2, 3, expansion=(2,) * 9, blocks=(1,) * 9, channels=4, dimensions=dimensions).eval()
-    monkeypatch.setattr(formulation.triton, "is_supported", lambda *_: False)
+    monkeypatch.setattr(triton, "is_supported", lambda *_: False)
     (only,) = formulations(network, torch.device("cuda"), "float32")
     assert only.name == "channels-last"
     x = IMAGE if dimensions == 3 else IMAGE[:, :, 0]

@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ChannelError, InputError, OptionError, UnreadableImageError
+from ..images.formats.readable import image_suffixes, without_suffix
 from ..inputs.channel_names import group_by_channels, why_another
 from ..model.description import Model
 from ..system.file_names import safe_path, told_apart
 from .case import Case, folder_name, relative
 from .mask_names import masks_among
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 SCENE_SUFFIXES = (".mrb", ".mrml")
 RESULT_SUFFIX = ".seg.nrrd"
 UNCERTAINTY_SUFFIX = ".uncertainty.nii.gz"
@@ -117,7 +117,7 @@ def _without_uncertainty(names: Sequence[str]) -> Iterator[str]:
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.lower().endswith(RESULT_SUFFIX)
+    return name.lower().endswith(image_suffixes()) and not name.lower().endswith(RESULT_SUFFIX)
 
 
 def _image_cases(root: Path, folder: Path, names: Sequence[str], model: Model) -> Iterator[Case]:
@@ -125,7 +125,7 @@ def _image_cases(root: Path, folder: Path, names: Sequence[str], model: Model) -
     numbered: dict[str, dict[int, str]] = {}
     others: list[str] = []
     for name in names:
-        match = _NUMBERED.fullmatch(_stem(name))
+        match = _NUMBERED.fullmatch(without_suffix(name))
         if match:
             numbered.setdefault(match[1], {})[int(match[2])] = name
         else:
@@ -148,7 +148,9 @@ def _mask_cases(root: Path, folder: Path, names: Sequence[str], alone: bool) -> 
         yield replace(case, left_out=f"The folder or its {len(names)} images are named as masks.")
         return
     for name in names:
-        case = _case(safe_path((*folder.relative_to(root).parts, _stem(name))), [folder / name], root)
+        case = _case(
+            safe_path((*folder.relative_to(root).parts, without_suffix(name))), [folder / name], root
+        )
         yield replace(case, left_out="It is named as a mask, or lies in a folder that is.")
 
 
@@ -177,19 +179,19 @@ def _numbered_case(root: Path, folder: Path, stem: str, channels: dict[int, str]
 
 
 def _single_case(root: Path, file: Path, model: Model) -> Case:
-    name = safe_path((*file.parent.relative_to(root).parts, _stem(file.name)))
-    left_out = why_another(_stem(file.name), model.channels[0].name)
+    name = safe_path((*file.parent.relative_to(root).parts, without_suffix(file.name)))
+    left_out = why_another(without_suffix(file.name), model.channels[0].name)
     return replace(_case(name, [file], root), left_out=left_out)
 
 
 def _named_cases(root: Path, folder: Path, names: Sequence[str], model: Model) -> Iterator[Case]:
     """The cases of a model of several channels, which the file names tell apart."""
     channels = [channel.name for channel in model.channels]
-    groups, unclaimed = group_by_channels([_stem(name) for name in names], channels)
+    groups, unclaimed = group_by_channels([without_suffix(name) for name in names], channels)
     for index in unclaimed:
         file = folder / names[index]
         left_out = f"None of the model's channels ({', '.join(channels)}) is in its name."
-        name = safe_path((*folder.relative_to(root).parts, _stem(file.name)))
+        name = safe_path((*folder.relative_to(root).parts, without_suffix(file.name)))
         yield replace(_case(name, [file], root), left_out=left_out)
     for group in groups:
         parts = (*folder.relative_to(root).parts, *([group.name] if group.name else []))
@@ -210,12 +212,6 @@ def _case(name: str, files: Iterable[Path], root: Path) -> Case:
 
 def _refused(name: str, files: Iterable[Path], root: Path, problem: InputError) -> Case:
     return replace(_case(name, files, root), problem=problem)
-
-
-def _stem(name: str) -> str:
-    """A file's name without the suffix of its format."""
-    suffix = next((suffix for suffix in IMAGE_SUFFIXES if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)]
 
 
 def _named_apart(cases: Sequence[Case]) -> list[Case]:

@@ -13,17 +13,23 @@ from ..errors import CheckpointError, MedNeXtError
 from ..library.store import check_name
 from ..model.bundle import Bundle, write_bundle
 from ..model.description import Model
-from . import nnunet_v1, nnunet_v2
+from .checkpoint_format import CheckpointFormat
 from .import_options import ImportOptions
-from .monai import read_monai_file
-from .nnunet_v1 import read_v1_folder
-from .nnunet_v2 import read_v2_folder
+from .monai import MONAI
+from .nnunet_v1 import NNUNET_V1
+from .nnunet_v2 import NNUNET_V2
 from .training_images import largest_field_of_view
 
 logger = logging.getLogger(__name__)
 
+# The first that accepts a source reads it. MONAI takes any file, and stays last.
+FORMATS: tuple[CheckpointFormat, ...] = (
+    NNUNET_V2,
+    NNUNET_V1,
+    MONAI,
+)
+
 _FOLD_FOLDER = r"fold_\d{1,3}|fold_all|all"
-_FOLD_FILES = {file: kind for files in (nnunet_v1.WEIGHTS, nnunet_v2.WEIGHTS) for kind, file in files.items()}
 
 
 def import_checkpoint(
@@ -70,18 +76,17 @@ def _read(source: Path, name: str, options: ImportOptions) -> tuple[Model, dict[
         raise CheckpointError(
             f"There is no {source}. Give the results folder of nnU-Net, or a file of weights."
         )
-    if source.is_file() and source.name in _FOLD_FILES:
-        source, options = source.parent, replace(options, checkpoint=_FOLD_FILES[source.name])
+    fold_files = {file: kind for format in FORMATS for kind, file in format.weights.items()}
+    if source.is_file() and source.name in fold_files:
+        source, options = source.parent, replace(options, checkpoint=fold_files[source.name])
     if re.fullmatch(_FOLD_FOLDER, source.name) and source.is_dir() and options.folds is None:
         fold = source.name.removeprefix("fold_")
         source, options = source.parent, replace(options, folds=(fold if fold == "all" else int(fold),))
-    if (source / nnunet_v2.PLANS_FILE).is_file():
-        return read_v2_folder(source, name, options)
-    if (source / nnunet_v1.PLANS_FILE).is_file():
-        return read_v1_folder(source, name, options)
-    if source.is_file():
-        return read_monai_file(source, name, options)
+    for format in FORMATS:
+        if format.accepts(source):
+            return format.read(source, name, options)
+    plans = " nor ".join(f"{format.plans_file} ({format.name})" for format in FORMATS if format.plans_file)
     raise CheckpointError(
-        f"{source} holds neither {nnunet_v2.PLANS_FILE} (nnU-Net v2) nor {nnunet_v1.PLANS_FILE} (nnU-Net "
-        "v1). Give the folder that contains the folders fold_0, fold_1, ... of one training."
+        f"{source} holds neither {plans}. Give the folder that contains the folders fold_0, fold_1, ... of "
+        "one training."
     )

@@ -15,6 +15,7 @@ from ..errors import CheckpointError
 from ..model.description import FORMAT_VERSION, Model, NetworkSpec
 from ..model.model_file import parse_model
 from ..system.json_reading import Fields, read_json
+from .checkpoint_format import CheckpointFormat
 from .import_options import ImportOptions
 from .pickles.reading import load_torch
 from .state_dicts import convert_state_dict, infer_network, inference_weights
@@ -89,3 +90,6 @@ def _described(name: str, options: ImportOptions, given: dict[str, Any], spec: N
         "folds": [{"index": 0, "file": "fold_0.safetensors", "sha256": "0" * 64}],
     }
     return replace(parse_model(Fields(data, str(options.description), CheckpointError)), folds=())
+
+
+MONAI = CheckpointFormat("MONAI", Path.is_file, read_monai_file)

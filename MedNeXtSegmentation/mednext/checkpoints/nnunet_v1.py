@@ -20,6 +20,7 @@ from torch import Tensor
 from ..errors import CheckpointError, IncompatibleCheckpointError
 from ..model.description import Channel, Model
 from ..system.json_reading import Fields, is_unicode, read_json
+from .checkpoint_format import CheckpointFormat
 from .import_options import ImportOptions, WhichWeights
 from .label_naming import find_task, name_labels
 from .mirroring import mirroring
@@ -226,3 +227,8 @@ def _largest_components(folder: Path, values: tuple[int, ...]) -> tuple[int, ...
     if left_out:
         logger.warning("%s: the clean-up of several labels as one, %s, is left out.", path, left_out)
     return tuple(dict.fromkeys(kept))
+
+
+NNUNET_V1 = CheckpointFormat(
+    "nnU-Net v1", lambda source: (source / PLANS_FILE).is_file(), read_v1_folder, PLANS_FILE, WEIGHTS
+)

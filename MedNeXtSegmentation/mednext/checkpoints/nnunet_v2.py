@@ -16,6 +16,7 @@ from ..errors import CheckpointError, IncompatibleCheckpointError
 from ..model.description import Channel, Model
 from ..model.labels import Label, Region
 from ..system.json_reading import Fields, is_unicode, read_json
+from .checkpoint_format import CheckpointFormat
 from .import_options import ImportOptions, WhichWeights
 from .label_naming import find_task, name_labels
 from .mirroring import mirroring, read_axes
@@ -268,3 +269,8 @@ def _values(dataset: Fields, value: Any) -> tuple[int, ...]:
     if not values or not all(type(item) is int and 0 <= item <= 255 for item in values):
         raise dataset.refuse("labels", value, "a number from 0 to 255, or a list of such numbers")
     return tuple(values)
+
+
+NNUNET_V2 = CheckpointFormat(
+    "nnU-Net v2", lambda source: (source / PLANS_FILE).is_file(), read_v2_folder, PLANS_FILE, WEIGHTS
+)

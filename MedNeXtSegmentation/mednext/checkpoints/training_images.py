@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CheckpointError, InputError
-from ..images.formats.image_files import SUFFIXES, read_header
+from ..images.formats.image_files import read_header
+from ..images.formats.readable import format_named
 from ..images.geometry import Geometry
 
 
@@ -19,7 +20,7 @@ def training_grids(folder: Path) -> Iterator[tuple[Path, Geometry]]:
         CheckpointError: there are no images, or one cannot be read or has not three dimensions.
     """
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    images = [path for path in files if path.name.lower().endswith(SUFFIXES)]
+    images = [path for path in files if format_named(path.name)]
     if not images:
         raise CheckpointError(f"There are no images in {folder}. Give the folder of the training images.")
     for path in images:

@@ -11,41 +11,29 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import OptionError
 from ..system.devices import PRECISIONS, is_out_of_memory
-from . import lean, native, triton
+from . import channels_last, lean, native, triton
+from .candidate import FULL, Formulation
 from .mednext import MedNeXt
-from .native_library import PLAIN_NUMBERS, Kernels, native_library
+from .native_library import PLAIN_NUMBERS
 
 logger = logging.getLogger(__name__)
 
-_FULL, _HALF = 1e-4, 5e-2  # tolerances, of the largest logit; usual differences are 1e-6 and 1e-2
+# Each file offers its formulations of a network for a device and a precision; the most wanted come first.
+OFFERS: tuple[Callable[[MedNeXt, torch.device, str], list[Formulation]], ...] = (
+    triton.offer,
+    channels_last.offer,
+    native.offer,
+    lean.offer,
+)
+
 _PART_SIDE = 48  # of the part of a tile that is timed, and that is checked where the tile is too large
 _MOST_PASSES = 3  # of each network that is timed
-
-
-@dataclass(frozen=True)
-class Formulation:
-    """A way to compute a network.
-
-    Attributes:
-        name: for the log and the provenance.
-        make: makes the network.
-        tolerance: largest accepted difference from the plain logits, in units of the largest logit.
-        frugal: it needs far less memory than the plain network.
-    """
-
-    name: str
-    make: Callable[[], nn.Module]
-    tolerance: float = _FULL
-    frugal: bool = False
 
 
 class FastNetwork(nn.Module):
@@ -181,42 +169,10 @@ class FastNetwork(nn.Module):
         return False
 
 
-class ChannelsLast(nn.Module):
-    """The plain network with the channels last, for which cuDNN may have faster kernels."""
-
-    def __init__(self, network: MedNeXt) -> None:
-        super().__init__()
-        self._layout = torch.channels_last_3d if network.dimensions == 3 else torch.channels_last
-        self.network = deepcopy(network).to(memory_format=self._layout)  # type: ignore[call-overload]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`."""
-        return self.network(x.contiguous(memory_format=self._layout))
-
-
 def formulations(network: nn.Module, device: torch.device, precision: str) -> list[Formulation]:
     """The formulations that may exist for this network and device, in order of preference."""
     assert isinstance(network, MedNeXt)
-    if device.type == "cuda":
-        found = [Formulation("channels-last", partial(ChannelsLast, network), _HALF)]
-        if triton.is_supported(network, device):
-            make = partial(triton.TritonMedNeXt, network, torch.float16, device)
-            found.insert(0, Formulation("Triton", make, _HALF, frugal=True))
-        return found
-    if device.type != "cpu":
-        return []
-    library = native_library()
-    if library is None or not native.is_supported(network):
-        known = lean.is_supported(network)
-        return [Formulation("lean", partial(lean.LeanMedNeXt, network))] if known else []
-
-    def on_kernels(instructions: str | None) -> nn.Module:
-        return native.NativeMedNeXt(network, Kernels(library, instructions))
-
-    found = [Formulation("native", partial(on_kernels, None))]
-    if precision == "bfloat16" and library.mednext_kernels(b"avx512_bf16"):
-        found.insert(0, Formulation("native bfloat16", partial(on_kernels, "avx512_bf16"), _HALF))
-    return found
+    return [formulation for offer in OFFERS for formulation in offer(network, device, precision)]
 
 
 def is_faster(network: nn.Module, plain: nn.Module, x: Tensor) -> bool:
@@ -242,7 +198,7 @@ def _reference(plain: MedNeXt, formulation: Formulation, tile: Tensor) -> tuple[
             return part, plain(part)
         judge = lean.LeanMedNeXt(plain)
         expected = plain(part)
-        right = _difference(judge(part), expected) <= _FULL
+        right = _difference(judge(part), expected) <= FULL
         return (tile, _image_by_image(judge, tile)) if right else (part, expected)
     try:
         return tile, _image_by_image(plain, tile)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
@@ -21,7 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import native
 from .blocks import DownBlock, MedNeXtBlock, UpBlock
+from .candidate import Formulation
 from .mednext import MedNeXt
 
 Part = TypeVar("Part")
@@ -40,6 +43,13 @@ def is_supported(network: MedNeXt) -> bool:
     resampling = [block for block in blocks if block.stride > 1]
     plain = not network.deep_supervision and not any(block.grn for block in blocks)
     return network.dimensions == 3 and plain and len(resampling) == 8
+
+
+def offer(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:
+    """This formulation on the CPU, where the native one is not offered."""
+    if device.type != "cpu" or native.offer(network, device, precision) or not is_supported(network):
+        return []
+    return [Formulation("lean", partial(LeanMedNeXt, network))]
 
 
 class LeanMedNeXt(nn.Module):

@@ -10,12 +10,14 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
+from functools import partial
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 
 from .blocks import DownBlock, MedNeXtBlock, UpBlock
+from .candidate import HALF, Formulation
 from .mednext import MedNeXt
 from .native_library import (
     CHANNELS,
@@ -28,6 +30,7 @@ from .native_library import (
     Depthwise,
     Kernels,
     Pointwise,
+    native_library,
 )
 
 Shape = tuple[int, int, int]
@@ -37,6 +40,21 @@ def is_supported(network: MedNeXt) -> bool:
     """True for a network of three dimensions, one head and resampling by blocks."""
     resampling = [part for part in network.modules() if isinstance(part, DownBlock | UpBlock)]
     return network.dimensions == 3 and not network.deep_supervision and len(resampling) == 8
+
+
+def offer(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:
+    """This formulation where the library knows the network; in bfloat16 first where that is wanted."""
+    library = native_library()
+    if device.type != "cpu" or library is None or not is_supported(network):
+        return []
+
+    def on_kernels(instructions: str | None) -> nn.Module:
+        return NativeMedNeXt(network, Kernels(library, instructions))
+
+    found = [Formulation("native", partial(on_kernels, None))]
+    if precision == "bfloat16" and library.mednext_kernels(b"avx512_bf16"):
+        found.insert(0, Formulation("native bfloat16", partial(on_kernels, "avx512_bf16"), HALF))
+    return found
 
 
 class NativeMedNeXt(nn.Module):

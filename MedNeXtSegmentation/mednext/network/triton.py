@@ -13,6 +13,7 @@ import math
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from ..system.devices import is_out_of_memory, runs_triton
 from .blocks import DownBlock, MedNeXtBlock, UpBlock
+from .candidate import HALF, Formulation
 from .mednext import MedNeXt, check_patch
 
 if TYPE_CHECKING:
@@ -42,6 +44,14 @@ def is_supported(network: nn.Module, device: torch.device) -> bool:
     and an NVIDIA card that Triton supports (compute capability 8.0 and later). Other networks run on torch.
     """
     return runs_triton(device) and knows(network)
+
+
+def offer(network: MedNeXt, device: torch.device, _precision: str) -> list[Formulation]:
+    """This formulation where it `is_supported`."""
+    if device.type != "cuda" or not is_supported(network, device):
+        return []
+    make = partial(TritonMedNeXt, network, torch.float16, device)
+    return [Formulation("Triton", make, HALF, frugal=True)]
 
 
 def knows(network: nn.Module) -> bool:

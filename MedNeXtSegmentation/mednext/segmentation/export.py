@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import OptionError
@@ -10,14 +11,31 @@ from .formats.dicom_seg import write_dicom_seg
 from .formats.seg_nrrd import write_seg_nrrd
 from .result import Segmentation
 
-# Each format with its suffixes. Only the first and the last keep names, colours and codes; the others hold
-# the label values alone.
-FORMATS: dict[str, tuple[str, ...]] = {
-    "seg.nrrd": (".seg.nrrd",),
-    "nrrd": (".nrrd",),
-    "nifti": (".nii.gz", ".nii"),
-    "metaimage": (".mha",),
-    "dicom": (".dcm",),
+Write = Callable[[Path, Segmentation, "str | Path | None"], None]
+
+
+def _labelmap(path: Path, segmentation: Segmentation, _source: str | Path | None) -> None:
+    write_image(path, segmentation.labelmap, segmentation.geometry)
+
+
+def _seg_nrrd(path: Path, segmentation: Segmentation, _source: str | Path | None) -> None:
+    write_seg_nrrd(path, segmentation)
+
+
+def _dicom(path: Path, segmentation: Segmentation, source: str | Path | None) -> None:
+    if source is None:
+        raise OptionError("DICOM SEG refers to the images: give the folder of the DICOM series as source.")
+    write_dicom_seg(path, segmentation, source)
+
+
+# Each format with its suffixes and its writer. Only the first and the last keep names, colours and codes; the
+# others hold the label values alone.
+FORMATS: dict[str, tuple[tuple[str, ...], Write]] = {
+    "seg.nrrd": ((".seg.nrrd",), _seg_nrrd),
+    "nrrd": ((".nrrd",), _labelmap),
+    "nifti": ((".nii.gz", ".nii"), _labelmap),
+    "metaimage": ((".mha",), _labelmap),
+    "dicom": ((".dcm",), _dicom),
 }
 
 
@@ -35,15 +53,8 @@ def write_segmentation(
     `DiskSpaceError` when the file cannot be written, and the errors of `write_dicom_seg`.
     """
     path = Path(path)
-    chosen = format_of(path, format)
-    if chosen == "seg.nrrd":
-        write_seg_nrrd(path, segmentation)
-    elif chosen != "dicom":
-        write_image(path, segmentation.labelmap, segmentation.geometry)
-    elif source is None:
-        raise OptionError("DICOM SEG refers to the images: give the folder of the DICOM series as source.")
-    else:
-        write_dicom_seg(path, segmentation, source)
+    _, write = FORMATS[format_of(path, format)]
+    write(path, segmentation, source)
 
 
 def format_of(path: Path, format: str | None = None) -> str:
@@ -51,14 +62,14 @@ def format_of(path: Path, format: str | None = None) -> str:
 
     Raises `OptionError` for an unknown format, or one that does not fit the suffix.
     """
-    known = {name: suffixes for name, suffixes in FORMATS.items() if path.name.lower().endswith(suffixes)}
+    known = [name for name, (suffixes, _) in FORMATS.items() if path.name.lower().endswith(suffixes)]
     if format is None:
         if not known:
-            suffixes = ", ".join(suffix for group in FORMATS.values() for suffix in group)
+            suffixes = ", ".join(suffix for group, _ in FORMATS.values() for suffix in group)
             raise OptionError(f"{path} has no known suffix: use one of {suffixes}.")
-        return next(iter(known))
+        return known[0]
     if format not in FORMATS:
         raise OptionError(f'"{format}" is no format: use one of {", ".join(FORMATS)}.')
     if format not in known:
-        raise OptionError(f"{path} does not go with the format {format}: name it *{FORMATS[format][0]}.")
+        raise OptionError(f"{path} does not go with the format {format}: name it *{FORMATS[format][0][0]}.")
     return format

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mednext.images.dicom.header import read_header
-from mednext.images.formats.image_files import SUFFIXES
+from mednext.images.formats.readable import format_named, without_suffix
 
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom", ".ima")
 
@@ -91,17 +91,11 @@ def images_below(folder: Path) -> Iterator[tuple[str, Path]]:
             continue
         seen.add(here.resolve())
         visible = sorted(name for name in names if not name.startswith("."))
-        images = [name for name in visible if name.lower().endswith(SUFFIXES)]
+        images = [name for name in visible if format_named(name)]
         for name in images:
             yield (here / without_suffix(name)).relative_to(folder).as_posix(), here / name
         if not images and here != folder and _holds_dicom(here, visible):
             yield here.relative_to(folder).as_posix(), here
-
-
-def without_suffix(name: str) -> str:
-    """A name without the suffix of an image format."""
-    longest = sorted((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), key=len)
-    return name[: -len(longest[-1])] if longest else name
 
 
 def _holds_dicom(folder: Path, names: Sequence[str]) -> bool:

@@ -36,7 +36,6 @@ _BEGINNINGS = (
     (b"NRRD000", "is a NRRD file: name it *.nrrd."),
     (b"ObjectType", "is a MetaImage file: name it *.mha or *.mhd."),
 )
-_READ = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), or the folder of a DICOM series"
 
 
 def refuse_foreign(path: Path, own: tuple[bytes, ...] = ()) -> None:
@@ -62,14 +61,16 @@ def refuse_foreign(path: Path, own: tuple[bytes, ...] = ()) -> None:
         raise UnreadableImageError(f"{path} is a text file, no image: give the image.")
 
 
-def unknown(path: Path) -> InputError:
+def unknown(path: Path, formats: str) -> InputError:
     """The error for a file of a format that is not read. Raises the errors of `refuse_foreign`."""
     if path.name.lower().endswith((".mgz", ".mgh")):
         return UnsupportedImageError(
             f"{path} is an image of FreeSurfer, which is not read: convert it with mri_convert to .nii.gz."
         )
     refuse_foreign(path)
-    return UnreadableImageError(f"{path} is no image that is read: give {_READ}.")
+    return UnreadableImageError(
+        f"{path} is no image that is read: give {formats}, or the folder of a DICOM series."
+    )
 
 
 def _is_text(head: bytes) -> bool:

@@ -31,24 +31,15 @@ from ..itk_paths import path_for_itk, reason
 from ..read_image import ReadImage
 from .foreign_files import refuse_foreign, unknown
 from .image_header import ImageHeader, refuse_flat
-from .metaimage_header import SUFFIXES as META_SUFFIXES
-from .metaimage_header import meta_header
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
 from .nifti_header import nifti_header
 from .nifti_writing import write_nifti
-from .nrrd_header import SUFFIXES as NRRD_SUFFIXES
-from .nrrd_header import nrrd_header
+from .readable import format_named, named_formats
 from .stored_voxels import read_voxels
 
 # One file each: a pair of files cannot be replaced in one step.
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 
-_FORMATS = (  # suffixes, first bytes of such files that other formats share, reader of the header
-    (NIFTI_SUFFIXES, (), nifti_header),
-    (NRRD_SUFFIXES, (b"NRRD000",), nrrd_header),
-    (META_SUFFIXES, (b"ObjectType",), meta_header),
-)
-SUFFIXES = tuple(suffix for suffixes, _, _ in _FORMATS for suffix in suffixes)
 _GZIP_LEVEL = 4
 _LEAST_FREE_BYTES = 2**16  # a disk with less left counts as full
 
@@ -91,12 +82,11 @@ def read_header(path: Path) -> ImageHeader:
         raise UnreadableImageError(f"{path} is no ordinary file: give the image as one.")
     if path.stat().st_size == 0:
         raise UnreadableImageError(f"{path} is empty (0 bytes): copy it again.")
-    name = path.name.lower()
-    for suffixes, own, read in _FORMATS:
-        if name.endswith(suffixes):
-            refuse_foreign(path, own)
-            return read(path)
-    raise _unknown(path)
+    format = format_named(path.name)
+    if format is None:
+        raise _unknown(path)
+    refuse_foreign(path, format.beginnings)
+    return format.read_header(path)
 
 
 def _unknown(path: Path) -> InputError:
@@ -107,12 +97,13 @@ def _unknown(path: Path) -> InputError:
         return frames_refused(path, int(frames))
     if dicom:
         return UnsupportedImageError(f"{path} is one slice of a DICOM series: give the folder.")
-    return unknown(path)
+    return unknown(path, named_formats())
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
     """An image file and, if it is a detached header, the readable files with its voxels."""
-    if not path.name.lower().endswith((*NRRD_SUFFIXES, *META_SUFFIXES)):
+    format = format_named(path.name)
+    if format is None or not format.detached:
         return (path,)
     try:
         return tuple(dict.fromkeys((path, *read_header(path).voxels.files)))

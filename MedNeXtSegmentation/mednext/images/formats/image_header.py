@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,27 @@ class ImageHeader:
     slope: float = 1.0
     intercept: float = 0.0
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """A format of image files; `readable.FORMATS` lists them all.
+
+    Attributes:
+        name: for messages.
+        suffixes: of its files, in lower case.
+        read_header: reads and checks the header of one file.
+        unlisted: suffixes that are read too, but that other programs use for other files: a batch skips them.
+        beginnings: first bytes of its files that `foreign_files` knows.
+        detached: a header of this format may name other files, which hold the voxels.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    read_header: Callable[[Path], ImageHeader]
+    unlisted: tuple[str, ...] = ()
+    beginnings: tuple[bytes, ...] = ()
+    detached: bool = False
 
 
 def three_axes(path: Path, size: Sequence[int], components: int = 1) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from ...errors import GeometryError, InputError, UnreadableImageError, Unsupport
 from ..geometry import LPS_TO_RAS, Geometry
 from .data_files import data_files, numbered
 from .header_values import impossible, needed, numbers, sizes_of, whole_numbers
-from .image_header import ImageHeader, check_spacing, three_axes, unit_warning
+from .image_header import ImageFormat, ImageHeader, check_spacing, three_axes, unit_warning
 from .stored_voxels import DEFLATED, RAW, TEXT, StoredVoxels
 
 SUFFIXES = (".mha", ".mhd")
@@ -234,3 +234,6 @@ def _files(name: str, names: list[str], end: int, path: Path) -> tuple[tuple[Pat
         first, last, *step = whole_numbers(path, "ElementDataFile", " ".join(words[1:]))
         return data_files(path, numbered(path, words[0], first, last, step[0] if step else 1)), 0
     return data_files(path, [name]), 0
+
+
+METAIMAGE = ImageFormat("MetaImage", SUFFIXES, meta_header, beginnings=(b"ObjectType",), detached=True)

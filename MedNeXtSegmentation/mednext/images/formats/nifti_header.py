@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import UnreadableImageError, UnsupportedImageError
 from ..nifti_forms import NiftiForms
-from .image_header import ImageHeader, check_spacing, three_axes, unit_warning
+from .image_header import ImageFormat, ImageHeader, check_spacing, three_axes, unit_warning
 from .nifti_place import place_of
 from .stored_voxels import DEFLATED, RAW, StoredVoxels
 
@@ -205,3 +205,6 @@ def _data_start(fields: dict[str, tuple], path: Path) -> int:
     if not (HEADER_BYTES <= start <= 2**31 and start == int(start)):
         raise UnreadableImageError(f"{path} has its voxels at byte {start:g}: it is damaged, copy it again.")
     return int(start)
+
+
+NIFTI = ImageFormat("NIfTI", (".nii", ".nii.gz"), nifti_header, unlisted=(".hdr", ".img", ".img.gz"))

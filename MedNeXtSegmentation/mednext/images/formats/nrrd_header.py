@@ -18,7 +18,7 @@ from ...errors import GeometryError, InputError, UnreadableImageError, Unsupport
 from ..geometry import Geometry
 from .data_files import data_files, numbered
 from .header_values import impossible, needed, numbers, sizes_of, whole_numbers
-from .image_header import ImageHeader, check_spacing, three_axes, unit_warning
+from .image_header import ImageFormat, ImageHeader, check_spacing, three_axes, unit_warning
 from .stored_voxels import DEFLATED, HEX, RAW, TEXT, StoredVoxels
 
 SUFFIXES = (".nrrd", ".nhdr")
@@ -265,3 +265,6 @@ def _files(header: NrrdFields, path: Path) -> tuple[tuple[Path, ...], int]:
         first, last, step = whole_numbers(path, "data file", " ".join(words[1:4]))
         return data_files(path, numbered(path, words[0], first, last, step)), 0
     return data_files(path, [name]), 0
+
+
+NRRD = ImageFormat("NRRD", SUFFIXES, nrrd_header, beginnings=(b"NRRD000",), detached=True)
