@@ -50,6 +50,7 @@ format: $(STAMP) ## rewrite the code in the project's style
 	$(PYTHON) -m ruff format .
 
 pictures: $(STAMP) ## draw the documentation's pictures anew
+	$(PYTHON) docs/draw_house.py
 	$(PYTHON) docs/make_pictures.py
 
 bench: $(STAMP) ## measure against MONAI and nnU-Net in one run

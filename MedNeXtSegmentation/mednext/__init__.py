@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from .former_names import find_former_names
+
 __version__ = "0.1.0"
 
 # Resolved on first use: importing mednext must not import torch.
@@ -29,6 +31,8 @@ _EXPORTS = {
     "Segmentation": "segmentation.result",
     "write_segmentation": "segmentation.export",
 }
+
+find_former_names()
 
 __all__ = ["__version__", *_EXPORTS]
 
