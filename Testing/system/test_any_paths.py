@@ -15,7 +15,7 @@ NAMES = ["a folder with spaces/Müller's Röntgen/脳 🧠 头/%HOME% $HOME `x` 
 
 PROGRAM = """
 import sys
-sys.path[:0] = sys.argv[1:3]
+sys.path[:0] = [*sys.argv[1:3], sys.argv[2] + "/fixtures"]
 from pathlib import Path
 import slicer_standin
 core = slicer_standin.start()
@@ -30,7 +30,7 @@ print(node.GetAttribute("MedNeXtSegmentation.model"), node.GetSegmentation().Get
 
 
 @pytest.mark.parametrize("name", NAMES, ids=["strange", "long"])
-def test_a_volume_is_segmented_whatever_the_folders_are_called(tmp_path, name):
+def test_a_volume_is_segmented_with_folders_of_any_name(tmp_path, name):
     module = tmp_path / name / "MedNeXtSegmentation"
     shutil.copytree(
         ROOT / "MedNeXtSegmentation", module, ignore=shutil.ignore_patterns("__pycache__", "hippocampus")
