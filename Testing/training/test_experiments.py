@@ -17,9 +17,10 @@ from mednext_training.baselines import nnUNetTrainerSwinUNETR, nnUNetTrainerUNET
 from mednext_training.comparison import Entry, paired, report, write_report
 from mednext_training.conversion.challenges import challenge
 from mednext_training.evaluation import CaseResult
-from mednext_training.experiments import contestant
+from mednext_training.experiments import contestant, imported_entry
 from mednext_training.metrics import Score
 from mednext_training.nnunet_baseline import run_baseline
+from mednext_training.splits import validation_cases
 from mednext_training.workspace import Workspace
 
 HIPPOCAMPUS = challenge("hippocampus").dataset
@@ -112,6 +113,22 @@ def test_transformers_refuse_patches_that_they_cannot_divide() -> None:
 def test_a_cascade_is_refused_for_images_that_are_too_small_for_it(training_workspace: Workspace) -> None:
     with pytest.raises(OptionError, match="plans no 3d_lowres"):
         run_baseline(training_workspace, HIPPOCAMPUS, "3d_cascade", [0])
+
+
+def test_nnunet_itself_trains_its_own_configuration_on_the_same_split(
+    training_workspace: Workspace, nnunet_in_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    def start(trainer: nnUNetTrainer) -> None:
+        trainer.num_epochs = trainer.num_iterations_per_epoch = trainer.num_val_iterations_per_epoch = 1
+        true_start(trainer)
+
+    true_start = nnUNetTrainer.on_train_start
+    monkeypatch.setattr(nnUNetTrainer, "on_train_start", start)
+    folder = run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
+    cases = imported_entry(training_workspace, HIPPOCAMPUS, folder, [4]).results
+    assert [each.case for each in cases] == validation_cases(training_workspace, HIPPOCAMPUS, 4)
 
 
 def test_two_networks_are_trained_validated_and_reported_and_nothing_is_repeated(
