@@ -11,7 +11,6 @@ from mednext.errors import OptionError
 from mednext.library.model_by_name import load_bundle
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from .batch.waiting import waitFor
 from .engine.run import ProgressCallback, Run, Steps
 from .engine.worker_client import shared_client
 from .models_folder import useModelsFolder
@@ -116,7 +115,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         bundle = load_bundle(model)
 
         def segment(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> slicer.vtkMRMLSegmentationNode:
-            return waitFor(_start(volumes, str(bundle.path), chosen), progressCallback)
+            return _start(volumes, str(bundle.path), chosen).wait(progressCallback, live_windows=True)
 
         return segmentCases(
             bundle.model, chosen, segment, again=again, reportFile=reportFile, caseCallback=caseCallback

@@ -21,7 +21,6 @@ from ..engine.worker_client import shared_client
 from ..scene.volumes.voxel_feed import channelsForRun
 from .scene_cases import casesOfScene
 from .scene_from_file import sceneFromFile
-from .waiting import waitFor
 
 
 class FolderBatch:
@@ -51,7 +50,7 @@ class FolderBatch:
 
     def run(self) -> list[Row]:
         """Segment all cases, and return a row for each. Raises the errors of `WorkerClient.batching`."""
-        return waitFor(Run(self._steps), self._hear)
+        return Run(self._steps).wait(self._hear, live_windows=True)
 
     def _steps(self, run: Run[Any]) -> Steps[list[Row]]:
         outcome = yield from shared_client().batching(run, self._job(None), _noChannels)

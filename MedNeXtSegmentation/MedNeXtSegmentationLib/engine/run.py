@@ -84,19 +84,19 @@ class Run(Generic[Result]):
         assert self._outcome is not None, "the run is not finished"
         return self._outcome
 
-    def wait(
-        self, progress: ProgressCallback | None = None, idle: Callable[[], object] | None = None
-    ) -> Result:
-        """Wait for the result. `progress` gets the progress events, `idle` is called between steps.
+    def wait(self, progress: ProgressCallback | None = None, live_windows: bool = False) -> Result:
+        """Wait for the result. `progress` gets the progress events.
 
-        An exception in one of the two, and Ctrl+C, cancel the run. Raises the errors of `result`.
+        live_windows: let Slicer's windows react to the user between steps.
+
+        An exception in `progress`, and Ctrl+C, cancel the run. Raises the errors of `result`.
         """
         try:
             while not self.finished:
                 busy = self.advance()
                 self._tell(progress)
-                if idle:
-                    idle()
+                if live_windows:
+                    _process_events()
                 if not busy and not self.finished:
                     time.sleep(PAUSE_S)
             self._tell(progress)
@@ -208,3 +208,10 @@ class Run(Generic[Result]):
     def _finish(self, outcome: Any) -> None:
         self._outcome = outcome
         self.finished = True
+
+
+def _process_events() -> None:
+    import slicer  # runs outside of Slicer need no windows
+
+    if slicer.util.mainWindow() is not None:
+        slicer.app.processEvents()
