@@ -32,7 +32,7 @@ def test_help_imports_nothing_but_the_parsers(arguments: list[str]) -> None:
     assert found & (HEAVY | {"importlib.metadata", "platform", "email", "socket", "subprocess"}) == set()
     engine = {name.partition(".")[2] for name in found if name.startswith("mednext.")}
     others = {name for name in engine if name.split(".")[0] != "cli"}
-    assert others == {"errors", "system", "system.devices", "system.shown_text"}
+    assert others == {"errors", "former_names", "system", "system.devices", "system.shown_text"}
 
 
 def test_a_run_imports_only_the_packages_that_it_needs() -> None:
