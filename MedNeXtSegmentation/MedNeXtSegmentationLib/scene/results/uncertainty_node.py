@@ -136,7 +136,7 @@ def named_places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[NamedPl
         if places is None:
             places = json.loads(uncertainty.GetAttribute(_PLACES) or "[]")
         local = [([float(mm) for mm in place[:3]], tuple(map(str, place[3:]))) for place in places]
-    except (ValueError, TypeError):  # written by somebody else
+    except (ValueError, TypeError):  # written by another program
         return []
     to_world = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(uncertainty.GetParentTransformNode(), None, to_world)
@@ -166,7 +166,7 @@ def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None
     if text is None:
         return None
     item = sequence.GetItemNumberFromIndexValue(shown_value(browser), False)
-    with suppress(ValueError, AttributeError):  # written by somebody else
+    with suppress(ValueError, AttributeError):  # written by another program
         return json.loads(text).get(sequence.GetNthIndexValue(item), []) if item >= 0 else []
     return []
 
