@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ CONFIGURATION = "3d_1mm"
 PLANS_NAME = "MedNeXtPlans"
 PATCH = (128, 128, 128)  # of the paper
 _PLANNED = f"{PLANS_NAME}_planned.json"  # written last: without it planning was interrupted
+_LOADERS = "nnUNet_n_proc_DA"
 _MORE_THAN_ONE_STAGE = 4  # nnU-Net v1 adds a coarse stage where the median image has as many patches
 
 
@@ -159,7 +162,8 @@ def _plan(
     folder = workspace.preprocessed / dataset.folder_name
     (folder / _PLANNED).unlink(missing_ok=True)
     extract_fingerprints([dataset.identifier], num_processes=processes, check_dataset_integrity=False)
-    plan_experiments([dataset.identifier])
+    with _some_loaders():
+        plan_experiments([dataset.identifier])
     if regions:
         _describe_regions(folder / "dataset.json", regions)
     plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
@@ -182,6 +186,17 @@ def _plan(
     planned = {"plans_sha256": digest(plans), "dataset_sha256": digest(description)}
     (folder / _PLANNED).write_text(json.dumps(planned), encoding="utf-8")
     return target
+
+
+@contextmanager
+def _some_loaders() -> Iterator[None]:
+    """nnU-Net's planner computes with as many threads as training has loaders, and none are too few."""
+    none = os.environ.pop(_LOADERS) if os.environ.get(_LOADERS) == "0" else None
+    try:
+        yield
+    finally:
+        if none is not None:
+            os.environ[_LOADERS] = none
 
 
 def _median_shape(fingerprint: Path, spacing: Sequence[float]) -> list[float]:
