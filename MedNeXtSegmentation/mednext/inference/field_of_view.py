@@ -7,7 +7,7 @@ normalising over a whole head gives it other intensities than it learned.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..images.geometry import Box, Geometry, Roi
 from ..model.description import Model
 
 if TYPE_CHECKING:
-    from ..images.volume import Volume
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -36,15 +36,6 @@ class FieldOfView:
     box: Box
     whole: Geometry
     warning: str
-
-    def of(self, volume: Volume) -> Volume:
-        """What the model gets of the whole volume."""
-        array = volume.array[(slice(None), *self.box)]
-        return replace(volume, array=array, geometry=self.whole.cropped(self.box))
-
-    def view_of(self, array: np.ndarray) -> np.ndarray:
-        """What the model gets of an array `(Z, Y, X)` on the whole grid: a view."""
-        return array[self.box]
 
 
 def field_of_view(whole: Geometry, model: Model, roi: Roi | None) -> FieldOfView:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..model.bundle import Bundle
 from ..model.description import NetworkSpec
+from .progress import Progress, counter
 
 if TYPE_CHECKING:
     from ..network.formulation import FastNetwork
@@ -27,23 +28,24 @@ class LoadedNetworks:
     def __len__(self) -> int:
         return len(self._networks)
 
-    def missing(self, bundle: Bundle, folds: Sequence[int], precision: str) -> list[int]:
-        """The folds that have to be loaded; networks that are not among `folds` are let go first."""
-        keys = {fold: _key(bundle, fold, precision) for fold in folds}
-        self._networks = {key: self._networks[key] for key in keys.values() if key in self._networks}
-        return [fold for fold, key in keys.items() if key not in self._networks]
-
-    def network(self, bundle: Bundle, fold: int, precision: str) -> FastNetwork:
-        """The network of one fold, loaded if need be.
+    def load(
+        self, bundle: Bundle, folds: Sequence[int], precision: str, progress: Callable[[Progress], None]
+    ) -> list[FastNetwork]:
+        """The networks of these folds; those that are loaded already stay, all others are let go first.
 
         Raises the errors of `Bundle.network`, and OptionError for a precision that does not exist.
         """
         from ..network.formulation import FastNetwork  # imports torch
 
-        key = _key(bundle, fold, precision)
-        if key not in self._networks:
+        keys = {fold: _key(bundle, fold, precision) for fold in folds}
+        self._networks = {key: self._networks[key] for key in keys.values() if key in self._networks}
+        missing = {fold: key for fold, key in keys.items() if key not in self._networks}
+        loaded = counter(progress, "loading", len(missing)) if missing else None
+        for fold, key in missing.items():
             self._networks[key] = FastNetwork(bundle.network(fold), precision)
-        return self._networks[key]
+            if loaded:
+                loaded()
+        return [self._networks[key] for key in keys.values()]
 
     def clear(self) -> None:
         """Let all of them go."""

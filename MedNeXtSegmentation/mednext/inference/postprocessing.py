@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import SimpleITK as sitk
@@ -55,6 +55,12 @@ class LabelWriter:
         self._resampled = [axis for axis, matrix in enumerate(weights) if not is_identity(matrix)]
         self._row = self._line = 0  # the first that is not written; in the rows at work, the first line
         self._download = Download()
+
+    def write(self, blocks: Iterable[Block]) -> None:
+        """Write the labels of a whole prediction."""
+        for block in blocks:
+            self.add(block)
+        self.finish()
 
     def add(self, block: Block) -> None:
         """Write every label whose predictions are known by now."""

@@ -52,17 +52,16 @@ def plan_extent(image: Preprocessed, model: Model, wanted: Box | None) -> Extent
     spacings = [image.source_spacing, image.spacing]
     separate = coarse_axis(*(spacings if model.pipeline == "nnunet_v1" else reversed(spacings)))
     source, weights = [], []
+    shape, cropped = image.array.shape[1:], image.cropped_shape
     for axis in range(3):
-        whole = axis_weights(
-            image.array.shape[axis + 1], image.cropped_shape[axis], order=0 if axis == separate else 1
-        )
+        whole = axis_weights(shape[axis], cropped[axis], order=0 if axis == separate else 1)
         offset = image.crop[axis].start
         part = whole[target[axis].start - offset : target[axis].stop - offset]
         seen = _seen(part, model.patch[axis])
         source.append(seen)
         weights.append(part[:, seen])
-    shape = [side.stop - side.start for side in source]
-    return Extent(target, _three(source), _three(weights), streaming_order(shape, model.patch, model.step))
+    sides = [side.stop - side.start for side in source]
+    return Extent(target, _three(source), _three(weights), streaming_order(sides, model.patch, model.step))
 
 
 def _intersection(box: Box, other: Box) -> Box | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import ChannelError, OutOfMemoryError
 from ..images.geometry import Geometry, reorient_array
@@ -52,6 +52,8 @@ class _Run:
     bundle: Bundle
     options: Options
     folds: tuple[int, ...]
+    step: float
+    mirror_axes: tuple[int, ...]
     progress: Callable[[Progress], None]
     cancelled: Callable[[], bool] | None
     networks: LoadedNetworks
@@ -119,26 +121,32 @@ def segment(
     """
     begin = time.monotonic()
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    model = bundle.model
     options = replace(options or Options(), **changes)
+    folds, origin = options.folds_of(model), options.recipe(model)
+    for fold in folds:
+        bundle.fold(fold)
     chosen = choose_device(options.device)
     with cpu_threads(options.threads):
-        volume = _one_volume(volumes, bundle.model, options.insist)
+        volume = _one_volume(volumes, model, options.insist)
         whole = volume.geometry
     run = _Run(
         bundle,
         options,
-        tuple(bundle.fold(fold).index for fold in options.folds_of(bundle.model)),
+        folds,
+        options.step_of(model),
+        options.mirror_axes_of(model),
         progress or (lambda _: None),
         cancelled,
         LoadedNetworks() if networks is None else networks,
     )
-    check_memory(bundle.model, _planned(run, volume, chosen), volume.name(0))
+    check_memory(model, _planned(run, volume, chosen), volume.name(0))
     for warning in volume.warnings:
         _remark(run, warning, "reading")
     try:
         with cpu_threads(options.threads), torch.inference_mode():
-            seen = field_of_view(whole, bundle.model, options.roi)
-            loaded = _load(run)
+            seen = field_of_view(whole, model, options.roi)
+            loaded = run.networks.load(bundle, run.folds, options.precision, run.progress)
             chosen = _usable(chosen, loaded, run)
             subject = _prepared(volume, seen, run, chosen)
             del volume, volumes
@@ -149,24 +157,21 @@ def segment(
             raise
         raise OutOfMemoryError(
             f"There is not enough memory to segment an image of {whole.size} voxels with model "
-            f"{bundle.model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
+            f"{model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
         ) from error
-    origin = options.recipe(bundle.model) | run_words(used, time.monotonic() - begin)
-    origin["formulation"] = _formulations(run)
+    origin |= run_words(used, time.monotonic() - begin)
+    origin["formulation"] = _formulations(run.folds, loaded)
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
-    model = bundle.model
     return Segmentation(labels, whole, model.labels, origin, uncertain, model.regions).telling_regions()
 
 
-def _formulations(run: _Run) -> str:
+def _formulations(folds: Sequence[int], networks: Sequence[FastNetwork]) -> str:
     """The formulation of the networks, or of each fold where they differ."""
-    names = {
-        fold: run.networks.network(run.bundle, fold, run.options.precision).formulation for fold in run.folds
-    }
-    if len(set(names.values())) == 1:
-        return names[run.folds[0]]
-    return ", ".join(f"fold {fold} {name}" for fold, name in names.items())
+    names = [network.formulation for network in networks]
+    if len(set(names)) == 1:
+        return names[0]
+    return ", ".join(f"fold {fold} {name}" for fold, name in zip(folds, names, strict=True))
 
 
 def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) -> Volume:
@@ -206,8 +211,8 @@ def _usable(device: torch.device, networks: Sequence[nn.Module], run: _Run) -> t
 def _prepared(volume: Volume, seen: FieldOfView, run: _Run, device: torch.device) -> _Subject:
     """The volume on the model's grid, made and kept by a card that has room for it, else by the CPU."""
     run.progress(Progress("preprocessing", 0, 1))
-    part = seen.of(volume)
-    array, oriented = reorient_array(part.array, part.geometry, run.model.orientation)
+    part = volume.array[(slice(None), *seen.box)]
+    array, oriented = reorient_array(part, seen.whole.cropped(seen.box), run.model.orientation)
     moved = Volume(array, oriented, volume.names)
     image = _preprocessed_there(moved, run, device) if device.type in PREPROCESSING_DEVICES else None
     if image is None:
@@ -245,7 +250,7 @@ def _label(
     grid = seen.whole.cropped(seen.box)
 
     def oriented_view(array: np.ndarray) -> np.ndarray:
-        return reorient_array(seen.view_of(array), grid, model.orientation)[0]
+        return reorient_array(array[seen.box], grid, model.orientation)[0]
 
     extent = plan_extent(subject.image, model, run.options.roi.box_in(oriented) if run.options.roi else None)
     if extent is None:
@@ -258,7 +263,7 @@ def _label(
     give_memory_back()
     run.progress(Progress("postprocessing", 0, 1))
     keep_largest_components(
-        seen.view_of(labels), model.kept_largest, fully_connected=model.pipeline == "nnunet_v2"
+        labels[seen.box], model.kept_largest, fully_connected=model.pipeline == "nnunet_v2"
     )
     uncertainty = None if entropy is None else to_float32(entropy)
     run.progress(Progress("postprocessing", 1, 1))
@@ -331,14 +336,13 @@ def _predict(
     `devices` are those of the networks and of the sums.
     """
     model, axes = run.model, extent.axes
-    step = run.options.step_of(model)
     data = image.array[(slice(None), *extent.source)]
-    tiles = count_tiles(data.shape[1:], model.patch, step)
+    tiles = count_tiles(data.shape[1:], model.patch, run.step)
     ensemble = Ensemble(
         networks,
         model,
         devices[0],
-        run.options.mirror_axes_of(model),
+        run.mirror_axes,
         run.options.uncertainty,
         on_fold=counter(run.progress, "network", tiles * len(run.folds)),
         cancelled=run.cancelled,
@@ -349,31 +353,4 @@ def _predict(
         labels[extent.target].transpose(axes),
         None if entropy is None else entropy[extent.target].transpose(axes),
     )
-    # The image is worked through along extent.axes; the networks still see it as z, y, x.
-    forward = (0, *(axis + 1 for axis in axes))
-    back = tuple(forward.index(axis) for axis in range(4))
-
-    def predict(tiles: Iterator[Tensor]) -> Iterator[Tensor]:
-        for prediction in ensemble.predict(tile.permute(back) for tile in tiles):
-            yield prediction.permute(forward)
-
-    for block in slide(
-        data.permute(forward),
-        predict,
-        ensemble.outputs,
-        (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]),
-        step,
-        devices[1],
-    ):
-        writer.add(block)
-    writer.finish()
-
-
-def _load(run: _Run) -> list[nn.Module]:
-    missing = run.networks.missing(run.bundle, run.folds, run.options.precision)
-    if missing:
-        loaded = counter(run.progress, "loading", len(missing))
-        for fold in missing:
-            run.networks.network(run.bundle, fold, run.options.precision)
-            loaded()
-    return [run.networks.network(run.bundle, fold, run.options.precision) for fold in run.folds]
+    writer.write(slide(data, ensemble.predict, ensemble.outputs, model.patch, run.step, devices[1], axes))

@@ -60,6 +60,7 @@ def slide(
     patch: Shape,
     step: float,
     device: torch.device,
+    axes: Shape = (0, 1, 2),
 ) -> Iterator[Block]:
     """Predict an image tile by tile and hand out what is finished, row by row and in these line by line.
 
@@ -74,7 +75,11 @@ def slide(
         patch: voxels of a tile.
         step: largest distance of two tiles as a fraction of the patch.
         device: where the sums are kept, in fp32, and the image, which tiles are cut from.
+        axes: order of z, y, x (0, 1, 2) in which the image is worked through; the blocks have it, too.
     """
+    forward = (0, *(axis + 1 for axis in axes))
+    back = tuple(forward.index(axis) for axis in range(4))
+    image, patch = image.permute(forward), (patch[axes[0]], patch[axes[1]], patch[axes[2]])
     z, y, x = image.shape[1:]
     upload = Upload(image, device)  # by rows: on a card, tile by tile would take as long as the network
     starts = [tile_starts(length, side, step) for length, side in zip((z, y, x), patch, strict=True)]
@@ -84,14 +89,14 @@ def slide(
     ]
     sums = _Sums(outputs, (z, y, x), patch, step, device)
     corners = product(starts[0], starts[1], starts[2])
-    tiles = (_cut(upload.up_to(corner[0] + patch[0]), corner, patch) for corner in corners)
+    tiles = (_cut(upload.up_to(corner[0] + patch[0]), corner, patch).permute(back) for corner in corners)
     predictions = predict(tiles)
     for row, start in enumerate(starts[0]):
         next_start = starts[0][row + 1] if row + 1 < len(starts[0]) else z
         for line, top in enumerate(starts[1]):
             for column, left in enumerate(starts[2]):
                 share = (shares[0][row], shares[1][line], shares[2][column])
-                sums.add(next(predictions).to(device), (start, top, left), share)
+                sums.add(next(predictions).permute(forward).to(device), (start, top, left), share)
             done = starts[1][line + 1] if line + 1 < len(starts[1]) else y
             yield sums.finished(next_start, done)
             sums.forget(next_start, done)
