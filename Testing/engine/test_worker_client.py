@@ -262,7 +262,10 @@ def python_that_runs(tmp_path: Path, program: str) -> str:
         ("sys.exit(0)", "without an answer"),
         ("print('Welcome to the cluster')", "Welcome to the cluster"),
         ("os.close(1); time.sleep(600)", "without an answer"),
-        ("""print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(600)""", "99.*version 3"),
+        (
+            """print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(600)""",
+            f"99.*version {protocol.VERSION}",
+        ),
         ("time.sleep(600)", "not been heard of for 1 s"),
     ],
 )

@@ -1,7 +1,7 @@
-"""What networks say about tiles, added up: mirrored copies to a tile's mean, tiles to the sums of an image.
+"""Sum the predictions of mirrored copies and of tiles.
 
-On NVIDIA cards a Triton kernel does each of the two and reads everything once; elsewhere torch does, step by
-step. Both add in the same order: what differs is how a division rounds, and probabilities by 1e-6.
+On NVIDIA cards a Triton kernel for each of the two reads every value once; elsewhere torch adds step by step.
+Both add in the same order and differ only in the rounding of a division, and in probabilities by 1e-6.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Adding:
         return add_copies(logits, batch, averaged)
 
     def add_tile(self, targets: Sequence[Target], tile: Tensor, shares: Sequence[Tensor]) -> None:
-        """Weight a tile `(K, *patch)` and add what of it lies within the targets; the tile is used up.
+        """Weight a tile `(K, *patch)` and add the part that lies within the targets. Overwrites the tile.
 
         `shares` are the weights along z, y and x.
         """

@@ -1,8 +1,8 @@
-"""What goes to a device and comes back from it, a part at a time, while it computes.
+"""Copy images to a device and results back, a part at a time, while the device computes.
 
 Only page-locked memory is copied without waiting; elsewhere than on CUDA every copy is finished at once.
-Locking fresh memory takes longer than copying it: what goes up goes through small pieces, which torch keeps
-and uses again.
+Locking new memory takes longer than copying it, so uploads go through small locked pieces, which torch keeps
+and reuses.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def tensor_of(array: np.ndarray) -> Tensor:
 
 
 class _Writable:
-    """The memory of an array that says it may be written to; torch warns of others."""
+    """The memory of an array, declared as writable; torch warns of read-only memory."""
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
@@ -122,12 +122,12 @@ class Upload:
 
 
 def is_on(place: torch.device, device: torch.device) -> bool:
-    """Whether what lies at `place` is on a device; "cuda" without a number is the card that is used."""
+    """Whether `place` is this device; "cuda" without a number is the current card."""
     return place.type == device.type and (device.index is None or place.index in (None, device.index))
 
 
 def _send(source: Tensor, target: Tensor, side: torch.cuda.Stream) -> None:
-    """Copy to a card in pieces; what is asked of the card next waits for all, the CPU not for the last."""
+    """Copy to a card in pieces. The card's next work waits for all of them, the CPU not for the last."""
     under_way: deque[tuple[torch.cuda.Event, Tensor]] = deque()
     with torch.cuda.stream(side):
         for piece, place in pieces(source, target, _PIECE_BYTES):

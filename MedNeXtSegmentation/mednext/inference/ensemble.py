@@ -1,9 +1,9 @@
-"""What a model's networks say about one tile: averaged over folds and mirrored copies.
+"""Predict one tile: the mean of a model's networks over folds and mirrored copies.
 
 `nnunet_v2` averages logits, `nnunet_v1` probabilities (softmax, or a sigmoid per region).
 
-Tiles that hold one value in each channel, as in the air around a patient, all get the same prediction: the
-networks are asked once, and their answer is kept for the next of these tiles.
+Tiles with a single value in each channel, as in the air around a patient, all get the same prediction: the
+networks compute it once, and it is kept for the next such tile.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Ensemble:
 
     Args:
         networks: one per fold, in evaluation mode.
-        model: says what is averaged.
+        model: its pipeline decides whether logits or probabilities are averaged.
         device: where the networks run; with mixed precision (fp16) on CUDA, in fp32 elsewhere.
         mirror_axes: spatial axes (0 = z, 1 = y, 2 = x); every combination of them is mirrored.
-        uncertainty: answer with mean probabilities also where logits are averaged.
+        uncertainty: return mean probabilities also where logits are averaged.
         on_fold: called after every fold of every tile.
         cancelled: asked before every pass through a network.
     """
@@ -64,12 +64,12 @@ class Ensemble:
         self._mixed_precision = device.type == "cuda"
         self._on_fold = on_fold
         self._cancelled = cancelled
-        self._of_air: tuple[tuple[float, ...], Tensor] | None = None  # what a tile is, and its prediction
-        self._means: list[Tensor] = []  # of the tiles at work; the next ones overwrite them
+        self._of_air: tuple[tuple[float, ...], Tensor] | None = None  # its values and its prediction
+        self._means: list[Tensor] = []  # of the current tiles; the next ones overwrite them
 
     @property
     def outputs(self) -> int:
-        """Channels of an answer: mean logits (if any), then mean probabilities (if any)."""
+        """Channels of a prediction: mean logits (if any), then mean probabilities (if any)."""
         return self._averaged.outputs
 
     def __call__(self, tile: Tensor) -> Tensor:
@@ -80,12 +80,12 @@ class Ensemble:
     def predict(self, tiles: Iterable[Tensor]) -> Iterator[Tensor]:
         """The mean prediction `(outputs, Z, Y, X)` for each tile `(C, Z, Y, X)`, in fp32.
 
-        As many tiles are taken at once as the networks want, with all their mirrored copies. A prediction is
-        only valid until the next one is asked for.
+        Takes as many tiles at once as the networks want, with all their mirrored copies. A prediction is only
+        valid until the next one is requested.
 
         Raises:
             NumericalError: the network answered with NaN or infinite values.
-            Cancelled: the user asked for it.
+            Cancelled: `cancelled` returned True.
         """
         group: list[Tensor] = []
         for tile in tiles:
@@ -154,7 +154,7 @@ class Ensemble:
     def _batch(
         self, some: Sequence[tuple[int, tuple[int, ...]]], means: Sequence[Tensor], left: list[int]
     ) -> list[Copies]:
-        """To which means these copies (number of the tile, axes) belong; `left` to come for each tile."""
+        """These copies (number of the tile, axes), grouped by tile; `left` counts those to come for each tile."""
         batch = []
         for number, of_tile in groupby(some, key=lambda copy: copy[0]):
             flips = [axes for _, axes in of_tile]
@@ -165,11 +165,11 @@ class Ensemble:
 
     @property
     def _passes(self) -> int:
-        """What a mean is of."""
+        """How many predictions a mean has."""
         return len(self.networks) * len(self._flips)
 
     def _room(self, tiles: Sequence[Tensor]) -> list[Tensor]:
-        """Room for the means of these tiles: that of the tiles before, which a run never needs together."""
+        """Memory for the means of these tiles: that of the tiles before, whose means are no longer needed."""
         shapes = [(self.outputs, *tile.shape[1:]) for tile in tiles]
         if [mean.shape for mean in self._means[: len(tiles)]] != shapes:
             self._means = [torch.empty(shape, device=self.device) for shape in shapes]
@@ -181,7 +181,7 @@ class Ensemble:
         return max(1, images // len(self._flips))
 
     def _images_at_once(self, network: nn.Module, tile: Tensor) -> int:
-        """How many tiles a network takes together; one, if it does not say or after an overflow."""
+        """How many tiles a network takes together; one if it has no such method, and after an overflow."""
         tell = getattr(network, "images_at_once", None)
         overflowed = self.device.type == "cuda" and not self._mixed_precision
         return tell(tile.shape[1:]) if tell and not self._flat and not overflowed else 1

@@ -1,7 +1,7 @@
-"""Images that show much more of the patient than a model was trained on.
+"""The part of an image that a model gets, and a warning if that is much larger than its training images.
 
-A network that has seen nothing but small crops may take other structures for the one it knows, and
-normalising over a whole head gives it other intensities than it learned.
+A network trained only on small crops may mistake other structures for its own, and normalising over a whole
+head changes the intensities that it learned.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FieldOfView:
     """The part of a volume that a model gets.
 
     Attributes:
-        box: where what the model gets lies in the whole volume `(Z, Y, X)`.
+        box: place of this part in the whole volume `(Z, Y, X)`.
         whole: grid of the whole volume.
         warning: a sentence for the user where the model was trained on much smaller images, or "".
     """
@@ -39,7 +39,7 @@ class FieldOfView:
 
 
 def field_of_view(whole: Geometry, model: Model, roi: Roi | None) -> FieldOfView:
-    """What a model gets of a volume on this grid: the region if it was trained on crops, else everything.
+    """The part of a volume that a model gets: the region if it was trained on crops, else everything.
 
     Raises:
         GeometryError: the region is outside of the grid.

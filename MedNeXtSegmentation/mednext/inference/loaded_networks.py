@@ -18,8 +18,8 @@ _Key = tuple[str, NetworkSpec, str]
 class LoadedNetworks:
     """The networks of the last run, each on the device where it ran last, in its fastest formulation.
 
-    A network is known by the SHA-256 of its weights, its description and its precision: what was replaced on
-    disk is loaded again.
+    A network is known by the SHA-256 of its weights, its description and its precision: a file that was
+    replaced on disk is loaded again.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class LoadedNetworks:
     def load(
         self, bundle: Bundle, folds: Sequence[int], precision: str, progress: Callable[[Progress], None]
     ) -> list[FastNetwork]:
-        """The networks of these folds; those that are loaded already stay, all others are let go first.
+        """The networks of these folds; loaded ones are reused, all others are released first.
 
         Raises the errors of `Bundle.network`, and OptionError for a precision that does not exist.
         """
@@ -48,7 +48,7 @@ class LoadedNetworks:
         return [self._networks[key] for key in keys.values()]
 
     def clear(self) -> None:
-        """Let all of them go."""
+        """Release all networks."""
         self._networks.clear()
 
 

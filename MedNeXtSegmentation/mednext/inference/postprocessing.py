@@ -32,7 +32,7 @@ class LabelWriter:
     """Takes finished blocks of a prediction and writes labels and their uncertainty.
 
     Args:
-        model: says whether the output is a softmax or regions, and of logits or probabilities.
+        model: its output is a softmax or regions, of logits or probabilities.
         weights: for each axis the matrix (voxels wanted, voxels predicted) of `resampling.axis_weights`,
             order 1 or 0, on the device of the prediction; it may be a part of the whole matrix.
         labels: integer `(Z, Y, X)` to write into, its shape being the rows of the matrices; may be a view.
@@ -115,7 +115,7 @@ class LabelWriter:
             slab = along_axis(slab, weights[axis], axis + 1)
         labels = self._decide(slab[: self._model.network.num_classes])
         if self._labels.dtype == np.uint8:
-            labels = labels.to(torch.uint8)  # a quarter of what has to be copied
+            labels = labels.to(torch.uint8)  # a quarter of the bytes to copy
         self._download.begin(labels, self._labels[rows, lines])
         if self._uncertainty is not None:
             probabilities = slab[-self._model.network.num_classes :]
@@ -128,7 +128,7 @@ class LabelWriter:
 
     @property
     def _painting(self) -> tuple[Sequence[int], float] | None:
-        """For regions the labels in painting order, and what a logit, or a probability, has to exceed."""
+        """For regions the labels in painting order, and the threshold of a logit or a probability."""
         if self._model.output == "softmax":
             return None
         return self._model.regions_class_order, 0.0 if self._model.pipeline == "nnunet_v2" else 0.5
@@ -223,6 +223,6 @@ def keep_largest_components(
         numbers = sitk.GetArrayViewFromImage(components)
         sizes = _sizes(numbers)
         smaller = sizes < sizes[1:].max(initial=0)
-        smaller[0] = False  # component 0 is what does not belong to the structure
+        smaller[0] = False  # component 0 is everything outside of the structure
         if smaller.any():
             part[smaller[numbers]] = 0

@@ -1,4 +1,4 @@
-"""From a volume to what the network sees: crop to the non-zero box, resample, normalise.
+"""From a volume to the network's input: crop to the non-zero box, resample, normalise.
 
 The two pipelines differ in the order of the last two steps: `nnunet_v1` resamples first, `nnunet_v2`
 normalises first. Everything else is the same in both.
@@ -25,7 +25,7 @@ from .device_transfer import to_float32
 from .resampling.matrices import coarse_axis, resample_image, resampled_shape
 
 _EPSILON = 1e-8  # nnU-Net's least standard deviation
-# What is normalised at a time: on a CPU it stays in the caches between the steps, a card wants work.
+# Size of the parts that are normalised: on a CPU they stay in the caches, a card wants more work at once.
 _SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**21, 2**26
 
 CPU = torch.device("cpu")
@@ -67,7 +67,7 @@ def preprocess(volume: Volume, model: Model, device: torch.device = CPU) -> Prep
 
     Args:
         volume: already in the model's orientation, with the model's channels.
-        model: says spacing, normalisation and the order of the two.
+        model: gives spacing, normalisation and the order of the two.
         device: where it is done, and the result stays; it must know float64.
 
     Raises:
@@ -111,7 +111,7 @@ def nonzero_box(array: np.ndarray) -> Box:
     for axis in range(3):
         begin = _zero_planes(array[(slice(None), *box)], axis + 1)
         if begin == array.shape[axis + 1]:
-            break  # all is zero, which the first axis tells
+            break  # all voxels are zero, as the first axis shows
         end = _zero_planes(np.flip(array[(slice(None), *box)], axis + 1), axis + 1)
         box[axis] = slice(begin, array.shape[axis + 1] - end)
     z, y, x = box
@@ -161,7 +161,7 @@ def normalize(image: Tensor, channel: Channel, mask: Tensor | None) -> None:
 
     Args:
         image: float32 `(Z, Y, X)`, on any device that knows float64.
-        channel: says how.
+        channel: gives the normalisation.
         mask: bool `(Z, Y, X)`, true within the patient; only for "zscore_masked".
     """
     if channel.normalization == "ct":

@@ -1,4 +1,4 @@
-"""How far a run is, for whoever waits for it."""
+"""The progress of a run, for its caller."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from itertools import count
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         stage: "loading", "preprocessing", "network" or "postprocessing".
         done, total: steps of this stage; in "network" tiles, counted once per fold.
         remaining_s: estimated time to the end of the stage in s, where it can be estimated.
-        remark: what the user should know from now on, such as that memory ran out and it goes on slower.
+        remark: news for the user, such as that memory ran out and the run continues more slowly.
     """
 
     stage: str
@@ -27,7 +27,7 @@ class Progress:
 
 
 def counter(tell: Callable[[Progress], None], stage: str, total: int) -> Callable[[], None]:
-    """Tell the start of a stage now, and one step more, with the time that is left, at every call."""
+    """Report the start of a stage now, and one more step with the remaining time at every call."""
     begin = time.monotonic()
     steps = count(1)
     tell(Progress(stage, 0, total))

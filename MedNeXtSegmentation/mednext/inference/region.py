@@ -1,4 +1,4 @@
-"""Which part of a volume gets labels, what the networks must see for it, and the way back from there."""
+"""The part of a volume that gets labels, the part that the networks must see for it, and the way back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def plan_extent(image: Preprocessed, model: Model, wanted: Box | None) -> Extent
 
     Args:
         image: the whole volume, preprocessed; so the intensities do not depend on the box.
-        model: says patch and pipeline.
+        model: gives patch and pipeline.
         wanted: box of the oriented volume; None for all of it.
     """
     target = _intersection(image.crop, wanted or image.crop)

@@ -66,10 +66,10 @@ class _Run:
 
 @dataclass(eq=False)
 class _Subject:
-    """What is left of a volume once it is on the model's grid.
+    """A volume on the model's grid.
 
     Attributes:
-        image: what the networks see, on their device as long as there is room.
+        image: the input of the networks, on their device as long as there is room.
         oriented: grid of the part of the volume that the model gets, in the model's orientation.
     """
 
@@ -150,7 +150,7 @@ def segment(
             chosen = _usable(chosen, loaded, run)
             subject = _prepared(volume, seen, run, chosen)
             del volume, volumes
-            give_memory_back()  # what preprocessing took apart from its result is in pieces of another size
+            give_memory_back()  # pieces freed by preprocessing have other sizes than the next ones
             labels, uncertain, used = _label(subject, seen, loaded, run, chosen)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
@@ -315,7 +315,7 @@ def _step_down_remark(network_device: torch.device, sum_device: torch.device) ->
 
 
 def _remark(run: _Run, remark: str, stage: str = "network") -> None:
-    """Tell the user now, and keep it with the result; what was told before is only logged again."""
+    """Report a remark now, and keep it with the result; a repeated one is only logged."""
     logger.warning(remark)
     if remark not in run.remarks:
         run.remarks.append(remark)

@@ -1,11 +1,11 @@
-"""Sliding a patch over an image, and the mean of what was said about each voxel.
+"""Slide a patch over an image, and average the predictions of each voxel.
 
 The tiles are nnU-Net's, and so are the weights: a Gaussian with a standard deviation of an eighth of the
 patch. Both are products of one factor per axis, and so is the sum of all weights at a voxel: it is known
 before the first tile, each tile is weighted by its share of it, and nothing is left to divide by.
 
-What no later tile reaches is handed out and forgotten, so that memory grows with half a patch's depth and not
-with the image's (see `tiling.Unfinished`).
+Voxels that no later tile reaches are handed out and forgotten, so that memory grows with half a patch's depth
+and not with the image's (see `tiles.Unfinished`).
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ def slide(
     device: torch.device,
     axes: Shape = (0, 1, 2),
 ) -> Iterator[Block]:
-    """Predict an image tile by tile and hand out what is finished, row by row and in these line by line.
+    """Predict an image tile by tile and yield finished blocks, row by row and in these line by line.
 
     Blocks of the same rows follow each other until all lines are done. Each begins with the last line, or
-    row, of the one before, since whoever interpolates needs both neighbours.
+    row, of the one before, since interpolation needs both neighbours.
 
     Args:
         image: `(C, Z, Y, X)`.
         predict: maps tiles `(C, *patch)`, zero outside of the image, to `(outputs, *patch)` each, in their
-            order; it may take several before it answers the first. Its answers are overwritten.
+            order; it may take several before it returns the first. Its results are overwritten.
         outputs: channels of the prediction.
         patch: voxels of a tile.
         step: largest distance of two tiles as a fraction of the patch.
@@ -131,12 +131,12 @@ class _Sums:
         self._adding.add_tile(targets, tile, shares)
 
     def finished(self, row: int, line: int) -> Block:
-        """What is finished when the next tiles begin at this row and line, as far as there is room."""
+        """The finished block if the next tiles begin at this row and line, as far as there is room."""
         rows = min(row - self.row, self._sums.shape[1])
         return Block(self.row, self._line, self._sums[:, :rows, self._line : line])
 
     def forget(self, row: int, line: int) -> None:
-        """Let go of what `finished` gave, but for the last row and line."""
+        """Forget the block that `finished` returned, except for the last row and line."""
         height = self._sums.shape[1]
         drop = min(row - self.row, height) - 1
         last = line == self._shape[1]

@@ -12,7 +12,7 @@ from .tiles import Shape
 
 @dataclass(frozen=True)
 class Averaged:
-    """What of logits is averaged: themselves, then probabilities (softmax, or a sigmoid for each region)."""
+    """The averaged values: logits, then probabilities (softmax, or a sigmoid for each region)."""
 
     classes: int
     logits: bool

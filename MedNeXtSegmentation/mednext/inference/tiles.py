@@ -51,9 +51,9 @@ class Unfinished:
     tiles is done, its rows that are finished make place for those that the next row of tiles reaches.
 
     Attributes:
-        rows: what is kept of every line: a tile's depth without what the next one adds, and the last
+        rows: kept of every line: a tile's depth without the part that the next one adds, and the last
             finished row.
-        more_rows: what the tiles reach beyond, kept only for the `lines` under the present line of tiles.
+        more_rows: the rest of the tiles' depth, kept only for the `lines` under the current line of tiles.
     """
 
     rows: int
@@ -66,7 +66,7 @@ class Unfinished:
 
 
 def unfinished(shape: Shape, patch: Shape, step: float) -> Unfinished:
-    """What must be kept of the prediction of an image."""
+    """The part of an image's prediction that must be kept."""
     lines = min(shape[1], patch[1] + 1)
     distances = [after - before for before, after in pairwise(tile_starts(shape[0], patch[0], step))]
     if not distances:

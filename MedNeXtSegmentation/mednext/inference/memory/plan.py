@@ -1,7 +1,7 @@
-"""How much memory a run will take, told before it begins and without torch.
+"""How much memory a run will take, computed before it begins and without torch.
 
-The steps of `pipeline.segment` are gone through with the sizes of what they keep, and the largest sum counts.
-What a pass through a network takes was measured (`_activations`); sums and images follow from their shapes.
+The plan follows the steps of `segment`, adds the sizes of their arrays, and takes the largest sum. The memory
+of a pass through a network was measured (`_activations`); sums and images follow from their shapes.
 Held against the peaks of runs on Linux (S and L, patches of 64 and 128, 1 to 5 folds, up to 512 x 512 x 400
 voxels with fourteen classes, with uncertainty and without) the plan was 4 to 19 % above.
 """
@@ -25,20 +25,20 @@ DeviceKind = Literal["cpu", "cuda", "mps"]
 
 _FLOAT = 4
 _LABEL = 1
-_UNCERTAINTY = 2  # while the networks run; whoever gets it has it as float32
+_UNCERTAINTY = 2  # while the networks run; the result has float32
 _COMPONENTS = 8  # of a label of which only the largest component stays: mask, numbers; 7 measured
 _MASK = {"nnunet_v1": 12, "nnunet_v2": 4}  # of where the patient is, which v1 resamples; 10 and 3 measured
 _TILES = {"cpu": 2, "mps": 2, "cuda": 3}  # predictions of tiles: of air, and of those at work
 _PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
 _CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
-_CUDA_CONTEXT = 500 * MIB  # what a process takes of a card beside its tensors, an estimate
+_CUDA_CONTEXT = 500 * MIB  # of a card for a process beside its tensors, an estimate
 # Of one channel on a card: before, at and after a step; stored, in order and as float32 at first.
 _ON_CARD = 3
 _SLAB_ON_CARD = 128 * MIB  # whose sums are made in float64
-_HOLES = 8  # masks, and numbers of components, where what is outside of the patient has to be found
+_HOLES = 8  # masks and numbers of components, to find the outside of the patient
 _NATIVE_MAPS = 1 + sum(2.0**level / 8**level for level in range(5))
 _NATIVE_COPIES = 3  # of the weights: the plain network's, and those of the kernels before and after the norm
-_ALLOCATOR = 1.05  # freed blocks that do not fit what comes next
+_ALLOCATOR = 1.05  # freed blocks that do not fit the next request
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """What memory depends on.
+    """The properties of a run that decide its memory.
 
     Attributes:
         grid: of the (first) image.
@@ -172,7 +172,7 @@ def _activations(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
     the logits lie in the end if they find room; all folds share them. On torch it is a function of that
     level's expansion ratio. Measured for S, B, M, L (kernel 3) and L (kernel 5) with patches of 64 and 96:
     16.3 to 20.3 of them with the settings of `allocator` on Linux, which keep freed blocks, and 11.4 to 17.4
-    without, which is what is alive at the same time. The latter is taken for other systems and for CUDA,
+    without, which is the live memory. The latter is taken for other systems and for CUDA,
     unmeasured.
     """
     if _is_native(network, device):
@@ -213,7 +213,7 @@ def resampled_shape(grid: Geometry, model: Model) -> tuple[int, int, int]:
 
 
 def _seen_shape(model: Model, run: PlannedRun, resampled: Sequence[int]) -> list[int]:
-    """What the networks see: everything, or half a patch around the region."""
+    """The shape that the networks see: everything, or half a patch around the region."""
     if run.roi is None or model.field_of_view:
         return list(resampled)
     oriented = run.grid.reoriented(model.orientation)

@@ -207,7 +207,7 @@ def resample_image(image: Tensor, shape: Sequence[int], separate: int | None, or
     else:
         lowest, highest = (limit(in_plane, keepdim=True) for limit in (image.amin, image.amax))
     old = tuple(image.shape)
-    # The image that was given may go after the first axis, if whoever called does not keep it.
+    # The given image can be freed after the first axis, if the caller keeps no reference.
     for axis in sorted(in_plane, key=lambda axis: shape[axis] / old[axis]):  # shrink first, grow last
         if old[axis] != shape[axis]:
             image = along_axis(image, axis_weights(old[axis], shape[axis], order).to(image.device), axis)

@@ -1,6 +1,6 @@
 """Both resampling steps on the native kernels: to the model's grid, and from there to labels.
 
-The weights stay those of `resampling.axis_weights`; the kernels only multiply, and leave out what is zero.
+The weights stay those of `resampling.axis_weights`; the kernels only multiply, and skip zeros.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _steps(array: np.ndarray) -> tuple[int, ...]:
 
 
 def _is_right(kernels: Kernels) -> bool:
-    """Whether the kernels give what plain products of whole matrices give."""
+    """Whether the kernels give the results of plain products of whole matrices."""
     generator = torch.Generator().manual_seed(0)
     weights = [_neighbour_weights(*lengths) for lengths in ((4, 3), (5, 7), (37, 20))]
     values = torch.rand(3, 3, 7, 20, generator=generator)
