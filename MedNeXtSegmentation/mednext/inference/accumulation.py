@@ -23,14 +23,14 @@ from .tiles import overlap
 
 logger = logging.getLogger(__name__)
 
-_PLANES = 8  # that are turned back, and made probabilities of, at a time on the CPU: they stay in its caches
-_MOST_CLASSES = 256  # that a program of a kernel holds
+_PLANES = 8  # processed at a time on the CPU: they stay in its caches
+_MOST_CLASSES = 256  # in one program of a kernel
 _MOST_NUMBERS = 2**30  # of an image's logits: offsets within them have 32 bits, also with classes filled up
 _TOLERANCE = 1e-5
 
 
 class Adding:
-    """Adds on a device: by kernels, if they are right there, until they fail."""
+    """Adds on a device: by kernels if they are correct there, otherwise and after a failure by torch."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -111,7 +111,7 @@ def add_tile(targets: Sequence[Target], tile: Tensor, shares: Sequence[Tensor]) 
 
 @functools.cache
 def right_kernels(device: torch.device) -> ModuleType | None:
-    """The kernels, if they are there and give torch's numbers; else None, and a line in the log.
+    """The kernels if they exist and give torch's numbers; else None, and a line in the log.
 
     Raises torch.OutOfMemoryError.
     """
@@ -124,7 +124,7 @@ def right_kernels(device: torch.device) -> ModuleType | None:
             difference = difference_of(kernels, device)
     except Exception as error:  # boundary: an optional formulation may raise anything
         if is_out_of_memory(error):
-            raise  # another time they may be of use
+            raise  # another run may have the memory
         logger.warning("The kernels that add tiles cannot be used here.", exc_info=True)
         return None
     if difference <= _TOLERANCE:  # not so for NaN either

@@ -59,7 +59,7 @@ class Stored:
         return given.flip(self.backwards) if self.backwards else given
 
     def as_stored(self, given: Tensor) -> Tensor:
-        """The way back."""
+        """The inverse of `as_given`."""
         return (given.flip(self.backwards) if self.backwards else given).permute(self.order)
 
 
@@ -105,10 +105,10 @@ class Upload:
         self._side: torch.cuda.Stream | None = None
         if not there and device.type == "cuda":
             self._side = torch.cuda.Stream(device)  # a copy does not wait for the networks' work
-            self._side.wait_stream(torch.cuda.current_stream(device))  # whose memory it may get
+            self._side.wait_stream(torch.cuda.current_stream(device))  # its memory may be reused
 
     def up_to(self, row: int) -> Tensor:
-        """The image, whose rows before `row` are there for the work that follows."""
+        """The image; its rows before `row` are on the device for the work that follows."""
         row = min(row, self._source.shape[1])
         if row > self._rows:
             rows = slice(self._rows, row)
@@ -177,7 +177,7 @@ class Download:
         self._finish(_UNDER_WAY)
 
     def finish(self) -> None:
-        """Wait for all that was begun."""
+        """Wait for all copies."""
         self._finish(0)
 
     def _finish(self, left: int) -> None:

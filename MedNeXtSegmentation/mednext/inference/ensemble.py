@@ -154,7 +154,7 @@ class Ensemble:
     def _batch(
         self, some: Sequence[tuple[int, tuple[int, ...]]], means: Sequence[Tensor], left: list[int]
     ) -> list[Copies]:
-        """These copies (number of the tile, axes), grouped by tile; `left` counts those to come for each tile."""
+        """These copies (number of the tile, axes), grouped by tile; `left` counts the rest of each tile."""
         batch = []
         for number, of_tile in groupby(some, key=lambda copy: copy[0]):
             flips = [axes for _, axes in of_tile]

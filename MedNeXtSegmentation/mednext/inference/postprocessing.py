@@ -24,7 +24,7 @@ from .resampling import native as native_resampling
 from .resampling.matrices import along_axis, is_identity
 from .sliding_window import Block
 
-# Of resampled predictions at a time. On a CPU larger slabs were slower (cache); a card wants work.
+# Of resampled predictions at a time. On a CPU larger slabs were slower (cache); a card wants more work.
 _SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**24, 2**28
 
 
@@ -157,7 +157,7 @@ def _sizes(components: np.ndarray) -> np.ndarray:
 
 
 def _slabs(rows: slice, height: int) -> Iterator[slice]:
-    """These rows in slabs of so many at most, but of one at least."""
+    """These rows in slabs of at most `height` rows, at least one."""
     height = max(1, height)
     for start in range(rows.start, rows.stop, height):
         yield slice(start, min(start + height, rows.stop))
@@ -184,7 +184,7 @@ class _Neighbours:
 
 
 def entropy(probabilities: Tensor, output: str) -> Tensor:
-    """Predictive entropy in [0, 1] of probabilities `(K, Z, Y, X)`: 1 where nothing is known.
+    """Predictive entropy in [0, 1] of probabilities `(K, Z, Y, X)`: 1 where the model is wholly unsure.
 
     For a softmax in units of log K; for regions the mean of each region's own, in units of log 2.
     """

@@ -82,9 +82,9 @@ def preprocess(volume: Volume, model: Model, device: torch.device = CPU) -> Prep
     nonzero = _patient(voxels, model, device)
     shape = resampled_shape(voxels.shape[1:], source_spacing, spacing)
     separate = coarse_axis(source_spacing, spacing)
-    result = torch.empty((len(voxels), *shape), device=device)  # first: no hole is left below it in the heap
+    result = torch.empty((len(voxels), *shape), device=device)  # first: no hole stays below it in the heap
     for index, channel in enumerate(model.channels):
-        # Nothing else keeps the image, so that it goes while it is resampled.
+        # No other reference keeps the image, so its memory is freed while it is resampled.
         result[index] = resample_image(
             _before_resampling(voxels[index], device, model, channel, nonzero), shape, separate
         )
@@ -103,7 +103,7 @@ def _before_resampling(
 
 
 def nonzero_box(array: np.ndarray) -> Box:
-    """The smallest box of `(C, Z, Y, X)` with all that is not zero in any channel; the whole if nothing is.
+    """The smallest box of `(C, Z, Y, X)` with all that is not zero in any channel; the whole if all is zero.
 
     Looked for from the outside, since most images have little to cut away.
     """
@@ -198,7 +198,7 @@ def _standardize(image: Tensor, mean: float, deviation: float) -> None:
 
 
 def _slabs(image: Tensor) -> Iterator[Tensor]:
-    """Some planes of an image after the other, as views."""
+    """An image in slabs of planes, as views."""
     room = _SLAB_BYTES if image.device.type == "cpu" else _SLAB_BYTES_OF_A_DEVICE
     yield from image.split(max(1, room * len(image) // image.nbytes))
 

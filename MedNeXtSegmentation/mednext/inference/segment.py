@@ -1,4 +1,4 @@
-"""The whole way from volumes to a segmentation; the only place that knows the order of the steps."""
+"""From volumes to a segmentation: the only place that knows the order of the steps."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def segment(
         options: see `Options`; by default its defaults.
         progress: called after every step of every stage.
         cancelled: asked before every pass through a network; True ends the run.
-        networks: those of the run before, used if they fit; those of this run are there afterwards.
+        networks: those of the run before, reused if they fit; afterwards those of this run.
         changes: single options by their names, such as `folds=(0,)`; they replace those in `options`.
 
     Returns:
@@ -115,8 +115,8 @@ def segment(
         BundleError, UnknownModelError: the model cannot be used.
         OptionError: an option out of its range.
         DeviceError: the device is missing.
-        OutOfMemoryError: no device has enough memory, or the machine will not have it.
-        NumericalError: the network answered with NaN or infinite values.
+        OutOfMemoryError: no device has enough memory, or the plan exceeds the machine's.
+        NumericalError: the network gave NaN or infinite values.
         Cancelled: `cancelled` returned True.
     """
     begin = time.monotonic()
@@ -244,9 +244,7 @@ def _label(
     model, oriented = run.model, subject.oriented
     largest = max(label.value for label in model.labels)
     labels = np.zeros(seen.whole.shape, dtype=np.uint8 if largest < 256 else np.uint16)
-    entropy = (
-        np.zeros(seen.whole.shape, dtype=np.uint16) if run.options.uncertainty else None
-    )  # `fixed_point`
+    entropy = np.zeros(seen.whole.shape, dtype=np.uint16) if run.options.uncertainty else None
     grid = seen.whole.cropped(seen.box)
 
     def oriented_view(array: np.ndarray) -> np.ndarray:

@@ -118,11 +118,11 @@ class _Sums:
         self._sums = torch.zeros(outputs, size.rows, *shape[1:], device=device)
         self._more = torch.zeros(outputs, size.more_rows, size.lines, shape[2], device=device)
         self.row = 0
-        # Of the image, that `_more` begins with; those before it have moved on to the next rows.
+        # The line of the image that `_more` begins with; earlier ones have moved on to the next rows.
         self._line = 0
 
     def add(self, tile: Tensor, corner: Shape, shares: Sequence[Tensor]) -> None:
-        """Add a tile `(outputs, *patch)` whose first voxel is at `corner` of the image; it is used up."""
+        """Add a tile `(outputs, *patch)` whose first voxel is at `corner`. Overwrites the tile."""
         z, y, x = corner
         targets = (
             Target(self._sums, (z - self.row, y, x)),

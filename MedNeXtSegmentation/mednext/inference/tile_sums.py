@@ -27,7 +27,7 @@ class Averaged:
 
 @dataclass(frozen=True)
 class Copies:
-    """Images of a batch, one behind the other, that are mirrored copies of one tile.
+    """Consecutive images of a batch that are mirrored copies of one tile.
 
     Attributes:
         mean: `(outputs, Z, Y, X)` float32, that they are added to.

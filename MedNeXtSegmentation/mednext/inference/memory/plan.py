@@ -27,7 +27,7 @@ _FLOAT = 4
 _LABEL = 1
 _UNCERTAINTY = 2  # while the networks run; the result has float32
 _COMPONENTS = 8  # of a label of which only the largest component stays: mask, numbers; 7 measured
-_MASK = {"nnunet_v1": 12, "nnunet_v2": 4}  # of where the patient is, which v1 resamples; 10 and 3 measured
+_MASK = {"nnunet_v1": 12, "nnunet_v2": 4}  # of the patient, which v1 resamples; 10 and 3 measured
 _TILES = {"cpu": 2, "mps": 2, "cuda": 3}  # predictions of tiles: of air, and of those at work
 _PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
 _CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
@@ -91,7 +91,7 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     model_images = channels * inside * _FLOAT
     on_cpu = run.device != "cuda"
     results = whole * (_LABEL + (_UNCERTAINTY if run.uncertainty else 0))
-    # Images on their source grid are let go before the networks run, and sums before results are finished.
+    # Images on their source grid are freed before the networks run, and sums before results are finished.
     masked = any(channel.normalization == "zscore_masked" for channel in model.channels)
     preparing = images + (source * _HOLES if masked else 0)
     if on_cpu:

@@ -141,7 +141,7 @@ def is_identity(weights: Tensor) -> bool:
 
 
 def by_whole_matrix(x: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """The same by one product of matrices, zeros and all, as a device does it.
+    """The same by one product of whole matrices, as on a device.
 
     An axis of 512 x 512 x 300 voxels takes at most 80 GFLOP, 2 ms of a large card and 10 of a small one, of a
     run of half a second or more: not worth a second way to leave out zeros.
@@ -160,7 +160,7 @@ def by_whole_matrix(x: Tensor, weights: Tensor, axis: int) -> Tensor:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Within the block products of float32 are not rounded to TF32 or bfloat16, whatever was allowed before.
+    """Forbid rounding products of float32 to TF32 or bfloat16 within the block.
 
     torch rounds nothing by itself, but `torch.set_float32_matmul_precision`, `torch.backends.cuda.matmul` or
     TORCH_ALLOW_TF32_CUBLAS_OVERRIDE let it, which NVIDIA's containers set. TF32 keeps eleven bits: one HU of
