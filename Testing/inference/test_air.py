@@ -17,6 +17,8 @@ from mednext.inference.progress import Progress
 from mednext.inference.segment import segment
 from mednext.model.bundle import Bundle
 from mednext.model.description import Channel
+from mednext.network import formulation as choosing
+from mednext.network import native
 from mednext.segmentation.result import Segmentation
 from torch import Tensor, nn
 
@@ -132,8 +134,8 @@ def test_labels_and_uncertainty_are_the_same_bits_with_and_without(
     formulation: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     library = request.getfixturevalue("native_kernels") if formulation == "native" else None
-    monkeypatch.setattr(formulation, "native_library", lambda: library)
-    monkeypatch.setattr(formulation, "is_faster", lambda *_: formulation == "native")
+    monkeypatch.setattr(native, "native_library", lambda: library)
+    monkeypatch.setattr(choosing, "is_faster", lambda *_: formulation == "native")
     found = segmented(bundle)
     assert found.provenance["formulation"] == formulation
     passes: list[int] = []
