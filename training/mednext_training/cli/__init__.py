@@ -11,7 +11,7 @@ from pathlib import Path
 from mednext.errors import Cancelled, MedNeXtError
 
 from ..workspace import Workspace
-from . import data, experiments, models, training
+from . import data, experiments, models, reproduce, training
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (data, training, models, experiments):
         group.add_commands(commands)
+    reproduce.add_commands(commands, parser.parse_args)
     return parser
 
 

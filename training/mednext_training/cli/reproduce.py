@@ -1,0 +1,81 @@
+"""The command `reproduce`: from a challenge's files to a finished model, by all other commands."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mednext.system.memory_settings import restart_tuned
+
+from ..conversion.challenges import LAYOUTS, challenge
+from ..reproducing import BUDGETS, Budget, Command, Recipe, commands_of, reproduce
+
+Parse = Callable[[Sequence[str]], argparse.Namespace]
+
+
+def add_commands(commands: Any, parse: Parse) -> None:
+    """Add the command; `parse` reads the words of the others."""
+    parser = commands.add_parser("reproduce", help="all of it: from a challenge's files to a finished model")
+    parser.add_argument("challenge", choices=tuple(LAYOUTS))
+    parser.add_argument("source", type=Path, nargs="+", help="its files, as for convert")
+    parser.add_argument("--with-mr", action="store_true", help="of AMOS22")
+    parser.add_argument(
+        "--budget",
+        choices=tuple(BUDGETS),
+        required=True,
+        help="tiny: a network that shows in minutes that all works; paper: the paper's five folds",
+    )
+    parser.add_argument("--variant", help="of the network, in place of the budget's")
+    parser.add_argument("--kernel", type=int, help="of the network, in place of the budget's")
+    parser.add_argument("--folds", type=int, nargs="+", help="in place of the budget's")
+    parser.add_argument("--target", type=Path, help="folder of the model (default: in the workspace)")
+    parser.add_argument("--show", action="store_true", help="show the commands, and run none")
+    parser.set_defaults(run=partial(_reproduce, parse))
+
+
+def _reproduce(parse: Parse, arguments: argparse.Namespace) -> None:
+    recipe = _recipe(arguments)
+    shared = ("--workspace", str(arguments.workspace.root))
+    if arguments.show:
+        sys.stdout.writelines(f"mednext-train {' '.join((*shared, *each))}\n" for each in commands_of(recipe))
+        return
+    restart_tuned("mednext_training.cli", sys.argv[1:])
+    recipe.target.parent.mkdir(parents=True, exist_ok=True)
+
+    def run(command: Command) -> None:
+        chosen = parse([*shared, *command])
+        chosen.run(chosen)
+
+    if arguments.budget == "tiny":  # processes that make batches would take longer to start than to learn
+        os.environ.setdefault("nnUNet_n_proc_DA", "0")
+    reproduce(recipe, arguments.source, arguments.workspace, run)
+    sys.stdout.write(f"The model: {recipe.target}\n")
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    with_mr = arguments.with_mr and arguments.challenge == "amos22"
+    dataset = challenge(arguments.challenge, with_mr).dataset
+    budget = _budget(arguments)
+    name = f"{dataset.name}-{budget.variant}-k{budget.kernel}"
+    return Recipe(
+        (arguments.challenge, *map(str, arguments.source), *(("--with-mr",) if with_mr else ())),
+        dataset.folder_name,
+        budget,
+        arguments.target or arguments.workspace.root / "models" / name,
+    )
+
+
+def _budget(arguments: argparse.Namespace) -> Budget:
+    budget = BUDGETS[arguments.budget]
+    return replace(
+        budget,
+        variant=arguments.variant or budget.variant,
+        kernel=arguments.kernel or budget.kernel,
+        folds=tuple(arguments.folds or budget.folds),
+    )
