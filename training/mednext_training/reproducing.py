@@ -13,6 +13,7 @@ from mednext.errors import OptionError
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
 
+from .network_names import TINY
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -41,16 +42,17 @@ class Budget:
 BUDGETS = {
     # A network of some thousand weights that learns phantoms in a minute: it shows that the chain holds.
     "tiny": Budget(
-        variant="tiny",
+        variant=TINY,
         kernel=3,
         folds=(0,),
         plan=("--patch", "32", "32", "32", "--processes", "1"),
-        training=tuple(
-            "--epochs 6 --iterations 50 --validation-iterations 1 --learning-rate 1e-2".split()
+        training=(
+            *("--epochs", "5", "--iterations", "40", "--validation-iterations", "1"),
+            *("--learning-rate", "1e-2"),
         ),
         evaluation=("--no-mirror",),
     ),
-    "paper": Budget(variant="L", kernel=5, folds=(0, 1, 2, 3, 4)),
+    "paper": Budget(variant="L", kernel=5, folds=(0, 1, 2, 3, 4), evaluation=("--keep-largest",)),
 }
 
 
@@ -79,13 +81,14 @@ def commands_of(recipe: Recipe) -> list[Command]:
     for fold in budget.folds:
         commands += [("train", *data, *words, "--fold", str(fold)) for words in _trainings(budget)]
     folds = tuple(map(str, budget.folds))
-    network = _network(budget, budget.kernel)
+    name = ("--name", "upkern") if budget.kernel > 3 else ()  # that of `train --upkern`
+    network = (*_network(budget, budget.kernel), *name)
     commands.append(("export", *data, *network, str(recipe.target), "--folds", *folds))
-    for each in folds:
-        words = ("--fold", each, *budget.evaluation, "--table", f"{recipe.target}_fold_{each}.md")
-        commands.append(("evaluate", *data, str(recipe.target), *words))
+    tables = ("--table", f"{recipe.target}.md", "--csv", f"{recipe.target}.csv")
+    told = ("--record", f"Cross-validation on {recipe.dataset}, folds {', '.join(folds)}")
+    commands.append(("evaluate", *data, str(recipe.target), *budget.evaluation, *tables, *told))
     if recipe.publication is not None:
-        commands.append(("publish", str(recipe.target), *recipe.publication))
+        commands.append(("publish", *data, str(recipe.target), *recipe.publication))
     return commands
 
 

@@ -17,6 +17,7 @@ from mednext.network.mednext import VARIANTS, Checkpointing, MedNeXt, Resampling
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 
 from .channels_last import use_native_kernels
+from .network_names import TINY
 from .publishing import trainer_name
 from .schedule import WarmUpAndDecay
 from .trainer_frame import FramedTrainer
@@ -97,6 +98,44 @@ class nnUNetTrainerMedNeXt(FramedTrainer):  # noqa: N801 - nnU-Net's naming, rec
         network.deep_supervision = enabled
 
 
+class TinyTrainer(nnUNetTrainerMedNeXt):
+    """A network of 8 channels and one block a stage, without augmentation: it learns phantoms in minutes."""
+
+    @classmethod
+    def build_network_architecture(
+        cls,
+        plans_manager: Any,
+        configuration_manager: Any,
+        num_input_channels: int,
+        num_output_channels: int,
+        enable_deep_supervision: bool = True,
+    ) -> MedNeXt:
+        """The network, 2D or 3D as the patch of the plan is."""
+        return MedNeXt(
+            in_channels=num_input_channels,
+            num_classes=num_output_channels,
+            channels=8,
+            expansion=(2,) * 9,
+            blocks=(1,) * 9,
+            kernel_size=cls.kernel_size,
+            deep_supervision=enable_deep_supervision,
+            dimensions=len(configuration_manager.patch_size),
+        )
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(  # noqa: N802 - nnU-Net's name
+        self,
+    ) -> tuple[Any, bool, Any, None]:
+        """Patches as they are: neither turned nor mirrored, here and in inference."""
+        rotation, dummy_2d, _, _ = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        self.inference_allowed_mirroring_axes = None
+        return rotation, dummy_2d, self.configuration_manager.patch_size, None
+
+    def get_training_transforms(self, *arguments: Any, **options: Any) -> Any:
+        """Those of the validation."""
+        options.pop("use_mask_for_norm", None)
+        return self.get_validation_transforms(self._get_deep_supervision_scales(), **options)
+
+
 @cache
 def mednext_trainer(
     variant: str = "S", kernel: int = 3, resampling: Resampling = "residual", suffix: str = ""
@@ -104,12 +143,13 @@ def mednext_trainer(
     """The trainer of a MedNeXt.
 
     Args:
-        variant: a name of `mednext.network.VARIANTS`.
+        variant: a name of `mednext.network.VARIANTS`, or `TINY`.
         kernel: 3, 5 or 7.
         resampling: as `MedNeXt` has it.
         suffix: of the trainer's name, which keeps runs of one network apart, such as "upkern".
     """
-    is_large = sum(VARIANTS[variant].blocks) > 18
+    is_large = variant != TINY and sum(VARIANTS[variant].blocks) > 18
+    base = TinyTrainer if variant == TINY else nnUNetTrainerMedNeXt
     attributes = {
         "title": f"MedNeXt-{variant}, kernel {kernel}" + (f", {suffix}" if suffix else ""),
         "variant": variant,
@@ -119,7 +159,7 @@ def mednext_trainer(
         "__module__": __name__,
         "__doc__": f"MedNeXt-{variant} with kernel {kernel}.",
     }
-    return type(trainer_name(variant, kernel, resampling, suffix), (nnUNetTrainerMedNeXt,), attributes)
+    return type(trainer_name(variant, kernel, resampling, suffix), (base,), attributes)
 
 
 TRAINERS: dict[tuple[str, int], type[nnUNetTrainerMedNeXt]] = {

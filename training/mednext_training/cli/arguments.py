@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 
-from mednext.model.description import VARIANT_NAMES
-
 from ..datasets import Dataset, find_dataset
+from ..network_names import NETWORK_NAMES
 from ..workspace import Workspace
 
 
@@ -26,7 +25,7 @@ def chosen_dataset(arguments: argparse.Namespace) -> tuple[Workspace, Dataset]:
 
 def add_network(parser: argparse.ArgumentParser) -> None:
     """The options `--variant`, `--kernel` and `--name`."""
-    parser.add_argument("--variant", choices=VARIANT_NAMES, default="S")
+    parser.add_argument("--variant", choices=NETWORK_NAMES, default="S")
     parser.add_argument("--kernel", type=int, choices=(3, 5, 7), default=3)
     parser.add_argument(
         "--name",

@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mednext.errors import OptionError
 from mednext.system.memory_settings import restart_tuned
 
 from ..conversion.challenges import LAYOUTS, challenge
+from ..network_names import NETWORK_NAMES
 from ..reproducing import BUDGETS, Budget, Command, Recipe, commands_of, reproduce
 
 Parse = Callable[[Sequence[str]], argparse.Namespace]
@@ -31,10 +33,12 @@ def add_commands(commands: Any, parse: Parse) -> None:
         required=True,
         help="tiny: a network that shows in minutes that all works; paper: the paper's five folds",
     )
-    parser.add_argument("--variant", help="of the network, in place of the budget's")
-    parser.add_argument("--kernel", type=int, help="of the network, in place of the budget's")
+    parser.add_argument("--variant", choices=NETWORK_NAMES, help="of the network, in place of the budget's")
+    parser.add_argument("--kernel", type=int, choices=(3, 5, 7), help="in place of the budget's")
     parser.add_argument("--folds", type=int, nargs="+", help="in place of the budget's")
     parser.add_argument("--target", type=Path, help="folder of the model (default: in the workspace)")
+    parser.add_argument("--publish", type=Path, metavar="FOLDER", help="for the zip and the catalog's entry")
+    parser.add_argument("--url", help="where the zip of --publish will be, such as a release's assets")
     parser.add_argument("--show", action="store_true", help="show the commands, and run none")
     parser.set_defaults(run=partial(_reproduce, parse))
 
@@ -68,7 +72,16 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         dataset.folder_name,
         budget,
         arguments.target or arguments.workspace.root / "models" / name,
+        _publication(arguments),
     )
+
+
+def _publication(arguments: argparse.Namespace) -> Command | None:
+    if (arguments.publish is None) != (arguments.url is None):
+        raise OptionError("--publish needs --url, where the zip will be, and --url needs --publish.")
+    if arguments.publish is None:
+        return None
+    return ("--to", str(arguments.publish), "--url", arguments.url)
 
 
 def _budget(arguments: argparse.Namespace) -> Budget:

@@ -1,0 +1,117 @@
+"""One command leads from a challenge's files to a model that segments a new patient.
+
+The others of the five tasks take minutes: `make reproduce-tiny` runs them all.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import challenge_trees as trees
+import numpy as np
+import pytest
+from mednext import load_bundle, segment
+from mednext.checkpoints.label_naming import find_task
+from mednext.images.volume import Volume
+from mednext.library.catalog import read_catalog
+from mednext_training import cli
+from mednext_training.conversion.challenges import LAYOUTS
+from mednext_training.evaluation import dice
+from mednext_training.reproducing import BUDGETS, Command, Recipe, commands_of, reproduce
+from mednext_training.workspace import Workspace
+
+ALL = "MEDNEXT_ALL_TASKS"
+IN_EVERY_RUN = "kits19"
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch, nnunet_in_threads: None) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # no new process with another allocator
+    for variable in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc", "MPLBACKEND"):
+        monkeypatch.setenv(variable, {"MPLBACKEND": "Agg"}.get(variable, "0"))
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("challenge", list(LAYOUTS))
+def test_one_command_makes_a_model_that_segments_a_new_patient(
+    tmp_path: Path, challenge: str, capsys: pytest.CaptureFixture
+) -> None:
+    if challenge != IN_EVERY_RUN and ALL not in os.environ:
+        pytest.skip("takes minutes: make reproduce-tiny")
+    source = trees.WRITERS[challenge](tmp_path / "source", 6)
+    model = tmp_path / "models" / "mine"
+    words = ["reproduce", challenge, str(source), "--budget", "tiny", "--target", str(model)]
+    words += ["--publish", str(tmp_path / "release"), "--url", "https://models.example.org/release"]
+    assert cli.main(["--workspace", str(tmp_path / "runs"), *words]) == 0
+    bundle = load_bundle(model)
+    patient = trees.new_patient(challenge)
+    assert bundle.model.accuracy is not None
+    assert read_catalog(tmp_path / "release" / "catalog.json").model("mine") is not None
+    found = segment(Volume(patient.images, patient.geometry), bundle, mirroring=False)
+    task = find_task(bundle.model.task)
+    assert task.name.casefold() == challenge
+    assert [(label.value, label.name, label.terminology) for label in found.labels] == [
+        (label.value, label.name, label.terminology) for label in task.labels
+    ]
+    assert [channel.name for channel in bundle.model.channels] == [each.name for each in task.channels]
+    scores = {label.name: dice(patient.labels, found.labelmap, label.value) for label in found.labels}
+    assert np.mean(list(scores.values())) >= 0.9, scores
+
+    capsys.readouterr()
+    assert cli.main(["--workspace", str(tmp_path / "runs"), *words]) == 0  # all is done
+    assert capsys.readouterr().out == f"The model: {model}\n"
+
+
+def test_what_was_finished_is_not_run_again_until_the_source_changes(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "image").write_bytes(b"1")
+    recipe = Recipe(("btcv", str(source)), "Dataset017_BTCV", BUDGETS["paper"], tmp_path / "model")
+    commands = commands_of(recipe)
+    run: list[Command] = []
+
+    def stop_at_third(command: Command) -> None:
+        if len(run) == 2:
+            raise KeyboardInterrupt
+        run.append(command)
+
+    workspace = Workspace(tmp_path / "runs")
+    workspace.root.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(recipe, [source], workspace, stop_at_third)
+    reproduce(recipe, [source], workspace, run.append)
+    assert run == commands
+    reproduce(recipe, [source], workspace, run.append)
+    assert run == commands
+    (source / "image").write_bytes(b"12")
+    reproduce(recipe, [source], workspace, run.append)
+    assert run == [*commands, *commands]
+
+
+def test_a_state_that_cannot_be_read_lets_all_commands_run(tmp_path: Path) -> None:
+    recipe = Recipe(("btcv", str(tmp_path)), "Dataset017_BTCV", BUDGETS["tiny"], tmp_path / "model")
+    for text in ("{", "[]", '{"source": 1}'):
+        (tmp_path / "reproduce_Dataset017_BTCV.json").write_text(text)
+        run: list[Command] = []
+        reproduce(recipe, [], Workspace(tmp_path), run.append)
+        assert run == commands_of(recipe)
+
+
+def test_the_papers_budget_begins_kernel_5_with_the_weights_of_kernel_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["reproduce", "brats21", str(tmp_path), "--budget", "paper", "--folds", "2", "--show"]
+    assert cli.main(["--workspace", str(tmp_path / "runs"), *words]) == 0
+    trainings = [line for line in capsys.readouterr().out.splitlines() if " train " in line]
+    assert [line.partition("--variant ")[2] for line in trainings] == [
+        "L --kernel 3 --fold 2",
+        "L --kernel 5 --upkern --fold 2",
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_publication_needs_its_address(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = ["reproduce", "brats21", str(tmp_path), "--budget", "paper", "--publish", str(tmp_path / "x")]
+    assert cli.main(["--workspace", str(tmp_path / "runs"), *words]) == 2
+    assert "--url" in capsys.readouterr().err
