@@ -11,10 +11,10 @@ SECONDS ?= 60
 SEED    ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint format pictures bench bench-gpu clean
+.PHONY: help setup demo test reproduce-tiny fuzz lint format pictures bench bench-gpu clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make the virtual environment .venv with everything pinned
 
@@ -32,6 +32,9 @@ demo: $(STAMP) ## segment a head with the default model: make demo [IMAGE=head.n
 
 test: $(STAMP) ## run the tests, in two processes
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from its files to a published zip
+	MEDNEXT_ALL_TASKS=1 $(PYTHON) -m pytest Testing/training/test_reproduction.py
 
 fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=20000] [SECONDS=60] [SEED=0], for each reader
 	PYTHONPATH=Testing:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
