@@ -8,7 +8,7 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -23,11 +23,12 @@ _MEMBERS = 1_000_000  # BraTS 2021 has 7,500 files, a data set of DICOM slices a
 
 
 @contextmanager
-def unpacked(source: Path, beside: Path) -> Iterator[list[Path]]:
+def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> Iterator[list[Path]]:
     """The folders to look for cases in: `source` itself, and what its archives hold.
 
     Args:
         source: a folder, in which archives may lie, or one archive.
+        is_whole: whether a folder has its cases unpacked already, beside the archives that they came in.
         beside: an existing folder in which archives are unpacked, and from which they go at the end.
 
     Raises:
@@ -37,6 +38,7 @@ def unpacked(source: Path, beside: Path) -> Iterator[list[Path]]:
     """
     if source.is_dir():
         archives = [each for each in sorted(source.iterdir()) if _is_archive(each)]
+        archives = [] if archives and is_whole(source) else archives
         folders = [source]
     elif _is_archive(source):
         archives, folders = [source], []

@@ -89,6 +89,10 @@ def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: 
         OptionError: there are trained results of other data under the same name.
         OutputError, DiskSpaceError: the workspace cannot be written. A former data set is as it was then.
     """
+
+    def has_cases(folder: Path) -> bool:
+        return bool(find_cases([folder], form.layout).cases)
+
     target = workspace.raw / form.dataset.folder_name
     _check_number_is_free(workspace, form.dataset)
     workspace.raw.mkdir(parents=True, exist_ok=True)
@@ -96,7 +100,7 @@ def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: 
         for left in folder.glob(f"{UNFINISHED}*"):
             remove_if_left(left)
     with ExitStack() as stack:
-        folders = [stack.enter_context(unpacked(source, workspace.raw)) for source in sources]
+        folders = [stack.enter_context(unpacked(each, workspace.raw, has_cases)) for each in sources]
         checked = check_cases(form, _found(form, sources, folders), choices)
         _tell(checked.report, workspace.reports / f"{form.dataset.folder_name}.csv", choices)
         content = _content(form, checked)
