@@ -89,8 +89,6 @@ class FramedTrainer(nnUNetTrainer):
         self.warm_up_epochs = schedule.warm_up_epochs
         self.initial_lr = schedule.learning_rate or self.default_learning_rate
 
-    # -- network -------------------------------------------------------------------------------------------
-
     def initialize(self) -> None:
         """Build network, optimiser and loss; several processes share the plan's batch.
 
@@ -164,8 +162,6 @@ class FramedTrainer(nnUNetTrainer):
 
     def decay(self, optimizer: torch.optim.Optimizer) -> WarmUpAndDecay:
         return WarmUpAndDecay(optimizer, self.initial_lr, self.num_epochs, self.warm_up_epochs)
-
-    # -- batches and steps ---------------------------------------------------------------------------------
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's loaders, tied to this process."""
@@ -281,8 +277,6 @@ class FramedTrainer(nnUNetTrainer):
             "same command to go on, with --precision fp32 if it happens again; or begin --again with a lower "
             "--learning-rate."
         )
-
-    # -- log, curves, checkpoints --------------------------------------------------------------------------
 
     def print_to_log_file(
         self, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True

@@ -257,9 +257,6 @@ def _trainer(
     return trainer
 
 
-# -- processes -----------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def _device() -> Iterator[torch.device]:
     """The device of this process, which `torchrun` may have started as one of several."""
