@@ -8,7 +8,7 @@ from pathlib import Path
 import SimpleITK as sitk
 from mednext.images.formats.image_files import read_image, to_image
 from mednext.images.geometry import Geometry
-from MedNeXtSegmentationLib.sample_data import CENTRES_RAS
+from MedNeXtSegmentationLib.icbm152 import CENTRES_RAS
 from template_head import template_file
 
 Point = tuple[float, float, float]

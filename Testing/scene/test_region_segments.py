@@ -164,7 +164,7 @@ def test_a_region_that_is_not_what_its_labels_are_is_refused_in_a_labelmap(node,
     whole[0, 0, :5] = True
     paint(node, by_name(node, "whole tumor"), whole, volume)
     with pytest.raises(
-        OutputError, match='"whole tumor" was corrected, and differs in 5 voxels from what "edema"'
+        OutputError, match='"whole tumor" was corrected, and differs in 5 voxels from "edema"'
     ):
         exported(node, tmp_path / "case.nii.gz")
     assert not list(tmp_path.iterdir())
