@@ -31,7 +31,7 @@ demo: $(STAMP) ## segment a head with the default model: make demo [IMAGE=head.n
 	$(PYTHON) demo/run_demo.py --output $(OUTPUT) $(if $(IMAGE),--image "$(IMAGE)")
 
 test: $(STAMP) ## run the tests, in two processes
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 2 --dist loadfile --max-worker-restart=0
 
 reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from its files to a published zip
 	MEDNEXT_ALL_TASKS=1 $(PYTHON) -m pytest Testing/training/test_reproduction.py

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from mednext import Volume, load_bundle, read_channels, segment
-from mednext_training.evaluation import dice
 
 
 def test_the_default_model_is_complete_and_described() -> None:
@@ -33,7 +32,8 @@ def test_cases_that_it_was_not_trained_on_are_found(case: str, real_data: Path) 
     found = segment(read_channels([folder / "images" / f"{case}.nii.gz"]), "hippocampus", mirroring=False)
     truth = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "labels" / f"{case}.nii.gz")))
     for label in found.labels:
-        assert dice(truth, found.labelmap, label.value) > 0.8
+        ours, theirs = found.labelmap == label.value, truth == label.value
+        assert 2 * np.count_nonzero(ours & theirs) / (ours.sum() + theirs.sum()) > 0.8
 
 
 @pytest.mark.real_data

@@ -315,6 +315,7 @@ print(*set(sys.modules) - before)
     assert {name for name in loaded if name.startswith(("MedNeXt", "mednext"))} == {
         "MedNeXtSegmentation",
         "MedNeXtSegmentationLib",
+        "MedNeXtSegmentationLib.icbm152",
         "MedNeXtSegmentationLib.sample_data",
         "MedNeXtSegmentationLib.panel",
         "MedNeXtSegmentationLib.panel.widget",

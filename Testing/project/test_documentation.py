@@ -99,10 +99,9 @@ def test_every_command_has_the_options_of_the_program(page, tmp_path, monkeypatc
         cli.main(arguments)
         assert "--help'" not in capsys.readouterr().err, arguments
     for arguments in commands(page, "mednext-train"):
-        from mednext_training.cli import main
+        from mednext_training.cli import command_parser
 
-        assert main(["--workspace", str(tmp_path), *arguments]) != 0  # argparse exits for wrong options
-        capsys.readouterr()
+        command_parser().parse_args(arguments)  # argparse exits for wrong options
 
 
 def test_the_pictures_are_small_and_all_are_shown():

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -164,6 +165,7 @@ def train(trainer: FramedTrainer, stop_after_s: float | None = None) -> bool:
         with _terminated_like_interrupted():
             return _train_epochs(trainer, deadline)
     except KeyboardInterrupt:
+        threading.excepthook = _log_failed_thread  # those of the loaders fail once their processes are gone
         raise Cancelled(
             f"Stopped in epoch {trainer.current_epoch} of {trainer.num_epochs}. The same command goes on "
             "from its beginning."
@@ -314,6 +316,10 @@ def _alone(folder: Path) -> Iterator[None]:
         if not free:
             raise OptionError(f"{folder} is being trained by another process: wait for it, or stop it.")
         yield
+
+
+def _log_failed_thread(failure: threading.ExceptHookArgs) -> None:
+    logger.debug("The thread %s failed after the training was stopped: %r", failure.thread, failure.exc_value)
 
 
 @contextmanager
