@@ -68,7 +68,7 @@ def export_options(
     version: str,
     orientation: str | None,
 ) -> tuple[ImportOptions, str]:
-    """What a bundle of a data set says beyond its weights, and its description.
+    """Return the import options of a data set's bundle, and its description.
 
     A data set of a task of the catalog gives names, codes, licence and citation; any other its own names.
     """

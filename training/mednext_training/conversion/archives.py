@@ -129,7 +129,7 @@ def _inside(archive: Path, folder: Path, name: str) -> Path:
 
 
 def _is_clutter(name: str) -> bool:
-    """What a Mac adds when a person packs a folder."""
+    """True for a file that a Mac adds to a packed folder."""
     path = PurePosixPath(name)
     return "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store"
 

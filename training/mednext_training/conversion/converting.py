@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user may decide about cases.
+    """A user's choices about cases.
 
     Attributes:
         leave_out: names of cases that are not wanted.

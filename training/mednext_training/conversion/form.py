@@ -1,4 +1,4 @@
-"""What a source looks like, and which data set is made of it."""
+"""The layout of a source, and the data set that is made of it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def unchanged(dataset: Dataset) -> tuple[Mapping[int, int], ...]:
 
 
 def channels_of(task: Task) -> tuple[Channel, ...]:
-    """What the images of a task should be."""
+    """The expected values of a task's images."""
     return tuple(
         Channel(each.name, each.modality, "ct" if each.modality == "CT" else "zscore")
         for each in task.channels
@@ -60,5 +60,5 @@ def channels_of(task: Task) -> tuple[Channel, ...]:
 
 
 def channels_named(names: Sequence[str]) -> tuple[Channel | None, ...]:
-    """What images should be of which only the channel's name is known."""
+    """The expected values of images of which only the channel's name is known."""
     return tuple(Channel("CT", "CT", "ct") if name.casefold() == "ct" else None for name in names)

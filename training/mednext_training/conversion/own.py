@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 
 @dataclass(frozen=True)
 class OwnData:
-    """What a user says about data of their own.
+    """A user's description of their own data.
 
     Attributes:
         name: of the data set, for nnU-Net; "" takes that of the first source.

@@ -18,7 +18,7 @@ _MOST_LINES = 40
 
 @dataclass
 class Report:
-    """What became of the cases.
+    """The outcome of each case.
 
     Attributes:
         cases: all that were read.
@@ -48,7 +48,7 @@ class Report:
             table.writerows((name, LEFT_OUT, why) for name, why in self.left_out)
 
     def text(self) -> str:
-        """What a person wants to read: the problems first, then what is doubtful, and a count at the end."""
+        """The report for people: problems first, then doubts, and a count at the end."""
         lines = [f"{case.name}: {problem}" for case in self.faulty for problem in case.problems]
         lines += [f"{case.name} (note): {note}" for case in self.sound for note in case.notes]
         if len(lines) > _MOST_LINES:

@@ -106,7 +106,7 @@ def _holds_dicom(folder: Path, names: Sequence[str]) -> bool:
 
 
 def _role(names: Sequence[str], roles: Sequence[Sequence[str]]) -> tuple[int, str | None]:
-    """What a file is of its case, by the first of its names that a pattern knows, and the case."""
+    """The role of a file and its case, by the first of its names that a pattern knows."""
     for number, patterns in enumerate(roles):
         for name, pattern in itertools.product(names, patterns):
             match = _matches(pattern, name)
