@@ -88,7 +88,7 @@ def thumbnail() -> None:
 
 
 def hippocampi() -> None:
-    """What the extension is about, for the catalog and the README."""
+    """The picture of the extension for the catalog and the README."""
     slicer.mrmlScene.Clear(0)
     logic = slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
     head = slicer.util.loadVolume(str(template_file()))
@@ -210,7 +210,7 @@ def uncertain() -> None:
 
 
 def erase(centre_ras: tuple[float, float, float], radius_mm: float) -> None:
-    """What the Segment Editor's effect Erase does with a sphere brush, to all segments."""
+    """Erase with a sphere brush in all segments, as the Segment Editor's effect does."""
     node = finished()
     ijk_to_ras = vtk.vtkMatrix4x4()
     crop().GetIJKToRASMatrix(ijk_to_ras)

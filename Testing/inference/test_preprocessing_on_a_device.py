@@ -195,7 +195,7 @@ def test_on_a_device_that_is_too_small_at_every_step_the_cpu_does_all(
 
 
 def settings_of_a_user() -> list[object]:
-    """What lets torch round products, and what takes it back."""
+    """The ways in which a user lets torch round products, each with the way back."""
     matmul = torch.backends.cuda.matmul
 
     def old(value: str):

@@ -60,7 +60,7 @@ def test_any_view_becomes_a_float32_copy_on_the_cpu_and_on_a_device(view: np.nda
 
 
 def test_a_float32_volume_is_copied_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is normalised in place must not be the user's."""
+    """Normalising in place must not change the user's voxels."""
     monkeypatch.setattr("mednext.inference.device_transfer._SLAB_BYTES", 300)
     array = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
     for view in (array, array.transpose(2, 1, 0), array[::-1]):
@@ -108,7 +108,7 @@ class Stream:
 def test_pieces_go_through_little_locked_memory_and_later_work_waits_for_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What this machine lacks is a mock; test_cuda.py does it on a card."""
+    """The card is a mock, since this machine has none; test_cuda.py does it on one."""
     under_way: list[object] = []
     most = 0
 

@@ -18,7 +18,7 @@ from mednext.training_set.dataset import DATASET_FILE
 from .workspace import Workspace
 
 FILE_ENDING = ".nii.gz"
-# What dataset.json says beyond nnU-Net's own fields, and the attributes that keep it.
+# Fields of dataset.json beyond nnU-Net's own, and the attributes that keep them.
 _OURS = {"task": "task", "licence": "licence", "reference": "reference", "content_sha256": "content"}
 FOLDER_FORM = re.compile(r"Dataset(\d{3})_(.+)")
 

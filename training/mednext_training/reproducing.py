@@ -58,7 +58,7 @@ BUDGETS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is reproduced.
+    """The model to reproduce.
 
     Attributes:
         conversion: the words of `convert`: the challenge, its files, and options.

@@ -1,4 +1,4 @@
-"""What a run is: network, plan, split, schedule and beginning. `run.json` beside its checkpoints keeps it."""
+"""The record of a run, `run.json` beside its checkpoints: network, plan, split, schedule and beginning."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ _LARGEST_GRADIENT = 12.0
 
 
 class FramedTrainer(nnUNetTrainer):
-    """What all trainers share; a subclass gives the network, its optimiser and its heads.
+    """The common part of all trainers; a subclass gives the network, its optimiser and its heads.
 
     Attributes:
         title: of the network, in words.

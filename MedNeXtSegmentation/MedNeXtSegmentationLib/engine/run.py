@@ -200,7 +200,7 @@ class Run(Generic[Result]):
             fault = EngineProcessError(f"The run failed by a fault of this program: {error!r}.")
             fault.add_note(traceback.format_exc())
             self._finish(fault)
-        except BaseException:  # Ctrl+C
+        except BaseException:  # boundary: Ctrl+C ends the run, and is raised again
             self._finish(Cancelled("Cancelled by the user."))
             raise
         return WAITING

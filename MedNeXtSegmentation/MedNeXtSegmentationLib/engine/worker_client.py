@@ -185,7 +185,7 @@ class WorkerClient:
                 run.check_cancelled()
                 self._line[0].advance()  # its own caller may have stopped advancing it
                 yield WAITING
-        except BaseException:
+        except BaseException:  # boundary: whatever ends the waiting, the line goes on without it
             self._line.remove(run)
             raise
 

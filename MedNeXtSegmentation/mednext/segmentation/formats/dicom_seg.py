@@ -88,7 +88,7 @@ def _made(
             dataset.save_as(content)
         except (OutputError, MemoryError):
             raise
-        except Exception as error:  # noqa: BLE001 - boundary: highdicom raises anything, and may quote it
+        except Exception as error:  # noqa: BLE001  # boundary: highdicom raises anything
             _log.debug("highdicom refused %s.", place, exc_info=True)
             raise OutputError(
                 f"{place} has headers of which no DICOM SEG can be made ({type(error).__name__}): write "
@@ -105,7 +105,7 @@ def _holds(file: Path, count: int) -> bool:
         try:
             written = highdicom.seg.segread(file)
             return int(written.pixel_array.sum(dtype=np.int64)) == count
-        except Exception:  # noqa: BLE001 - boundary: half a file is read as anything
+        except Exception:  # noqa: BLE001  # boundary: half a file may raise anything
             _log.debug("%s cannot be read back.", file, exc_info=True)
             return False
 

@@ -122,7 +122,7 @@ def _make_lawful(image: pydicom.Dataset) -> list[str]:
             if element.VR in _STRICT_VRS:
                 for value in values:
                     validate_value(element.VR, str(value or ""), RAISE)
-        except Exception:  # noqa: BLE001 - boundary: in a foreign file any value may be anything
+        except Exception:  # noqa: BLE001  # boundary: a foreign file may hold anything
             wrong.append(pydicom.datadict.keyword_for_tag(tag) or str(tag))
             del image[tag]
     for name in _MAY_BE_EMPTY:
