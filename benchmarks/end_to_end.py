@@ -82,7 +82,7 @@ def _ways(volume: Volume, bundle: Bundle) -> dict[str, Callable[[], Result]]:
 
 
 def _by_nnunet(volume: Volume, bundle: Bundle) -> Result:
-    sys.path.insert(0, str(ROOT / "Testing"))
+    sys.path.insert(0, str(ROOT / "Testing" / "fixtures"))
     import nnunet_v2_judge as judge
     from pytest import MonkeyPatch
 

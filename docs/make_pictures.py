@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("MedNeXtSegmentation", "Testing", "demo")]
+FOLDERS = ("MedNeXtSegmentation", "Testing", "Testing/fixtures", "demo")
+sys.path[:0] = [str(ROOT / folder) for folder in FOLDERS]
 
 import slicer  # noqa: E402 - found on the path that was just set
 import slicer_standin  # noqa: E402
@@ -32,12 +33,8 @@ import vtk  # noqa: E402
 CORE = slicer_standin.start()
 
 from hippocampi import join  # noqa: E402
-from MedNeXtSegmentationLib.sample_data import (  # noqa: E402 - needs Slicer
-    BOX_MM,
-    CENTRES_RAS,
-    SAMPLE_NAME,
-    cropAround,
-)
+from MedNeXtSegmentationLib.icbm152 import BOX_MM, CENTRES_RAS  # noqa: E402
+from MedNeXtSegmentationLib.sample_data import SAMPLE_NAME, cropAround  # noqa: E402 - needs Slicer
 from MedNeXtSegmentationLib.scene.result_record import uncertainty_of  # noqa: E402
 from MedNeXtSegmentationLib.scene.results.uncertainty_node import places_of  # noqa: E402
 from panel_driving import MODULE, let_run  # noqa: E402
