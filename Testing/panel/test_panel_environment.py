@@ -134,6 +134,12 @@ def test_the_first_use_is_one_question_and_then_the_segmentation_runs_by_itself(
     assert any("Successfully installed" in line for line in bare.panel.environmentView.repair.lines)
 
 
+def test_opening_the_panel_without_pytorch_starts_no_worker_that_could_only_fail(engine, request):
+    before = engine.process  # the ended one of an earlier test
+    request.getfixturevalue("ready")
+    assert engine.process is before
+
+
 def test_declining_is_a_calm_sentence(bare, dialogs):
     import qt
 

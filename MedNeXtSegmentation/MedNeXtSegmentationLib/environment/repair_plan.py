@@ -70,6 +70,12 @@ def lookAtTorch() -> TorchLook:
     return TorchLook.WHOLE if isWhole else TorchLook.STRANGE
 
 
+def hasEngine() -> bool:
+    """Whether the packages of the engine are there, whole or not. Takes milliseconds and imports none."""
+    importlib.invalidate_caches()
+    return all(importlib.machinery.PathFinder.find_spec(name) for name in ("torch", "safetensors"))
+
+
 def installedVersion(distribution: str) -> str | None:
     """The version of an installed package; None if it is not installed."""
     import importlib.metadata  # slow to import, and opening the panel does not need it

@@ -16,6 +16,7 @@ from slicer.util import VTKObservationMixin
 
 from ..engine.run import Run
 from ..engine.worker_client import shared_client
+from ..environment.repair_plan import hasEngine
 from ..logic import MedNeXtSegmentationLogic
 from ..run_options import RunOptions
 from ..scene.result_record import forget_found_labels
@@ -115,7 +116,8 @@ class Panel(VTKObservationMixin):
 
     def enter(self) -> None:
         """Update the panel when the user opens it."""
-        if not self.isBusy():
+        # A worker that cannot import its packages would report that after they were installed, too.
+        if hasEngine() and not self.isBusy():
             shared_client().prepare()  # the engine takes seconds to start
         if not self._isNew:
             self.listTasks()  # a model may have been installed elsewhere
