@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from bundles import tiny_bundle, tiny_model, tiny_regions
 from mednext import load_bundle
-from mednext.errors import OptionError
+from mednext.errors import GeometryError, OptionError
+from mednext.images.formats.image_files import write_image
+from mednext.images.geometry import Geometry
 from mednext_training.evaluation import (
     CaseResult,
     compare,
+    labels_on,
     markdown_table,
     mean_dice,
     structures_of,
@@ -155,3 +158,12 @@ def test_the_largest_component_is_kept_where_that_raises_the_dice_of_the_label()
     assert "| spleen |" in decision.text()
     with pytest.raises(OptionError, match="Regions lie within each other"):
         KeptLargest(tiny_model(**tiny_regions()))
+
+
+def test_labels_on_another_grid_are_not_compared_voxel_by_voxel(tmp_path: Path) -> None:
+    labels = np.zeros((8, 8, 8), np.uint8)
+    grid = Geometry((8, 8, 8), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+    write_image(tmp_path / "labels.nii.gz", labels, grid.reoriented("RPS"))
+    assert labels_on(tmp_path / "labels.nii.gz", grid.reoriented("RPS")).shape == labels.shape
+    with pytest.raises(GeometryError, match="stored as RPS, not 8 x 8 x 8 voxels"):
+        labels_on(tmp_path / "labels.nii.gz", grid)

@@ -9,6 +9,7 @@ from pathlib import Path
 import challenge_trees as trees
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from mednext.errors import OptionError
 from mednext.images.formats.image_files import read_image
 from mednext_training import cli
@@ -245,3 +246,25 @@ def test_images_stored_in_two_orientations_are_not_planned_but_converted(
     assert "not all stored alike (2 as LPS, 1 as RPS)" in capsys.readouterr().err
     assert run("convert", "own", folder) == 0
     assert run("check", "--dataset", "501") == 0
+
+
+def test_a_file_that_nnunet_would_read_otherwise_is_refused_until_it_is_converted(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    folder = nnunet(tmp_path / "Dataset501_A")
+    (folder / "dataset.json").write_text((folder / "dataset.json").read_text().replace(".nii.gz", ".nrrd"))
+    for file in sorted(folder.glob("*Tr/*.nii.gz")):
+        image = sitk.ReadImage(str(file))
+        image.SetSpacing([step / 10 for step in image.GetSpacing()])
+        image.SetOrigin([place / 10 for place in image.GetOrigin()])
+        target = file.with_name(file.name.replace(".nii.gz", ".nrrd"))
+        sitk.WriteImage(image, str(target))
+        header, _, voxels = target.read_bytes().partition(b"\n\n")
+        target.write_bytes(header + b'\nspace units: "cm" "cm" "cm"\n\n' + voxels)  # which ITK passes over
+        file.unlink()
+    assert run("check", "--dataset", folder) == 2
+    assert "nnU-Net would read 40 x 32 x 32 voxels of 0.1 x 0.1 x 0.1 mm" in capsys.readouterr().out
+    assert run("convert", "own", folder, "--name", "Millimetres") == 0
+    assert run("check", "--dataset", "Millimetres") == 0
+    image = sitk.ReadImage(str(tmp_path / "runs/raw/Dataset501_Millimetres/imagesTr/b0_0000.nii.gz"))
+    assert image.GetSpacing() == pytest.approx((1.0, 1.0, 1.0))

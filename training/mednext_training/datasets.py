@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import SimpleITK as sitk
-from mednext.errors import OptionError, UnreadableImageError
+from mednext.errors import OptionError
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
 from mednext.training_set.dataset import DATASET_FILE
@@ -20,6 +18,7 @@ from .workspace import Workspace
 FILE_ENDING = ".nii.gz"
 # Fields of dataset.json beyond nnU-Net's own, and the attributes that keep them.
 _OURS = {"task": "task", "licence": "licence", "reference": "reference", "content_sha256": "content"}
+_SAME_PATIENT = "same_patient"
 FOLDER_FORM = re.compile(r"Dataset(\d{3})_(.+)")
 
 
@@ -36,6 +35,7 @@ class Dataset:
         file_ending: of images and labels.
         task: task of the catalog whose labels these are; "" for none.
         licence, reference: of the data; "" where they are not known.
+        same_patient: names of cases that are of one patient, for each patient with several.
         content: digest of everything in it when it was converted; "" where it was not.
     """
 
@@ -49,6 +49,7 @@ class Dataset:
     licence: str = ""
     reference: str = ""
     content: str = ""
+    same_patient: tuple[tuple[str, ...], ...] = ()
 
     @property
     def folder_name(self) -> str:
@@ -79,6 +80,8 @@ def describe(dataset: Dataset, cases: int) -> dict[str, Any]:
     }
     if dataset.regions_class_order:
         description["regions_class_order"] = list(dataset.regions_class_order)
+    if dataset.same_patient:
+        description[_SAME_PATIENT] = [list(names) for names in dataset.same_patient]
     known = {key: getattr(dataset, name) for key, name in _OURS.items()}
     return description | {key: text for key, text in known.items() if text}
 
@@ -134,8 +137,16 @@ def read_description(file: Path, identifier: int, name: str, said: Any = None) -
         {str(label): _value(file, label, each) for label, each in labels.items() if each not in (0, [0])},
         tuple(order),
         ending,
+        same_patient=_groups(file, said.get(_SAME_PATIENT, [])),
         **{name: str(said.get(key, "")) for key, name in _OURS.items()},
     )
+
+
+def told_patients(folder: Path) -> tuple[tuple[str, ...], ...]:
+    """The cases of one patient, for each patient with several, as a folder's `dataset.json` tells them."""
+    file = folder / DATASET_FILE
+    said = read_json(file, OptionError) if file.is_file() else None
+    return _groups(file, said.get(_SAME_PATIENT, [])) if isinstance(said, dict) else ()
 
 
 def find_dataset(workspace: Workspace, wanted: str | None = None) -> tuple[Workspace, Dataset]:
@@ -209,24 +220,23 @@ def _are_integers(values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is int for value in values)
 
 
+def _groups(file: Path, said: Any) -> tuple[tuple[str, ...], ...]:
+    sound = isinstance(said, list) and all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in said
+    )
+    if not sound:
+        raise OptionError(
+            f'{file}: "{_SAME_PATIENT}" must be a list with a list of names of cases for each patient.'
+        )
+    return tuple(tuple(names) for names in said)
+
+
 def _value(file: Path, name: str, said: Any) -> int | tuple[int, ...]:
     if type(said) is int and said > 0:
         return said
     if isinstance(said, list) and said and _are_integers(said) and min(said) > 0:
         return tuple(said)
     raise OptionError(f'{file}: the label "{name}" is {said!r}, no value above 0 and no list of such values.')
-
-
-def read_labels(path: Path) -> np.ndarray:
-    """The label values of a file, `(Z, Y, X)`.
-
-    Raises:
-        UnreadableImageError: it is missing or damaged.
-    """
-    try:
-        return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    except RuntimeError as error:
-        raise UnreadableImageError(f"{path} cannot be read: is the file there, and complete?") from error
 
 
 def checked_values(values: Sequence[int]) -> None:

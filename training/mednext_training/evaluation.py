@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 from mednext import load_bundle, read_channels, segment
 from mednext.errors import GeometryError, OptionError, UnreadableImageError, UnsupportedImageError
+from mednext.images.formats.image_files import read_image
+from mednext.images.geometry import Geometry
 from mednext.model.bundle import Bundle
 from mednext.model.labels import Label, Region
 from mednext.system.atomic import replacing
 
-from .datasets import FILE_ENDING, read_labels
+from .conversion.case_check import SAME_PLACE, described
+from .datasets import FILE_ENDING
 from .metrics import Score, score
 
 logger = logging.getLogger(__name__)
@@ -100,9 +103,7 @@ def evaluate(
         images = images_of(raw, part, case)
         volume = read_channels(images)
         found = segment(volume, bundle, folds=folds, mirroring=mirroring)
-        truth = read_labels(raw / f"labels{part}" / f"{case}{FILE_ENDING}")
-        if truth.shape != found.labelmap.shape:
-            raise GeometryError(f"{case}: the labels have shape {truth.shape}, not {found.labelmap.shape}.")
+        truth = labels_on(raw / f"labels{part}" / f"{case}{FILE_ENDING}", volume.geometry)
         known = {label.value for label in found.labels}.union(*(each.labels for each in found.regions))
         strange = sorted({*np.unique(truth).tolist()} - {0, *known})
         if strange:
@@ -120,6 +121,22 @@ def evaluate(
     if not results:
         raise OptionError("There are no cases to evaluate. Choose a fold with validation cases.")
     return results
+
+
+def labels_on(path: Path, grid: Geometry) -> np.ndarray:
+    """The label values `(Z, Y, X)` of a file on the grid of its image.
+
+    Raises:
+        GeometryError: they lie on another grid.
+        UnreadableImageError: the file is missing or damaged.
+    """
+    labels = read_image(path)
+    if not labels.geometry.close_to(grid, SAME_PLACE):
+        raise GeometryError(
+            f"{path} has {described(labels.geometry)}, not {described(grid)} as the other: bring both to one "
+            "grid."
+        )
+    return labels.array
 
 
 def images_of(raw: Path, part: str, case: str) -> list[Path]:

@@ -10,16 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import SimpleITK as sitk
-from mednext.errors import GeometryError, OptionError
+from mednext.errors import OptionError
+from mednext.images.formats.image_files import read_image
 from mednext.model.description import VARIANT_NAMES
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import read_json
 
 from .baselines import nnUNetTrainerPlain, nnUNetTrainerSwinUNETR, nnUNetTrainerUNETR
 from .comparison import Entry
-from .datasets import Dataset, read_labels
-from .evaluation import CaseResult, compare
+from .datasets import Dataset
+from .evaluation import CaseResult, compare, labels_on
 from .metrics import Score
 from .schedule import Schedule, recipe_schedule
 from .splits import validation_cases
@@ -136,7 +136,7 @@ def fold_results(workspace: Workspace, dataset: Dataset, folder: Path, fold: int
 
     Raises:
         OptionError: a case was not segmented.
-        GeometryError: a segmentation has another size than its labels.
+        GeometryError: a segmentation lies on another grid than its labels.
     """
     cases = validation_cases(workspace, dataset, fold)
     kept = _kept_scores(folder / SCORES)
@@ -168,12 +168,8 @@ def _kept_scores(file: Path) -> dict[str, Any]:
 
 def _scores(workspace: Workspace, dataset: Dataset, case: str, file: Path) -> dict[str, Any]:
     labels = workspace.raw / dataset.folder_name / "labelsTr" / f"{case}{dataset.file_ending}"
-    truth, result = read_labels(labels), read_labels(file)
-    if truth.shape != result.shape:
-        raise GeometryError(f"{file} has the shape {result.shape}, but its labels {truth.shape}.")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(labels))
-    reader.ReadImageInformation()
+    result = read_image(file)
+    truth = labels_on(labels, result.geometry)
     structures = {name: each if isinstance(each, tuple) else (each,) for name, each in dataset.labels.items()}
-    scores = compare(truth, result, structures, reader.GetSpacing()[::-1])
+    scores = compare(truth, result.array, structures, result.geometry.spacing[::-1])
     return {name: asdict(each) for name, each in scores.items()}

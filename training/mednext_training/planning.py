@@ -42,6 +42,7 @@ def plan_and_preprocess(
     processes: int = 2,
     batch_dice: bool | None = None,
     regions: Mapping[str, Sequence[int]] | None = None,
+    same_patient: Sequence[Sequence[str]] = (),
 ) -> Path:
     """Plan an experiment with nnU-Net, set spacing, patch and batch size, and preprocess all cases.
 
@@ -56,6 +57,7 @@ def plan_and_preprocess(
             have it where the median image has more than four patches of 128³.
         regions: the label values of each region, where these are trained instead of labels; a region comes
             before those within it.
+        same_patient: the cases of each patient who has several: the split keeps them together.
 
     Returns:
         The plans file.
@@ -75,7 +77,9 @@ def plan_and_preprocess(
     workspace.activate()
     try:
         numbers = {"spacing": list(spacing), "patch_size": list(patch), "batch_size": batch_size}
-        return _plan(workspace, dataset, numbers, processes, batch_dice, regions)
+        target = _plan(workspace, dataset, numbers, processes, batch_dice, regions)
+        _finish(workspace, dataset, target, same_patient)
+        return target
     except OptionError:
         raise
     except Exception as cause:  # boundary: nnU-Net raises anything for data that it does not like
@@ -180,12 +184,19 @@ def _plan(
     target = folder / f"{PLANS_NAME}.json"
     target.write_text(json.dumps(plans, indent=2), encoding="utf-8")
     preprocess([dataset.identifier], PLANS_NAME, [CONFIGURATION], num_processes=[processes])
+    return target
+
+
+def _finish(
+    workspace: Workspace, dataset: Dataset, target: Path, same_patient: Sequence[Sequence[str]]
+) -> None:
+    """Split the cases, and keep that planning came to its end."""
     raw = workspace.raw / dataset.folder_name
     description = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
-    renew_splits(workspace, dataset, cases_of(raw, "Tr", description["file_ending"]))
+    renew_splits(workspace, dataset, cases_of(raw, "Tr", description["file_ending"]), same_patient)
+    plans = json.loads(target.read_text(encoding="utf-8"))
     planned = {"plans_sha256": digest(plans), "dataset_sha256": digest(description)}
-    (folder / _PLANNED).write_text(json.dumps(planned), encoding="utf-8")
-    return target
+    (target.parent / _PLANNED).write_text(json.dumps(planned), encoding="utf-8")
 
 
 @contextmanager

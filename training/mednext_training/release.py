@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from mednext import load_bundle
 from mednext.errors import EngineProcessError, OptionError
+from mednext.images.formats.image_files import read_image
 from mednext.library.archive import pack
 from mednext.library.catalog import read_catalog
 from mednext.library.catalog_source import URL_VARIABLE
@@ -26,8 +27,6 @@ from mednext.library.folder_locations import shipped_models_folder
 from mednext.model.bundle import Bundle
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
-
-from .datasets import read_labels
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +116,7 @@ def _try(bundle: Bundle, catalog_url: str, images: Sequence[Path], scratch: Path
     for number, model in enumerate((name, str(bundle.path))):
         result = scratch / f"result_{number}.nii.gz"
         _run(["segment", *files, "--model", model, "--no-mirror", "-o", str(result)], environment)
-        results.append(read_labels(result))
+        results.append(read_image(result).array)
     if not np.array_equal(results[0], results[1]):
         raise EngineProcessError(f"{name} segments differently once it is installed: publish it again.")
     logger.info("%s was installed from a server and segments as before", name)

@@ -68,33 +68,68 @@ def cases_of(raw: Path, part: str, ending: str) -> list[str]:
     return cases
 
 
-def renew_splits(workspace: Workspace, dataset: Dataset, cases: Sequence[str]) -> None:
+def renew_splits(
+    workspace: Workspace, dataset: Dataset, cases: Sequence[str], same_patient: Sequence[Sequence[str]] = ()
+) -> None:
     """Write nnU-Net's split of these cases, unless there is one of just these cases already.
 
     Args:
         workspace: where the data set was planned.
         dataset: the data set.
         cases: names of all cases; fewer than five make as many folds.
+        same_patient: the cases of each patient who has several; they stay together.
 
     Raises:
         OptionError: there is only one case.
     """
-    from nnunetv2.utilities.crossval_split import generate_crossval_split
-
     file = splits_file(workspace, dataset)
     if file.is_file():
         splits = read_splits(workspace, dataset) or []
         if _covers(splits, set(cases)):
+            _warn_of_parted(file, splits, same_patient)
             return
         logger.warning("The cases of %s changed: %s is made anew.", dataset.folder_name, file)
     if len(cases) < 2:
         raise OptionError(
             f"{dataset.folder_name} has {len(cases)} case(s): training needs one, validation another."
         )
-    splits = generate_crossval_split(sorted(cases), seed=12345, n_splits=min(FOLDS, len(cases)))
     with replacing(file) as temporary:
-        text = json.dumps([{key: list(map(str, names)) for key, names in split.items()} for split in splits])
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(json.dumps(_split(cases, same_patient)), encoding="utf-8")
+
+
+def _split(cases: Sequence[str], same_patient: Sequence[Sequence[str]]) -> list[dict[str, list[str]]]:
+    """nnU-Net's split, of patients where some have several cases; the first case stands for its patient."""
+    from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+    together = {names[0]: names for names in map(sorted, same_patient)}
+    others = {name for names in together.values() for name in names[1:]}
+    patients = sorted(set(cases) - others)
+    if len(patients) < 2:
+        logger.warning("All cases are of one patient: the measured accuracy says nothing about another one.")
+        together, patients = {}, sorted(cases)
+    splits = generate_crossval_split(patients, seed=12345, n_splits=min(FOLDS, len(patients)))
+    return [
+        {
+            side: [str(case) for name in names for case in together.get(name, [name])]
+            for side, names in each.items()
+        }
+        for each in splits
+    ]
+
+
+def _warn_of_parted(
+    file: Path, splits: Sequence[dict[str, list[str]]], same_patient: Sequence[Sequence[str]]
+) -> None:
+    """Tell that a split which is kept has a patient on both sides."""
+    for names in map(set, same_patient):
+        if any(names & set(split["train"]) and names & set(split["val"]) for split in splits):
+            logger.warning(
+                "%s parts %s, which are of one patient: the measured accuracy will be too good. Remove the "
+                "file and plan again to keep them together.",
+                file,
+                " and ".join(sorted(names)[:2]),
+            )
+            return
 
 
 def _covers(splits: Sequence[dict[str, list[str]]], cases: set[str]) -> bool:

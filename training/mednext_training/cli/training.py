@@ -103,7 +103,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     check_patch(arguments.patch)
     workspace, dataset = chosen_dataset(arguments)
     regions = task_regions(dataset) if arguments.regions else None
-    check_dataset(workspace, dataset)
+    report = check_dataset(workspace, dataset)
     plan_and_preprocess(
         workspace,
         dataset,
@@ -113,6 +113,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         arguments.processes,
         batch_dice=_CHOICES[arguments.batch_dice],
         regions=regions,
+        same_patient=report.same_patient,
     )
 
 

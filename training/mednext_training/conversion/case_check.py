@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from mednext.errors import InputError
-from mednext.images.description.patient_names import patient_in
 from mednext.images.formats.image_files import read_image
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.volume import read_volume
@@ -67,9 +66,14 @@ def check_case(
         allow_empty: a case without any structure teaches that there is none.
     """
     case = CheckedCase(found, problems=list(found.problems))
+    patients: set[str] = set()
     for path, channel in zip(found.images, channels, strict=True):
         if path is not None:
-            _check_image(case, path, channel)
+            patients.add(_check_image(case, path, channel))
+    patients.discard("")
+    if len(patients) > 1:
+        case.problems.append("Its images are of several patients, as their headers say: correct the case.")
+    case.patient = min(patients, default=found.patient)
     if len(set(case.digests)) < len(case.digests):
         case.problems.append("Two of its images have the same voxels: one of them is a copy.")
     if found.label is not None:
@@ -77,16 +81,16 @@ def check_case(
     return case
 
 
-def _check_image(case: CheckedCase, path: Path, channel: Channel | None) -> None:
+def _check_image(case: CheckedCase, path: Path, channel: Channel | None) -> str:
+    """Check one image; returns the patient in its header, "" where there is none."""
     try:
         volume = read_volume(path)
     except InputError as error:
         case.problems.append(str(error))
-        return
+        return ""
     case.notes += volume.warnings
     case.digests.append(digest_of(volume.array[0], volume.geometry))
     known = volume.described[0]
-    case.patient = case.patient or known.patient or patient_in(str(path))
     if channel is not None:
         for doubt in image_doubts(channel, known, sample_of(volume.array[0])):
             (case.problems if doubt.certain else case.notes).append(doubt.sentence)
@@ -94,6 +98,7 @@ def _check_image(case: CheckedCase, path: Path, channel: Channel | None) -> None
         case.grid = volume.geometry
     else:
         _check_place(case, path, volume.geometry)
+    return known.patient
 
 
 def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> None:

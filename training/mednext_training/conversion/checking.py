@@ -10,6 +10,7 @@ from mednext.errors import InputError
 from ..datasets import Dataset
 from ..workspace import Workspace
 from .converting import Choices, check_cases
+from .itk_view import check_itk
 from .own import raw_form
 from .report import Report
 from .tree import find_cases
@@ -25,10 +26,12 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
     """
     form = raw_form(dataset)
     folder = workspace.raw / dataset.folder_name
-    found = find_cases([folder], form.layout)
+    found = find_cases([folder], form.layout, dataset.same_patient)
     if not found.cases:
         raise InputError(f"{folder} has no cases: their files are {form.layout.hint}.")
     report = check_cases(form, found, Choices(allow_empty=True)).report
+    for case in report.cases:
+        check_itk(case)
     table = workspace.reports / f"{dataset.folder_name}.csv"
     report.write(table)
     sys.stdout.write(report.text())

@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from mednext.errors import InputError, OptionError, UnreadableImageError
 from mednext.images.formats.image_files import read_header, read_image, write_image
-from mednext.images.geometry import Geometry, reorient_array
-from mednext.images.itk_paths import path_for_itk
+from mednext.images.geometry import reorient_array
 from mednext.images.volume import read_volume
 from mednext.system.atomic import UNFINISHED, check_space, remove_if_left, replacing_folder
 from mednext.system.file_names import safe_part, told_apart
@@ -25,11 +23,12 @@ from mednext.system.running_processes import signature
 from mednext.training_set.dataset import DATASET_FILE, IMAGES, LABELS
 from tqdm import tqdm
 
-from ..datasets import FILE_ENDING, Dataset, datasets_in, describe, write_dataset_json
+from ..datasets import FILE_ENDING, Dataset, datasets_in, describe, told_patients, write_dataset_json
 from ..workspace import Workspace
 from .archives import unpacked
 from .case_check import CheckedCase, check_case
 from .form import Form
+from .itk_view import itk_sees
 from .report import Report
 from .set_check import (
     check_copies,
@@ -124,16 +123,20 @@ def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> Check
     way = map_of_values(cases, form.ways, form.refused, form.names)
     check_copies(cases)
     sound = [case for case in cases if not case.problems]
-    check_patients(sound)
+    same_patient = check_patients(sound)
     orientation = common_orientation(sound)
     names = {value: form.names[trained] for value, trained in way.items()}
     left_out = [*found.left_out, *((name, "It was not wanted.") for name in choices.leave_out)]
-    return CheckedSet(Report(cases, left_out, check_labels_occur(sound, names)), way, orientation)
+    report = Report(cases, left_out, check_labels_occur(sound, names), same_patient)
+    return CheckedSet(report, way, orientation)
 
 
 def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]]) -> Found:
     """The cases of all sources; equal names of several are told apart by their source's."""
-    parts = [find_cases(each, form.layout) for each in folders]
+    parts = [
+        find_cases(each, form.layout, told_patients(source))
+        for source, each in zip(sources, folders, strict=True)
+    ]
     for source, part in zip(sources, parts, strict=True):
         if not part.cases:
             raise UnreadableImageError(
@@ -226,7 +229,8 @@ def _write(form: Form, checked: CheckedSet, target: Path, content: str) -> None:
             file = target / IMAGES / f"{case.name}_{number:04d}{FILE_ENDING}"
             _write_image(path, file, checked.orientation)
         _write_labels(case, target / LABELS / f"{case.name}{FILE_ENDING}", checked)
-    write_dataset_json(target, replace(form.dataset, content=content), len(cases))
+    same_patient = tuple(map(tuple, checked.report.same_patient))
+    write_dataset_json(target, replace(form.dataset, content=content, same_patient=same_patient), len(cases))
 
 
 def _size(path: Path) -> int:
@@ -237,24 +241,12 @@ def _size(path: Path) -> int:
 def _write_image(source: Path, target: Path, orientation: str) -> None:
     if source.name.lower().endswith(FILE_ENDING) and source.is_file():
         grid = read_header(source).geometry
-        if grid.orientation == orientation and _itk_sees(source, grid):
+        if grid.orientation == orientation and itk_sees(source, grid):
             shutil.copyfile(source, target)
             return
     volume = read_volume(source)
     array, grid = reorient_array(volume.array[0], volume.geometry, orientation)
     write_image(target, np.ascontiguousarray(array), grid)
-
-
-def _itk_sees(path: Path, grid: Geometry) -> bool:
-    """Whether ITK, through which nnU-Net reads, has the same grid from a header."""
-    reader = sitk.ImageFileReader()
-    try:
-        with path_for_itk(path) as file:
-            reader.SetFileName(file)
-            reader.ReadImageInformation()
-            return Geometry.from_image(reader).close_to(grid)
-    except (RuntimeError, InputError):
-        return False
 
 
 def _write_labels(case: CheckedCase, target: Path, checked: CheckedSet) -> None:

@@ -24,11 +24,13 @@ class Report:
         cases: all that were read.
         left_out: name or path of what was not looked at, and why.
         remarks: sentences on the data set as a whole.
+        same_patient: the sound cases of each patient who has several.
     """
 
     cases: Sequence[CheckedCase]
     left_out: Sequence[tuple[str, str]] = ()
     remarks: list[str] = field(default_factory=list)
+    same_patient: Sequence[Sequence[str]] = ()
 
     @property
     def sound(self) -> list[CheckedCase]:

@@ -26,16 +26,21 @@ def check_copies(cases: Iterable[CheckedCase]) -> None:
             case.notes.append(f"Its labels are the same as those of {other}: check that they are its own.")
 
 
-def check_patients(cases: Iterable[CheckedCase]) -> None:
-    """Note for each case that an earlier one is of the same patient."""
-    first: dict[str, str] = {}
+def check_patients(cases: Iterable[CheckedCase]) -> list[list[str]]:
+    """Note for each case that an earlier one is of the same patient.
+
+    Returns:
+        The cases of each patient who has several.
+    """
+    names: dict[str, list[str]] = {}
     for case in cases:
-        other = first.setdefault(case.patient, case.name) if case.patient else case.name
-        if other != case.name:
-            case.notes.append(
-                f"It is of the same patient as {other}: where the split parts them, the measured accuracy is "
-                "too good."
-            )
+        if not case.patient:
+            continue
+        others = names.setdefault(case.patient, [])
+        if others:
+            case.notes.append(f"It is of the same patient as {others[0]}: both are kept in the same fold.")
+        others.append(case.name)
+    return [each for each in names.values() if len(each) > 1]
 
 
 def map_of_values(

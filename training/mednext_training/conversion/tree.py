@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mednext.images.description.patient_names import patient_in
 from mednext.images.dicom.header import read_header
 from mednext.images.formats.readable import format_named, without_suffix
 
@@ -38,12 +39,16 @@ class Layout:
 
 @dataclass(frozen=True)
 class FoundCase:
-    """The files of one case, and what is wrong with them already."""
+    """The files of one case, and what is wrong with them already.
+
+    `patient` is told by the source or by names of files and folders; "" where nothing tells it.
+    """
 
     name: str
     images: tuple[Path | None, ...]
     label: Path | None
     problems: tuple[str, ...] = ()
+    patient: str = ""
 
 
 @dataclass
@@ -54,12 +59,17 @@ class Found:
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_cases(folders: Iterable[Path], layout: Layout) -> Found:
+def find_cases(folders: Iterable[Path], layout: Layout, same_patient: Iterable[Sequence[str]] = ()) -> Found:
     """Group the images and labels below folders into cases, each by its own name.
 
     A file of a case that is there twice, or not at all, is a problem of that case; files that the layout does
     not know are no affair of ours.
+
+    Args:
+        same_patient: the cases of each patient that has several, as far as the source tells them.
     """
+    folders = list(folders)
+    patients = {name: f"that of {names[0]} in {folders[0]}" for names in same_patient for name in names}
     found = Found()
     roles = [*layout.images, layout.labels, layout.surplus]
     files: dict[str, list[list[Path]]] = {}
@@ -72,8 +82,11 @@ def find_cases(folders: Iterable[Path], layout: Layout) -> Found:
             if reason is not None:
                 found.left_out.append((str(path.relative_to(folder)), reason))
                 continue
-            files.setdefault(layout.name.format(case=case), [[] for _ in roles])[role].append(path)
-    found.cases = [_case(name, files[name]) for name in sorted(files)]
+            name = layout.name.format(case=case)
+            files.setdefault(name, [[] for _ in roles])[role].append(path)
+            # Above the source a name such as "patient 1" tells nothing: it would be that of all cases.
+            patients.setdefault(name, patient_in(path.relative_to(folder).as_posix()))
+    found.cases = [_case(name, files[name], patients[name]) for name in sorted(files)]
     return found
 
 
@@ -119,7 +132,7 @@ def _matches(pattern: str, stem: str) -> re.Match[str] | None:
     return re.fullmatch(rf"(?:.*/)?{pattern}", stem, re.IGNORECASE)
 
 
-def _case(name: str, files: Sequence[Sequence[Path]]) -> FoundCase:
+def _case(name: str, files: Sequence[Sequence[Path]], patient: str) -> FoundCase:
     *needed, surplus = files
     problems = [f"{path} is of a channel that the data set does not have." for path in surplus]
     for number, paths in enumerate(needed):
@@ -130,7 +143,7 @@ def _case(name: str, files: Sequence[Sequence[Path]]) -> FoundCase:
             places = " and ".join(str(path) for path in paths[:2])
             problems.append(f"Its {what} is there {len(paths)} times, as {places}: keep one.")
     *images, label = (paths[0] if paths else None for paths in needed)
-    return FoundCase(name, tuple(images), label, tuple(problems))
+    return FoundCase(name, tuple(images), label, tuple(problems), patient)
 
 
 def _image(number: int, channels: int) -> str:
