@@ -1,4 +1,4 @@
-"""Draw docs/pictures/house.svg: the rooms of the engine in order, with the number of imports between them.
+"""Draw docs/pictures/house.svg: the rooms of the engine in order, with an arrow to each that one imports.
 
 make pictures              with all other pictures
 python docs/draw_house.py  this one
@@ -9,7 +9,6 @@ The order is that of the contract in pyproject.toml that `make lint` checks.
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
 from pathlib import Path
 
 import grimp
@@ -30,21 +29,19 @@ def rooms_in_order() -> list[str]:
     return [room for room in reversed(layers) if (folder / room).is_dir()]
 
 
-def imports_between(rooms: list[str]) -> tuple[Counter[str], Counter[tuple[str, str]]]:
-    """How many files each room has, and how many imports lead from the first room of a pair to the second."""
+def imports_between(rooms: list[str]) -> set[tuple[str, str]]:
+    """The pairs of rooms of which the first imports the second."""
     graph = grimp.build_graph("mednext", cache_dir=None)
     room_of = {name: name.split(".")[1] for name in graph.modules if name.count(".")}
-    files = Counter(room for room in room_of.values() if room in rooms)
-    between: Counter[tuple[str, str]] = Counter()
-    for name, room in room_of.items():
-        for imported in graph.find_modules_directly_imported_by(name):
-            pair = room, room_of.get(imported, "")
-            if pair[0] != pair[1] and set(pair) <= set(rooms):
-                between[pair] += 1
-    return files, between
+    pairs = {
+        (room, room_of.get(imported, ""))
+        for name, room in room_of.items()
+        for imported in graph.find_modules_directly_imported_by(name)
+    }
+    return {(one, other) for one, other in pairs if one != other and {one, other} <= set(rooms)}
 
 
-def draw(rooms: list[str], files: Counter[str], between: Counter[tuple[str, str]]) -> str:
+def draw(rooms: list[str], between: set[tuple[str, str]]) -> str:
     """The picture: boxes on a diagonal, and an arrow from each room to each that it imports."""
     width = 2 * MARGIN + STEP_X * (len(rooms) - 1) + WIDTH
     height = 2 * MARGIN + STEP_Y * (len(rooms) - 1) + HEIGHT
@@ -63,21 +60,13 @@ def draw(rooms: list[str], files: Counter[str], between: Counter[tuple[str, str]
         parts.append(
             f'<path d="M{start} {down}H{across}V{end}" fill="none" stroke="#c3ccd8" marker-end="url(#tip)"/>'
         )
-    for (importer, imported), count in sorted(between.items()):
-        across = places[imported][0] + WIDTH // 2
-        down = places[importer][1] + HEIGHT // 2
-        parts.append(f'<circle cx="{across}" cy="{down}" r="11" fill="#eef2f7" stroke="#c3ccd8"/>')
-        parts.append(f'<text x="{across}" y="{down + 4}" font-size="11" fill="#334155">{count}</text>')
+        parts.append(f'<circle cx="{across}" cy="{down}" r="3" fill="#8a97a8"/>')
     for room, (x, y) in places.items():
         parts.append(
             f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="#dbeafe" stroke="#36a"/>'
         )
-        middle = x + WIDTH // 2
         parts.append(
-            f'<text x="{middle}" y="{y + 15}" font-size="12" font-weight="bold" fill="#12304f">{room}</text>'
-        )
-        parts.append(
-            f'<text x="{middle}" y="{y + 28}" font-size="10" fill="#334155">{files[room]} files</text>'
+            f'<text x="{x + WIDTH // 2}" y="{y + 22}" font-weight="bold" fill="#12304f">{room}</text>'
         )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -85,7 +74,7 @@ def draw(rooms: list[str], files: Counter[str], between: Counter[tuple[str, str]
 def main() -> None:
     rooms = rooms_in_order()
     PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_text(draw(rooms, *imports_between(rooms)), encoding="utf-8")
+    PICTURE.write_text(draw(rooms, imports_between(rooms)), encoding="utf-8")
 
 
 if __name__ == "__main__":

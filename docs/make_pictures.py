@@ -1,7 +1,8 @@
 """Draw the pictures of the documentation, with the real panel and Slicer's own views on the stand-in.
 
-make pictures                           all of them: two minutes, with the default model on the CPU
-python docs/make_pictures.py thumbnail  one
+make pictures                               all of them: two minutes, with the default model on the CPU
+python docs/make_pictures.py ready          one
+python docs/make_pictures.py --output test  into another folder
 
 With SLICER_SOURCE set to a checkout of Slicer, the uncertainty has the colours that it has in Slicer.
 
@@ -11,6 +12,7 @@ Montreal Neurological Institute, McGill University.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -53,8 +55,9 @@ COLORS = 256  # in a palette, which makes the files small enough for a repositor
 
 def write(file: Path, picture: np.ndarray) -> None:
     """Write a picture (rows, columns, RGB) as a PNG with a palette."""
+    file = (options().output or file.parent) / file.name
     Image.fromarray(picture).quantize(COLORS, kmeans=2, dither=Image.Dither.NONE).save(file, optimize=True)
-    print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1024} kB")
+    print(f"{file.name}: {file.stat().st_size // 1024} kB")
 
 
 def add_box() -> Any:
@@ -267,10 +270,19 @@ GROUPS = (
 PICTURES: dict[str, Callable[[], None]] = {picture.__name__: picture for group in GROUPS for picture in group}
 
 
+@cache
+def options() -> argparse.Namespace:
+    """The arguments of this script."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(PICTURES)}; by default all")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="instead of their usual folders")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
+    for name in options().names:
         PICTURES[name]()
-    if not sys.argv[1:]:
+    if not options().names:
         for group in GROUPS:
-            command = [sys.executable, __file__, *(picture.__name__ for picture in group)]
-            subprocess.run(command, check=True)
+            names = [picture.__name__ for picture in group]
+            subprocess.run([sys.executable, __file__, *sys.argv[1:], *names], check=True)

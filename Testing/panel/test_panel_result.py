@@ -13,6 +13,7 @@ import slicer_standin
 from bundles import tiny_regions
 from mednext.errors import InputError
 from mednext.images.formats.image_files import read_image
+from mednext.segmentation import export
 from MedNeXtSegmentationLib.engine.scene_job import start_job
 from MedNeXtSegmentationLib.scene.export.training_job import training_job
 from panel_driving import choose, segment, selector, set_option
@@ -46,11 +47,11 @@ def let_write(widget):
         slicer_standin.rest(0.01)
 
 
-def export_to(widget, dialogs, path, format=0):
+def export_to(widget, dialogs, path, format="Slicer segmentation"):
     """Press Export, and choose a file and one of the formats in the dialog."""
 
     def choose_file(dialog):
-        chosen = dialog.nameFilters()[format]
+        chosen = next(each for each in dialog.nameFilters() if each.startswith(format))
         dialog.selectNameFilter(chosen)
         dialog.filterSelected.emit(chosen)
         dialog.selectFile(str(path))
@@ -216,16 +217,37 @@ def test_export_writes_the_corrected_segmentation(ready, volume, dialogs, tmp_pa
 def test_a_name_without_a_suffix_gets_that_of_the_chosen_format(ready, dialogs, tmp_path):
     segment(ready)
     export_to(ready, dialogs, tmp_path / "T1")
-    export_to(ready, dialogs, tmp_path / "T1", format=1)
+    export_to(ready, dialogs, tmp_path / "T1", format="NIfTI labelmap")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["T1.labels.csv", "T1.nii.gz", "T1.seg.nrrd"]
+
+
+def test_the_dialog_offers_every_format_that_the_commands_write(ready, dialogs, monkeypatch):
+    monkeypatch.setitem(export.FORMATS, "toy", export.ResultFormat("Toy volumes", (".toy", ".ty"), print))
+    segment(ready)
+    offered = []
+
+    def cancel(dialog):
+        offered.extend(dialog.nameFilters())
+        return 0
+
+    dialogs.answer(cancel)
+    ready.ui.exportButton.click()
+    assert offered == [
+        "Slicer segmentation (*.seg.nrrd)",
+        "NRRD labelmap (*.nrrd)",
+        "NIfTI labelmap (*.nii.gz *.nii)",
+        "MetaImage labelmap (*.mha)",
+        "DICOM segmentation (*.dcm)",
+        "Toy volumes (*.toy *.ty)",
+    ]
 
 
 def test_a_file_that_the_dialog_has_not_asked_about_is_not_replaced(ready, dialogs, tmp_path):
     segment(ready)
-    (tmp_path / "T1.mha.seg.nrrd").write_text("theirs")
-    export_to(ready, dialogs, tmp_path / "T1.mha")
-    assert ready.ui.resultErrorLabel.text.startswith("T1.mha.seg.nrrd already exists")
-    assert (tmp_path / "T1.mha.seg.nrrd").read_text() == "theirs"
+    (tmp_path / "T1.stl.seg.nrrd").write_text("theirs")
+    export_to(ready, dialogs, tmp_path / "T1.stl")
+    assert ready.ui.resultErrorLabel.text.startswith("T1.stl.seg.nrrd already exists")
+    assert (tmp_path / "T1.stl.seg.nrrd").read_text() == "theirs"
     export_to(ready, dialogs, None)
     assert not ready.ui.resultErrorLabel.visible
 

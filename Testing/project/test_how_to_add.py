@@ -102,13 +102,16 @@ def test_a_formulation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # The new file of a format of results.
-def write_toy(path: Path, segmentation: Segmentation, _source: str | Path | None) -> None:
+def write_toy(path: Path, segmentation: Segmentation, _source: export.Source | None) -> None:
     path.write_text(json.dumps(segmentation.volumes_ml()), encoding="utf-8")
+
+
+TOY_RESULTS = export.ResultFormat("Toy volumes", (".json",), write_toy)
 
 
 def test_a_format_of_results(toy_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readable, "FORMATS", (*readable.FORMATS, TOY_IMAGE))
-    monkeypatch.setitem(export.FORMATS, "toy", ((".json",), write_toy))
+    monkeypatch.setitem(export.FORMATS, "toy", TOY_RESULTS)
     found = segment(read_volume(toy_image), tiny_bundle(tmp_path / "tiny"), device="cpu", mirroring=False)
     write_segmentation(tmp_path / "volumes.json", found)
     assert set(json.loads((tmp_path / "volumes.json").read_text())) == {"spleen", "liver"}

@@ -10,10 +10,11 @@ import pytest
 import slicer
 from bundles import TINY_MODEL
 from dicom_files import write_series
-from mednext.errors import GeometryError, OutputError, UnreadableImageError
+from mednext.errors import GeometryError, OptionError, OutputError, UnreadableImageError
 from mednext.images.formats.image_files import read_image
 from mednext.images.geometry import Geometry
 from mednext.images.volume import read_volume
+from mednext.segmentation import export
 from MedNeXtSegmentationLib.scene.export.drawn_segments import drawn_segments_of
 from MedNeXtSegmentationLib.scene.export.export_job import export_job
 from segmentation_nodes import SHAPE, blocks, by_name, carried_out, draw, new_segmentation, paint
@@ -58,6 +59,29 @@ def test_a_labelmap_has_the_corrections_and_the_models_values_whatever_the_order
         ("3", "mine"),
     ]
     assert (rows[0]["Type_CodeValue"], rows[0]["Color_R"]) == ("78961009", "157")
+
+
+@pytest.mark.parametrize("name", ["labels.nii", "labels.mha"])
+def test_each_format_of_labelmaps_gets_the_same_values_and_a_table(node, tmp_path, name):
+    files = carried_out(export_job(node, tmp_path / name))["files"]
+    assert np.array_equal(read_image(tmp_path / name).array, blocks(0))
+    assert [Path(file).name for file in files] == [name, "labels.labels.csv"]
+
+
+def test_a_format_that_is_added_to_the_engine_is_written_from_slicer(node, volume, tmp_path, monkeypatch):
+    def write(path, segmentation, _source):
+        path.write_text(f"{segmentation.provenance['corrected']} {np.count_nonzero(segmentation.labelmap)}")
+
+    monkeypatch.setitem(export.FORMATS, "toy", export.ResultFormat("Toy", (".toy",), write))
+    paint(node, by_name(node, "liver"), EMPTY, volume)
+    paint(node, by_name(node, "spleen"), corner(1, 1, 1), volume)
+    assert carried_out(export_job(node, tmp_path / "a.toy"))["files"] == [str(tmp_path / "a.toy")]
+    assert (tmp_path / "a.toy").read_text() == "yes 3"
+
+
+def test_an_unknown_suffix_is_refused_with_the_known_ones(node, tmp_path):
+    with pytest.raises(OptionError, match=r"a\.stl has no known suffix: use one of \.seg\.nrrd, "):
+        export_job(node, tmp_path / "a.stl")
 
 
 def test_slicer_loads_the_colour_table(node, volume, tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from mednext.batch.case_outcome import done, outcome, settled, with_model
 from mednext.batch.report import Report, Row
-from mednext.batch.run import done, outcome, settled, with_model
 from mednext.errors import GeometryError
 from mednext.model.description import Model
 from mednext.segmentation.provenance import model_words

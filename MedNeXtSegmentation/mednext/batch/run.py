@@ -8,26 +8,14 @@ segments, and skips those that others have locked. At the end it returns to thes
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from ..errors import (
-    BundleError,
-    Cancelled,
-    DeviceError,
-    DiskSpaceError,
-    MedNeXtError,
-    MissingPackageError,
-    OptionError,
-    OutOfMemoryError,
-    OutputError,
-    UnknownModelError,
-)
+from ..errors import OutOfMemoryError, OutputError
 from ..images.formats.image_files import write_image
 from ..inference.options import Options
 from ..model.description import Model
@@ -39,27 +27,14 @@ from ..system.cancellation import POLL_S, check_cancelled
 from ..system.locks import locked, locked_if_free
 from .case import Case
 from .case_finding import RESULT_SUFFIX, UNCERTAINTY_SUFFIX
+from .case_outcome import done, outcome, settled, with_model
 from .finished_case import fingerprint, finished, refuse_to_lose, sealed, written_uncertainty
-from .report import DONE, FAILED, LEFT_OUT, REPORT_FILE, Report, Row
-
-# Errors that every other case would raise too.
-_ENDS_ALL = (
-    Cancelled,
-    BundleError,
-    DeviceError,
-    DiskSpaceError,
-    MissingPackageError,
-    OptionError,
-    UnknownModelError,
-)
+from .report import REPORT_FILE, Report, Row
 
 Read = Callable[[Case], Any]
 Alive = Callable[[], None]
 CarryOut = Callable[[Case, Any, Alive], Segmentation]
 Told = Callable[[int, int, Row], None]
-Made = TypeVar("Made")
-
-logger = logging.getLogger(__name__)
 
 
 def nothing() -> None:
@@ -353,65 +328,3 @@ def _remove_left_in(output: Path) -> None:
         for lock in output.rglob(f".*{name}.lock"):
             with suppress(OSError), locked_if_free(lock):  # freeing it removes it
                 pass
-
-
-def settled(case: Case) -> Row | None:
-    """The row of a case that needs no run; None for one that does."""
-    if case.problem:
-        return _failed(case, case.problem)
-    if case.left_out:
-        return Row(case.name, LEFT_OUT, case.source, message=case.left_out)
-    return None
-
-
-def outcome(case: Case, work: Callable[[], Made]) -> Made | Row:
-    """The result of `work`, or the row of its failure.
-
-    Raises the errors that every other case would raise too.
-    """
-    try:
-        return work()
-    except OutOfMemoryError as error:  # this image is too large; other errors of the device hold for all
-        return _failed(case, error)
-    except _ENDS_ALL:
-        raise
-    except MedNeXtError as error:
-        return _failed(case, error)
-    except MemoryError:
-        return _failed(case, OutOfMemoryError("There is not enough memory for this image."))
-    except Exception as error:  # boundary: no failure of one case stops the others
-        logger.exception("The case %s failed.", case.name)
-        return _failed(case, error)
-
-
-def with_model(row: Row, recipe: Mapping[str, str]) -> Row:
-    """The row with the batch's model where it names none."""
-    if row.model:
-        return row
-    name, version, sha256 = (recipe[key] for key in ("model", "model_version", "model_sha256"))
-    return replace(row, model=name, model_version=version, model_sha256=sha256)
-
-
-def done(
-    case: Case, output: str, known: Mapping[str, str], volumes_ml: Mapping[str, float], warning: str = ""
-) -> Row:
-    """The row of a finished case; `known` is the provenance of its result."""
-    return Row(
-        case.name,
-        DONE,
-        case.source,
-        output,
-        model=known.get("model", ""),
-        model_version=known.get("model_version", ""),
-        model_sha256=known.get("model_sha256", ""),
-        mednext=known.get("mednext", ""),
-        device=known.get("device", ""),
-        time=known.get("time", ""),
-        seconds=known.get("seconds", ""),
-        warning=known.get("warning", "") or warning,
-        volumes_ml=dict(volumes_ml),
-    )
-
-
-def _failed(case: Case, error: Exception) -> Row:
-    return Row(case.name, FAILED, case.source, error=type(error).__name__, message=str(error))

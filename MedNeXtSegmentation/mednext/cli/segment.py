@@ -57,14 +57,14 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _check_places(options: argparse.Namespace, dicom: str | None) -> None:
-    from ..segmentation.export import format_of
+    from ..segmentation.export import FORMATS, format_of
     from ..segmentation.formats.dicom_seg import check_dicom_seg
     from ..segmentation.output_places import check_apart
     from ..system.atomic import check_place
 
     places = [options.output]
     if options.uncertainty is not None:
-        if format_of(options.uncertainty) in ("seg.nrrd", "dicom"):
+        if not FORMATS[format_of(options.uncertainty)].values_only:
             raise OptionError(
                 f"{options.uncertainty} cannot hold an uncertainty: name it *.nii.gz, *.nrrd or *.mha."
             )

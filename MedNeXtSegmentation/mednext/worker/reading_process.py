@@ -113,7 +113,7 @@ class ReadingProcess:
             code = 0
         self.__exit__()
         if code == _KILLED:
-            return OutOfMemoryError(f"The system ended the reading of {names}, probably for want of memory.")
+            return OutOfMemoryError(f"The system ended the reading of {names}, probably for lack of memory.")
         return UnreadableImageError(
             f"Reading {names} crashed the process that reads images (exit code {code}): the file is damaged "
             "in an unusual way. Export or convert it again."

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
-from mednext.errors import MissingPackageError, OutputError
+from mednext.errors import MissingPackageError, OptionError, OutputError
 from mednext.worker.scene.jobs import SceneJob
 from slicer.i18n import tr as _
 
 from ... import settings
 from ...engine.run import Run
 from ...engine.scene_job import start_job
-from ...scene.export.export_job import FORMATS, export_job
+from ...scene.export.export_job import export_job
 from ...scene.export.training_job import training_job
 from ..messages import Messages
 
 _HIGHDICOM = "highdicom>=0.22,<1"
+_SUFFIX = ".seg.nrrd"  # Slicer's own, for a name without a known one
 
 
 class ResultFiles:
@@ -47,7 +49,7 @@ class ResultFiles:
         if path is None:
             return
         settings.EXPORT_FOLDER.set(str(path.parent))
-        if path.name.lower().endswith(".dcm"):
+        if _ofSeries(path):
             _ensureHighdicom()
         self._write(export_job(self._node, path), _exported)
 
@@ -57,12 +59,12 @@ class ResultFiles:
         start = Path(settings.EXPORT_FOLDER.get()) / _fileName(self._node.GetName())
         dialog = qt.QFileDialog(self._ui.exportButton, _("Export segmentation"), str(start.parent))
         dialog.setAcceptMode(qt.QFileDialog.AcceptSave)
-        suffixes = {f"{_title(suffix)} (*{suffix})": suffix for suffix in FORMATS}
+        suffixes = _nameFilters()
         dialog.setNameFilters(list(suffixes))
         dialog.connect(
             "filterSelected(QString)", lambda chosen: dialog.setDefaultSuffix(suffixes[chosen].lstrip("."))
         )
-        dialog.setDefaultSuffix(FORMATS[0].lstrip("."))
+        dialog.setDefaultSuffix(_SUFFIX.lstrip("."))
         dialog.selectFile(start.name)
         return _withSuffix(dialog.selectedFiles()[0]) if dialog.exec_() else None
 
@@ -93,19 +95,21 @@ class ResultFiles:
         self._ui.exportButton.enabled = self._ui.trainingButton.enabled = on
 
 
-def _title(suffix: str) -> str:
-    return {
-        ".seg.nrrd": _("Slicer segmentation"),
-        ".nii.gz": _("NIfTI labelmap"),
-        ".nrrd": _("NRRD labelmap"),
-        ".dcm": _("DICOM segmentation"),
-    }[suffix]
+def _nameFilters() -> dict[str, str]:
+    """The filters of the file dialog, one for each format of results, with the usual suffix of each."""
+    from mednext.segmentation.export import FORMATS
+
+    filters = {}
+    for format in FORMATS.values():
+        patterns = " ".join(f"*{suffix}" for suffix in format.suffixes)
+        filters[f"{_(format.title)} ({patterns})"] = format.suffixes[0]
+    return filters
 
 
 def _fileName(name: str) -> str:
     """A file name for a node, without characters that some file systems refuse."""
     kept = "".join("_" if each in '<>:"/\\|?*' or ord(each) < 32 else each for each in name)
-    return kept.strip(" .") + FORMATS[0]
+    return kept.strip(" .") + _SUFFIX
 
 
 def _withSuffix(name: str) -> Path:
@@ -113,13 +117,23 @@ def _withSuffix(name: str) -> Path:
 
     Raises `OutputError` when the file with that suffix exists, since the dialog has not asked about it.
     """
+    from mednext.segmentation.export import format_of
+
     path = Path(name)
-    if any(path.name.lower().endswith(suffix) for suffix in FORMATS):
+    with suppress(OptionError):
+        format_of(path)
         return path
-    path = path.with_name(path.name + FORMATS[0])
+    path = path.with_name(path.name + _SUFFIX)
     if path.exists():
         raise OutputError(f"{path.name} already exists: choose it in the dialog to replace it.")
     return path
+
+
+def _ofSeries(path: Path) -> bool:
+    """Whether a file of this name refers to the DICOM series of the image."""
+    from mednext.segmentation.export import FORMATS, format_of
+
+    return FORMATS[format_of(path)].of_series
 
 
 def _ensureHighdicom() -> None:

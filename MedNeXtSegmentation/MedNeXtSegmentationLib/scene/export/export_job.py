@@ -6,45 +6,37 @@ from pathlib import Path
 
 import slicer
 from mednext.errors import OutputError, UnreadableImageError
-from mednext.worker.scene.jobs import LABELMAP_SUFFIXES, DicomJob, LabelmapJob, SceneJob, SegNrrdJob
+from mednext.worker.scene.jobs import FileJob, SceneJob, SegNrrdJob
 
 from ..result_record import found_labels_of, images_of
 from ..segments.region_segments import follow_labels
 from .drawn_segments import drawn_segments_of
 from .seg_nrrd import segmentation_file_of
 
-FORMATS = (".seg.nrrd", *LABELMAP_SUFFIXES, ".dcm")  # .seg.nrrd stands before .nrrd
-
 
 def export_job(node: slicer.vtkMRMLSegmentationNode, path: Path) -> SceneJob:
     """Copy the segments from the scene, for `engine.scene_job.start_job`.
 
-    The suffix of `path` selects the format. A labelmap gets a colour table beside it, which labelmaps of the
-    same name in another format share. An existing file is replaced: the caller has asked the user.
+    The suffix of `path` selects one of `mednext.segmentation.export.FORMATS`. A labelmap gets a colour table
+    beside it, which labelmaps of the same name in another format share. An existing file is replaced: the
+    caller has asked the user.
 
-    Raises `OutputError` for a segmentation that the format cannot hold, and the errors of `drawn_segments_of`
-    and `segmentation_file_of`. The job raises `OutputError`, and writes nothing, when there is a different
-    colour table.
+    Raises `OptionError` for an unknown suffix, `OutputError` for a segmentation that the format cannot hold,
+    and the errors of `drawn_segments_of` and `segmentation_file_of`. The job raises `OutputError`, and writes
+    nothing, when there is a different colour table.
     """
-    suffix = suffix_of(path)
+    from mednext.segmentation.export import FORMATS, format_of  # SimpleITK is not loaded at Slicer's start
+
+    format = format_of(path)
     follow_labels(node)
-    if suffix == ".seg.nrrd":
-        return SegNrrdJob(path, segmentation_file_of(node))
+    if format == "seg.nrrd":
+        return SegNrrdJob(path, segmentation_file_of(node))  # also holds segments that overlap
     volume = next(iter(images_of(node)), None)
     if volume is None:
         raise OutputError(f'The image of "{node.GetName()}" is no longer in the scene: export .seg.nrrd.')
     drawn = drawn_segments_of(node, volume)
-    if suffix == ".dcm":
-        return DicomJob(path, drawn, dicom_files_of(volume), found_labels_of(node))
-    return LabelmapJob(path, drawn)
-
-
-def suffix_of(path: Path) -> str:
-    """The suffix of a path's format. Raises `OutputError` for an unknown one."""
-    suffix = next((each for each in FORMATS if path.name.lower().endswith(each)), None)
-    if suffix is None:
-        raise OutputError(f"{path.name} has no known suffix: use one of {', '.join(FORMATS)}.")
-    return suffix
+    series = dicom_files_of(volume) if FORMATS[format].of_series else []
+    return FileJob(path, drawn, series, found_labels_of(node))
 
 
 def dicom_files_of(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Path]:

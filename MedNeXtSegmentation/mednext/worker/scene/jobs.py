@@ -23,7 +23,6 @@ from ..voxel_files import mapped, writing
 from .drawn_segments import DrawnSegments
 from .segmentation_file import SegmentationFile
 
-LABELMAP_SUFFIXES = (".nii.gz", ".nrrd")
 COLORS_SUFFIX = ".labels.csv"  # as Slicer's own export names it
 
 _JOB_FILE = "job.json"
@@ -44,36 +43,26 @@ class SegNrrdJob:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelmapJob:
-    """Write the segments as a labelmap with a colour table beside it."""
+class FileJob:
+    """Write the segments in the format of the path's suffix; a labelmap gets a colour table beside it.
+
+    `series` has the files of the image's DICOM series, if the format refers to it; `found` is the labelmap of
+    the run, None if unknown.
+    """
 
     path: Path
     drawn: DrawnSegments
-
-    def writing(self, folder: Path) -> Iterator[None]:
-        """As `SegNrrdJob.writing`."""
-        yield from self.drawn.writing(folder)
-        _write(folder, {"kind": "labelmap", "path": str(self.path), "drawn": self.drawn.to_json()})
-
-
-@dataclass(frozen=True, eq=False)
-class DicomJob:
-    """Write the segments as a DICOM segmentation of the series in `files`; `found` is the labelmap of the
-    run, None if unknown."""
-
-    path: Path
-    drawn: DrawnSegments
-    files: Sequence[Path]
+    series: Sequence[Path]
     found: FoundLabels | None
 
     def writing(self, folder: Path) -> Iterator[None]:
         """As `SegNrrdJob.writing`."""
         yield from self.drawn.writing(folder)
         job = {
-            "kind": "dicom",
+            "kind": "file",
             "path": str(self.path),
             "drawn": self.drawn.to_json(),
-            "files": [str(file) for file in self.files],
+            "series": [str(file) for file in self.series],
             "found": _written_found(folder, self.found),
         }
         _write(folder, job)
@@ -112,18 +101,18 @@ class TrainingJob:
         _write(folder, job)
 
 
-SceneJob = SegNrrdJob | LabelmapJob | DicomJob | TrainingJob
+SceneJob = SegNrrdJob | FileJob | TrainingJob
 
 
 def carry_out(folder: Path) -> dict[str, Any]:
     """Do the job in a folder; return the written `files`, or the `case` of a training set.
 
     Raises `EngineProcessError` when the folder has no job, `OutputError` or `DiskSpaceError` when a file
-    cannot be written, and the errors of `DrawnSegments.segmentation`, `write_dicom_seg` and
+    cannot be written, and the errors of `DrawnSegments.segmentation`, `write_segmentation` and
     `add_training_case`.
     """
     job = read_json(folder / _JOB_FILE, EngineProcessError)
-    kinds = {"seg.nrrd": _seg_nrrd, "labelmap": _labelmap, "dicom": _dicom, "training": _training}
+    kinds = {"seg.nrrd": _seg_nrrd, "file": _file, "training": _training}
     try:
         work = kinds[job["kind"]]
     except (KeyError, TypeError) as cause:
@@ -137,15 +126,22 @@ def _seg_nrrd(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     return {"files": [str(path)]}
 
 
-def _labelmap(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
-    from ...images.formats.image_files import write_image
+def _file(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    from ...segmentation.export import FORMATS, format_of, write_segmentation
     from ...segmentation.formats.color_table import write_color_table
 
-    path = Path(job["path"])
-    colors = path.with_name(_without_suffix(path) + COLORS_SUFFIX)
+    path, found = Path(job["path"]), _read_found(folder, job["found"])
     segmentation = DrawnSegments.read(folder, job["drawn"]).segmentation()
+    if found is None or not found.same_as(segmentation.labelmap):
+        provenance = {**segmentation.provenance, "corrected": "yes"}  # also where it is unknown
+        segmentation = replace(segmentation, provenance=provenance)
+    series = [Path(file) for file in job["series"]] or None
+    if not FORMATS[format_of(path)].values_only:
+        write_segmentation(path, segmentation, source=series)
+        return {"files": [str(path)]}
+    colors = path.with_name(_without_suffix(path) + COLORS_SUFFIX)
     _check_colors(path, colors, segmentation.labels)
-    write_image(path, segmentation.labelmap, segmentation.geometry)
+    write_segmentation(path, segmentation, source=series)
     write_color_table(colors, segmentation.labels)
     return {"files": [str(path), str(colors)]}
 
@@ -158,7 +154,7 @@ def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
         if not colors.exists() or colors.read_bytes() == color_table(labels):
             return
     name = _without_suffix(path)
-    for other in (path.with_name(name + suffix) for suffix in LABELMAP_SUFFIXES):
+    for other in (path.with_name(name + suffix) for suffix in _labelmap_suffixes()):
         if other.exists() and not (path.exists() and other.samefile(path)):
             raise OutputError(
                 f"{colors.name} holds the labels of {other.name}, which are others: choose another name."
@@ -168,20 +164,15 @@ def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
 
 
 def _without_suffix(path: Path) -> str:
-    suffix = next(each for each in LABELMAP_SUFFIXES if path.name.lower().endswith(each))
+    suffix = next(each for each in _labelmap_suffixes() if path.name.lower().endswith(each))
     return path.name[: -len(suffix)]
 
 
-def _dicom(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
-    from ...segmentation.formats.dicom_seg import write_dicom_seg
+def _labelmap_suffixes() -> tuple[str, ...]:
+    """The suffixes of the formats that a colour table belongs to."""
+    from ...segmentation.export import FORMATS
 
-    path, found = Path(job["path"]), _read_found(folder, job["found"])
-    segmentation = DrawnSegments.read(folder, job["drawn"]).segmentation()
-    if found is None or not found.same_as(segmentation.labelmap):
-        provenance = {**segmentation.provenance, "corrected": "yes"}  # also where it is unknown
-        segmentation = replace(segmentation, provenance=provenance)
-    write_dicom_seg(path, segmentation, [Path(file) for file in job["files"]])
-    return {"files": [str(path)]}
+    return tuple(suffix for each in FORMATS.values() if each.values_only for suffix in each.suffixes)
 
 
 def _training(folder: Path, job: dict[str, Any]) -> dict[str, Any]:

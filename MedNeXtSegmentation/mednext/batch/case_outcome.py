@@ -1,0 +1,102 @@
+"""The outcome of a case as a row of the report: left out, failed or done.
+
+A failure of one case is its row; an error that every other case would raise too ends the batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from ..errors import (
+    BundleError,
+    Cancelled,
+    DeviceError,
+    DiskSpaceError,
+    MedNeXtError,
+    MissingPackageError,
+    OptionError,
+    OutOfMemoryError,
+    UnknownModelError,
+)
+from .case import Case
+from .report import DONE, FAILED, LEFT_OUT, Row
+
+# Errors that every other case would raise too.
+_ENDS_ALL = (
+    Cancelled,
+    BundleError,
+    DeviceError,
+    DiskSpaceError,
+    MissingPackageError,
+    OptionError,
+    UnknownModelError,
+)
+
+Made = TypeVar("Made")
+
+logger = logging.getLogger(__name__)
+
+
+def settled(case: Case) -> Row | None:
+    """The row of a case that needs no run; None for one that does."""
+    if case.problem:
+        return _failed(case, case.problem)
+    if case.left_out:
+        return Row(case.name, LEFT_OUT, case.source, message=case.left_out)
+    return None
+
+
+def outcome(case: Case, work: Callable[[], Made]) -> Made | Row:
+    """The result of `work`, or the row of its failure.
+
+    Raises the errors that every other case would raise too.
+    """
+    try:
+        return work()
+    except OutOfMemoryError as error:  # this image is too large; other errors of the device hold for all
+        return _failed(case, error)
+    except _ENDS_ALL:
+        raise
+    except MedNeXtError as error:
+        return _failed(case, error)
+    except MemoryError:
+        return _failed(case, OutOfMemoryError("There is not enough memory for this image."))
+    except Exception as error:  # boundary: no failure of one case stops the others
+        logger.exception("The case %s failed.", case.name)
+        return _failed(case, error)
+
+
+def with_model(row: Row, recipe: Mapping[str, str]) -> Row:
+    """The row with the batch's model where it names none."""
+    if row.model:
+        return row
+    name, version, sha256 = (recipe[key] for key in ("model", "model_version", "model_sha256"))
+    return replace(row, model=name, model_version=version, model_sha256=sha256)
+
+
+def done(
+    case: Case, output: str, known: Mapping[str, str], volumes_ml: Mapping[str, float], warning: str = ""
+) -> Row:
+    """The row of a finished case; `known` is the provenance of its result."""
+    return Row(
+        case.name,
+        DONE,
+        case.source,
+        output,
+        model=known.get("model", ""),
+        model_version=known.get("model_version", ""),
+        model_sha256=known.get("model_sha256", ""),
+        mednext=known.get("mednext", ""),
+        device=known.get("device", ""),
+        time=known.get("time", ""),
+        seconds=known.get("seconds", ""),
+        warning=known.get("warning", "") or warning,
+        volumes_ml=dict(volumes_ml),
+    )
+
+
+def _failed(case: Case, error: Exception) -> Row:
+    return Row(case.name, FAILED, case.source, error=type(error).__name__, message=str(error))
