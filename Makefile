@@ -11,7 +11,7 @@ SECONDS ?= 60
 SEED    ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test reproduce-tiny fuzz lint format pictures bench bench-gpu clean
+.PHONY: help setup demo test reproduce-tiny fuzz lint format pictures bench bench-gpu release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench: $(STAMP) ## measure against MONAI and nnU-Net in one run
 
 bench-gpu: $(STAMP) ## measure everything on a CUDA card
 	$(PYTHON) -m benchmarks.gpu
+
+release: $(STAMP) ## make and try a release in dist/: packages, archive for Slicer, checksums, checklist
+	$(PYTHON) -m release
 
 clean: ## remove the environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo/output

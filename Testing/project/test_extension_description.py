@@ -131,6 +131,14 @@ def test_what_is_installed_is_what_the_folder_holds(configured):
     assert present == {*lines(configured / "scripts.txt"), *lines(configured / "resources.txt")}
 
 
+def test_the_native_kernels_are_installed_beside_the_python_files_that_look_for_them(configured):
+    script = (configured / "MedNeXtSegmentation" / "native" / "cmake_install.cmake").read_text(
+        encoding="utf-8"
+    )
+    folders = re.findall(r'DESTINATION "\$\{CMAKE_INSTALL_PREFIX\}/([^"]+)" TYPE MODULE', script)
+    assert folders == ["lib/Slicer-5.12/qt-scripted-modules/mednext"]
+
+
 def test_torch_is_left_to_the_pytorch_extension():
     file = MODULE / "Resources" / "requirements.txt"
     if not file.is_file():

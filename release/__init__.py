@@ -1,0 +1,1 @@
+"""A release: Python packages, the extension's archive, the Index's entry, checksums, and a checklist."""
