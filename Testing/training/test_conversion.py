@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -263,6 +264,15 @@ def _copy(source: Path) -> None:
     trees.write(folder / "labelsTr" / "hippocampus_002.nii.gz", array, flipped)
 
 
+def _mirror(source: Path) -> None:
+    """The image of the first case with left and right exchanged, as the second one's, stored as float."""
+    for part in ("imagesTr", "labelsTr"):
+        folder = source / "Task04_Hippocampus" / part
+        image = read_image(folder / "hippocampus_001.nii.gz")
+        array = np.ascontiguousarray(image.array[..., ::-1])
+        trees.write(folder / "hippocampus_002.nii.gz", array.astype(np.float64), image.geometry)
+
+
 def _nan(source: Path) -> None:
     file = source / "Task04_Hippocampus" / "imagesTr" / "hippocampus_002.nii.gz"
     image = read_image(file)
@@ -283,6 +293,7 @@ def _nan(source: Path) -> None:
         (_remove("labelsTr"), "It has no labels"),
         (_remove("imagesTr"), "It has no image"),
         (_copy, "same voxels as hippocampus_001"),
+        (_mirror, "the voxels of hippocampus_001, mirrored or turned"),
         (_nan, "NaN"),
     ],
 )
@@ -424,6 +435,82 @@ def test_what_a_killed_conversion_left_goes_with_the_next_one(
     assert [path.name[0] for path in (tmp_path / "runs" / "raw").iterdir()] == ["."]
     assert convert("hippocampus", source) == 0
     assert [path.name for path in (tmp_path / "runs" / "raw").iterdir()] == [FOLDERS["hippocampus"]]
+
+
+def _members(archive: Path, names: list[str]) -> Path:
+    with zipfile.ZipFile(archive, "w") as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for name in names:
+            packed.writestr(name, b"1")
+    return archive
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a.nii.gz", "a.nii.gz"], "'a.nii.gz' is there twice"),
+        (["a", "a/b.nii.gz"], "'a/b.nii.gz' cannot be a file here"),
+        (["x" * 300 + ".nii.gz"], "cannot be a file here"),
+    ],
+)
+def test_an_archive_whose_names_collide_is_an_explained_error(
+    tmp_path: Path, convert: Callable[..., int], capsys: pytest.CaptureFixture, names: list[str], told: str
+) -> None:
+    assert convert("hippocampus", _members(tmp_path / "data.zip", names)) == 2
+    assert told in capsys.readouterr().err
+    assert not list((tmp_path / "runs" / "raw").iterdir())
+
+
+def test_images_and_labels_may_be_two_sources(tmp_path: Path, convert: Callable[..., int]) -> None:
+    task = trees.write_hippocampus(tmp_path / "source", 2) / "Task04_Hippocampus"
+    for part in ("imagesTr", "labelsTr"):
+        (task / part).rename(tmp_path / part)
+        (task / part).mkdir()
+        (tmp_path / part).rename(task / part / part)
+    assert convert("hippocampus", task / "imagesTr", task / "labelsTr") == 0
+    assert cases_in(raw(tmp_path, "hippocampus")) == CASES["hippocampus"]
+
+
+def test_a_source_of_which_everything_is_left_out_says_why(
+    tmp_path: Path, convert: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    trees.write_amos(tmp_path / "source", 0, mr=2)
+    assert convert("amos22", tmp_path / "source") == 2
+    assert "It is an MR image: --with-mr takes them, too." in capsys.readouterr().err
+
+
+def test_cases_without_any_structure_are_no_data_set(
+    tmp_path: Path, convert: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    source = trees.write_hippocampus(tmp_path / "source", 2)
+    _empty(source)
+    options = ["--leave-out", "hippocampus_001", "--allow-empty"]
+    assert convert("hippocampus", source, *options) == 2
+    assert "there is nothing to learn from" in capsys.readouterr().err
+
+
+def test_editions_of_brats_may_be_mixed_and_each_keeps_its_label_of_the_enhancing_tumour(
+    tmp_path: Path, convert: Callable[..., int]
+) -> None:
+    trees.write_brats(tmp_path / "source" / "2021", 1, "2021")
+    trees.write_brats(tmp_path / "source" / "2023", 2, "2023")
+    options = ["--leave-out", "BraTS-GLI-00000-000"]  # the same phantom as the one of 2021
+    assert convert("brats21", tmp_path / "source", *options) == 0
+    values = np.array([0, 2, 1, 0, 3])
+    for number, case in enumerate(("BraTS2021_00000", "BraTS-GLI-00001-000")):
+        labels = read_image(raw(tmp_path, "brats21") / "labelsTr" / f"{case}.nii.gz").array
+        assert np.array_equal(labels, values[trees.glioma_phantom(number).labels])
+
+
+def test_a_label_of_another_edition_is_refused(
+    tmp_path: Path, convert: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    trees.write_brats(tmp_path / "source", 3, "2021")
+    file = tmp_path / "source" / "BraTS2021_00001" / "BraTS2021_00001_seg.nii.gz"
+    labels = read_image(file)
+    trees.write(file, np.where(labels.array == 4, 3, labels.array), labels.geometry)
+    assert convert("brats21", tmp_path / "source") == 2
+    assert "has the label 3" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", list(FOLDERS))

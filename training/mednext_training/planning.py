@@ -20,7 +20,7 @@ from mednext.system.json_reading import read_json
 
 from .datasets import Dataset
 from .run_record import digest
-from .splits import cases_of, read_splits, renew_splits, splits_file
+from .splits import cases_of, check_enough, read_splits, renew_splits, splits_file
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ def plan_and_preprocess(
     raw = workspace.raw / dataset.folder_name / "dataset.json"
     if not raw.is_file():
         raise OptionError(f"{raw} does not exist: convert the data set first, with 'mednext-train convert'.")
+    check_enough(dataset, cases_of(raw.parent, "Tr", dataset.file_ending))
     workspace.activate()
     try:
         numbers = {"spacing": list(spacing), "patch_size": list(patch), "batch_size": batch_size}

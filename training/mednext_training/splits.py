@@ -68,6 +68,14 @@ def cases_of(raw: Path, part: str, ending: str) -> list[str]:
     return cases
 
 
+def check_enough(dataset: Dataset, cases: Sequence[str]) -> None:
+    """Refuse cases that cannot be split. Raises `OptionError`."""
+    if len(cases) < 2:
+        raise OptionError(
+            f"{dataset.folder_name} has {len(cases)} case(s): training needs one, validation another."
+        )
+
+
 def renew_splits(
     workspace: Workspace, dataset: Dataset, cases: Sequence[str], same_patient: Sequence[Sequence[str]] = ()
 ) -> None:
@@ -89,10 +97,7 @@ def renew_splits(
             _warn_of_parted(file, splits, same_patient)
             return
         logger.warning("The cases of %s changed: %s is made anew.", dataset.folder_name, file)
-    if len(cases) < 2:
-        raise OptionError(
-            f"{dataset.folder_name} has {len(cases)} case(s): training needs one, validation another."
-        )
+    check_enough(dataset, cases)
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(_split(cases, same_patient)), encoding="utf-8")
 

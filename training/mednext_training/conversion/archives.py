@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import stat
@@ -11,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from mednext.errors import UnreadableImageError, UnsafePathError
 from mednext.system.atomic import UNFINISHED, check_space, explaining
@@ -19,6 +21,7 @@ from mednext.system.running_processes import signature
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_NAMES_REFUSED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
 _MEMBERS = 1_000_000  # BraTS 2021 has 7,500 files, a data set of DICOM slices a hundred thousand
 
 
@@ -94,7 +97,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
             if stat.S_ISLNK(member.external_attr >> 16):
                 raise _unsafe(archive, member.filename)
             target = _inside(archive, folder, member.filename)
-            with source.open(member) as data, target.open("xb") as file:
+            with source.open(member) as data, _new_file(archive, target, member.filename) as file:
                 shutil.copyfileobj(data, file, 2**20)
 
 
@@ -106,7 +109,8 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
             data = source.extractfile(member) if member.isreg() else None
             if data is None:
                 raise _unsafe(archive, member.name)
-            with data, _inside(archive, folder, member.name).open("xb") as file:
+            target = _inside(archive, folder, member.name)
+            with data, _new_file(archive, target, member.name) as file:
                 shutil.copyfileobj(data, file, 2**20)
 
 
@@ -119,13 +123,27 @@ def _check_size(archive: Path, folder: Path, members: int, size: int) -> None:
 
 
 def _inside(archive: Path, folder: Path, name: str) -> Path:
-    """The place of a member, with its folder made."""
+    """The place of a member."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or parts[0].startswith("/") or ".." in parts or any(":" in part for part in parts):
         raise _unsafe(archive, name)
-    target = folder.joinpath(*parts)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target
+    return folder.joinpath(*parts)
+
+
+def _new_file(archive: Path, target: Path, name: str) -> BinaryIO:
+    """The file of a member, opened, in folders that are made."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("xb")
+    except OSError as error:
+        if error.errno not in _NAMES_REFUSED:
+            raise
+        twice = error.errno == errno.EEXIST and error.filename == str(target)
+        why = "is there twice" if twice else f"cannot be a file here ({error.strerror})"
+        raise UnreadableImageError(
+            f"{archive}: {name[:100]!r} {why}. Unpack the archive yourself, keep the right files, "
+            "and give the folder."
+        ) from error
 
 
 def _is_clutter(name: str) -> bool:

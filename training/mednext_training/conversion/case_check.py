@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from .tree import FoundCase
 SAME_PLACE = 0.1
 _CANONICAL = "RAS"
 _MOST_SHOWN = 5
+_AT_ONCE = 2**22
 
 
 @dataclass
@@ -32,6 +33,8 @@ class CheckedCase:
         grid: of its first image; None where that cannot be read.
         voxels: how many voxels each label value of the file has, the background among them.
         digests: of each image, the same for the same voxels in any orientation, type and format.
+        turned_digests: of each image, the same for the same voxels at whatever places.
+        way: the trained value for each value of its labels.
         label_digest: of its labels; "" where there are none.
         patient: whose images they are, as far as DICOM or their names tell; "" where nothing does.
         notes, problems: sentences; a case with problems cannot be trained on.
@@ -41,6 +44,8 @@ class CheckedCase:
     grid: Geometry | None = None
     voxels: dict[int, int] = field(default_factory=dict)
     digests: list[str] = field(default_factory=list)
+    turned_digests: list[str] = field(default_factory=list)
+    way: Mapping[int, int] = field(default_factory=dict)
     label_digest: str = ""
     patient: str = ""
     notes: list[str] = field(default_factory=list)
@@ -90,6 +95,7 @@ def _check_image(case: CheckedCase, path: Path, channel: Channel | None) -> str:
         return ""
     case.notes += volume.warnings
     case.digests.append(digest_of(volume.array[0], volume.geometry))
+    case.turned_digests.append(turned_digest_of(volume.array[0]))
     known = volume.described[0]
     if channel is not None:
         for doubt in image_doubts(channel, known, sample_of(volume.array[0])):
@@ -153,4 +159,13 @@ def digest_of(array: np.ndarray, geometry: Geometry) -> str:
     digest = hashlib.blake2b(repr(canonical.shape).encode(), digest_size=16)
     for plane in canonical:
         digest.update(np.ascontiguousarray(plane, np.float32))
+    return digest.hexdigest()
+
+
+def turned_digest_of(array: np.ndarray) -> str:
+    """The same for the same voxels `(Z, Y, X)` in any order of places, such as a mirrored copy."""
+    digest = hashlib.blake2b(repr(sorted(array.shape)).encode(), digest_size=16)
+    ordered = np.sort(array, axis=None)
+    for start in range(0, ordered.size, _AT_ONCE):
+        digest.update(ordered[start : start + _AT_ONCE].astype(np.float32) + 0.0)  # no -0
     return digest.hexdigest()

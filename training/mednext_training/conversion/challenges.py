@@ -68,11 +68,15 @@ _BRATS = Layout(
 )
 
 
+def _edition_of_brats(name: str) -> str:
+    return "since 2023" if name.upper().startswith("BRATS-") else "until 2021"
+
+
 def _other_tumors(name: str, values: set[int]) -> str:
     other = re.match(r"BraTS-(?!GLI|SSA)([A-Z]+)-", name, re.IGNORECASE)
     if other:
         return f"It is of BraTS {other[1].upper()}, another task than glioma."
-    if {3, 4} <= values or (4 in values and name.upper().startswith("BRATS-")):
+    if {3, 4} <= values or (4 in values and _edition_of_brats(name) == "since 2023"):
         return (
             "It has the label 4 as BraTS 2024 does, the resection cavity after treatment, which this task "
             "does not have."
@@ -105,7 +109,8 @@ def challenge(name: str, with_mr: bool = False) -> Form:
     if name == "brats21":
         # Until 2021 the enhancing tumour is 4, since 2023 it is 3.
         ways = ({1: 2, 2: 1, 4: 3}, {1: 2, 2: 1, 3: 3})
-        return replace(_form(137, "BraTS21", _BRATS), ways=ways, refused=_other_tumors)
+        form = _form(137, "BraTS21", _BRATS)
+        return replace(form, ways=ways, refused=_other_tumors, edition=_edition_of_brats)
     return _form(4, "hippocampus", _HIPPOCAMPUS, "Hippocampus")
 
 

@@ -12,7 +12,7 @@ from ..workspace import Workspace
 from .converting import Choices, check_cases
 from .itk_view import check_itk
 from .own import raw_form
-from .report import Report
+from .report import Report, check_taught
 from .tree import find_cases
 
 
@@ -41,6 +41,7 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
             f"{len(report.faulty)} of {len(report.cases)} cases of {dataset.folder_name} have problems "
             f"({first.name}: {first.problems[0]}): correct or remove them. {table} names all."
         )
+    check_taught(report)
     orientations = Counter(case.grid.orientation for case in report.cases if case.grid)
     if len(orientations) > 1:
         listed = ", ".join(f"{count} as {code}" for code, count in orientations.most_common())

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from .archives import unpacked
 from .case_check import CheckedCase, check_case
 from .form import Form
 from .itk_view import itk_sees
-from .report import Report
+from .report import Report, check_taught
 from .set_check import (
     check_copies,
     check_labels_occur,
@@ -59,15 +59,9 @@ class Choices:
 
 @dataclass(frozen=True)
 class CheckedSet:
-    """Cases that were read whole, and how they are to be written.
-
-    Attributes:
-        way: the trained value for each label value of the files.
-        orientation: that of most cases, such as "LPS".
-    """
+    """Cases that were read whole, and the orientation of most, such as "LPS", in which all are written."""
 
     report: Report
-    way: Mapping[int, int]
     orientation: str
 
 
@@ -120,15 +114,14 @@ def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> Check
     wanted = [case for case in found.cases if case.name not in choices.leave_out]
     progress = tqdm(wanted, "Checking", unit="case", disable=not sys.stderr.isatty())
     cases = [check_case(case, form.channels, choices.allow_empty) for case in progress]
-    way = map_of_values(cases, form.ways, form.refused, form.names)
+    map_of_values(cases, form.ways, form.refused, form.edition, form.names)
     check_copies(cases)
     sound = [case for case in cases if not case.problems]
     same_patient = check_patients(sound)
     orientation = common_orientation(sound)
-    names = {value: form.names[trained] for value, trained in way.items()}
     left_out = [*found.left_out, *((name, "It was not wanted.") for name in choices.leave_out)]
-    report = Report(cases, left_out, check_labels_occur(sound, names), same_patient)
-    return CheckedSet(report, way, orientation)
+    report = Report(cases, left_out, check_labels_occur(sound, form.names), same_patient)
+    return CheckedSet(report, orientation)
 
 
 def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]]) -> Found:
@@ -137,12 +130,14 @@ def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]
         find_cases(each, form.layout, told_patients(source))
         for source, each in zip(sources, folders, strict=True)
     ]
+    if len(sources) > 1 and not any(case.is_whole for part in parts for case in part.cases):
+        parts = [
+            find_cases([each for part in folders for each in part], form.layout)
+        ]  # images here, labels there
+        sources = sources[:1]
     for source, part in zip(sources, parts, strict=True):
         if not part.cases:
-            raise UnreadableImageError(
-                f"There are no cases in {source}: this data set has its files as {form.layout.hint}. What "
-                "lies in nnU-Net's layout already is given with --dataset to the other commands."
-            )
+            raise UnreadableImageError(_nothing_in(source, part, form.layout.hint))
     cases = [case for part in parts for case in part.cases]
     places = [source for source, part in zip(sources, parts, strict=True) for _ in part.cases]
     names = [safe_part(case.name) for case in cases]
@@ -152,12 +147,23 @@ def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]
     return Found(renamed, [each for part in parts for each in part.left_out])
 
 
+def _nothing_in(source: Path, found: Found, hint: str) -> str:
+    if found.left_out:
+        reasons = " ".join(sorted({why for _, why in found.left_out}))
+        return f"There are no cases in {source}: {len(found.left_out)} files were left out. {reasons}"
+    return (
+        f"There are no cases in {source}: this data set has its files as {hint}. What lies in nnU-Net's "
+        "layout already is given with --dataset to the other commands."
+    )
+
+
 def _tell(report: Report, table: Path, choices: Choices) -> None:
     report.write(table)
     sys.stdout.write(report.text())
     sys.stdout.write(f"The table with all cases: {table}\n")
     if not report.sound:
         raise InputError(f"None of the cases can be used: {table} says why.")
+    check_taught(report)
     if report.faulty and not choices.skip_faulty:
         raise InputError(
             f"{len(report.faulty)} of {len(report.cases)} cases have problems ({_first(report.faulty)}): "
@@ -173,7 +179,7 @@ def _content(form: Form, checked: CheckedSet) -> str:
     """A digest of all voxels and of what they are called: the same data set has the same one."""
     digest = hashlib.sha256(json_text(describe(form.dataset, 0)).encode())
     for case in sorted(checked.report.sound, key=lambda case: case.name):
-        line = (case.name, case.digests, case.label_digest, sorted(checked.way.items()), checked.orientation)
+        line = (case.name, case.digests, case.label_digest, sorted(case.way.items()), checked.orientation)
         digest.update(repr(line).encode())
     return digest.hexdigest()
 
@@ -228,7 +234,7 @@ def _write(form: Form, checked: CheckedSet, target: Path, content: str) -> None:
             assert path is not None  # sound cases have all images
             file = target / IMAGES / f"{case.name}_{number:04d}{FILE_ENDING}"
             _write_image(path, file, checked.orientation)
-        _write_labels(case, target / LABELS / f"{case.name}{FILE_ENDING}", checked)
+        _write_labels(case, target / LABELS / f"{case.name}{FILE_ENDING}", checked.orientation)
     same_patient = tuple(map(tuple, checked.report.same_patient))
     write_dataset_json(target, replace(form.dataset, content=content, same_patient=same_patient), len(cases))
 
@@ -249,15 +255,13 @@ def _write_image(source: Path, target: Path, orientation: str) -> None:
     write_image(target, np.ascontiguousarray(array), grid)
 
 
-def _write_labels(case: CheckedCase, target: Path, checked: CheckedSet) -> None:
+def _write_labels(case: CheckedCase, target: Path, orientation: str) -> None:
     """The trained values on the grid of the case's first image, which that of the labels equals nearly."""
     assert case.found.label is not None
     assert case.grid is not None
     values = read_image(case.found.label).array.astype(np.int64)
-    way = np.zeros(
-        max(values.max(), *checked.way) + 1, np.uint8 if max(checked.way.values()) < 256 else np.uint16
-    )
-    for value, trained in checked.way.items():
+    way = np.zeros(max(values.max(), *case.way) + 1, np.uint8 if max(case.way.values()) < 256 else np.uint16)
+    for value, trained in case.way.items():
         way[value] = trained
-    array, grid = reorient_array(way[values], case.grid, checked.orientation)
+    array, grid = reorient_array(way[values], case.grid, orientation)
     write_image(target, np.ascontiguousarray(array), grid)

@@ -12,6 +12,11 @@ from ..datasets import Dataset
 from .tree import Layout
 
 
+def one_edition(_name: str) -> str:
+    """For sources whose cases are all written in the same way."""
+    return ""
+
+
 def nothing_refused(_name: str, _values: set[int]) -> str:
     """For sources of which every case is welcome."""
     return ""
@@ -26,8 +31,9 @@ class Form:
         layout: the source's files.
         channels: what each image should be; None where only its voxels can be checked.
         ways: in which the labels may be written: the trained value for each value of a file. The way is the
-            same for all cases.
+            same for all cases of an edition.
         refused: why a case of a name and with these label values is none of this data set; "" if it is.
+        edition: of the data set, to which a case of a name belongs.
     """
 
     dataset: Dataset
@@ -35,6 +41,7 @@ class Form:
     channels: tuple[Channel | None, ...]
     ways: Sequence[Mapping[int, int]] = field(hash=False)
     refused: Callable[[str, set[int]], str] = nothing_refused
+    edition: Callable[[str], str] = one_edition
 
     @property
     def names(self) -> dict[int, str]:

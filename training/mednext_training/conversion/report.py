@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mednext.errors import InputError
 from mednext.system.atomic import replacing
 
 from .case_check import CheckedCase
@@ -61,6 +62,12 @@ class Report:
             reasons = ", ".join(sorted({why for _, why in self.left_out}))
             counts.append(f"{len(self.left_out)} files left out ({reasons})")
         return "\n".join([*lines, "; ".join(counts) + "."]) + "\n"
+
+
+def check_taught(report: Report) -> None:
+    """Refuse cases in which nothing is labelled, all together. Raises `InputError`."""
+    if report.sound and not any(case.values for case in report.sound):
+        raise InputError("None of the cases has a structure: there is nothing to learn from.")
 
 
 def _row(case: CheckedCase) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from .case_check import CheckedCase
 
 
 def check_copies(cases: Iterable[CheckedCase]) -> None:
-    """Note for each case whose voxels another case has as well."""
+    """Note for each case whose voxels another case has as well, at the same places or mirrored or turned."""
     images: dict[str, str] = {}
+    turned: dict[str, str] = {}
     labels: dict[str, str] = {}
     for case in cases:
         for digest in dict.fromkeys(case.digests):
@@ -21,9 +22,22 @@ def check_copies(cases: Iterable[CheckedCase]) -> None:
                     "other taught. Keep one of them (--leave-out)."
                 )
                 break
+        else:
+            _check_turned(case, turned)
         other = labels.setdefault(case.label_digest, case.name) if case.label_digest else case.name
         if other != case.name:
             case.notes.append(f"Its labels are the same as those of {other}: check that they are its own.")
+
+
+def _check_turned(case: CheckedCase, turned: dict[str, str]) -> None:
+    for digest in dict.fromkeys(case.turned_digests):
+        other = turned.setdefault(digest, case.name)
+        if other != case.name:
+            case.problems.append(
+                f"It has an image with the voxels of {other}, mirrored or turned: in one of the two, left "
+                "and right or other sides are wrong. Keep the right one (--leave-out)."
+            )
+            return
 
 
 def check_patients(cases: Iterable[CheckedCase]) -> list[list[str]]:
@@ -47,17 +61,32 @@ def map_of_values(
     cases: Sequence[CheckedCase],
     ways: Sequence[Mapping[int, int]],
     refused: Callable[[str, set[int]], str],
+    edition: Callable[[str], str],
     names: Mapping[int, str],
-) -> Mapping[int, int]:
-    """The way in which a data set writes its labels: for each value of its files the value that is trained.
+) -> None:
+    """Tell each case the way in which its labels are written: for each value of its file the trained value.
 
     A case with a value that the way does not have gets a problem; so does one that `refused` has a sentence
     for.
 
     Args:
-        ways: those that there are; the first that fits all cases is taken, or the one that fits most.
+        ways: those that there are; for each edition of a data set, the one that fits most of its cases.
+        edition: of a case, by its name.
         names: of the values that are trained, for messages.
     """
+    editions: dict[str, list[CheckedCase]] = {}
+    for case in cases:
+        editions.setdefault(edition(case.name), []).append(case)
+    for each in editions.values():
+        _way_of_edition(each, ways, refused, names)
+
+
+def _way_of_edition(
+    cases: Sequence[CheckedCase],
+    ways: Sequence[Mapping[int, int]],
+    refused: Callable[[str, set[int]], str],
+    names: Mapping[int, str],
+) -> None:
     sound = []
     for case in cases:
         sentence = refused(case.name, case.values)
@@ -68,13 +97,13 @@ def map_of_values(
     best = max(ways, key=lambda way: sum(case.values <= set(way) for case in sound))
     known = ", ".join(f"{value} {names[trained]}" for value, trained in best.items())
     for case in sound:
+        case.way = best
         strange = sorted(case.values - set(best))
         if strange:
             case.problems.append(
                 f"{case.found.label} has the label {strange[0]}, but the labels of this data set are "
                 f"{known}. Correct the file, or leave the case out."
             )
-    return best
 
 
 def common_orientation(cases: Iterable[CheckedCase]) -> str:
@@ -97,10 +126,11 @@ def common_orientation(cases: Iterable[CheckedCase]) -> str:
 
 
 def check_labels_occur(cases: Iterable[CheckedCase], names: Mapping[int, str]) -> list[str]:
-    """A sentence for each label, by the value of the files, that no case has: it cannot be learnt."""
-    present: set[int] = set().union(*(case.values for case in cases))
+    """A sentence for each trained value that none of the sound cases has: it cannot be learnt."""
+    cases = list(cases)
+    present = {case.way[value] for case in cases for value in case.values}
     return [
-        f'No case has the label {value} "{name}": the model will never find it.'
+        f'No case has the label "{name}": the model will never find it.'
         for value, name in names.items()
-        if value not in present
+        if cases and value not in present
     ]

@@ -50,6 +50,11 @@ class FoundCase:
     problems: tuple[str, ...] = ()
     patient: str = ""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all its files are there."""
+        return None not in (*self.images, self.label)
+
 
 @dataclass
 class Found:
