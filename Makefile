@@ -11,7 +11,7 @@ SECONDS ?= 60
 SEED    ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test reproduce-tiny fuzz lint format pictures bench bench-gpu release clean
+.PHONY: help setup docs demo test reproduce-tiny fuzz lint format pictures bench bench-gpu release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ lint: $(STAMP) ## check style, types, imports, copied code, and every use of Sli
 format: $(STAMP) ## rewrite the code in the project's style
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+docs: $(STAMP) ## build the documentation as a site in dist/site; every link is checked
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 pictures: $(STAMP) ## draw the documentation's pictures anew
 	$(PYTHON) docs/draw_house.py
