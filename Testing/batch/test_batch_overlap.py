@@ -6,17 +6,23 @@ Events determine the order, never time; a test that would hang fails at `PATIENC
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mednext.batch import report as report_module
 from mednext.batch import run as module
 from mednext.batch.case import Case
+from mednext.batch.finished_case import fingerprint, sealed
 from mednext.batch.report import Report, Row
 from mednext.batch.run import Alive, Batch
 from mednext.errors import Cancelled, DiskSpaceError, MedNeXtError, OutputError, UnreadableImageError
+from mednext.images.formats.nrrd_header import nrrd_header
+from mednext.images.formats.stored_voxels import read_voxels
 from mednext.images.geometry import Geometry
 from mednext.model.labels import Label
 from mednext.segmentation.export import write_segmentation
@@ -179,6 +185,54 @@ def test_an_image_that_is_replaced_while_it_is_segmented_is_segmented_again(
     for _ in range(3):
         make(carry_out=replace_image).run([case])
     assert len(runs) == 2  # the third finds the result of the second, whose image is still the same
+
+
+def test_a_correction_made_while_the_case_is_segmented_again_is_not_lost(
+    make: Callable[..., Batch], tmp_path: Path
+) -> None:
+    """As when a computer sleeps through the batch of another one, and wakes up with its own result."""
+
+    def correct(_case: Case, _images: int, _alive: Alive) -> Segmentation:
+        write_segmentation(tmp_path / "a.seg.nrrd", result_of(99))  # without a seal
+        return result_of(1)
+
+    rows = make(carry_out=correct).run(CASES[:1])
+    assert statuses(rows) == {"a": "OutputError"}
+    assert nrrd_voxels(tmp_path / "a.seg.nrrd") == 99
+
+
+def test_a_result_that_another_batch_wrote_meanwhile_is_taken(
+    make: Callable[..., Batch], tmp_path: Path
+) -> None:
+    def other_batch(case: Case, _images: int, _alive: Alive) -> Segmentation:
+        made = replace(result_of(1), provenance={**RECIPE, "time": "of the other"})
+        write_segmentation(tmp_path / "a.seg.nrrd", sealed(made, case, fingerprint(case)))
+        return result_of(1)
+
+    (row,) = make(carry_out=other_batch).run(CASES[:1])
+    assert (row.status, row.time) == ("done", "of the other")
+
+
+def test_a_long_report_is_not_written_after_every_case(
+    make: Callable[..., Batch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[int] = []
+    table = report_module._table
+
+    def slow_table(rows: Iterable[Row]) -> bytes:
+        writes.append(1)
+        time.sleep(0.06)
+        return table(rows)
+
+    monkeypatch.setattr(report_module, "_table", slow_table)
+    rows = make().run(CASES)
+    assert len(writes) < len(CASES)
+    assert statuses(Report(tmp_path / "report.csv").rows()) == statuses(rows)
+
+
+def nrrd_voxels(path: Path) -> int:
+    """The number of labelled voxels in a written result."""
+    return int(np.count_nonzero(read_voxels(nrrd_header(path).voxels)[0]))
 
 
 def test_an_error_in_reading_belongs_to_its_case(make: Callable[..., Batch], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ SLICER_SIDE = [MODULE / "MedNeXtSegmentation.py", *sorted((MODULE / "MedNeXtSegm
 
 SLICERS = {"slicer", "vtk", "qt", "ctk"}
 ENGINES = {"numpy", "torch", "SimpleITK", "requests", "urllib3", "safetensors"}  # urllib3 is part of requests
-EXTRAS = {"highdicom", "pydicom", "tqdm", "triton"}  # optional, and imported where they are used
+EXTRAS = {"highdicom", "pydicom", "ray", "tqdm", "triton"}  # optional, and imported where they are used
 
 
 def imported(nodes: Iterator[ast.AST]) -> set[str]:

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 def settled(case: Case) -> Row | None:
     """The row of a case that needs no run; None for one that does."""
     if case.problem:
-        return _failed(case, case.problem)
+        return failed(case, case.problem)
     if case.left_out:
         return Row(case.name, LEFT_OUT, case.source, message=case.left_out)
     return None
@@ -57,16 +57,16 @@ def outcome(case: Case, work: Callable[[], Made]) -> Made | Row:
     try:
         return work()
     except OutOfMemoryError as error:  # this image is too large; other errors of the device hold for all
-        return _failed(case, error)
+        return failed(case, error)
     except _ENDS_ALL:
         raise
     except MedNeXtError as error:
-        return _failed(case, error)
+        return failed(case, error)
     except MemoryError:
-        return _failed(case, OutOfMemoryError("There is not enough memory for this image."))
+        return failed(case, OutOfMemoryError("There is not enough memory for this image."))
     except Exception as error:  # boundary: no failure of one case stops the others
         logger.exception("The case %s failed.", case.name)
-        return _failed(case, error)
+        return failed(case, error)
 
 
 def with_model(row: Row, recipe: Mapping[str, str]) -> Row:
@@ -98,5 +98,6 @@ def done(
     )
 
 
-def _failed(case: Case, error: Exception) -> Row:
+def failed(case: Case, error: Exception) -> Row:
+    """The row of a case that this error ended."""
     return Row(case.name, FAILED, case.source, error=type(error).__name__, message=str(error))

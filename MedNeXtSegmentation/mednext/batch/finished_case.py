@@ -159,6 +159,15 @@ def refuse_to_lose(uncertainty: Path, result: Path) -> None:
         )
 
 
+def state(path: Path) -> tuple[int, ...] | None:
+    """Numbers that change when a file is written or replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _is_there(path: Path) -> bool:
     """Whether there is anything to lose; programs reserve the name of a file by making an empty one."""
     return path.exists() and not (path.is_file() and path.stat().st_size == 0)

@@ -1,4 +1,5 @@
-"""The report of a batch: `report.csv`, with a row for each case, rewritten after every case.
+"""The report of a batch: `report.csv`, with a row for each case, rewritten after every case (less
+often once that takes long).
 
 UTF-8 with a byte order mark, commas, quotes where needed: Excel opens it with a double click where its list
 separator is the comma, and with Data → From Text/CSV elsewhere.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -23,6 +25,8 @@ REPORT_FILE = "report.csv"
 DONE, FAILED, LEFT_OUT = "done", "failed", "left out"
 
 _VOLUME = " (mL)"
+_QUICK_S = 0.05  # a report that is written faster than this is written after every case
+_SHARE = 0.05  # of the time for writing longer ones
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +78,7 @@ class Report:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._waiting: dict[str, Row] = {}
+        self._took_s, self._written_at = 0.0, 0.0
         self.rows()
 
     def rows(self) -> list[Row]:
@@ -90,9 +95,17 @@ class Report:
             raise OutputError(f"{self.path} cannot be read ({error}): move it away.") from error
 
     def put(self, row: Row) -> None:
-        """Add a row, or replace that of the same case; a file that is open in Excel is updated later."""
+        """Add a row, or replace that of the same case.
+
+        A file that is open in Excel is updated later, as is one of many thousand rows: see `catch_up`.
+        """
         row = _shown(row)
         self._waiting[row.case] = row
+        if self._took_s < _QUICK_S or self._took_s < _SHARE * (time.monotonic() - self._written_at):
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write the rows that are not in the file yet; where that is impossible, they wait."""
         try:
             self.flush()
         except OutputError as error:
@@ -102,11 +115,14 @@ class Report:
         """Write the rows that are not in the file yet. Raises `OutputError` when that is impossible."""
         if not self._waiting:
             return
+        begin = time.monotonic()
         with explaining(self.path), locked(self.path.with_name(f".{self.path.name}.lock")):
             rows = {row.case: row for row in self.rows()} | self._waiting
             with replacing(self.path) as temporary:
                 temporary.write_bytes(_table(rows[case] for case in sorted(rows, key=str.casefold)))
         self._waiting = {}
+        self._written_at = time.monotonic()
+        self._took_s = self._written_at - begin
 
 
 def _table(rows: Iterable[Row]) -> bytes:

@@ -1,19 +1,15 @@
 """Segment many cases, one after the other: a bad case does not stop the rest, and finished cases are skipped.
 
 While one case is segmented, a thread reads the next one and another thread writes the last one.
-
-Several processes, also on several machines, may work on the same output folder: each locks the case that it
-segments, and skips those that others have locked. At the end it returns to these, in case a process died.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import OutOfMemoryError, OutputError
 from ..images.formats.image_files import write_image
@@ -22,13 +18,13 @@ from ..model.description import Model
 from ..model.labels import Label, Region, choose_structures
 from ..segmentation.export import write_segmentation
 from ..segmentation.result import Segmentation
-from ..system.atomic import explaining, remove_leftovers, together
+from ..system.atomic import explaining, together
 from ..system.cancellation import POLL_S, check_cancelled
-from ..system.locks import locked, locked_if_free
+from .agenda import Agenda, Task, remove_left_in
 from .case import Case
 from .case_finding import RESULT_SUFFIX, UNCERTAINTY_SUFFIX
-from .case_outcome import done, outcome, settled, with_model
-from .finished_case import fingerprint, finished, refuse_to_lose, sealed, written_uncertainty
+from .case_outcome import done, outcome, with_model
+from .finished_case import fingerprint, finished, refuse_to_lose, sealed, state, written_uncertainty
 from .report import REPORT_FILE, Report, Row
 
 Read = Callable[[Case], Any]
@@ -111,32 +107,93 @@ class Batch:
             OutputError: the output folder cannot be written.
             MedNeXtError: an error of every case: a broken model, a full disk, a missing package.
         """
-        with explaining(self.output / "report"):
-            if self.output.exists() and not self.output.is_dir():
-                raise OutputError(f"{self.output} is a file: give the name of a folder for the results.")
-            self.output.mkdir(parents=True, exist_ok=True)
-            _remove_left_in(self.output)
-        report = Report(self.output / REPORT_FILE)
-        course = _Course(self, cases, report)
+        ledger = Ledger.begin(self.output, self.recipe, len(cases), self.told)
+        agenda = Agenda(cases, self.output, self.cancelled)
+        try:
+            self.work(agenda, ledger)
+        finally:
+            agenda.close()
+        return ledger.all_rows()
+
+    def work(self, source: Source, ledger: Records) -> None:
+        """Segment the cases that `source` gives, until it has no more. Raises as `run` does."""
+        course = _Course(self, source, ledger)
         try:
             course.run()
         finally:
             course.close()
-        report.flush()
-        return [course.rows[number] for number in range(len(cases))]
+
+
+class Source(Protocol):
+    """Gives cases to do; an `Agenda` or another process."""
+
+    def take(self, wait_for_others: bool = False) -> Task | None: ...
+
+    def release(self, task: Task) -> None: ...
+
+
+class Records(Protocol):
+    """Takes the rows of cases; a `Ledger` or another process."""
+
+    def put(self, task: Task, row: Row) -> None: ...
+
+    def catch_up(self) -> None: ...
+
+
+@dataclass
+class Ledger:
+    """The rows of a batch: kept, written to the report, and told."""
+
+    report: Report
+    recipe: Mapping[str, str]
+    total: int
+    told: Told | None
+    rows: dict[int, Row] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, output: Path, recipe: Mapping[str, str], total: int, told: Told | None) -> Ledger:
+        """The ledger of a new batch, whose output folder is made and cleaned. Raises `OutputError`."""
+        with explaining(output / "report"):
+            if output.exists() and not output.is_dir():
+                raise OutputError(f"{output} is a file: give the name of a folder for the results.")
+            output.mkdir(parents=True, exist_ok=True)
+            remove_left_in(output)
+        return cls(Report(output / REPORT_FILE), recipe, total, told)
+
+    def put(self, task: Task, row: Row) -> None:
+        """Record the row of a case."""
+        self.rows[task.number] = row = with_model(row, self.recipe)
+        self.report.put(row)
+        if self.told:
+            self.told(len(self.rows), self.total, row)
+
+    def catch_up(self) -> None:
+        """Write the rows that the report has not written yet, if it can be written."""
+        self.report.catch_up()
+
+    def all_rows(self) -> list[Row]:
+        """The rows of all cases in their order, once the report holds them. Raises `OutputError`."""
+        self.report.flush()
+        return [self.rows[number] for number in range(self.total)]
 
 
 @dataclass(eq=False)
 class _Begun:
-    """A case that this process has locked; `reading` gives its images, or its row if it needs no run."""
+    """A case in work; `reading` gives its images, or its row if it needs no run."""
 
-    number: int
-    case: Case
-    target: Path
+    task: Task
     reading: Future[Any]
     files: str = ""  # fingerprint of the images, before they are read
-    lock: ExitStack = field(default_factory=ExitStack)
+    seen: object = None  # state of the result's file then
     has_uncertainty: bool = False  # whether that of the result is there
+
+    @property
+    def case(self) -> Case:
+        return self.task.case
+
+    @property
+    def target(self) -> Path:
+        return self.task.target
 
     @property
     def uncertainty(self) -> Path:
@@ -150,87 +207,61 @@ class _Begun:
 
 
 class _Course:
-    """Lead the cases of a batch through reading, segmenting and writing.
+    """Lead the cases of a source through reading, segmenting and writing.
 
     At most one case is read ahead, and at most one is being written: that bounds the memory. All but reading
     and writing happens in the calling thread.
     """
 
-    def __init__(self, batch: Batch, cases: Sequence[Case], report: Report) -> None:
-        self.rows: dict[int, Row] = {}
+    def __init__(self, batch: Batch, source: Source, records: Records) -> None:
         self._batch = batch
-        self._cases = cases
-        self._report = report
+        self._source = source
+        self._records = records
         self._reader = ThreadPoolExecutor(1, "mednext-reader")
         self._writer = ThreadPoolExecutor(1, "mednext-writer")
-        self._locked: list[_Begun] = []
+        self._ahead: _Begun | None = None
         self._writing: tuple[_Begun, Future[Row]] | None = None
 
     def run(self) -> None:
-        """Finish all cases, at last those that another process had locked."""
-        numbers = iter(range(len(self._cases)))
-        busy: list[int] = []
-        begun = self._begin_next(numbers, busy)
-        while begun:
+        """Finish all cases."""
+        while begun := self._next():
             self._wait_for_images(begun)
-            following = self._begin_next(numbers, busy)
+            self._read_ahead()
             self._segment(begun)
-            begun = following
-        self._end_writing()
-        for number in busy:
-            begun = self._begin(number, wait=True)
-            assert begun
-            self._wait_for_images(begun)
-            self._segment(begun)
-            self._end_writing()
 
     def close(self) -> None:
-        """End the reading, wait for the writing, and free the locks."""
+        """End the reading, and wait for the writing."""
         self._batch.stop_reading()
         self._reader.shutdown(cancel_futures=True)
         self._writer.shutdown()
         if self._writing and self._writing[1].exception() is None:
-            self._report.put(with_model(self._writing[1].result(), self._batch.recipe))
-        for begun in self._locked:
-            begun.lock.close()
+            begun, writing = self._writing
+            self._records.put(begun.task, writing.result())
 
-    def _begin_next(self, numbers: Iterator[int], busy: list[int]) -> _Begun | None:
-        for number in numbers:
-            begun = self._begin(number, wait=False)
-            if begun:
-                return begun
-            busy.append(number)
-        return None
-
-    def _begin(self, number: int, wait: bool) -> _Begun | None:
-        """Lock a case and begin to read it; None when another process has locked it."""
-        check_cancelled(self._batch.cancelled)
-        case = self._cases[number]
-        target = self._batch.output / f"{case.name}{RESULT_SUFFIX}"
-        begun = _Begun(number, case, target, Future())
-        row = settled(case)
-        if row is not None:
-            begun.reading.set_result(row)
-            return begun
-        locked_here = outcome(case, lambda: self._lock(begun, wait))
-        if isinstance(locked_here, Row):
-            begun.reading.set_result(locked_here)
-            return begun
-        if not locked_here:
-            return None
-        self._locked.append(begun)
-        begun.reading = self._reader.submit(self._read, begun)
+    def _next(self) -> _Begun | None:
+        self._read_ahead()
+        if self._ahead is None:
+            self._end_writing()
+            self._records.catch_up()
+            self._ahead = self._begin(self._source.take(wait_for_others=True))
+        begun, self._ahead = self._ahead, None
         return begun
 
-    def _lock(self, begun: _Begun, wait: bool) -> bool:
-        """Lock a case; False if another process has locked it."""
-        lock = begun.target.with_name(f".{begun.target.name}.lock")
-        with explaining(begun.target):
-            begun.target.parent.mkdir(parents=True, exist_ok=True)
-            if not wait:
-                return begun.lock.enter_context(locked_if_free(lock))
-            begun.lock.enter_context(locked(lock, self._batch.cancelled))
-            return True
+    def _read_ahead(self) -> None:
+        """Begin to read a case if none is being read, and one is free."""
+        if self._ahead is None:
+            self._ahead = self._begin(self._source.take())
+
+    def _begin(self, task: Task | None) -> _Begun | None:
+        """Begin to read the images of a case."""
+        if task is None:
+            return None
+        begun = _Begun(task, Future())
+        if task.row is not None:
+            begun.reading.set_result(task.row)
+        else:
+            begun.reading = self._reader.submit(self._read, begun)
+        return begun
 
     def _wait_for_images(self, begun: _Begun) -> None:
         self._wait(begun.reading)
@@ -245,17 +276,24 @@ class _Course:
 
     def _read(self, begun: _Begun) -> Any:
         """The row of a case that is finished already, else its images. Runs in the reader's thread."""
-        batch, case = self._batch, begun.case
-        found = finished(
-            begun.target, case, batch.recipe, batch.labels, batch.regions, again=not batch.resume
-        )
+        batch = self._batch
+        begun.seen = state(begun.target)
+        row = self._finished(begun, again=not batch.resume)
+        if row is not None:
+            return row
+        if batch.uncertainty:
+            refuse_to_lose(begun.uncertainty, begun.target)
+        begun.files = fingerprint(begun.case)
+        return batch.read(begun.case)
+
+    def _finished(self, begun: _Begun, again: bool) -> Row | None:
+        """The row of a case whose result is there; None for one to segment. Raises as `finished` does."""
+        batch = self._batch
+        found = finished(begun.target, begun.case, batch.recipe, batch.labels, batch.regions, again=again)
         begun.has_uncertainty = written_uncertainty(begun.uncertainty, begun.target)
         if found is not None and (begun.has_uncertainty or not batch.uncertainty):
             return self._done(begun, found)
-        if batch.uncertainty:
-            refuse_to_lose(begun.uncertainty, begun.target)
-        begun.files = fingerprint(case)
-        return batch.read(case)
+        return None
 
     def _segment(self, begun: _Begun) -> None:
         """Segment a case that was read, and start to write it."""
@@ -269,12 +307,16 @@ class _Course:
         if isinstance(made, Segmentation):
             self._writing = begun, self._writer.submit(self._write, begun, made)
         else:
-            self._free(begun)
-            self._tell(begun, made)
+            self._source.release(begun.task)
+            self._records.put(begun.task, made)
 
     def _write(self, begun: _Begun, segmentation: Segmentation) -> Row:
         """Write a result and return its row. Runs in the writer's thread."""
         try:
+            if state(begun.target) != begun.seen:  # another process or a user wrote it meanwhile
+                row = self._finished(begun, again=False)
+                if row is not None:
+                    return row
             if self._batch.structures is not None:
                 segmentation = segmentation.only(self._batch.structures)
             result = sealed(segmentation, begun.case, begun.files)
@@ -287,30 +329,20 @@ class _Course:
             begun.has_uncertainty = result.uncertainty is not None
             return self._done(begun, result)
         finally:
-            self._free(begun)
+            self._source.release(begun.task)
 
     def _alive(self) -> None:
-        """Report a case that has been written meanwhile."""
+        """Report a case that has been written meanwhile, and read ahead a case that has become free."""
         if self._writing and self._writing[1].done():
             self._end_writing()
+        self._read_ahead()
 
     def _end_writing(self) -> None:
         if self._writing:
             begun, writing = self._writing
             self._wait(writing)
             self._writing = None
-            self._tell(begun, outcome(begun.case, writing.result))
-
-    def _free(self, begun: _Begun) -> None:
-        begun.lock.close()
-        if begun in self._locked:
-            self._locked.remove(begun)
-
-    def _tell(self, begun: _Begun, row: Row) -> None:
-        self.rows[begun.number] = row = with_model(row, self._batch.recipe)
-        self._report.put(row)
-        if self._batch.told:
-            self._batch.told(len(self.rows), len(self._cases), row)
+            self._records.put(begun.task, outcome(begun.case, writing.result))
 
     def _done(self, begun: _Begun, segmentation: Segmentation) -> Row:
         output = begun.target.relative_to(self._batch.output).as_posix()
@@ -319,12 +351,3 @@ class _Course:
         if begun.has_uncertainty:
             row = replace(row, uncertainty=begun.uncertainty.relative_to(self._batch.output).as_posix())
         return row
-
-
-def _remove_left_in(output: Path) -> None:
-    """Remove temporary files and locks of batches that were killed."""
-    remove_leftovers(output)
-    for name in (RESULT_SUFFIX, REPORT_FILE):
-        for lock in output.rglob(f".*{name}.lock"):
-            with suppress(OSError), locked_if_free(lock):  # freeing it removes it
-                pass

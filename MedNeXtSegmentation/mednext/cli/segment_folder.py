@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from ..batch.case import Case
     from ..batch.case_finding import Found
     from ..batch.report import Row
-    from ..batch.run import Alive, CarryOut
-    from ..images.volume import Volume
+    from ..batch.run import Told
     from ..inference.options import Options
-    from ..inference.progress import Progress
     from ..model.bundle import Bundle
-    from ..segmentation.result import Segmentation
+    from ..worker.crew.schedule import Crew
 
 
 def add_parser(commands: Any) -> None:
@@ -43,6 +41,12 @@ def add_parser(commands: Any) -> None:
         help="also write <case>.uncertainty.nii.gz, 0 to 1, for each case",
     )
     add("--no-resume", action="store_true", help="segment finished cases again; corrected results stay")
+    add("--workers", metavar="N", type=int, help="processes that share the cases, each with a card or cores")
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the cases out to a Ray cluster: auto, or HOST:PORT of its head",
+    )
     add("--list", action="store_true", help="only list the cases")
     add_run_options(parser)
 
@@ -79,51 +83,49 @@ def _with_scenes(found: Found, place: Path) -> list[Case]:
 def _segmented(
     arguments: argparse.Namespace, options: Options, console: Console, bundle: Bundle, cases: list[Case]
 ) -> list[Row]:
-    from ..batch.run import Batch
-    from ..worker.reading_process import ReadingProcess
-
     def told(number: int, total: int, row: Row) -> None:
         console.say(f"[{number}/{total}] {row.case}: {_outcome(row)}")
 
-    with ReadingProcess() as reading:
-        batch = Batch.of(
-            arguments.output,
-            bundle.model,
-            options,
-            lambda case: reading.read(case.images, options.insist),
-            _carry_out(options, console, bundle),
-            resume=not arguments.no_resume,
-            told=told,
-            stop_reading=reading.stop,
-        )
+    if arguments.workers is not None or arguments.ray is not None:
+        return _by_many(arguments, options, bundle, cases, told)
+    from ..worker.segmenting_batch import segmenting_batch
+
+    with segmenting_batch(
+        arguments.output,
+        bundle,
+        options,
+        showing=console.segmentation_progress,
+        resume=not arguments.no_resume,
+        told=told,
+    ) as batch:
         return batch.run(cases)
 
 
-def _carry_out(options: Options, console: Console, bundle: Bundle) -> CarryOut:
-    """A function that segments in this process and keeps the networks loaded."""
-    from ..inference.loaded_networks import LoadedNetworks
+def _by_many(
+    arguments: argparse.Namespace, options: Options, bundle: Bundle, cases: list[Case], told: Told
+) -> list[Row]:
+    """Segment all cases with the workers of this machine or of a Ray cluster."""
+    from ..worker.crew.batch import jobs_of_this_machine, run_with_crew
+    from ..worker.crew.job import CrewJob
+    from ..worker.crew.processes import ProcessCrew
+    from ..worker.protocol import Order
 
-    networks = LoadedNetworks()
+    model = str(bundle.path.absolute()) if Path(arguments.model).is_dir() else arguments.model
+    place, output = str(arguments.input.absolute()), arguments.output.absolute()
+    job = CrewJob(Order(model, options), place, output, "", resume=not arguments.no_resume)
+    if arguments.ray is None:
+        jobs = jobs_of_this_machine(job, arguments.workers)
 
-    def carry_out(_case: Case, volumes: list[Volume], alive: Alive) -> Segmentation:
-        from ..inference.segment import segment  # torch takes seconds: a finished folder needs none
+        def hire(seen: CrewJob) -> Crew:
+            return ProcessCrew([replace(each, probe=seen.probe) for each in jobs])
 
-        with console.segmentation_progress() as show:
+    else:
+        from ..worker.crew.on_ray import ray_crew
 
-            def progress(step: Progress) -> None:
-                alive()
-                if show:
-                    show(step)
+        def hire(seen: CrewJob) -> Crew:
+            return ray_crew(arguments.ray, seen, arguments.workers)
 
-            return segment(
-                volumes,
-                bundle,
-                options,
-                progress=progress,
-                networks=networks,
-            )
-
-    return carry_out
+    return run_with_crew(job, options.recipe_with(bundle.model, None), cases, hire, told)
 
 
 def _report(options: argparse.Namespace, console: Console, rows: list[Row]) -> None:

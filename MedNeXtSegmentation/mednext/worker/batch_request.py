@@ -48,7 +48,7 @@ class BatchJob:
             "output": str(self.output),
             "order": self.order.to_json(),
             "resume": self.resume,
-            "cases": None if self.cases is None else [_told(case) for case in self.cases],
+            "cases": None if self.cases is None else [case_to_json(case) for case in self.cases],
             "structures": self.structures,
         }
         (folder / _JOB_FILE).write_text(json.dumps(told), encoding="utf-8")
@@ -64,7 +64,7 @@ class BatchJob:
                 Path(told["output"]),
                 Order.from_json(told["order"]),
                 told["resume"],
-                None if cases is None else tuple(_case(each) for each in cases),
+                None if cases is None else tuple(case_from_json(each) for each in cases),
                 None if structures is None else tuple(structures),
             )
         except (KeyError, TypeError) as cause:
@@ -90,9 +90,11 @@ class BatchOutcome:
         return cls(tuple(Row(**row) for row in told["rows"]), tuple(Path(scene) for scene in told["scenes"]))
 
 
-def _told(case: Case) -> dict[str, Any]:
+def case_to_json(case: Case) -> dict[str, Any]:
+    """A case as JSON values."""
     return {
         "name": case.name,
+        "images": case.images,
         "files": [str(file) for file in case.files],
         "source": case.source,
         "problem": case.problem and error_event(None, case.problem),
@@ -100,9 +102,15 @@ def _told(case: Case) -> dict[str, Any]:
     }
 
 
-def _case(told: dict[str, Any]) -> Case:
+def case_from_json(told: dict[str, Any]) -> Case:
+    """The inverse of `case_to_json`. Raises KeyError and TypeError."""
     files: Sequence[str] = told["files"]
     problem = told["problem"] and error_from_event(told["problem"])
     return Case(
-        told["name"], (), tuple(Path(file) for file in files), told["source"], problem, told["left_out"]
+        told["name"],
+        tuple(told["images"]),
+        tuple(Path(file) for file in files),
+        told["source"],
+        problem,
+        told["left_out"],
     )

@@ -31,6 +31,7 @@ from ..images.description.image_description import ImageDescription
 from ..images.geometry import Geometry
 from ..images.volume import Volume, read_volume
 from ..system.running_processes import is_running
+from .child_environment import child_environment
 from .protocol import error_event, error_from_event
 
 _KILLED = -9  # exit code of a process that Linux ended when memory ran out
@@ -121,14 +122,12 @@ class ReadingProcess:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    package = str(Path(__file__).resolve().parents[2])
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
         return subprocess.Popen(
             [sys.executable, "-m", __name__, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env=child_environment(),
             start_new_session=True,  # Ctrl+C is for the waiting process alone
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )

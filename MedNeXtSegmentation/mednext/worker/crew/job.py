@@ -1,0 +1,84 @@
+"""The job that every worker of a batch gets first, and the messages that follow, as lines of JSON.
+
+To the worker:
+
+    {"job": {...}}
+    {"case": {...}, "number": 4, "target": "/results/liver.seg.nrrd"}
+    {"cancel": true}                                write the last result, and end
+    {"end": true}                                   there are no more cases
+
+From the worker, which has at most one case in work, one read ahead and one being written:
+
+    {"event": "ready", "mednext": "0.1.0", "machine": "node7", "recipe": {...}}
+    {"event": "wants"}                              a case to read
+    {"event": "row", "number": 4, "row": {...}}
+    {"event": "alive"}                              every few seconds
+    {"event": "error", "error": "BundleError", ...} it cannot work; nor could it with other cases
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import EngineProcessError
+from ..protocol import Order
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CrewJob:
+    """The work that all workers share.
+
+    Attributes:
+        order: the model and the options.
+        place: folder or file of the images; every worker must see it under this path.
+        output: folder of the results; the same.
+        probe: name of a file in `output` that proves that a worker sees the same folder.
+        resume: skip finished cases.
+        alive_s: seconds between two signs of life.
+    """
+
+    order: Order
+    place: str
+    output: Path
+    probe: str
+    resume: bool = True
+    alive_s: float = 5.0
+
+    def with_threads(self, count: int | None) -> CrewJob:
+        """The job for a worker with this many threads."""
+        return replace(self, order=replace(self.order, options=replace(self.order.options, threads=count)))
+
+    def on_device(self, device: str) -> CrewJob:
+        """The job for a worker on this device."""
+        return replace(self, order=replace(self.order, options=replace(self.order.options, device=device)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The job as JSON values."""
+        return {
+            "order": self.order.to_json(),
+            "place": self.place,
+            "output": str(self.output),
+            "probe": self.probe,
+            "resume": self.resume,
+            "alive_s": self.alive_s,
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> CrewJob:
+        """The inverse of `to_json`. Raises `EngineProcessError` for half a job."""
+        try:
+            return cls(
+                Order.from_json(told["order"]),
+                told["place"],
+                Path(told["output"]),
+                told["probe"],
+                told["resume"],
+                told["alive_s"],
+            )
+        except (KeyError, TypeError) as cause:
+            raise EngineProcessError(f"The job of this worker is not complete: {cause!r}.") from cause

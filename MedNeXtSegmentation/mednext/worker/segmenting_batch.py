@@ -1,0 +1,67 @@
+"""A batch that reads images in a process of its own, and segments them in this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from ..batch.case import Case
+from ..batch.run import Alive, Batch
+from ..images.volume import Volume
+from ..inference.loaded_networks import LoadedNetworks
+from ..inference.options import Options
+from ..inference.progress import Progress
+from ..model.bundle import Bundle
+from ..segmentation.result import Segmentation
+from .reading_process import ReadingProcess
+
+Show = Callable[[Progress], None]
+
+
+@contextmanager
+def segmenting_batch(
+    output: Path,
+    bundle: Bundle,
+    options: Options,
+    *,
+    showing: Callable[[], AbstractContextManager[Show | None]] = nullcontext,
+    **rest: Any,
+) -> Iterator[Batch]:
+    """A batch of image files that keeps the networks loaded.
+
+    `showing` is entered for each case, and yields a function that shows its progress; `rest` are attributes
+    of `Batch`.
+    """
+    networks = LoadedNetworks()
+
+    def carry_out(_case: Case, volumes: list[Volume], alive: Alive) -> Segmentation:
+        from ..inference.segment import segment  # torch takes seconds: a finished folder needs none
+
+        with showing() as show:
+
+            def progress(step: Progress) -> None:
+                alive()
+                if show:
+                    show(step)
+
+            return segment(
+                volumes,
+                bundle,
+                options,
+                progress=progress,
+                cancelled=rest.get("cancelled"),
+                networks=networks,
+            )
+
+    with ReadingProcess() as reading:
+        yield Batch.of(
+            output,
+            bundle.model,
+            options,
+            lambda case: reading.read(case.images, options.insist),
+            carry_out,
+            stop_reading=reading.stop,
+            **rest,
+        )
