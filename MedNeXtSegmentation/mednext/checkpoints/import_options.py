@@ -17,6 +17,7 @@ class ImportOptions:
     Attributes:
         task: task of the catalog whose labels the model has; gives names, colours and coded meanings.
         labels: name of each label value, where the checkpoint knows numbers only.
+        channels: names of the input images in the network's order, instead of the checkpoint's.
         orientation: directions of the axes i, j, k of the training images, such as "RAS".
         images: folder of the training images; their headers tell the orientation and the field of view.
         mirror_axes: axes 0, 1, 2 (z, y, x of the training's arrays) along which the training mirrored, if
@@ -30,6 +31,7 @@ class ImportOptions:
 
     task: str | None = None
     labels: Mapping[int, str] | None = None
+    channels: tuple[str, ...] | None = None
     orientation: str | None = None
     images: Path | None = None
     mirror_axes: tuple[int, ...] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,8 @@ from ..model.description import Channel, NetworkSpec
 from .import_options import ImportOptions
 from .label_naming import find_task
 from .state_dicts import convert_state_dict, infer_network, inference_weights
+
+logger = logging.getLogger(__name__)
 
 _MODALITIES = {"CT": "CT", "PET": "PT", "PT": "PT", "SUV": "PT", "US": "US"}
 _MR_NAMES = r"(MRI?|T1.*|T2.*|FLAIR|DWI|ADC|PD|SWI)( \(\d+\))?$"
@@ -122,11 +125,23 @@ def named_channels(
     Args:
         names: in the channels' order; some data sets give several channels the same name.
         normalizations: channels of which only the normalisation is filled in.
-        options: its `task` gives the modality if a name does not.
+        options: its `channels` are the names instead; its `task` gives the modality if a name does not.
 
     Raises:
         CheckpointError: there are not as many names as channels.
     """
+    if options.channels and len(options.channels) != len(normalizations):
+        raise CheckpointError(
+            f"The network takes {len(normalizations)} channels, but {len(options.channels)} were named: "
+            f"{', '.join(options.channels)}. Name each of them, in the network's order."
+        )
+    if options.channels and tuple(names) != options.channels:
+        logger.warning(
+            "The checkpoint names its channels %s; they are called %s here, as you say.",
+            ", ".join(names),
+            ", ".join(options.channels),
+        )
+    names = options.channels or names
     if len(names) != len(normalizations):
         raise CheckpointError(
             f"The plans normalise {len(normalizations)} channels, but name {len(names)}: {', '.join(names)}. "

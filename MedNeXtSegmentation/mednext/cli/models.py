@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OptionError
 from .console import Console
 
+_ADDRESSES = ("http://", "https://")
+
 if TYPE_CHECKING:
     from ..library.catalog import Catalog, Task
     from ..model.description import Model
@@ -151,7 +153,7 @@ def _install(options: argparse.Namespace, console: Console) -> None:
 
     source, overwrite = options.source, options.overwrite
     with console.download_progress() as progress:
-        if source.startswith(("http://", "https://")):
+        if source.startswith(_ADDRESSES):
             if not options.sha256:
                 raise OptionError(
                     "An address needs --sha256, the digest that its publisher gives for the file."
@@ -173,8 +175,33 @@ def _report_installed(model: Model, console: Console) -> None:
 
 def _add_import(actions: Any) -> None:
     add = _action(actions, "import", _import, "make a model of a checkpoint of nnU-Net (v1, v2) or MONAI")
-    add("checkpoint", metavar="PATH", type=Path, help="results folder of nnU-Net, or file of MONAI weights")
-    add("--name", required=True, help="name of the new model")
+    add(
+        "checkpoint",
+        metavar="PATH|URL",
+        help="results folder of nnU-Net, or file of MONAI weights; or the address of a file or of a zip file",
+    )
+    add("--name", help="name of the new model")
+    add(
+        "--member",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="with the address of a zip file: a file or folder in it to fetch; may be repeated",
+    )
+    add(
+        "--list", action="store_true", help="with the address of a zip file: show its members and their sizes"
+    )
+    add(
+        "--accept-change",
+        action="store_true",
+        help="with an address: accept files that have changed since their first use on this computer",
+    )
+    add(
+        "--channels",
+        metavar="NAME,NAME",
+        type=_names,
+        help="names of the images in the network's order, where those of the checkpoint are missing or wrong",
+    )
     add("--task", help="task of the catalog whose labels, colours and codes the model has")
     add("--labels", metavar="1=NAME,2=NAME", type=_labels, help="names of the label values, where unknown")
     add("--orientation", metavar="CODE", help="directions of the training images' axes, such as RAS")
@@ -208,8 +235,18 @@ def _add_import(actions: Any) -> None:
 def _import(options: argparse.Namespace, console: Console) -> None:
     from ..checkpoints import ImportOptions
     from ..checkpoints.installing import install_checkpoint
+    from ..checkpoints.remote.address import install_from_address
 
+    source = options.checkpoint
+    is_address = source.startswith(_ADDRESSES)
+    if not is_address and (options.member or options.list or options.accept_change):
+        raise OptionError("--member, --list and --accept-change need an address that begins with https://.")
+    if options.list:
+        return _list_members(source, options.member, console)
+    if not options.name:
+        raise OptionError("--name is missing: give the new model a name.")
     chosen = ImportOptions(
+        channels=options.channels,
         task=options.task,
         labels=options.labels,
         orientation=options.orientation,
@@ -225,8 +262,42 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         citation=options.citation,
         training_data=options.training_data,
     )
-    model = install_checkpoint(options.checkpoint, options.name, chosen, overwrite=options.overwrite)
+    shared = {"overwrite": options.overwrite, "say": console.say}
+    if not is_address:
+        model = install_checkpoint(Path(source), options.name, chosen, **shared)
+        return _report_installed(model, console)
+    with console.download_progress() as progress:
+        model = install_from_address(
+            source,
+            options.member,
+            options.name,
+            chosen,
+            accept_change=options.accept_change,
+            progress=progress,
+            **shared,
+        )
     _report_installed(model, console)
+
+
+def _list_members(url: str, wanted: list[str], console: Console) -> None:
+    """Show the members of a zip file on a server; with words, those whose names contain all of them."""
+    from ..checkpoints.remote.address import members_at
+
+    members = [
+        member
+        for member in members_at(url)
+        if all(word.casefold() in member.name.casefold() for word in wanted)
+    ]
+    document = {"members": [{"name": m.name, "bytes": m.size, "packed": m.packed} for m in members]}
+    lines = [f"{member.size:>14,} bytes  {member.name}" for member in members]
+    console.done(document, *lines, f"{len(members)} members; fetch some with --member NAME.")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise OptionError(f"--channels must name each image once, like T1,FLAIR, not {text!r}.")
+    return names
 
 
 def _labels(text: str) -> dict[int, str]:

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from .http_stream import HttpStream, reason_of, status_of
 from .partial import part_file
-from .resumable import DownloadProgress, Patience, download
+from .resumable import DownloadProgress, Span, download
+from .retrying import Patience
 
-__all__ = ["DownloadProgress", "HttpStream", "Patience", "download", "part_file", "reason_of", "status_of"]
+__all__ = [
+    "DownloadProgress",
+    "HttpStream",
+    "Patience",
+    "Span",
+    "download",
+    "part_file",
+    "reason_of",
+    "status_of",
+]

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import requests
-
 from ...errors import DownloadError
 from ...system.cancellation import check_cancelled
 from ...system.json_reading import read_json
@@ -35,13 +33,13 @@ class PartialFile:
     """
 
     def __init__(
-        self, target: Path, sha256: str, most: int, cancelled: Callable[[], bool] | None = None
+        self, target: Path, content: str, most: int, cancelled: Callable[[], bool] | None = None
     ) -> None:
         """Open the part that an earlier attempt at the same file has left, or start empty.
 
         Args:
             target: path of the whole file.
-            sha256: its hexadecimal digest.
+            content: its SHA-256, or another text that only the same bytes have; other parts are discarded.
             most: its largest possible size in bytes; a longer part is discarded.
             cancelled: asked while the part is read.
 
@@ -50,14 +48,14 @@ class PartialFile:
             Cancelled: `cancelled` answered True.
         """
         self.target = target
-        self.sha256 = sha256.lower()
+        self._content = content
         self.path = part_file(target)
         self._note_path = target.with_name(f"{target.name}.part.json")
         for path in (self.path, self._note_path):
             if path.is_symlink() or path.is_fifo():  # opening it would lead elsewhere, or never return
                 path.unlink()
         self._note = _read_note(self._note_path)
-        ours = self._note.get("sha256") == self.sha256 and self.path.is_file()
+        ours = self._note.get("sha256") == content and self.path.is_file()
         ours = ours and self.path.stat().st_size <= most
         self._file = self.path.open("r+b" if ours else "w+b")
         self._hash = hashlib.sha256()
@@ -73,23 +71,17 @@ class PartialFile:
         self.answers = int(self.size > 0)
         self._finished = False
 
-    def range_headers(self, url: str) -> dict[str, str]:
-        """Request headers that ask for the missing bytes."""
-        if not self.size:
-            return {}
-        headers = {"Range": f"bytes={self.size}-"}
-        # Another mirror has other ETags for the same file; there only the SHA-256 decides.
+    def validator(self, url: str) -> str:
+        """The version that the bytes so far are of, as the server of this address has told it, or ""."""
         validator = self._note.get("validator")
         if self._note.get("url") == url and isinstance(validator, str) and _VALIDATOR.fullmatch(validator):
-            headers["If-Range"] = validator
-        return headers
+            return validator
+        return ""
 
-    def begin_answer(self, url: str, response: requests.Response) -> None:
+    def begin_answer(self, url: str, validator: str) -> None:
         """Note the version of the file that the next bytes are from."""
         self.answers += 1
-        etag = response.headers.get("ETag", "")
-        validator = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-        self._note = {"sha256": self.sha256, "url": url, "validator": validator}
+        self._note = {"sha256": self._content, "url": url, "validator": validator}
         self._note_path.write_text(json.dumps(self._note), encoding="utf-8")
 
     def append(self, chunk: bytes) -> None:
@@ -105,9 +97,9 @@ class PartialFile:
         self.size = 0
         self.answers = 0
 
-    def is_right(self) -> bool:
-        """True if this is the whole file with the expected SHA-256."""
-        return self._hash.hexdigest() == self.sha256
+    def is_right(self, sha256: str) -> bool:
+        """True if this is the whole file with this SHA-256."""
+        return self._hash.hexdigest() == sha256.lower()
 
     def finish(self) -> None:
         """Put the verified file in its place."""

@@ -1,80 +1,70 @@
-"""Download a file: resumed, from several mirrors, verified by SHA-256, put in place by rename."""
+"""Download a file, or a part of one: resumed, from several mirrors, verified, put in place by rename."""
 
 from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import requests
 
 from ...errors import DiskSpaceError, DownloadError, DownloadIntegrityError
 from ...system.atomic import check_space, explaining
-from ...system.cancellation import check_cancelled, wait
+from ...system.cancellation import check_cancelled
 from ...system.locks import locked
 from ..web_address import check_address, shown_address
-from .http_stream import HttpStream, reason_of, status_of
+from .http_stream import HttpStream
 from .partial import PartialFile, sha256_of
+from .retrying import (
+    MirrorError,
+    Patience,
+    TransientError,
+    WrongContentError,
+    check_private,
+    check_status,
+    extent,
+    judging_requests,
+    persist,
+    validator_of,
+)
 
 logger = logging.getLogger(__name__)
 
 MIB = 2**20
 DownloadProgress = Callable[[int, int | None], None]  # bytes done, bytes in all (None: unknown)
 
-_WORTH_RETRYING = {408, 425, 429, 500, 502, 503, 504}
-_HOPELESS = (
-    requests.exceptions.SSLError,
-    requests.exceptions.TooManyRedirects,
-    requests.exceptions.InvalidSchema,
-    requests.exceptions.InvalidURL,
-)
-_SIZE = r"(\d{1,18})"  # more digits are no size, and Python does not take thousands
-_UNSATISFIED_RANGE = re.compile(rf"bytes \*/{_SIZE}", re.ASCII)
-_CONTENT_RANGE = re.compile(rf"bytes {_SIZE}-{_SIZE}/(?:{_SIZE}|\*)", re.ASCII)
-_CONTENT_LENGTH = re.compile(_SIZE, re.ASCII)
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
 LARGEST_BYTES = 16 * 2**30  # of a file of unknown size: the limit of an unpacked model
 RESERVE_BYTES = 256 * 2**20  # of the disk, left free by such a file
 _LOOK_BYTES = 32 * 2**20  # between two checks of the free space
 
 
 @dataclass(frozen=True)
-class Patience:
-    """The limits after which a download gives up on a mirror. Times are in seconds."""
+class Span:
+    """The place of some bytes in a larger file on a server.
 
-    connect_s: float = 15.0
-    read_s: float = 30.0  # of silence, after which the connection counts as stalled
-    attempts: int = 5  # in a row without a single new byte
-    backoff_s: float = 1.0  # pause after the first failed attempt; doubled after each further one
-    longest_wait_s: float = 60.0  # if a server asks for a longer pause (Retry-After), the next one is tried
+    Attributes:
+        first: position of the first byte.
+        size: number of bytes.
+        whole: bytes of the file.
+        validator: the file's version as the server tells it, or "".
+    """
 
-
-class _MirrorError(Exception):
-    """This mirror cannot be used; the message is the reason for the user."""
-
-
-class _WrongContentError(_MirrorError):
-    """This mirror has another file than the expected one."""
-
-
-class _TransientError(Exception):
-    """This attempt failed, but another one may succeed."""
-
-    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
+    first: int
+    size: int
+    whole: int
+    validator: str = ""
 
 
 def download(
     urls: Sequence[str],
     target: Path,
     *,
-    sha256: str,
+    sha256: str | None,
     size: int | None = None,
+    span: Span | None = None,
     progress: DownloadProgress | None = None,
     cancelled: Callable[[], bool] | None = None,
     patience: Patience | None = None,
@@ -87,8 +77,10 @@ def download(
 
     Args:
         urls: mirrors of the same file, http or https, tried in order.
-        sha256: hexadecimal digest of the file.
+        sha256: hexadecimal digest of the file; None if nobody has told it. The file then comes by https (or
+            from this computer) and from a server that tells its size, and the caller verifies it.
         size: bytes, if known: wrong files are then refused before they are downloaded.
+        span: the bytes to download, instead of the whole file; its size is then `size`.
         progress: called with the bytes done and in all, from the caller's thread.
         cancelled: asked about ten times a second, also while the server is silent.
 
@@ -108,11 +100,12 @@ def download(
     with explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_name(f"{target.name}.lock"), cancelled):
-            if target.is_file() and sha256_of(target) == sha256.lower():
+            if sha256 and target.is_file() and sha256_of(target) == sha256.lower():
                 return target
-            most = size or LARGEST_BYTES
-            with PartialFile(target, sha256, most, cancelled) as partial:
-                _Download(partial, size, progress, cancelled, patience or Patience()).run(urls)
+            size = span.size if span else size
+            content = sha256.lower() if sha256 else f"{urls[0]} {span}"
+            with PartialFile(target, content, size or LARGEST_BYTES, cancelled) as partial:
+                _Download(partial, sha256, size, span, progress, cancelled, patience or Patience()).run(urls)
                 partial.finish()
     return target
 
@@ -120,7 +113,9 @@ def download(
 @dataclass
 class _Download:
     partial: PartialFile
+    sha256: str | None
     size: int | None
+    span: Span | None
     progress: DownloadProgress | None
     cancelled: Callable[[], bool] | None
     patience: Patience
@@ -134,11 +129,17 @@ class _Download:
         wrong_content = False
         for url in urls:
             try:
-                return self._run_mirror(url)
-            except _MirrorError as error:
+                return persist(
+                    lambda url=url: self._attempt(url),  # type: ignore[misc]
+                    lambda: self.partial.size,
+                    url,
+                    self.patience,
+                    self.cancelled,
+                )
+            except MirrorError as error:
                 logger.warning("Download of %s from %s failed: %s", target.name, shown_address(url), error)
                 reasons.append(f"{shown_address(url)}: {error}")
-                wrong_content = isinstance(error, _WrongContentError)
+                wrong_content = isinstance(error, WrongContentError)
         kind = DownloadIntegrityError if wrong_content else DownloadError
         raise kind(
             f"Could not download {target.name} into the folder {target.parent} ({'; '.join(reasons)}). "
@@ -146,76 +147,67 @@ class _Download:
             "its certificate (REQUESTS_CA_BUNDLE), or install the model from a zip file."
         )
 
-    def _run_mirror(self, url: str) -> None:
-        failures = 0
-        most = self.partial.size
-        while True:
-            try:
-                return self._attempt(url)
-            except _TransientError as error:
-                # Only a longer part than ever before is progress: a server may start over for ever.
-                if self.partial.size > most:
-                    most, failures = self.partial.size, 0
-                failures += 1
-                if failures >= self.patience.attempts:
-                    raise _MirrorError(f"{error}, {failures} times in a row") from error
-                pause = self.patience.backoff_s * 2 ** (failures - 1)
-                if error.retry_after_s is not None:
-                    pause = error.retry_after_s
-                    if pause > self.patience.longest_wait_s:
-                        raise _MirrorError(f"{error}, and asks to come back in {pause:.0f} s") from error
-                pause = min(pause, self.patience.longest_wait_s)
-                logger.info("Download of %s: %s; again in %.1f s.", shown_address(url), error, pause)
-                wait(pause, self.cancelled)
-
     def _attempt(self, url: str) -> None:
         if self.size is None or self.partial.size < self.size:
             self._request(url)
-        if self.partial.is_right():
+        if self.sha256 is None or self.partial.is_right(self.sha256):
             return
         pieced_together = self.partial.answers > 1
         self.partial.restart()
         if pieced_together:
-            raise _TransientError("the new bytes do not fit those downloaded before", retry_after_s=0)
-        raise _WrongContentError("the file's SHA-256 is not the expected one")
+            raise TransientError("the new bytes do not fit those downloaded before", retry_after_s=0)
+        raise WrongContentError("the file's SHA-256 is not the expected one")
 
     def _request(self, url: str) -> None:
-        headers = self.partial.range_headers(url)
+        headers = self._range_headers(url)
         times = {"connect_s": self.patience.connect_s, "read_s": self.patience.read_s}
-        try:
-            with HttpStream(url, headers=headers, cancelled=self.cancelled, **times) as stream:
-                self._check_status(stream.response)
-                self._receive(stream, url)
-        except _HOPELESS as error:
-            raise _MirrorError(reason_of(error)) from error
-        except requests.RequestException as error:
-            raise _TransientError(reason_of(error)) from error
+        with (
+            judging_requests(),
+            HttpStream(url, headers=headers, cancelled=self.cancelled, **times) as stream,
+        ):
+            self._check_answer(stream.response)
+            self._receive(stream, url)
 
-    def _check_status(self, response: requests.Response) -> None:
+    def _range_headers(self, url: str) -> dict[str, str]:
+        """Request headers that ask for the missing bytes."""
+        if self.span is not None:
+            last = self.span.first + self.span.size - 1
+            headers = {"Range": f"bytes={self.span.first + self.partial.size}-{last}"}
+            return {**headers, "If-Range": self.span.validator} if self.span.validator else headers
+        validator = self.partial.validator(url)
+        if self.sha256 is None and not validator:
+            self.partial.restart()  # nothing would tell if the new bytes were of another file
+        if not self.partial.size:
+            return {}
+        # Another mirror has other ETags for the same file; there only the SHA-256 decides.
+        headers = {"Range": f"bytes={self.partial.size}-"}
+        return {**headers, "If-Range": validator} if validator else headers
+
+    def _check_answer(self, response: requests.Response) -> None:
+        if self.sha256 is None:
+            check_private(response)
         code = response.status_code
+        if self.span is not None and code in (
+            requests.codes.ok,
+            requests.codes.requested_range_not_satisfiable,
+        ):
+            raise WrongContentError(
+                "the file there has changed meanwhile, or the server sends no parts of it any more"
+            )
         if code == requests.codes.requested_range_not_satisfiable and self.partial.size:
             there = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if there:
                 self._check_size(int(there[1]))
             self.partial.restart()
-            raise _TransientError("the server has less than was downloaded before", retry_after_s=0)
-        if code in _WORTH_RETRYING:
-            raise _TransientError(status_of(response), _retry_after_s(response))
-        if code not in (requests.codes.ok, requests.codes.partial_content):
-            raise _MirrorError(status_of(response))
+            raise TransientError("the server has less than was downloaded before", retry_after_s=0)
+        check_status(response)
 
     def _receive(self, stream: HttpStream, url: str) -> None:
         """Append the body to the partial file, or replace it where the server starts from the beginning."""
-        start, end = _extent(stream.response)
-        total = self.size or end
+        total = self._place(stream.response)
         most = self.size or LARGEST_BYTES
-        self._check_size(end)
-        if start != self.partial.size:
-            self.partial.restart()
-            if start != 0:
-                raise _TransientError("the server sent another range than asked for", retry_after_s=0)
         self._watch_space(total)
-        self.partial.begin_answer(url, stream.response)
+        self.partial.begin_answer(url, validator_of(stream.response))
         self._report(total)
         watched = self.partial.size
         for chunk in stream.chunks():
@@ -225,17 +217,37 @@ class _Download:
             self.partial.append(chunk)
             if self.partial.size > (total or most):
                 self.partial.restart()
-                raise _WrongContentError(f"it sends more than {total or most} bytes")
+                raise WrongContentError(f"it sends more than {total or most} bytes")
             self._report(total)
         if total is not None and self.partial.size < total:
-            raise _TransientError(f"the connection closed after {self.partial.size} of {total} bytes")
+            raise TransientError(f"the connection closed after {self.partial.size} of {total} bytes")
+
+    def _place(self, response: requests.Response) -> int | None:
+        """Bring the partial file to the place where this answer begins; return the bytes expected in all."""
+        start, end = extent(response)
+        first = 0
+        if self.span is not None:
+            first = self.span.first
+            theirs = validator_of(response)
+            if end != self.span.whole or (theirs and self.span.validator not in ("", theirs)):
+                raise WrongContentError("the file there has changed meanwhile")
+        else:
+            self._check_size(end)
+        if start != first + self.partial.size:
+            self.partial.restart()
+            if start != first:
+                raise TransientError("the server sent another range than asked for", retry_after_s=0)
+        total = self.size or end
+        if total is None and self.sha256 is None:
+            raise MirrorError("the server does not tell the size of the file, and its SHA-256 is not known")
+        return total
 
     def _check_size(self, offered: int | None) -> None:
         """Refuse another file, such as a network's login page, before it replaces the part."""
         if offered is not None and self.size is not None and offered != self.size:
-            raise _WrongContentError(f"it offers {offered} bytes instead of {self.size}")
+            raise WrongContentError(f"it offers {offered} bytes instead of {self.size}")
         if offered is not None and offered > LARGEST_BYTES and self.size is None:
-            raise _WrongContentError(f"it offers {offered} bytes, and no model has more than {LARGEST_BYTES}")
+            raise WrongContentError(f"it offers {offered} bytes, and no model has more than {LARGEST_BYTES}")
 
     def _report(self, total: int | None) -> None:
         if self.progress is not None:
@@ -255,30 +267,3 @@ class _Download:
     def _check_space(self, needed: int) -> None:
         target = self.partial.target
         check_space(target.parent, needed, f"Downloading {target.name}")
-
-
-def _extent(response: requests.Response) -> tuple[int, int | None]:
-    """First byte of this body in the file, and the size of the file if the server tells it."""
-    if response.status_code == requests.codes.partial_content:
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if match is None:
-            return -1, None
-        return int(match[1]), int(match[3]) if match[3] else None
-    length = _CONTENT_LENGTH.fullmatch(response.headers.get("Content-Length", ""))
-    if "Content-Encoding" in response.headers or not length:
-        return 0, None
-    return 0, int(length[1])
-
-
-def _retry_after_s(response: requests.Response) -> float | None:
-    """Seconds that the server asks to wait: a number or a date (RFC 9110, 10.2.3); None for anything else."""
-    value = response.headers.get("Retry-After", "").strip()
-    try:
-        return float(value) if value.isdecimal() else _seconds_until(parsedate_to_datetime(value))
-    except Exception:  # boundary: the standard library parses any date of a server
-        logger.debug("The server asks to come back at %.80r.", value, exc_info=True)
-        return None
-
-
-def _seconds_until(moment: datetime) -> float:
-    return max(0.0, moment.timestamp() - time.time())

@@ -1,0 +1,159 @@
+"""Import checkpoints from addresses: members of a zip file on a server, or a file of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from ...errors import CheckpointError
+from ...library.remote_folder import (
+    RemotePart,
+    fetched_folder,
+    parts_at_addresses,
+    parts_of_zip,
+    without_common_folder,
+)
+from ...library.store import check_name, refuse_taken
+from ...model.description import Model
+from ..import_memory import WEIGHTS_SUFFIXES
+from ..import_options import ImportOptions
+from ..installing import install_checkpoint
+
+if TYPE_CHECKING:
+    from ...library.download import DownloadProgress, Patience
+    from ...library.download.remote_zip import Member
+
+# Small files that the import of a fold reads, in the fold's folder or the one above it.
+_BESIDE_WEIGHTS = (
+    "plans.pkl",
+    "plans.json",
+    "nnUNetPlans.json",
+    "dataset.json",
+    "postprocessing.json",
+    "metadata.json",
+)
+_MIB = 2**20
+
+
+def members_at(
+    url: str, *, patience: Patience | None = None, cancelled: Callable[[], bool] | None = None
+) -> list[Member]:
+    """All files in a zip file on a server; raises the errors of `remote_zip.list_members`."""
+    from ...library.download.remote_file import RemoteFile
+    from ...library.download.remote_zip import list_members
+
+    return list_members(RemoteFile.at(url, patience=patience, cancelled=cancelled))
+
+
+def install_from_address(
+    url: str,
+    members: Sequence[str],
+    name: str,
+    options: ImportOptions | None = None,
+    *,
+    overwrite: bool = False,
+    accept_change: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
+    progress: DownloadProgress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    patience: Patience | None = None,
+) -> Model:
+    """Download a checkpoint and install it as a model. The next call resumes an interrupted download.
+
+    Args:
+        url: address of https of a zip file, or of a file of weights if there are no members.
+        members: names in the zip file, see `remote_zip.find_members`. With a file of weights come the plans
+            and the like that lie beside it.
+        accept_change: accept files that have changed since their first use on this computer.
+        say: gets sentences on the size, the digests and the memory, before each step.
+
+    Raises:
+        DownloadError, DiskSpaceError, OutputError, Cancelled: see `fetched_folder`.
+        UnsafePathError: a member is a link, or its name leaves the folder.
+        OutOfMemoryError, CheckpointError, BundleError, OptionError: see `install_checkpoint`.
+    """
+    refuse_taken(check_name(name), overwrite)
+    if members:
+        parts = parts_of_zip(
+            url, lambda there: _chosen(there, members), patience=patience, cancelled=cancelled
+        )
+    else:
+        parts = parts_at_addresses({_file_name(url): url}, patience=patience, cancelled=cancelled)
+    return install_parts(
+        parts,
+        name,
+        options or ImportOptions(),
+        overwrite=overwrite,
+        accept_change=accept_change,
+        say=say,
+        progress=progress,
+        cancelled=cancelled,
+    )
+
+
+def install_parts(
+    parts: Sequence[RemotePart],
+    name: str,
+    options: ImportOptions,
+    *,
+    overwrite: bool,
+    accept_change: bool,
+    say: Callable[[str], None],
+    progress: DownloadProgress | None,
+    cancelled: Callable[[], bool] | None,
+) -> Model:
+    """Download the parts of a results folder and install it; arguments and errors as above."""
+    known = [part.arriving for part in parts if part.arriving is not None]
+    size = f" of {sum(known) / _MIB:.1f} MiB together" if len(known) == len(parts) else ""
+    say(f"Downloading {len(parts)} file{'s' if len(parts) > 1 else ''}{size}.")
+    with fetched_folder(parts, accept_change=accept_change, progress=progress, cancelled=cancelled) as (
+        folder,
+        new,
+    ):
+        if new:
+            say("First use: nobody has told the SHA-256 of these files. It is kept, for later downloads.")
+        for address, sha256 in new.items():
+            say(f"  {sha256}  {address}")
+        paths = [folder / part.path for part in parts]
+        source, options = _source(folder, paths, options)
+        return install_checkpoint(source, name, options, overwrite=overwrite, say=say)
+
+
+def _chosen(there: Sequence[Member], wanted: Sequence[str]) -> Mapping[str, Member]:
+    """The members to download, with the plans and the like beside files of weights, by their places."""
+    from ...library.download.remote_zip import find_members
+
+    found = {member.name for member in find_members(there, wanted)}
+    beside = set()
+    for weights in map(PurePosixPath, found):
+        if weights.suffix in WEIGHTS_SUFFIXES:
+            beside.add(f"{weights}.pkl")
+            folders = (weights.parent, weights.parent.parent)
+            beside |= {str(folder / file) for folder in folders for file in _BESIDE_WEIGHTS}
+    names = sorted(found | {member.name for member in there if member.name in beside})
+    chosen = {member.name: member for member in find_members(there, names)}
+    return {path: chosen[name] for path, name in without_common_folder(names).items()}
+
+
+def _source(folder: Path, paths: Sequence[Path], options: ImportOptions) -> tuple[Path, ImportOptions]:
+    """The file or folder to import; of files that are all final, or all the best, just these are imported."""
+    weights = [path for path in paths if path.suffix in WEIGHTS_SUFFIXES]
+    if len(weights) == 1:
+        return weights[0], options
+    if weights and all("best" in path.name for path in weights):
+        options = replace(options, checkpoint="best")
+    return folder, options
+
+
+def _file_name(url: str) -> str:
+    """The name of the file at an address."""
+    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    if PurePosixPath(name).suffix not in WEIGHTS_SUFFIXES:
+        raise CheckpointError(
+            f"The address names no file of weights ({', '.join(WEIGHTS_SUFFIXES)}). For a zip file name the "
+            "members to import with --member; --list shows them."
+        )
+    return name
