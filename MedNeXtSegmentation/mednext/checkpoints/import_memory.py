@@ -15,6 +15,7 @@ WEIGHTS_SUFFIXES = (".model", ".pth", ".pt", ".ckpt", ".safetensors")
 # 1,217 MiB, two of them 1,833 MiB.
 _OF_ALL_FILES = 1.0
 _OF_THE_LARGEST = 0.7
+WORTH_SAYING = 256 * 2**20  # bytes
 _MIB = 2**20
 
 
@@ -24,19 +25,20 @@ def memory_of_import(sizes: list[int]) -> int:
 
 
 def check_memory(source: Path, options: ImportOptions, say: Callable[[str], None]) -> None:
-    """Say the memory that the import of a file or a results folder takes.
+    """Say the memory that the import of a file or a results folder takes, unless it is little.
 
     Raises:
         OutOfMemoryError: this computer has less.
     """
     needed, free = memory_of_import(_sizes(source, options)), obtainable_memory()
-    sentence = f"The import takes up to {max(1, needed / _MIB):.0f} MiB of memory"
+    sentence = f"The import takes up to {needed / _MIB:.0f} MiB of memory"
     if free is not None and needed > free:
         raise OutOfMemoryError(
             f"{sentence}, but only {free / _MIB:.0f} MiB are free. Close other programs, or import fewer "
             "folds (--folds)."
         )
-    say(f"{sentence}; {free / _MIB:.0f} MiB are free." if free is not None else f"{sentence}.")
+    if needed >= WORTH_SAYING:
+        say(f"{sentence}; {free / _MIB:.0f} MiB are free." if free is not None else f"{sentence}.")
 
 
 def _sizes(source: Path, options: ImportOptions) -> list[int]:
