@@ -369,6 +369,44 @@ def test_nothing_of_a_former_source_stays(tmp_path: Path, convert: Callable[...,
     assert not list((tmp_path / "runs" / "preprocessed").iterdir())
 
 
+def _of_somebody(folder: Path) -> None:
+    said = json.loads((folder / "dataset.json").read_text())
+    del said["content_sha256"]
+    (folder / "dataset.json").write_text(json.dumps(said))
+
+
+def _with_a_case(folder: Path) -> None:
+    (folder / "labelsTr" / "corrected_0001.nii.gz").write_bytes(b"hours of work")
+
+
+def _with_tests(folder: Path) -> None:
+    (folder / "imagesTs").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (_of_somebody, "was not made by 'mednext-train convert'"),
+        (_with_a_case, "3 instead of 2 cases"),
+        (_with_tests, "holds imagesTs"),
+    ],
+)
+def test_what_a_conversion_did_not_make_is_not_replaced(
+    tmp_path: Path,
+    convert: Callable[..., int],
+    capsys: pytest.CaptureFixture,
+    change: Callable[[Path], None],
+    told: str,
+) -> None:
+    source = trees.write_hippocampus(tmp_path / "source", 2)
+    assert convert("hippocampus", source) == 0
+    change(raw(tmp_path, "hippocampus"))
+    before = everything(raw(tmp_path, "hippocampus"))
+    assert convert("hippocampus", source) == 2
+    assert told in capsys.readouterr().err
+    assert everything(raw(tmp_path, "hippocampus")) == before
+
+
 def test_the_same_data_again_keeps_what_was_planned_on_them(
     tmp_path: Path, convert: Callable[..., int]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -14,17 +15,26 @@ from mednext.checkpoints import ImportOptions, import_checkpoint
 from mednext.checkpoints.import_options import WhichWeights
 from mednext.checkpoints.label_naming import find_task
 from mednext.errors import CheckpointError, OptionError
-from mednext.model.bundle import Bundle
+from mednext.library.catalog import Task
+from mednext.model.bundle import Bundle, check_replaceable
 from mednext.model.model_file import MODEL_FILE
 from mednext.system.atomic import explaining, replacing, replacing_folder
 from mednext.system.json_reading import json_text
-from mednext.training_set.dataset import IMAGES
+from mednext.training_set.dataset import DATASET_FILE, IMAGES
 
-from .datasets import Dataset
+from .datasets import Dataset, read_description
 from .evaluation import CaseResult, summary
 from .planning import CONFIGURATION, PLANS_NAME
 from .run_record import read_record
 from .workspace import Workspace
+
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,31}")
+
+
+def check_version(version: str) -> None:
+    """Refuse a version that cannot be part of a file's name. Raises `OptionError`."""
+    if not _VERSION.fullmatch(version):
+        raise OptionError(f"{version!r} is no version: use letters, digits and dots, such as 1.0.0.")
 
 
 def trainer_name(variant: str, kernel: int, resampling: str = "residual", name: str = "") -> str:
@@ -71,8 +81,15 @@ def export_options(
     """Return the import options of a data set's bundle, and its description.
 
     A data set of a task of the catalog gives names, codes, licence and citation; any other its own names.
+
+    Raises:
+        UnknownModelError: the catalog has no such task.
+        OptionError: the data set has other channels or labels than the task, or the version is none.
     """
+    check_version(version)
     task = find_task(dataset.task) if dataset.task else None
+    if task:
+        _check_task(dataset, task)
     options = ImportOptions(
         task=task.name if task else None,
         orientation=orientation,
@@ -90,6 +107,45 @@ def export_options(
     return options, task.description if task else f"Trained on {dataset.folder_name}."
 
 
+def _check_task(dataset: Dataset, task: Task) -> None:
+    """Refuse names and codes of a task for a data set of other structures."""
+    if dataset.regions:
+        known = {region.name: set(region.labels) for region in task.regions}
+        fits = all(known.get(name) == set(values) for name, values in dataset.regions.items())
+    else:
+        fits = dict(dataset.labels) == {label.name: label.value for label in task.labels}
+    if not fits or len(dataset.channels) != len(task.channels):
+        raise OptionError(
+            f"{dataset.folder_name} says that it is of the task {task.name}, but has the channels "
+            f"{', '.join(dataset.channels)} and the labels {', '.join(dataset.labels)}, and the task "
+            f"{', '.join(channel.name for channel in task.channels)} and "
+            f"{', '.join(label.name for label in task.labels)}: correct its dataset.json."
+        )
+
+
+def check_trained_labels(source: Path, dataset: Dataset) -> None:
+    """Refuse to name labels by a description that was changed since they were trained.
+
+    Args:
+        source: see `results_folder`.
+        dataset: as it is described now.
+
+    Raises:
+        OptionError: it was trained with other channels or labels.
+        CheckpointError: nothing was trained yet.
+    """
+    if not (source / DATASET_FILE).is_file():
+        raise CheckpointError(f"{source} has no {DATASET_FILE}: train first, with 'mednext-train train'.")
+    trained = read_description(source / DATASET_FILE, dataset.identifier, dataset.name)
+    same = trained.values == dataset.values if trained.regions else trained.labels == dataset.labels
+    if not same or trained.channels != dataset.channels:
+        raise OptionError(
+            f"{source} was trained on the channels {', '.join(trained.channels)} with the labels "
+            f"{', '.join(trained.labels)}; {dataset.folder_name} now has {', '.join(dataset.channels)} with "
+            f"{', '.join(dataset.labels)}. Train again, or restore its dataset.json."
+        )
+
+
 def export_bundle(source: Path, target: Path, options: ImportOptions, description: str) -> Bundle:
     """Make a bundle of trained folds.
 
@@ -105,6 +161,7 @@ def export_bundle(source: Path, target: Path, options: ImportOptions, descriptio
     """
     if not source.is_dir():
         raise CheckpointError(f"{source} does not exist: train first, with 'mednext-train train'.")
+    check_replaceable(target)
     former = load_bundle(target) if (target / MODEL_FILE).is_file() else None
     with explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,8 @@ from mednext.model.bundle import Bundle
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
 
+from .publishing import check_version
+
 logger = logging.getLogger(__name__)
 
 CATALOG = "catalog.json"
@@ -56,6 +58,7 @@ def publish(
         OutputError, DiskSpaceError: the files cannot be written.
     """
     model = bundle.model
+    check_version(model.version)
     source = catalog or shipped_models_folder() / CATALOG
     if read_catalog(source).task(model.task) is None:
         raise OptionError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from mednext import load_bundle
 from mednext.checkpoints.pickles.reading import load_torch
-from mednext.errors import CheckpointError, OptionError
+from mednext.errors import CheckpointError, OptionError, UpKernError
 from mednext.network.upkern import upkern
 from torch import Tensor, nn
 
@@ -86,8 +86,8 @@ def begin_with(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
         The names of the heads that stay new.
 
     Raises:
-        OptionError: the weights are of images with other channels, or of a network with larger kernels.
-        UpKernError: they are of another size of MedNeXt.
+        OptionError: the weights are of images with other channels, of a network with larger kernels, or of
+            another size of MedNeXt.
     """
     fresh = network.state_dict()
     channels = [state["stem.weight"].shape[1] for state in (weights, fresh)]
@@ -104,5 +104,10 @@ def begin_with(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     heads = [name for name in fresh if name.startswith("out_")]
     new = [name for name in heads if name not in weights or weights[name].shape != fresh[name].shape]
     body = {name: value for name, value in weights.items() if not name.startswith("out_")}
-    upkern(network, body | {name: fresh[name] if name in new else weights[name] for name in heads})
+    try:
+        upkern(network, body | {name: fresh[name] if name in new else weights[name] for name in heads})
+    except UpKernError as error:
+        raise OptionError(
+            f"The weights to begin with are of another MedNeXt: give its --variant. ({error})"
+        ) from error
     return sorted({name.split(".")[0] for name in new})

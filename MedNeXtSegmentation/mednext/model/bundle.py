@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Bundle", "Channel", "Fold", "Model", "NetworkSpec", "write_bundle"]
+_OF_BUNDLES = re.compile(rf"{re.escape(MODEL_FILE)}|fold_\d+\.safetensors|\..*")
+
+__all__ = ["Bundle", "Channel", "Fold", "Model", "NetworkSpec", "check_replaceable", "write_bundle"]
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,7 @@ def write_bundle(
     if not weights:
         raise OptionError(f"Model {model.name!r} has no weights: give those of at least one fold.")
     folder = Path(folder)
-    if folder.exists() and not (folder / MODEL_FILE).is_file():
-        raise OutputError(f"{folder} exists and is not a model. Choose another folder.")
+    check_replaceable(folder)
     with explaining(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(folder) as temporary:
@@ -137,6 +139,24 @@ def write_bundle(
         for fold in folds:
             written.network(fold.index)
     return Bundle(folder, written.model)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to put a bundle in the place of anything but another bundle.
+
+    Raises:
+        OutputError: there is a file or a folder that is no model, or it holds files of others as well.
+    """
+    if not folder.exists():
+        return
+    if not (folder / MODEL_FILE).is_file():
+        raise OutputError(f"{folder} exists and is not a model. Choose another folder.")
+    strange = sorted(path.name for path in folder.iterdir() if not _OF_BUNDLES.fullmatch(path.name))
+    if strange:
+        raise OutputError(
+            f"{folder} holds {strange[0]}, which is no part of a model and would be lost. Move it away, or "
+            "choose another folder."
+        )
 
 
 def _description(model: Model) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def add_commands(commands: Any) -> None:
     """Add this group's commands to the command line."""
     experiment = commands.add_parser("experiment", help="train several networks in one frame, and compare")
     add_dataset(experiment)
-    experiment.add_argument("name", help="of the report")
+    experiment.add_argument("name", type=_name, help="of the report")
     experiment.add_argument(
         "--networks",
         nargs="+",
@@ -51,10 +52,17 @@ def add_commands(commands: Any) -> None:
     baseline.set_defaults(run=_baseline)
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", text):
+        raise argparse.ArgumentTypeError('must be letters, digits, "-" and "_"')
+    return text
+
+
 def _experiment(arguments: argparse.Namespace) -> None:
     workspace, dataset = chosen_dataset(arguments)
+    folds = list(dict.fromkeys(arguments.folds))
     read_plans(workspace, dataset)
-    for fold in arguments.folds:
+    for fold in folds:
         check_fold(workspace, dataset, fold)
     restart_tuned("mednext_training.cli", sys.argv[1:])
     _few_processes()
@@ -64,8 +72,8 @@ def _experiment(arguments: argparse.Namespace) -> None:
 
     contestants = [contestant(name) for name in arguments.networks]
     schedule = Schedule(arguments.epochs, arguments.iterations, arguments.validation_iterations)
-    entries = run_experiment(workspace, dataset, contestants, arguments.folds, schedule)
-    entries += [imported_entry(workspace, dataset, each, arguments.folds) for each in arguments.results]
+    entries = run_experiment(workspace, dataset, contestants, folds, schedule)
+    entries += [imported_entry(workspace, dataset, each, folds) for each in arguments.results]
     folder = workspace.root / "experiments" / arguments.name
     report = write_report(folder, f"{arguments.name}: {dataset.folder_name}", entries)
     sys.stdout.write(report.read_text(encoding="utf-8"))

@@ -65,6 +65,7 @@ def add_commands(commands: Any) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     from ..publishing import (
+        check_trained_labels,
         export_bundle,
         export_options,
         finished_folds,
@@ -74,7 +75,8 @@ def _export(arguments: argparse.Namespace) -> None:
 
     workspace, dataset = chosen_dataset(arguments)
     source = results_folder(workspace, dataset, arguments.variant, arguments.kernel, arguments.name)
-    folds = tuple(arguments.folds or finished_folds(source))
+    folds = tuple(dict.fromkeys(arguments.folds or finished_folds(source)))
+    check_trained_labels(source, dataset)
     options, description = export_options(
         workspace,
         dataset,

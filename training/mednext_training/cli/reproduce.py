@@ -90,5 +90,5 @@ def _budget(arguments: argparse.Namespace) -> Budget:
         budget,
         variant=arguments.variant or budget.variant,
         kernel=arguments.kernel or budget.kernel,
-        folds=tuple(arguments.folds or budget.folds),
+        folds=tuple(dict.fromkeys(arguments.folds or budget.folds)),
     )

@@ -73,7 +73,14 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         "--upkern", action="store_true", help="begin with the finished training of kernel 3 on this fold"
     )
     begin.add_argument("--start-from", metavar="MODEL", help="fine-tune a model: its name, or its folder")
-    parser.add_argument("--seed", type=int, default=12345, help="of the random weights")
+    parser.add_argument("--seed", type=_seed, default=12345, help="of the random weights")
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 4294967295")
+    return number
 
 
 def _add_execution(parser: argparse.ArgumentParser) -> None:

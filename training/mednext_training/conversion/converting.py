@@ -79,7 +79,8 @@ def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: 
 
     Raises:
         InputError: no cases were found, or cases have problems, which the report names.
-        OptionError: there are trained results of other data under the same name.
+        OptionError: there are trained results of other data under the same name, or a data set in its place
+            that no conversion made, or to which cases were added.
         OutputError, DiskSpaceError: the workspace cannot be written. A former data set is as it was then.
     """
 
@@ -88,6 +89,7 @@ def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: 
 
     target = workspace.raw / form.dataset.folder_name
     _check_number_is_free(workspace, form.dataset)
+    _check_former(target)
     workspace.raw.mkdir(parents=True, exist_ok=True)
     for folder in (workspace.raw, workspace.preprocessed):
         for left in folder.glob(f"{UNFINISHED}*"):
@@ -193,6 +195,26 @@ def _former_content(workspace: Workspace, dataset: Dataset) -> str:
     except OptionError:
         return ""
     return str(said.get("content_sha256", "")) if isinstance(said, dict) else ""
+
+
+def _check_former(target: Path) -> None:
+    """A former data set is replaced only if a conversion made it, and nothing was added to it since."""
+    if not target.exists():
+        return
+    file = target / DATASET_FILE
+    said = read_json(file, OptionError) if file.is_file() else None
+    if not isinstance(said, dict) or "content_sha256" not in said:
+        raise OptionError(
+            f"{target} was not made by 'mednext-train convert': move it away, or use another --workspace."
+        )
+    strange = sorted({path.name for path in target.iterdir()} - {IMAGES, LABELS, DATASET_FILE})
+    cases = {path.name for path in (target / LABELS).glob("*")}
+    if strange or len(cases) != said.get("numTraining"):
+        what = strange[0] if strange else f"{len(cases)} instead of {said.get('numTraining')} cases"
+        raise OptionError(
+            f"{target} holds {what}, which the conversion did not make and which would be lost: move it "
+            "away, or use another --workspace."
+        )
 
 
 def _check_number_is_free(workspace: Workspace, dataset: Dataset) -> None:
