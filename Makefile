@@ -11,7 +11,7 @@ SECONDS ?= 60
 SEED    ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test reproduce-tiny fuzz lint format pictures bench bench-gpu release clean
+.PHONY: help setup docs demo test truth reproduce-tiny fuzz lint format pictures bench bench-gpu release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ demo: $(STAMP) ## segment a head with the default model: make demo [IMAGE=head.n
 
 test: $(STAMP) ## run the tests, in two processes
 	$(PYTHON) -m pytest -n 2 --dist loadfile --max-worker-restart=0
+
+truth: $(STAMP) ## compare sides and places in all 48 orientations and all formats, by the readers of others
+	MEDNEXT_ALL_ORIENTATIONS=1 $(PYTHON) -m pytest Testing/truth
 
 reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from its files to a published zip
 	MEDNEXT_ALL_TASKS=1 $(PYTHON) -m pytest Testing/training/test_reproduction.py
