@@ -92,8 +92,12 @@ def dice_in_the_panel(scene: Any, show_panel: Any, patient: trees.Phantom, task:
     load_catalog(refresh=True)
     panel = show_panel(MODULE)[1]
     choose(panel, "mine")
+    if panel.ui.termsBox.visible:  # those of the challenge's data
+        panel.ui.termsBox.click()
     panel.ui.downloadButton.click()
     let_work(lambda: panel.panel.weightsView.command.running)
+    assert not panel.ui.weightsErrorLabel.visible, panel.ui.weightsErrorLabel.text
+    assert panel.ui.taskBox.currentData == "mine" and not panel.ui.weightsGroup.visible
     volumes = [
         add_volume(scene, image, patient.geometry.ijk_to_ras, channel.name)
         for image, channel in zip(patient.images, task.channels, strict=True)
