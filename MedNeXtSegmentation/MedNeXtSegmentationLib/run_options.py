@@ -47,8 +47,12 @@ class RunOptions(Options):
 
         Raises `GeometryError` when the region has no place there.
         """
+        return Order(located(str(model)), self.optionsIn(volumeNode))
+
+    def optionsIn(self, volumeNode: slicer.vtkMRMLScalarVolumeNode | None) -> Options:
+        """The engine's options, with the region as in `forEngine`, which has the errors."""
         told = {each.name: getattr(self, each.name) for each in fields(Options)}
-        return Order(located(str(model)), Options(**{**told, "roi": self.regionIn(volumeNode)}))
+        return Options(**{**told, "roi": self.regionIn(volumeNode)})
 
     def regionIn(self, volumeNode: slicer.vtkMRMLScalarVolumeNode | None) -> Roi | None:
         """The region in the space of the volume, or of the world. Raises `GeometryError`; see `forEngine`."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import slicer
-from mednext.system.devices import DEVICES
+from mednext.inference.options import MIN_STEP
+from mednext.system.devices import DEVICES, PRECISIONS
 from mednext.worker.protocol import RELEASE_AFTER_S
 
 T = TypeVar("T")
@@ -79,6 +80,19 @@ def _folds(text: str) -> str:
     return text
 
 
+def _step(text: str) -> float:
+    step = float(text)
+    if step and not MIN_STEP <= step <= 1:
+        raise ValueError(f"neither 0 nor {MIN_STEP} to 1: {text}")
+    return step
+
+
+def _precision(text: str) -> str:
+    if text not in PRECISIONS:
+        raise ValueError(f"no precision: {text!r}")
+    return text
+
+
 def _minutes(text: str) -> float:
     minutes = float(text)
     if not math.isfinite(minutes) or not 0 <= minutes <= _LONGEST_IDLE_MINUTES:
@@ -97,6 +111,12 @@ FOLDS = Setting("folds", ALL_FOLDS, _folds)
 
 MIRRORING = Setting("mirroring", True, _flag)
 """Whether to average over mirrored copies."""
+
+STEP = Setting("step", 0.0, _step)
+"""The distance of tiles as a fraction of the patch; 0 for the model's."""
+
+PRECISION = Setting("precision", "float32", _precision)
+"""The precision of the network on the CPU: one of `mednext.system.devices.PRECISIONS`."""
 
 MODELS_FOLDER = Setting("modelsFolder", "", str)
 """The folder of installed models; "" for that of `mednext.library.store`."""

@@ -21,9 +21,9 @@ from mednext.errors import GeometryError
 from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry, Roi
 from mednext.inference.memory import check as memory_check
-from mednext.inference.memory.plan import MIB, PlannedRun, parameters, plan_memory
+from mednext.inference.memory.plan import MIB, PlannedRun, parameters, plan_memory, planned_run
 from mednext.inference.options import Options
-from mednext.model.description import Channel, NetworkSpec
+from mednext.model.description import Channel, Fold, NetworkSpec
 from mednext.system import free_memory as memory
 from mednext.worker.protocol import Order
 from panel_driving import choose
@@ -111,6 +111,19 @@ def test_mirrored_copies_take_memory_of_their_own_on_a_card():
     plain = replace(S_MODEL, mirror_axes=())
     assert plan(S_MODEL, device="cuda").device > plan(plain, device="cuda").device
     assert plan(S_MODEL, uncertainty=True) == plan(plain, uncertainty=True)
+
+
+def test_the_plan_follows_the_quality():
+    five = replace(S_MODEL, folds=tuple(Fold(index, f"fold_{index}", "0" * 64) for index in range(5)))
+
+    def of(options, model=five, device="cpu"):
+        return plan_memory(model, planned_run(model, options, CT, (2,), device))
+
+    fast, best = Options(quality="fast"), Options(quality="best")
+    assert of(fast) == of(Options(), replace(five, folds=five.folds[:1], mirror_axes=(), step=0.75))
+    assert of(best) == of(Options(), replace(five, step=0.25))
+    assert of(fast).host < of(Options()).host < of(best).host
+    assert of(Options(mirroring=False), device="cuda").device < of(Options(), device="cuda").device
 
 
 @given(

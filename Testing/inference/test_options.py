@@ -9,7 +9,7 @@ import pytest
 from bundles import tiny_bundle, tiny_model
 from mednext import Geometry, Roi, Volume, segment
 from mednext.errors import OptionError
-from mednext.inference.options import Options
+from mednext.inference.options import CUSTOM, QUALITIES, STANDARD, Options
 
 ROI = Roi((-20.0, -30.0, 1.0), (-2.0, -3.0, 12.5))
 ALL_CHANGED = Options("cpu", (0, 1), False, ROI, True, 0.25, "bfloat16", 1, True)
@@ -34,6 +34,9 @@ ALL_CHANGED = Options("cpu", (0, 1), False, ROI, True, 0.25, "bfloat16", 1, True
         ("threads", 0, "at least 1, not 0"),
         ("threads", 1.5, "at least 1, not 1.5"),
         ("insist", None, "insist must be True or False"),
+        ("quality", "good", "no quality 'good': choose one of fast, standard, best"),
+        ("quality", None, "no quality None"),
+        ("quality", ["fast"], "no quality"),
     ],
 )
 def test_a_bad_option_is_refused_with_its_value_and_the_remedy(option, value, sentence):
@@ -83,3 +86,60 @@ def test_options_and_keywords_give_the_same_result_and_keywords_win(tmp_path):
     for result in (keywords, options):
         assert recipe.items() <= result.provenance.items()
     assert recipe["folds"] == "1"
+
+
+def trade(options, model):
+    """The values that a quality sets, for a model."""
+    words = options.recipe(model)
+    return words["folds"], words["mirror_axes"], words["step"], words["precision"]
+
+
+@pytest.mark.parametrize(
+    ("quality", "values"),
+    [
+        ("fast", ("1", "", "0.75", "bfloat16")),
+        ("standard", ("1 3", "0 1 2", "0.6", "float32")),
+        ("best", ("1 3", "0 1 2", "0.25", "float32")),
+    ],
+)
+def test_a_quality_sets_folds_mirroring_step_and_precision(tmp_path, quality, values):
+    model = tiny_bundle(tmp_path / "tiny", (1, 3), step=0.6).model
+    assert trade(Options(quality=quality), model) == values
+    assert Options(quality=quality).quality_of(model) == quality
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_single_option_wins_over_the_quality(tmp_path, quality):
+    model = tiny_bundle(tmp_path / "tiny", (1, 3)).model
+    chosen = Options(quality=quality, folds=(3,), mirroring=True, step=0.4, precision="float32")
+    assert trade(chosen, model) == ("3", "0 1 2", "0.4", "float32")
+    assert chosen.quality_of(model) == CUSTOM
+
+
+def test_the_values_of_a_quality_given_one_by_one_are_that_quality(tmp_path):
+    model = tiny_bundle(tmp_path / "tiny", (1, 3)).model
+    assert Options(folds=(1,), mirroring=False, step=0.75, precision="bfloat16").quality_of(model) == "fast"
+    assert (
+        Options(
+            quality="fast", folds=(1, 3), mirroring=True, step=model.step, precision="float32"
+        ).quality_of(model)
+        == STANDARD
+    )
+
+
+def test_the_default_quality_is_the_former_default():
+    """Results of earlier versions stay finished: their recipe is that of today's standard."""
+    former = Options(folds=None, mirroring=True, step=None, precision="float32")
+    assert former.recipe(tiny_model()) == Options().recipe(tiny_model())
+    assert "quality" not in Options().recipe(tiny_model())
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_the_result_tells_its_quality(tmp_path, quality):
+    bundle = tiny_bundle(tmp_path / "tiny", (0, 1))
+    voxels = np.random.default_rng(0).normal(500, 200, (1, 20, 36, 24)).astype(np.float32)
+    volume = Volume(voxels, Geometry((24, 36, 20), (1.0, 1.0, 1.0)))
+    found = segment(volume, bundle, device="cpu", quality=quality)
+    assert found.provenance["quality"] == quality
+    assert Options(quality=quality).recipe(bundle.model).items() <= found.provenance.items()
+    assert segment(volume, bundle, Options("cpu", quality=quality), step=0.9).provenance["quality"] == CUSTOM

@@ -11,7 +11,7 @@ import pytest
 import slicer
 import slicer_standin
 from bundles import tiny_regions
-from mednext.errors import InputError
+from mednext.errors import InputError, OutputError
 from mednext.images.formats.image_files import read_image
 from mednext.segmentation import export
 from MedNeXtSegmentationLib.engine.scene_job import start_job
@@ -256,6 +256,24 @@ def test_dicom_export_says_what_is_missing(ready, dialogs, tmp_path, no_package_
     segment(ready)
     export_to(ready, dialogs, tmp_path / "T1.dcm")
     assert '"T1" was not loaded from DICOM' in ready.ui.resultErrorLabel.text
+
+
+def test_the_dialog_offers_both_types_of_a_dicom_segmentation(
+    ready, dialogs, tmp_path, no_package_question, monkeypatch
+):
+    from MedNeXtSegmentationLib.panel.result import result_files
+
+    asked = []
+
+    def refuse(_node, _path, kind):
+        asked.append(kind)
+        raise OutputError("Asked.")
+
+    monkeypatch.setattr(result_files, "export_job", refuse)
+    segment(ready)
+    for format in (3, 4, 5):
+        export_to(ready, dialogs, tmp_path / "T1.dcm", format)
+    assert asked == [None, "binary", "labelmap"]
 
 
 def test_declining_the_package_for_dicom_is_no_fault(ready, dialogs, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 import slicer
 import slicer_standin
 from bundles import tiny_bundle
+from mednext.inference.options import QUALITIES
 from panel_driving import MODULE, choose, let_run, segment, segmentations, selector, set_option
 from slicer_nodes import add_volume, head
 
@@ -80,3 +81,75 @@ def test_a_step_down_is_told_while_it_runs_and_afterwards(ready, scene, monkeypa
     assert not ready.ui.statusLabel.visible
     ready.ui.segmentButton.click()
     let_run(ready)
+
+
+def quality(panel):
+    """The shown quality, and the rows of the choice."""
+    box = panel.ui.qualityBox
+    return box.currentText, [box.itemText(row) for row in range(box.count)]
+
+
+def singles(panel):
+    """The shown single options."""
+    ui = panel.ui
+    texts = [box.currentText for box in (ui.foldsBox, ui.overlapBox, ui.precisionBox)]
+    return [*texts, ui.mirroringBox.checked]
+
+
+def test_a_quality_sets_the_single_options(folds):
+    choose(folds, "folds")
+    set_option(folds.ui.qualityBox, "Fast")
+    assert singles(folds) == ["Fold 0 only (fastest)", "25%", "bfloat16", False]
+    segment(folds)
+    node = segmentations()[-1]
+    told = [node.GetAttribute(f"MedNeXtSegmentation.{name}") for name in ("quality", "folds", "precision")]
+    assert told == ["fast", "0", "bfloat16"]
+    set_option(folds.ui.qualityBox, "Best")
+    assert singles(folds) == ["All 2 folds (best)", "75%", "float32", True]
+    set_option(folds.ui.qualityBox, "Standard")
+    assert singles(folds) == ["All 2 folds (best)", "50% (the model's)", "float32", True]
+
+
+def test_a_changed_single_option_is_a_custom_quality(folds):
+    choose(folds, "folds")
+    set_option(folds.ui.qualityBox, "Standard")
+    assert quality(folds) == ("Standard", ["Fast", "Standard", "Best"])
+    set_option(folds.ui.overlapBox, "75%")
+    assert quality(folds)[0] == "Best"
+    set_option(folds.ui.foldsBox, "Fold 1 only (fastest)")
+    assert quality(folds) == ("Custom", ["Fast", "Standard", "Best", "Custom"])
+    set_option(folds.ui.qualityBox, "Fast")
+    assert quality(folds) == ("Fast", ["Fast", "Standard", "Best"])
+
+
+def test_the_quality_is_told_with_its_accuracy_and_its_time(ready):
+    set_option(ready.ui.qualityBox, "Fast")
+    fast = QUALITIES["fast"]
+    text = ready.ui.qualityLabel.text
+    assert f"{fast.dice:.3f}" in text and f"{fast.time:.2g}" in text
+    ready.ui.mirroringBox.checked = True
+    assert ready.ui.qualityLabel.text == "Options of your own, see Advanced."
+
+
+def test_the_quality_stays_when_another_model_is_chosen(folds):
+    choose(folds, "tiny")
+    set_option(folds.ui.qualityBox, "Fast")
+    choose(folds, "folds")
+    assert quality(folds)[0] == "Fast"
+    assert folds.ui.foldsBox.currentText == "Fold 0 only (fastest)"
+
+
+def test_the_next_session_begins_with_the_quality_of_the_last_run(ready, show_panel):
+    set_option(ready.ui.qualityBox, "Fast")
+    segment(ready)
+    assert quality(reopen(show_panel))[0] == "Fast"
+
+
+def test_a_scene_of_an_earlier_version_keeps_its_single_options(ready):
+    """It has mirroring and folds, but neither step nor precision."""
+    node = ready.panel.parameters.parameterNode
+    for name in ("step", "precision"):
+        node.UnsetParameter(name)
+    ready.panel.bindAgain()
+    assert quality(ready)[0] == "Custom"
+    assert singles(ready)[1:] == ["50% (the model's)", "float32", False]

@@ -245,6 +245,22 @@ def test_a_dicom_segmentation_refers_to_the_series_and_is_semiautomatic_once_cor
     assert sum(written.get_volume(segment_numbers=liver).array.ravel()) == mask.sum()
 
 
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_a_dicom_segmentation_has_the_wanted_type(dicom_volume, tmp_path, kind):
+    import highdicom
+
+    labelmap = blocks(0, shape=slicer.util.arrayFromVolume(dicom_volume).shape)
+    node = new_segmentation(dicom_volume, labelmap)
+    carried_out(export_job(node, tmp_path / "a.dcm", f"dicom-{kind}"))
+    written = highdicom.seg.segread(tmp_path / "a.dcm")
+    assert written.SegmentationType == kind.upper()
+    assert {written.get_segment_description(n).segment_label for n in written.segment_numbers} == {
+        node.GetSegmentation().GetNthSegment(n).GetName()
+        for n in range(node.GetSegmentation().GetNumberOfSegments())
+    }
+    assert np.count_nonzero(written.get_volume(combine_segments=True).array) == np.count_nonzero(labelmap)
+
+
 def test_dicom_files_that_are_gone_are_counted(dicom_volume, tmp_path):
     node = new_segmentation(dicom_volume, blocks(0, shape=slicer.util.arrayFromVolume(dicom_volume).shape))
     next((tmp_path / "series").iterdir()).unlink()

@@ -112,3 +112,48 @@ def test_results_of_a_folder_cannot_go_into_a_node(logic, image, tiny, tmp_path)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     with pytest.raises(OptionError, match="cannot go into one segmentation"):
         logic.segmentFolder(image.parent, tmp_path / "out", tiny.path, segmentationNode=node)
+
+
+@pytest.fixture
+def fast(image, tiny):
+    """The engine's result of quality "fast", which a tiny model of two folds gives with the first alone."""
+    found = segment(read_volume(image), tiny, device="cpu", quality="fast")
+    assert found.provenance["folds"] == "0" and found.provenance["quality"] == "fast"
+    return found
+
+
+def assert_fast(words, fast):
+    for key in ("quality", "folds", "mirror_axes", "step", "precision"):
+        assert words[key] == fast.provenance[key], key
+
+
+def test_the_commands_know_the_quality(image, tiny, fast, tmp_path, capsys):
+    place = ["--model", str(tiny.path), "--device", "cpu", "--quality", "fast"]
+    assert main(["segment", str(image), "-o", str(tmp_path / "a.seg.nrrd"), *place, "--json"]) == 0
+    assert_fast(json.loads(capsys.readouterr().out)["provenance"], fast)
+    assert main(["segment-folder", str(image.parent), str(tmp_path / "out"), *place]) == 0
+    assert_fast(read_provenance(tmp_path / "out" / "a.seg.nrrd"), fast)
+
+
+def test_single_options_of_the_command_win_over_the_quality(image, tiny, tmp_path, capsys):
+    place = ["-o", str(tmp_path / "a.seg.nrrd"), "--model", str(tiny.path), "--device", "cpu", "--json"]
+    own = ["--folds", "all", "--mirror", "--step", "0.5", "--precision", "float32"]
+    assert main(["segment", str(image), *place, "--quality", "fast", *own]) == 0
+    words = json.loads(capsys.readouterr().out)["provenance"]
+    assert (words["quality"], words["folds"], words["mirror_axes"]) == ("standard", "0 1", "0 1 2")
+
+
+def test_a_quality_that_does_not_exist_is_refused(image, tiny, tmp_path, capsys):
+    place = ["-o", str(tmp_path / "a.seg.nrrd"), "--model", str(tiny.path)]
+    assert main(["segment", str(image), *place, "--quality", "good"]) != 0
+    assert "no quality 'good': choose one of fast, standard, best" in capsys.readouterr().err
+
+
+def test_slicer_knows_the_quality(logic, image, tiny, fast, tmp_path):
+    volume = slicer.util.loadVolume(str(image))
+    node = logic.segment(volume, str(tiny.path), device="cpu", quality="fast")
+    assert_fast(provenance_of(node), fast)
+    (result,) = logic.segmentScene(str(tiny.path), device="cpu", quality="fast")
+    assert result.segmentationNode is node
+    (row,) = logic.segmentFolder(image.parent, tmp_path / "out", tiny.path, device="cpu", quality="fast")
+    assert_fast(read_provenance(tmp_path / "out" / row.output), fast)

@@ -16,7 +16,7 @@ from geometries import ORIENTATIONS, geometries, positions, rotation
 from hypothesis import HealthCheck, given, settings
 from mednext.errors import GeometryError, MissingPackageError, OptionError, OutputError
 from mednext.images.geometry import Geometry, reorient_array
-from mednext.model.labels import Code, Label, Terminology
+from mednext.model.labels import Code, Label, Region, Terminology
 from mednext.segmentation.export import format_of, write_segmentation
 from mednext.segmentation.result import Segmentation
 
@@ -208,8 +208,9 @@ class TestDicomSeg:
             order, wanted = (np.lexsort(p.round(2).T) for p in (found[label.name], expected))
             np.testing.assert_allclose(found[label.name][order], expected[wanted], atol=1e-3)
 
-    def test_every_voxel_is_in_its_place(self, tmp_path, segmentation, source):
-        write_segmentation(tmp_path / "kidneys.dcm", segmentation, source=source)
+    @pytest.mark.parametrize("format", ["dicom", "dicom-binary", "dicom-labelmap"])
+    def test_every_voxel_is_in_its_place(self, tmp_path, segmentation, source, format):
+        write_segmentation(tmp_path / "kidneys.dcm", segmentation, format, source)
         self.assert_in_place(self.read(tmp_path / "kidneys.dcm"))
 
     @pytest.mark.parametrize("code", ORIENTATIONS[::7])
@@ -220,11 +221,15 @@ class TestDicomSeg:
         write_segmentation(tmp_path / "kidneys.dcm", stored, source=tmp_path / "ct")
         self.assert_in_place(self.read(tmp_path / "kidneys.dcm"))
 
-    def test_segments_carry_codes_sides_colours_and_the_algorithm(self, tmp_path, segmentation, source):
+    @pytest.mark.parametrize("format", ["dicom-binary", "dicom-labelmap"])
+    def test_segments_carry_codes_sides_colours_and_the_algorithm(
+        self, tmp_path, segmentation, source, format
+    ):
         import highdicom
 
-        write_segmentation(tmp_path / "kidneys.dcm", segmentation, source=source)
-        kidney, cyst, tumour = highdicom.seg.segread(tmp_path / "kidneys.dcm").SegmentSequence
+        write_segmentation(tmp_path / "kidneys.dcm", segmentation, format, source)
+        *background, kidney, cyst, tumour = highdicom.seg.segread(tmp_path / "kidneys.dcm").SegmentSequence
+        assert [each.SegmentNumber for each in background] == [0] * (format == "dicom-labelmap")
         assert kidney.segmented_property_category.value == ANATOMY.value
         kind = kidney.SegmentedPropertyTypeCodeSequence[0]
         assert kind.CodeValue == KIDNEY.value
@@ -249,6 +254,65 @@ class TestDicomSeg:
             assert written[name].value == image[name].value
         assert written.ReferencedSeriesSequence[0].SeriesInstanceUID == image.SeriesInstanceUID
         assert written.Modality == "SEG"
+
+    def test_the_numbers_of_a_labelmap_are_compressed_and_those_of_the_segments(
+        self, tmp_path, segmentation, source
+    ):
+        """As Slicer's reader, dcmqi, takes them: every plane, 0 for nothing, run-length encoded."""
+        import pydicom
+
+        write_segmentation(tmp_path / "kidneys.dcm", segmentation, "dicom-labelmap", source)
+        written = pydicom.dcmread(tmp_path / "kidneys.dcm")
+        assert (written.SegmentationType, written.PixelPaddingValue) == ("LABELMAP", 0)
+        assert written.SOPClassUID == "1.2.840.10008.5.1.4.1.1.66.7"
+        assert written.file_meta.TransferSyntaxUID == pydicom.uid.RLELossless
+        assert written.NumberOfFrames == OBLIQUE.size[2]
+        counts = np.bincount(written.pixel_array.ravel())
+        assert counts[1:].tolist() == [
+            np.count_nonzero(drawn(OBLIQUE) == label.value) for label in LABELS[:3]
+        ]
+
+    @pytest.mark.parametrize(("count", "kind"), [(20, "BINARY"), (21, "LABELMAP"), (300, "LABELMAP")])
+    def test_many_segments_become_a_labelmap(self, tmp_path, source, count, kind):
+        import highdicom
+
+        labelmap = np.zeros(OBLIQUE.shape, np.uint16)
+        labelmap.ravel()[7 : 7 + count] = np.arange(count) + 1
+        labels = tuple(Label(n, f"structure {n}", (n % 256, 9, 200)) for n in range(1, count + 1))
+        many = Segmentation(labelmap, OBLIQUE, labels)
+        write_segmentation(tmp_path / "many.dcm", many, source=source)
+        written = highdicom.seg.segread(tmp_path / "many.dcm")
+        assert written.SegmentationType == kind
+        names = [written.get_segment_description(n).segment_label for n in written.segment_numbers]
+        assert names == [label.name for label in labels]
+        found = written.get_volume(combine_segments=True)
+        for number in (1, count):
+            (index,) = np.argwhere(found.array == number)
+            (expected,) = positions(OBLIQUE)[:, labelmap == number].T * (-1, -1, 1)
+            place = found.affine[:3, :3] @ index + found.affine[:3, 3]
+            np.testing.assert_allclose(place, expected, atol=1e-3)
+
+    def test_a_region_is_a_segment_over_those_of_its_labels(self, tmp_path, segmentation, source):
+        import highdicom
+
+        both = Region("right side", (2, 3), (9, 9, 9), Terminology(ANATOMY, KIDNEY, RIGHT))
+        alone = Region("tumour", (5, 9), (1, 1, 1))  # of one found label: its own segment
+        with_regions = replace(segmentation, regions=(both, alone))
+        write_segmentation(tmp_path / "kidneys.dcm", with_regions, source=source)
+        found = self.read(tmp_path / "kidneys.dcm")
+        assert list(found) == ["right kidney", "Zyste (groß) 囊肿", "left tumour", "right side"]
+        parts = np.concatenate([found["right kidney"], found["Zyste (groß) 囊肿"]])
+        assert sorted(map(tuple, found["right side"])) == sorted(map(tuple, parts))
+        region = highdicom.seg.segread(tmp_path / "kidneys.dcm").SegmentSequence[3]
+        assert region.segmented_property_type.value == KIDNEY.value
+
+    def test_overlapping_regions_are_refused_as_a_labelmap(self, tmp_path, segmentation, source):
+        regions = (Region("right side", (2, 3), (9, 9, 9)),)
+        with pytest.raises(OutputError, match=r'region "right side" overlaps .* choose the type BINARY'):
+            write_segmentation(
+                tmp_path / "a.dcm", replace(segmentation, regions=regions), "dicom-labelmap", source
+            )
+        assert not (tmp_path / "a.dcm").exists()
 
     def test_labels_that_were_not_found_are_left_out_and_named(self, tmp_path, segmentation, source, caplog):
         with caplog.at_level(logging.INFO, logger="mednext.segmentation.formats.dicom_seg"):
@@ -304,7 +368,9 @@ class TestDicomSeg:
         ("a.nrrd", None, "nrrd"),
         ("a.NII.GZ", None, "nifti"),
         ("a.b.nii", None, "nifti"),
+        ("a.dcm", None, "dicom"),
         ("a.dcm", "dicom", "dicom"),
+        ("a.dcm", "dicom-labelmap", "dicom-labelmap"),
         ("a.seg.nrrd", "seg.nrrd", "seg.nrrd"),
     ],
 )

@@ -14,6 +14,7 @@ from mednext import load_bundle, read_channels, segment
 from mednext.errors import GeometryError, OptionError, UnreadableImageError, UnsupportedImageError
 from mednext.images.formats.image_files import read_image
 from mednext.images.geometry import Geometry
+from mednext.inference.options import Options
 from mednext.model.bundle import Bundle
 from mednext.model.labels import Label, Region
 from mednext.system.atomic import replacing
@@ -49,8 +50,9 @@ def cross_validate(
     bundle: Bundle,
     raw: Path,
     splits: Sequence[Mapping[str, Sequence[str]]],
-    mirroring: bool = True,
+    mirroring: bool | None = None,
     judge: Callable[[np.ndarray, np.ndarray], None] | None = None,
+    options: Options | None = None,
 ) -> list[CaseResult]:
     """Evaluate every fold of a bundle on the cases that it validates on.
 
@@ -65,7 +67,7 @@ def cross_validate(
                 "trained on another split, or on all cases."
             )
         cases = sorted(splits[fold]["val"])
-        found = evaluate(bundle, raw, cases, [fold], mirroring=mirroring, judge=judge)
+        found = evaluate(bundle, raw, cases, [fold], mirroring=mirroring, judge=judge, options=options)
         results += [replace(result, fold=fold) for result in found]
     return results
 
@@ -75,9 +77,10 @@ def evaluate(
     raw: Path,
     cases: Iterable[str],
     folds: Sequence[int] | None = None,
-    mirroring: bool = True,
+    mirroring: bool | None = None,
     part: str = "Tr",
     judge: Callable[[np.ndarray, np.ndarray], None] | None = None,
+    options: Options | None = None,
 ) -> list[CaseResult]:
     """Segment cases of a raw nnU-Net data set and compare with their labels.
 
@@ -86,9 +89,10 @@ def evaluate(
         raw: folder with `imagesTr` and `labelsTr`.
         cases: case names without endings.
         folds: folds to average; all by default. Give only folds that did not train on the cases.
-        mirroring: average over mirrored tiles.
+        mirroring: average over mirrored tiles; None as the options say.
         part: "Tr", or "Ts" for the folder of test cases.
         judge: is given the labels `(Z, Y, X)` of truth and result of each case as well.
+        options: such as those of another quality than the standard's.
 
     Raises:
         GeometryError: the labels of a case lie on another grid than its image.
@@ -97,12 +101,14 @@ def evaluate(
         OptionError: there are no cases.
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    how = replace(options or Options(), folds=folds)
+    how = how if mirroring is None else replace(how, mirroring=mirroring)
     results = []
     for case in cases:
         started = time.monotonic()
         images = images_of(raw, part, case)
         volume = read_channels(images)
-        found = segment(volume, bundle, folds=folds, mirroring=mirroring)
+        found = segment(volume, bundle, how)
         truth = labels_on(raw / f"labels{part}" / f"{case}{FILE_ENDING}", volume.geometry)
         known = {label.value for label in found.labels}.union(*(each.labels for each in found.regions))
         strange = sorted({*np.unique(truth).tolist()} - {0, *known})

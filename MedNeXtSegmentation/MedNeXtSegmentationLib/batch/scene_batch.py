@@ -85,4 +85,4 @@ def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[sli
 
 def _recipe(model: Model, options: RunOptions, volume: Volume) -> dict[str, str]:
     """The attributes of a result of this run."""
-    return options.forEngine(model.name, volume).options.recipe_with(model, options.labels)
+    return options.optionsIn(volume).recipe_with(model, options.labels)

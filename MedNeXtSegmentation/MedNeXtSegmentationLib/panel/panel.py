@@ -40,9 +40,10 @@ from .models.weights_view import WeightsView
 from .parameter_node import MedNeXtSegmentationParameterNode, channelNode, plainChoices, setChannelNode
 from .remembered_choices import beginWithLastChoices, rememberChoices
 from .result.result_view import ResultView
-from .run.folds_choice import FoldsChoice, foldsOf
+from .run.folds_choice import FoldsChoice
 from .run.memory_view import MemoryView
 from .run.output_view import OutputView, mayReplaceCorrected, wantedValues
+from .run.quality_choice import QualityChoice, networkOptions
 from .run.run_view import RunView
 from .tab_order import orderTabs, readingOrder
 from .watched_nodes import WatchedNodes
@@ -80,6 +81,7 @@ class Panel(VTKObservationMixin):
         self.checksView = ChecksView(ui)
         self.insistBox = InsistBox(ui)
         self.foldsChoice = FoldsChoice(ui, self._onFolds)
+        self.qualityChoice = QualityChoice(ui)
         self.framesChoice = FramesChoice(ui)
         self.memoryView = MemoryView(ui, self._update)
         self.outputView = OutputView(ui, self._onLeftOut)
@@ -188,8 +190,9 @@ class Panel(VTKObservationMixin):
     def _onTask(self, name):
         if self.parameters is not None:
             self.runView.say("")  # the message concerned the choice before
-            first = channelNode(self.parameters, 0)
+            first, quality = channelNode(self.parameters, 0), self.qualityChoice.quality
             self.parameters.choice = name
+            self.qualityChoice.apply(quality, self.choice.model if self.choice else None)
             self.parameters.leftOut = []  # the values of another model's structures
             for channel in range(len(self._channels)):
                 setChannelNode(self.parameters, channel, None)
@@ -253,6 +256,7 @@ class Panel(VTKObservationMixin):
             self.taskList,
             self.ui.inputsGroup,
             self.ui.outputGroup,
+            self.ui.qualityBox,
             self.ui.advancedButton,
             self.ui.modelsButton,
         ):
@@ -271,7 +275,9 @@ class Panel(VTKObservationMixin):
         self.weightsView.show(choice)
         self.selectors.showChannels(self._channels)
         self.ui.inputsGroup.visible = bool(self._channels)
-        self.foldsChoice.show(choice.model if choice else None, self.parameters.folds)
+        model = choice.model if choice else None
+        self.foldsChoice.show(model, self.parameters.folds)
+        self.qualityChoice.show(model, self.parameters)
 
     def _checks(self) -> Checks:
         self.memoryView.hide()  # until a run is possible
@@ -316,8 +322,7 @@ class Panel(VTKObservationMixin):
         return RunOptions(
             roiNode=parameters.roi,
             device=parameters.device,
-            folds=foldsOf(model, parameters.folds),
-            mirroring=parameters.mirroring,
+            **networkOptions(model, parameters),
             segmentationNode=None if self.framesChoice.all else parameters.segmentation,
             labels=wantedValues(model, parameters) if parameters.leftOut else None,
             uncertainty=parameters.uncertainty,

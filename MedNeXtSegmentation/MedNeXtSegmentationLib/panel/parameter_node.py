@@ -20,6 +20,8 @@ class MedNeXtSegmentationParameterNode:
     device: the device of the network.
     folds: "all", or the number of a single fold.
     mirroring: whether to average over mirrored copies.
+    step: distance of tiles as a fraction of the patch; 0 for the model's.
+    precision: of the network on the CPU.
     segmentation: the node for the result; None for a new one.
     leftOut: label values of the structures to omit.
     uncertainty: whether to add a volume of the uncertainty.
@@ -32,6 +34,8 @@ class MedNeXtSegmentationParameterNode:
     device: Annotated[str, Choice(["auto", "cpu", "cuda", "mps"])] = "auto"
     folds: str = ALL_FOLDS
     mirroring: bool = True
+    step: float = 0.0
+    precision: Annotated[str, Choice(["float32", "bfloat16"])] = "float32"
     segmentation: slicer.vtkMRMLSegmentationNode | None
     leftOut: list[int]
     uncertainty: bool = False
@@ -40,7 +44,7 @@ class MedNeXtSegmentationParameterNode:
 
 def plainChoices(parameters: MedNeXtSegmentationParameterNode) -> dict[str, object]:
     """The choices without data of a patient, for a report."""
-    names = ("choice", "device", "folds", "mirroring")
+    names = ("choice", "device", "folds", "mirroring", "step", "precision")
     return {name: getattr(parameters, name) for name in names} | {"roi": parameters.roi is not None}
 
 

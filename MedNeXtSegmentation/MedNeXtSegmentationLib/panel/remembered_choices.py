@@ -19,10 +19,12 @@ def beginWithLastChoices(
     names: of all models and tasks; if the last one is not among them, `first` is chosen.
     """
     task = settings.TASK.get()
-    with slicer.util.NodeModify(parameters.parameterNode):  # the panel updates once, not four times
+    with slicer.util.NodeModify(parameters.parameterNode):  # the panel updates once, not six times
         parameters.device = settings.DEVICE.get()
         parameters.folds = settings.FOLDS.get()
         parameters.mirroring = settings.MIRRORING.get()
+        parameters.step = settings.STEP.get()
+        parameters.precision = settings.PRECISION.get()
         parameters.choice = task if task in names else first
 
 
@@ -31,5 +33,7 @@ def rememberChoices(parameters: MedNeXtSegmentationParameterNode) -> None:
     settings.TASK.set(parameters.choice)
     settings.DEVICE.set(parameters.device)
     settings.MIRRORING.set(parameters.mirroring)
+    settings.PRECISION.set(parameters.precision)
     with contextlib.suppress(ValueError):  # a scene with an invalid value
         settings.FOLDS.set(parameters.folds)
+        settings.STEP.set(parameters.step)

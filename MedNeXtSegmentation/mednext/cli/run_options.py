@@ -11,8 +11,11 @@ from ..system.devices import DEVICES, PRECISIONS
 if TYPE_CHECKING:
     from ..images.geometry import Roi
     from ..inference.options import Options
+    from ..model.description import Model
 
 DEFAULT_MODEL = "hippocampus"
+
+_ALL: tuple[int, ...] = ()  # folds
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +24,22 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", metavar="NAME|PATH", default=DEFAULT_MODEL, help="installed model or folder (%(default)s)")
     add("--device", help=f"{', '.join(DEVICES)}, or cuda:1 and so on (default: the fastest)")
-    add("--folds", type=_folds, help="networks to average: 0,1 or all (default: all)")
     add(
+        "--quality",
+        metavar="QUALITY",
+        help="fast, standard or best: sets --folds, mirrored copies, --step and --precision where they are "
+        "not given (default: standard)",
+    )
+    add("--folds", type=_folds, help="networks to average: 0,1 or all (default: all; with fast the first)")
+    mirroring = parser.add_mutually_exclusive_group()
+    mirroring.add_argument(
+        "--mirror",
+        dest="mirroring",
+        action="store_const",
+        const=True,
+        help="average over mirrored copies also with --quality fast",
+    )
+    mirroring.add_argument(
         "--no-mirror",
         dest="mirroring",
         action="store_const",
@@ -39,7 +56,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--step",
         metavar="FRACTION",
         type=float,
-        help="distance of tiles, 0.1 to 1 patch (default: the model's)",
+        help="distance of tiles, 0.1 to 1 patch (default: the quality's, or the model's)",
     )
     add("--precision", choices=PRECISIONS, help="bfloat16: faster, a little less exact (default: float32)")
     add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores (default: what fits)")
@@ -48,7 +65,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--quiet", action="store_true", help="print nothing but errors")
 
 
-def options_of(arguments: argparse.Namespace) -> Options:
+def options_of(arguments: argparse.Namespace, model: Model) -> Options:
     """The options that were given. Raises `OptionError` for a value out of its range."""
     from dataclasses import fields
 
@@ -56,13 +73,15 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
     given = {each.name: getattr(arguments, each.name) for each in fields(Options)}
     chosen = {name: value for name, value in given.items() if value is not None}
+    if arguments.folds == _ALL:
+        chosen["folds"] = tuple(fold.index for fold in model.folds)
     return Options(**{**chosen, "uncertainty": bool(arguments.uncertainty)})
 
 
-def _folds(text: str) -> tuple[int, ...] | None:
-    """The folds that an option names; None for all."""
+def _folds(text: str) -> tuple[int, ...]:
+    """The folds that an option names."""
     if text == "all":
-        return None
+        return _ALL
     try:
         return tuple(int(fold) for fold in text.split(","))
     except ValueError:

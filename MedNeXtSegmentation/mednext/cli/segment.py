@@ -33,7 +33,12 @@ def add_parser(commands: Any) -> None:
         help="NIfTI, NRRD or MetaImage file, or DICOM folder; one per channel",
     )
     add("--output", "-o", metavar="FILE", type=Path, required=True, help="the suffix says the format")
-    add("--format", metavar="FORMAT", help="seg.nrrd, nrrd, nifti, metaimage or dicom; as the suffix says")
+    add(
+        "--format",
+        metavar="FORMAT",
+        help="seg.nrrd, nrrd, nifti, metaimage or dicom (default: as the suffix says); dicom-binary or "
+        "dicom-labelmap for a DICOM SEG of that type, which otherwise depends on the number of structures",
+    )
     add("--uncertainty", metavar="FILE", type=Path, help="also write the uncertainty, 0 to 1, as an image")
     add("--overwrite", action="store_true", help="replace files that are there already")
     add_run_options(parser)
@@ -42,13 +47,13 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace, console: Console) -> None:
     """Check the options, segment and write."""
     from ..images.volume import write_image
-    from ..segmentation.export import format_of, write_segmentation
+    from ..segmentation.export import FORMATS, format_of, write_segmentation
     from ..system.atomic import together
 
     format = format_of(options.output, options.format)
-    dicom = options.images[0] if format == "dicom" else None
+    dicom = options.images[0] if FORMATS[format].of_series else None
     _check_places(options, dicom)
-    segmentation = _segmentation(options, console)
+    segmentation = _segmentation(options, console, format)
     with together():  # write both, or keep both former files
         if segmentation.uncertainty is not None:
             write_image(options.uncertainty, segmentation.uncertainty, segmentation.geometry)
@@ -83,11 +88,14 @@ def _holds_something(place: Path) -> bool:
     return not place.is_file() or place.stat().st_size > 0
 
 
-def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation:
+def _segmentation(options: argparse.Namespace, console: Console, format: str) -> Segmentation:
     from ..images.volume import handed_over, read_volume
     from ..library.model_by_name import load_bundle
+    from ..segmentation.formats.dicom_seg import LABELMAP, check_apart_in_labelmap
 
     bundle = load_bundle(options.model)
+    if format == f"dicom-{LABELMAP}":
+        check_apart_in_labelmap(bundle.model.regions, bundle.model.labels)
     volumes = [read_volume(image, options.insist) for image in options.images]
     from ..inference.segment import segment  # torch takes seconds: report a wrong name or image before
 
@@ -95,7 +103,7 @@ def _segmentation(options: argparse.Namespace, console: Console) -> Segmentation
         return segment(
             handed_over(volumes),
             bundle,
-            options_of(options),
+            options_of(options, bundle.model),
             progress=progress,
         )
 

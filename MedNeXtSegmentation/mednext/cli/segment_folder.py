@@ -56,7 +56,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
     from ..batch.case_finding import find_cases
     from ..library.model_by_name import load_bundle
 
-    bundle, chosen = load_bundle(options.model), options_of(options)
+    bundle = load_bundle(options.model)
+    chosen = options_of(options, bundle.model)
     for fold in chosen.folds_of(bundle.model):
         bundle.fold(fold)
     found = find_cases(options.input, bundle.model, options.output)

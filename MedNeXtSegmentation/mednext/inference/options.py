@@ -22,24 +22,55 @@ MIN_STEP = 0.1  # as in model.json; the number of tiles grows with its third pow
 
 
 @dataclass(frozen=True)
+class Quality:
+    """The values of the options that trade time for accuracy, where a run does not name them itself.
+
+    Attributes:
+        mirroring, precision: as in `Options`.
+        step: as in `Options`; None for the model's.
+        one_fold: only the model's first network; else all of them.
+        dice: mean of the shipped model on the 44 validation cases of its fold (docs/hippocampus.md).
+        time: duration there, as a multiple of the standard's.
+    """
+
+    mirroring: bool
+    step: float | None
+    one_fold: bool
+    precision: str
+    dice: float
+    time: float
+
+
+STANDARD = "standard"
+CUSTOM = "custom"  # other values than those of any quality
+
+QUALITIES = {
+    "fast": Quality(False, 0.75, True, "bfloat16", dice=0.0, time=0.0),
+    STANDARD: Quality(True, None, False, "float32", dice=0.0, time=1.0),
+    "best": Quality(True, 0.25, False, "float32", dice=0.0, time=0.0),
+}
+
+
+@dataclass(frozen=True)
 class Options:
     """How to segment.
 
     Attributes:
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        folds: the networks to average; all by default.
+        folds: the networks to average; None for those of the quality.
         mirroring: average over mirrored copies too, along the axes that the training mirrored: slower, a
-            little more accurate.
+            little more accurate. None for that of the quality.
         roi: box in mm RAS that limits the work. The networks see half a patch around it; outside of it there
             are no labels. Within it they may differ a little from a run without it, since the tiles lie
             elsewhere, and the clean-up of components sees only the box. A model that was trained on crops
             (`field_of_view`) gets the box as if it were the whole image.
         uncertainty: also compute the predictive entropy over folds and mirrored copies, 0 to 1.
-        step: distance of tiles as a fraction of the patch, 0.1 to 1; the model's by default.
+        step: distance of tiles as a fraction of the patch, 0.1 to 1; None for that of the quality.
         precision: "float32", or "bfloat16": faster on processors that have it, with labels that differ a
-            little (docs/performance.md); on others it changes nothing.
+            little (docs/performance.md); on others it changes nothing. None for that of the quality.
         threads: on the CPU, never more than there are cores; None leaves it to torch.
         insist: segment also images that look certainly wrong; the result then carries a warning.
+        quality: one of `QUALITIES`, for folds, mirroring, step and precision that are None.
 
     Raises:
         OptionError: a value out of its range, or of the wrong type.
@@ -47,22 +78,26 @@ class Options:
 
     device: str = "auto"
     folds: Sequence[int] | None = None
-    mirroring: bool = True
+    mirroring: bool | None = None
     roi: Roi | None = None
     uncertainty: bool = False
     step: float | None = None
-    precision: str = "float32"
+    precision: str | None = None
     threads: int | None = None
     insist: bool = False
+    quality: str = STANDARD
 
     def __post_init__(self) -> None:
         check_device_name(self.device)
         if self.folds is not None:
             self._set("folds", _checked_folds(self.folds))
         for name in ("mirroring", "uncertainty", "insist"):
-            if getattr(self, name) not in (True, False):
-                raise OptionError(f"{name} must be True or False, not {getattr(self, name)!r}.")
-            self._set(name, bool(getattr(self, name)))  # of numpy's, too
+            value = getattr(self, name)
+            if value is None and name == "mirroring":
+                continue
+            if value not in (True, False):
+                raise OptionError(f"{name} must be True or False, not {value!r}.")
+            self._set(name, bool(value))  # of numpy's, too
         if self.roi is not None and not isinstance(self.roi, Roi):
             raise OptionError(
                 "The region must be a Roi, such as Roi((-40, -30, -35), (40, 10, 15)) in mm RAS, "
@@ -74,13 +109,15 @@ class Options:
                     f"The step between tiles must be {MIN_STEP} to 1 of a patch, not {self.step}."
                 )
             self._set("step", float(self.step))
-        if self.precision not in PRECISIONS:
+        if self.precision is not None and self.precision not in PRECISIONS:
             raise OptionError(
                 f"There is no precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}."
             )
         if self.threads is not None:
             check_threads(self.threads)
             self._set("threads", int(self.threads))
+        if not (isinstance(self.quality, str) and self.quality in QUALITIES):
+            raise OptionError(f"There is no quality {self.quality!r}: choose one of {', '.join(QUALITIES)}.")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -95,17 +132,47 @@ class Options:
         roi = data["roi"]
         return cls(**{**data, "roi": roi and Roi(tuple(roi["lower"]), tuple(roi["upper"]))})
 
+    @property
+    def _default(self) -> Quality:
+        return QUALITIES[self.quality]
+
     def folds_of(self, model: Model) -> tuple[int, ...]:
         """The folds that a run averages."""
-        return tuple(fold.index for fold in model.folds) if self.folds is None else tuple(self.folds)
+        if self.folds is not None:
+            return tuple(self.folds)
+        folds = tuple(fold.index for fold in model.folds)
+        return folds[:1] if self._default.one_fold else folds
 
     def step_of(self, model: Model) -> float:
         """The distance of tiles as a fraction of the patch."""
-        return model.step if self.step is None else self.step
+        step = self._default.step if self.step is None else self.step
+        return model.step if step is None else step
 
     def mirror_axes_of(self, model: Model) -> tuple[int, ...]:
         """The axes of `(Z, Y, X)` that a run mirrors."""
-        return model.mirror_axes if self.mirroring else ()
+        mirroring = self._default.mirroring if self.mirroring is None else self.mirroring
+        return model.mirror_axes if mirroring else ()
+
+    @property
+    def precision_used(self) -> str:
+        """The precision of a run."""
+        return self._default.precision if self.precision is None else self.precision
+
+    def quality_of(self, model: Model) -> str:
+        """The quality that a run with this model has, whether it was asked for or its values were given one
+        by one; `CUSTOM` for none."""
+        own = self._trade(model)
+        asked = [self.quality, *(name for name in QUALITIES if name != self.quality)]
+        return next((name for name in asked if Options(quality=name)._trade(model) == own), CUSTOM)
+
+    def _trade(self, model: Model) -> tuple[object, ...]:
+        """The values that a quality sets."""
+        return (
+            self.folds_of(model),
+            self.step_of(model),
+            self.mirror_axes_of(model),
+            self.precision_used,
+        )
 
     def recipe(self, model: Model) -> dict[str, str]:
         """The words of a result's provenance that decide its labels: model, weights and options.
@@ -119,7 +186,7 @@ class Options:
             "mirror_axes": " ".join(map(str, self.mirror_axes_of(model))),
             "step": f"{self.step_of(model):g}",
             "roi_ras_mm": " ".join(f"{value:g}" for value in (*roi.lower, *roi.upper)) if roi else "",
-            "precision": self.precision,
+            "precision": self.precision_used,
         }
 
     def recipe_with(self, model: Model, structures: Sequence[str | int] | None) -> dict[str, str]:

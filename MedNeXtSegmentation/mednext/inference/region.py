@@ -34,7 +34,9 @@ class Extent:
     axes: tuple[int, int, int]
 
 
-def plan_extent(image: Preprocessed, model: Model, wanted: Box | None) -> Extent | None:
+def plan_extent(
+    image: Preprocessed, model: Model, wanted: Box | None, step: float | None = None
+) -> Extent | None:
     """The work that labels a box of the oriented volume; None if that box holds nothing but zeros.
 
     The networks see half a patch more than is wanted on every side, as far as there is an image, and at least
@@ -44,6 +46,7 @@ def plan_extent(image: Preprocessed, model: Model, wanted: Box | None) -> Extent
         image: the whole volume, preprocessed; so the intensities do not depend on the box.
         model: gives patch and pipeline.
         wanted: box of the oriented volume; None for all of it.
+        step: largest distance of two tiles as a fraction of the patch; None for the model's.
     """
     target = _intersection(image.crop, wanted or image.crop)
     if target is None:
@@ -61,7 +64,8 @@ def plan_extent(image: Preprocessed, model: Model, wanted: Box | None) -> Extent
         source.append(seen)
         weights.append(part[:, seen])
     sides = [side.stop - side.start for side in source]
-    return Extent(target, _three(source), _three(weights), streaming_order(sides, model.patch, model.step))
+    axes = streaming_order(sides, model.patch, model.step if step is None else step)
+    return Extent(target, _three(source), _three(weights), axes)
 
 
 def _intersection(box: Box, other: Box) -> Box | None:

@@ -31,7 +31,7 @@ from .ensemble import Ensemble
 from .field_of_view import FieldOfView, field_of_view
 from .loaded_networks import LoadedNetworks
 from .memory.check import check_memory
-from .memory.plan import DeviceKind, PlannedRun
+from .memory.plan import DeviceKind, PlannedRun, planned_run
 from .options import Options
 from .postprocessing import LabelWriter, keep_largest_components
 from .preprocessing import CPU, Preprocessed, preprocess
@@ -146,7 +146,7 @@ def segment(
     try:
         with cpu_threads(options.threads), torch.inference_mode():
             seen = field_of_view(whole, model, options.roi)
-            loaded = run.networks.load(bundle, run.folds, options.precision, run.progress)
+            loaded = run.networks.load(bundle, run.folds, options.precision_used, run.progress)
             chosen = _usable(chosen, loaded, run)
             subject = _prepared(volume, seen, run, chosen)
             del volume, volumes
@@ -160,6 +160,7 @@ def segment(
             f"{model.name!r}. Close other programs, limit the work to a region, or use fewer folds."
         ) from error
     origin |= run_words(used, time.monotonic() - begin)
+    origin["quality"] = options.quality_of(model)
     origin["formulation"] = _formulations(run.folds, loaded)
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
@@ -194,9 +195,7 @@ def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) 
 def _planned(run: _Run, volume: Volume, device: torch.device) -> PlannedRun:
     kind: DeviceKind = "cuda" if device.type == "cuda" else "mps" if device.type == "mps" else "cpu"
     voxel_bytes = (volume.array.itemsize,) * len(volume.array)
-    return PlannedRun(
-        volume.geometry, voxel_bytes, len(run.folds), kind, run.options.roi, run.options.uncertainty
-    )
+    return planned_run(run.model, run.options, volume.geometry, voxel_bytes, kind)
 
 
 def _usable(device: torch.device, networks: Sequence[nn.Module], run: _Run) -> torch.device:
@@ -250,7 +249,8 @@ def _label(
     def oriented_view(array: np.ndarray) -> np.ndarray:
         return reorient_array(array[seen.box], grid, model.orientation)[0]
 
-    extent = plan_extent(subject.image, model, run.options.roi.box_in(oriented) if run.options.roi else None)
+    wanted = run.options.roi.box_in(oriented) if run.options.roi else None
+    extent = plan_extent(subject.image, model, wanted, run.step)
     if extent is None:
         logger.warning("The region of interest holds nothing but zeros: nothing to segment there.")
     else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..errors import OptionError
 from ..images.formats.image_files import write_image
-from .formats.dicom_seg import write_dicom_seg
+from .formats.dicom_seg import BINARY, LABELMAP, write_dicom_seg
 from .formats.seg_nrrd import write_seg_nrrd
 from .result import Segmentation
 
@@ -42,10 +43,10 @@ def _seg_nrrd(path: Path, segmentation: Segmentation, _source: Source | None) ->
     write_seg_nrrd(path, segmentation)
 
 
-def _dicom(path: Path, segmentation: Segmentation, source: Source | None) -> None:
+def _dicom(path: Path, segmentation: Segmentation, source: Source | None, kind: str | None = None) -> None:
     if source is None:
         raise OptionError("DICOM SEG refers to the images: give the folder of the DICOM series as source.")
-    write_dicom_seg(path, segmentation, source)
+    write_dicom_seg(path, segmentation, source, kind)
 
 
 # A name belongs to the first format with its suffix.
@@ -55,6 +56,18 @@ FORMATS: dict[str, ResultFormat] = {
     "nifti": ResultFormat("NIfTI labelmap", (".nii.gz", ".nii"), _labelmap, values_only=True),
     "metaimage": ResultFormat("MetaImage labelmap", (".mha",), _labelmap, values_only=True),
     "dicom": ResultFormat("DICOM segmentation", (".dcm",), _dicom, of_series=True),
+    "dicom-binary": ResultFormat(
+        "DICOM segmentation, a bit for each voxel and segment",
+        (".dcm",),
+        partial(_dicom, kind=BINARY),
+        of_series=True,
+    ),
+    "dicom-labelmap": ResultFormat(
+        "DICOM segmentation, labelmap (Slicer 5.12 or later)",
+        (".dcm",),
+        partial(_dicom, kind=LABELMAP),
+        of_series=True,
+    ),
 }
 
 
@@ -66,7 +79,7 @@ def write_segmentation(
     Args:
         path: the file to write or replace.
         format: one of `FORMATS`; None takes it from the suffix of `path`.
-        source: for "dicom", the folder (or `folder#SeriesInstanceUID`) or the files of the segmented DICOM
+        source: for a format `of_series`, the folder (or `folder#SeriesInstanceUID`) or the files of the segmented DICOM
             series.
 
     Raises `OptionError` for a format that does not fit the file name or lacks its source, `OutputError` and

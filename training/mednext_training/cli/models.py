@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mednext.inference.options import QUALITIES, STANDARD, Options
 from mednext.system.memory_settings import restart_tuned
 
 from .arguments import add_dataset, add_network, chosen_dataset, fold
@@ -35,6 +36,7 @@ def add_commands(commands: Any) -> None:
     which.add_argument(
         "--test", action="store_true", help="the ensemble of all folds on the test cases (imagesTs, labelsTs)"
     )
+    evaluation.add_argument("--quality", choices=QUALITIES, default=STANDARD, help="as of mednext segment")
     evaluation.add_argument("--no-mirror", action="store_true", help="eight times faster, a little worse")
     evaluation.add_argument("--table", type=Path, help="Markdown file for the table")
     evaluation.add_argument("--csv", type=Path, help="file for the score of each structure in each case")
@@ -105,16 +107,16 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     cases = validation_cases(workspace, dataset, arguments.fold or 0)
     decision = KeptLargest(bundle.model) if arguments.keep_largest else None
     judge = decision.judge if decision else None
-    mirroring = not arguments.no_mirror
+    how = Options(quality=arguments.quality, mirroring=False if arguments.no_mirror else None)
     restart_tuned("mednext_training.cli", sys.argv[1:])
     if arguments.test:
         cases = cases_of(raw, "Ts", dataset.file_ending)
-        results = evaluate(bundle, raw, cases, mirroring=mirroring, part="Ts", judge=judge)
+        results = evaluate(bundle, raw, cases, part="Ts", judge=judge, options=how)
     elif arguments.fold is not None:
-        results = evaluate(bundle, raw, cases, [arguments.fold], mirroring=mirroring, judge=judge)
+        results = evaluate(bundle, raw, cases, [arguments.fold], judge=judge, options=how)
     else:
         splits = read_splits(workspace, dataset) or []
-        results = cross_validate(bundle, raw, splits, mirroring, judge)
+        results = cross_validate(bundle, raw, splits, judge=judge, options=how)
     table = markdown_table(results)
     if arguments.table:
         arguments.table.write_text(table, encoding="utf-8")

@@ -20,7 +20,7 @@ from ...scene.export.export_job import export_job
 from ...scene.export.training_job import training_job
 from ..messages import Messages
 
-_HIGHDICOM = "highdicom>=0.22,<1"
+_HIGHDICOM = "highdicom>=0.24,<1"
 _SUFFIX = ".seg.nrrd"  # Slicer's own, for a name without a known one
 
 
@@ -45,28 +45,33 @@ class ResultFiles:
         self._node = node
 
     def _export(self) -> None:
-        path = self._askForFile()
-        if path is None:
+        chosen = self._askForFile()
+        if chosen is None:
             return
+        path, format = chosen
         settings.EXPORT_FOLDER.set(str(path.parent))
-        if _ofSeries(path):
+        if _ofSeries(format):
             _ensureHighdicom()
-        self._write(export_job(self._node, path), _exported)
+        self._write(export_job(self._node, path, format), _exported)
 
-    def _askForFile(self) -> Path | None:
-        """The chosen file, or None. The dialog adds the suffix of the chosen format, and asks before it
+    def _askForFile(self) -> tuple[Path, str] | None:
+        """The chosen file and its format, or None. The dialog adds the suffix of the chosen format, and asks before it
         replaces a file."""
         start = Path(settings.EXPORT_FOLDER.get()) / _fileName(self._node.GetName())
         dialog = qt.QFileDialog(self._ui.exportButton, _("Export segmentation"), str(start.parent))
         dialog.setAcceptMode(qt.QFileDialog.AcceptSave)
-        suffixes = _nameFilters()
-        dialog.setNameFilters(list(suffixes))
+        filters = _nameFilters()
+        dialog.setNameFilters(list(filters))
         dialog.connect(
-            "filterSelected(QString)", lambda chosen: dialog.setDefaultSuffix(suffixes[chosen].lstrip("."))
+            "filterSelected(QString)",
+            lambda chosen: dialog.setDefaultSuffix(_usualSuffix(filters[chosen]).lstrip(".")),
         )
         dialog.setDefaultSuffix(_SUFFIX.lstrip("."))
         dialog.selectFile(start.name)
-        return _withSuffix(dialog.selectedFiles()[0]) if dialog.exec_() else None
+        if not dialog.exec_():
+            return None
+        path = _withSuffix(dialog.selectedFiles()[0])
+        return path, _formatOf(path, filters[dialog.selectedNameFilter()])
 
     def _addToTrainingSet(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(
@@ -96,14 +101,29 @@ class ResultFiles:
 
 
 def _nameFilters() -> dict[str, str]:
-    """The filters of the file dialog, one for each format of results, with the usual suffix of each."""
+    """The filters of the file dialog, with the name of the format of each."""
     from mednext.segmentation.export import FORMATS
 
     filters = {}
-    for format in FORMATS.values():
+    for name, format in FORMATS.items():
         patterns = " ".join(f"*{suffix}" for suffix in format.suffixes)
-        filters[f"{_(format.title)} ({patterns})"] = format.suffixes[0]
+        filters[f"{_(format.title)} ({patterns})"] = name
     return filters
+
+
+def _usualSuffix(format: str) -> str:
+    from mednext.segmentation.export import FORMATS
+
+    return FORMATS[format].suffixes[0]
+
+
+def _formatOf(path: Path, chosen: str) -> str:
+    """The chosen format, or that of a suffix that the user typed in spite of it."""
+    from mednext.segmentation.export import format_of
+
+    with suppress(OptionError):
+        return format_of(path, chosen)
+    return format_of(path)
 
 
 def _fileName(name: str) -> str:
@@ -129,11 +149,11 @@ def _withSuffix(name: str) -> Path:
     return path
 
 
-def _ofSeries(path: Path) -> bool:
-    """Whether a file of this name refers to the DICOM series of the image."""
-    from mednext.segmentation.export import FORMATS, format_of
+def _ofSeries(format: str) -> bool:
+    """Whether a file of this format refers to the DICOM series of the image."""
+    from mednext.segmentation.export import FORMATS
 
-    return FORMATS[format_of(path)].of_series
+    return FORMATS[format].of_series
 
 
 def _ensureHighdicom() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import qt
 import slicer
 from mednext.errors import MedNeXtError
-from mednext.inference.memory.plan import DeviceKind, MemoryPlan, PlannedRun, plan_memory
+from mednext.inference.memory.plan import DeviceKind, MemoryPlan, plan_memory, planned_run
 from mednext.model.description import Model
 from mednext.system.devices import Accelerator
 from mednext.system.free_memory import free_disk, free_memory
@@ -102,17 +102,9 @@ def _plan(
 ) -> MemoryPlan:
     channels = channels_from_nodes(nodes)
     kind: DeviceKind = "cpu" if device is None else "mps" if device.name == "mps" else "cuda"
-    return plan_memory(
-        model,
-        PlannedRun(
-            channels[0].geometry,
-            tuple(channel.array.itemsize for channel in channels),
-            len(model.folds if options.folds is None else options.folds),
-            kind,
-            options.regionIn(nodes[0]),
-            options.uncertainty,
-        ),
-    )
+    asked = options.optionsIn(nodes[0])
+    voxel_bytes = [channel.array.itemsize for channel in channels]
+    return plan_memory(model, planned_run(model, asked, channels[0].geometry, voxel_bytes, kind))
 
 
 def _voxels(volume: slicer.vtkMRMLScalarVolumeNode) -> int:

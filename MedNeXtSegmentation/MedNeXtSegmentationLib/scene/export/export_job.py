@@ -14,29 +14,29 @@ from .drawn_segments import drawn_segments_of
 from .seg_nrrd import segmentation_file_of
 
 
-def export_job(node: slicer.vtkMRMLSegmentationNode, path: Path) -> SceneJob:
+def export_job(node: slicer.vtkMRMLSegmentationNode, path: Path, format: str | None = None) -> SceneJob:
     """Copy the segments from the scene, for `engine.scene_job.start_job`.
 
-    The suffix of `path` selects one of `mednext.segmentation.export.FORMATS`. A labelmap gets a colour table
+    The format is one of `mednext.segmentation.export.FORMATS`, by default that of the path's suffix. A labelmap gets a colour table
     beside it, which labelmaps of the same name in another format share. An existing file is replaced: the
     caller has asked the user.
 
-    Raises `OptionError` for an unknown suffix, `OutputError` for a segmentation that the format cannot hold,
+    Raises `OptionError` for an unknown suffix or another format's, `OutputError` for a segmentation that the format cannot hold,
     and the errors of `drawn_segments_of` and `segmentation_file_of`. The job raises `OutputError`, and writes
     nothing, when there is a different colour table.
     """
     from mednext.segmentation.export import FORMATS, format_of  # SimpleITK is not loaded at Slicer's start
 
-    format = format_of(path)
+    known = format_of(path, format)
     follow_labels(node)
-    if format == "seg.nrrd":
+    if known == "seg.nrrd":
         return SegNrrdJob(path, segmentation_file_of(node))  # also holds segments that overlap
     volume = next(iter(images_of(node)), None)
     if volume is None:
         raise OutputError(f'The image of "{node.GetName()}" is no longer in the scene: export .seg.nrrd.')
     drawn = drawn_segments_of(node, volume)
-    series = dicom_files_of(volume) if FORMATS[format].of_series else []
-    return FileJob(path, drawn, series, found_labels_of(node))
+    series = dicom_files_of(volume) if FORMATS[known].of_series else []
+    return FileJob(path, drawn, series, found_labels_of(node), known)
 
 
 def dicom_files_of(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Path]:

@@ -17,6 +17,7 @@ from typing import Literal
 from ...images.geometry import Geometry, Roi
 from ...model.description import Model, NetworkSpec
 from ...network.native_library import CHANNELS, PLAIN_NUMBERS, library_file
+from ..options import Options
 from ..tiles import streaming_order, unfinished
 
 MIB = 2**20
@@ -68,6 +69,8 @@ class PlannedRun:
         device: "cpu", "cuda" or "mps".
         roi: limits the labels to a box; None for the whole image.
         uncertainty: whether the uncertainty is computed, too.
+        mirroring: whether mirrored copies are averaged.
+        step: distance of tiles as a fraction of the patch; None for the model's.
     """
 
     grid: Geometry
@@ -76,6 +79,27 @@ class PlannedRun:
     device: DeviceKind = "cpu"
     roi: Roi | None = None
     uncertainty: bool = False
+    mirroring: bool = True
+    step: float | None = None
+
+
+def planned_run(
+    model: Model, options: Options, grid: Geometry, voxel_bytes: Sequence[int], device: DeviceKind
+) -> PlannedRun:
+    """The run of a model with these options, whose quality decides folds, mirrored copies and tiles.
+
+    bfloat16 is planned as float32, since not every processor has it.
+    """
+    return PlannedRun(
+        grid,
+        tuple(voxel_bytes),
+        len(options.folds_of(model)),
+        device,
+        options.roi,
+        options.uncertainty,
+        bool(options.mirror_axes_of(model)),
+        options.step_of(model),
+    )
 
 
 def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
@@ -150,12 +174,14 @@ class _NetworkBytes:
 def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _NetworkBytes:
     logits = model.pipeline == "nnunet_v2"
     outputs = model.network.num_classes * (logits + (run.uncertainty or not logits))
-    turned = model.network.num_classes if model.mirror_axes and run.device != "cpu" else 0  # mirrored logits
+    mirrored = run.mirroring and model.mirror_axes and run.device != "cpu"
+    turned = model.network.num_classes if mirrored else 0  # mirrored logits
+    step = model.step if run.step is None else run.step
     seen = _seen_shape(model, run, resampled)
     patch = math.prod(model.patch)
-    axes = streaming_order(seen, model.patch, model.step)
+    axes = streaming_order(seen, model.patch, step)
     shape = (seen[axes[0]], seen[axes[1]], seen[axes[2]])
-    kept = unfinished(shape, (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]), model.step)
+    kept = unfinished(shape, (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]), step)
     of_tiles = _TILES[run.device] * patch * outputs * _FLOAT
     return _NetworkBytes(
         _activations(model.network, patch, run.device),

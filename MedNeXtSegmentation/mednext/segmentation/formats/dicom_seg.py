@@ -14,7 +14,7 @@ from ... import __version__
 from ...errors import GeometryError, MissingPackageError, OutputError
 from ...images.dicom.series import Series, find_series, series_of, series_of_files
 from ...images.geometry import Geometry, reorient_array, shown
-from ...model.labels import Code, Label, Terminology
+from ...model.labels import Code, Label, Region, Terminology
 from ...system.atomic import replacing
 from ..result import Segmentation
 from .dicom_seg_source import quietly, source_images
@@ -22,6 +22,9 @@ from .dicom_seg_source import quietly, source_images
 if TYPE_CHECKING:
     import highdicom
     import pydicom
+
+BINARY, LABELMAP = "binary", "labelmap"
+MOST_BINARY = 20  # segments, beyond which the type LABELMAP is chosen
 
 _SOFTWARE = "MedNeXtSegmentation"
 _SERIES_NUMBER = 300
@@ -32,25 +35,50 @@ _UNCODED = Terminology(category=_TISSUE, type=_TISSUE)  # as Slicer codes a new 
 _log = logging.getLogger(__name__)
 
 
-def write_dicom_seg(path: Path, segmentation: Segmentation, source: str | Path | Sequence[Path]) -> None:
-    """Write the labels that were found as a binary DICOM SEG of a series, given as a folder or its files.
+def write_dicom_seg(
+    path: Path, segmentation: Segmentation, source: str | Path | Sequence[Path], kind: str | None = None
+) -> None:
+    """Write the labels that were found as a DICOM SEG of a series, given as a folder or its files.
 
     Segments are numbered from 1 in the order of the labels, as the standard requires; a label without
     terminology is coded as Tissue. The log reports labels that were not found. Where the provenance has
     "corrected", the segments are marked semi-automatic.
 
+    Args:
+        kind: `BINARY` has a bit for each voxel of each segment; regions of several found labels are further
+            segments, over those of their labels. `LABELMAP` has a number for each voxel, compressed without
+            loss, and is far smaller for many segments; Slicer reads it since 5.12. By default BINARY up to
+            `MOST_BINARY` labels, and with regions.
+
     Raises `MissingPackageError` without highdicom, `GeometryError` when the labelmap is not on the grid of
-    the series, `OutputError` when nothing was found or the series lacks an element that a DICOM SEG repeats,
-    and the errors of `find_series`.
+    the series, `OutputError` when nothing was found, a LABELMAP would have to hold overlapping regions, or
+    the series lacks an element that a DICOM SEG repeats, and the errors of `find_series`.
     """
     labels = _found(segmentation)
+    regions = _united(segmentation.regions, labels)
+    if kind is None:
+        kind = LABELMAP if len(labels) > MOST_BINARY and not regions else BINARY
+    if kind == LABELMAP:
+        check_apart_in_labelmap(segmentation.regions, labels)
     series, place = _series(source)
     pixels = _numbered(_on_series(segmentation, series, place), labels)
-    content = _made(series, place, pixels, labels, segmentation.provenance)
+    described = [*labels, *(Label(0, each.name, each.color, each.terminology) for each in regions)]
+    if regions:
+        pixels = _stacked(pixels, labels, regions)
+    content = _made(series, place, pixels, described, segmentation.provenance, kind)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
         if not _holds(temporary, int(np.count_nonzero(pixels))):
             raise OutputError(f"{path} was not written completely: check the disk's free space.")
+
+
+def check_apart_in_labelmap(regions: Sequence[Region], labels: Sequence[Label]) -> None:
+    """Raise `OutputError` for regions that a DICOM SEG of type LABELMAP cannot hold beside their labels."""
+    for region in _united(regions, labels):
+        raise OutputError(
+            f'The region "{region.name}" overlaps the structures in it, and a DICOM SEG of type LABELMAP has '
+            "one segment in each voxel: choose the type BINARY, or write .seg.nrrd."
+        )
 
 
 def check_dicom_seg(source: str | Path) -> None:
@@ -61,7 +89,7 @@ def check_dicom_seg(source: str | Path) -> None:
     series, place = _series(source)
     pixels = np.zeros(series.geometry.shape, np.uint8)
     pixels[0, 0, 0] = 1
-    _made(series, place, pixels, [Label(1, "one voxel", (255, 255, 255))], {})
+    _made(series, place, pixels, [Label(1, "one voxel", (255, 255, 255))], {}, BINARY)
 
 
 def _series(source: str | Path | Sequence[Path]) -> tuple[Series, str | Path]:
@@ -72,7 +100,12 @@ def _series(source: str | Path | Sequence[Path]) -> tuple[Series, str | Path]:
 
 
 def _made(
-    series: Series, place: object, pixels: np.ndarray, labels: list[Label], provenance: Mapping[str, str]
+    series: Series,
+    place: object,
+    pixels: np.ndarray,
+    labels: list[Label],
+    provenance: Mapping[str, str],
+    kind: str,
 ) -> memoryview:
     """The bytes of the file."""
     try:
@@ -83,7 +116,7 @@ def _made(
         ) from error
     with quietly():
         try:
-            dataset = _dataset(source_images(series, place), pixels, labels, provenance)
+            dataset = _dataset(source_images(series, place), pixels, labels, provenance, kind)
             content = BytesIO()  # pydicom does not tell a full disk from other errors of writing
             dataset.save_as(content)
         except (OutputError, MemoryError):
@@ -103,22 +136,30 @@ def _holds(file: Path, count: int) -> bool:
 
     with quietly():
         try:
-            written = highdicom.seg.segread(file)
-            return int(written.pixel_array.sum(dtype=np.int64)) == count
+            return int(np.count_nonzero(highdicom.seg.segread(file).pixel_array)) == count
         except Exception:  # noqa: BLE001  # boundary: half a file may raise anything
             _log.debug("%s cannot be read back.", file, exc_info=True)
             return False
 
 
 def _dataset(
-    images: Sequence[pydicom.Dataset], pixels: np.ndarray, labels: list[Label], provenance: Mapping[str, str]
+    images: Sequence[pydicom.Dataset],
+    pixels: np.ndarray,
+    labels: list[Label],
+    provenance: Mapping[str, str],
+    kind: str,
 ) -> highdicom.seg.Segmentation:
     import highdicom
+    from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
+    # The library that reads DICOM SEG in Slicer, dcmqi, knows no other compression; of bits there is none.
+    labelmap = kind == LABELMAP
     return highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=pixels,
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=kind.upper(),
+        transfer_syntax_uid=RLELossless if labelmap else ExplicitVRLittleEndian,
+        omit_empty_frames=not labelmap,  # a compressed empty plane takes next to nothing
         segment_descriptions=_descriptions(labels, provenance),
         series_instance_uid=highdicom.UID(),
         series_number=_SERIES_NUMBER,
@@ -142,6 +183,22 @@ def _found(segmentation: Segmentation) -> list[Label]:
     if missing:
         _log.info("Not found, so not in the DICOM SEG: %s.", ", ".join(missing))
     return labels
+
+
+def _united(regions: Sequence[Region], labels: Sequence[Label]) -> list[Region]:
+    """The regions that have several of these labels; others have the voxels of a label, or none."""
+    values = {label.value for label in labels}
+    return [region for region in regions if len(values & set(region.labels)) > 1]
+
+
+def _stacked(pixels: np.ndarray, labels: Sequence[Label], regions: Sequence[Region]) -> np.ndarray:
+    """Segment numbers `(Z, Y, X)` as a mask for each label and region, `(Z, Y, X, segments)`."""
+    masks = np.zeros((*pixels.shape, len(labels) + len(regions)), np.uint8)
+    for number, label in enumerate(labels, start=1):
+        members = [n for n, region in enumerate(regions, start=len(labels)) if label.value in region.labels]
+        for segment in (number - 1, *members):
+            masks[..., segment] |= pixels == number
+    return masks
 
 
 def _on_series(segmentation: Segmentation, series: Series, source: str | Path) -> np.ndarray:

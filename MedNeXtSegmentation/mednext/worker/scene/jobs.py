@@ -44,7 +44,8 @@ class SegNrrdJob:
 
 @dataclass(frozen=True, eq=False)
 class FileJob:
-    """Write the segments in the format of the path's suffix; a labelmap gets a colour table beside it.
+    """Write the segments in one of `segmentation.export.FORMATS`, or in that of the path's suffix; a labelmap
+    gets a colour table beside it.
 
     `series` has the files of the image's DICOM series, if the format refers to it; `found` is the labelmap of
     the run, None if unknown.
@@ -54,6 +55,7 @@ class FileJob:
     drawn: DrawnSegments
     series: Sequence[Path]
     found: FoundLabels | None
+    format: str | None = None
 
     def writing(self, folder: Path) -> Iterator[None]:
         """As `SegNrrdJob.writing`."""
@@ -64,6 +66,7 @@ class FileJob:
             "drawn": self.drawn.to_json(),
             "series": [str(file) for file in self.series],
             "found": _written_found(folder, self.found),
+            "format": self.format,
         }
         _write(folder, job)
 
@@ -136,12 +139,12 @@ def _file(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
         provenance = {**segmentation.provenance, "corrected": "yes"}  # also where it is unknown
         segmentation = replace(segmentation, provenance=provenance)
     series = [Path(file) for file in job["series"]] or None
-    if not FORMATS[format_of(path)].values_only:
-        write_segmentation(path, segmentation, source=series)
+    if not FORMATS[format_of(path, job["format"])].values_only:
+        write_segmentation(path, segmentation, job["format"], series)
         return {"files": [str(path)]}
     colors = path.with_name(_without_suffix(path) + COLORS_SUFFIX)
     _check_colors(path, colors, segmentation.labels)
-    write_segmentation(path, segmentation, source=series)
+    write_segmentation(path, segmentation, job["format"], series)
     write_color_table(colors, segmentation.labels)
     return {"files": [str(path), str(colors)]}
 
