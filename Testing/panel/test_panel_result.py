@@ -202,6 +202,41 @@ def test_a_removed_uncertainty_leads_nowhere(ready, result, scene):
     assert ready.ui.resultStatusLabel.text == "The uncertainty is no longer in the scene."
 
 
+def statistics():
+    """The panel of Slicer's Segment Statistics."""
+    return slicer.modules.segmentstatistics.widgetRepresentation().self()
+
+
+def test_statistics_are_opened_with_the_segmentation_and_its_image(ready, scene):
+    other = add_volume(scene, head(), name="other")
+    node = segment(ready)
+    scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "another segmentation")
+    slicer.util.selectModule("SegmentStatistics")
+    statistics().scalarSelector.setCurrentNode(other)
+    statistics().outputTableSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLTableNode", "theirs"))
+    slicer.util.selectModule("MedNeXtSegmentation")
+    ready.ui.statisticsButton.click()
+    assert slicer.util.mainWindow().moduleSelector().selectedModule == "SegmentStatistics"
+    assert statistics().segmentationSelector.currentNode() is node
+    assert statistics().scalarSelector.currentNode() is selector(ready, 0).currentNode()
+    assert statistics().outputTableSelector.currentNode() is None  # a new table, not "theirs"
+
+
+def test_statistics_of_a_result_whose_image_is_gone_have_no_image(ready, scene, volume):
+    segment(ready)
+    add_volume(scene, head(), name="other")
+    scene.RemoveNode(volume)
+    ready.ui.statisticsButton.click()
+    assert statistics().scalarSelector.currentNode() is None
+
+
+def test_without_the_module_the_button_says_so(ready, monkeypatch):
+    segment(ready)
+    monkeypatch.delattr(slicer.modules, "segmentstatistics")
+    ready.ui.statisticsButton.click()
+    assert "Segment Statistics is not loaded" in ready.ui.resultErrorLabel.text
+
+
 def test_export_writes_the_corrected_segmentation(ready, volume, dialogs, tmp_path):
     node = segment(ready)
     for name, seed in (("spleen", 1), ("liver", 2)):
@@ -238,6 +273,8 @@ def test_the_dialog_offers_every_format_that_the_commands_write(ready, dialogs, 
         "NIfTI labelmap (*.nii.gz *.nii)",
         "MetaImage labelmap (*.mha)",
         "DICOM segmentation (*.dcm)",
+        "DICOM segmentation, a bit for each voxel and segment (*.dcm)",
+        "DICOM segmentation, labelmap (Slicer 5.12 or later) (*.dcm)",
         "Toy volumes (*.toy *.ty)",
     ]
 
@@ -271,9 +308,10 @@ def test_the_dialog_offers_both_types_of_a_dicom_segmentation(
 
     monkeypatch.setattr(result_files, "export_job", refuse)
     segment(ready)
-    for format in (3, 4, 5):
-        export_to(ready, dialogs, tmp_path / "T1.dcm", format)
-    assert asked == [None, "binary", "labelmap"]
+    for title in ("DICOM segmentation (", "DICOM segmentation, a bit", "DICOM segmentation, labelmap"):
+        export_to(ready, dialogs, tmp_path / "T1.dcm", title)
+    export_to(ready, dialogs, tmp_path / "T1.nrrd", "DICOM segmentation, labelmap")
+    assert asked == ["dicom", "dicom-binary", "dicom-labelmap", "nrrd"]
 
 
 def test_declining_the_package_for_dicom_is_no_fault(ready, dialogs, tmp_path, monkeypatch):

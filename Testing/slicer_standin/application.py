@@ -56,6 +56,7 @@ def start(slicer_source: str | os.PathLike[str] | None = None) -> Core:
     # Python would destroy it, since Qt does not hold windows without a parent.
     core.main_window = main_window.qSlicerMainWindow()  # type: ignore[attr-defined]
     load_module(SCRIPTED_MODULES / "SegmentEditor.py")
+    load_module(SCRIPTED_MODULES / "SegmentStatistics.py")
     atexit.register(_destroy_widgets)
     return core
 

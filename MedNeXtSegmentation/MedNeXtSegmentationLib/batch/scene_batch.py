@@ -13,6 +13,7 @@ from mednext.batch.case_outcome import done, outcome, settled, with_model
 from mednext.batch.report import Report, Row
 from mednext.errors import GeometryError
 from mednext.model.description import Model
+from mednext.segmentation.intensities import INTENSITIES
 from mednext.segmentation.provenance import model_words
 
 from ..run_options import RunOptions
@@ -79,7 +80,8 @@ def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[sli
         for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
             node = scene.GetNthNodeByClass(index, "vtkMRMLSegmentationNode")
             told = {key: node.GetAttribute(ATTRIBUTE_PREFIX + key) or "" for key in wanted}
-            if told == wanted and images_of(node) == list(each.volumes):
+            measured = not options.intensities or node.GetAttribute(ATTRIBUTE_PREFIX + INTENSITIES)
+            if told == wanted and measured and images_of(node) == list(each.volumes):
                 yield node
 
 

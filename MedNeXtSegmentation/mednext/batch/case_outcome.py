@@ -21,6 +21,7 @@ from ..errors import (
     OutOfMemoryError,
     UnknownModelError,
 )
+from ..segmentation.intensities import of_structures
 from .case import Case
 from .report import DONE, FAILED, LEFT_OUT, Row
 
@@ -95,6 +96,7 @@ def done(
         seconds=known.get("seconds", ""),
         warning=known.get("warning", "") or warning,
         volumes_ml=dict(volumes_ml),
+        intensities=of_structures(known, list(volumes_ml)),
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..segmentation.intensities import is_intensity
 from ..system.atomic import explaining, replacing
 from ..system.locks import locked
 from ..system.shown_text import csv_cell, from_csv_cell, shown
@@ -46,6 +47,8 @@ class Row:
         warning: for the physician to know before using the result.
         error, message: class and sentence of the failure, or why the case was left out.
         volumes_ml: of each structure; 0 for one that was not found.
+        intensities: mean and standard deviation of each structure in each channel, by the names of their
+            columns; empty where they were not measured.
     """
 
     case: str
@@ -64,9 +67,10 @@ class Row:
     error: str = ""
     message: str = ""
     volumes_ml: dict[str, float] = field(default_factory=dict)
+    intensities: dict[str, float] = field(default_factory=dict)
 
 
-_COLUMNS = [each.name for each in fields(Row) if each.name != "volumes_ml"]
+_COLUMNS = [each.name for each in fields(Row) if each.name not in ("volumes_ml", "intensities")]
 
 
 class Report:
@@ -128,12 +132,14 @@ class Report:
 def _table(rows: Iterable[Row]) -> bytes:
     rows = list(rows)
     structures = list(dict.fromkeys(name for row in rows for name in row.volumes_ml))
+    measured = list(dict.fromkeys(name for row in rows for name in row.intensities))
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [*_COLUMNS, *map(_column, structures)])
+    writer = csv.DictWriter(text, [*_COLUMNS, *map(_column, structures), *map(csv_cell, measured)])
     writer.writeheader()
     for row in rows:
         cells = {name: csv_cell(getattr(row, name)) for name in _COLUMNS}
-        writer.writerow(cells | {_column(name): f"{ml:.4f}" for name, ml in row.volumes_ml.items()})
+        cells |= {_column(name): f"{ml:.4f}" for name, ml in row.volumes_ml.items()}
+        writer.writerow(cells | {csv_cell(name): f"{value:.6g}" for name, value in row.intensities.items()})
     return text.getvalue().encode("utf-8-sig")
 
 
@@ -148,10 +154,14 @@ def _row(cells: dict[str, str]) -> Row:
         for name, value in cells.items()
         if name and name.endswith(_VOLUME) and value
     }
-    return replace(Row(**texts), volumes_ml=volumes)
+    named = {from_csv_cell(name): value for name, value in cells.items() if name and value}
+    measured = {name: float(value) for name, value in named.items() if is_intensity(name)}
+    return replace(Row(**texts), volumes_ml=volumes, intensities=measured)
 
 
 def _shown(row: Row) -> Row:
     """The row as it is read back from the file, so that a case has only one name."""
     texts: dict[str, Any] = {name: shown(getattr(row, name)) for name in _COLUMNS}
-    return replace(row, **texts, volumes_ml={shown(name): ml for name, ml in row.volumes_ml.items()})
+    volumes = {shown(name): ml for name, ml in row.volumes_ml.items()}
+    measured = {shown(name): value for name, value in row.intensities.items()}
+    return replace(row, **texts, volumes_ml=volumes, intensities=measured)

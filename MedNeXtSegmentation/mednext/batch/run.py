@@ -17,6 +17,7 @@ from ..inference.options import Options
 from ..model.description import Model
 from ..model.labels import Label, Region, choose_structures
 from ..segmentation.export import write_segmentation
+from ..segmentation.intensities import INTENSITIES
 from ..segmentation.result import Segmentation
 from ..system.atomic import explaining, together
 from ..system.cancellation import POLL_S, check_cancelled
@@ -55,6 +56,7 @@ class Batch:
         cancelled: asked between the cases; True ends the batch.
         stop_reading: end a call of `read` in another thread whose images are no longer needed.
         uncertainty: a case is only finished with its uncertainty.
+        intensities: a case is only finished with its intensities.
         structures: names or values of the structures that results keep; None for all.
 
     `read` and `carry_out` raise the errors of a case, which become its row.
@@ -71,6 +73,7 @@ class Batch:
     regions: tuple[Region, ...] = ()
     stop_reading: Callable[[], None] = nothing
     uncertainty: bool = False
+    intensities: bool = False
     structures: Sequence[str | int] | None = None
 
     @classmethod
@@ -95,6 +98,7 @@ class Batch:
             carry_out,
             regions=regions,
             uncertainty=options.uncertainty,
+            intensities=options.intensities,
             structures=structures,
             **rest,
         )
@@ -291,9 +295,14 @@ class _Course:
         batch = self._batch
         found = finished(begun.target, begun.case, batch.recipe, batch.labels, batch.regions, again=again)
         begun.has_uncertainty = written_uncertainty(begun.uncertainty, begun.target)
-        if found is not None and (begun.has_uncertainty or not batch.uncertainty):
+        if found is not None and self._is_whole(begun, found):
             return self._done(begun, found)
         return None
+
+    def _is_whole(self, begun: _Begun, found: Segmentation) -> bool:
+        """Whether a finished result has all that the batch is to give."""
+        measured = INTENSITIES in found.provenance or not self._batch.intensities
+        return measured and (begun.has_uncertainty or not self._batch.uncertainty)
 
     def _segment(self, begun: _Begun) -> None:
         """Segment a case that was read, and start to write it."""

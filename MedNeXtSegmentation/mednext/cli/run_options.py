@@ -60,6 +60,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--precision", choices=PRECISIONS, help="bfloat16: faster, a little less exact (default: float32)")
     add("--threads", metavar="N", type=int, help="threads on the CPU, at most its cores (default: what fits)")
+    add(
+        "--intensities",
+        action="store_true",
+        help="also give mean and standard deviation of the images within each structure, in HU for CT",
+    )
     add("--insist", action="store_true", help="segment also what looks certainly wrong; the result says so")
     add("--json", action="store_true", help="print one JSON document instead of text")
     add("--quiet", action="store_true", help="print nothing but errors")

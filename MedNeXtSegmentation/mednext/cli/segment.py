@@ -109,8 +109,10 @@ def _segmentation(options: argparse.Namespace, console: Console, format: str) ->
 
 
 def _report(options: argparse.Namespace, console: Console, segmentation: Segmentation) -> None:
+    from ..segmentation.intensities import of_structures
+
     volumes = segmentation.volumes_ml()
-    document = {
+    document: dict[str, Any] = {
         "output": str(options.output),
         "uncertainty": options.uncertainty and str(options.uncertainty),
         "volumes_ml": volumes,
@@ -118,12 +120,14 @@ def _report(options: argparse.Namespace, console: Console, segmentation: Segment
             region.name: {"labels": list(region.labels), "volume_ml": volumes[region.name]}
             for region in segmentation.regions
         },
+        "intensities": of_structures(segmentation.provenance, list(volumes)),
         "warning": segmentation.provenance.get("warning", ""),
         "provenance": dict(segmentation.provenance),
     }
     width = max(len(name) for name in volumes)
     together = {region.name: _together(region, segmentation.labels) for region in segmentation.regions}
     lines = [f"{name:<{width}} {ml:10.2f} mL{together.get(name, '')}" for name, ml in volumes.items()]
+    lines += [f"{name}: {value:.6g}" for name, value in document["intensities"].items()]
     if not any(volumes.values()):
         lines.append("No structure was found: check that image and model belong together.")
     console.done(document, *lines, f"Written to {options.output}.")

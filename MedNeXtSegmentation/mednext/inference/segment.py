@@ -22,6 +22,7 @@ from ..model.bundle import Bundle
 from ..model.description import Model
 from ..network.apple_gpu_check import trouble
 from ..network.formulation import FastNetwork
+from ..segmentation.intensities import INTENSITIES, intensities, to_words
 from ..segmentation.provenance import run_words
 from ..segmentation.result import Segmentation
 from ..segmentation.uncertainty_storage import to_float32
@@ -149,6 +150,7 @@ def segment(
             loaded = run.networks.load(bundle, run.folds, options.precision_used, run.progress)
             chosen = _usable(chosen, loaded, run)
             subject = _prepared(volume, seen, run, chosen)
+            images = volume.array if options.intensities else None
             del volume, volumes
             give_memory_back()  # pieces freed by preprocessing have other sizes than the next ones
             labels, uncertain, used = _label(subject, seen, loaded, run, chosen)
@@ -162,6 +164,9 @@ def segment(
     origin |= run_words(used, time.monotonic() - begin)
     origin["quality"] = options.quality_of(model)
     origin["formulation"] = _formulations(run.folds, loaded)
+    if images is not None:
+        measured = intensities(labels, images, model.channels, model.labels, model.regions)
+        origin[INTENSITIES] = to_words(measured)
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
     return Segmentation(labels, whole, model.labels, origin, uncertain, model.regions).telling_regions()

@@ -79,8 +79,8 @@ def write_segmentation(
     Args:
         path: the file to write or replace.
         format: one of `FORMATS`; None takes it from the suffix of `path`.
-        source: for a format `of_series`, the folder (or `folder#SeriesInstanceUID`) or the files of the segmented DICOM
-            series.
+        source: for a format `of_series`, the folder (or `folder#SeriesInstanceUID`) or the files of the
+            segmented DICOM series.
 
     Raises `OptionError` for a format that does not fit the file name or lacks its source, `OutputError` and
     `DiskSpaceError` when the file cannot be written, and the errors of `write_dicom_seg`.

@@ -55,8 +55,10 @@ class ResultFiles:
         self._write(export_job(self._node, path, format), _exported)
 
     def _askForFile(self) -> tuple[Path, str] | None:
-        """The chosen file and its format, or None. The dialog adds the suffix of the chosen format, and asks before it
-        replaces a file."""
+        """The chosen file and its format, or None.
+
+        The dialog adds the suffix of the chosen format, and asks before it replaces a file.
+        """
         start = Path(settings.EXPORT_FOLDER.get()) / _fileName(self._node.GetName())
         dialog = qt.QFileDialog(self._ui.exportButton, _("Export segmentation"), str(start.parent))
         dialog.setAcceptMode(qt.QFileDialog.AcceptSave)

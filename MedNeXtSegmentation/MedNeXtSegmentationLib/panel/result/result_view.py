@@ -14,6 +14,7 @@ from ...scene.segments.region_segments import follow_labels, show_segments, show
 from ...scene.segments.segment_history import can_redo, can_undo, redo, undo
 from ..messages import Messages
 from .result_files import ResultFiles
+from .statistics import openStatistics
 from .uncertainty_view import UncertaintyView
 
 _MOST_ROWS = 12  # more than these scroll
@@ -35,6 +36,7 @@ class ResultView:
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         ui.volumesTable.verticalHeader().hide()
         ui.copyTableButton.connect("clicked()", self._copyTable)
+        ui.statisticsButton.connect("clicked()", self._messages.guard(lambda: openStatistics(self._node)))
         ui.editButton.connect("clicked()", self._edit)
         ui.undoButton.connect("clicked()", self._undo)
         ui.redoButton.connect("clicked()", self._redo)
@@ -78,7 +80,7 @@ class ResultView:
     def _fillTable(self, node: slicer.vtkMRMLSegmentationNode, volumes: dict[str, float]) -> None:
         table = self._ui.volumesTable
         found = any(volumes.values())
-        table.visible = self._ui.copyTableButton.visible = found
+        table.visible = self._ui.copyTableButton.visible = self._ui.statisticsButton.visible = found
         self._ui.show3DButton.enabled = found
         table.setRowCount(len(volumes))
         for row, (name, volume) in enumerate(volumes.items()):

@@ -17,13 +17,13 @@ from .seg_nrrd import segmentation_file_of
 def export_job(node: slicer.vtkMRMLSegmentationNode, path: Path, format: str | None = None) -> SceneJob:
     """Copy the segments from the scene, for `engine.scene_job.start_job`.
 
-    The format is one of `mednext.segmentation.export.FORMATS`, by default that of the path's suffix. A labelmap gets a colour table
-    beside it, which labelmaps of the same name in another format share. An existing file is replaced: the
-    caller has asked the user.
+    The format is one of `mednext.segmentation.export.FORMATS`, by default that of the path's suffix. A
+    labelmap gets a colour table beside it, which labelmaps of the same name in another format share. An
+    existing file is replaced: the caller has asked the user.
 
-    Raises `OptionError` for an unknown suffix or another format's, `OutputError` for a segmentation that the format cannot hold,
-    and the errors of `drawn_segments_of` and `segmentation_file_of`. The job raises `OutputError`, and writes
-    nothing, when there is a different colour table.
+    Raises `OptionError` for an unknown suffix or that of another format, `OutputError` for a segmentation
+    that the format cannot hold, and the errors of `drawn_segments_of` and `segmentation_file_of`. The job
+    raises `OutputError`, and writes nothing, when there is a different colour table.
     """
     from mednext.segmentation.export import FORMATS, format_of  # SimpleITK is not loaded at Slicer's start
 

@@ -71,6 +71,7 @@ class PlannedRun:
         uncertainty: whether the uncertainty is computed, too.
         mirroring: whether mirrored copies are averaged.
         step: distance of tiles as a fraction of the patch; None for the model's.
+        intensities: whether the images are kept until the end.
     """
 
     grid: Geometry
@@ -81,6 +82,7 @@ class PlannedRun:
     uncertainty: bool = False
     mirroring: bool = True
     step: float | None = None
+    intensities: bool = False
 
 
 def planned_run(
@@ -99,6 +101,7 @@ def planned_run(
         options.uncertainty,
         bool(options.mirror_axes_of(model)),
         options.step_of(model),
+        options.intensities,
     )
 
 
@@ -115,6 +118,7 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     model_images = channels * inside * _FLOAT
     on_cpu = run.device != "cuda"
     results = whole * (_LABEL + (_UNCERTAINTY if run.uncertainty else 0))
+    kept_images = channels * whole * _FLOAT if run.intensities else 0
     # Images on their source grid are freed before the networks run, and sums before results are finished.
     masked = any(channel.normalization == "zscore_masked" for channel in model.channels)
     preparing = images + (source * _HOLES if masked else 0)
@@ -129,7 +133,7 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     weights = run.folds * parameters(model.network) * _FLOAT * copies
     predicting = results + (max(network.activations + network.sums, network.check) if on_cpu else 0)
     finishing += network.activations if on_cpu else 0
-    host = _PROCESS + weights + max(preparing, predicting, finishing)
+    host = _PROCESS + weights + max(preparing, predicting + kept_images, finishing + kept_images)
     host += model_images if on_cpu else _CUDA_HOST
     on_card = max(_ON_CARD * max(source, inside) * _FLOAT + _SLAB_ON_CARD, network.activations + network.sums)
     device = 0 if on_cpu else _CUDA_CONTEXT + weights + model_images + on_card
