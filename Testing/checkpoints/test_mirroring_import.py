@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from mednext.checkpoints import ImportOptions, import_checkpoint
-from mednext.checkpoints.mirroring import axes_of_trainer
+from mednext.checkpoints.nnunet.mirroring import axes_of_trainer
 from mednext.errors import CheckpointError, OptionError
 from results_folders import V2_DATASET, write_v1_folder, write_v2_folder
 

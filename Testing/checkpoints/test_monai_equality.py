@@ -1,12 +1,20 @@
-"""MONAI's MedNeXt S and ours are the same function, heads and gradients alike; B, M and L are refused."""
+"""MONAI's MedNeXt and ours are the same function in all sizes, heads and gradients alike; MIST's too."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 import torch
 from mednext.checkpoints import convert_state_dict, infer_network
-from mednext.errors import IncompatibleCheckpointError
+from mednext.checkpoints.state_dicts import program_of
+from mednext.errors import BundleFormatError, IncompatibleCheckpointError
+from mednext.model.description import NetworkSpec
+from mednext.network.blocks import UpBlock
 from mednext.network.mednext import MedNeXt
+from mednext.system.json_reading import Fields
 from monai.networks.nets.mednext import MedNeXt as MonaiMedNeXt
 from monai.networks.nets.mednext import create_mednext
 from torch import Tensor, nn
@@ -89,9 +97,84 @@ def test_s_of_monai_is_recognised() -> None:
     assert (spec.variant, spec.in_channels, spec.num_classes, spec.kernel_size) == ("S", 4, 3, 5)
 
 
-@pytest.mark.parametrize("variant", ["B", "M", "L"])
-def test_b_m_and_l_are_refused_with_the_reason(variant: str) -> None:
+@pytest.mark.parametrize("variant", ["S", "B", "M", "L"])
+def test_every_size_is_recognised_with_the_expansion_of_its_down_blocks(variant: str) -> None:
     with torch.device("meta"):
-        state = create_mednext(variant).state_dict()
-    with pytest.raises(IncompatibleCheckpointError, match="down block 0 expands by"):
-        convert_state_dict(state, "monai")
+        state = create_mednext(variant, in_channels=4, out_channels=3).state_dict()
+        spec = infer_network(convert_state_dict(state, "monai"))
+    expected = {"S": None, "B": (2, 3, 4, 4), "M": (2, 3, 4, 4), "L": (3, 4, 8, 8)}
+    assert spec.down_expansion == expected[variant]
+    assert spec.variant == ("S" if variant == "S" else None), "B, M and L of the paper are other networks"
+
+
+@pytest.mark.parametrize("variant", ["S", "B", "M", "L"])
+def test_every_size_gives_the_same_numbers(variant: str) -> None:
+    theirs = randomised(create_mednext(variant, 3, 2, 3, deep_supervision=True))
+    ours = recognised(theirs)
+    with torch.no_grad():
+        for head, other in zip(theirs(image(3)), ours(image(3)), strict=True):
+            assert torch.equal(head, other)
+
+
+def test_b_gives_the_same_gradients() -> None:
+    theirs = randomised(create_mednext("B", 3, 2, 3, deep_supervision=True))
+    assert_same_function(theirs, recognised(theirs), image(3))
+
+
+def recognised(theirs: nn.Module) -> MedNeXt:
+    state = convert_state_dict(theirs.state_dict(), "monai")
+    ours = infer_network(state).build()
+    ours.load_state_dict(state)
+    return ours.train()
+
+
+def test_up_blocks_with_output_padding_give_the_numbers_of_torch() -> None:
+    """The block of MIST 2, written down with torch's own layers."""
+    torch.manual_seed(0)
+    block = UpBlock(4, 2, 3, 5)
+    block.compute_last_plane()
+    conv1 = nn.ConvTranspose3d(4, 4, 5, stride=2, padding=2, output_padding=1, groups=4)
+    res_conv = nn.ConvTranspose3d(4, 2, 1, stride=2, output_padding=1)
+    conv1.load_state_dict(block.conv1.state_dict())
+    res_conv.load_state_dict(block.res_conv.state_dict())
+    x = torch.randn(1, 4, 4, 6, 8)
+    expected = block.conv3(block.act(block.conv2(block.norm(conv1(x))))) + res_conv(x)
+    assert expected.shape[2:] == (8, 12, 16)
+    assert torch.equal(block(x), expected)
+
+
+def test_a_network_of_mist_2_is_told_from_monais_by_its_head() -> None:
+    state = create_mednext("S", in_channels=2, out_channels=3).state_dict()
+    assert program_of(state) == "monai"
+    mist = {**state, "out_0.conv_out.weight": state["out_0.conv_out.weight"].transpose(0, 1)}
+    assert program_of(mist) == "mist"
+    assert torch.equal(
+        convert_state_dict(mist, "mist")["out_0.conv_out.weight"], state["out_0.conv_out.weight"]
+    )
+
+
+def test_where_monai_and_mist_look_alike_the_import_asks() -> None:
+    with torch.device("meta"):
+        state = create_mednext("S", out_channels=32).state_dict()
+    with pytest.raises(IncompatibleCheckpointError, match='"program": "mist"'):
+        program_of(state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"down_expansion": (2, 3, 2, 3)}, {"output_padding": True}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_network_of_another_program_is_described_and_built_again(change: dict[str, Any]) -> None:
+    spec = NetworkSpec(None, 1, 3, 3, (2,) * 9, (1,) * 9, channels=4, **change)
+    written = {key: value for key, value in asdict(spec).items() if key != "deep_supervision"}
+    again = NetworkSpec.read(Fields(json.loads(json.dumps(written)), "a test", ValueError))  # type: ignore[arg-type]
+    assert again == spec
+    assert again.build().state_dict().keys() == spec.build().state_dict().keys()
+
+
+@pytest.mark.parametrize("change", [{"down_expansion": (3, 4, 8, 8)}, {"output_padding": True}])
+def test_a_size_of_the_paper_has_its_own_down_and_up_blocks(change: dict[str, Any]) -> None:
+    spec = NetworkSpec("S", 1, 3, 3, (2,) * 9, (2,) * 9, **change)
+    with pytest.raises(BundleFormatError, match="Set the variant to null"):
+        spec.build()

@@ -215,9 +215,9 @@ def test_the_fold_of_all_cases_is_imported_as_fold_0(tmp_path: Path) -> None:
 def test_the_best_checkpoint_is_taken_on_request(tmp_path: Path) -> None:
     write_v2_folder(tmp_path / "v2", file="checkpoint_best.pth")
     with pytest.raises(CheckpointError, match=r"has no checkpoint_final\.pth"):
-        import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
+        import_checkpoint(tmp_path / "v2", tmp_path / "model", replace(RAS, checkpoint="final"))
     bundle = import_checkpoint(tmp_path / "v2", tmp_path / "model", replace(RAS, checkpoint="best"))
-    assert "best checkpoint" in bundle.model.description
+    assert "checkpoint_best.pth" in bundle.model.description
 
 
 def test_weights_saved_from_parallel_and_compiled_training_are_recognised(tmp_path: Path) -> None:
@@ -283,9 +283,16 @@ def test_v1_plans_that_inference_cannot_follow_are_refused(
         import_checkpoint(tmp_path / "v1", tmp_path / "model", NAMED)
 
 
-def test_a_patch_that_mednext_cannot_take_is_refused(tmp_path: Path) -> None:
-    write_v2_folder(tmp_path / "v2", plans=v2_plans(patch_size=[40, 56, 40]))
-    with pytest.raises(BundleFormatError, match=r"\[40, 56, 40\]"):
+def test_a_patch_that_is_not_divisible_by_16_is_rounded_up_with_a_remark(tmp_path: Path) -> None:
+    write_v2_folder(tmp_path / "v2", plans=v2_plans(patch_size=[40, 56, 48]))
+    model = import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS).model
+    assert model.patch == (48, 64, 48)
+    assert "40 × 56 × 48 was rounded up to 48 × 64 × 48" in model.description
+
+
+def test_a_patch_of_one_voxel_at_the_bottom_of_the_network_is_refused(tmp_path: Path) -> None:
+    write_v2_folder(tmp_path / "v2", plans=v2_plans(patch_size=[16, 10, 16]))
+    with pytest.raises(BundleFormatError, match=r"\[16, 16, 16\]"):
         import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
 
 

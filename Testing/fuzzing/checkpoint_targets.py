@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from bundles import tiny_bundle
 from mednext.checkpoints import ImportOptions
-from mednext.checkpoints.nnunet_v1 import read_v1_folder
-from mednext.checkpoints.nnunet_v2 import read_v2_folder
+from mednext.checkpoints.import_report import ImportNotes
+from mednext.checkpoints.nnunet.v1 import read_v1
+from mednext.checkpoints.nnunet.v2 import read_v2
 from mednext.checkpoints.pickles.reading import load_pickle, load_torch
 from mednext.model.description_consistency import check_model
 from mednext.model.model_file import read_model
@@ -140,7 +141,7 @@ def _reading(read: Callable[..., Any], name: str) -> Callable[[Path], None]:
 
     def run(path: Path) -> None:
         folder = next(parent for parent in path.parents if parent.name == name)
-        model, _ = read(folder, "model", OPTIONS)
+        model, _ = read(folder, "model", OPTIONS, ImportNotes())
         check_model(model)
 
     return run
@@ -158,8 +159,8 @@ TARGETS = (
     Target("pickle", _pickles, load_pickle, _other_instructions),
     Target("torch zip", _zips, load_torch, _within_the_zip),
     Target("torch legacy", _legacy, load_torch, _other_instructions),
-    Target("nnU-Net v1 results", _v1, _reading(read_v1_folder, "v1")),
-    Target("nnU-Net v2 results", _v2, _reading(read_v2_folder, "v2")),
+    Target("nnU-Net v1 results", _v1, _reading(read_v1, "v1")),
+    Target("nnU-Net v2 results", _v2, _reading(read_v2, "v2")),
     Target("model.json", _models, lambda path: read_model(path.parent)),
     Target(
         "safetensors",

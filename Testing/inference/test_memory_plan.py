@@ -58,6 +58,7 @@ def test_planning_needs_no_torch():
             blocks=(3, 4, 4, 4, 4, 4, 4, 4, 3),
         ),
         replace(TINY_NETWORK, dimensions=2, channels=16),
+        replace(TINY_NETWORK, down_expansion=(3, 4, 8, 8)),
     ],
 )
 def test_the_size_of_a_network_is_known_to_a_few_per_cent(network):

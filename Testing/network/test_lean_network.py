@@ -16,6 +16,7 @@ from torch import Tensor
         {"kernel_size": 5, "in_channels": 4},
         {"kernel_size": 7, "channels": 5},
         {"residual": False, "resampling": "bottleneck"},
+        {"down_expansion": (3, 1, 2, 4)},
     ],
     ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items()) or "small",
 )
@@ -42,3 +43,4 @@ def test_unsupported_networks_are_recognised() -> None:
     assert is_supported(network())
     for options in ({"dimensions": 2}, {"deep_supervision": True}, {"resampling": "standard"}, {"grn": True}):
         assert not is_supported(network(**options))
+    assert not is_supported(network(output_padding=True))

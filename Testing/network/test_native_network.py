@@ -62,6 +62,7 @@ def kernels(request: pytest.FixtureRequest, native_kernels: ctypes.CDLL) -> Kern
         {"grn": True, "grn_first_down": True, "grn_denominator": "sum"},
         {"residual": False, "resampling": "bottleneck"},
         {"channels": 33, "expansion": (1, 4) + (1,) * 7},
+        {"down_expansion": (3, 1, 2, 4)},
     ],
     ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items()),
 )
@@ -130,6 +131,7 @@ def test_networks_that_the_kernels_do_not_support_are_recognised() -> None:
     assert not is_supported(small_network(dimensions=2))
     assert not is_supported(small_network(deep_supervision=True))
     assert not is_supported(small_network(resampling="standard"))
+    assert not is_supported(small_network(output_padding=True))
 
 
 def test_an_unknown_instruction_set_is_refused(native_kernels: ctypes.CDLL) -> None:

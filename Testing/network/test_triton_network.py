@@ -61,6 +61,10 @@ def test_a_network_without_residuals_and_with_many_classes_is_the_same() -> None
     assert relative_difference(network, image(), torch.float32) < 1e-5
 
 
+def test_down_blocks_may_have_an_expansion_of_their_own() -> None:
+    assert relative_difference(small(down_expansion=(3, 1, 2, 4)), image(), torch.float32) < 1e-5
+
+
 def test_the_network_in_float16_is_near_the_reference() -> None:
     assert relative_difference(small(), image(), torch.float16) < 2e-2
 
@@ -271,6 +275,7 @@ def test_a_patch_too_large_for_the_kernels_offsets_runs_on_torch() -> None:
         {"deep_supervision": True},
         {"resampling": "standard"},
         {"grn": True},
+        {"output_padding": True},
         {"channels": 64},
     ],
 )

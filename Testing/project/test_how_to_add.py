@@ -13,6 +13,7 @@ from mednext import load_bundle, read_volume, segment, write_segmentation
 from mednext.batch.case_finding import find_cases
 from mednext.checkpoints import ImportOptions, import_checkpoint, importing
 from mednext.checkpoints.checkpoint_format import CheckpointFormat
+from mednext.checkpoints.import_report import ImportNotes
 from mednext.images.formats import readable
 from mednext.images.formats.image_header import ImageFormat, ImageHeader, three_axes
 from mednext.images.formats.stored_voxels import RAW, StoredVoxels
@@ -62,7 +63,7 @@ def test_an_image_format(toy_image: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 # The new file of a checkpoint format: whatever ends with `.toy` is a state dict of our own network.
 def read_toy_checkpoint(
-    path: Path, name: str, _options: ImportOptions
+    path: Path, name: str, _options: ImportOptions, _notes: ImportNotes
 ) -> tuple[Model, dict[int, dict[str, torch.Tensor]]]:
     return tiny_model(name=name), {0: torch.load(path, weights_only=True)}
 

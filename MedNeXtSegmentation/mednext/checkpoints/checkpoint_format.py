@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..model.description import Model
-from .import_options import ImportOptions, WhichWeights
+from .import_options import ImportOptions
+from .import_report import ImportNotes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,13 +22,11 @@ class CheckpointFormat:
     Attributes:
         name: for messages.
         accepts: whether a folder or a file is a checkpoint of this format, judged by names.
-        read: the model in it, and the weights of each fold.
+        read: the model in it, and the weights of each fold; it takes notes for the report.
         plans_file: the file that a results folder of this format holds, for messages.
-        weights: the names of the file in a fold's folder; the file itself may be given instead of the folder.
     """
 
     name: str
     accepts: Callable[[Path], bool]
-    read: Callable[[Path, str, ImportOptions], tuple[Model, dict[int, dict[str, Tensor]]]]
+    read: Callable[[Path, str, ImportOptions, ImportNotes], tuple[Model, dict[int, dict[str, Tensor]]]]
     plans_file: str = ""
-    weights: Mapping[WhichWeights, str] = field(default_factory=dict)

@@ -23,7 +23,10 @@ class ImportOptions:
         mirror_axes: axes 0, 1, 2 (z, y, x of the training's arrays) along which the training mirrored, if
             neither the checkpoint nor its trainer tells; or some of those that they tell. None for theirs.
         folds: the folds to take, "all" being the one trained on all cases; None takes every numbered one.
-        checkpoint: the last weights of the training, or its best ones.
+        checkpoint: the last weights of the training, or its best ones; None takes the last ones, or the only
+            ones that are there.
+        configuration: that of nnU-Net v2's plans that was trained, where the checkpoint does not tell it.
+        part: the place of the network in a file with several, such as "ema".
         half: store the weights with 16 bits.
         description: JSON file with the fields of `model.json` that the checkpoint lacks (MONAI).
         version, title, licence, citation, training_data: as in `model.Model`.
@@ -36,7 +39,9 @@ class ImportOptions:
     images: Path | None = None
     mirror_axes: tuple[int, ...] | None = None
     folds: tuple[int | str, ...] | None = None
-    checkpoint: WhichWeights = "final"
+    checkpoint: WhichWeights | None = None
+    configuration: str | None = None
+    part: str | None = None
     half: bool = True
     description: Path | None = None
     version: str = "1.0.0"

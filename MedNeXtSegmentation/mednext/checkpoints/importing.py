@@ -1,9 +1,10 @@
-"""Import a foreign checkpoint of any known kind into a bundle."""
+"""Import a foreign checkpoint of any known kind into a bundle, or report what is in it."""
 
 from __future__ import annotations
 
 import logging
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,48 +15,73 @@ from ..library.store import check_name
 from ..model.bundle import Bundle, write_bundle
 from ..model.description import Model
 from .checkpoint_format import CheckpointFormat
+from .described_weights import DESCRIBED_WEIGHTS
 from .import_options import ImportOptions
-from .monai import MONAI
-from .nnunet_v1 import NNUNET_V1
-from .nnunet_v2 import NNUNET_V2
+from .import_report import ImportNotes, ImportReport, report_of
+from .locating import located
+from .nnunet.v1 import NNUNET_V1
+from .nnunet.v2 import NNUNET_V2
 from .training_images import largest_field_of_view
 
 logger = logging.getLogger(__name__)
 
-# The first that accepts a source reads it. MONAI takes any file, and stays last.
+# The first that accepts a source reads it. Described weights take any file, and stay last.
 FORMATS: tuple[CheckpointFormat, ...] = (
     NNUNET_V2,
     NNUNET_V1,
-    MONAI,
+    DESCRIBED_WEIGHTS,
 )
-
-_FOLD_FOLDER = r"fold_\d{1,3}|fold_all|all"
 
 
 def import_checkpoint(
     source: str | Path, out_folder: str | Path, options: ImportOptions | None = None
 ) -> Bundle:
-    """Write a bundle from a foreign checkpoint.
+    """Write a bundle from a foreign checkpoint; see `import_with_report`."""
+    return import_with_report(source, out_folder, options)[0]
+
+
+def import_with_report(
+    source: str | Path, out_folder: str | Path, options: ImportOptions | None = None
+) -> tuple[Bundle, ImportReport]:
+    """Write a bundle from a foreign checkpoint, and report what was understood.
 
     Args:
-        source: a results folder of nnU-Net v1 or v2, one fold's folder in it, or the file in that; or a file
-            with a state dict of MONAI's `MedNeXt`.
+        source: a results folder of nnU-Net v1 or v2, one fold's folder in it, or the file in that; a folder
+            or zip file with one such folder in it; or a file of weights with a description.
         out_folder: folder of the bundle; its name is the model's name. A bundle that is there is replaced.
         options: facts that the checkpoint lacks, and choices.
 
     Raises:
         CheckpointError: the checkpoint is incomplete, damaged, unsafe, or of a kind that is not known here.
-        BundleFormatError: the checkpoint's facts contradict each other, or are impossible, such as a patch
-            whose sides are not divisible by 16.
+        BundleFormatError: the checkpoint's facts contradict each other, or are impossible.
         OptionError: an option, or the model's name, is not allowed.
         OutputError, DiskSpaceError: the bundle cannot be written.
     """
     source, out_folder, options = Path(source), Path(out_folder), options or ImportOptions()
-    name = out_folder.name
+    notes = ImportNotes()
+    with _explaining(source):
+        model, weights = _read(source, out_folder.name, options, notes)
+    described = " ".join((model.description, *notes.remarks))
+    bundle = write_bundle(out_folder, replace(model, description=described), weights, half=options.half)
+    return bundle, report_of(bundle.model, notes)
+
+
+def examine_checkpoint(source: str | Path, name: str, options: ImportOptions | None = None) -> ImportReport:
+    """What an import would understand, with questions for what only the user can tell. Nothing is written.
+
+    Args and errors as for `import_with_report`, but for errors of writing.
+    """
+    source, options, notes = Path(source), options or ImportOptions(), ImportNotes(asking=True)
+    with _explaining(source):
+        model, _ = _read(source, name, options, notes)
+    return report_of(model, notes)
+
+
+@contextmanager
+def _explaining(source: Path) -> Iterator[None]:
+    """Turn any error of a stranger's files into a `CheckpointError`."""
     try:
-        model, weights = _read(source, name, options)
-        if options.images:
-            model = replace(model, field_of_view=largest_field_of_view(options.images, model.orientation))
+        yield
     except MedNeXtError:
         raise
     except Exception as cause:  # boundary: the files of a stranger
@@ -66,27 +92,31 @@ def import_checkpoint(
         raise CheckpointError(
             f"{source} is damaged or not a checkpoint that is known here ({reason}). Copy it again."
         ) from cause
-    return write_bundle(out_folder, model, weights, half=options.half)
 
 
-def _read(source: Path, name: str, options: ImportOptions) -> tuple[Model, dict[int, dict[str, Tensor]]]:
+def _read(
+    source: Path, name: str, options: ImportOptions, notes: ImportNotes
+) -> tuple[Model, dict[int, dict[str, Tensor]]]:
     """The model in a checkpoint of any kind, and the weights of each fold."""
     check_name(name)
     if not source.exists():
         raise CheckpointError(
             f"There is no {source}. Give the results folder of nnU-Net, or a file of weights."
         )
-    fold_files = {file: kind for format in FORMATS for kind, file in format.weights.items()}
-    if source.is_file() and source.name in fold_files:
-        source, options = source.parent, replace(options, checkpoint=fold_files[source.name])
-    if re.fullmatch(_FOLD_FOLDER, source.name) and source.is_dir() and options.folds is None:
-        fold = source.name.removeprefix("fold_")
-        source, options = source.parent, replace(options, folds=(fold if fold == "all" else int(fold),))
-    for format in FORMATS:
-        if format.accepts(source):
-            return format.read(source, name, options)
-    plans = " nor ".join(f"{format.plans_file} ({format.name})" for format in FORMATS if format.plans_file)
-    raise CheckpointError(
-        f"{source} holds neither {plans}. Give the folder that contains the folders fold_0, fold_1, ... of "
-        "one training."
-    )
+    with located(source, _is_training, notes) as place:
+        format = next((format for format in FORMATS if format.accepts(place)), None)
+        if format is None:
+            plans = " nor ".join(f"{each.plans_file} ({each.name})" for each in FORMATS if each.plans_file)
+            raise CheckpointError(
+                f"{source} holds neither {plans}. Give the folder that contains the folders fold_0, fold_1, "
+                "... of one training."
+            )
+        model, weights = format.read(place, name, options, notes)
+    if options.images:
+        model = replace(model, field_of_view=largest_field_of_view(options.images, model.orientation))
+    return model, weights
+
+
+def _is_training(folder: Path) -> bool:
+    """Whether some format knows a folder as that of one training."""
+    return any(format.accepts(folder) for format in FORMATS)

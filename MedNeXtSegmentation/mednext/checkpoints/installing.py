@@ -10,7 +10,8 @@ from ..library.store import check_name, refuse_taken
 from ..model.description import Model
 from .import_memory import check_memory
 from .import_options import ImportOptions
-from .importing import import_checkpoint
+from .import_report import ImportReport
+from .importing import import_with_report
 
 
 def install_checkpoint(
@@ -20,11 +21,13 @@ def install_checkpoint(
     *,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
+    told: Callable[[ImportReport], None] = lambda report: None,
 ) -> Model:
-    """Import a foreign checkpoint into the models folder; see `import_checkpoint`.
+    """Import a foreign checkpoint into the models folder; see `import_with_report`.
 
     Args:
         say: gets a sentence on the memory that the import takes, before it starts.
+        told: gets the report on all that was understood.
 
     Raises:
         OutOfMemoryError: this computer has less memory than the import takes.
@@ -36,4 +39,6 @@ def install_checkpoint(
     check_memory(source, options or ImportOptions(), say)
     with exclusive_models_folder() as folder:
         refuse_taken(name, overwrite)
-        return import_checkpoint(source, folder / name, options).model
+        bundle, report = import_with_report(source, folder / name, options)
+    told(report)
+    return bundle.model

@@ -14,39 +14,71 @@ from pathlib import Path
 from ..errors import CheckpointError, OptionError
 from ..model.description import ORIENTATION_FORM
 from .import_options import ImportOptions
+from .import_report import ImportNotes
 from .training_images import training_grids
+
+PLACEHOLDER = "RAS"  # where the orientation is still asked for
 
 # Readers of nnU-Net v2 that reorient images.
 _REORIENTING = {"NibabelIOWithReorient": "RAS", "SimpleITKIOWithReorient": "RAS"}
 
 
-def training_orientation(options: ImportOptions, reader: str = "") -> str:
+def training_orientation(options: ImportOptions, notes: ImportNotes, reader: str = "") -> str:
     """The orientation of the training images, such as "RAS".
 
     Args:
         options: its `orientation` or its `images` give it.
+        notes: get the source, and the question if nothing gives it.
         reader: the class with which nnU-Net v2 read the images; some classes reorient.
 
     Raises:
-        OptionError: the given orientation is impossible.
+        OptionError: the given orientation is impossible, or contradicts the reader or the images.
         CheckpointError: nothing gives it, or the training images have different ones.
     """
+    told = _REORIENTING.get(reader)
     if options.orientation:
-        if not re.fullmatch(ORIENTATION_FORM, options.orientation):
-            raise OptionError(
-                f"{options.orientation!r} is not an orientation. Give one letter of each pair R/L, A/P and "
-                "S/I, such as RAS: where the axes i, j and k of the training images point to."
-            )
+        _check_given(options.orientation, told, options.images)
+        notes.sources["orientation"] = "given"
         return options.orientation
-    if reader in _REORIENTING:
-        return _REORIENTING[reader]
+    if told:
+        notes.sources["orientation"] = f"nnU-Net's reader {reader} reorients"
+        return told
     if options.images:
+        notes.sources["orientation"] = "headers of the training images"
         return _common_orientation(options.images)
-    raise CheckpointError(
-        "The checkpoint does not say how its training images were stored, and a wrong guess could swap left "
-        "and right. Give the orientation, such as RAS, or the folder of the training images (the header of a "
-        "training image shows it; 'RAS' and 'LPS' are the most common ones)."
+    notes.ask(
+        "orientation",
+        CheckpointError(
+            "The checkpoint does not say how its training images were stored, and a wrong guess could swap "
+            "left and right. Give the orientation, such as RAS, or the folder of the training images (the "
+            "header of a training image shows it; 'RAS' and 'LPS' are the most common ones)."
+        ),
     )
+    return PLACEHOLDER
+
+
+def check_orientation(code: str) -> None:
+    """Refuse a text that is not an orientation. Raises OptionError."""
+    if not re.fullmatch(ORIENTATION_FORM, code):
+        raise OptionError(
+            f"{code!r} is not an orientation. Give one letter of each pair R/L, A/P and S/I, such as RAS: "
+            "where the axes i, j and k of the training images point to."
+        )
+
+
+def _check_given(code: str, told: str | None, images: Path | None) -> None:
+    check_orientation(code)
+    if told not in (None, code):
+        raise OptionError(
+            f"nnU-Net brought the training images to {told}, so the orientation cannot be {code}. Leave the "
+            "orientation out."
+        )
+    found = _orientations(images) if images else {}
+    if found and code not in found:
+        raise OptionError(
+            f"The orientation {code} is given, but the training images in {images} are stored as "
+            f"{', '.join(found)}. Leave one of the two out."
+        )
 
 
 def transposed_orientation(code: str, transpose_forward: Sequence[int]) -> str:
@@ -71,10 +103,16 @@ def transposed_orientation(code: str, transpose_forward: Sequence[int]) -> str:
     return "".join(in_array_order[axis] for axis in transpose_forward)[::-1]
 
 
-def _common_orientation(folder: Path) -> str:
+def _orientations(folder: Path) -> dict[str, Path]:
+    """The orientations of the images in a folder, each with the first image of it."""
     found: dict[str, Path] = {}
     for path, grid in training_grids(folder):
         found.setdefault(grid.orientation, path)
+    return found
+
+
+def _common_orientation(folder: Path) -> str:
+    found = _orientations(folder)
     if len(found) > 1:
         examples = ", ".join(f"{code} in {path.name}" for code, path in found.items())
         raise CheckpointError(

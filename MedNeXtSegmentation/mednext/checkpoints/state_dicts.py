@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
@@ -18,9 +18,17 @@ from ..system.json_reading import Fields
 
 logger = logging.getLogger(__name__)
 
-SOURCES = ("nnunet_v1", "monai")
+SOURCES = ("nnunet_v1", "monai", "mist")
 
 _PREFIXES = ("module.", "_orig_mod.")  # left by data parallel training and by torch.compile
+_OUR_PARTS = r"stem|enc_block_[0-3]|down_[0-3]|bottleneck|up_[0-3]|dec_block_[0-3]|out_[0-4]"
+_MONAI_PARTS = r"enc_stages|down_blocks|up_blocks|dec_stages|out_blocks"
+# Words in the names of modules that only a training uses, and such names as a whole.
+_TRAINING_WORDS = (
+    r"heads?|aux|auxiliary|classifier|projector|recon|reconstruction|contrast|contrastive|loss|losses|"
+    r"criterion|criteria|metrics?|augmentations?|discriminator|teacher|ema|averaged"
+)
+_TRAINING_NAMES = r"cls|fc|proj|projection|ssl|dice|out_[5-9]"
 _ENCODER, _DECODER = (0, 1, 2, 3), (3, 2, 1, 0)
 _STAGES = (*(f"enc_block_{i}" for i in _ENCODER), "bottleneck", *(f"dec_block_{i}" for i in _DECODER))
 
@@ -37,14 +45,14 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], source: str) -> dict[st
     """The same weights under the names of `network.MedNeXt`; values and types are left as they are.
 
     Args:
-        state_dict: of the reference implementation as nnU-Net v1 or v2 stores it ("nnunet_v1"), or of MONAI's
-            `MedNeXt` ("monai"). It must be of `norm_type` "group", the default; that cannot be checked.
+        state_dict: of the reference implementation as nnU-Net v1 or v2 stores it ("nnunet_v1"), of MONAI's
+            `MedNeXt` ("monai"), or of that of MIST from version 2 on ("mist"). It must be of `norm_type`
+            "group", the default; that cannot be checked.
         source: one of `SOURCES`.
 
     Raises:
         OptionError: an unknown source.
-        IncompatibleCheckpointError: not a MedNeXt, or one of MONAI's sizes B, M and L, whose down blocks
-            are built otherwise.
+        IncompatibleCheckpointError: not a MedNeXt.
     """
     if source not in SOURCES:
         raise OptionError(f"There is no source {source!r} of state dicts: choose {' or '.join(SOURCES)}.")
@@ -65,9 +73,12 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], source: str) -> dict[st
             "network."
         )
     state.pop("dummy_tensor", None)
-    if source == "monai":
+    if source != "nnunet_v1":
         with _explaining():
             state = _from_monai(state)
+    if source == "mist":
+        heads = [name for name in state if re.fullmatch(r"out_[0-4]\.conv_out\.weight", name)]
+        state |= {name: state[name].transpose(0, 1) for name in heads}
     strange = [name for name in state if not _is_ours(name)]
     if strange or "stem.weight" not in state or "out_0.conv_out.weight" not in state:
         raise IncompatibleCheckpointError(
@@ -92,6 +103,68 @@ def infer_network(state_dict: Mapping[str, Tensor]) -> NetworkSpec:
             wanted = spec.build().state_dict()
     _check_same(state_dict, wanted)
     return spec
+
+
+def program_of(state_dict: Mapping[str, Tensor]) -> str:
+    """Which of `SOURCES` wrote the weights, told from their names and from the shape of their head.
+
+    Raises:
+        IncompatibleCheckpointError: MONAI and MIST may have written them.
+    """
+    if not any(re.match(rf"({_MONAI_PARTS})\.", name) for name in state_dict):
+        return "nnunet_v1"
+    stem, head = state_dict.get("stem.weight"), state_dict.get("out_0.conv_out.weight")
+    if stem is None or head is None or head.ndim < 2:
+        return "monai"
+    width = stem.shape[0]
+    if head.shape[0] == head.shape[1] == width:
+        raise IncompatibleCheckpointError(
+            f"With {width} classes the weights of MONAI and of MIST look alike, but their networks differ. "
+            'Write "program": "monai" or "program": "mist" into the description.'
+        )
+    return "mist" if head.shape[1] == width else "monai"  # a convolution, not a transposed one
+
+
+def without_training_parts(
+    state_dict: Mapping[str, Tensor], outside: Sequence[str] = ()
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights that belong to a MedNeXt, and the names of those that only its training used.
+
+    Args:
+        state_dict: under the names of any of `SOURCES`.
+        outside: names of the weights beside the network.
+
+    Raises:
+        IncompatibleCheckpointError: others, which may belong to the network: it would answer differently
+            without them.
+    """
+    is_ours = re.compile(rf"({_OUR_PARTS}|{_MONAI_PARTS})\.").match
+    lost = [name for name in outside if is_ours(name)]
+    if lost:
+        raise IncompatibleCheckpointError(
+            f"Some weights of the network have a prefix in their names, and others, {_listed(lost)}, have "
+            "none. Save the network's own state_dict()."
+        )
+    ours = {name: value for name, value in state_dict.items() if is_ours(name)}
+    unused = [name for name in (*state_dict, *outside) if name not in ours and name != "dummy_tensor"]
+    dropped = [name for name in unused if serves_training(name)]
+    strange = [name for name in unused if not serves_training(name)]
+    if strange:
+        raise IncompatibleCheckpointError(
+            f"Beside the weights of a MedNeXt there are others, {_listed(strange)}, whose purpose their "
+            "names do not tell. If they change the network's answer, it cannot be computed here; if not, "
+            "save the network's own state_dict() without them."
+        )
+    return ours, dropped
+
+
+def serves_training(name: str) -> bool:
+    """Whether the name of a weight outside of the network tells that only the training needs it."""
+    modules = (name.rpartition(".")[0] or name).split(".")
+    words = [word.lower() for module in modules for word in re.split(r"_|(?<=[a-z])(?=[A-Z])", module)]
+    return any(re.fullmatch(_TRAINING_NAMES, module) for module in modules) or any(
+        re.fullmatch(rf"({_TRAINING_WORDS})\d*", word) for word in words
+    )
 
 
 def inference_weights(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -127,7 +200,6 @@ def _is_ours(name: str) -> bool:
 
 def _from_monai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed = {_monai_name(name): value for name, value in state.items()}
-    _refuse_other_down_blocks(renamed)
     for level in (1, 2, 3):
         # MONAI leaves global response norm out of its down blocks; with zeros it changes nothing.
         norm, hidden = f"down_{level}.norm.weight", f"down_{level}.conv2.bias"
@@ -147,21 +219,6 @@ def _monai_name(name: str) -> str:
     return name.replace("global_resp_", "grn_")
 
 
-def _refuse_other_down_blocks(state: Mapping[str, Tensor]) -> None:
-    for level in range(4):
-        stage = _STAGES[level + 1]
-        down, block = f"down_{level}.conv2.weight", f"{stage}.0.conv2.weight"
-        if down not in state or block not in state:
-            continue
-        ours, theirs = _ratio(state[block]), _ratio(state[down])
-        if ours != theirs:
-            raise IncompatibleCheckpointError(
-                f"This is a MedNeXt of MONAI in the size B, M or L: its down block {level} expands by "
-                f"{theirs} where the paper's network expands by {ours}, the ratio of the next stage. The "
-                "weights fit MONAI's network only; of MONAI's sizes only S can be imported."
-            )
-
-
 def _ratio(weight: Tensor) -> int:
     return weight.shape[0] // weight.shape[1]
 
@@ -173,6 +230,9 @@ def _read_off(state: Mapping[str, Tensor]) -> NetworkSpec:
     resampling: Resampling = "standard"
     if "down_0.conv1.weight" in state:
         resampling = "residual" if "down_0.res_conv.weight" in state else "bottleneck"
+    down = expansion[1:5]
+    if resampling != "standard":
+        down = tuple(_ratio(state[f"down_{level}.conv2.weight"]) for level in _ENCODER)
     spec = NetworkSpec(
         variant=None,
         in_channels=stem.shape[1],
@@ -185,6 +245,7 @@ def _read_off(state: Mapping[str, Tensor]) -> NetworkSpec:
         resampling=resampling,
         grn="enc_block_0.0.grn_gamma" in state,
         grn_first_down="down_0.grn_gamma" in state,
+        down_expansion=None if down == expansion[1:5] else down,
         deep_supervision="out_1.conv_out.weight" in state,
     )
     return replace(spec, variant=_variant(spec))
@@ -197,7 +258,7 @@ def _check_sizes(spec: NetworkSpec) -> None:
 
 
 def _variant(spec: NetworkSpec) -> str | None:
-    if spec.resampling != "residual":
+    if spec.resampling != "residual" or spec.down_expansion:
         return None
     numbers = (spec.expansion, spec.blocks, spec.channels, spec.grn_first_down)
     return next((name for name, size in VARIANTS.items() if size.fits(*numbers)), None)

@@ -13,6 +13,7 @@ from .console import Console
 _ADDRESSES = ("http://", "https://")
 
 if TYPE_CHECKING:
+    from ..checkpoints.import_report import ImportReport
     from ..library.catalog import Catalog, Task
     from ..model.description import Model
 
@@ -168,17 +169,22 @@ def _install(options: argparse.Namespace, console: Console) -> None:
     _report_installed(model, console)
 
 
-def _report_installed(model: Model, console: Console) -> None:
+def _report_installed(model: Model, console: Console, report: ImportReport | None = None) -> None:
     described = _described(model)
-    console.done({"model": described}, f"Installed {model.name} {model.version} in {described['path']}.")
+    line = f"Installed {model.name} {model.version} in {described['path']}."
+    told = {"report": report.to_json()} if report else {}
+    console.done({"model": described, **told}, *(report.lines() if report else ()), line)
 
 
 def _add_import(actions: Any) -> None:
-    add = _action(actions, "import", _import, "make a model of a checkpoint of nnU-Net (v1, v2) or MONAI")
+    add = _action(
+        actions, "import", _import, "make a model of a checkpoint of nnU-Net (v1, v2), MONAI or others"
+    )
     add(
         "checkpoint",
         metavar="PATH|URL",
-        help="results folder of nnU-Net, or file of MONAI weights; or the address of a file or of a zip file",
+        help="results folder of nnU-Net or its zip file, a checkpoint, or a file of weights; or the address of "
+        "a file or of a zip file",
     )
     add("--name", help="name of the new model")
     add(
@@ -216,15 +222,17 @@ def _add_import(actions: Any) -> None:
     add(
         "--weights",
         choices=("final", "best"),
-        default="final",
-        help="which weights of a training (%(default)s)",
+        help="which weights of a training (final, or the only ones that are there)",
     )
+    add("--configuration", metavar="NAME", help="trained one of nnU-Net v2's plans, where nothing tells it")
+    add("--part", metavar="NAME", help="place of the network in a file with several, such as ema")
+    add("--dry-run", action="store_true", help="only report what is understood, and what must be told")
     add("--full-precision", action="store_true", help="store the weights with 32 bits instead of 16")
     add(
         "--description",
         metavar="FILE",
         type=Path,
-        help="JSON file with the facts that the checkpoint lacks (MONAI)",
+        help="JSON file with the facts that a file of weights lacks (MONAI, MIST, Lightning)",
     )
     add("--model-version", default="1.0.0", help="version of the new model (%(default)s)")
     for text in ("title", "licence", "citation", "training-data"):
@@ -233,7 +241,7 @@ def _add_import(actions: Any) -> None:
 
 
 def _import(options: argparse.Namespace, console: Console) -> None:
-    from ..checkpoints import ImportOptions
+    from ..checkpoints import ImportOptions, examine_checkpoint
     from ..checkpoints.installing import install_checkpoint
     from ..checkpoints.remote.address import install_from_address
 
@@ -241,6 +249,8 @@ def _import(options: argparse.Namespace, console: Console) -> None:
     is_address = source.startswith(_ADDRESSES)
     if not is_address and (options.member or options.list or options.accept_change):
         raise OptionError("--member, --list and --accept-change need an address that begins with https://.")
+    if is_address and options.dry_run:
+        raise OptionError("--dry-run needs a path on this computer: download the files first.")
     if options.list:
         return _list_members(source, options.member, console)
     if not options.name:
@@ -254,6 +264,8 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         mirror_axes=options.mirror_axes,
         folds=options.folds,
         checkpoint=options.weights,
+        configuration=options.configuration,
+        part=options.part,
         half=not options.full_precision,
         description=options.description,
         version=options.model_version,
@@ -262,10 +274,15 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         citation=options.citation,
         training_data=options.training_data,
     )
-    shared = {"overwrite": options.overwrite, "say": console.say}
+    if options.dry_run:
+        report = examine_checkpoint(Path(source), options.name, chosen)
+        console.done({"report": report.to_json()}, *report.lines())
+        return
+    reports: list[ImportReport] = []
+    shared = {"overwrite": options.overwrite, "say": console.say, "told": reports.append}
     if not is_address:
         model = install_checkpoint(Path(source), options.name, chosen, **shared)
-        return _report_installed(model, console)
+        return _report_installed(model, console, *reports)
     with console.download_progress() as progress:
         model = install_from_address(
             source,
@@ -276,7 +293,7 @@ def _import(options: argparse.Namespace, console: Console) -> None:
             progress=progress,
             **shared,
         )
-    _report_installed(model, console)
+    _report_installed(model, console, *reports)
 
 
 def _list_members(url: str, wanted: list[str], console: Console) -> None:

@@ -35,6 +35,14 @@ NAME_FORM = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9_-])?"
 FOLD_FILE_FORM = r"fold_[A-Za-z0-9]{1,16}\.safetensors"
 ORIENTATION_FORM = r"(?:[RL][AP][SI]|[RL][SI][AP]|[AP][RL][SI]|[AP][SI][RL]|[SI][RL][AP]|[SI][AP][RL])"
 
+# Of the network, with their usual values; older engines do not know them.
+_NEWER_FIELDS = {
+    "grn_first_down": False,
+    "grn_denominator": "mean",
+    "down_expansion": None,
+    "output_padding": False,
+}
+
 _MAX_CHANNELS = 64
 _MAX_CLASSES = 1024
 _MAX_HU = 1e6
@@ -85,6 +93,7 @@ class NetworkSpec:
     Attributes:
         variant: name of one of the papers' sizes, see `network.VARIANTS`.
         num_classes: output channels of the head: labels and background, or regions.
+        down_expansion: of the four down blocks, where it is not that of the stages behind them.
         deep_supervision: True if there are weights of five heads; always False in bundles.
     """
 
@@ -101,6 +110,8 @@ class NetworkSpec:
     grn: bool = False
     grn_first_down: bool = False
     grn_denominator: str = "mean"
+    down_expansion: tuple[int, ...] | None = None
+    output_padding: bool = False
     deep_supervision: bool = False
 
     def build(self) -> MedNeXt:
@@ -118,6 +129,12 @@ class NetworkSpec:
                 f"and grn_first_down are {self.expansion}, {self.blocks}, {self.channels} and "
                 f"{self.grn_first_down}. Correct one of them."
             )
+        if size and (self.down_expansion or self.output_padding):
+            raise BundleFormatError(
+                f"network: the variant is {self.variant!r}, a size of the paper, but down_expansion and "
+                f"output_padding are {self.down_expansion} and {self.output_padding}, as in other "
+                "programs. Set the variant to null."
+            )
         return MedNeXt(
             in_channels=self.in_channels,
             num_classes=self.num_classes,
@@ -132,6 +149,8 @@ class NetworkSpec:
             grn=self.grn,
             grn_first_down=self.grn_first_down,
             grn_denominator=cast("GrnDenominator", self.grn_denominator),
+            down_expansion=self.down_expansion,
+            output_padding=self.output_padding,
         )
 
     @classmethod
@@ -151,6 +170,10 @@ class NetworkSpec:
             grn=fields.flag("grn", False),
             grn_first_down=fields.flag("grn_first_down", False),
             grn_denominator=fields.text("grn_denominator", "mean", choices=("mean", "sum")),
+            down_expansion=fields.integers("down_expansion", 1, 32, length=4)
+            if fields.has("down_expansion")
+            else None,
+            output_padding=fields.flag("output_padding", False),
         )
         fields.finish()
         if spec.kernel_size % 2 == 0:
@@ -269,8 +292,8 @@ class Model:
         """The form that `parse_model` takes."""
         data = asdict(self)
         del data["network"]["deep_supervision"]
-        for name, usual in (("grn_first_down", False), ("grn_denominator", "mean")):
-            if data["network"][name] == usual:  # engines before MedNeXt-v2 do not know the field
+        for name, usual in _NEWER_FIELDS.items():
+            if data["network"][name] == usual:
                 del data["network"][name]
         data["labels"] = [label.to_json() for label in self.labels]
         regions = [region.to_json() for region in self.regions]

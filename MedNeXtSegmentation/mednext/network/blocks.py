@@ -130,18 +130,27 @@ class DownBlock(MedNeXtBlock):
 class UpBlock(MedNeXtBlock):
     """A block whose depthwise convolution is transposed with stride 2.
 
-    The block computes 2n-1 voxels per axis; a zero plane on the left of each axis completes 2n.
+    The block computes 2n-1 voxels per axis; a zero plane on the left of each axis completes 2n. With
+    `output_padding` it computes the last one too, and there is no such plane.
     """
 
     depthwise = TRANSPOSED
     stride = 2
+    output_padding = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to `(N, out_channels, 2Z, 2Y, 2X)`."""
         y = self.transform(x)
         if self.residual:
             y = y + self.res_conv(x)
-        return F.pad(y, (1, 0) * (x.ndim - 2))
+        return y if self.output_padding else F.pad(y, (1, 0) * (x.ndim - 2))
+
+    def compute_last_plane(self) -> None:
+        """Switch `output_padding` on."""
+        self.output_padding = True
+        for layer in self.children():
+            if isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d):
+                layer.output_padding = (1,) * len(layer.stride)
 
 
 class OutBlock(nn.Module):

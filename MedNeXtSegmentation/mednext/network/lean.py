@@ -38,10 +38,14 @@ _VoxelSums = tuple[int, Tensor, Tensor]
 
 
 def is_supported(network: MedNeXt) -> bool:
-    """True for a network of three dimensions, one head, resampling by blocks and no response norm."""
+    """True for a network of three dimensions, one head, resampling by blocks and no response norm.
+
+    Up blocks with `output_padding` are not among them.
+    """
     blocks = [part for part in network.modules() if isinstance(part, MedNeXtBlock)]
     resampling = [block for block in blocks if block.stride > 1]
     plain = not network.deep_supervision and not any(block.grn for block in blocks)
+    plain = plain and not any(isinstance(block, UpBlock) and block.output_padding for block in blocks)
     return network.dimensions == 3 and plain and len(resampling) == 8
 
 

@@ -95,10 +95,14 @@ def _up(
     mode: Resampling,
     grn: bool,
     grn_denominator: GrnDenominator,
+    output_padding: bool,
 ) -> nn.Module:
     if mode == "standard":
         return TRANSPOSED[dims](c_in, c_out, 2, stride=2)
-    return UpBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn, grn_denominator)
+    block = UpBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn, grn_denominator)
+    if output_padding:
+        block.compute_last_plane()
+    return block
 
 
 class MedNeXt(nn.Module):
@@ -122,6 +126,9 @@ class MedNeXt(nn.Module):
         grn_first_down: in that block too, as MedNeXt-v2 has it.
         grn_denominator: divide the norm by the "mean" or the "sum" over channels: MedNeXt-v2's formula has
             the sum, the code that it builds on the mean.
+        down_expansion: expansion ratio of each of the four down blocks; without it, that of the stage behind,
+            as in the paper. MONAI's down blocks have the ratio of the stage before.
+        output_padding: see `UpBlock`; the up blocks of MIST from version 2 on have it.
         checkpointing: the parts that the backward pass recomputes instead of storing: "none"; "expansion",
             all after the depthwise convolution of each block; or "blocks", whole blocks (also True).
     """
@@ -143,10 +150,15 @@ class MedNeXt(nn.Module):
         grn: bool = False,
         grn_first_down: bool = False,
         grn_denominator: GrnDenominator = "mean",
+        down_expansion: tuple[int, ...] | None = None,
+        output_padding: bool = False,
         checkpointing: Checkpointing | bool = "none",
     ) -> None:
         super().__init__()
         _check(in_channels, num_classes, expansion, blocks, kernel_size, dimensions, resampling)
+        down_expansion = down_expansion or expansion[1:5]
+        if len(down_expansion) != 4:
+            raise OptionError(f"MedNeXt has four down blocks, not {len(down_expansion)} ratios for them.")
         self.deep_supervision = deep_supervision
         self.in_channels = in_channels
         self.num_classes = num_classes
@@ -176,7 +188,7 @@ class MedNeXt(nn.Module):
             down = _down(
                 widths[level],
                 widths[level + 1],
-                expansion[level + 1],
+                down_expansion[level],
                 kernel_size,
                 dimensions,
                 resampling,
@@ -196,6 +208,7 @@ class MedNeXt(nn.Module):
                 resampling,
                 grn,
                 grn_denominator,
+                output_padding,
             )
             self.add_module(f"up_{level}", up)
             self.add_module(f"dec_block_{level}", stage(index, widths[level]))

@@ -37,9 +37,10 @@ Shape = tuple[int, int, int]
 
 
 def is_supported(network: MedNeXt) -> bool:
-    """True for a network of three dimensions, one head and resampling by blocks."""
+    """True for a network of three dimensions, one head and resampling by blocks without `output_padding`."""
     resampling = [part for part in network.modules() if isinstance(part, DownBlock | UpBlock)]
-    return network.dimensions == 3 and not network.deep_supervision and len(resampling) == 8
+    padded = any(isinstance(part, UpBlock) and part.output_padding for part in resampling)
+    return network.dimensions == 3 and not network.deep_supervision and len(resampling) == 8 and not padded
 
 
 def offer(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:

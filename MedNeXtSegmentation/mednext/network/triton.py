@@ -40,7 +40,8 @@ logger = logging.getLogger(__name__)
 def is_supported(network: nn.Module, device: torch.device) -> bool:
     """Whether the kernels support this network and device, and Triton is installed. Does not import Triton.
 
-    They need three dimensions, one head, resampling by blocks, no global response norm, at most 512 channels,
+    They need three dimensions, one head, resampling by blocks without `output_padding`, no global response
+    norm, at most 512 channels,
     and an NVIDIA card that Triton supports (compute capability 8.0 and later). Other networks run on torch.
     """
     return runs_triton(device) and knows(network)
@@ -60,8 +61,10 @@ def knows(network: nn.Module) -> bool:
         return False
     blocks = [part for part in network.modules() if isinstance(part, MedNeXtBlock)]
     resampling = [part for part in blocks if isinstance(part, DownBlock | UpBlock)]
+    padded = any(isinstance(block, UpBlock) and block.output_padding for block in blocks)
     widest = max((len(block.get_parameter("conv1.weight")) for block in blocks), default=0)
-    return len(resampling) == 8 and widest <= _WIDEST and not any(block.grn for block in blocks)
+    supported = len(resampling) == 8 and widest <= _WIDEST and not padded
+    return supported and not any(block.grn for block in blocks)
 
 
 class TritonMedNeXt(nn.Module):

@@ -20,6 +20,7 @@ from ...library.store import check_name, refuse_taken
 from ...model.description import Model
 from ..import_memory import WEIGHTS_SUFFIXES
 from ..import_options import ImportOptions
+from ..import_report import ImportReport
 from ..installing import install_checkpoint
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def install_from_address(
     overwrite: bool = False,
     accept_change: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
+    told: Callable[[ImportReport], None] = lambda report: None,
     progress: DownloadProgress | None = None,
     cancelled: Callable[[], bool] | None = None,
     patience: Patience | None = None,
@@ -69,6 +71,7 @@ def install_from_address(
             and the like that lie beside it.
         accept_change: accept files that have changed since their first use on this computer.
         say: gets sentences on the size, the digests and the memory, before each step.
+        told: gets the report on all that was understood.
 
     Raises:
         DownloadError, DiskSpaceError, OutputError, Cancelled: see `fetched_folder`.
@@ -89,6 +92,7 @@ def install_from_address(
         overwrite=overwrite,
         accept_change=accept_change,
         say=say,
+        told=told,
         progress=progress,
         cancelled=cancelled,
     )
@@ -102,6 +106,7 @@ def install_parts(
     overwrite: bool,
     accept_change: bool,
     say: Callable[[str], None],
+    told: Callable[[ImportReport], None] = lambda report: None,
     progress: DownloadProgress | None,
     cancelled: Callable[[], bool] | None,
 ) -> Model:
@@ -119,7 +124,7 @@ def install_parts(
             say(f"  {sha256}  {address}")
         paths = [folder / part.path for part in parts]
         source, options = _source(folder, paths, options)
-        return install_checkpoint(source, name, options, overwrite=overwrite, say=say)
+        return install_checkpoint(source, name, options, overwrite=overwrite, say=say, told=told)
 
 
 def _chosen(there: Sequence[Member], wanted: Sequence[str]) -> Mapping[str, Member]:

@@ -146,12 +146,14 @@ def parameters(network: NetworkSpec) -> int:
     """How many numbers a network has, to a few per cent."""
     widths = [network.channels * 2**level for level in (0, 1, 2, 3, 4, 3, 2, 1, 0)]
     taps = network.kernel_size**network.dimensions
+    down = network.down_expansion or network.expansion[1:5]
+    resampling = (0, *down, *network.expansion[5:])
     total = 0
-    for width, ratio, blocks, index in zip(widths, network.expansion, network.blocks, range(9), strict=True):
-        total += blocks * _block(width, width, ratio, taps)
+    for index, (width, ratio) in enumerate(zip(widths, network.expansion, strict=True)):
+        total += network.blocks[index] * _block(width, width, ratio, taps)
         if index:
             before = widths[index - 1]
-            total += _block(before, width, ratio, taps) + before * width  # down or up, with its residual
+            total += _block(before, width, resampling[index], taps) + before * width  # with its residual
     return total
 
 
@@ -227,7 +229,8 @@ def _check(network: NetworkSpec, patch: int) -> int:
 
 
 def _is_native(network: NetworkSpec, device: DeviceKind) -> bool:
-    return device == "cpu" and network.dimensions == 3 and library_file() is not None
+    known = network.dimensions == 3 and not network.output_padding
+    return device == "cpu" and known and library_file() is not None
 
 
 def resampled_shape(grid: Geometry, model: Model) -> tuple[int, int, int]:

@@ -10,17 +10,15 @@ The names are those of the classes in MIC-DKFZ/nnUNet (v1.5 to v1.7.1, v2.0 to v
 
 from __future__ import annotations
 
-import logging
 import re
 import reprlib
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import CheckpointError, OptionError
-from ..model.labels import Label, Region
-from .import_options import ImportOptions
-
-logger = logging.getLogger(__name__)
+from ...errors import CheckpointError, OptionError
+from ...model.labels import Label, Region
+from ..import_options import ImportOptions
+from ..import_report import ImportNotes
 
 _ALL = (0, 1, 2)
 
@@ -109,15 +107,20 @@ def read_axes(value: Any, where: str) -> tuple[int, ...]:
 
 
 def mirroring(
-    trainer: str, said: tuple[int, ...] | None, labels: Sequence[Label | Region], options: ImportOptions
-) -> tuple[tuple[int, ...], str]:
-    """The axes along which the imported model is mirrored, and a remark if they are unknown.
+    trainer: str,
+    said: tuple[int, ...] | None,
+    labels: Sequence[Label | Region],
+    options: ImportOptions,
+    notes: ImportNotes,
+) -> tuple[int, ...]:
+    """The axes along which the imported model is mirrored.
 
     Args:
         trainer: name of the trainer's class.
         said: the axes that the checkpoint itself names; None if it does not.
         labels: the structures of the model, regions among them.
         options: its `mirror_axes` count if neither the checkpoint nor the trainer's name gives the axes.
+        notes: get the source, a remark or the question if they are unknown.
 
     Raises:
         OptionError: `mirror_axes` has impossible axes, or axes along which the training did not mirror.
@@ -133,23 +136,28 @@ def mirroring(
             f"be mirrored along {sorted(set(given) - set(known))}. Leave these, or the whole option, out."
         )
     if given is not None:
-        return tuple(given), ""
+        notes.sources["mirror_axes"] = "given"
+        return tuple(given)
     if known is not None:
-        return known, ""
+        notes.sources["mirror_axes"] = f"trainer {trainer}" if said is None else "checkpoint"
+        return known
     sided = [label.name for label in labels if _tells_sides(label)]
     if sided:
-        raise CheckpointError(
-            f"The trainer {trainer!r} is not known here, so nobody knows whether it mirrored images, and the "
-            f"model tells sides ({sided[0]!r}): mirroring could swap left and right. Say along which of the "
-            "axes 0, 1 and 2 (z, y, x of the training's arrays) the training mirrored, or that it did not "
-            "(--mirror-axes none)."
+        notes.ask(
+            "mirror_axes",
+            CheckpointError(
+                f"The trainer {trainer!r} is not known here, so nobody knows whether it mirrored images, and "
+                f"the model tells sides ({sided[0]!r}): mirroring could swap left and right. Say along which "
+                "of the axes 0, 1 and 2 (z, y, x of the training's arrays) the training mirrored, or that it "
+                "did not (--mirror-axes none)."
+            ),
         )
-    remark = (
+        return ()
+    notes.remark(
         f"It is not mirrored, as the trainer {trainer!r} is not known here; if its training mirrored, import "
         "it again with --mirror-axes."
     )
-    logger.warning("%s", remark)
-    return (), remark
+    return ()
 
 
 def _are_axes(axes: Any) -> bool:

@@ -1,38 +1,45 @@
 """Import a results folder of the MedNeXt authors' code: nnU-Net v1 with pickled plans.
 
 A results folder holds `plans.pkl` and, for each fold, `model_final_checkpoint.model` with the weights beside
-`model_final_checkpoint.model.pkl` with the trainer's name and the plans again.
+`model_final_checkpoint.model.pkl` with the trainer's name and the plans again. The latter two are enough.
 Source: MIC-DKFZ/MedNeXt at 0b78ed8, `nnUNetTrainer.process_plans` and `GenericPreprocessor`.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from ..errors import CheckpointError, IncompatibleCheckpointError
-from ..model.description import Channel, Model
-from ..system.json_reading import Fields, is_unicode, read_json
-from .checkpoint_format import CheckpointFormat
-from .import_options import ImportOptions, WhichWeights
-from .label_naming import find_task, name_labels
+from ...errors import CheckpointError, IncompatibleCheckpointError
+from ...model.description import Channel, Model
+from ...model.labels import Label
+from ...system.json_reading import Fields, is_unicode, read_json
+from ..checkpoint_format import CheckpointFormat
+from ..import_options import ImportOptions
+from ..import_report import ImportNotes, whole_patch
+from ..label_naming import color_of, find_task, name_labels
+from ..orientation import training_orientation, transposed_orientation
+from ..pickles.reading import load_pickle, load_torch
+from ..region_naming import regions_of_task
 from .mirroring import mirroring
-from .orientation import training_orientation, transposed_orientation
-from .pickles.reading import load_pickle, load_torch
-from .region_naming import regions_of_task
-from .results_folder import check_channels, check_same_plans, fold_files, named_channels, network_of_folds
-
-logger = logging.getLogger(__name__)
+from .results_folder import (
+    FoundFolds,
+    check_channels,
+    check_same_plans,
+    find_folds,
+    named_channels,
+    network_of_folds,
+    places_of,
+)
 
 PLANS_FILE = "plans.pkl"
-WEIGHTS: dict[WhichWeights, str] = {"final": "model_final_checkpoint.model", "best": "model_best.model"}
+WEIGHTS = ("model_final_checkpoint.model", "model_best.model")
 _PREPROCESSOR = "GenericPreprocessor"
 _PREPROCESSING = (
     "plans_per_stage",
@@ -44,23 +51,32 @@ _PREPROCESSING = (
     "transpose_forward",
     "preprocessor_name",
 )
+_STATISTICS_OF_A_CHANNEL = ("mean", "sd", "percentile_00_5", "percentile_99_5")
 
 
-def read_v1_folder(
-    folder: Path, name: str, options: ImportOptions
+def read_v1(
+    source: Path, name: str, options: ImportOptions, notes: ImportNotes
 ) -> tuple[Model, dict[int, dict[str, Tensor]]]:
-    """The model in a results folder of nnU-Net v1, and the weights of each fold.
+    """The model in a results folder of nnU-Net v1, or in the file of a fold, and the weights of each fold.
 
     Raises:
         CheckpointError: something is missing, damaged, or not known here.
         UnsafeCheckpointError: a pickle names a class or function that is not on the whitelist.
         IncompatibleCheckpointError: the network is not a MedNeXt, or does not fit the plans.
     """
-    files = fold_files(folder, WEIGHTS[options.checkpoint], options, all_folder="all")
-    pickled = _plain(load_pickle(folder / PLANS_FILE))
-    plans = Fields(pickled, str(folder / PLANS_FILE), CheckpointError)
-    trainer_name, number = _trainer(files, pickled)
-    spec, weights = network_of_folds({fold: _weights(file) for fold, file in files.items()})
+    found = find_folds(source, WEIGHTS, options, notes)
+    told = {path: _plain(load_pickle(path)) for path in map(_partner, found.files.values())}
+    place, pickled = _plans(found, told)
+    plans = Fields(pickled, place, CheckpointError)
+    trainer_name, number = _trainer(told, place, pickled)
+    if re.search("region", trainer_name, re.IGNORECASE):
+        raise IncompatibleCheckpointError(
+            f"The trainer {trainer_name} trains overlapping regions, whose order nnU-Net v1 does not record. "
+            "Such models cannot be imported from nnU-Net v1."
+        )
+    spec, weights = network_of_folds(
+        {fold: (file, _contents(file)) for fold, file in found.files.items()}, options, notes
+    )
 
     values = plans.integers("all_classes", 1, 255)
     if spec.num_classes != len(values) + 1:
@@ -69,33 +85,31 @@ def read_v1_folder(
             f"{list(values)} and the background. Models of overlapping regions cannot be imported from "
             "nnU-Net v1."
         )
-    channels = _channels(plans, options)
+    channels = _channels(plans, options, notes)
     check_channels(spec, channels)
-    labels = name_labels(values, options, _label_names(folder))
-    axes, remark = mirroring(trainer_name, None, labels, options)
+    labels = _labels(values, found, options, notes)
+    axes = mirroring(trainer_name, None, labels, options, notes)
     stage = _stage(plans, number)
     transpose = plans.integers("transpose_forward", 0, 2, length=3, default=(0, 1, 2))
     spacing = stage.numbers("current_spacing", 1e-3, 1e3, 3)
     patch = stage.integers("patch_size", 1, 4096, length=3)
-    labels = name_labels(values, options, _label_names(folder))
+    file = next(iter(found.files.values()))
     model = Model(
         name=name,
         version=options.version,
         task=find_task(options.task).name if options.task else name,
         title=options.title or f"{name} (nnU-Net v1)",
-        description=(
-            f"Imported from nnU-Net v1, trainer {trainer_name}, {options.checkpoint} checkpoint. {remark}"
-        ).strip(),
+        description=f"Imported from nnU-Net v1, trainer {trainer_name}, {file.name}.",
         network=spec,
         channels=channels,
         labels=labels,
-        orientation=transposed_orientation(training_orientation(options), transpose),
+        orientation=transposed_orientation(training_orientation(options, notes), transpose),
         spacing=(spacing[0], spacing[1], spacing[2]),
-        patch=(patch[0], patch[1], patch[2]),
+        patch=whole_patch(patch, spec.dimensions, notes),
         pipeline="nnunet_v1",
         output="softmax",
         mirror_axes=axes,
-        keep_largest=_largest_components(folder, values),
+        keep_largest=_largest_components(found, values, notes),
         licence=options.licence,
         citation=options.citation,
         training_data=options.training_data,
@@ -122,7 +136,31 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _trainer(files: Mapping[int, Path], plans: Any) -> tuple[str, int | None]:
+def _partner(weights: Path) -> Path:
+    """The file beside the weights, with the trainer's name, its arguments and the plans."""
+    return weights.with_name(weights.name + ".pkl")
+
+
+def _plans(found: FoundFolds, told: Mapping[Path, Any]) -> tuple[str, Any]:
+    """The plans, and the file that they are from: the folder's, or the file beside the weights of a fold.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    files = found.facts((PLANS_FILE,))
+    if files:
+        return str(files[0]), _plain(load_pickle(files[0]))
+    path, first = next(iter(told.items()))
+    plans = first.get("plans") if isinstance(first, dict) else None
+    if plans is None:
+        raise CheckpointError(
+            f"There is no {PLANS_FILE}, and {path} has no plans. Copy the file {PLANS_FILE} of the training "
+            "into the folder."
+        )
+    return f"{path}: plans", plans
+
+
+def _trainer(told: Mapping[Path, Any], place: str, plans: Any) -> tuple[str, int | None]:
     """The name of the trainer of all folds, and the number of the stage if it was given one.
 
     Raises:
@@ -130,15 +168,17 @@ def _trainer(files: Mapping[int, Path], plans: Any) -> tuple[str, int | None]:
         IncompatibleCheckpointError: the folds were trained by different trainers.
     """
     found: dict[tuple[str, int | None], Path] = {}
-    for weights in files.values():
-        path = weights.with_name(weights.name + ".pkl")
-        told = Fields(_plain(load_pickle(path)), str(path), CheckpointError)
-        check_same_plans(path, PLANS_FILE, told.take("plans", None), plans, _PREPROCESSING)
-        arguments = told.take("init", [])
+    for path, content in told.items():
+        fields = Fields(content, str(path), CheckpointError)
+        theirs = fields.take("plans", None)
+        check_same_plans(path, place, theirs, plans, _PREPROCESSING)
+        statistics = _intensities(theirs)
+        check_same_plans(path, place, statistics, _intensities(plans), tuple(statistics))
+        arguments = fields.take("init", [])
         number = arguments[5] if isinstance(arguments, list) and len(arguments) > 5 else None
         if type(number) not in (int, type(None)):
-            raise told.refuse("init", number, "a list whose sixth entry is the number of a stage")
-        found[told.text("name"), number] = path
+            raise fields.refuse("init", number, "a list whose sixth entry is the number of a stage")
+        found[fields.text("name"), number] = path
     if len(found) > 1:
         listed = ", ".join(f"{name}, stage {number}" for name, number in found)
         raise IncompatibleCheckpointError(
@@ -147,12 +187,27 @@ def _trainer(files: Mapping[int, Path], plans: Any) -> tuple[str, int | None]:
     return next(iter(found))
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
+def _intensities(plans: Any) -> dict[str, Any]:
+    """The statistics of the training set's intensities in plans, as far as the normalisation uses them."""
+    properties = plans.get("dataset_properties") if isinstance(plans, dict) else None
+    channels = properties.get("intensityproperties") if isinstance(properties, dict) else None
+    if not isinstance(channels, dict):
+        return {}
+    return {
+        f"{key} of channel {channel}": values[key]
+        for channel, values in channels.items()
+        if isinstance(values, dict)
+        for key in _STATISTICS_OF_A_CHANNEL
+        if key in values
+    }
+
+
+def _contents(path: Path) -> Any:
+    """The contents of a file of weights; the network is in its `state_dict`."""
     checkpoint = load_torch(path)
-    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} has no 'state_dict', so it is not a checkpoint of nnU-Net v1.")
-    return state
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict):
+        return {"state_dict": checkpoint["state_dict"]}
+    return checkpoint
 
 
 def _stage(plans: Fields, number: int | None) -> Fields:
@@ -162,7 +217,7 @@ def _stage(plans: Fields, number: int | None) -> Fields:
     return stages.fields(str(last if number is None else number))
 
 
-def _channels(plans: Fields, options: ImportOptions) -> tuple[Channel, ...]:
+def _channels(plans: Fields, options: ImportOptions, notes: ImportNotes) -> tuple[Channel, ...]:
     preprocessor = plans.text("preprocessor_name", _PREPROCESSOR)
     if preprocessor != _PREPROCESSOR:
         raise CheckpointError(
@@ -178,7 +233,7 @@ def _channels(plans: Fields, options: ImportOptions) -> tuple[Channel, ...]:
     normalizations = [
         _normalization(schemes.text(key), masks.flag(key), intensities, key) for key in map(str, range(count))
     ]
-    return named_channels([modalities.text(str(n)) for n in range(count)], normalizations, options)
+    return named_channels([modalities.text(str(n)) for n in range(count)], normalizations, options, notes)
 
 
 def _normalization(scheme: str, masked: bool, intensities: Fields | None, channel: str) -> Channel:
@@ -197,11 +252,29 @@ def _normalization(scheme: str, masked: bool, intensities: Fields | None, channe
     )
 
 
-def _label_names(folder: Path) -> dict[int, str] | None:
+def _labels(
+    values: Sequence[int], found: FoundFolds, options: ImportOptions, notes: ImportNotes
+) -> tuple[Label, ...]:
+    """The labels with the user's names, those of `dataset.json`, or those of the task."""
+    files = found.facts(("dataset.json",))
+    known = _label_names(files[0]) if files else None
+    if known is not None and set(known) != set(values):
+        raise CheckpointError(
+            f"{files[0]} names the labels {sorted(known)}, but the plans have {sorted(values)}. Remove the "
+            "file, or put that of the training in its place."
+        )
+    notes.sources["labels"] = "given" if options.labels else "dataset.json" if known else "task"
+    if not (options.labels or known or options.task):
+        try:
+            return name_labels(values, options)
+        except CheckpointError as error:
+            notes.ask("labels", error)
+            return tuple(Label(value, f"label {value}", color_of(value)) for value in values)
+    return name_labels(values, options, known)
+
+
+def _label_names(path: Path) -> dict[int, str]:
     """The names in `dataset.json`, if somebody has put it into the results folder."""
-    path = folder / "dataset.json"
-    if not path.is_file():
-        return None
     fields = Fields(read_json(path, CheckpointError), str(path), CheckpointError)
     labels = fields.take("labels")
     numbers = isinstance(labels, dict) and all(re.fullmatch(r"0|[1-9][0-9]{0,4}", value) for value in labels)
@@ -210,9 +283,9 @@ def _label_names(folder: Path) -> dict[int, str] | None:
     return {int(value): name for value, name in labels.items() if value != "0"}
 
 
-def _largest_components(folder: Path, values: tuple[int, ...]) -> tuple[int, ...]:
+def _largest_components(found: FoundFolds, values: tuple[int, ...], notes: ImportNotes) -> tuple[int, ...]:
     """The labels of which, by cross-validation, only the largest component should be kept."""
-    path = folder / "postprocessing.json"
+    path = found.places[0] / "postprocessing.json"
     if not path.is_file():
         return ()
     fields = Fields(read_json(path, CheckpointError), str(path), CheckpointError)
@@ -225,10 +298,18 @@ def _largest_components(folder: Path, values: tuple[int, ...]) -> tuple[int, ...
     kept = tuple(group[0] for group in groups if len(group) == 1 and group[0] in values)
     left_out = [group for group in groups if len(group) != 1]
     if left_out:
-        logger.warning("%s: the clean-up of several labels as one, %s, is left out.", path, left_out)
+        notes.remark(f"The clean-up of several labels as one, {left_out}, is left out.")
     return tuple(dict.fromkeys(kept))
 
 
-NNUNET_V1 = CheckpointFormat(
-    "nnU-Net v1", lambda source: (source / PLANS_FILE).is_file(), read_v1_folder, PLANS_FILE, WEIGHTS
-)
+def _accepts(source: Path) -> bool:
+    """True for a folder with plans or weights of nnU-Net v1, and for a file of weights with its partner."""
+    if source.is_file():
+        return source.name in WEIGHTS or _partner(source).is_file()
+    inner = ("", "fold_*/", "all/")
+    return any(
+        any(source.glob(f"{folder}{file}")) for folder in inner for file in (PLANS_FILE, *WEIGHTS)
+    ) or any((place / PLANS_FILE).is_file() for place in places_of(source))
+
+
+NNUNET_V1 = CheckpointFormat("nnU-Net v1", _accepts, read_v1, PLANS_FILE)

@@ -1,0 +1,1 @@
+"""Import trainings of nnU-Net, version 1 and 2."""
