@@ -397,3 +397,11 @@ def test_the_report_tells_every_fact_and_its_source(v2: Path) -> None:
     assert not report.remarks and not report.questions
     json.dumps(report.to_json())
     assert any(line.startswith("  orientation") and "[given]" in line for line in report.lines())
+
+
+def test_the_results_folder_of_mist_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "mist" / "models").mkdir(parents=True)
+    (tmp_path / "mist" / "config.json").write_text("{}")
+    torch.save({}, tmp_path / "mist" / "models" / "fold_0.pt")
+    with pytest.raises(CheckpointError, match="results folder of MIST, which normalises"):
+        import_checkpoint(tmp_path / "mist", tmp_path / "model", RAS)

@@ -241,7 +241,7 @@ def test_a_model_is_installed_from_an_address_with_its_hash(run: Run, tiny: Bund
     assert load_bundle("tiny").model.name == "tiny"
 
 
-def test_a_monai_checkpoint_is_imported(run: Run, here: Path) -> None:
+def test_a_monai_checkpoint_is_imported_after_a_dry_run(run: Run, here: Path, tmp_path: Path) -> None:
     import torch
     from monai.networks.nets import MedNeXt
 
@@ -271,7 +271,12 @@ def test_a_monai_checkpoint_is_imported(run: Run, here: Path) -> None:
     ]
     Path("more.json").write_text(json.dumps(description))
     options = ["--name", "mine", "--description", "more.json", "--licence", "MIT"]
-    model = run("models", "import", "weights.pt", *options)["model"]
+    report = run("models", "import", "weights.pt", *options, "--dry-run")["report"]
+    assert {"fact": "orientation", "value": "RAS", "source": "description"} in report["facts"]
+    assert not (tmp_path / "models" / "mine").exists()
+    done = run("models", "import", "weights.pt", *options)
+    model = done["model"]
+    assert done["report"] == report
     assert model["labels"] == {"spleen": 1, "liver": 2}
     assert model["licence"] == "MIT"
     assert load_bundle("mine").network(0)

@@ -106,15 +106,26 @@ def _read(
     with located(source, _is_training, notes) as place:
         format = next((format for format in FORMATS if format.accepts(place)), None)
         if format is None:
-            plans = " nor ".join(f"{each.plans_file} ({each.name})" for each in FORMATS if each.plans_file)
-            raise CheckpointError(
-                f"{source} holds neither {plans}. Give the folder that contains the folders fold_0, fold_1, "
-                "... of one training."
-            )
+            raise _unknown(source)
         model, weights = format.read(place, name, options, notes)
     if options.images:
         model = replace(model, field_of_view=largest_field_of_view(options.images, model.orientation))
     return model, weights
+
+
+def _unknown(source: Path) -> CheckpointError:
+    """The error for a folder that no format reads."""
+    if (source / "config.json").is_file() and any((source / "models").glob("fold_*.pt")):
+        return CheckpointError(
+            f"{source} is a results folder of MIST, which normalises each image by its percentiles, and "
+            "resamples otherwise than is done here. Import the weights of a fold, such as models/fold_0.pt, "
+            "with a description of a preprocessing that fits them."
+        )
+    plans = " nor ".join(f"{each.plans_file} ({each.name})" for each in FORMATS if each.plans_file)
+    return CheckpointError(
+        f"{source} holds neither {plans}. Give the folder that contains the folders fold_0, fold_1, ... of "
+        "one training."
+    )
 
 
 def _is_training(folder: Path) -> bool:
