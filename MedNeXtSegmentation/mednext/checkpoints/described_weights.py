@@ -121,7 +121,9 @@ def _options(options: ImportOptions, given: dict[str, Any], spec: NetworkSpec) -
         named = {item.get("value"): item.get("name") for item in given["labels"] if isinstance(item, dict)}
         if named != {value: label for value, label in options.labels.items() if value}:
             raise OptionError("The labels are given twice, and differ. Leave them out of the options.")
-    if options.channels and [each.get("name") for each in given.get("channels", ())] != list(options.channels):
+    if options.channels and [each.get("name") for each in given.get("channels", ())] != list(
+        options.channels
+    ):
         raise OptionError("The channels are named twice, and differ. Leave them out of the options.")
     for key in ("orientation", "mirror_axes"):
         if key in told and key in given and told[key] != given[key]:

@@ -183,8 +183,8 @@ def _add_import(actions: Any) -> None:
     add(
         "checkpoint",
         metavar="PATH|URL",
-        help="results folder of nnU-Net or its zip file, a checkpoint, or a file of weights; or the address of "
-        "a file or of a zip file",
+        help="results folder of nnU-Net or its zip file, a checkpoint, or a file of weights; or the address "
+        "of a file or of a zip file",
     )
     add("--name", help="name of the new model")
     add(
