@@ -106,10 +106,19 @@ def _nameFilters() -> dict[str, str]:
     """The filters of the file dialog, with the name of the format of each."""
     from mednext.segmentation.export import FORMATS
 
+    translated = {
+        "seg.nrrd": _("Slicer segmentation"),
+        "nrrd": _("NRRD labelmap"),
+        "nifti": _("NIfTI labelmap"),
+        "metaimage": _("MetaImage labelmap"),
+        "dicom": _("DICOM segmentation"),
+        "dicom-binary": _("DICOM segmentation, a bit for each voxel and segment"),
+        "dicom-labelmap": _("DICOM segmentation, labelmap (Slicer 5.12 or later)"),
+    }
     filters = {}
     for name, format in FORMATS.items():
         patterns = " ".join(f"*{suffix}" for suffix in format.suffixes)
-        filters[f"{_(format.title)} ({patterns})"] = name
+        filters[f"{translated.get(name, format.title)} ({patterns})"] = name
     return filters
 
 
