@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..model.description import Skull
+
 WhichWeights = Literal["final", "best"]
 
 
@@ -22,6 +24,7 @@ class ImportOptions:
         images: folder of the training images; their headers tell the orientation and the field of view.
         mirror_axes: axes 0, 1, 2 (z, y, x of the training's arrays) along which the training mirrored, if
             neither the checkpoint nor its trainer tells; or some of those that they tell. None for theirs.
+        skull: "removed" or "present" in the training images, as in `model.Model`; "" as the task says.
         folds: the folds to take, "all" being the one trained on all cases; None takes every numbered one.
         checkpoint: the last weights of the training, or its best ones; None takes the last ones, or the only
             ones that are there.
@@ -38,6 +41,7 @@ class ImportOptions:
     orientation: str | None = None
     images: Path | None = None
     mirror_axes: tuple[int, ...] | None = None
+    skull: Skull = ""
     folds: tuple[int | str, ...] | None = None
     checkpoint: WhichWeights | None = None
     configuration: str | None = None

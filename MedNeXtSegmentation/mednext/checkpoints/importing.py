@@ -11,9 +11,10 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import CheckpointError, MedNeXtError
+from ..library.catalog_source import load_catalog
 from ..library.store import check_name
 from ..model.bundle import Bundle, write_bundle
-from ..model.description import Model
+from ..model.description import Model, Skull
 from .checkpoint_format import CheckpointFormat
 from .described_weights import DESCRIBED_WEIGHTS
 from .import_options import ImportOptions
@@ -110,6 +111,7 @@ def _read(
         model, weights = format.read(place, name, options, notes)
     if options.images:
         model = replace(model, field_of_view=largest_field_of_view(options.images, model.orientation))
+    model = replace(model, skull=options.skull or _skull_of_task(model) or model.skull)
     return model, weights
 
 
@@ -131,3 +133,8 @@ def _unknown(source: Path) -> CheckpointError:
 def _is_training(folder: Path) -> bool:
     """Whether some format knows a folder as that of one training."""
     return any(format.accepts(folder) for format in FORMATS)
+
+
+def _skull_of_task(model: Model) -> Skull:
+    task = load_catalog().task(model.task)
+    return task.skull if task else ""

@@ -218,6 +218,12 @@ def _add_import(actions: Any) -> None:
         type=_axes,
         help="axes along which the training mirrored, where the checkpoint does not name them",
     )
+    add(
+        "--skull",
+        choices=("removed", "present"),
+        default="",
+        help="whether the training images show brains alone or heads (default: as the task says)",
+    )
     add("--folds", type=_folds, help="folds to take, such as 0,1 or all; by default every numbered one")
     add(
         "--weights",
@@ -262,6 +268,7 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         orientation=options.orientation,
         images=options.images,
         mirror_axes=options.mirror_axes,
+        skull=options.skull,
         folds=options.folds,
         checkpoint=options.weights,
         configuration=options.configuration,

@@ -19,6 +19,7 @@ from ..images.plausible_grids import tilt_degrees
 from ..model.description import Model
 from .image_doubts import Doubt, image_doubts
 from .name_doubts import misnamed, name_doubts
+from .skull_doubt import skull_doubts
 from .spacing_doubt import spacing_warning
 from .voxel_sample import VoxelSample, sample_of
 
@@ -82,6 +83,7 @@ def check_inputs(model: Model, inputs: Sequence[InputImage]) -> Findings:
         names = ", ".join(channel.name for channel in channels)
         doubts.append(Doubt(f"The model takes {names}, in this order.", True))
     doubts += [*_examinations(images), *name_doubts(channels, images), *_apart(inputs)]
+    doubts += skull_doubts(model, [(each.image.name, each.grid, each.sample) for each in inputs])
     doubts.append(Doubt(spacing_warning(inputs[0].grid, model, f'"{images[0].name}"')))
     return Findings(tuple(doubt for doubt in doubts if doubt.sentence))
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CatalogError
-from ..model.description import NAME_FORM, ORIENTATION_FORM
+from ..model.description import NAME_FORM, ORIENTATION_FORM, Skull
 from ..model.labels import Label, Region
+from ..model.model_file import read_skull
 from ..system.json_reading import Fields, read_json
 from .web_address import check_address, shown_address
 
@@ -81,6 +82,7 @@ class Task:
         spacing: mm in array order (z, y, x), or None.
         citations: publications to cite for the data and the method.
         weights: a sentence on how to get weights.
+        skull: as in `Model`.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Task:
     citations: tuple[str, ...]
     weights: str
     regions: tuple[Region, ...] = ()
+    skull: Skull = ""
 
     @classmethod
     def read(cls, fields: Fields) -> Task:
@@ -112,6 +115,7 @@ class Task:
             citations=fields.texts("citations"),
             weights=fields.text("weights"),
             regions=fields.objects("regions", Region.read, default=()),
+            skull=read_skull(fields),
         )
         _refuse_repeats(fields, "labels", (label.value for label in task.labels))
         _refuse_repeats(fields, "labels", (label.name for label in task.labels))

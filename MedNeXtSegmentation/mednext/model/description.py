@@ -24,9 +24,11 @@ FORMAT_VERSION = 1
 
 Pipeline = Literal["nnunet_v1", "nnunet_v2"]
 Output = Literal["softmax", "regions"]
+Skull = Literal["", "removed", "present"]
 
 PIPELINES = ("nnunet_v1", "nnunet_v2")
 OUTPUTS = ("softmax", "regions")
+SKULLS: tuple[Skull, ...] = ("removed", "present")
 VARIANT_NAMES = ("S", "B", "M", "L", "v2-B", "v2-W")
 RESAMPLINGS = ("residual", "bottleneck", "standard")
 NORMALIZATIONS = ("ct", "zscore", "zscore_masked", "rescale", "none")
@@ -236,6 +238,8 @@ class Model:
         step: distance of tiles as a fraction of the patch.
         field_of_view: mm along (z, y, x) of the largest training image, if known; a network that was trained
             on small crops errs in larger images.
+        skull: "removed" if the training images show brains alone, "present" if they show heads; "" if unknown
+            or of no concern.
         folds: the weights; predictions of all folds are averaged.
         licence, citation, training_data: of the weights and of the data that they were trained on.
         accuracy: the measured accuracy; "source" tells where and how.
@@ -265,6 +269,7 @@ class Model:
     training_data: str = ""
     accuracy: dict[str, Any] | None = None
     regions: tuple[Region, ...] = ()
+    skull: Skull = ""
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -296,6 +301,8 @@ class Model:
             if data["network"][name] == usual:
                 del data["network"][name]
         data["labels"] = [label.to_json() for label in self.labels]
+        if not self.skull:  # engines before it do not know the field
+            del data["skull"]
         regions = [region.to_json() for region in self.regions]
         del data["regions"]
         data |= {"regions": regions} if regions else {}

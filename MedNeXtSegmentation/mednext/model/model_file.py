@@ -14,12 +14,14 @@ from .description import (
     ORIENTATION_FORM,
     OUTPUTS,
     PIPELINES,
+    SKULLS,
     Channel,
     Fold,
     Model,
     NetworkSpec,
     Output,
     Pipeline,
+    Skull,
 )
 from .description_consistency import check_model
 from .labels import MAX_LABEL, Label, Region
@@ -75,10 +77,16 @@ def parse_model(fields: Fields) -> Model:
         training_data=fields.text("training_data", empty=True),
         accuracy=_read_accuracy(fields),
         regions=fields.objects("regions", Region.read, default=()),
+        skull=read_skull(fields),
     )
     fields.finish()
     check_model(model)
     return model
+
+
+def read_skull(fields: Fields) -> Skull:
+    """Whether the training images show the skull, of a model or of a task in the catalog."""
+    return cast(Skull, fields.text("skull", choices=SKULLS) if fields.has("skull") else "")
 
 
 def _check_version(fields: Fields) -> None:
