@@ -12,7 +12,7 @@ from mednext.library.model_by_name import load_bundle
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .engine.run import ProgressCallback, Run, Steps
-from .engine.worker_client import shared_client
+from .engine.worker_client import client_for
 from .models_folder import useModelsFolder
 from .run_options import RunOptions
 from .scene.results.result_place import ResultPlace
@@ -159,6 +159,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
             chosen.forEngine(str(bundle.path)),
             structures=None if chosen.labels is None else tuple(chosen.labels),
             resume=resume,
+            client=client_for(chosen.server),
             progressCallback=progressCallback,
             caseCallback=caseCallback,
         )
@@ -195,7 +196,7 @@ def _start(
 ) -> Run[slicer.vtkMRMLNode]:
     """The run that segments and puts its result into the scene."""
     nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
-    client = shared_client()
+    client = client_for(options.server)
     if any(isSequence(node) for node in nodes):
         return startSequence(client, nodes, str(model), options)
     channels = channelsForRun(nodes)

@@ -9,10 +9,12 @@ import slicer
 from mednext.errors import OptionError
 from mednext.images.geometry import Roi
 from mednext.inference.options import Options
+from mednext.remote.address import Server
 from mednext.worker.protocol import Order
 
 from .models_folder import located
 from .scene.volumes.roi_from_node import roi_from_node
+from .server_settings import serverAt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,8 @@ class RunOptions(Options):
     replaceCorrected: replace segments of that node that were corrected by hand, too; by default they are left
         alone, and the new ones get none of their voxels.
     labels: names or label values of the structures to make, by default all.
+    server: let a server of `mednext serve` compute: its address, with the key of the panel or of
+        `$MEDNEXT_SERVER_KEY`, or a `mednext.remote.address.Server`. The images leave this computer.
 
     The uncertainty becomes a volume; of a sequence it is in percent.
 
@@ -36,11 +40,18 @@ class RunOptions(Options):
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
     labels: Sequence[str | int] | None = None
     replaceCorrected: bool = False
+    server: Server | str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.roi is not None and self.roiNode is not None:
             raise OptionError("Two regions were given, roi and roiNode: give one of them.")
+        if self.server is None:
+            return
+        if self.device != "auto" or self.threads is not None:
+            raise OptionError("device and threads are for runs on this computer: a server has its own.")
+        if not isinstance(self.server, Server):
+            object.__setattr__(self, "server", serverAt(str(self.server)))
 
     def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None) -> Order:
         """The order for the worker, with the region in the space of the volume, or of the world.

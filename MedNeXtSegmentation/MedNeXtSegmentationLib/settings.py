@@ -130,5 +130,17 @@ TRAINING_SET_FOLDER = Setting("trainingSetFolder", "", str)
 EXPORT_FOLDER = Setting("exportFolder", "", str)
 """The folder of the last export; "" before the first one."""
 
+SERVER_CHOSEN = Setting("serverChosen", False, _flag)
+"""Whether the panel lets a server compute. Not in the scene: that of a colleague must send no images away."""
+
+SERVER_ADDRESS = Setting("serverAddress", "", str)
+"""The address of the server; "" before the first one."""
+
+SERVER_KEY = Setting("serverKey", "", str)
+"""The key for the server."""
+
+SERVER_CERTIFICATE = Setting("serverCertificate", "", str)
+"""PEM file to trust for the server; "" for the usual authorities."""
+
 IDLE_MINUTES = Setting("idleMinutes", RELEASE_AFTER_S / 60, _minutes)
 """Minutes without a run after which the engine frees the device."""

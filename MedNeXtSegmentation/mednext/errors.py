@@ -133,6 +133,18 @@ class EngineProcessError(MedNeXtError):
     """The engine's own process could not be started, or ended without an answer."""
 
 
+class ServerError(MedNeXtError):
+    """A server of `mednext serve` cannot be reached, was lost, or could not finish a run."""
+
+
+class ServerAccessError(ServerError):
+    """A server, or this computer, refuses the connection: key, certificate, version, address."""
+
+
+class ServerBusyError(ServerError):
+    """A server has no room for one more request at the moment."""
+
+
 class NumericalError(MedNeXtError):
     """The network answered with NaN or infinite values."""
 
@@ -145,3 +157,16 @@ class Cancelled(MedNeXtError):  # noqa: N818 - not a fault: the user asked for i
     """The user cancelled the run."""
 
     exit_code = 130
+
+
+def to_json(error: MedNeXtError) -> dict[str, str]:
+    """An error for another process: the name of its class, and its message."""
+    return {"error": type(error).__name__, "message": str(error)}
+
+
+def from_json(data: Mapping[str, Any]) -> MedNeXtError:
+    """The inverse of `to_json`; an unknown class becomes `MedNeXtError`."""
+    known = globals().get(str(data.get("error")))
+    if not (isinstance(known, type) and issubclass(known, MedNeXtError)):
+        known = MedNeXtError
+    return known(str(data.get("message")))

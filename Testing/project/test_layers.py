@@ -16,6 +16,7 @@ SLICER_SIDE = [MODULE / "MedNeXtSegmentation.py", *sorted((MODULE / "MedNeXtSegm
 SLICERS = {"slicer", "vtk", "qt", "ctk"}
 ENGINES = {"numpy", "torch", "SimpleITK", "requests", "urllib3", "safetensors"}  # urllib3 is part of requests
 EXTRAS = {"highdicom", "pydicom", "ray", "tqdm", "triton"}  # optional, and imported where they are used
+SERVICE = {"starlette", "uvicorn"}  # of the room `server` alone, which only `mednext serve` imports
 
 
 def imported(nodes: Iterator[ast.AST]) -> set[str]:
@@ -39,7 +40,7 @@ def at_file_scope(file: Path) -> set[str]:
 
 
 def test_the_engine_imports_only_what_it_may():
-    allowed = {"mednext"} | ENGINES | EXTRAS
+    allowed = {"mednext"} | ENGINES | EXTRAS | SERVICE
     assert {file.name: anywhere(file) - allowed for file in ENGINE if anywhere(file) - allowed} == {}
 
 
@@ -47,6 +48,11 @@ def test_the_slicer_side_imports_only_what_slicer_has_before_it_is_used():
     """An import at file scope is an import at Slicer's start."""
     allowed = {"mednext", "MedNeXtSegmentationLib", "numpy"} | SLICERS
     assert {file.name for file in SLICER_SIDE if at_file_scope(file) - allowed} == set()
+
+
+def test_a_client_needs_no_package_of_the_server():
+    assert {file.parent.name for file in ENGINE if anywhere(file) & SERVICE} == {"server"}
+    assert at_file_scope(MODULE / "mednext" / "cli" / "serve.py") == set()
 
 
 def test_optional_packages_are_imported_where_they_are_used():

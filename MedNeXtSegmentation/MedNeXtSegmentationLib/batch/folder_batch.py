@@ -17,7 +17,7 @@ from mednext.worker.batch_request import BatchJob
 from mednext.worker.protocol import Order
 
 from ..engine.run import ProgressCallback, Run, Steps
-from ..engine.worker_client import shared_client
+from ..engine.worker_client import WorkerClient
 from ..scene.volumes.voxel_feed import channelsForRun
 from .scene_cases import casesOfScene
 from .scene_from_file import sceneFromFile
@@ -33,6 +33,7 @@ class FolderBatch:
         bundle: Bundle,
         order: Order,
         *,
+        client: WorkerClient,
         structures: tuple[str | int, ...] | None = None,
         resume: bool = True,
         progressCallback: ProgressCallback | None = None,
@@ -43,6 +44,7 @@ class FolderBatch:
         self._output = output
         self._bundle = bundle
         self._order = order
+        self._client = client
         self._structures = structures
         self._resume = resume
         self._progress = progressCallback
@@ -53,7 +55,7 @@ class FolderBatch:
         return Run(self._steps).wait(self._hear, live_windows=True)
 
     def _steps(self, run: Run[Any]) -> Steps[list[Row]]:
-        outcome = yield from shared_client().batching(run, self._job(None), _noChannels)
+        outcome = yield from self._client.batching(run, self._job(None), _noChannels)
         rows = list(outcome.rows)
         names = self._namesOf(outcome.scenes, [row.case for row in rows])
         for scene, name in zip(outcome.scenes, names, strict=True):
@@ -97,7 +99,7 @@ class FolderBatch:
     def _batch(
         self, run: Run[Any], cases: Sequence[Case], channelsOf: Callable[[str], Sequence[SourceImage]]
     ) -> Steps[list[Row]]:
-        outcome = yield from shared_client().batching(run, self._job(tuple(cases)), channelsOf)
+        outcome = yield from self._client.batching(run, self._job(tuple(cases)), channelsOf)
         return list(outcome.rows)
 
     def _job(self, cases: tuple[Case, ...] | None) -> BatchJob:

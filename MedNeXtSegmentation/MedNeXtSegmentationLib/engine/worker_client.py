@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from mednext.errors import EngineProcessError, InputError
 from mednext.images.source_image import SourceImage
+from mednext.remote.address import Server
 from mednext.segmentation.result import Segmentation
 from mednext.system.devices import Accelerator
 from mednext.worker import protocol
@@ -44,16 +45,20 @@ class WorkerClient:
     Args:
         python: the Python to start; by default `find_python()`.
         silence_s: seconds of silence after which a worker counts as hung and is killed.
+        server: the server on which the runs are carried out; None for this computer.
 
     Attributes:
         release_after_s: seconds without a run after which the worker frees the device.
         process: the present or last worker; None before the first.
     """
 
-    def __init__(self, python: str | None = None, *, silence_s: float = SILENCE_S) -> None:
+    def __init__(
+        self, python: str | None = None, *, silence_s: float = SILENCE_S, server: Server | None = None
+    ) -> None:
         self.release_after_s = protocol.RELEASE_AFTER_S
         self._python = python
         self.silence_s = silence_s
+        self.server = server
         self._numbers = itertools.count(1)
         self._line: list[Run[Any]] = []  # the first run has the worker
         self.process: WorkerProcess | None = None
@@ -90,7 +95,7 @@ class WorkerClient:
                     run.check_cancelled()
                     yield BUSY
                 yield from self.asking(
-                    run, protocol.SegmentRequest(number, str(folder), self.release_after_s)
+                    run, protocol.SegmentRequest(number, str(folder), self.release_after_s, self.server)
                 )
                 taken = yield from take(run, HandedOver.read(folder))
                 for _ in emptying(folder):
@@ -129,11 +134,30 @@ class WorkerClient:
                         (case / protocol.ERROR_FILE).write_text(told, encoding="utf-8")
                     send(protocol.ProvideRequest(number, str(case)))
 
-                request = protocol.BatchRequest(number, str(folder), self.release_after_s)
+                request = protocol.BatchRequest(number, str(folder), self.release_after_s, self.server)
                 yield from self.asking(run, request, provide)
                 return BatchOutcome.read(folder)
         finally:
             self._line.remove(run)
+
+    def greeting(self) -> Run[list[str]]:
+        """Begin to test the connection to the server; the result is lines for people."""
+        return Run(self._greeting)
+
+    def _greeting(self, run: Run[list[str]]) -> Steps[list[str]]:
+        assert self.server
+        lines: list[str] = []
+
+        def hear(event: protocol.Message, _send: Send) -> Steps[None]:
+            lines.extend(event["lines"])
+            yield BUSY
+
+        yield from self._turn_of(run)
+        try:
+            yield from self.asking(run, protocol.GreetRequest(next(self._numbers), self.server), hear)
+        finally:
+            self._line.remove(run)
+        return lines
 
     def asking(self, run: Run[Any], request: protocol.Work, onEvent: OnEvent | None = None) -> Steps[None]:
         """The steps of a request until its last answer. Raises the engine's error, or EngineProcessError."""
@@ -191,7 +215,7 @@ class WorkerClient:
 
     def _running_process(self) -> WorkerProcess:
         if not self.process or not self.process.alive:
-            self.process = WorkerProcess(self._python or find_python())
+            self.process = WorkerProcess(self._python or find_python(), engine=self.server is None)
         return self.process
 
 
@@ -203,7 +227,21 @@ def _in_memory(run: Run[Any], result: HandedOver) -> Steps[Segmentation]:
 
 @functools.cache
 def shared_client() -> WorkerClient:
-    """The one client of this process; its worker ends with the process."""
-    client = WorkerClient()
+    """The one client of this process for runs on this computer; its worker ends with the process."""
+    return _ending_with_this_process(WorkerClient())
+
+
+@functools.cache
+def remote_client(server: Server) -> WorkerClient:
+    """The one client of this process for runs on this server."""
+    return _ending_with_this_process(WorkerClient(server=server))
+
+
+def client_for(server: Server | None) -> WorkerClient:
+    """The client for runs on a server, or on this computer."""
+    return shared_client() if server is None else remote_client(server)
+
+
+def _ending_with_this_process(client: WorkerClient) -> WorkerClient:
     atexit.register(client.shutdown)
     return client

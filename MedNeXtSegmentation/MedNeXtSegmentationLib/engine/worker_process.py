@@ -24,9 +24,13 @@ class WorkerProcess:
         greeted: whether the worker has said hello in this version of the protocol; set by the client.
     """
 
-    def __init__(self, python: str) -> None:
-        """Start the worker. Raises EngineProcessError when that is impossible."""
-        self._child = ChildProcess(python, "-m", "mednext.worker", "--parent", str(os.getpid()))
+    def __init__(self, python: str, *, engine: bool = True) -> None:
+        """Start the worker. Raises EngineProcessError when that is impossible.
+
+        engine: whether it imports torch; runs on a server need none.
+        """
+        options = () if engine else ("--without-engine",)
+        self._child = ChildProcess(python, "-m", "mednext.worker", "--parent", str(os.getpid()), *options)
         self._events: deque[protocol.Message] = deque()
         self._killed = False
         self.greeted = False

@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..engine.run import Run
-from ..engine.worker_client import shared_client
+from ..engine.worker_client import client_for, shared_client
 from ..environment.repair_plan import hasEngine
 from ..logic import MedNeXtSegmentationLogic
 from ..run_options import RunOptions
@@ -45,6 +45,7 @@ from .run.memory_view import MemoryView
 from .run.output_view import OutputView, mayReplaceCorrected, wantedValues
 from .run.quality_choice import QualityChoice, networkOptions
 from .run.run_view import RunView
+from .run.server_view import ServerView
 from .tab_order import orderTabs, readingOrder
 from .watched_nodes import WatchedNodes
 
@@ -84,6 +85,7 @@ class Panel(VTKObservationMixin):
         self.qualityChoice = QualityChoice(ui)
         self.framesChoice = FramesChoice(ui)
         self.memoryView = MemoryView(ui, self._update)
+        self.serverView = ServerView(ui, self._onPlace)
         self.outputView = OutputView(ui, self._onLeftOut)
         self.resultView = ResultView(ui)
         client = shared_client()
@@ -91,7 +93,7 @@ class Panel(VTKObservationMixin):
         self.errorButtons = ErrorButtons(ui, client, self.environmentView, self._lastResult)
         self.runView = RunView(
             ui,
-            self.environmentView.prepareRun,
+            self._prepareRun,
             self._segmentAsync,
             self._update,
             self.showResult,
@@ -111,6 +113,7 @@ class Panel(VTKObservationMixin):
         """Cancel and forget everything that runs, when the panel is closed."""
         self.runView.abandon()
         self.weightsView.command.abandon()
+        self.serverView.abandon()
         self.environmentView.abandon()
         self.modelsView.command.abandon()
         self.unbind()
@@ -118,14 +121,30 @@ class Panel(VTKObservationMixin):
 
     def enter(self) -> None:
         """Update the panel when the user opens it."""
-        # A worker that cannot import its packages would report that after they were installed, too.
-        if hasEngine() and not self.isBusy():
-            shared_client().prepare()  # the engine takes seconds to start
+        if not self.isBusy():
+            self._prepareEngine()
         if not self._isNew:
             self.listTasks()  # a model may have been installed elsewhere
             self.bind()
             self.resultView.followCorrections()
         self._isNew = False
+
+    def _prepareEngine(self):
+        """Start the process of the next run, which takes seconds."""
+        if self.serverView.chosen:
+            if not self.serverView.problem():
+                client_for(self.serverView.server()).prepare()
+        elif hasEngine():  # one that lacks packages would report that after they were installed, too
+            shared_client().prepare()
+
+    def _prepareRun(self, onStage: Callable[[str], None]) -> str:
+        """See `EnvironmentView.prepareRun`; a run on a server needs no PyTorch here."""
+        return "" if self.serverView.chosen else self.environmentView.prepareRun(onStage)
+
+    def _onPlace(self):
+        if self.parameters is not None:
+            self._prepareEngine()
+            self._update()
 
     def isBusy(self) -> bool:
         """Whether a run or an installation is running."""
@@ -294,9 +313,13 @@ class Panel(VTKObservationMixin):
         checks = checkInputs(choice.model, nodes, self.parameters.roi)
         if checks.problem:
             return checks
+        if problem := self.serverView.problem():
+            return replace(checks, problem=problem)
         problem = self.outputView.problem(choice.model, self.parameters, nodes[0], self.framesChoice.all)
         short = self.memoryView.check(choice.model, nodes, self._runOptions(), self.framesChoice.count)
-        return replace(checks, problem=problem, warnings=(*checks.warnings, *short))
+        return replace(
+            checks, problem=problem, warnings=(*self.serverView.warnings(), *checks.warnings, *short)
+        )
 
     def _segmentAsync(self, onDone, **callbacks) -> Run:
         from mednext.library.store import find_model
@@ -321,7 +344,8 @@ class Panel(VTKObservationMixin):
         model, parameters = self.choice.model, self.parameters
         return RunOptions(
             roiNode=parameters.roi,
-            device=parameters.device,
+            device="auto" if self.serverView.chosen else parameters.device,
+            server=self.serverView.server(),
             **networkOptions(model, parameters),
             segmentationNode=None if self.framesChoice.all else parameters.segmentation,
             labels=wantedValues(model, parameters) if parameters.leftOut else None,

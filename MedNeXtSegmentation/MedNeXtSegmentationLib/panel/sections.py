@@ -21,6 +21,7 @@ SECTIONS = (
     "Checkpoint",
     "ErrorButtons",
     "Environment",
+    "Server",
 )
 
 

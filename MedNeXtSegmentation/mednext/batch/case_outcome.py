@@ -19,6 +19,7 @@ from ..errors import (
     MissingPackageError,
     OptionError,
     OutOfMemoryError,
+    ServerError,
     UnknownModelError,
 )
 from ..segmentation.intensities import of_structures
@@ -33,6 +34,7 @@ _ENDS_ALL = (
     DiskSpaceError,
     MissingPackageError,
     OptionError,
+    ServerError,
     UnknownModelError,
 )
 

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, MedNeXtError, OptionError
-from . import info, models, scene_job, segment, segment_folder, view
+from . import info, models, scene_job, segment, segment_folder, serve, view
 from .console import Console, forget_output
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mednext {__version__}")
     parser.set_defaults(runs_networks=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (segment, segment_folder, view, models, info, scene_job):
+    for command in (segment, segment_folder, view, models, serve, info, scene_job):
         command.add_parser(commands)
     return parser
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ..images.geometry import Roi
     from ..inference.options import Options
     from ..model.description import Model
+    from ..remote.address import Server
 
 DEFAULT_MODEL = "hippocampus"
 
@@ -65,6 +66,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also give mean and standard deviation of the images within each structure, in HU for CT",
     )
+    add("--server", metavar="ADDRESS", help="let a server of 'mednext serve' compute; the images go there")
+    add("--server-key", metavar="FILE", help="file with the key for it (default: $MEDNEXT_SERVER_KEY)")
+    add("--server-certificate", metavar="FILE", help="PEM file to trust, for a server with its own authority")
     add("--insist", action="store_true", help="segment also what looks certainly wrong; the result says so")
     add("--json", action="store_true", help="print one JSON document instead of text")
     add("--quiet", action="store_true", help="print nothing but errors")
@@ -81,6 +85,20 @@ def options_of(arguments: argparse.Namespace, model: Model) -> Options:
     if arguments.folds == _ALL:
         chosen["folds"] = tuple(fold.index for fold in model.folds)
     return Options(**{**chosen, "uncertainty": bool(arguments.uncertainty)})
+
+
+def server_of_run(arguments: argparse.Namespace) -> Server | None:
+    """The server that was given. Raises `OptionError` when it cannot be used, or for options it decides."""
+    if arguments.server is None:
+        if arguments.server_key or arguments.server_certificate:
+            raise OptionError("A key or a certificate needs a server: add --server ADDRESS.")
+        return None
+    for name in ("device", "threads", "workers", "ray"):
+        if getattr(arguments, name, None) is not None:
+            raise OptionError(f"--{name} is for runs without --server: leave one of them out.")
+    from ..remote.address import server_of
+
+    return server_of(arguments.server, arguments.server_key, arguments.server_certificate)
 
 
 def _folds(text: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError, OutputError
 from .console import Console
-from .run_options import add_run_options, options_of
+from .run_options import add_run_options, options_of, server_of_run
 
 if TYPE_CHECKING:
     from ..model.labels import Label, Region
@@ -90,22 +90,16 @@ def _holds_something(place: Path) -> bool:
 
 def _segmentation(options: argparse.Namespace, console: Console, format: str) -> Segmentation:
     from ..images.volume import handed_over, read_volume
-    from ..library.model_by_name import load_bundle
+    from ..remote.segmenter import segmenter
     from ..segmentation.formats.dicom_seg import LABELMAP, check_apart_in_labelmap
 
-    bundle = load_bundle(options.model)
+    runs = segmenter(options.model, server_of_run(options))
+    model = runs.model
     if format == f"dicom-{LABELMAP}":
-        check_apart_in_labelmap(bundle.model.regions, bundle.model.labels)
+        check_apart_in_labelmap(model.regions, model.labels)
     volumes = [read_volume(image, options.insist) for image in options.images]
-    from ..inference.segment import segment  # torch takes seconds: report a wrong name or image before
-
     with console.segmentation_progress() as progress:
-        return segment(
-            handed_over(volumes),
-            bundle,
-            options_of(options, bundle.model),
-            progress=progress,
-        )
+        return runs.segment(handed_over(volumes), options_of(options, model), progress)
 
 
 def _report(options: argparse.Namespace, console: Console, segmentation: Segmentation) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import IncompleteBatchError, OptionError
 from .console import Console
-from .run_options import add_run_options, options_of
+from .run_options import add_run_options, options_of, server_of_run
 
 if TYPE_CHECKING:
     from ..batch.case import Case
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..batch.report import Row
     from ..batch.run import Told
     from ..inference.options import Options
-    from ..model.bundle import Bundle
+    from ..remote.segmenter import Segmenter
     from ..worker.crew.schedule import Crew
 
 
@@ -54,20 +54,19 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace, console: Console) -> None:
     """Segment all cases. Raises `IncompleteBatchError` when some failed."""
     from ..batch.case_finding import find_cases
-    from ..library.model_by_name import load_bundle
+    from ..remote.segmenter import segmenter
 
-    bundle = load_bundle(options.model)
-    chosen = options_of(options, bundle.model)
-    for fold in chosen.folds_of(bundle.model):
-        bundle.fold(fold)
-    found = find_cases(options.input, bundle.model, options.output)
+    runs = segmenter(options.model, server_of_run(options))
+    chosen = options_of(options, runs.model)
+    runs.check(chosen)
+    found = find_cases(options.input, runs.model, options.output)
     cases = _with_scenes(found, options.input)
     if not cases:
         raise OptionError(f"{options.input} holds no images: give the folder with the images.")
     if options.list:
         console.done({"cases": [_listed(case) for case in cases]}, *map(_line, cases))
         return
-    rows = _segmented(options, chosen, console, bundle, cases)
+    rows = _segmented(options, chosen, console, runs, cases)
     _report(options, console, rows)
 
 
@@ -82,18 +81,18 @@ def _with_scenes(found: Found, place: Path) -> list[Case]:
 
 
 def _segmented(
-    arguments: argparse.Namespace, options: Options, console: Console, bundle: Bundle, cases: list[Case]
+    arguments: argparse.Namespace, options: Options, console: Console, runs: Segmenter, cases: list[Case]
 ) -> list[Row]:
     def told(number: int, total: int, row: Row) -> None:
         console.say(f"[{number}/{total}] {row.case}: {_outcome(row)}")
 
     if arguments.workers is not None or arguments.ray is not None:
-        return _by_many(arguments, options, bundle, cases, told)
+        return _by_many(arguments, options, runs, cases, told)
     from ..worker.segmenting_batch import segmenting_batch
 
     with segmenting_batch(
         arguments.output,
-        bundle,
+        runs,
         options,
         showing=console.segmentation_progress,
         resume=not arguments.no_resume,
@@ -103,7 +102,7 @@ def _segmented(
 
 
 def _by_many(
-    arguments: argparse.Namespace, options: Options, bundle: Bundle, cases: list[Case], told: Told
+    arguments: argparse.Namespace, options: Options, runs: Segmenter, cases: list[Case], told: Told
 ) -> list[Row]:
     """Segment all cases with the workers of this machine or of a Ray cluster."""
     from ..worker.crew.batch import jobs_of_this_machine, run_with_crew
@@ -111,7 +110,7 @@ def _by_many(
     from ..worker.crew.processes import ProcessCrew
     from ..worker.protocol import Order
 
-    model = str(bundle.path.absolute()) if Path(arguments.model).is_dir() else arguments.model
+    model = str(Path(arguments.model).absolute()) if Path(arguments.model).is_dir() else arguments.model
     place, output = str(arguments.input.absolute()), arguments.output.absolute()
     job = CrewJob(Order(model, options), place, output, "", resume=not arguments.no_resume)
     if arguments.ray is None:
@@ -126,7 +125,7 @@ def _by_many(
         def hire(seen: CrewJob) -> Crew:
             return ray_crew(arguments.ray, seen, arguments.workers)
 
-    return run_with_crew(job, options.recipe_with(bundle.model, None), cases, hire, told)
+    return run_with_crew(job, options.recipe_with(runs.model, None), cases, hire, told)
 
 
 def _report(options: argparse.Namespace, console: Console, rows: list[Row]) -> None:

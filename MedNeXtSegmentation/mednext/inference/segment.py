@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import ChannelError, OutOfMemoryError
+from ..errors import OutOfMemoryError
 from ..images.geometry import Geometry, reorient_array
-from ..images.volume import Volume, check_volume, combine_channels
-from ..inputs.input_doubts import check_inputs, inputs_of
+from ..images.volume import Volume, combine_channels
+from ..inputs.checked_volumes import checked_volumes
 from ..library.model_by_name import load_bundle
 from ..model.bundle import Bundle
 from ..model.description import Model
@@ -181,20 +181,9 @@ def _formulations(folds: Sequence[int], networks: Sequence[FastNetwork]) -> str:
 
 
 def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) -> Volume:
-    several = [volumes] if isinstance(volumes, Volume) else list(volumes)
-    count = sum(len(volume.array) for volume in several)
-    if count != len(model.channels):
-        names = ", ".join(channel.name for channel in model.channels)
-        raise ChannelError(
-            f"Model {model.name!r} needs {len(model.channels)} channel(s) in this order: {names}. "
-            f"{count} were given."
-        )
-    several = [check_volume(volume, insist) for volume in several]
-    found = check_inputs(model, [each for volume in several for each in inputs_of(volume)])
-    if not insist:
-        found.refuse()
+    several, warnings = checked_volumes(volumes, model, insist)
     one = several[0] if len(several) == 1 else combine_channels(several)
-    return replace(one, warnings=(*one.warnings, *found.warnings))
+    return replace(one, warnings=(*one.warnings, *warnings))
 
 
 def _planned(run: _Run, volume: Volume, device: torch.device) -> PlannedRun:

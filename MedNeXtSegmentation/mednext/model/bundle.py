@@ -43,16 +43,8 @@ class Bundle:
     model: Model
 
     def fold(self, index: int) -> Fold:
-        """The fold of this number.
-
-        Raises:
-            OptionError: the model has no such fold.
-        """
-        for fold in self.model.folds:
-            if fold.index == index:
-                return fold
-        known = ", ".join(str(fold.index) for fold in self.model.folds)
-        raise OptionError(f"Model {self.model.name!r} has no fold {index}: choose among {known}.")
+        """The fold of this number. Raises `OptionError` when the model has no such fold."""
+        return self.model.fold(index)
 
     def check(self) -> None:
         """Check the weights of all folds without torch, see `weights_file.check_weights`.

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ..errors import BundleFormatError
+from ..errors import BundleFormatError, OptionError
 from ..system.file_names import check_relative
 from ..system.json_reading import Fields
 from .labels import Label, Region
@@ -279,6 +279,18 @@ class Model:
         labels, regions = from_labels(self.labels, self.regions_class_order)
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "regions", regions)
+
+    def fold(self, index: int) -> Fold:
+        """The fold of this number.
+
+        Raises:
+            OptionError: the model has no such fold.
+        """
+        for fold in self.folds:
+            if fold.index == index:
+                return fold
+        known = ", ".join(str(fold.index) for fold in self.folds)
+        raise OptionError(f"Model {self.name!r} has no fold {index}: choose among {known}.")
 
     @property
     def beyond_painting(self) -> dict[frozenset[int], int]:

@@ -20,9 +20,9 @@ from ..images.volume import Volume
 from ..inference.loaded_networks import LoadedNetworks
 from ..inference.options import Options
 from ..inference.progress import Progress
-from ..inference.segment import segment
-from ..library.model_by_name import load_bundle
-from ..model.bundle import Bundle
+from ..model.description import Model
+from ..remote.address import Server
+from ..remote.segmenter import Segmenter, segmenter
 from ..segmentation.result import Segmentation
 from ..system.cancellation import POLL_S, check_cancelled
 from ..system.json_reading import read_json
@@ -47,6 +47,7 @@ class WorkerBatch:
     provided: queue.SimpleQueue[str]
     cancelled: Callable[[], bool]
     networks: LoadedNetworks
+    server: Server | None = None
 
     def carry_out(self) -> None:
         """Segment all cases, and write the outcome beside the job.
@@ -54,15 +55,15 @@ class WorkerBatch:
         Raises the errors of `Batch.run`, and `OptionError` for a folder without any case.
         """
         job = BatchJob.read(self.folder)
-        bundle, options = load_bundle(job.order.model), job.order.options
-        cases, scenes = _found(job, bundle) if job.cases is None else (job.cases, ())
+        runs, options = segmenter(job.order.model, self.server, self.networks), job.order.options
+        cases, scenes = _found(job, runs.model) if job.cases is None else (job.cases, ())
         with ReadingProcess() as reading:
             batch = Batch.of(
                 job.output,
-                bundle.model,
+                runs.model,
                 options,
                 lambda case: reading.read(case.images, options.insist) if case.images else self._wanted(case),
-                lambda case, volumes, alive: self._segment(bundle, options, volumes, alive),
+                lambda case, volumes, alive: self._segment(runs, options, volumes, alive),
                 resume=job.resume,
                 told=self._told,
                 cancelled=self.cancelled,
@@ -82,30 +83,25 @@ class WorkerBatch:
                 continue
             return _volumes_in(folder)
 
-    def _segment(self, bundle: Bundle, options: Options, volumes: list[Volume], alive: Alive) -> Segmentation:
+    def _segment(
+        self, runs: Segmenter, options: Options, volumes: list[Volume], alive: Alive
+    ) -> Segmentation:
         def report(progress: Progress) -> None:
             check_cancelled(self.cancelled)
             alive()
             self.say({"event": "progress", "run": self.run, **asdict(progress)})
 
         self.say(protocol.progress_event(self.run, "reading"))
-        return segment(
-            volumes,
-            bundle,
-            options,
-            progress=report,
-            cancelled=self.cancelled,
-            networks=self.networks,
-        )
+        return runs.segment(volumes, options, report, self.cancelled)
 
     def _told(self, number: int, total: int, row: Row) -> None:
         told = {"number": number, "total": total, "row": asdict(row)}
         self.say({"event": "row", "run": self.run, **told})
 
 
-def _found(job: BatchJob, bundle: Bundle) -> tuple[tuple[Case, ...], tuple[Path, ...]]:
+def _found(job: BatchJob, model: Model) -> tuple[tuple[Case, ...], tuple[Path, ...]]:
     """The cases of the folder, without the files of its scenes, and the scenes."""
-    found = find_cases(job.place, bundle.model, job.output)
+    found = find_cases(job.place, model, job.output)
     of_scenes = {file for scene in found.scenes for file in files_of_scene(scene)}
     cases = tuple(case for case in found.cases if not {file.resolve() for file in case.files} & of_scenes)
     if not cases and not found.scenes:

@@ -8,6 +8,7 @@ standard input, one per line:
     {"request": "cancel", "run": 1}
     {"request": "batch", "run": 2, "folder": "/tmp/mednext_...", "release_after_s": 300}
     {"request": "provide", "run": 2, "folder": "/tmp/mednext_.../case_0"}
+    {"request": "greet", "run": 3, "server": {"address": "https://...", "key": "...", "certificate": ""}}
 
 Events come from its standard output, one per line. `hello` is the first, `ready` reports that torch is
 imported, and each run ends with `done` or `error`. While it imports or segments, the worker sends a
@@ -22,10 +23,12 @@ imported, and each run ends with `done` or `error`. While it imports or segments
     {"event": "error", "run": 1, "error": "ChannelError", "message": "The model needs ...", "details": "..."}
     {"event": "wanted", "run": 2, "case": "scene/T1"}
     {"event": "row", "run": 2, "number": 1, "total": 3, "row": {"case": "scene/T1", "status": "done", ...}}
+    {"event": "greeted", "run": 3, "lines": ["The connection works: ...", "Models: ..."]}
     {"event": "released"}
 
-The stages are "sending" (reported by the client), "starting" (torch is still being imported), "reading" and
-those of `inference.progress`; an event of progress may have a `remark` for the user. `devices` lists the
+The stages are "sending" (reported by the client), "starting" (torch is still being imported), "reading",
+those of `inference.progress`, and on a server those of `remote.segment`; an event of progress may have a
+`remark` for the user. `devices` lists the
 devices beside the CPU. In an error, the run null means that the worker did not understand a request, or
 cannot work at all.
 """
@@ -44,6 +47,7 @@ from ..images.description.image_description import ImageDescription
 from ..images.geometry import Geometry
 from ..images.source_image import SourceImage
 from ..inference.options import Options
+from ..remote.address import Server
 from ..system.cancellation import check_cancelled
 from ..system.json_reading import Fields, read_json
 from .hand_over import ALL, Wishes
@@ -81,11 +85,15 @@ class Order:
 
 @dataclass(frozen=True)
 class SegmentRequest:
-    """Segment the images in `folder`; free the device after `release_after_s` seconds without a request."""
+    """Segment the images in `folder`; free the device after `release_after_s` seconds without a request.
+
+    With a `server` the networks run there; its key passes through the pipe, and never lies on a disk.
+    """
 
     run: int
     folder: str
     release_after_s: float = RELEASE_AFTER_S
+    server: Server | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,15 @@ class BatchRequest:
     run: int
     folder: str
     release_after_s: float = RELEASE_AFTER_S
+    server: Server | None = None
+
+
+@dataclass(frozen=True)
+class GreetRequest:
+    """Ask a server for its versions, limits and models; the event "greeted" has them."""
+
+    run: int
+    server: Server
 
 
 @dataclass(frozen=True)
@@ -112,13 +129,14 @@ class ProvideRequest:
     folder: str
 
 
-Work = SegmentRequest | BatchRequest
+Work = SegmentRequest | BatchRequest | GreetRequest
 Request = Work | CancelRequest | ProvideRequest
 
 _NAMES: dict[type, str] = {
     SegmentRequest: "segment",
     CancelRequest: "cancel",
     BatchRequest: "batch",
+    GreetRequest: "greet",
     ProvideRequest: "provide",
 }
 
@@ -149,11 +167,22 @@ def parse_request(line: str | bytes) -> Request:
     request: Request = CancelRequest(run)
     if kind == "provide":
         request = ProvideRequest(run, fields.text("folder"))
+    elif kind == "greet":
+        request = GreetRequest(run, _server(fields.take("server")))
     elif kind != "cancel":
         work = SegmentRequest if kind == "segment" else BatchRequest
-        request = work(run, fields.text("folder"), fields.number("release_after_s", 0, _LONGEST_PAUSE_S))
+        folder, pause_s = fields.text("folder"), fields.number("release_after_s", 0, _LONGEST_PAUSE_S)
+        server = fields.take("server", None)
+        request = work(run, folder, pause_s, None if server is None else _server(server))
     fields.finish()
     return request
+
+
+def _server(data: Any) -> Server:
+    try:
+        return Server.from_json(data)
+    except (KeyError, TypeError, errors.OptionError) as cause:
+        raise errors.EngineProcessError(f"The request has no usable server: {cause}") from cause
 
 
 def parse_event(line: str) -> Message:
@@ -179,16 +208,12 @@ def progress_event(run: int, stage: str) -> Message:
 
 def error_event(run: int | None, error: errors.MedNeXtError, details: str = "") -> Message:
     """The event that carries an error to the other side, with details for a developer."""
-    event = {"event": "error", "run": run, "error": type(error).__name__, "message": str(error)}
-    return {**event, "details": details}
+    return {"event": "error", "run": run, **errors.to_json(error), "details": details}
 
 
 def error_from_event(event: Message) -> errors.MedNeXtError:
     """The error in an event, of its original class, with the details as a note."""
-    known = getattr(errors, str(event.get("error")), None)
-    if not (isinstance(known, type) and issubclass(known, errors.MedNeXtError)):
-        known = errors.MedNeXtError
-    error = known(str(event.get("message")))
+    error = errors.from_json(event)
     if event.get("details"):
         error.add_note(str(event["details"]))
     return error

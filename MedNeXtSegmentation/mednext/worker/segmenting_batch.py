@@ -1,4 +1,4 @@
-"""A batch that reads images in a process of its own, and segments them in this one."""
+"""A batch that reads images in a process of its own, and segments them in this one or on a server."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 from ..batch.case import Case
 from ..batch.run import Alive, Batch
 from ..images.volume import Volume
-from ..inference.loaded_networks import LoadedNetworks
 from ..inference.options import Options
 from ..inference.progress import Progress
-from ..model.bundle import Bundle
+from ..remote.segmenter import Segmenter
 from ..segmentation.result import Segmentation
 from .reading_process import ReadingProcess
 
@@ -23,7 +22,7 @@ Show = Callable[[Progress], None]
 @contextmanager
 def segmenting_batch(
     output: Path,
-    bundle: Bundle,
+    runs: Segmenter,
     options: Options,
     *,
     showing: Callable[[], AbstractContextManager[Show | None]] = nullcontext,
@@ -34,11 +33,8 @@ def segmenting_batch(
     `showing` is entered for each case, and yields a function that shows its progress; `rest` are attributes
     of `Batch`.
     """
-    networks = LoadedNetworks()
 
     def carry_out(_case: Case, volumes: list[Volume], alive: Alive) -> Segmentation:
-        from ..inference.segment import segment  # torch takes seconds: a finished folder needs none
-
         with showing() as show:
 
             def progress(step: Progress) -> None:
@@ -46,19 +42,12 @@ def segmenting_batch(
                 if show:
                     show(step)
 
-            return segment(
-                volumes,
-                bundle,
-                options,
-                progress=progress,
-                cancelled=rest.get("cancelled"),
-                networks=networks,
-            )
+            return runs.segment(volumes, options, progress, rest.get("cancelled"))
 
     with ReadingProcess() as reading:
         yield Batch.of(
             output,
-            bundle.model,
+            runs.model,
             options,
             lambda case: reading.read(case.images, options.insist),
             carry_out,

@@ -41,10 +41,12 @@ class Worker:
 
     Args:
         events: the stream for the events.
+        engine: import torch at once; a client of a server needs none.
     """
 
-    def __init__(self, events: TextIO) -> None:
+    def __init__(self, events: TextIO, engine: bool = True) -> None:
         self._events = events
+        self._engine = engine
         self._speaking = threading.Lock()
         self._ready = False
         self._busy = True
@@ -58,13 +60,14 @@ class Worker:
     def work(self) -> int:
         """Import the engine, then answer requests until the process ends; return an exit code."""
         try:
-            torch_version = _import_engine()
+            torch_version = _import_engine() if self._engine else ""
         except Exception as error:  # noqa: BLE001  # boundary: a broken installation raises anything
             self.say(protocol.error_event(None, _explain_import(error), traceback.format_exc()))
             return EngineProcessError.exit_code
         self._ready = True
         self.say({"event": "ready", "torch": torch_version})
-        self.say({"event": "devices", "devices": [asdict(device) for device in accelerators()]})
+        devices = accelerators() if self._engine else ()
+        self.say({"event": "devices", "devices": [asdict(device) for device in devices]})
         while True:
             self._busy = False
             try:
@@ -122,9 +125,10 @@ class Worker:
 
     def _answer(self, request: protocol.Work) -> protocol.Message:
         """Do a run and return its last event. An unexpected error ends the process: torch may be broken."""
-        self._release_after_s = request.release_after_s
         try:
-            if isinstance(request, protocol.BatchRequest):
+            if isinstance(request, protocol.GreetRequest):
+                self._greet(request)
+            elif isinstance(request, protocol.BatchRequest):
                 self._batch(request)
             else:
                 self._segment(request)
@@ -135,9 +139,15 @@ class Worker:
             return protocol.error_event(request.run, no_memory, traceback.format_exc())
         return {"event": "done", "run": request.run}
 
+    def _greet(self, request: protocol.GreetRequest) -> None:
+        from ..remote.served_models import greet
+
+        hello = greet(request.server, lambda: request.run in self._cancelled)
+        self.say({"event": "greeted", "run": request.run, "lines": hello.lines})
+
     def _segment(self, request: protocol.SegmentRequest) -> None:
         from ..images.volume import handed_over
-        from ..inference.segment import segment
+        from ..remote.segmenter import segmenter
         from ..system.atomic import explaining
         from .hand_over import LABELS_FILE, HandedOver
         from .received_volume import received_volume
@@ -149,16 +159,12 @@ class Worker:
             check_cancelled(cancelled)
             self.say({"event": "progress", "run": request.run, **asdict(progress)})
 
+        self._release_after_s = request.release_after_s
         self.say(protocol.progress_event(request.run, "reading"))
         folder = Path(request.folder)
         channels, order, wishes = protocol.read_request(folder)
-        segmentation = segment(
-            (received_volume(channel) for channel in handed_over(channels)),
-            order.model,
-            order.options,
-            progress=report,
-            cancelled=cancelled,
-            networks=self._networks,
+        segmentation = segmenter(order.model, request.server, self._networks).segment(
+            (received_volume(channel) for channel in handed_over(channels)), order.options, report, cancelled
         )
         with explaining(folder / LABELS_FILE):
             HandedOver.of(segmentation, wishes, cancelled).write(folder, cancelled)
@@ -166,6 +172,7 @@ class Worker:
     def _batch(self, request: protocol.BatchRequest) -> None:
         from .batch import WorkerBatch
 
+        self._release_after_s = request.release_after_s
         self._provided = queue.SimpleQueue()
         batch = WorkerBatch(
             request.run,
@@ -174,6 +181,7 @@ class Worker:
             self._provided,
             lambda: request.run in self._cancelled,
             self._networks,
+            request.server,
         )
         batch.carry_out()
 
@@ -194,9 +202,10 @@ def main(arguments: Sequence[str]) -> int:
     """Start the threads and work until the process ends; return the exit code."""
     parser = argparse.ArgumentParser(prog="mednext.worker", description=__doc__)
     parser.add_argument("--parent", type=int, required=True, help="process with which the worker ends")
+    parser.add_argument("--without-engine", action="store_true", help="for runs on a server alone")
     options = parser.parse_args(arguments)
     faulthandler.enable()
-    worker = Worker(take_standard_output())
+    worker = Worker(take_standard_output(), engine=not options.without_engine)
     worker.say(protocol.hello_event())
     # Not sys.stdin: a waiting thread would hold its lock, and break the exit of a process that fails.
     requests = os.fdopen(sys.stdin.fileno(), "rb", buffering=0)

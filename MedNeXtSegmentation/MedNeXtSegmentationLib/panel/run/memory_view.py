@@ -51,6 +51,9 @@ class MemoryView:
 
         For a sequence with so many frames the uncertainty takes one byte for each voxel of each frame.
         """
+        if options.server is not None:
+            self._say(_("The networks run on {server}.").format(server=options.server.name))
+            return ()
         accelerators = shared_client().accelerators()
         if accelerators is None:
             self._waitForEngine()

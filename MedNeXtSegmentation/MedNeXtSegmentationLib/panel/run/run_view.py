@@ -12,6 +12,8 @@ from slicer.i18n import tr as _
 from ...engine.run import Run
 from ..messages import Messages, withRemainingTime
 
+_MEASURED = ("network", "uploading", "downloading")  # stages whose length is known
+
 
 class RunView:
     """Shows one run at a time: its progress, then its error if there is one.
@@ -153,7 +155,7 @@ class RunView:
 
     def _showProgress(self, event: dict[str, Any]) -> None:
         stage, done, total = event["stage"], event["done"], event["total"]
-        if stage == "network":
+        if stage in _MEASURED:
             self._ui.progressBar.setRange(0, total)
             self._ui.progressBar.setValue(done)
         elif event.get("frame", 1) == 1:
@@ -175,12 +177,17 @@ def _stageText(stage: str, done: int, total: int, remaining_s: float | None) -> 
         "sending": _("Sending the images to the engine"),
         "reading": _("Reading the images"),
         "starting": _("Starting the engine"),
+        "uploading": _("Sending the images to the server, {done} of {total} KiB"),
+        "queued": _("Waiting for the server, position {total} in the queue")
+        if total
+        else _("Waiting for room on the server"),
+        "downloading": _("Fetching the result, {done} of {total} KiB"),
         "loading": _("Loading the model"),
         "preprocessing": _("Preparing the images"),
         "network": _("Segmenting, tile {done} of {total}"),
         "postprocessing": _("Finishing"),
     }
     text = names.get(stage, stage).format(done=done, total=total)
-    if stage != "network" or remaining_s is None:
+    if stage not in ("network", "queued") or remaining_s is None:
         return text
     return withRemainingTime(text, remaining_s)

@@ -25,7 +25,7 @@ from ...batch.agenda import Task
 from ...batch.report import Row
 from ...batch.run import Batch
 from ...errors import Cancelled, MedNeXtError, OptionError
-from ...library.model_by_name import load_bundle
+from ...remote.segmenter import segmenter
 from ...system.cancellation import POLL_S, check_cancelled
 from ...system.memory_settings import give_memory_back
 from ..batch_request import case_from_json
@@ -135,8 +135,8 @@ def main(make: Make | None = None) -> int:
 
 
 def _segmenting(job: CrewJob, cancelled: Callable[[], bool]) -> AbstractContextManager[Batch]:
-    bundle = load_bundle(job.order.model)
-    return segmenting_batch(job.output, bundle, job.order.options, resume=job.resume, cancelled=cancelled)
+    runs = segmenter(job.order.model)
+    return segmenting_batch(job.output, runs, job.order.options, resume=job.resume, cancelled=cancelled)
 
 
 def _check_folders(job: CrewJob) -> None:

@@ -1,0 +1,284 @@
+"""Requests to a server, each in a thread of its own, repeated while the line is broken, or explained."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+
+from .. import __version__, errors
+from ..errors import MedNeXtError, ServerAccessError, ServerError
+from ..library.download.http_stream import reason_of
+from ..system.cancellation import POLL_S, check_cancelled, wait
+from ..system.json_reading import parse_json
+from ..system.shown_text import shown
+from . import wire
+from .address import Server
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES = 2**16
+_LONGEST_PAUSE_S = 10.0
+_FAREWELL_S = 1.0
+_BUSY = 503
+_NOT_FOUND = 404
+_GATEWAY_TROUBLE = (408, 429, 500, 502, 503, 504)  # without a document of ours: a proxy on the way
+
+
+@dataclass(frozen=True)
+class Patience:
+    """The limits after which a client gives up. Times are in seconds.
+
+    lost_s: without any answer of the server, while it is asked again and again.
+    busy_s: of a server without room for one more request.
+    """
+
+    connect_s: float = 10.0
+    read_s: float = 60.0
+    lost_s: float = 180.0
+    busy_s: float = 3600.0
+    pause_s: float = 0.5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer of the server."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def header(self, name: str) -> str:
+        """The value of a header; "" without it."""
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
+
+    def document(self) -> Any:
+        """The JSON value of the answer. Raises `ServerError` for anything else."""
+        try:
+            return parse_json(self.content)
+        except (ValueError, RecursionError) as error:
+            raise ServerError(f"The server's answer is not JSON: {error}.") from error
+
+
+class UnknownJobError(ServerError):
+    """The server has no such job any more: it was restarted, or had not heard of the client for too long."""
+
+
+class _LostError(Exception):
+    """This attempt failed; another one may succeed."""
+
+
+class Connection:
+    """Asks one server.
+
+    cancelled: asked ten times a second, also while the server is silent.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        cancelled: Callable[[], bool] | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.server = server
+        self.cancelled = cancelled
+        self.patience = patience or Patience()
+        self._session = requests.Session()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        most: int = wire.LARGEST_DOCUMENT,
+        expected: tuple[int, ...] = (200, 201),
+        lost_s: float | None = None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> Answer:
+        """The server's answer to a request, which is repeated while the line is broken.
+
+        Args:
+            path: below `wire.PREFIX`.
+            most: bytes of the answer; a longer one is none of ours.
+            expected: status codes that are no failure.
+            lost_s: see `Patience`.
+            on_lost: called after each failed attempt.
+
+        Raises:
+            ServerError: no answer, or an error of the server.
+            ServerAccessError: the certificate, the key or the version is refused.
+            MedNeXtError: the error in the server's answer.
+            Cancelled: `cancelled` answered True.
+        """
+        lost_s = self.patience.lost_s if lost_s is None else lost_s
+        pause, begun = self.patience.pause_s, time.monotonic()
+        while True:
+            try:
+                answer = self._attempt(method, path, body, headers or {}, most)
+                return self._judged(answer, expected)
+            except _LostError as error:
+                if time.monotonic() - begun + pause > lost_s:
+                    raise self._unreachable(str(error)) from error
+                logger.info("%s does not answer (%s); again in %.1f s.", self.server.name, error, pause)
+                if on_lost:
+                    on_lost()
+                wait(pause, self.cancelled)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def forget(self, path: str) -> None:
+        """Send DELETE once, and wait for no more than a moment; the server forgets lost clients by itself."""
+        farewell = Connection(self.server, None, self.patience)  # this one may have been cancelled
+        with suppress(MedNeXtError, _LostError):
+            farewell._attempt("DELETE", path, b"", {}, wire.LARGEST_DOCUMENT, _FAREWELL_S)
+
+    def _attempt(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        most: int,
+        within_s: float | None = None,
+    ) -> Answer:
+        """Do the request in a thread, since look-up, connecting and reading cannot be interrupted."""
+        outcome: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                outcome.put(self._answer(method, path, body, headers, most, within_s))
+            except Exception as error:  # noqa: BLE001  # boundary: passed on to the caller's thread
+                outcome.put(error)
+
+        threading.Thread(target=work, name=f"{method} {self.server.name}", daemon=True).start()
+        end = None if within_s is None else time.monotonic() + within_s
+        while True:
+            check_cancelled(self.cancelled)
+            try:
+                got = outcome.get(timeout=POLL_S)
+            except queue.Empty:
+                if end is not None and time.monotonic() > end:
+                    raise _LostError("no answer in time") from None
+                continue
+            if isinstance(got, Answer):
+                return got
+            raise self._explained(got) from got
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        most: int,
+        within_s: float | None,
+    ) -> Answer:
+        limits = (self.patience.connect_s, self.patience.read_s)
+        with self._session.request(
+            method,
+            f"{self.server.address}{wire.PREFIX}{path}",
+            data=body or None,
+            headers={
+                "User-Agent": f"mednext/{__version__}",
+                "Accept-Encoding": "identity",
+                wire.PROTOCOL_HEADER: str(wire.PROTOCOL),
+                **headers,
+            },
+            auth=self._with_key,  # without one, requests takes a password of ~/.netrc
+            timeout=limits if within_s is None else within_s,
+            verify=self.server.certificate or True,
+            allow_redirects=False,  # never take the key elsewhere
+            stream=True,
+        ) as response:
+            content = bytearray()
+            for piece in response.iter_content(_READ_BYTES):
+                content += piece
+                if len(content) > most:
+                    raise ServerError(
+                        f"{self.server.name} sends more than {most} bytes: is it a mednext server?"
+                    )
+            told = response.headers.get("Content-Length", "")
+            if told.isdecimal() and int(told) != len(content):
+                raise requests.ConnectionError("the connection closed in the middle of the answer")
+            return Answer(response.status_code, dict(response.headers), bytes(content))
+
+    def _with_key(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self.server.key}"
+        return request
+
+    def _explained(self, error: Exception) -> Exception:
+        """The error of a failed request: of ours, or `_LostError` where another attempt may succeed."""
+        if isinstance(error, MedNeXtError):
+            return error
+        if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+            if error.filename:  # the certificate's file
+                return ServerAccessError(
+                    f"{error.filename} cannot be read ({error.strerror}): check the path."
+                )
+            return _LostError(error.strerror or type(error).__name__)
+        if isinstance(error, requests.exceptions.SSLError) and (reason := _certificate_fault(error)):
+            return ServerAccessError(
+                f"The certificate of {self.server.name} is refused ({reason}), so nothing was sent. Ask the "
+                "server's administrator for a valid one, or for the file to trust (--server-certificate)."
+            )
+        if isinstance(error, requests.RequestException):
+            return _LostError(reason_of(error))
+        if isinstance(error, urllib3.exceptions.HTTPError):
+            return _LostError(type(error).__name__)
+        logger.info("The answer of %s cannot be read.", self.server.name, exc_info=error)
+        return ServerError(f"The answer of {self.server.name} cannot be read: {error}.")
+
+    def _judged(self, answer: Answer, expected: tuple[int, ...]) -> Answer:
+        known = _error_in(answer)
+        if answer.status in expected:
+            return answer
+        if known is None and answer.status in _GATEWAY_TROUBLE:
+            raise _LostError(f"HTTP {answer.status}")
+        if known is None:
+            where = answer.header("Location")
+            raise ServerError(
+                f"{self.server.name} answers HTTP {answer.status}"
+                + (f" and leads to {shown(where)[:200]}" if where else "")
+                + ": is it the address of a mednext server?"
+            )
+        if answer.status == _NOT_FOUND and isinstance(known, ServerError):
+            raise UnknownJobError(str(known))
+        raise known
+
+    def _unreachable(self, reason: str) -> ServerError:
+        return ServerError(
+            f"{self.server.name} cannot be reached ({reason}): check its address, the network, and whether "
+            "the server is running. Nothing was changed here; the run can be begun again."
+        )
+
+
+def _error_in(answer: Answer) -> MedNeXtError | None:
+    """The error in an answer; None for any other answer."""
+    try:
+        document = parse_json(answer.content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or not isinstance(document.get("error"), str):
+        return None
+    return errors.from_json({**document, "message": shown(str(document.get("message")))})
+
+
+def _certificate_fault(error: requests.exceptions.SSLError) -> str:
+    """The reason for which a certificate is refused; "" where only the connection broke."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return str(cause.verify_message or "it cannot be verified")
+        inner = getattr(cause, "reason", None)
+        cause = inner if isinstance(inner, BaseException) else cause.__cause__ or cause.__context__
+    return ""

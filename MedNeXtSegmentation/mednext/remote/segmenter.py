@@ -1,0 +1,77 @@
+"""Segment with one model, here or on a server: the same call for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..images.volume import Volume
+from ..inference.loaded_networks import LoadedNetworks
+from ..inference.options import Options
+from ..inference.progress import Progress
+from ..library.model_by_name import load_bundle
+from ..model.bundle import Bundle
+from ..model.description import Model
+from ..segmentation.result import Segmentation
+from .address import Server
+from .segment import segment as segment_there
+from .served_models import served_model
+
+
+@dataclass(eq=False)
+class Segmenter:
+    """Segments one case after the other; networks here stay loaded between them.
+
+    Attributes:
+        model: its description.
+        bundle: the model here; None for a run on the server.
+    """
+
+    model: Model
+    bundle: Bundle | None
+    server: Server | None
+    networks: LoadedNetworks
+
+    def check(self, options: Options) -> None:
+        """Refuse folds that the model lacks, before images are read. Raises `OptionError`."""
+        for fold in options.folds_of(self.model):
+            self.model.fold(fold)
+
+    def segment(
+        self,
+        volumes: Volume | Iterable[Volume],
+        options: Options,
+        progress: Callable[[Progress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Segmentation:
+        """See `inference.segment.segment` and `remote.segment.segment`."""
+        if self.server is not None:
+            return segment_there(
+                volumes, self.model, self.server, options, progress=progress, cancelled=cancelled
+            )
+        from ..inference.segment import segment  # torch takes seconds, and a server's client has none
+
+        assert self.bundle
+        return segment(
+            volumes,
+            self.bundle,
+            options,
+            progress=progress,
+            cancelled=cancelled,
+            networks=self.networks,
+        )
+
+
+def segmenter(
+    model: str | Path, server: Server | None = None, networks: LoadedNetworks | None = None
+) -> Segmenter:
+    """The segmenter of a model by its name or folder; on a server a name is that of the server's model.
+
+    Raises the errors of `load_bundle`, or those of `served_model`.
+    """
+    kept = LoadedNetworks() if networks is None else networks
+    if server is not None:
+        return Segmenter(served_model(server, str(model)), None, server, kept)
+    bundle = load_bundle(model)
+    return Segmenter(bundle.model, bundle, None, kept)

@@ -1,0 +1,153 @@
+"""The panel sends a run to a server: its address and key in Slicer's settings, its test, its sentences."""
+
+from __future__ import annotations
+
+import pytest
+import slicer
+from mednext.model.bundle import Bundle
+from mednext.model.model_file import read_model
+from mednext_server import HeldEngines, running_server, wait_until
+from panel_driving import MODULE, segment, segmentations
+
+
+@pytest.fixture
+def served(tmp_path, models):
+    engines = HeldEngines()
+    engines.release.set()
+    folder = models / "tiny"
+    with running_server(tmp_path, [Bundle(folder, read_model(folder))], engines) as server:
+        yield server
+
+
+def enter(edit, text):
+    edit.text = text
+    edit.editingFinished.emit()
+
+
+def wait_for(holds):
+    """Run the event loop until something holds."""
+
+    def held():
+        slicer.app.processEvents()
+        return holds()
+
+    wait_until(held)
+
+
+@pytest.fixture
+def connected(ready, served):
+    """The panel with "Server..." chosen, and the entries of a server."""
+    ready.ui.advancedButton.collapsed = False
+    ready.ui.placeBox.setCurrentIndex(1)
+    enter(ready.ui.serverAddressEdit, served.address)
+    enter(ready.ui.serverKeyEdit, served.access().key)
+    return ready
+
+
+def test_a_new_user_computes_here(ready):
+    ready.ui.advancedButton.collapsed = False
+    assert ready.ui.placeBox.currentText == "This computer"
+    assert ready.ui.deviceBox.visible
+    assert not ready.ui.serverGroup.visible
+
+
+def test_segment_lets_the_server_compute_and_says_so_before(connected, served):
+    assert "The images leave this computer" in connected.ui.warningLabel.text
+    assert "leave this computer" in connected.ui.serverPrivacyLabel.text
+    assert not connected.ui.deviceBox.visible
+    assert f"run on {served.access().name}" in connected.ui.memoryLabel.text
+    segment(connected)
+    (node,) = segmentations()
+    assert node.GetAttribute("MedNeXtSegmentation.server") == served.access().name
+    assert len(served.service.dispatcher._engines.begun) == 1
+
+
+def test_the_connection_can_be_tested(connected, served):
+    connected.ui.testServerButton.click()
+    wait_for(lambda: "The connection works" in connected.ui.serverStatusLabel.text)
+    assert "tiny 1.0.0" in connected.ui.serverStatusLabel.text
+    served.keys.revoke("jane")
+    connected.ui.testServerButton.click()
+    wait_for(lambda: connected.ui.serverErrorLabel.visible)
+    assert "was revoked" in connected.ui.serverErrorLabel.text
+    assert not connected.ui.serverStatusLabel.visible
+
+
+@pytest.mark.parametrize(
+    ("address", "told"), [("", "Enter the address"), ("http://gpu.example", "unencrypted")]
+)
+def test_a_wrong_entry_is_told_and_stops_a_run(connected, address, told):
+    enter(connected.ui.serverAddressEdit, address)
+    assert not connected.ui.segmentButton.enabled
+    assert told in connected.ui.problemLabel.text
+    connected.ui.testServerButton.click()
+    assert told in connected.ui.serverErrorLabel.text
+
+
+def test_a_refused_run_leaves_the_scene_alone(connected, served):
+    served.keys.revoke("jane")
+    connected.ui.segmentButton.click()
+    wait_for(lambda: connected.ui.errorLabel.visible)
+    assert "was revoked" in connected.ui.errorLabel.text
+    assert not segmentations()
+
+
+def test_a_run_on_the_server_can_be_cancelled(connected, served):
+    served.service.dispatcher._engines.release.clear()
+    connected.ui.segmentButton.click()
+    wait_for(lambda: bool(served.service.dispatcher._engines.begun))
+    connected.ui.segmentButton.click()
+    wait_for(lambda: not connected.isBusy())
+    assert "Cancelled" in connected.ui.statusLabel.text
+    wait_for(lambda: not served.jobs())
+    assert not segmentations()
+
+
+def test_the_entries_are_kept_in_the_settings_and_not_in_the_scene(connected, served, show_panel, tmp_path):
+    import slicer_standin
+
+    segment(connected)
+    key = served.access().key
+    scene = tmp_path / "scene.mrml"
+    slicer.mrmlScene.Commit(str(scene))
+    assert key not in scene.read_text()
+    assert key not in connected.panel.errorButtons.diagnostics.text(None, {}, [], [])
+    slicer_standin.close_module(MODULE.stem)
+    slicer.mrmlScene.Clear(0)
+    again = show_panel(MODULE)[1]
+    assert again.ui.placeBox.currentText == "Server..."
+    assert again.ui.serverAddressEdit.text == served.address
+    assert again.ui.serverKeyEdit.text == key
+
+
+def test_scripts_name_the_server_by_its_address(ready, volume, served, monkeypatch):
+    from mednext.errors import OptionError
+
+    from MedNeXtSegmentation import MedNeXtSegmentationLogic
+
+    logic = MedNeXtSegmentationLogic()
+    with pytest.raises(OptionError, match="MEDNEXT_SERVER_KEY"):
+        logic.segment(volume, model="tiny", server=served.address)
+    monkeypatch.setenv("MEDNEXT_SERVER_KEY", served.access().key)
+    with pytest.raises(OptionError, match="a server has its own"):
+        logic.segment(volume, model="tiny", server=served.address, device="cpu")
+    node = logic.segment(volume, model="tiny", server=served.address, mirroring=False)
+    assert node.GetAttribute("MedNeXtSegmentation.server") == served.access().name
+    assert node.GetSegmentation().GetNumberOfSegments()
+
+
+def test_a_folder_of_files_is_segmented_on_the_server(ready, served, tmp_path, monkeypatch):
+    from mednext.images.volume import write_image
+    from mednext_server import noise
+
+    from MedNeXtSegmentation import MedNeXtSegmentationLogic
+
+    monkeypatch.setenv("MEDNEXT_SERVER_KEY", served.access().key)
+    (tmp_path / "in").mkdir()
+    image = noise()
+    write_image(tmp_path / "in" / "case.nii.gz", image.array[0], image.geometry)
+    rows = MedNeXtSegmentationLogic().segmentFolder(
+        tmp_path / "in", tmp_path / "out", "tiny", server=served.address, mirroring=False
+    )
+    assert [row.status for row in rows] == ["done"]
+    assert (tmp_path / "out" / "case.seg.nrrd").exists()

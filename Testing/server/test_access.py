@@ -1,0 +1,256 @@
+"""Nobody gets in without a valid key and certificate, and nobody sees the runs of others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import ssl
+import subprocess
+
+import pytest
+import requests
+from bundles import tiny_bundle
+from http_server import make_certificates
+from mednext.errors import OptionError, ServerAccessError, ServerError
+from mednext.inference.options import Options
+from mednext.remote import wire
+from mednext.remote.address import Server
+from mednext.remote.segment import segment
+from mednext.remote.served_models import greet
+from mednext.server.certificate import days_left
+from mednext.server.listening import Place
+from mednext_server import QUICK, HeldEngines, application, headers, noise, running_server, wait_until
+
+QUICKLY = Options(mirroring=False)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def server(tmp_path, bundle):
+    with running_server(tmp_path, [bundle], HeldEngines()) as server:
+        yield server
+
+
+PATHS = [
+    ("GET", "/hello"),
+    ("GET", "/models/tiny"),
+    ("POST", "/jobs"),
+    ("GET", "/jobs/x"),
+    ("DELETE", "/jobs/x"),
+    ("PUT", "/jobs/x/images/0"),
+    ("POST", "/jobs/x/start"),
+    ("GET", "/jobs/x/labels"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+@pytest.mark.parametrize("told", [None, "", "Bearer", "Bearer wrong", "Basic amFuZTp4", "Bearer \u00e9"])
+def test_every_request_needs_a_key(server, method, path, told):
+    server.access()
+    sent = {wire.PROTOCOL_HEADER: str(wire.PROTOCOL)}
+    if told is not None:
+        sent["Authorization"] = told.encode("latin-1")
+    answer = requests.request(method, f"{server.address}/v1{path}", headers=sent, timeout=10)
+    assert (answer.status_code, answer.json()["error"]) == (401, "ServerAccessError")
+
+
+def test_a_wrong_key_is_explained(server):
+    with pytest.raises(ServerAccessError, match="not one of this server, or was revoked"):
+        greet(Server(server.address, server.access().key[:-1] + "X"))
+
+
+def test_another_version_of_the_protocol_is_explained(server, monkeypatch):
+    monkeypatch.setattr("mednext.server.app.wire.PROTOCOL", 2)
+    access = server.access()
+    told = requests.get(f"{server.address}/v1/hello", headers=headers(access, **{wire.PROTOCOL_HEADER: "1"}))
+    assert told.status_code == 426
+    assert "speaks version 2 of the protocol, the client version 1" in told.json()["message"]
+
+
+def test_a_revoked_key_loses_its_runs_at_once(server, bundle):
+    access, other = server.access("jane"), server.access("carl")
+    for each in (access, other):
+        opened = requests.post(
+            f"{server.address}/v1/jobs", json=application(bundle), headers=headers(each), timeout=10
+        )
+        assert opened.status_code == 201
+    server.keys.revoke("jane")
+    with pytest.raises(ServerAccessError):
+        greet(access)
+    wait_until(lambda: server.jobs() == 1)
+    greet(other)
+
+
+def test_a_run_ends_when_its_key_is_revoked(server, bundle):
+    def revoke(progress):
+        if progress.stage == "network":
+            server.keys.revoke("jane")
+
+    with pytest.raises(ServerAccessError):
+        segment(noise(), bundle.model, server.access(), QUICKLY, progress=revoke, patience=QUICK)
+    wait_until(lambda: not server.jobs() and server.service.dispatcher._engines.closed == 1)
+
+
+def test_a_new_key_works_without_a_restart(server):
+    greet(server.access("jane"))
+    greet(server.access("newcomer"))
+
+
+def test_the_job_of_another_is_as_unknown_as_one_that_never_was(server, bundle):
+    jane, carl = server.access("jane"), server.access("carl")
+    opened = requests.post(
+        f"{server.address}/v1/jobs", json=application(bundle), headers=headers(jane), timeout=10
+    )
+    job = opened.json()["job"]
+    assert len(job) == 64
+    for method, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("PUT", "/images/0?offset=0"),
+        ("POST", "/start"),
+        ("GET", "/labels?offset=0&size=1"),
+    ):
+        told = [
+            requests.request(
+                method, f"{server.address}/v1/jobs/{name}{path}", headers=headers(carl), timeout=10
+            )
+            for name in (job, "0" * 64)
+        ]
+        assert [answer.status_code for answer in told] == [404, 404]
+        assert told[0].content == told[1].content
+    assert server.jobs() == 1
+
+
+def test_two_clients_with_the_same_request_get_a_run_each(server, bundle):
+    body = json.dumps(application(bundle))
+    jobs = [
+        requests.post(f"{server.address}/v1/jobs", data=body, headers=headers(server.access()), timeout=10)
+        for _ in range(2)
+    ]
+    assert len({answer.json()["job"] for answer in jobs}) == 2
+
+
+def test_a_result_is_gone_when_it_has_been_fetched(server, bundle):
+    server.service.dispatcher._engines.release.set()
+    jobs = []
+    opened = server.service.table.open
+    server.service.table.open = lambda *told: jobs.append(opened(*told)) or jobs[-1]
+    segment(noise(), bundle.model, server.access(), QUICKLY, patience=QUICK)
+    wait_until(lambda: not server.jobs())
+    answer = requests.get(
+        f"{server.address}/v1/jobs/{jobs[0].id}/labels?offset=0&size=1",
+        headers=headers(server.access()),
+        timeout=10,
+    )
+    assert answer.status_code == 404
+    assert not jobs[0].arrays
+    assert not jobs[0].images
+
+
+def test_the_key_file_has_no_key_and_is_private(server):
+    key = server.access().key
+    assert key not in server.keys.path.read_text()
+    assert server.keys.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_file_that_others_may_write_lets_nobody_in(server):
+    access = server.access()
+    greet(access)
+    server.keys.path.chmod(0o666)
+    with pytest.raises(ServerAccessError):
+        greet(access)
+
+
+def test_a_damaged_or_missing_key_file_lets_nobody_in(server):
+    access = server.access()
+    text = server.keys.path.read_text()
+    server.keys.path.write_text(text[:-20])
+    with pytest.raises(ServerAccessError):
+        greet(access)
+    server.keys.path.unlink()
+    with pytest.raises(ServerAccessError):
+        greet(access)
+    server.keys.path.write_text(text)
+    greet(access)
+
+
+def test_plain_http_to_another_computer_is_refused_here():
+    with pytest.raises(OptionError, match="unencrypted"):
+        Server("http://gpu.hospital.example:8080", "key")
+
+
+def test_plain_http_for_the_network_is_refused_there():
+    with pytest.raises(OptionError, match="unencrypted"):
+        Place(host="0.0.0.0")
+    assert Place(host="0.0.0.0", behind_proxy=True).scheme == "http"
+
+
+@pytest.fixture
+def certified(tmp_path):
+    made = make_certificates(tmp_path)
+    if made is None:
+        pytest.skip("there is no openssl command")
+    return str(made[0]), tmp_path / "server.pem", tmp_path / "server.key"
+
+
+def test_https_with_an_own_authority_is_trusted_only_with_its_file(tmp_path, bundle, certified):
+    authority, certificate, key = certified
+    assert 1 < days_left(certificate, key) < 3
+    with running_server(
+        tmp_path, [bundle], HeldEngines(), place=Place(port=0, certificate=certificate, key=key)
+    ) as server:
+        access = server.access()
+        assert access.address.startswith("https://")
+        with pytest.raises(ServerAccessError, match=r"certificate of 127\.0\.0\.1:\d+ is refused"):
+            greet(access)
+        greet(Server(access.address, access.key, authority))
+        with pytest.raises(ServerAccessError, match="refused"):  # nothing was sent, so no key was lost
+            greet(Server(access.address.replace("127.0.0.1", "localhost"), access.key, authority))
+
+
+@pytest.fixture
+def expired(tmp_path):
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl command")
+    key, request, certificate = (tmp_path / name for name in ("old.key", "old.csr", "old.pem"))
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    made = [openssl, "req", "-new", *curve, "-subj", "/CN=127.0.0.1", "-keyout", key, "-out", request]
+    subprocess.run(made, check=True, capture_output=True)
+    names = tmp_path / "names"
+    names.write_text("subjectAltName=IP:127.0.0.1")
+    signed = ["-signkey", key, "-days", "-1", "-extfile", names, "-out", certificate]
+    subprocess.run([openssl, "x509", "-req", "-in", request, *signed], check=True, capture_output=True)
+    return certificate, key
+
+
+def test_an_expired_certificate_is_refused_before_the_server_starts(expired):
+    with pytest.raises(OptionError, match="certificate has expired"):
+        Place(certificate=expired[0], key=expired[1])
+
+
+def test_an_expired_certificate_is_refused_by_the_client(tmp_path, bundle, expired, monkeypatch):
+    monkeypatch.setattr("mednext.server.listening.days_left", lambda *_: 99.0)  # it expired meanwhile
+    place = Place(port=0, certificate=expired[0], key=expired[1])
+    with running_server(tmp_path, [bundle], HeldEngines(), place=place) as server:
+        access = server.access()
+        with pytest.raises(ServerAccessError, match=r"certificate has expired.*nothing was sent"):
+            greet(Server(access.address, access.key, str(expired[0])))
+
+
+def test_a_certificate_with_another_key_is_refused(certified, expired):
+    with pytest.raises(OptionError, match="are not a certificate and its key"):
+        days_left(certified[1], expired[1])
+
+
+def test_a_server_that_breaks_off_tls_is_no_certificate_fault(tmp_path, bundle):
+    with running_server(tmp_path, [bundle], HeldEngines()) as server:  # speaks no TLS at all
+        access = server.access()
+        with pytest.raises(ServerError, match="cannot be reached") as raised:
+            greet(Server(access.address.replace("http:", "https:"), access.key))
+    assert not isinstance(raised.value, ServerAccessError)
+    assert ssl.OPENSSL_VERSION
