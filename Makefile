@@ -11,7 +11,7 @@ SECONDS ?= 60
 SEED    ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test truth reproduce-tiny fuzz lint format pictures bench bench-gpu release clean
+.PHONY: help setup docs demo test truth reproduce-tiny fuzz server-proof lint format pictures bench bench-gpu release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from it
 fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=20000] [SECONDS=60] [SEED=0], for each reader
 	PYTHONPATH=Testing:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
 		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED)
+
+server-proof: $(STAMP) ## try a real server with all that can go wrong, and write the outcome into docs/server.md
+	PYTHONPATH=Testing:Testing/fixtures:MedNeXtSegmentation $(PYTHON) -m server_proof
 
 lint: $(STAMP) ## check style, types, imports, copied code, and every use of Slicer's widgets
 	$(PYTHON) -m ruff check .

@@ -32,13 +32,13 @@ def engines():
 
 def test_a_run_whose_engine_is_killed_gives_the_local_result(tmp_path, engines):
     bundle = tiny_bundle(tmp_path / "tiny")
-    options = Options(mirroring=False, uncertainty=True)
+    options = Options(uncertainty=True)
     here = segment_here(noise(), bundle, options, device="cpu", threads=1)
     killed, told = threading.Event(), []
 
     def kill(progress):
         told.append(progress)
-        if progress.stage == "network" and not killed.is_set():
+        if progress.stage in ("loading", "network") and not killed.is_set():
             killed.set()
             os.kill(engine_processes()[0], signal.SIGKILL)
 

@@ -124,7 +124,7 @@ def test_a_lost_server_ends_a_batch_and_keeps_the_finished_cases(tmp_path, capsy
         (("--server", "http://gpu.example:8080"), "unencrypted"),
         (("--server", "ftp://gpu.example"), "only http and https"),
         (("--server", "https://jane:secret@gpu.example"), "more than a server and a path"),
-        (("--server", "http://127.0.0.1:1", "--device", "cpu"), "--device is for runs on this computer"),
+        (("--server", "http://127.0.0.1:1", "--device", "cpu"), "--device is for runs without --server"),
         (("--server", "http://127.0.0.1:1", "--server-key", "nowhere"), "cannot be read from nowhere"),
         (("--server-key", "x"), "add --server ADDRESS"),
     ],

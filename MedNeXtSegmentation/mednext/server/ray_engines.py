@@ -27,6 +27,7 @@ _LEAST_STORE_BYTES = 256 * 2**20
 _SHARE_OF_MEMORY = 0.3  # Ray's own default for its store
 _SHARED_MEMORY = "/dev/shm"
 _SHARE_OF_SHARED = 0.8
+_STARTS = 3
 _HEALTH_PERIOD_S = 2.0
 
 
@@ -134,21 +135,13 @@ def _joined(fleet: Fleet, largest_bytes: int, folder: str) -> int:
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-    if fleet.address is not None:
+    if fleet.address is None:
+        _start_here(quiet, folder, _store_bytes(fleet.replicas or 1, largest_bytes))
+    else:
         try:
             ray.init(address=fleet.address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise OptionError(f"The Ray cluster {fleet.address} cannot be joined: {error}.") from error
-    else:
-        ray.init(
-            "local",
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-            object_store_memory=_store_bytes(fleet.replicas or 1, largest_bytes),
-            _system_config={"automatic_object_spilling_enabled": False},  # voxels never reach a disk
-            **quiet,
-        )
     gpus = int(ray.cluster_resources().get("GPU", 0)) if fleet.device != "cpu" else 0
     if fleet.device == "cuda" and not gpus:
         raise OptionError(
@@ -157,6 +150,29 @@ def _joined(fleet: Fleet, largest_bytes: int, folder: str) -> int:
     if fleet.device == "auto" and not gpus:
         logger.warning("There is no GPU: the engines run on the CPU.")
     return fleet.replicas or max(gpus, 1)
+
+
+def _start_here(quiet: dict[str, Any], folder: str, store_bytes: int) -> None:
+    """Start Ray on this machine, again where a busy one lets it wait for more than its thirty seconds."""
+    import ray
+
+    for attempt in range(_STARTS):
+        try:
+            ray.init(
+                "local",
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+                object_store_memory=store_bytes,
+                _system_config={"automatic_object_spilling_enabled": False},  # voxels never reach a disk
+                **quiet,
+            )
+            return
+        except Exception as error:  # boundary: Ray raises plain exceptions
+            logger.warning("Ray did not start.", exc_info=True)
+            ray.shutdown()
+            if attempt == _STARTS - 1:
+                raise ServerError(f"Ray cannot be started on this machine: {error}") from error
 
 
 def _store_bytes(replicas: int, largest_bytes: int) -> int:
