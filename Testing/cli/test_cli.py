@@ -198,6 +198,10 @@ def test_the_package_is_a_command(here: Path) -> None:
         "AMOS22",
         "KiTS19",
         "BraTS21",
+        "BraTS23-glioma",
+        "BraTS24-glioma",
+        "BraTS24-meningioma",
+        "BraTS26-metastases",
     ]
 
 

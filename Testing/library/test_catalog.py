@@ -41,13 +41,20 @@ def written(content: object, folder: Path) -> Path:
     return path
 
 
-def test_the_shipped_catalog_has_the_five_tasks() -> None:
+LATER_BRATS = {"BraTS23-glioma", "BraTS24-glioma", "BraTS24-meningioma", "BraTS26-metastases"}
+
+
+def test_the_shipped_catalog_has_the_five_tasks_and_those_of_others_models() -> None:
     assert [task.name for task in load_catalog().tasks] == [
         "hippocampus",
         "BTCV",
         "AMOS22",
         "KiTS19",
         "BraTS21",
+        "BraTS23-glioma",
+        "BraTS24-glioma",
+        "BraTS24-meningioma",
+        "BraTS26-metastases",
     ]
 
 
@@ -63,8 +70,8 @@ def test_a_task_is_found_by_its_name_in_any_case() -> None:
     [
         ("kidney", {"BTCV", "AMOS22", "KiTS19"}),
         ("KIDNEY tumour", {"KiTS19"}),
-        ("flair", {"BraTS21"}),
-        ("", {"hippocampus", "BTCV", "AMOS22", "KiTS19", "BraTS21"}),
+        ("flair", {"BraTS21", *LATER_BRATS} - {"BraTS24-meningioma"}),
+        ("", {"hippocampus", "BTCV", "AMOS22", "KiTS19", "BraTS21", *LATER_BRATS}),
         ("femur", set()),
     ],
 )
@@ -108,6 +115,20 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda c: c["models"][0].update(download={**DOWNLOAD, "sha256": "abc"}),
         "'sha256'",
     ),
+    "an unknown checkpoint": (
+        lambda c: c["models"][1]["elsewhere"].update(checkpoint="last"),
+        "'checkpoint'",
+    ),
+    "no folds": (lambda c: c["models"][1]["elsewhere"].update(folds=[]), "'folds'"),
+    "no file elsewhere": (lambda c: c["models"][1]["elsewhere"].update(files=[]), "'files'"),
+    "an orientation that is none": (
+        lambda c: c["models"][1]["elsewhere"].update(orientation="up"),
+        "'orientation'",
+    ),
+    "a model of which nobody says what was not tested": (
+        lambda c: c["models"][1]["elsewhere"].pop("untested"),
+        "'untested'",
+    ),
     "an impossible size": (lambda c: c["models"][0].update(download={**DOWNLOAD, "bytes": 0}), "'bytes'"),
 }
 CONTRADICTIONS: dict[str, tuple[Change, str]] = {  # beyond a JSON schema
@@ -127,6 +148,16 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {  # beyond a JSON schema
         "'citations'",
     ),
     "a title of a megabyte": (lambda c: c["tasks"][0].update(title="x" * 10**6), "at most 20000 characters"),
+    "a file that leaves the folder": (
+        lambda c: c["models"][1]["elsewhere"]["files"][0].update(path="../plans.json"),
+        "does not stay in its folder",
+    ),
+    "files elsewhere by http": (
+        lambda c: c["models"][1]["elsewhere"].update(folder="http://a.example/b"),
+        "'folder'.*not of https",
+    ),
+    "a download and files elsewhere": (lambda c: c["models"][1].update(download=DOWNLOAD), "has one of them"),
+    "a hint at a model that is not there": (lambda c: c["tasks"][0].update(see=["femur"]), "'femur'"),
     "a model of no task": (lambda c: c["models"][0].update(task="femur"), "'femur', which is no task"),
 }
 

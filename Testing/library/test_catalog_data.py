@@ -50,6 +50,20 @@ LABELS = {
     ],
     "KiTS19": ["kidney", "kidney tumor"],
     "BraTS21": ["peritumoral edema", "necrotic tumor core", "enhancing tumor"],
+    "BraTS23-glioma": ["necrotic tumor core", "peritumoral edema", "enhancing tumor"],
+    "BraTS24-glioma": [
+        "FLAIR hyperintensity",
+        "non-enhancing tumor core",
+        "enhancing tumor",
+        "resection cavity",
+    ],
+    "BraTS24-meningioma": ["meningioma"],
+    "BraTS26-metastases": [
+        "non-enhancing tumor core",
+        "FLAIR hyperintensity",
+        "enhancing tumor",
+        "resection cavity",
+    ],
 }
 SLICERS_OWN_WORDS = {"49755003", "123037004", "85756007", "12921003"}  # worded differently in DICOM
 NOT_IN_SLICERS_LIST = {"110765007", "255549009", "255551008"}
@@ -78,7 +92,57 @@ def test_the_catalog_follows_its_schema() -> None:
     validator("catalog.schema.json").validate(json.loads(CATALOG_FILE.read_text(encoding="utf-8")))
 
 
-def test_the_five_tasks_are_there(catalog: Catalog) -> None:
+CHANNELS = {  # in the order of the publishers' own code, where it differs from that of their plans
+    "brats23-glioma-b": ["T1", "T1ce", "T2", "FLAIR"],
+    "brats24-glioma-l5": ["T1ce", "T1", "FLAIR", "T2"],
+    "brats24-meningioma-l5": ["T1ce"],
+    "brats26-metastases-l5": ["T1", "T1ce", "T2", "FLAIR"],
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_a_model_of_others_has_its_images_in_the_order_of_its_training(name: str, catalog: Catalog) -> None:
+    model = catalog.model(name)
+    assert model is not None
+    task = catalog.task(model.task)
+    assert task is not None
+    assert [image.name for image in task.channels] == CHANNELS[name]
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_a_model_of_others_says_whence_it_comes_and_what_was_tried(name: str, catalog: Catalog) -> None:
+    model = catalog.model(name)
+    assert model is not None and model.elsewhere is not None
+    place = model.elsewhere
+    assert place.page.startswith("https://") and place.citation and model.licence
+    assert "no accuracy was measured" in place.untested
+    assert "No file of the weights tells" in place.orientation_source
+
+
+def test_whole_tumor_and_core_have_the_labels_of_their_own_order(catalog: Catalog) -> None:
+    core = {}
+    for task in catalog.tasks:
+        names = {label.value: label.name for label in task.labels}
+        for region in task.regions:
+            if region.name == "tumor core":
+                core[task.name] = {names[value] for value in region.labels}
+    assert core["BraTS21"] == core["BraTS23-glioma"] == {"necrotic tumor core", "enhancing tumor"}
+    assert core["BraTS24-glioma"] == core["BraTS26-metastases"]
+    assert core["BraTS24-glioma"] == {"non-enhancing tumor core", "enhancing tumor"}
+
+
+@pytest.mark.parametrize("name", ["BTCV", "AMOS22", "KiTS19", "BraTS21"])
+def test_a_task_without_public_weights_says_so_and_names_the_ways_out(name: str, catalog: Catalog) -> None:
+    task = catalog.task(name)
+    assert task is not None
+    assert "No MedNeXt weights for this task are public" in task.weights
+    assert f"mednext-train reproduce {name.lower()}" in task.weights
+    assert "mednext models import" in task.weights
+    assert ("TotalSegmentator" in task.weights) == (name != "BraTS21")
+    assert bool(task.see) == (name == "BraTS21")
+
+
+def test_the_tasks_are_there(catalog: Catalog) -> None:
     assert {task.name for task in catalog.tasks} == set(LABELS)
 
 

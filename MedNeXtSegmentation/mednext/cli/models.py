@@ -25,6 +25,7 @@ def add_parser(commands: Any) -> None:
     )
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_list(actions)
+    _add_about(actions)
     _add_install(actions)
     _add_import(actions)
     _add_export(actions)
@@ -113,6 +114,7 @@ def _task_described(task: Task, catalog: Catalog) -> dict[str, Any]:
         "labels": {label.name: label.value for label in task.labels},
         "regions": {region.name: list(region.labels) for region in task.regions},
         "published": [model.name for model in catalog.models_for(task.name)],
+        "see": list(task.see),
         "weights": task.weights,
     }
 
@@ -127,13 +129,32 @@ def _state(task: Task, catalog: Catalog, installed: list[Model]) -> str:
         return f"{task.title}: installed as {', '.join(here)}"
     published = catalog.models_for(task.name)
     if not published:
-        return f"{task.title}: no published weights"
-    downloads = [model.name for model in published if model.download is not None]
+        others = f"; see {', '.join(task.see)}" if task.see else ""
+        return f"{task.title}: no published weights{others}"
+    downloads = [model.name for model in published if model.can_be_fetched]
     return (
         f"{task.title}: mednext models install {downloads[0]}"
         if downloads
         else f"{task.title}: {task.weights}"
     )
+
+
+def _add_about(actions: Any) -> None:
+    add = _action(actions, "about", _about, "show facts and terms of a model that others published")
+    add("name", metavar="NAME", help="a model of the catalog")
+
+
+def _about(options: argparse.Namespace, console: Console) -> None:
+    from ..library.catalog_source import load_catalog
+    from .model_terms import about, facts
+
+    catalog = load_catalog()
+    published = catalog.model(options.name)
+    task = catalog.task(published.task) if published else None
+    if published is None or published.elsewhere is None or task is None:
+        known = ", ".join(model.name for model in catalog.models if model.elsewhere) or "none"
+        raise OptionError(f"{options.name!r} is no model that others published; those are: {known}.")
+    console.done({"model": facts(published, task)}, *about(published, task))
 
 
 def _add_install(actions: Any) -> None:
@@ -146,13 +167,22 @@ def _add_install(actions: Any) -> None:
         help="model of the catalog, zip file or folder of a model (with a slash), or its address",
     )
     add("--sha256", metavar="HEX", help="SHA-256 of the zip, needed with an address")
+    add("--accept-terms", action="store_true", help="accept the terms of a model that others published")
+    add("--folds", type=_folds, help="folds of such a model to fetch, such as 0,1; by default the first one")
+    add("--accept-change", action="store_true", help="accept such a model although its files have changed")
     add("--overwrite", action="store_true", help="replace an installed model of the same name")
 
 
 def _install(options: argparse.Namespace, console: Console) -> None:
+    from ..library.catalog_source import load_catalog
     from ..library.store import install_from_folder, install_from_url, install_from_zip, install_published
+    from .model_terms import install_with_terms
 
     source, overwrite = options.source, options.overwrite
+    catalog = load_catalog()
+    published = catalog.model(source)
+    if published and published.elsewhere and (task := catalog.task(published.task)):
+        return _report_installed(install_with_terms(published, task, options, console), console)
     with console.download_progress() as progress:
         if source.startswith(_ADDRESSES):
             if not options.sha256:

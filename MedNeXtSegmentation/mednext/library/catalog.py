@@ -15,6 +15,7 @@ from ..model.description import NAME_FORM, ORIENTATION_FORM, Skull
 from ..model.labels import Label, Region
 from ..model.model_file import read_skull
 from ..system.json_reading import Fields, read_json
+from .elsewhere import Elsewhere
 from .web_address import check_address, shown_address
 
 FORMAT_VERSION = 1
@@ -47,11 +48,12 @@ class Dataset:
     """The public data set that defines a task.
 
     Attributes:
+        cases: their number; None if it is not known.
         access: "open", or "registration" if users must register with the owner.
     """
 
     name: str
-    cases: int
+    cases: int | None
     url: str
     access: str
     licence: str
@@ -61,7 +63,7 @@ class Dataset:
         """A data set as `catalog.json` writes it."""
         dataset = cls(
             name=fields.text("name"),
-            cases=fields.integer("cases", 1, 1_000_000),
+            cases=fields.integer("cases", 1, 1_000_000) if fields.has("cases") else None,
             url=fields.text("url", pattern=_URL_FORM),
             access=fields.text("access", choices=("open", "registration")),
             licence=fields.text("licence"),
@@ -83,6 +85,8 @@ class Task:
         citations: publications to cite for the data and the method.
         weights: a sentence on how to get weights.
         skull: as in `Model`.
+        see: names of models of other tasks that serve a similar purpose.
+        picture: name of the task whose picture it has, too.
     """
 
     name: str
@@ -97,6 +101,8 @@ class Task:
     weights: str
     regions: tuple[Region, ...] = ()
     skull: Skull = ""
+    see: tuple[str, ...] = ()
+    picture: str = ""
 
     @classmethod
     def read(cls, fields: Fields) -> Task:
@@ -116,6 +122,8 @@ class Task:
             weights=fields.text("weights"),
             regions=fields.objects("regions", Region.read, default=()),
             skull=read_skull(fields),
+            see=fields.texts("see") if fields.has("see") else (),
+            picture=fields.text("picture", pattern=NAME_FORM) if fields.has("picture") else "",
         )
         _refuse_repeats(fields, "labels", (label.value for label in task.labels))
         _refuse_repeats(fields, "labels", (label.name for label in task.labels))
@@ -167,7 +175,8 @@ class PublishedModel:
 
     Attributes:
         task: name of its task.
-        download: its zip file; None for the model that ships with the program.
+        download: its zip file, with a published digest.
+        elsewhere: its files where others published them. The model that ships with the program has neither.
     """
 
     name: str
@@ -176,6 +185,12 @@ class PublishedModel:
     version: str
     licence: str
     download: Download | None = None
+    elsewhere: Elsewhere | None = None
+
+    @property
+    def can_be_fetched(self) -> bool:
+        """Whether it has to be downloaded before it can be used."""
+        return self.download is not None or self.elsewhere is not None
 
     @classmethod
     def read(cls, fields: Fields) -> PublishedModel:
@@ -187,7 +202,10 @@ class PublishedModel:
             version=fields.text("version"),
             licence=fields.text("licence"),
             download=Download.read(fields.fields("download")) if fields.has("download") else None,
+            elsewhere=Elsewhere.read(fields.fields("elsewhere")) if fields.has("elsewhere") else None,
         )
+        if model.download and model.elsewhere:
+            raise fields.error(f"{fields.where} has 'download' and 'elsewhere'. A model has one of them.")
         fields.finish()
         return model
 
@@ -236,6 +254,10 @@ def read_catalog(path: Path) -> Catalog:
     fields.finish()
     _refuse_repeats(fields, "tasks", (task.name.casefold() for task in catalog.tasks))
     _refuse_repeats(fields, "models", (model.name.casefold() for model in catalog.models))
+    for task in catalog.tasks:
+        for name in task.see:
+            if catalog.model(name) is None:
+                raise CatalogError(f"{path}: {task.name!r} refers to {name!r}, which is no model here.")
     tasks = {task.name for task in catalog.tasks}
     for model in catalog.models:
         if model.task not in tasks:

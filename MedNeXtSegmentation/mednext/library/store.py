@@ -107,7 +107,7 @@ def find_model(name: str) -> Path:
     published = catalog.model(name)
     if published is None:
         raise _unknown(name, catalog)
-    if published.download is None:
+    if not published.can_be_fetched:
         raise UnknownModelError(
             f"The model {name!r} comes with the program, but is missing: reinstall the program. {_here()}"
         )
@@ -134,6 +134,11 @@ def install_published(
     published = catalog.model(name)
     if published is None:
         raise _unknown(name, catalog)
+    if published.elsewhere is not None:
+        raise OptionError(
+            f"The model {name!r} lies elsewhere, in another form: use "
+            "mednext.checkpoints.remote.catalogued.install_elsewhere, or 'mednext models install'."
+        )
     if published.download is None:
         raise OptionError(f"The model {name!r} comes with the program; there is nothing to install.")
     return install_from_url(

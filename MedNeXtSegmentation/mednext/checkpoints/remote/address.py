@@ -146,7 +146,7 @@ def _chosen(there: Sequence[Member], wanted: Sequence[str]) -> Mapping[str, Memb
 def _source(folder: Path, paths: Sequence[Path], options: ImportOptions) -> tuple[Path, ImportOptions]:
     """The file or folder to import; of files that are all final, or all the best, just these are imported."""
     weights = [path for path in paths if path.suffix in WEIGHTS_SUFFIXES]
-    if len(weights) == 1:
+    if len(weights) == 1 and options.folds is None:
         return weights[0], options
     if weights and all("best" in path.name for path in weights):
         options = replace(options, checkpoint="best")

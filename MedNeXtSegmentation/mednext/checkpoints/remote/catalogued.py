@@ -1,0 +1,96 @@
+"""Install a model of the catalog that others published in their own form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ...library.catalog import PublishedModel, Task
+from ...library.elsewhere import Elsewhere
+from ...library.remote_folder import RemotePart, parts_at_addresses, parts_of_zip
+from ...library.store import check_name, refuse_taken
+from ...model.description import Model
+from ..import_options import ImportOptions
+from .address import install_parts
+
+if TYPE_CHECKING:
+    from ...library.download import DownloadProgress, Patience
+    from ...library.download.remote_zip import Member
+
+
+def install_elsewhere(
+    published: PublishedModel,
+    task: Task,
+    *,
+    folds: Sequence[int] | None = None,
+    overwrite: bool = False,
+    accept_change: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
+    progress: DownloadProgress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    patience: Patience | None = None,
+) -> Model:
+    """Download a model that lies elsewhere, and install it under its name in the catalog.
+
+    Names and order of channels and labels are those of the catalog's task, whatever the files say.
+
+    Args:
+        folds: those to install; None takes the first one.
+        say, accept_change, progress, cancelled, patience: see `install_from_address`.
+
+    Raises:
+        OptionError: there is no such fold, or a model of this name is installed.
+        DownloadError, DiskSpaceError, OutputError, Cancelled: see `fetched_folder`.
+        OutOfMemoryError, CheckpointError, BundleError: see `install_checkpoint`.
+    """
+    place = published.elsewhere
+    assert place is not None
+    refuse_taken(check_name(published.name), overwrite)
+    chosen = tuple(folds) if folds is not None else place.folds[:1]
+    parts = _parts(place, place.names(chosen), patience, cancelled)
+    return install_parts(
+        parts,
+        published.name,
+        import_options(published, task, chosen),
+        overwrite=overwrite,
+        accept_change=accept_change,
+        say=say,
+        progress=progress,
+        cancelled=cancelled,
+    )
+
+
+def import_options(published: PublishedModel, task: Task, folds: Sequence[int]) -> ImportOptions:
+    """The facts of the catalog as options of the import."""
+    place = published.elsewhere
+    assert place is not None
+    return ImportOptions(
+        task=task.name,
+        labels={label.value: label.name for label in task.labels},
+        channels=tuple(image.name for image in task.channels),
+        orientation=place.orientation,
+        folds=tuple(folds),
+        checkpoint=place.checkpoint,
+        version=published.version,
+        title=f"{task.title}, {published.title}",
+        licence=published.licence,
+        citation=place.citation,
+        training_data=task.dataset.name,
+    )
+
+
+def _parts(
+    place: Elsewhere,
+    names: Mapping[str, str],
+    patience: Patience | None,
+    cancelled: Callable[[], bool] | None,
+) -> list[RemotePart]:
+    if place.archive is None:
+        return parts_at_addresses(names, patience=patience, cancelled=cancelled)
+
+    def choose(members: Sequence[Member]) -> dict[str, Member]:
+        from ...library.download.remote_zip import find_members
+
+        return {path: find_members(members, [name])[0] for path, name in names.items()}
+
+    return parts_of_zip(place.archive, choose, patience=patience, cancelled=cancelled)
