@@ -16,7 +16,7 @@ import pytest
 import torch
 from downloads import SHORT
 from http_server import Server, serve
-from mednext.checkpoints import ImportOptions, import_memory
+from mednext.checkpoints import ImportOptions
 from mednext.checkpoints.remote.address import install_from_address
 from mednext.cli import main
 from mednext.errors import (
@@ -27,7 +27,7 @@ from mednext.errors import (
     DownloadIntegrityError,
     OutOfMemoryError,
 )
-from mednext.library import first_use
+from mednext.library import first_use, import_memory
 from mednext.library.model_by_name import load_bundle
 from mednext.library.store import installed_names
 from mednext.model.description import Model
@@ -231,8 +231,8 @@ def test_five_folds_of_mednext_l_with_kernel_5_are_told_their_memory(tmp_path: P
         with file.open("wb") as sparse:
             sparse.truncate(756_571_979)
     said: list[str] = []
-    import_memory.check_memory(tmp_path, ImportOptions(folds=(0,)), said.append)
-    import_memory.check_memory(tmp_path, ImportOptions(folds=(0, 1)), said.append)
+    import_memory.check_memory(tmp_path, (0,), said.append)
+    import_memory.check_memory(tmp_path, (0, 1), said.append)
     assert "up to 1227 MiB" in said[0]  # 1,217 were measured
     assert "up to 1948 MiB" in said[1]  # 1,833 were measured
 

@@ -16,6 +16,12 @@ from mednext.library.folder_locations import shipped_models_folder
 from panel_driving import MODULE, PATIENCE_S, choose, segment, set_option
 from results_folders import write_v1_folder, write_v2_folder
 
+MODELS_OF_OTHERS = {
+    "brats23-glioma-b",
+    "brats24-glioma-l5",
+    "brats24-meningioma-l5",
+    "brats26-metastases-l5",
+}
 LICENCE = {"free": "CC BY 4.0", "restricted": "CC BY-NC-SA 4.0"}
 
 
@@ -87,9 +93,9 @@ def test_the_list_shows_what_is_searched_for_and_chooses_the_first_of_it(panel):
     assert panel.panel.parameters.choice == "restricted"
     panel.ui.searchBox.setText("kidney")
     assert set(rows(panel)) == {"restricted", "BTCV", "AMOS22"}
-    assert panel.ui.searchLabel.text == "3 of 6 match."
+    assert panel.ui.searchLabel.text == "3 of 10 match."
     panel.ui.searchBox.setText("tumour")  # as in "kidney tumours" and in "enhancing tumor"
-    assert set(rows(panel)) == {"restricted", "BraTS21"}
+    assert set(rows(panel)) == {"restricted", "BraTS21", *MODELS_OF_OTHERS}
     panel.ui.searchBox.setText("femur")
     assert panel.ui.searchLabel.text == 'Nothing matches "femur".'
     assert rows(panel) == everything
@@ -360,7 +366,7 @@ def test_the_list_of_published_models_is_read_again(panel, server):
     panel.ui.refreshButton.click()
     let_work(panel)
     assert "free" not in rows(panel)
-    assert panel.ui.modelsStatusLabel.text == "Published models: 1."
+    assert panel.ui.modelsStatusLabel.text == "Published models: 5."
 
 
 def test_another_folder_is_remembered_and_the_worker_looks_there(

@@ -73,7 +73,7 @@ class Panel(VTKObservationMixin):
         self.taskList = TaskList(ui, self._onTask)
         self.taskCard = TaskCard(ui, lambda name: resourcePath(f"Pictures/{name}"))
         self.modelsView = ModelsView(ui, self.showModels)
-        self.weightsView = WeightsView(ui, self.showModels, self.modelsView.askForCheckpoint)
+        self.weightsView = WeightsView(ui, self.showModels, self.modelsView.askForCheckpoint, self._onTask)
         self.dropTarget = DropTarget(root, self.weightsView.importPath)
         self.selectors = ChannelSelectors(
             ui.inputsGroup.layout(), self._onChannel, self._onAdded, self._orderTabs

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ..library.import_memory import check_memory
 from ..library.shared_models_folder import exclusive_models_folder
 from ..library.store import check_name, refuse_taken
 from ..model.description import Model
-from .import_memory import check_memory
 from .import_options import ImportOptions
 from .import_report import ImportReport
 from .importing import import_with_report
@@ -36,7 +36,7 @@ def install_checkpoint(
         OutputError, DiskSpaceError: the models folder is full or cannot be written.
     """
     refuse_taken(check_name(name), overwrite)
-    check_memory(source, options or ImportOptions(), say)
+    check_memory(source, options.folds if options else None, say)
     with exclusive_models_folder() as folder:
         refuse_taken(name, overwrite)
         bundle, report = import_with_report(source, folder / name, options)

@@ -43,7 +43,7 @@ def facts(published: PublishedModel, task: Task) -> dict[str, Any]:
 
 def about(published: PublishedModel, task: Task) -> list[str]:
     """The same as lines for people."""
-    from ..checkpoints.import_memory import memory_of_import
+    from ..library.import_memory import memory_of_import
 
     known = facts(published, task)
     size = published.elsewhere.fold_bytes if published.elsewhere else None

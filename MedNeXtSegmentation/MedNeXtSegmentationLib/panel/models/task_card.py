@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+from mednext.library.catalog import PublishedModel
 from mednext.system.shown_text import rich_text, tool_tip
 from slicer.i18n import tr as _
 
@@ -39,28 +40,27 @@ class TaskCard:
 
     def _pictureOf(self, choice: TaskChoice) -> str:
         """The picture of the task; a user's own model has a general picture."""
-        path = self._picturePath(f"{choice.task.name}.png") if choice.task else ""
+        task = choice.task
+        path = self._picturePath(f"{task.picture or task.name}.png") if task else ""
         return path if Path(path).is_file() else self._picturePath("model.png")
 
 
 def cardOf(choice: TaskChoice) -> str:
     """The card of a model, or of a task without one, as rich text."""
     about = _about(choice)
-    rows = [
-        (_("Segments"), _structures(_names(about))),
-        (_("Images"), ", ".join(_image(channel.name, channel.modality) for channel in about.channels)),
-    ]
+    images = ", ".join(_image(channel.name, channel.modality) for channel in about.channels)
+    rows = [(_("Segments"), _structures(_names(about))), (_("Images"), images)]
     if choice.model:
         rows += [
             (_("Licence"), choice.model.licence),
             (_("Accuracy"), _accuracy(choice.model.accuracy)),
             (_("Size"), _("{size}, installed").format(size=sizeText(choice.bytes))),
         ]
-    elif choice.published and choice.published.download:
-        size = sizeText(choice.published.download.bytes)
+    elif choice.published:
+        size = downloadSize(choice.published)
         rows += [
             (_("Licence"), choice.published.licence),
-            (_("Size"), _("{size}, not installed").format(size=size)),
+            (_("Size"), _("{size}, not installed").format(size=size) if size else _("not installed")),
         ]
     elif choice.task:
         dataset = choice.task.dataset
@@ -69,12 +69,30 @@ def cardOf(choice: TaskChoice) -> str:
             (_("Licence"), dataset.licence),
             (_("Size"), _("no weights here")),
         ]
+    if choice.elsewhere:
+        rows += [
+            (_("Labels"), ", ".join(f"{label.value} {label.name}" for label in about.labels)),
+            (_("Published"), _("by others: {page}").format(page=choice.elsewhere.page)),
+            (_("Cite"), choice.elsewhere.citation),
+            (_("Stored as"), choice.elsewhere.orientation),
+            (_("Tested"), "" if choice.model else choice.elsewhere.tested),
+            (_("Not tested"), choice.elsewhere.untested),
+        ]
     return f"<p style='margin-top: 0px; margin-bottom: 4px'>{rich_text(about.description)}</p>{_table(rows)}"
 
 
 def sizeText(size: int) -> str:
     """The size of a model in MiB."""
     return _("{mib:.0f} MiB").format(mib=max(1, size / _MIB))
+
+
+def downloadSize(published: PublishedModel, folds: int = 1) -> str:
+    """The size of a download, or "" if nobody has told it."""
+    if published.download:
+        return sizeText(published.download.bytes)
+    if published.elsewhere and published.elsewhere.fold_bytes:
+        return sizeText(folds * published.elsewhere.fold_bytes)
+    return ""
 
 
 def _about(choice: TaskChoice) -> Any:
@@ -116,6 +134,8 @@ def _tooltip(choice: TaskChoice) -> str:
     """All names of structures, and the source of the accuracy."""
     names = _names(_about(choice))
     text = _("Segments {count} structures: {names}.").format(count=len(names), names=", ".join(names))
+    if choice.elsewhere:
+        text = f"{text} {choice.elsewhere.orientation_source}"
     if not choice.model or not choice.model.accuracy:
         return text
     return _("{text} Accuracy: {source}.").format(text=text, source=choice.model.accuracy["source"])

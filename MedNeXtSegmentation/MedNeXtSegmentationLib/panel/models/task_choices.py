@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mednext.library.catalog import Catalog, PublishedModel, Task, folded
+from mednext.library.elsewhere import Elsewhere
 from mednext.model.description import Model
 
 
@@ -18,6 +19,7 @@ class TaskChoice:
         model: None for a model that is not installed.
         task: the model's task in the catalog, if there is one.
         published: the downloadable model, or another version of the installed one.
+        elsewhere: facts of a model that others published, installed or not.
         bytes: size of the installed weights.
         shipped: whether the model comes with the extension.
     """
@@ -27,6 +29,7 @@ class TaskChoice:
     model: Model | None
     task: Task | None
     published: PublishedModel | None = None
+    elsewhere: Elsewhere | None = None
     bytes: int = 0
     shipped: bool = False
 
@@ -54,9 +57,16 @@ def taskChoices() -> list[TaskChoice]:
     ready = [_installed(model, catalog) for model in models]
     installed = {model.name for model in models}
     offered = [
-        TaskChoice(published.name, _title(published, catalog), None, catalog.task(published.task), published)
+        TaskChoice(
+            published.name,
+            _title(published, catalog),
+            None,
+            catalog.task(published.task),
+            published,
+            published.elsewhere,
+        )
         for published in catalog.models
-        if published.download and published.name not in installed
+        if published.can_be_fetched and published.name not in installed
     ]
     served = {choice.task.name for choice in (*ready, *offered) if choice.task}
     waiting = [TaskChoice(t.name, t.title, None, t) for t in catalog.tasks if t.name not in served]
@@ -73,13 +83,14 @@ def _installed(model: Model, catalog: Catalog) -> TaskChoice:
     from mednext.library.store import is_shipped
 
     published = catalog.model(model.name)
-    other = published if published and published.download and published.version != model.version else None
+    is_other = published and published.can_be_fetched and published.version != model.version
     return TaskChoice(
         model.name,
         model.title,
         model,
         catalog.task(model.task),
-        published=other,
+        published=published if is_other else None,
+        elsewhere=published.elsewhere if published else None,
         bytes=_bytes(model),
         shipped=is_shipped(model.name),
     )

@@ -16,13 +16,20 @@ _NOT_FOR_ALL = re.compile(r"\bNC\b|non-?commercial|research (use )?only", re.IGN
 def termsOf(choice: TaskChoice) -> str:
     """The terms of a downloadable model as rich text; "" for a model without restrictions.
 
-    Restrictions are non-commercial licences, and training data for registered users only.
+    Restrictions are non-commercial licences, and training data for registered users only. A model that others
+    published always has terms.
     """
     published, task = choice.published, choice.task
     if published is None:
         return ""
     terms = []
-    if _NOT_FOR_ALL.search(published.licence):
+    if published.elsewhere:
+        terms.append(
+            _("The weights are published by others. Their licence: {licence}.").format(
+                licence=published.licence
+            )
+        )
+    elif _NOT_FOR_ALL.search(published.licence):
         terms.append(
             _("The licence of the weights restricts their use: {licence}.").format(licence=published.licence)
         )
@@ -35,9 +42,9 @@ def termsOf(choice: TaskChoice) -> str:
     if not terms:
         return ""
     lines = [rich_text(term) for term in terms]
-    if task:
-        url = rich_text(task.dataset.url)
-        lines.append(f'<a href="{url}">{url}</a>')
+    urls = [published.elsewhere.page] if published.elsewhere else []
+    for url in dict.fromkeys([*urls, *([task.dataset.url] if task else [])]):
+        lines.append(f'<a href="{rich_text(url)}">{rich_text(url)}</a>')
     return "<br>".join(lines)
 
 

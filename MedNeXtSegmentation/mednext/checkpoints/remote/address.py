@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from ...errors import CheckpointError
+from ...library.import_memory import WEIGHTS_SUFFIXES
 from ...library.remote_folder import (
     RemotePart,
     fetched_folder,
@@ -18,7 +19,6 @@ from ...library.remote_folder import (
 )
 from ...library.store import check_name, refuse_taken
 from ...model.description import Model
-from ..import_memory import WEIGHTS_SUFFIXES
 from ..import_options import ImportOptions
 from ..import_report import ImportReport
 from ..installing import install_checkpoint

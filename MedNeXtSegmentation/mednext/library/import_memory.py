@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import OutOfMemoryError
 from ..system.free_memory import obtainable_memory
-from .import_options import ImportOptions
 
 WEIGHTS_SUFFIXES = (".model", ".pth", ".pt", ".ckpt", ".safetensors")
 
@@ -19,18 +18,21 @@ WORTH_SAYING = 256 * 2**20  # bytes
 _MIB = 2**20
 
 
-def memory_of_import(sizes: list[int]) -> int:
+def memory_of_import(sizes: Sequence[int]) -> int:
     """The bytes of memory that an import takes at most, given the sizes of its files of weights in bytes."""
     return int(_OF_ALL_FILES * sum(sizes) + _OF_THE_LARGEST * max(sizes, default=0))
 
 
-def check_memory(source: Path, options: ImportOptions, say: Callable[[str], None]) -> None:
-    """Say the memory that the import of a file or a results folder takes, unless it is little.
+def check_memory(source: Path, folds: Sequence[int | str] | None, say: Callable[[str], None]) -> None:
+    """Say the memory that the import of a file, or of folds of a results folder, takes, unless it is little.
+
+    Args:
+        folds: those to import; None for all.
 
     Raises:
         OutOfMemoryError: this computer has less.
     """
-    needed, free = memory_of_import(_sizes(source, options)), obtainable_memory()
+    needed, free = memory_of_import(_sizes(source, folds)), obtainable_memory()
     sentence = f"The import takes up to {needed / _MIB:.0f} MiB of memory"
     if free is not None and needed > free:
         raise OutOfMemoryError(
@@ -41,11 +43,11 @@ def check_memory(source: Path, options: ImportOptions, say: Callable[[str], None
         say(f"{sentence}; {free / _MIB:.0f} MiB are free." if free is not None else f"{sentence}.")
 
 
-def _sizes(source: Path, options: ImportOptions) -> list[int]:
+def _sizes(source: Path, folds: Sequence[int | str] | None) -> list[int]:
     """The size of the largest file of weights in each folder of a fold that is imported."""
     if source.is_file():
         return [source.stat().st_size]
-    wanted = None if options.folds is None else {str(fold) for fold in options.folds}
+    wanted = None if folds is None else {str(fold) for fold in folds}
     largest: dict[Path, int] = {}
     for path in source.rglob("*"):
         is_chosen = wanted is None or path.parent.name.removeprefix("fold_") in wanted
