@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bundles import tiny_weights
 from downloads import SHORT
 from four_channels import NETWORK, PLANS
 from http_server import Server, serve
 from mednext.checkpoints.remote.catalogued import install_elsewhere
 from mednext.cli import main
-from mednext.errors import DownloadError, DownloadIntegrityError, MedNeXtError, OptionError
+from mednext.errors import DownloadError, DownloadIntegrityError, OptionError
 from mednext.library import folder_locations, store
 from mednext.library.catalog_source import load_catalog
 from mednext.library.model_by_name import load_bundle
 from mednext.model.description import Model
 from remote_zips import GLIOMA, MENINGIOMA, Ranges, write_record
-from results_folders import write_v1_folder
+from results_folders import v2_plans, write_v1_folder
+from safetensors.torch import save_file
 
 NAME = "brats24-glioma-l5"
 
@@ -115,16 +118,37 @@ def test_files_with_addresses_of_their_own_are_fetched_and_compared(server: Serv
     contents = {file: (folder / file).read_bytes() for file in ("model_best.model", "model_best.model.pkl")}
     for file, content in contents.items():
         server.answer(f"/brats26-metastases-l5/{file}", serve(content, hang_up_after=100_000), serve(content))
-    try:
-        install("brats26-metastases-l5")
-    except MedNeXtError as error:  # without plans, if this version needs them
-        assert "plans" in str(error)
+    model = install("brats26-metastases-l5")
+    assert [channel.name for channel in model.channels] == ["T1", "T1ce", "T2", "FLAIR"]
+    assert model.skull == "removed" and load_bundle("brats26-metastases-l5").network(0)
     assert server.requests[-1].path.startswith("/brats26")
     server.answer("/brats26-metastases-l5/model_best.model", serve(contents["model_best.model"] + b"#"))
     for left in (store.models_folder() / ".downloads").glob("*/fold_0/*"):
         left.unlink()
     with pytest.raises(DownloadIntegrityError, match=r"was [0-9a-f]{64}, and is [0-9a-f]{64} now"):
         install("brats26-metastases-l5", overwrite=True)
+
+
+def test_five_folds_of_safetensors_with_plans_are_fetched_and_imported(
+    server: Server, tmp_path: Path
+) -> None:
+    plans = v2_plans(normalization_schemes=["ZScoreNormalization"] * 4, use_mask_for_norm=[True] * 4)
+    network = replace(NETWORK, num_classes=4)
+    server.answer("/brats23-glioma-b/plans.json", serve(json.dumps(plans).encode()))
+    for fold in range(5):
+        told = {"trainer_name": "nnUNetTrainerMedNeXtBaseline", "configuration": "3d_mednext", "fold": fold}
+        save_file(tiny_weights(network, seed=fold), tmp_path / "model.safetensors")
+        folder = f"/brats23-glioma-b/fold_{fold}"
+        server.answer(f"{folder}/model.safetensors", serve((tmp_path / "model.safetensors").read_bytes()))
+        server.answer(f"{folder}/metadata.json", serve(json.dumps(told).encode()))
+    model = install("brats23-glioma-b", folds=range(5))
+    assert [fold.index for fold in model.folds] == [0, 1, 2, 3, 4]
+    assert [label.name for label in model.labels] == [
+        "necrotic tumor core",
+        "peritumoral edema",
+        "enhancing tumor",
+    ]
+    assert model.mirror_axes == ()
 
 
 def test_a_record_without_the_member_is_refused_by_its_name(server: Server, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from ..errors import OptionError
 from .console import Console
 
 if TYPE_CHECKING:
+    from ..checkpoints.import_report import ImportReport
     from ..library.catalog import PublishedModel, Task
     from ..model.description import Model
 
@@ -72,8 +73,8 @@ def about(published: PublishedModel, task: Task) -> list[str]:
 
 def install_with_terms(
     published: PublishedModel, task: Task, options: argparse.Namespace, console: Console
-) -> Model:
-    """Install a model that lies elsewhere, once its terms are accepted.
+) -> tuple[Model, ImportReport]:
+    """Install a model that lies elsewhere, once its terms are accepted; with the report on its import.
 
     Raises:
         OptionError: they are not accepted; and the errors of `install_elsewhere`.
@@ -84,16 +85,19 @@ def install_with_terms(
         console.say(line)
     if not options.accept_terms:
         _ask(published)
+    reports: list[ImportReport] = []
     with console.download_progress() as progress:
-        return install_elsewhere(
+        model = install_elsewhere(
             published,
             task,
             folds=options.folds,
             overwrite=options.overwrite,
             accept_change=options.accept_change,
             say=console.say,
+            told=reports.append,
             progress=progress,
         )
+    return model, reports[0]
 
 
 def _ask(published: PublishedModel) -> None:

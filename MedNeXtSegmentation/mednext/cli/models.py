@@ -182,7 +182,8 @@ def _install(options: argparse.Namespace, console: Console) -> None:
     catalog = load_catalog()
     published = catalog.model(source)
     if published and published.elsewhere and (task := catalog.task(published.task)):
-        return _report_installed(install_with_terms(published, task, options, console), console)
+        model, report = install_with_terms(published, task, options, console)
+        return _report_installed(model, console, report)
     with console.download_progress() as progress:
         if source.startswith(_ADDRESSES):
             if not options.sha256:

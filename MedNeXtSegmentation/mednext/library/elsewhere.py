@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from ..errors import OptionError, UnsafePathError
 from ..model.description import ORIENTATION_FORM
@@ -51,7 +51,7 @@ class Elsewhere:
         files: the files to download.
         folds: the folds that are there.
         fold_bytes: bytes of a fold, about; None if nobody has told them.
-        checkpoint: which weights the publisher uses.
+        checkpoint: which weights of the training are there; None if they are called neither.
         orientation: of the training images, such as "LPS".
         orientation_source: a sentence on how that is known.
         citation: the publication to cite for the weights.
@@ -64,7 +64,7 @@ class Elsewhere:
     files: tuple[ElsewhereFile, ...]
     folds: tuple[int, ...]
     fold_bytes: int | None
-    checkpoint: Literal["final", "best"]
+    checkpoint: Literal["final", "best"] | None
     orientation: str
     orientation_source: str
     citation: str
@@ -74,7 +74,7 @@ class Elsewhere:
     @classmethod
     def read(cls, fields: Fields) -> Elsewhere:
         """The place as `catalog.json` writes it."""
-        best = fields.text("checkpoint", choices=("final", "best")) == "best"
+        kind = fields.text("checkpoint", choices=("final", "best")) if fields.has("checkpoint") else None
         place = cls(
             page=_address(fields, "page"),
             archive=_address(fields, "archive") if fields.has("archive") else None,
@@ -82,7 +82,7 @@ class Elsewhere:
             files=fields.objects("files", ElsewhereFile.read, minimum=1),
             folds=fields.integers("folds", 0, 999),
             fold_bytes=fields.integer("fold_bytes", 1, 10**12) if fields.has("fold_bytes") else None,
-            checkpoint="best" if best else "final",
+            checkpoint=cast(Literal["final", "best"] | None, kind),
             orientation=fields.text("orientation", pattern=ORIENTATION_FORM),
             orientation_source=fields.text("orientation_source"),
             citation=fields.text("citation"),

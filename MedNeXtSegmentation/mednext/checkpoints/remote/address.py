@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -106,11 +105,16 @@ def install_parts(
     overwrite: bool,
     accept_change: bool,
     say: Callable[[str], None],
-    told: Callable[[ImportReport], None] = lambda report: None,
+    told: Callable[[ImportReport], None],
     progress: DownloadProgress | None,
     cancelled: Callable[[], bool] | None,
+    beside: Mapping[str, str] | None = None,
 ) -> Model:
-    """Download the parts of a results folder and install it; arguments and errors as above."""
+    """Download the parts of a results folder and install it; arguments and errors as above.
+
+    Args:
+        beside: texts of files that the publisher does not have, by their names, to put into the folder.
+    """
     known = [part.arriving for part in parts if part.arriving is not None]
     size = f" of {sum(known) / _MIB:.1f} MiB together" if len(known) == len(parts) else ""
     say(f"Downloading {len(parts)} file{'s' if len(parts) > 1 else ''}{size}.")
@@ -122,8 +126,9 @@ def install_parts(
             say("First use: nobody has told the SHA-256 of these files. It is kept, for later downloads.")
         for address, sha256 in new.items():
             say(f"  {sha256}  {address}")
-        paths = [folder / part.path for part in parts]
-        source, options = _source(folder, paths, options)
+        for file, text in (beside or {}).items():
+            (folder / file).write_text(text, encoding="utf-8")
+        source = _source(folder, [folder / part.path for part in parts], options)
         return install_checkpoint(source, name, options, overwrite=overwrite, say=say, told=told)
 
 
@@ -143,14 +148,10 @@ def _chosen(there: Sequence[Member], wanted: Sequence[str]) -> Mapping[str, Memb
     return {path: chosen[name] for path, name in without_common_folder(names).items()}
 
 
-def _source(folder: Path, paths: Sequence[Path], options: ImportOptions) -> tuple[Path, ImportOptions]:
-    """The file or folder to import; of files that are all final, or all the best, just these are imported."""
+def _source(folder: Path, paths: Sequence[Path], options: ImportOptions) -> Path:
+    """The only file of weights, or the folder of several."""
     weights = [path for path in paths if path.suffix in WEIGHTS_SUFFIXES]
-    if len(weights) == 1 and options.folds is None:
-        return weights[0], options
-    if weights and all("best" in path.name for path in weights):
-        options = replace(options, checkpoint="best")
-    return folder, options
+    return weights[0] if len(weights) == 1 and options.folds is None else folder
 
 
 def _file_name(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ...library.remote_folder import RemotePart, parts_at_addresses, parts_of_zi
 from ...library.store import check_name, refuse_taken
 from ...model.description import Model
 from ..import_options import ImportOptions
+from ..import_report import ImportReport
 from .address import install_parts
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def install_elsewhere(
     overwrite: bool = False,
     accept_change: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
+    told: Callable[[ImportReport], None] = lambda report: None,
     progress: DownloadProgress | None = None,
     cancelled: Callable[[], bool] | None = None,
     patience: Patience | None = None,
@@ -36,7 +39,7 @@ def install_elsewhere(
 
     Args:
         folds: those to install; None takes the first one.
-        say, accept_change, progress, cancelled, patience: see `install_from_address`.
+        say, told, accept_change, progress, cancelled, patience: see `install_from_address`.
 
     Raises:
         OptionError: there is no such fold, or a model of this name is installed.
@@ -55,9 +58,23 @@ def install_elsewhere(
         overwrite=overwrite,
         accept_change=accept_change,
         say=say,
+        told=told,
         progress=progress,
         cancelled=cancelled,
+        beside=_missing_facts(task, [part.path for part in parts]),
     )
+
+
+def _missing_facts(task: Task, paths: Sequence[str]) -> dict[str, str]:
+    """The `dataset.json` of nnU-Net v2, from the catalog, if its publisher has plans without one."""
+    if "plans.json" not in paths or "dataset.json" in paths:
+        return {}
+    dataset = {
+        "channel_names": {str(number): image.name for number, image in enumerate(task.channels)},
+        "labels": {"background": 0, **{label.name: label.value for label in task.labels}},
+        "file_ending": ".nii.gz",
+    }
+    return {"dataset.json": json.dumps(dataset)}
 
 
 def import_options(published: PublishedModel, task: Task, folds: Sequence[int]) -> ImportOptions:
