@@ -19,7 +19,7 @@ _GIB = 2**30
 
 
 def facts(published: PublishedModel, task: Task) -> dict[str, Any]:
-    """What is known of a model that lies elsewhere, for `--json`."""
+    """The known facts of a model that lies elsewhere, for `--json`."""
     place = published.elsewhere
     assert place is not None
     return {

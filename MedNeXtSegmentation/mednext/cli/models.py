@@ -184,6 +184,8 @@ def _install(options: argparse.Namespace, console: Console) -> None:
     if published and published.elsewhere and (task := catalog.task(published.task)):
         model, report = install_with_terms(published, task, options, console)
         return _report_installed(model, console, report)
+    if options.folds:
+        raise OptionError(f"--folds is for models that others published, and {source!r} is none of them.")
     with console.download_progress() as progress:
         if source.startswith(_ADDRESSES):
             if not options.sha256:
