@@ -11,7 +11,7 @@ SECONDS ?= 60
 SEED    ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test truth reproduce-tiny fuzz server-proof lint format pictures bench bench-gpu release clean
+.PHONY: help setup docs demo test truth reproduce-tiny fuzz server-proof lint format pictures bench bench-smoke bench-gpu release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ pictures: $(STAMP) ## draw the documentation's pictures anew
 
 bench: $(STAMP) ## measure against MONAI and nnU-Net in one run
 	$(PYTHON) -m benchmarks
+
+bench-smoke: $(STAMP) ## run every part of the benchmarks on something tiny
+	$(PYTHON) -m benchmarks --smoke --rounds 1
 
 bench-gpu: $(STAMP) ## measure everything on a CUDA card
 	$(PYTHON) -m benchmarks.gpu

@@ -37,7 +37,7 @@ from .report import Row, table
 STAGES = ("preprocessing", "network", "postprocessing")
 RAS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 SPACING = (0.8, 0.8, 1.5)  # mm along x, y, z; the model's is 1 mm
-NNUNET, OURS, HALF = "nnU-Net v2", "ours, float32", "ours, bfloat16"
+NNUNET, OURS, HALF = CANDIDATES = "nnU-Net v2", "ours, float32", "ours, bfloat16"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Result:
 def measure(settings: Settings) -> str:
     """A table: seconds of each stage, and the share of labels that are equal to nnU-Net's."""
     size = Size.parse(settings.networks[0][0])
-    voxels, patch_side = ((320, 320, 160), 128) if settings.long else ((160, 160, 120), 96)
+    voxels, patch_side = settings.pick(
+        smoke=((32, 24, 24), 32), usual=((160, 160, 120), 96), long=((320, 320, 160), 128)
+    )
     volume = volume_of(voxels)
     with tempfile.TemporaryDirectory() as folder:
         bundle = bundle_of(Path(folder) / "model", _spec(size), (patch_side,) * 3)

@@ -37,6 +37,7 @@ CASES = [
     ((192, 192, 128), 14, 5),
 ]
 LARGE = ((512, 512, 400), 14, 1)
+TINY = ((24, 24, 24), 2, 1)
 
 
 class Pointwise(Bundle):
@@ -48,9 +49,9 @@ class Pointwise(Bundle):
 
 
 def measure(settings: Settings) -> str:
-    """A table; with `long` also a whole body's CT."""
+    """A table; at the scale "long" also a whole body's CT."""
     rows: list[Row] = []
-    for size, classes, folds in [*CASES, LARGE] if settings.long else CASES:
+    for size, classes, folds in settings.pick([TINY], CASES, [*CASES, LARGE]):
         seconds, mib = numbers_of(__name__, *map(str, (*size, classes, folds)))
         rows.append(
             {

@@ -29,7 +29,7 @@ Shape = tuple[int, int, int]
 
 def measure(settings: Settings) -> str:
     """Two tables for a CT, with the largest difference from torch."""
-    return tables((300, 512, 512) if settings.long else (100, 192, 192), settings.rounds)
+    return tables(settings.pick((12, 20, 20), (100, 192, 192), (300, 512, 512)), settings.rounds)
 
 
 def tables(shape: Shape, rounds: int) -> str:

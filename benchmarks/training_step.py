@@ -21,7 +21,6 @@ from .interleaved import median_seconds
 from .report import Row, compared, table
 
 PATCH = (32, 48, 32)
-SIDE = 64  # of the patches with and without checkpointing
 BASELINE, CHANNELS_LAST, NATIVE = LAYERS = (
     "torch",
     "torch, channels-last",
@@ -63,14 +62,15 @@ def measure(settings: Settings) -> str:
     seconds = median_seconds(steps, settings.rounds)
     title = f"Training step, MedNeXt-S k3, batch 2, {'×'.join(map(str, PATCH))}"
     layers = NATIVE if NATIVE in steps else CHANNELS_LAST
-    return f"{table(title, compared(seconds, BASELINE))}\n{_checkpointing(layers, settings.rounds)}"
+    side = settings.pick(32, 64, 64)
+    return f"{table(title, compared(seconds, BASELINE))}\n{_checkpointing(layers, side, settings.rounds)}"
 
 
-def _checkpointing(layers: str, rounds: int) -> str:
+def _checkpointing(layers: str, side: int, rounds: int) -> str:
     modes: tuple[Checkpointing, ...] = get_args(Checkpointing)
     steps = {}
     for mode in modes:
-        network, image = prepared(layers, torch.randn(2, 1, *(SIDE,) * 3))
+        network, image = prepared(layers, torch.randn(2, 1, *(side,) * 3))
         network.checkpoint(mode)
         steps[mode] = step_of(network, image)
     seconds = median_seconds(steps, rounds)
@@ -79,17 +79,17 @@ def _checkpointing(layers: str, rounds: int) -> str:
             "computed again": mode,
             "seconds": seconds[mode],
             "times the time": seconds[mode] / seconds["none"],
-            "peak MiB": _steps_mib(layers, mode, tuned=True),
-            "peak MiB with the system's allocator": _steps_mib(layers, mode, tuned=False),
+            "peak MiB": _steps_mib(layers, mode, side, tuned=True),
+            "peak MiB with the system's allocator": _steps_mib(layers, mode, side, tuned=False),
         }
         for mode in modes
     ]
-    return table(f"Training step with checkpointing, MedNeXt-S k3, {layers}, batch 2, {SIDE}³", rows)
+    return table(f"Training step with checkpointing, MedNeXt-S k3, {layers}, batch 2, {side}³", rows)
 
 
-def _steps_mib(layers: str, mode: str, tuned: bool) -> float:
+def _steps_mib(layers: str, mode: str, side: int, tuned: bool) -> float:
     """In a process of its own: a peak never falls within one."""
-    return numbers_of("benchmarks.training_step", layers, mode, str(SIDE), tuned=tuned)[0]
+    return numbers_of("benchmarks.training_step", layers, mode, str(side), tuned=tuned)[0]
 
 
 def main(layers: str, mode: Checkpointing, side: int) -> None:

@@ -217,14 +217,14 @@ def test_a_long_report_is_not_written_after_every_case(
     make: Callable[..., Batch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes: list[int] = []
-    table = report_module._table
+    table = report_module.table_of
 
     def slow_table(rows: Iterable[Row]) -> bytes:
         writes.append(1)
         time.sleep(0.06)
         return table(rows)
 
-    monkeypatch.setattr(report_module, "_table", slow_table)
+    monkeypatch.setattr(report_module, "table_of", slow_table)
     rows = make().run(CASES)
     assert len(writes) < len(CASES)
     assert statuses(Report(tmp_path / "report.csv").rows()) == statuses(rows)

@@ -172,7 +172,7 @@ def test_the_cores_are_divided_among_the_workers(job: CrewJob, count: int) -> No
 
 
 def test_the_cards_are_given_out_in_turn(job: CrewJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mednext.worker.crew.batch._cards", lambda: 2)
+    monkeypatch.setattr("mednext.worker.crew.batch.count_cards", lambda: 2)
     devices = [each.order.options.device for each in jobs_of_this_machine(job, 3)]
     assert devices == ["cuda:0", "cuda:1", "cuda:0"]
 

@@ -45,7 +45,7 @@ def fine(tmp_path_factory):
 
 
 class Listener:
-    """Callbacks that remember what they got, and in which thread."""
+    """Callbacks that remember their arguments and their threads."""
 
     def __init__(self):
         self.progress, self.nodes, self.errors, self.threads = [], [], [], set()

@@ -1,4 +1,4 @@
-"""Commands of the engine in a process of their own: what Slicer hears of them, and how they end."""
+"""Commands of the engine in a process of their own: their messages to Slicer, and their ends."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_an_error_keeps_its_class_and_sentence(start, packed):
         start("models", "install", str(packed)).wait()
 
 
-def test_cancelling_ends_the_process_and_keeps_what_has_arrived(start, packed, server, models):
+def test_cancelling_ends_the_process_and_keeps_the_downloaded_part(start, packed, server, models):
     data = packed.read_bytes()
     url = server.answer("/tiny.zip", stall_after(data, 65536))
     run = start("models", "install", url, "--sha256", hashlib.sha256(data).hexdigest())
@@ -108,7 +108,7 @@ def test_a_process_that_does_not_react_is_ended(start, monkeypatch, tmp_path):
     assert not is_running(int(pid_file.read_text()))
 
 
-def test_windows_ends_what_the_launcher_has_started(scene, monkeypatch):
+def test_windows_ends_the_launcher_and_its_children(scene, monkeypatch):
     """PythonSlicer starts Python and waits: without it, Windows would no longer know whose child that is."""
     from MedNeXtSegmentationLib.engine import child_process
 

@@ -84,7 +84,7 @@ class ExamplePanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.bind()
 
     def onSceneEndImport(self, _caller, _event):
-        # Selectors know no node while a scene is being read: show afterwards what the parameter node says.
+        # Selectors know no node while a scene is being read: show the parameter node's state afterwards.
         if self.parameterNode is not None:
             self.unbind()
             self.bind()

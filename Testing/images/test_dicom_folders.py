@@ -151,13 +151,13 @@ def test_a_series_without_a_uid_is_one_series(study):
 def test_every_file_of_a_flat_folder_is_read_once_for_all_series(tmp_path, monkeypatch):
     uids = [write_series(tmp_path, SMALL, Geometry((4, 4, 3), (1, 1, 1))) for _ in range(4)]
     read = []
-    parser = dicom_header._Parser
+    parser = dicom_header.Parser
 
     def counted(content, size):
         read.append(content.name)
         return parser(content, size)
 
-    monkeypatch.setattr(dicom_header, "_Parser", counted)
+    monkeypatch.setattr(dicom_header, "Parser", counted)
     find_cases(tmp_path, CT)
     for uid in uids:
         read_volume(f"{tmp_path}#{uid}")

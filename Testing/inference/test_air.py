@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_weights
 from mednext.errors import Cancelled
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
+from mednext.inference import segment as pipeline
 from mednext.inference.ensemble import Ensemble
 from mednext.inference.progress import Progress
 from mednext.inference.segment import segment
@@ -138,16 +140,23 @@ def test_labels_and_uncertainty_are_the_same_bits_with_and_without(
     monkeypatch.setattr(choosing, "is_faster", lambda *_: formulation == "native")
     found = segmented(bundle)
     assert found.provenance["formulation"] == formulation
-    passes: list[int] = []
+    predicted: list[Tensor] = []
 
-    def without(ensemble: Ensemble, tiles: Iterator[Tensor]) -> Iterator[Tensor]:
-        for tile in tiles:
-            passes.append(1)
-            yield from ensemble._predict([tile])
+    class Forgetful(Ensemble):
+        """Predicts each tile by an ensemble that has seen no other."""
 
-    monkeypatch.setattr(Ensemble, "predict", without)
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.new = lambda: Ensemble(*arguments, **options)
+
+        def predict(self, tiles: Iterable[Tensor]) -> Iterator[Tensor]:
+            for tile in tiles:
+                predicted.append(tile)
+                yield from self.new().predict([tile])
+
+    monkeypatch.setattr(pipeline, "Ensemble", Forgetful)
     expected = segmented(bundle)
-    assert len(passes) == 18
+    assert len(predicted) == 18
     np.testing.assert_array_equal(found.labelmap, expected.labelmap)
     assert found.uncertainty is not None and expected.uncertainty is not None
     np.testing.assert_array_equal(found.uncertainty, expected.uncertainty)

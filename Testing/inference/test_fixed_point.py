@@ -1,4 +1,4 @@
-"""An uncertainty takes two bytes per voxel on its way, and is what it was to 1e-5."""
+"""An uncertainty travels in two bytes per voxel, and keeps its value to 1e-5."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_every_number_that_was_kept_comes_back_and_is_kept_as_the_same() -> None
     np.testing.assert_array_equal(to_fixed_point(values), kept)
 
 
-def test_what_is_kept_is_right_to_a_hundred_thousandth() -> None:
+def test_kept_values_are_right_to_a_hundred_thousandth() -> None:
     values = np.random.default_rng(0).random(100_000, dtype=np.float32)
     np.testing.assert_allclose(to_float32(to_fixed_point(values)), values, rtol=0, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""How much memory a run will take is told before it begins, and what there is too little of."""
+"""The memory of a run is reported before it begins, and so is a lack of memory or disk."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_plan_of_a_real_run_is_above_its_peak_and_not_by_more_than_half(tmp_
     [(None, False, 6_319), (Path("library"), False, 2_411), (Path("library"), True, 3_760)],
     ids=["torch", "native", "native, with uncertainty"],
 )
-def test_a_ct_of_512_x_512_x_400_voxels_is_planned_with_what_was_measured(
+def test_a_ct_of_512_x_512_x_400_voxels_is_planned_with_the_measured_memory(
     monkeypatch, library, uncertainty, measured_mib
 ):
     """The peaks of such runs on Linux, of which the first tiles were real, and Slicer's copy."""
@@ -172,7 +172,7 @@ def test_a_card_holds_the_image_and_while_that_is_made_more_of_it():
     assert plan(device="cuda").host < plan(device="cpu").host - image  # none of it
 
 
-def test_free_memory_on_linux_is_what_is_available_within_the_limit_of_a_container(tmp_path, monkeypatch):
+def test_free_memory_on_linux_is_the_available_memory_within_the_limit_of_a_container(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     assert memory.free_memory(tmp_path) is None
     (tmp_path / "proc").mkdir()
@@ -278,7 +278,7 @@ def update(widget):
     widget.ui.mirroringBox.checked = not widget.ui.mirroringBox.checked
 
 
-def test_the_panel_tells_what_a_run_takes_and_what_is_free(ready, view, monkeypatch):
+def test_the_panel_shows_the_needed_and_the_free_memory(ready, view, monkeypatch):
     monkeypatch.setattr(view, "free_memory", lambda: 14_200_000_000)
     update(ready)
     assert ready.ui.memoryLabel.text == "About 0.4 GB; 14.2 GB are free."
@@ -293,7 +293,7 @@ def test_a_task_without_weights_takes_no_memory(ready):
     assert not ready.ui.memoryTitle.visible
 
 
-def test_too_little_memory_or_disk_is_warned_of_with_what_to_do(ready, view, monkeypatch):
+def test_too_little_memory_or_disk_is_a_warning_with_a_remedy(ready, view, monkeypatch):
     monkeypatch.setattr(view, "free_memory", lambda: 100_000_000)
     monkeypatch.setattr(view, "free_disk", lambda _: 1000)
     update(ready)

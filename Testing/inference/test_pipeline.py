@@ -1,4 +1,4 @@
-"""From volumes to a segmentation: what a user of `segment` can rely on."""
+"""From volumes to a segmentation: the promises of `segment` to its users."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from mednext.errors import (
 from mednext.images.geometry import Geometry, Roi, reorient_array
 from mednext.images.volume import Volume, handed_over
 from mednext.inference import segment as pipeline
+from mednext.inference.ensemble import Ensemble
 from mednext.inference.progress import Progress
 from mednext.inference.segment import segment
 from mednext.model.bundle import Bundle, Channel
@@ -270,7 +271,7 @@ def test_a_device_that_is_not_there_is_an_error(bundle: Bundle) -> None:
         segment(brain(), bundle, device="cuda")
 
 
-def test_running_out_of_memory_is_an_error_that_says_what_to_do(
+def test_running_out_of_memory_is_an_error_with_a_remedy(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(*_: object) -> None:
@@ -295,22 +296,21 @@ def test_a_full_device_steps_down_to_the_cpu(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = segment(brain(), bundle, device="cpu").labelmap
-    tried: list[tuple[str, str]] = []
-    attempt = pipeline._predict
+    tried: list[str] = []
 
-    def full_unless_cpu(*arguments):
-        network_device, sum_device = arguments[-1]
-        tried.append((network_device.type, sum_device.type))
-        if network_device.type != "cpu":
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        attempt(*arguments)
+    class FullUnlessCpu(Ensemble):
+        def __init__(self, networks, model, device, *others, **options):
+            tried.append(device.type)
+            if device.type != "cpu":
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            super().__init__(networks, model, device, *others, **options)
 
-    monkeypatch.setattr(pipeline, "_predict", full_unless_cpu)
+    monkeypatch.setattr(pipeline, "Ensemble", FullUnlessCpu)
     monkeypatch.setattr(pipeline, "choose_device", lambda _: torch.device("mps"))
     monkeypatch.setattr(pipeline, "trouble", lambda *_: None)
     told: list[str] = []
     segmentation = segment(brain(), bundle, device="auto", progress=lambda now: told.append(now.remark))
-    assert tried == [("mps", "mps"), ("mps", "cpu"), ("cpu", "cpu")]
+    assert tried == ["mps", "mps", "cpu"]
     remarks = [remark for remark in told if remark]
     assert ["a part of the work moved" in remarks[0], "the networks ran on the CPU" in remarks[1]] == [
         True

@@ -78,7 +78,7 @@ def test_labels_written_in_pieces_equal_those_of_the_whole(
 def test_slabs_of_one_row_give_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = smooth_logits(3, (12, 13, 14))
     labels = write_in_pieces(tiny_model(), logits, (30, 25, 20), [5])
-    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", 1)
+    monkeypatch.setattr(postprocessing, "SLAB_BYTES", 1)
     np.testing.assert_array_equal(write_in_pieces(tiny_model(), logits, (30, 25, 20), [5]), labels)
 
 
@@ -86,7 +86,7 @@ def test_slabs_of_one_row_give_the_same_uncertainty(monkeypatch: pytest.MonkeyPa
     logits = smooth_logits(3, (12, 13, 14))
     both = torch.cat([logits, torch.softmax(logits, dim=0)])
     _, uncertainty = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
-    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", 1)
+    monkeypatch.setattr(postprocessing, "SLAB_BYTES", 1)
     _, by_rows = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
     assert uncertainty.max() > 0
     np.testing.assert_array_equal(by_rows, uncertainty)
@@ -133,7 +133,7 @@ def test_entropy_is_one_where_nothing_is_known_and_zero_where_all_is() -> None:
 def test_only_the_largest_component_of_a_label_stays(
     fully_connected: bool, connectivity: int, slab_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postprocessing, "_SLAB_BYTES", slab_bytes)
+    monkeypatch.setattr(postprocessing, "SLAB_BYTES", slab_bytes)
     labels = np.random.default_rng(4).choice([0, 1, 2], p=[0.7, 0.2, 0.1], size=(12, 13, 14)).astype(np.uint8)
     components = skimage_label(labels == 1, connectivity=connectivity)
     sizes = np.bincount(components.ravel())
@@ -178,7 +178,7 @@ def test_components_of_equal_size_all_stay() -> None:
     assert np.flatnonzero(labels[1, 1]).tolist() == [1, 2, 5, 6]
 
 
-def test_the_networks_see_half_a_patch_around_what_is_wanted_and_at_least_one_patch() -> None:
+def test_the_networks_see_half_a_patch_around_the_region_and_at_least_one_patch() -> None:
     image = preprocessed((100, 100, 100))
     wanted = (slice(50, 60), slice(0, 4), slice(96, 100))
     extent = plan_extent(image, tiny_model(patch=(16, 32, 64)), wanted)

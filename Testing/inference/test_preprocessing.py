@@ -46,7 +46,7 @@ def test_the_box_holds_everything_and_is_tight(mask: np.ndarray) -> None:
             assert mask[box].take(-1, axis).any()
 
 
-def test_the_crop_holds_what_is_not_zero_in_any_channel() -> None:
+def test_the_crop_holds_all_voxels_that_are_not_zero_in_any_channel() -> None:
     array = head(channels=2)
     array[1] = 0
     array[1, 1, 2, 15] = 7
@@ -78,7 +78,7 @@ def test_a_flat_network_keeps_the_distance_of_slices() -> None:
 
 
 @pytest.mark.parametrize("pipeline", ["nnunet_v1", "nnunet_v2"])
-def test_what_surrounds_the_patient_is_zero_after_masked_normalisation(pipeline: str) -> None:
+def test_the_surroundings_of_the_patient_are_zero_after_masked_normalisation(pipeline: str) -> None:
     array = head()
     array[:, 2:5, 3:6, 4:7] = 0
     model = tiny_model(pipeline=pipeline, channels=(Channel("T1", "MR", "zscore_masked"),))

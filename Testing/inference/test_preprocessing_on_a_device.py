@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.volume import Volume
 from mednext.inference import segment as pipeline
+from mednext.inference.ensemble import Ensemble
 from mednext.inference.preprocessing import preprocess
 from mednext.inference.resampling.matrices import axis_weights, by_whole_matrix, full_precision
 from mednext.inference.segment import segment
+from mednext.inference.sliding_window import slide
 from mednext.model.bundle import Bundle
 from mednext.model.description import Channel
 
@@ -53,7 +55,7 @@ def patient(shape: tuple[int, int, int], voxels: str, margin: int, channels: int
     st.integers(0, 3),
     st.integers(1, 2),
 )
-def test_a_device_makes_what_the_cpu_makes(
+def test_a_device_gives_the_numbers_of_the_cpu(
     shape, spacing, target, channel, kind, voxels, code, margin, channels
 ) -> None:
     array = patient(shape, voxels, margin, channels)
@@ -102,33 +104,31 @@ def attempts(
     monkeypatch: pytest.MonkeyPatch, full: tuple[tuple[str, str], ...]
 ) -> list[tuple[str, tuple[str, str]]]:
     """Where image, networks and sums are at each attempt; these pairs of devices run out of memory."""
-    tried = []
-    attempt = pipeline._predict
+    tried, ensembles = [], []
 
-    def look(networks, image, *others):
-        devices = others[-1][0].type, others[-1][1].type
-        tried.append((image.array.device.type, devices))
+    class Seen(Ensemble):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            ensembles.append(self)
+
+    def look(image, predict, outputs, patch, step, device, axes):
+        devices = ensembles[-1].device.type, device.type
+        tried.append((image.device.type, devices))
         if devices in full:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        attempt(networks, image, *others)
+        return slide(image, predict, outputs, patch, step, device, axes)
 
-    monkeypatch.setattr(pipeline, "_predict", look)
+    monkeypatch.setattr(pipeline, "Ensemble", Seen)
+    monkeypatch.setattr(pipeline, "slide", look)
     return tried
 
 
 @pytest.mark.usefixtures("_card")
 def test_the_image_stays_on_the_device_that_made_it(bundle: Bundle, monkeypatch) -> None:
     expected = segment(volume(), bundle, device="cpu")
-    given = []
-    original = pipeline.slide
-
-    def look(image, *others):
-        given.append(image.device.type)
-        return original(image, *others)
-
-    monkeypatch.setattr(pipeline, "slide", look)
+    tried = attempts(monkeypatch, ())
     found = segment(volume(), bundle)
-    assert given == ["mps"]
+    assert tried == [("mps", ("mps", "mps"))]
     assert found.provenance["device"] == "mps"
     assert "warning" not in found.provenance
     assert len(np.unique(expected.labelmap)) > 1

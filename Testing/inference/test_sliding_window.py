@@ -1,4 +1,4 @@
-"""Tiles lie where nnU-Net puts them, and every voxel gets the weighted mean of what was said about it."""
+"""Tiles lie where nnU-Net puts them, and every voxel gets the weighted mean of its predictions."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_the_number_of_tiles_is_known_before() -> None:
 def test_mirrored_copies_are_averaged_over_all_combinations_of_axes(
     planes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accumulation, "_PLANES", planes)
+    monkeypatch.setattr(accumulation, "PLANES", planes)
     model = tiny_model(mirror_axes=(0, 2))
     network = TINY_NETWORK.build().eval()
     network.load_state_dict(tiny_weights())

@@ -59,10 +59,9 @@ def test_any_view_becomes_a_float32_copy_on_the_cpu_and_on_a_device(view: np.nda
         np.testing.assert_array_equal(found, view)
 
 
-def test_a_float32_volume_is_copied_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Normalising in place must not change the user's voxels."""
-    monkeypatch.setattr("mednext.inference.device_transfer._SLAB_BYTES", 300)
-    array = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+def test_a_float32_volume_is_copied_too() -> None:
+    """Normalising in place must not change the user's voxels. It is copied in several slabs."""
+    array = np.random.default_rng(0).random((120, 110, 100), np.float32)
     for view in (array, array.transpose(2, 1, 0), array[::-1]):
         found = to_float32(view, torch.device("cpu"))
         np.testing.assert_array_equal(found, view)
@@ -96,7 +95,7 @@ def test_pieces_are_small_and_each_part_is_in_one(shape: list[int], limit: int) 
 
 
 class Stream:
-    """A stream of CUDA that only remembers what it waits for."""
+    """A stream of CUDA that only remembers the streams it waits for."""
 
     def __init__(self) -> None:
         self.waited_for: list[Stream] = []
@@ -122,18 +121,24 @@ def test_pieces_go_through_little_locked_memory_and_later_work_waits_for_all(
         def synchronize(self) -> None:
             assert under_way.pop(0) is self
 
-    def empty(shape: torch.Size, dtype: torch.dtype, pin_memory: bool) -> torch.Tensor:
-        assert pin_memory
-        return torch.zeros(shape, dtype=dtype)
+    locked: list[int] = []
+
+    def empty(shape: torch.Size, dtype: torch.dtype, pin_memory: bool = False, **_: object) -> torch.Tensor:
+        made = torch.zeros(shape, dtype=dtype)
+        locked.extend([made.nbytes] * pin_memory)
+        return made
 
     side, current = Stream(), Stream()
-    cuda = SimpleNamespace(stream=nullcontext, Event=Event, current_stream=lambda _: current)
+    cuda = SimpleNamespace(
+        stream=nullcontext, Event=Event, current_stream=lambda _: current, Stream=lambda _: side
+    )
     monkeypatch.setattr(device_transfer, "torch", SimpleNamespace(empty=empty, cuda=cuda))
-    monkeypatch.setattr(device_transfer, "_PIECE_BYTES", 100)
-    source = torch.arange(2 * 9 * 5 * 7, dtype=torch.int16).reshape(2, 9, 5, 7).transpose(2, 3)
-    target = torch.zeros_like(source)
-    device_transfer._send(source, target, side)
-    assert torch.equal(source, target)
+    random = np.random.default_rng(0).integers(-(2**15), 2**15, (2, 90, 400, 350), np.int16)
+    source = torch.from_numpy(random).transpose(2, 3)
+    upload = device_transfer.Upload(source, torch.device("cuda"))
+    assert torch.equal(upload.up_to(90), source)
+    assert sum(locked) == source.nbytes and max(locked) < source.nbytes / 2
+    assert side.waited_for == [current]
     assert current.waited_for == [side]
     assert 1 < most <= 3
 
@@ -158,7 +163,7 @@ def test_voxels_that_may_not_be_written_to_are_read_without_a_warning() -> None:
         ("cpu", "cpu", True),
     ],
 )
-def test_what_is_on_the_card_is_known_to_be_there(place: str, device: str, expected: bool) -> None:
+def test_a_tensor_on_the_card_is_known_to_be_there(place: str, device: str, expected: bool) -> None:
     assert is_on(torch.device(place), torch.device(device)) == expected
 
 

@@ -24,12 +24,12 @@ from mednext.inference.triton_kernels import accumulation_launches as kernels
 from triton.runtime.errors import OutOfResources
 
 FLIPS = [axes for count in range(4) for axes in combinations((1, 2, 3), count)]
-NEAR = {"rtol": 2e-6, "atol": 2e-6}  # what exp and division round
+NEAR = {"rtol": 2e-6, "atol": 2e-6}  # exp and division round
 
 
 @pytest.fixture(autouse=True)
 def _by_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where Triton is interpreted, which nobody would want otherwise."""
+    """Use the kernels also on the interpreter, which is far too slow for users."""
     accumulation.right_kernels.cache_clear()
     if INTERPRETED:
         monkeypatch.setattr(accumulation, "runs_triton", lambda _: True)
@@ -90,7 +90,7 @@ def test_logits_in_another_order_of_memory_are_the_same() -> None:
 def test_the_voxels_of_a_program_change_no_bit(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     values, averaged = random(8, 14, 3, 5, 7), Averaged(14, True, True, False)
     whole, _ = both_means(values, averaged, [(FLIPS, True, 8)])
-    monkeypatch.setattr(kernels, "_BLOCK", size * 16)
+    monkeypatch.setattr(kernels, "BLOCK", size * 16)
     parts, _ = both_means(values, averaged, [(FLIPS, True, 8)])
     assert torch.equal(whole, parts)
 
@@ -196,7 +196,7 @@ def test_an_overflow_in_half_precision_makes_the_tiles_be_computed_again(
     good, bad = Convolution(4), Overflowing(4)
     bad.network = good.network
     ensemble = Ensemble([good, bad], tiny_model(), DEVICE, (0, 1), on_fold=lambda: counted.append(1))
-    monkeypatch.setattr(ensemble, "_mixed_precision", True)
+    ensemble.mixed_precision = True
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: torch.no_grad())
     found = torch.stack([prediction.clone() for prediction in ensemble.predict(tiles)])
     expected = Ensemble([good], tiny_model(), DEVICE, (0, 1))
@@ -206,7 +206,7 @@ def test_an_overflow_in_half_precision_makes_the_tiles_be_computed_again(
 
 
 class Broken:
-    """Kernels that do what they should at first."""
+    """Kernels that are right at first."""
 
     def __init__(self, wrong: float = 0.0, error: Exception | None = None) -> None:
         self.wrong, self.error = wrong, error
@@ -269,7 +269,7 @@ def test_memory_that_was_full_once_does_not_bar_the_kernels_for_good(monkeypatch
     assert accumulation.right_kernels(DEVICE) is kernels
 
 
-def test_what_tritons_compiler_refuses_is_a_failure_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_of_tritons_compiler_is_a_failure_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton's own errors are no `RuntimeError`s."""
 
     class Refused:

@@ -56,5 +56,5 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     entry = {"title": "T", "version": "1", "licence": "CC0-1.0", "task": "hippocampus"}
     content["models"].append({**entry, "name": "default-model"})
     (folder / "catalog.json").write_text(json.dumps(content), encoding="utf-8")
-    monkeypatch.setattr(folder_locations, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(folder_locations, "PACKAGE", tmp_path)
     return "default-model"

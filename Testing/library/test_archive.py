@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mednext.errors import BundleError, BundleFormatError, Cancelled, DiskSpaceError, UnsafePathError
@@ -245,10 +246,16 @@ def test_a_pipe_a_device_and_a_link_to_itself_are_refused(tmp_path: Path, folder
 def test_a_disk_that_fills_up_meanwhile_is_reported(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> Iterator[bytes]:
-        raise OSError(errno.ENOSPC, "No space left on device")  # as from `write`
+    class Full(io.BytesIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(archive, "_blocks", full)
+    true_open = Path.open
+
+    def opened(path: Path, mode: str = "r", *others: Any, **named: Any) -> Any:
+        return Full() if mode == "xb" else true_open(path, mode, *others, **named)
+
+    monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(DiskSpaceError, match="full"):
         unpack(zipped(tmp_path, CONTENT), folder)
 

@@ -243,7 +243,7 @@ def test_every_code_is_in_slicers_dicom_list() -> None:
 
 
 @each_label
-def test_codes_mean_in_dicom_what_they_mean_here(label: Label) -> None:
+def test_codes_have_the_meanings_of_dicom(label: Label) -> None:
     from pydicom.sr._concepts_dict import concepts
 
     dicom: dict[str, set[str]] = {}

@@ -260,7 +260,7 @@ def test_an_endless_file_of_unknown_size_is_cut_off(
 def test_a_disk_that_fills_up_meanwhile_ends_the_download_before_it_is_full(
     size: int | None, server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resumable, "_LOOK_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(resumable, "LOOK_BYTES", CHUNK_BYTES)
     part = target.with_name("model.zip.part")
 
     def usage(_: Path) -> object:

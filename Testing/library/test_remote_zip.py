@@ -403,7 +403,7 @@ def test_a_damaged_list_is_an_error_of_one_sentence(case: str, server: Server, t
 def test_a_list_of_absurd_size_is_not_downloaded(
     remote: RemoteFile, served: Ranges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_file, "_MOST_BYTES", 100)
+    monkeypatch.setattr(remote_file, "MOST_BYTES", 100)
     sent = served.sent
     with pytest.raises(DownloadIntegrityError, match="no sound zip file"):
         list_members(remote)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from mednext.errors import OptionError
 from mednext.network import triton
 from mednext.network.mednext import MedNeXt
 from mednext.network.triton import TritonMedNeXt, is_supported, knows
+from mednext.network.triton_graph import Graph, record
 from mednext.system import devices
 from torch import Tensor
 from triton_device import DEVICE  # skips all of this where there is no Triton
@@ -22,6 +24,7 @@ from triton_device import DEVICE  # skips all of this where there is no Triton
 # isort: split
 from mednext.network.triton_kernels import block_launches
 from mednext.network.triton_kernels.block_launches import TritonBlock, Workspace
+from mednext.network.triton_kernels.stem_and_head_launches import Stem
 from mednext.network.triton_kernels.tile_sizes import PointTile
 from triton.runtime.errors import OutOfResources
 
@@ -69,48 +72,47 @@ def test_the_network_in_float16_is_near_the_reference() -> None:
     assert relative_difference(small(), image(), torch.float16) < 2e-2
 
 
-def test_when_memory_runs_out_fewer_tiles_are_taken_at_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    network = TritonMedNeXt(small(), torch.float32, DEVICE)
-    groups = []
+class Computed:
+    """The groups of images that are computed: the logits of each image are the sum of its channels."""
 
-    def group(self: TritonMedNeXt, images: Tensor, logits: Tensor) -> None:
-        groups.append(len(images))
-        if len(images) > 2:
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+        self.most = 100  # images that fit into the memory
+
+    def stem(self, image: Tensor, _: Tensor) -> None:
+        self.groups.append(len(image))
+        if len(image) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        logits.copy_(images.sum(1, keepdim=True))
+        self.sums = image.sum(1, keepdim=True)
 
-    monkeypatch.setattr(TritonMedNeXt, "_group", group)
-    x = image(5)
+    def last_pass(self, *given: Any) -> None:
+        given[-1].logits.copy_(self.sums)
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> Computed:
+    found = Computed()
+    monkeypatch.setattr(Stem, "run", lambda _, *given: found.stem(*given))
+    monkeypatch.setattr(TritonBlock, "second_pass", lambda _, *given: found.last_pass(*given))
+    for left_out in ("run", "first_pass"):
+        monkeypatch.setattr(TritonBlock, left_out, lambda *_: None)
+    return found
+
+
+def test_when_memory_runs_out_fewer_tiles_are_taken_at_once(
+    computed: Computed, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, x = TritonMedNeXt(small(), torch.float32, DEVICE), image(5)
+    computed.most = 2
     with caplog.at_level(logging.INFO):
         logits = network(x.to(DEVICE)).cpu()
     assert torch.equal(logits[:, 0], x.sum(1))
-    assert groups == [5, 2, 2, 1]
+    assert computed.groups == [5, 2, 2, 2]  # the last one is filled up
     assert "2 from now on" in caplog.text
 
 
-def test_too_little_memory_for_the_logits_reduces_the_next_number_of_tiles(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def full(*_: Any, **__: Any) -> Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    network = TritonMedNeXt(small(), torch.float32, DEVICE)
-    network._device, network._at_once = torch.device("cuda"), {(16, 32, 16): 8}
-    assert network.images_at_once((16, 32, 16)) == 8
-    monkeypatch.setattr(Tensor, "to", lambda x, _: x)
-    monkeypatch.setattr(Tensor, "new_empty", full)
-    with pytest.raises(torch.OutOfMemoryError):
-        network(image(8))
-    assert network.images_at_once((16, 32, 16)) == 4
-
-
-def test_memory_too_small_for_one_tile_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def group(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(TritonMedNeXt, "_group", group)
+def test_memory_too_small_for_one_tile_is_an_error(computed: Computed) -> None:
+    computed.most = 0
     with pytest.raises(torch.OutOfMemoryError):
         TritonMedNeXt(small(), torch.float32, DEVICE)(image())
 
@@ -118,24 +120,24 @@ def test_memory_too_small_for_one_tile_is_an_error(monkeypatch: pytest.MonkeyPat
 class Recorded:
     """A graph on a machine that has none: the same launches once more."""
 
-    def __init__(self, network: TritonMedNeXt, activations: Any) -> None:
+    def __init__(self, launch: Callable[[], None], workspace: Workspace) -> None:
         self.replayed = 0
-        self._blocks = lambda: TritonMedNeXt._blocks(network, activations)
+        self.launch, self.workspace = launch, workspace
 
     def replay(self) -> None:
         self.replayed += 1
-        self._blocks()
+        self.launch()
 
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     graphs: list[Recorded] = []
 
-    def capture(self: TritonMedNeXt, activations: Any) -> None:
-        graphs.append(Recorded(self, activations))
-        self._graph = triton._Graph(graphs[-1], activations.workspace)  # type: ignore[arg-type]
+    def record(launch: Callable[[], None], _: torch.device, workspace: Workspace) -> Graph:
+        graphs.append(Recorded(launch, workspace))
+        return Graph(graphs[-1].replay, workspace)
 
-    monkeypatch.setattr(TritonMedNeXt, "_capture", capture)
+    monkeypatch.setattr(triton, "record", record)
     return graphs
 
 
@@ -166,36 +168,45 @@ def test_a_graph_that_points_to_memory_that_is_gone_is_not_replayed(recorded: li
     """As when another network of these activations needs more of it."""
     network, x = TritonMedNeXt(small(), torch.float32, DEVICE), image().to(DEVICE)
     network(x)
-    workspace = network._activations.workspace  # type: ignore[union-attr]
-    workspace.take("parts", (10**7,), x, torch.float32)
+    recorded[0].workspace.take("parts", (10**7,), x, torch.float32)
     network(x)
     network(x)
     assert [graph.replayed for graph in recorded] == [0, 1]
 
 
-def test_networks_of_all_folds_use_the_same_memory_in_turn(recorded: list[Recorded]) -> None:
-    plain, x = small(), image()
-    with torch.no_grad():
-        expected = plain(x)
-    first, other = (
-        TritonMedNeXt(network, torch.float32, DEVICE) for network in (plain, small(num_classes=5))
-    )
+@pytest.fixture
+def new_memory(caplog: pytest.LogCaptureFixture) -> Callable[[], int]:
+    """How often memory for activations was taken: kernels are compiled for it then."""
+    gc.collect()  # networks of the tests before, whose memory would be shared
+    caplog.set_level(logging.INFO)
+    return lambda: caplog.text.count("Compiling kernels for")
+
+
+def test_networks_of_all_folds_use_the_same_memory_in_turn(
+    computed: Computed, recorded: list[Recorded], new_memory: Callable[[], int]
+) -> None:
+    """On a card, `test_cuda.py` compares their logits."""
+    x = image().to(DEVICE)
+    first, other = (TritonMedNeXt(small(), torch.float32, DEVICE) for _ in range(2))
     for network in (first, other, first):
-        logits = network(x.to(DEVICE)).cpu()
-        if network is first:
-            torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
-    assert first._activations is other._activations
+        assert torch.equal(network(x), x.sum(1, keepdim=True).expand(-1, 3, -1, -1, -1))
+    assert new_memory() == 1
     assert [graph.replayed for graph in recorded] == [1, 0]
 
 
-def test_networks_at_work_at_the_same_time_have_memory_of_their_own() -> None:
-    networks = [TritonMedNeXt(small(), torch.float32, DEVICE) for _ in range(2)]
-    taken = [networks[0]._take_activations(image())]
-    thread = Thread(target=lambda: taken.append(networks[1]._take_activations(image())))
+def test_networks_at_work_at_the_same_time_have_memory_of_their_own(
+    computed: Computed, new_memory: Callable[[], int]
+) -> None:
+    first, other = (TritonMedNeXt(small(), torch.float32, DEVICE) for _ in range(2))
+    first(image().to(DEVICE))
+    thread = Thread(target=lambda: other(image().to(DEVICE)))
     thread.start()
     thread.join()
-    taken.append(networks[1]._take_activations(image(2)))
-    assert len({id(activations) for activations in taken}) == 3
+    assert new_memory() == 2
+    other(image(2).to(DEVICE))
+    assert new_memory() == 3
+    other(image().to(DEVICE))
+    assert new_memory() == 3, "one image is filled up to two"
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError("not while a stream is captured")])
@@ -220,11 +231,8 @@ def test_a_graph_is_captured_on_the_networks_own_card(
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: streams[-1])
     monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
     monkeypatch.setattr(torch.cuda, "graph", graph)
-    monkeypatch.setattr(TritonMedNeXt, "_blocks", lambda *_: None)
-    network = TritonMedNeXt(small(), torch.float32, DEVICE)
-    network._device = torch.device("cuda:1")
-    network._capture(SimpleNamespace(workspace=Workspace()))  # type: ignore[arg-type]
-    assert network.has_graph == (error is None)
+    found = record(lambda: None, torch.device("cuda:1"), Workspace())
+    assert (found is not None) == (error is None)
     assert asked == {"stream": "of cuda:1", "capture_error_mode": "thread_local"}
     assert streams[-1] == "the usual one"
 
@@ -237,7 +245,7 @@ def test_an_error_of_tritons_compiler_is_a_runtime_error(
     def launch(*_: Any) -> None:
         raise OutOfResources(300000, 232448, "shared memory")
 
-    monkeypatch.setattr(TritonMedNeXt, "_launch", launch)
+    monkeypatch.setattr(Stem, "run", launch)
     with pytest.raises(RuntimeError, match="shared memory"):
         TritonMedNeXt(small(), torch.float32, DEVICE)(image())
 
@@ -247,20 +255,11 @@ def test_a_patch_that_cannot_be_halved_is_refused() -> None:
         TritonMedNeXt(small(), torch.float32, DEVICE)(torch.zeros(1, 2, 16, 24, 32))
 
 
-def test_a_last_group_is_filled_up_but_many_small_groups_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = TritonMedNeXt(small(), torch.float32, DEVICE)
-    computed = []
-
-    def compute(self: TritonMedNeXt, images: Tensor, logits: Tensor) -> None:
-        computed.append(len(images))
-        self._activations = SimpleNamespace(shape=images.shape)
-        logits.copy_(images.sum(1, keepdim=True))
-
-    monkeypatch.setattr(TritonMedNeXt, "_compute", compute)
-    x = image(4)
+def test_a_last_group_is_filled_up_but_many_small_groups_are_not(computed: Computed) -> None:
+    network, x = TritonMedNeXt(small(), torch.float32, DEVICE), image(4)
     for count in (4, 3, 4, 1, 1, 1, 1, 1, 1):
         assert torch.equal(network(x[:count].to(DEVICE)).cpu()[:, 0], x[:count].sum(1))
-    assert computed == [4, 4, 4, 4, 4, 4, 4, 1, 1]
+    assert computed.groups == [4, 4, 4, 4, 4, 4, 4, 1, 1]
 
 
 def test_a_patch_too_large_for_the_kernels_offsets_runs_on_torch() -> None:

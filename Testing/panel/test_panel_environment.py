@@ -207,7 +207,7 @@ def test_torch_that_looks_strange_is_looked_at_before_anything_is_asked(bare, py
     assert len(segmentations()) == 1
 
 
-def test_check_lists_what_is_there_and_offers_no_repair(section):
+def test_check_lists_the_packages_and_offers_no_repair(section):
     text = check(section)
     assert "PyTorch" in text
     assert "works, on" in text
@@ -215,7 +215,7 @@ def test_check_lists_what_is_there_and_offers_no_repair(section):
     assert not section.ui.repairButton.enabled
 
 
-def test_repair_installs_what_the_check_found_missing(bare, python, dialogs):
+def test_repair_installs_the_packages_that_the_check_missed(bare, python, dialogs):
     import qt
 
     bare.ui.environmentButton.collapsed = False
@@ -367,11 +367,10 @@ segment(widget)
     )
 
 
-@pytest.mark.parametrize("width_px", [380, 700])
-def test_the_section_fits_a_narrow_and_a_wide_dock(section, tmp_path, width_px):
+def test_the_section_fits_a_narrow_and_a_wide_dock(section, tmp_path):
     check(section)
     section.ui.logText.plainText = "a line of the log that is longer than any panel " * 9
     section.panel.runView.say("Something is wrong. " * 12, error=True)
     section.panel.errorButtons.show(EngineProcessError("Something"))
-    size = slicer_standin.save_picture(section.parent, tmp_path / "panel.png", width_px)
-    assert size[0] == width_px
+    for width_px in (380, 700):
+        assert slicer_standin.save_picture(section.parent, tmp_path / "panel.png", width_px)[0] == width_px

@@ -34,7 +34,7 @@ CASES = {
 }
 
 
-def test_what_goes_wrong_out_of_sight_fails_the_test(pytester):
+def test_failures_out_of_sight_fail_the_test(pytester):
     pytester.makeini(f"[pytest]\npythonpath = {HERE} {HERE / 'fixtures'}")
     pytester.makeconftest((HERE / "conftest.py").read_text())
     pytester.makepyfile(

@@ -152,7 +152,7 @@ def test_no_accelerator_key_of_the_panel_is_that_of_a_menu_of_slicer():
     assert {text for text in texts if key_of(text) in MENUS} == set()
 
 
-def test_what_is_pressed_most_has_an_accelerator_key():
+def test_the_most_used_buttons_have_an_accelerator_key():
     texts = texts_of_ui_files()
     assert [name for name in [*BY_KEY.split(), *BY_LABEL] if not key_of(texts[name])] == []
 
@@ -172,7 +172,7 @@ def test_the_key_of_the_button_stays_while_it_cancels(ready):
     assert ready.ui.segmentButton.shortcut.toString() == "Alt+S"
 
 
-def test_the_keys_of_labels_lead_to_what_takes_keys(shown):
+def test_the_keys_of_labels_lead_to_widgets_that_take_keys(shown):
     import qt
 
     for label, target in BY_LABEL.items():

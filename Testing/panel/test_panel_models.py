@@ -86,7 +86,7 @@ def rows(widget):
     return [box.itemData(row) for row in range(box.count)]
 
 
-def test_the_list_shows_what_is_searched_for_and_chooses_the_first_of_it(panel):
+def test_the_list_shows_the_rows_searched_for_and_chooses_the_first(panel):
     everything = rows(panel)
     panel.ui.searchBox.setText("kidney TUMOR ct")
     assert rows(panel) == ["restricted"]
@@ -241,7 +241,7 @@ def test_a_zip_file_that_is_dropped_onto_the_panel_is_imported(panel, packed):
     assert panel.ui.taskBox.currentData == "free"
 
 
-def test_what_is_no_model_is_left_to_slicer_when_it_is_dropped(panel, packed, tmp_path):
+def test_dropped_files_that_are_no_models_are_left_to_slicer(panel, packed, tmp_path):
     assert not drop(panel, tmp_path / "scan.nrrd")
     assert not drop(panel, tmp_path)
     assert not drop(panel, packed, packed)
@@ -419,7 +419,7 @@ def test_a_folder_with_a_long_name_widens_no_panel(panel, tmp_path, server, monk
     assert slicer_standin.save_picture(panel.parent, tmp_path / "panel.png", width_px)[0] == width_px
 
 
-def test_what_is_under_way_ends_with_the_panel(panel, server, packed):
+def test_work_under_way_ends_with_the_panel(panel, server, packed):
     server.answer("/free.zip", stall_after(packed.read_bytes(), 65536))
     choose(panel, "free")
     panel.ui.downloadButton.click()

@@ -58,7 +58,7 @@ def test_another_model_begins_with_all_of_its_structures(ready):
     assert ready.ui.structuresButton.text == "All 2"
 
 
-def test_a_chosen_segmentation_gets_the_result_and_the_panel_says_what_is_replaced(ready):
+def test_a_chosen_segmentation_gets_the_result_and_the_panel_names_replaced_segments(ready):
     node = segment(ready)
     ready.ui.segmentationSelector.setCurrentNode(node)
     assert ready.ui.replacedLabel.text == "Replaces all of its segments: spleen, liver."
@@ -96,7 +96,7 @@ def test_a_removed_segmentation_is_no_longer_chosen(ready, scene):
     assert ready.ui.segmentButton.enabled
 
 
-def test_a_saved_scene_restores_what_was_chosen_for_the_output(ready, scene, tmp_path):
+def test_a_saved_scene_restores_the_choices_for_the_output(ready, scene, tmp_path):
     node = segment(ready)
     ready.ui.segmentationSelector.setCurrentNode(node)
     ready.ui.uncertaintyBox.checked = True
@@ -137,7 +137,7 @@ def test_the_console_goes_into_a_segmentation_and_undoes_it(ready, volume, scene
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-def test_the_panel_asks_before_it_replaces_what_was_corrected(ready, volume, monkeypatch, replaced):
+def test_the_panel_asks_before_it_replaces_corrected_segments(ready, volume, monkeypatch, replaced):
     asked = []
     monkeypatch.setattr(
         slicer.util, "confirmYesNoDisplay", lambda question, **_: asked.append(question) or replaced

@@ -289,7 +289,7 @@ def test_a_file_that_the_dialog_has_not_asked_about_is_not_replaced(ready, dialo
     assert not ready.ui.resultErrorLabel.visible
 
 
-def test_dicom_export_says_what_is_missing(ready, dialogs, tmp_path, no_package_question):
+def test_dicom_export_names_the_missing_series(ready, dialogs, tmp_path, no_package_question):
     segment(ready)
     export_to(ready, dialogs, tmp_path / "T1.dcm")
     assert '"T1" was not loaded from DICOM' in ready.ui.resultErrorLabel.text

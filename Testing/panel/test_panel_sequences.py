@@ -113,7 +113,7 @@ def test_the_uncertain_places_are_those_of_the_shown_frame(ready, sequence):
     ready.ui.showUncertaintyButton.click()
 
 
-def test_what_the_uncertainty_of_all_frames_takes_is_planned(ready, sequence):
+def test_the_memory_for_the_uncertainty_of_all_frames_is_planned(ready, sequence):
     ready.ui.allFramesBox.checked = True
     ready.ui.uncertaintyBox.checked = True
     assert ready.panel.framesChoice.count == 3

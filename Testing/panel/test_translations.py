@@ -84,7 +84,7 @@ def does_something(node: ast.stmt) -> bool:
     )
 
 
-def test_what_is_translated_is_one_literal_text(trees):
+def test_each_translated_text_is_one_literal(trees):
     """Translators get the literals of the source: no f-string, no variable, no sum of texts."""
     calls = [(name, node) for name, tree in trees.items() for node in ast.walk(tree)]
     assert [
@@ -127,7 +127,7 @@ def test_nothing_is_done_when_a_file_is_loaded(trees):
     ] == []
 
 
-def test_the_check_finds_what_it_looks_for():
+def test_the_check_finds_untranslated_texts():
     source = """
 label.text = "Hello"
 label.text = f"{n} voxels"

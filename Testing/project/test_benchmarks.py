@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from mednext.network.native_library import Kernels
 
-from benchmarks import Settings
+from benchmarks import Settings, end_to_end, resampling
 from benchmarks.__main__ import main
 from benchmarks.candidates import REFERENCE, Size, forwards
 from benchmarks.passes import measure
 from benchmarks.report import compared, table
-from benchmarks.resampling import tables
+
+SMOKE = Settings(1, (("S3", 32),), "smoke", compiled=False)
 
 
 def test_a_table_has_a_column_for_every_value_of_its_rows() -> None:
@@ -37,6 +38,7 @@ def test_tables_are_printed_and_appended_to_a_file(
     for _ in range(2):
         main(["--parts", "growth", "--sizes", "S3", "--output", str(tmp_path / "tables.md")])
     assert seen[0].networks == (("S3", 64),)
+    assert seen[0].pick("smoke", "usual", "long") == "usual"
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert text == capsys.readouterr().out
     assert text.count("| a table |") == 2 and "cores; " in text
@@ -51,9 +53,16 @@ def test_the_reference_and_its_peers_are_measured_with_the_same_weights() -> Non
     assert (theirs.stem.weight == state["stem.weight"]).all()
 
 
+def test_whole_scans_are_measured_beside_nnunet_and_get_the_same_labels() -> None:
+    pytest.importorskip("nnunetv2")
+    rows = end_to_end.measure(SMOKE).splitlines()[4:]
+    assert [row.split("|")[1].split("(")[0].strip() for row in rows] == list(end_to_end.CANDIDATES)
+    assert rows[1].rsplit("|", 2)[1].strip() == "100.000 %"
+
+
 def test_resampling_is_measured_beside_nnunets_and_has_the_same_labels() -> None:
     pytest.importorskip("nnunetv2")
-    image, labels = tables((12, 20, 20), rounds=1).split("\n\n### ")
+    image, labels = resampling.measure(SMOKE).split("\n\n### ")
     assert "nnU-Net" in image
     assert {row.rsplit("|", 2)[1].strip() for row in labels.splitlines()[4:]} == {"0"}
 

@@ -88,7 +88,7 @@ def test_the_catalog_entry_satisfies_slicers_own_schema(entry):
     jsonschema.validate(entry, json.loads(file.read_text(encoding="utf-8")))
 
 
-def test_the_catalog_entry_says_what_the_cmake_file_says(entry):
+def test_the_catalog_entry_agrees_with_the_cmake_file(entry):
     assert (
         re.search(r"project\((\w+)\)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))[1]
         == MODULE.name
@@ -124,7 +124,7 @@ def test_the_extension_configures(configured):
     assert "py_MedNeXtSegmentation" in lines(configured / "tests.txt")
 
 
-def test_what_is_installed_is_what_the_folder_holds(configured):
+def test_all_files_of_the_folder_are_installed(configured):
     files = [file for file in MODULE.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     present = {file.relative_to(MODULE).as_posix() for file in files} - {"CMakeLists.txt"}
     present = {name for name in present if not name.startswith(("native/", "mednext/mednext_native."))}

@@ -9,17 +9,16 @@ import pytest
 from fuzzing import all_targets, fuzz
 from fuzzing.targets import targets_of
 
-EXECUTIONS, SECONDS = 300, 5
-LEAST = 20  # on a busy machine
+EXECUTIONS = 100  # the same in every run; `make fuzz` tries others
+PATIENCE_S = 100
 TARGETS = all_targets()
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_reader_refuses_mutated_files_with_a_sentence_or_reads_them(tmp_path, name):
-    outcome = fuzz(TARGETS[name], tmp_path, EXECUTIONS, seconds=SECONDS)
+    outcome = fuzz(TARGETS[name], tmp_path, EXECUTIONS, seconds=PATIENCE_S)
     assert [f"{finding.number}: {finding.end}" for finding in outcome.findings] == []
-    assert outcome.executions >= LEAST
-    assert sum(outcome.ends.values()) == outcome.executions
+    assert sum(outcome.ends.values()) == outcome.executions == EXECUTIONS
     assert set(outcome.ends) - {"read"}  # the mutations are not all harmless
 
 

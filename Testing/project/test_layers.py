@@ -39,12 +39,12 @@ def at_file_scope(file: Path) -> set[str]:
     return imported(iter(ast.parse(file.read_text(encoding="utf-8")).body))
 
 
-def test_the_engine_imports_only_what_it_may():
+def test_the_engine_imports_only_allowed_packages():
     allowed = {"mednext"} | ENGINES | EXTRAS | SERVICE
     assert {file.name: anywhere(file) - allowed for file in ENGINE if anywhere(file) - allowed} == {}
 
 
-def test_the_slicer_side_imports_only_what_slicer_has_before_it_is_used():
+def test_the_slicer_side_imports_only_slicers_packages_before_it_is_used():
     """An import at file scope is an import at Slicer's start."""
     allowed = {"mednext", "MedNeXtSegmentationLib", "numpy"} | SLICERS
     assert {file.name for file in SLICER_SIDE if at_file_scope(file) - allowed} == set()

@@ -1,4 +1,4 @@
-"""The checklist of a release finds what the Extensions Index, or a user, would find."""
+"""The checklist of a release finds the faults that the Extensions Index, or a user, would find."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def test_a_dicom_study_needs_no_database(logic, tmp_path):
     assert labels(tmp_path / "out" / "patient" / "series.seg.nrrd").shape == grid.shape
 
 
-def test_what_is_doubtful_in_a_file_is_in_the_report(logic, tmp_path):
+def test_doubts_about_a_file_are_in_the_report(logic, tmp_path):
     model = tiny_bundle(tmp_path / "ct", channels=(Channel("CT", "CT", "none"),))
     grid = Geometry((22, 20, 18), (1.0, 1.0, 1.0))
     write_series(tmp_path / "in", np.random.default_rng(0).normal(40, 150, grid.shape).round(), grid)
@@ -244,7 +244,7 @@ def test_a_scene_that_cannot_be_read_is_a_row(logic, tiny, images, tmp_path):
     assert "no scene" in rows[-1].message
 
 
-def test_what_is_wrong_with_all_is_told_at_once(logic, tiny, images, tmp_path):
+def test_an_error_of_all_cases_is_raised_at_once(logic, tiny, images, tmp_path):
     with pytest.raises(UnknownModelError):
         logic.segmentFolder(images, tmp_path / "out", "no such model")
     with pytest.raises(OptionError, match="fold 7"):

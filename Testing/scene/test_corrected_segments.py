@@ -85,7 +85,7 @@ def test_a_structure_that_the_user_erased_stays_erased(node, volume):
     assert not voxels(node, by_name(node, "liver"), volume).any()
 
 
-def test_what_is_corrected_while_the_run_goes_on_is_left_alone_in_any_case(node, volume):
+def test_segments_corrected_during_the_run_are_always_left_alone(node, volume):
     place = ResultPlace([volume], into=node, replace_corrected=True)
     drawn = blocks(5, (1,))
     paint(node, by_name(node, "liver"), drawn, volume)

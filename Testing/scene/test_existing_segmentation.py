@@ -150,7 +150,7 @@ def test_a_labelmap_that_the_user_goes_on_with_has_no_voxels_left_of_ours(node, 
     assert value not in vtk_to_numpy(labelmap.GetPointData().GetScalars())
 
 
-def test_what_the_user_draws_after_a_run_does_not_change_what_undo_puts_back(node, volume):
+def test_undo_restores_the_same_voxels_whatever_is_drawn_after_a_run(node, volume):
     own = draw(node, "mine", (blocks(0) == 0) & (blocks(2, (1,)) == 1), volume)
     ours = node.GetSegmentation().GetSegmentIDs()[:2]
     before = snapshot(node, ours, volume)
@@ -190,7 +190,7 @@ def test_foreign_segments_are_identical_after_a_run_an_undo_and_a_redo(scene, se
     assert snapshot(node, own, volume) == foreign
 
 
-def test_undo_keeps_what_was_corrected_since_for_redo(node, volume):
+def test_undo_keeps_later_corrections_for_redo(node, volume):
     liver = by_name(node, "liver")
     segment_into(node, volume, blocks(1))
     correction = blocks(5, (1,))
@@ -446,7 +446,7 @@ def test_labels_of_a_wide_labelmap_keep_their_values(volume):
     assert [label.value for label in only.labels] == [300]
 
 
-def test_a_run_in_a_region_leaves_what_lies_outside_of_it(scene):
+def test_a_run_in_a_region_leaves_the_voxels_outside_of_it(scene):
     volume = add_volume(scene, head(SHAPE), translation(10, 20, 30))
     node = new_segmentation(volume, blocks(0))
     drawn = np.zeros(SHAPE, dtype=bool)
@@ -523,7 +523,7 @@ def test_undo_of_the_first_run_takes_the_colour_table_away(volume, scene):
     assert node.GetLabelmapConversionColorTableNode() is table
 
 
-def test_a_hardened_transform_moves_the_image_and_what_goes_into_its_segmentation(node, volume, scene):
+def test_a_hardened_transform_moves_the_image_and_its_results(node, volume, scene):
     volume.SetAndObserveTransformNodeID(add_linear_transform(scene, translation(40, 0, 0)).GetID())
     volume.HardenTransform()
     labelmap = blocks(1)

@@ -168,7 +168,7 @@ def test_slicers_format_keeps_overlaps_and_tags(node, volume, tmp_path, scene):
 
 
 @pytest.mark.parametrize("name", ["a.seg.nrrd", "a.nii.gz"])
-def test_what_the_main_thread_does_writes_no_file(node, tmp_path, name):
+def test_the_main_thread_writes_no_file(node, tmp_path, name):
     job = export_job(node, tmp_path / name)
     assert not list(tmp_path.iterdir())
     assert Path(carried_out(job)["files"][0]).is_file()
@@ -192,7 +192,7 @@ def test_the_parent_transforms_are_followed(scene):
     assert np.array_equal(drawn_segments_of(node, moved).segmentation().labelmap, blocks(0))
 
 
-def test_a_volume_that_is_not_from_dicom_is_told_what_is_missing(node, tmp_path):
+def test_a_volume_that_is_not_from_dicom_is_refused_as_dicom(node, tmp_path):
     with pytest.raises(OutputError, match='"T1" was not loaded from DICOM'):
         export_job(node, tmp_path / "a.dcm")
 

@@ -118,7 +118,7 @@ def test_a_region_all_of_whose_labels_were_erased_is_empty(node, volume):
     assert np.array_equal(drawn(node, "whole tumor", volume), cubes() == 1)
 
 
-def test_a_region_that_was_not_found_gets_what_is_drawn_into_its_labels(scene, tmp_path):
+def test_a_region_that_was_not_found_gets_the_voxels_drawn_into_its_labels(scene, tmp_path):
     volume = add_volume(scene, head((SIDE, SIDE, SIDE)), OBLIQUE_LEFT_HANDED)
     node = new_segmentation(volume, np.zeros((SIDE, SIDE, SIDE)), **FIELDS)
     again = read(scene, exported(node, tmp_path / "case.seg.nrrd")[0])
@@ -159,7 +159,7 @@ def test_labelmaps_have_the_labels_and_their_own_names(node, volume, tmp_path):
     assert rows == [["1", "edema"], ["2", "necrosis"], ["3", "enhancing tumor"]]
 
 
-def test_a_region_that_is_not_what_its_labels_are_is_refused_in_a_labelmap(node, volume, tmp_path):
+def test_a_region_that_differs_from_its_labels_is_refused_in_a_labelmap(node, volume, tmp_path):
     whole = cubes() > 0
     whole[0, 0, :5] = True
     paint(node, by_name(node, "whole tumor"), whole, volume)
@@ -187,7 +187,7 @@ def read(scene, path):
     return node
 
 
-def test_slicers_file_keeps_regions_and_what_they_are_made_of(node, volume, scene, tmp_path):
+def test_slicers_file_keeps_regions_and_their_labels(node, volume, scene, tmp_path):
     labelmap = cubes()
     labelmap[0, 0, :5] = 1
     paint(node, by_name(node, "edema"), labelmap == 1, volume)

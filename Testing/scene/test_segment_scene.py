@@ -78,7 +78,7 @@ def test_label_maps_uncertainties_and_hidden_volumes_are_no_input(scene, logic, 
     assert list(told(logic.segmentScene(tiny, uncertainty=True))) == ["T1"]
 
 
-def test_what_has_a_result_of_the_same_model_and_options_is_not_segmented_again(scene, logic, tiny):
+def test_volumes_with_a_result_of_the_same_model_and_options_are_not_segmented_again(scene, logic, tiny):
     add_volume(scene, head(), name="a")
     (first,) = logic.segmentScene(tiny, device="cpu")
     (second,) = logic.segmentScene(tiny, device="cpu")
@@ -151,7 +151,7 @@ def test_cases_are_told_as_they_come(scene, logic, tiny):
     assert heard == [(1, 2, "a"), (2, 2, "b")]
 
 
-def test_what_is_wrong_with_every_volume_is_raised(scene, logic, tiny, monkeypatch):
+def test_an_error_of_every_volume_is_raised(scene, logic, tiny, monkeypatch):
     volume = add_volume(scene, head())
     with pytest.raises(UnknownModelError):
         logic.segmentScene("no such model")

@@ -206,7 +206,7 @@ def test_a_sequence_that_is_removed_meanwhile_gets_no_result(scene, logic, tiny)
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == count
 
 
-def test_what_does_not_fit_is_refused_before_anything_starts(scene, logic, tiny, two):
+def test_arguments_that_do_not_fit_are_refused_before_anything_starts(scene, logic, tiny, two):
     sequence, browser, proxy = add_sequence(scene)
     there = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "there")
     with pytest.raises(OptionError, match="an existing segmentation stays as it is"):

@@ -74,7 +74,7 @@ def test_the_name_of_a_node_may_have_any_characters(scene):
     assert channel.name == name
 
 
-def test_the_parent_transform_of_a_single_volume_does_not_change_what_the_engine_sees(scene):
+def test_the_parent_transform_of_a_single_volume_does_not_change_the_input(scene):
     node = add_volume(scene, head(), OBLIQUE_LEFT_HANDED)
     (before,) = channels_from_nodes([node])
     node.SetAndObserveTransformNodeID(add_warp(scene).GetID())
@@ -158,7 +158,7 @@ def test_no_volume_is_refused(scene, nodes):
         ("vtkMRMLModelNode", InputError, "is a Model, not a volume"),
     ],
 )
-def test_what_is_no_image_is_refused_by_name(scene, node_class, error, message):
+def test_nodes_that_are_no_images_are_refused_by_name(scene, node_class, error, message):
     node = scene.AddNewNodeByClass(node_class, "Something")
     with pytest.raises(error, match=f'"Something" {message}'):
         channels_from_nodes([node])

@@ -139,7 +139,7 @@ def test_a_volume_of_a_few_voxels_is_segmented(scene, logic, plain, shape):
 
 
 @pytest.mark.parametrize("kind", ["vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode"])
-def test_what_is_no_image_cannot_be_chosen_and_is_refused_by_the_logic(ready, scene, plain, kind):
+def test_nodes_that_are_no_images_cannot_be_chosen_and_are_refused_by_the_logic(ready, scene, plain, kind):
     node = scene.AddNewNodeByClass(kind, "odd")
     shape = (9, 9, 9, 3) if "Vector" in kind else (9, 9, 9)
     slicer.util.updateVolumeFromArray(node, np.ones(shape, np.uint8))

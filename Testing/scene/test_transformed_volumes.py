@@ -125,7 +125,7 @@ def test_a_deformed_volume_is_refused_unless_the_user_insists(scene, logic, tiny
         (SHEAR_OF_2_PERCENT, "shears it"),
     ],
 )
-def test_what_a_registration_may_do_is_only_told(scene, logic, tiny, matrix, words):
+def test_a_transform_like_that_of_a_registration_is_only_reported(scene, logic, tiny, matrix, words):
     volume = add_volume(scene, head())
     put_under(scene, volume, matrix)
     node = logic.segment(volume, tiny.path, device="cpu", mirroring=False)

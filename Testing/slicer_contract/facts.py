@@ -1,7 +1,7 @@
 """The interfaces of Slicer's, CTK's and Qt's classes in Python, read from their headers (see README.md).
 
-`slicer_widgets.json`: a class of Slicer or CTK a line, with what Qt's meta-object compiler says.
-`qt_wrappers.json`: a class of Qt 5.15 a line, with what PythonQt's wrappers add.
+`slicer_widgets.json`: a class of Slicer or CTK a line, with the words of Qt's meta-object compiler.
+`qt_wrappers.json`: a class of Qt 5.15 a line, with the additions of PythonQt's wrappers.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def test_the_hand_over_to_the_segment_editor_works_as_in_slicer(scene):
     assert parameter_node.GetSourceVolumeNode() is source
 
 
-def test_slice_views_jump_and_3d_views_note_what_they_were_asked(scene):
+def test_slice_views_jump_and_3d_views_record_their_calls(scene):
     layout = slicer.app.layoutManager()
     logic = layout.sliceWidget("Red").sliceLogic()
     logic.GetSliceNode().JumpSliceByCentering(0, 0, 12.5)

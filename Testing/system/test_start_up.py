@@ -48,7 +48,7 @@ def test_the_worker_has_imported_all_packages_when_it_reports_ready() -> None:
 import sys
 import numpy as np
 from mednext.worker import serving
-serving._import_engine()
+serving.import_engine()
 ready = set(sys.modules)
 from mednext import Geometry, Volume, segment
 array = np.linspace(0, 1000, 49152, dtype=np.float32).reshape(1, 32, 48, 32) % 97

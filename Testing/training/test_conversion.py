@@ -143,7 +143,7 @@ def test_mr_cases_of_amos_are_taken_on_request_as_a_data_set_without_hounsfield_
     folder = raw(tmp_path, "Dataset219_AMOS22withMR")
     assert cases_in(folder) == [*CASES["amos22"], "amos_0507"]
     description = json.loads((folder / "dataset.json").read_text())
-    assert description["channel_names"] == {"0": "CT or MR"}  # nnU-Net clips what is called CT
+    assert description["channel_names"] == {"0": "CT or MR"}  # nnU-Net clips images called CT
     assert "task" not in description
 
 
@@ -391,7 +391,7 @@ def _with_tests(folder: Path) -> None:
         (_with_tests, "holds imagesTs"),
     ],
 )
-def test_what_a_conversion_did_not_make_is_not_replaced(
+def test_folders_that_no_conversion_made_are_not_replaced(
     tmp_path: Path,
     convert: Callable[..., int],
     capsys: pytest.CaptureFixture,
@@ -407,9 +407,7 @@ def test_what_a_conversion_did_not_make_is_not_replaced(
     assert everything(raw(tmp_path, "hippocampus")) == before
 
 
-def test_the_same_data_again_keeps_what_was_planned_on_them(
-    tmp_path: Path, convert: Callable[..., int]
-) -> None:
+def test_the_same_data_again_keep_their_plans(tmp_path: Path, convert: Callable[..., int]) -> None:
     source = trees.write_hippocampus(tmp_path / "source", 2)
     assert convert("hippocampus", source) == 0
     planned = tmp_path / "runs" / "preprocessed" / FOLDERS["hippocampus"] / "splits_final.json"
@@ -448,21 +446,21 @@ def test_an_interrupted_conversion_leaves_the_former_data_set_whole(
         if len(calls) == 2:
             raise failure
 
-    monkeypatch.setattr(converting, "_write_labels", write)
+    monkeypatch.setattr(converting, "write_image", write)
     (source / "Task04_Hippocampus" / "imagesTr" / "hippocampus_001.nii.gz").unlink()
     assert convert("hippocampus", source, "--skip-faulty") in (2, 130)
     assert everything(tmp_path / "runs" / "raw") == before
     assert [path.name for path in (tmp_path / "runs" / "raw").iterdir()] == [FOLDERS["hippocampus"]]
 
 
-def test_what_a_killed_conversion_left_goes_with_the_next_one(
+def test_the_next_conversion_removes_the_rest_of_a_killed_one(
     tmp_path: Path, convert: Callable[..., int]
 ) -> None:
     source = trees.write_hippocampus(tmp_path / "source", 2)
     program = (
         "import os, signal, sys\n"
         "from mednext_training.conversion import converting\n"
-        "converting._write_labels = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "converting.write_image = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "from mednext_training.cli import main\n"
         "main(sys.argv[1:])\n"
     )

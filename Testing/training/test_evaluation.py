@@ -1,4 +1,4 @@
-"""Scores equal those of cases made by hand, and what cannot be measured is said, not counted as a number."""
+"""Scores equal those of cases made by hand; a distance that cannot be measured is left out by name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_structure_at_the_border_of_the_image_has_a_surface_there() -> None:
     assert score(everything, half, (1, 1, 1)).hd95_mm == pytest.approx(4.0)
 
 
-def test_what_is_missed_invented_or_absent_is_said_and_has_no_distance() -> None:
+def test_missed_invented_and_absent_structures_are_named_and_have_no_distance() -> None:
     nothing = np.zeros_like(CUBE)
     assert score(CUBE, nothing, (1, 1, 1)) == Score("missed", 0.0, 0.0, None)
     assert score(nothing, CUBE, (1, 1, 1)) == Score("invented", 0.0, 0.0, None)
@@ -99,7 +99,7 @@ def results() -> list[CaseResult]:
     ]
 
 
-def test_means_leave_out_what_is_absent_and_count_what_is_missed() -> None:
+def test_means_leave_out_absent_structures_and_count_missed_ones() -> None:
     assert mean_dice(results()) == pytest.approx({"anterior": 0.25, "posterior": 0.8, "mean": 0.525})
     table = summary(results())
     assert table["anterior"] == {

@@ -1,4 +1,4 @@
-"""A trained network becomes a bundle with all its folds and their history; what does not fit is refused."""
+"""A trained network becomes a bundle with all its folds and their history; unfit folds are refused."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_other_weights_do_not_erase_an_accuracy_that_was_recorded(
         (["--kernel", "5"], "train first"),
     ],
 )
-def test_what_was_not_trained_or_is_no_value_is_refused_and_nothing_is_written(
+def test_untrained_folds_and_impossible_values_are_refused_and_nothing_is_written(
     trained: Trained, told: Callable[[], str], words: list[str], why: str
 ) -> None:
     write_v2_folder(trained.results)

@@ -69,9 +69,7 @@ def test_a_folder_of_images_and_one_of_labels_become_a_data_set(
     assert np.array_equal(read_image(folder / "labelsTr" / "a0.nii.gz").array, phantom.labels)
 
 
-def test_a_task_of_the_catalog_says_what_images_and_labels_are(
-    tmp_path: Path, run: Callable[..., int]
-) -> None:
+def test_a_task_of_the_catalog_names_images_and_labels(tmp_path: Path, run: Callable[..., int]) -> None:
     assert run("convert", "own", pairs(tmp_path / "source"), "--name", "Mine", "--task", "KiTS19") == 0
     _, dataset = find_dataset(Workspace(tmp_path / "runs"))
     assert dataset.task == "KiTS19"
@@ -128,7 +126,7 @@ def test_label_values_with_gaps_become_those_that_nnunet_trains(
         ([*SAID, "--labels", "{case}.nrrd"], "It has no labels"),
     ],
 )
-def test_what_is_not_said_is_asked_for(
+def test_missing_facts_are_asked_for(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture, words: list[str], told: str
 ) -> None:
     assert run("convert", "own", pairs(tmp_path / "source"), *words) == 2

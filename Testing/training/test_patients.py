@@ -96,7 +96,7 @@ def test_a_converted_data_set_keeps_which_cases_are_of_one_patient(
     folder = workspace.raw / dataset.folder_name
     assert same_patient_in(folder) == [together]
     assert check_dataset(workspace, dataset).same_patient == [together]
-    # What somebody wrote down is kept where data sets are joined, too.
+    # Joined data sets keep the patients that somebody wrote down.
     said = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(
         json.dumps(said | {"same_patient": [["BraTS-GLI-00002-000", "BraTS-GLI-00003-000"]]})

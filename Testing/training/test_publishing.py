@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,13 +42,8 @@ def test_a_model_that_cannot_be_installed_leaves_no_catalog(
     tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = tiny_bundle(tmp_path / "tiny", task="hippocampus")
-    true_entry = release._entry
-
-    def wrong(*arguments: object) -> dict:
-        entry = true_entry(*arguments)  # type: ignore[arg-type]
-        return entry | {"download": entry["download"] | {"sha256": "0" * 64}}
-
-    monkeypatch.setattr(release, "_entry", wrong)
+    wrong = SimpleNamespace(sha256=lambda _: hashlib.sha256(b"another file"))
+    monkeypatch.setattr(release, "hashlib", wrong)
     with pytest.raises(EngineProcessError, match="'mednext models' failed"):
         release.publish(bundle, tmp_path / "assets", "https://example.org", [image])
     assert not (tmp_path / "assets" / "catalog.json").exists()

@@ -11,7 +11,7 @@ from bundles import TINY_NETWORK, tiny_bundle, tiny_weights
 from mednext.errors import OptionError
 from mednext.network.mednext import MedNeXt
 from mednext_training.conversion.challenges import challenge
-from mednext_training.planning import _describe_regions, _median_shape, task_regions
+from mednext_training.planning import describe_regions, median_shape, task_regions
 from mednext_training.schedule import Schedule, WarmUpAndDecay, recipe_schedule
 from mednext_training.splits import read_splits, renew_splits, splits_file, validation_cases
 from mednext_training.start_weights import begin_with, weights_of_model, weights_of_small_kernel
@@ -56,18 +56,18 @@ def test_a_schedule_that_teaches_nothing_is_refused(values: dict) -> None:
 def test_the_median_image_is_counted_in_voxels_of_the_target(tmp_path: Path) -> None:
     facts = {"shapes_after_crop": [[100, 200, 300], [50, 100, 100]], "spacings": [[2, 1, 1], [4, 2, 2]]}
     (tmp_path / "fingerprint.json").write_text(json.dumps(facts))
-    assert _median_shape(tmp_path / "fingerprint.json", (1, 1, 1)) == [200.0, 200.0, 250.0]
+    assert median_shape(tmp_path / "fingerprint.json", (1, 1, 1)) == [200.0, 200.0, 250.0]
 
 
 def test_regions_are_trained_in_the_order_in_which_they_are_painted(tmp_path: Path) -> None:
     regions = task_regions(challenge("brats21").dataset)
     (tmp_path / "dataset.json").write_text("{}")
-    _describe_regions(tmp_path / "dataset.json", regions)
+    describe_regions(tmp_path / "dataset.json", regions)
     said = json.loads((tmp_path / "dataset.json").read_text())
     assert said["regions_class_order"] == [1, 2, 3]
     assert said["labels"]["tumor core"] == [2, 3]
     with pytest.raises(OptionError, match="cannot be painted"):
-        _describe_regions(tmp_path / "dataset.json", {"inner": (3,), "outer": (3, 4)})
+        describe_regions(tmp_path / "dataset.json", {"inner": (3,), "outer": (3, 4)})
     with pytest.raises(OptionError, match="has no regions"):
         task_regions(HIPPOCAMPUS)
 

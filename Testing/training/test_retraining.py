@@ -67,7 +67,7 @@ def test_corrections_collected_in_the_panel_make_a_better_model(
     monkeypatch.setenv("MPLBACKEND", "Agg")
     data = ["--dataset", str(tmp_path / "Dataset501_Test")]
     network = ["--variant", "tiny"]
-    schedule = ["--epochs", "2", "--iterations", "40", "--validation-iterations", "1"]
+    schedule = ["--epochs", "1", "--iterations", "40", "--validation-iterations", "1"]
     for command in (
         ["check", *data],
         ["plan", *data, "--patch", "32", "32", "32", "--processes", "1"],

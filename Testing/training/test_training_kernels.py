@@ -12,7 +12,7 @@ from mednext_training import native_build
 from mednext_training.channels_last import use_native_kernels
 from torch import Tensor
 
-SIDES = (32, 32, 16)
+SIDES = (32, 16, 16)
 
 
 def small_network(**options: object) -> MedNeXt:

@@ -241,7 +241,7 @@ def test_the_larger_variants_recompute_their_blocks() -> None:
     assert TRAINERS["L", 5].__name__ == "nnUNetTrainerMedNeXt_L_k5"
 
 
-def test_the_command_line_chooses_what_is_recomputed(
+def test_the_command_line_chooses_the_stages_to_recompute(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Execution] = []

@@ -219,7 +219,7 @@ def test_too_little_memory_is_an_explained_error(tmp_path, tiny, monkeypatch):
 
     monkeypatch.setattr(pipeline, "segment", segment)
     protocol.write_request(tmp_path, [channel()], tiny)
-    answer = Worker(io.StringIO())._answer(SegmentRequest(1, str(tmp_path)))
+    answer = Worker(io.StringIO()).answer(SegmentRequest(1, str(tmp_path)))
     assert answer["error"] == "OutOfMemoryError"
     assert "memory" in answer["message"]
 

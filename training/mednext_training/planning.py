@@ -170,9 +170,9 @@ def _plan(
     with _some_loaders():
         plan_experiments([dataset.identifier])
     if regions:
-        _describe_regions(folder / "dataset.json", regions)
+        describe_regions(folder / "dataset.json", regions)
     plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
-    shape = _median_shape(folder / "dataset_fingerprint.json", numbers["spacing"])
+    shape = median_shape(folder / "dataset_fingerprint.json", numbers["spacing"])
     if batch_dice is None:
         batch_dice = math.prod(shape) / math.prod(PATCH) >= _MORE_THAN_ONE_STAGE
     plans["plans_name"] = PLANS_NAME
@@ -211,14 +211,14 @@ def _some_loaders() -> Iterator[None]:
             os.environ[_LOADERS] = none
 
 
-def _median_shape(fingerprint: Path, spacing: Sequence[float]) -> list[float]:
+def median_shape(fingerprint: Path, spacing: Sequence[float]) -> list[float]:
     """Median size of the cropped images in voxels of this spacing, `(Z, Y, X)`."""
     facts = json.loads(fingerprint.read_text(encoding="utf-8"))
     sizes = np.array(facts["shapes_after_crop"]) * np.array(facts["spacings"]) / np.array(spacing)
     return [float(each) for each in np.median(sizes, axis=0)]
 
 
-def _describe_regions(file: Path, regions: Mapping[str, Sequence[int]]) -> None:
+def describe_regions(file: Path, regions: Mapping[str, Sequence[int]]) -> None:
     """Make the outputs regions: each is painted with the label that it has beyond those that follow it."""
     order = []
     for number, values in enumerate(regions.values()):

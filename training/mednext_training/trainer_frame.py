@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 LATEST = "checkpoint_latest.pth"
-BEST = "checkpoint_best.pth"
 FINAL = "checkpoint_final.pth"
 
 _SAVED = {

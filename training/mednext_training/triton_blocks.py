@@ -51,7 +51,7 @@ class _TritonUpBlock(_TritonBlock, ChannelsLastUpBlock):
     """`UpBlock` on Triton kernels."""
 
 
-_TRITON: Kinds = {MedNeXtBlock: _TritonBlock, DownBlock: _TritonDownBlock, UpBlock: _TritonUpBlock}
+TRITON: Kinds = {MedNeXtBlock: _TritonBlock, DownBlock: _TritonDownBlock, UpBlock: _TritonUpBlock}
 
 
 def use_triton_kernels(network: MedNeXt, device: torch.device) -> bool:
@@ -79,7 +79,7 @@ def use_triton_kernels(network: MedNeXt, device: torch.device) -> bool:
         told = ", ".join(f"{each:.1e}" for each in differences)
         logger.warning("Triton's training kernels are wrong by %s: they are not used.", told)
         return False
-    switch(network, _TRITON)
+    switch(network, TRITON)
     return True
 
 
@@ -105,7 +105,7 @@ def difference(block: MedNeXtBlock, device: torch.device) -> float:
     channels = block.get_parameter("conv1.weight").shape[0]
     x = torch.randn(1, channels, 2, 4, 6, generator=torch.Generator().manual_seed(0))
     expected = _numbers(block.double(), x.double())
-    block.float().to(device).__class__ = _TRITON[type(block)]  # type: ignore[assignment]
+    block.float().to(device).__class__ = TRITON[type(block)]  # type: ignore[assignment]
     found = _numbers(block, x.to(device))
     errors = [
         (found[name].cpu() - value).abs().max() / value.abs().max()

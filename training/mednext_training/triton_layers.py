@@ -57,7 +57,7 @@ def depthwise_input_gradient(
     gradient: Tensor, weight: Tensor, sides: Sequence[int], stride: int, transposed: bool
 ) -> Tensor:
     """The gradient of the input, whose sides are `sides`, from that of the output."""
-    source, taps = _channels_last(gradient), _taps(weight)
+    source, taps = _channels_last(gradient), depthwise_taps(weight)
     with _on(gradient):
         if transposed:
             found = _gather(source, taps, stride)
@@ -159,7 +159,7 @@ channel_norm.register_autograd(_norm_backward, setup_context=_keep_for_norm)
 
 def launch_depthwise(x: Tensor, weight: Tensor, stride: int, transposed: bool) -> Tensor:
     """`depthwise`, not as an operator of torch."""
-    source, taps = _channels_last(x), _taps(weight)
+    source, taps = _channels_last(x), depthwise_taps(weight)
     with _on(x):
         if transposed:
             found = _scatter(source, taps, [2 * side - 1 for side in x.shape[2:]])
@@ -298,7 +298,7 @@ def _pieces(voxels: int, channels: int, images: int) -> tuple[int, int, int]:
     return block, size, max(1, min(_ROUNDS, programs // _FILLS_A_CARD))
 
 
-def _taps(weight: Tensor) -> Tensor:
+def depthwise_taps(weight: Tensor) -> Tensor:
     return weight.squeeze(1).permute(1, 2, 3, 0).float().contiguous()
 
 

@@ -123,13 +123,14 @@ class Report:
         with explaining(self.path), locked(self.path.with_name(f".{self.path.name}.lock")):
             rows = {row.case: row for row in self.rows()} | self._waiting
             with replacing(self.path) as temporary:
-                temporary.write_bytes(_table(rows[case] for case in sorted(rows, key=str.casefold)))
+                temporary.write_bytes(table_of(rows[case] for case in sorted(rows, key=str.casefold)))
         self._waiting = {}
         self._written_at = time.monotonic()
         self._took_s = self._written_at - begin
 
 
-def _table(rows: Iterable[Row]) -> bytes:
+def table_of(rows: Iterable[Row]) -> bytes:
+    """The content of the file: a heading, then a line for each row."""
     rows = list(rows)
     structures = list(dict.fromkeys(name for row in rows for name in row.volumes_ml))
     measured = list(dict.fromkeys(name for row in rows for name in row.intensities))

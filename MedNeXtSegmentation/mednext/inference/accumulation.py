@@ -23,7 +23,7 @@ from .tiles import overlap
 
 logger = logging.getLogger(__name__)
 
-_PLANES = 8  # processed at a time on the CPU: they stay in its caches
+PLANES = 8  # processed at a time on the CPU: they stay in its caches
 _MOST_CLASSES = 256  # in one program of a kernel
 _MOST_NUMBERS = 2**30  # of an image's logits: offsets within them have 32 bits, also with classes filled up
 _TOLERANCE = 1e-5
@@ -88,7 +88,7 @@ def add_copies(logits: Tensor, batch: Sequence[Copies], averaged: Averaged) -> b
 def _add_copy(mean: Tensor, logits: Tensor, axes: tuple[int, ...], averaged: Averaged) -> None:
     """Add logits of a copy that was mirrored along these axes of `(classes, Z, Y, X)`."""
     depth = logits.shape[1]
-    planes = depth if logits.device.type != "cpu" else _PLANES
+    planes = depth if logits.device.type != "cpu" else PLANES
     for start in range(0, depth, planes):
         stop = min(start + planes, depth)
         some = logits[:, depth - stop : depth - start] if 1 in axes else logits[:, start:stop]

@@ -39,6 +39,9 @@ class Ensemble:
         uncertainty: return mean probabilities also where logits are averaged.
         on_fold: called after every fold of every tile.
         cancelled: asked before every pass through a network.
+
+    Attributes:
+        mixed_precision: whether the networks run in fp16; False once they overflowed.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Ensemble:
         self._flat = model.network.dimensions == 2
         spatial = [axis + 1 for axis in mirror_axes]  # of a tile with its channels
         self._flips = [axes for count in range(len(spatial) + 1) for axes in combinations(spatial, count)]
-        self._mixed_precision = device.type == "cuda"
+        self.mixed_precision = device.type == "cuda"
         self._on_fold = on_fold
         self._cancelled = cancelled
         self._of_air: tuple[tuple[float, ...], Tensor] | None = None  # its values and its prediction
@@ -101,7 +104,7 @@ class Ensemble:
         yield from self._predict(group)
 
     def _predict_air(self, tile: Tensor, values: Tensor) -> Tensor:
-        kind = (self._mixed_precision, *values.flatten().tolist())
+        kind = (self.mixed_precision, *values.flatten().tolist())
         if self._of_air is None or self._of_air[0] != kind:
             self._of_air = None  # one prediction at a time
             (answer,) = self._predict([tile])
@@ -118,7 +121,7 @@ class Ensemble:
         done = self._fill(means, tiles)
         if done < len(self.networks):
             logger.warning("The network overflowed in half precision; going on in full precision.")
-            self._mixed_precision = False
+            self.mixed_precision = False
             self._fill(means, tiles, told=done)
         return means
 
@@ -140,7 +143,7 @@ class Ensemble:
                 )
                 batch = self._batch(some, means, left)
                 if not self._adding.add_copies(self._run(network, images), batch, self._averaged):
-                    if self._mixed_precision:
+                    if self.mixed_precision:
                         return fold
                     raise NumericalError(
                         "The network answered with NaN or infinite values. Check that the image has the "
@@ -183,10 +186,10 @@ class Ensemble:
     def _images_at_once(self, network: nn.Module, tile: Tensor) -> int:
         """How many tiles a network takes together; one if it has no such method, and after an overflow."""
         tell = getattr(network, "images_at_once", None)
-        overflowed = self.device.type == "cuda" and not self._mixed_precision
+        overflowed = self.device.type == "cuda" and not self.mixed_precision
         return tell(tile.shape[1:]) if tell and not self._flat and not overflowed else 1
 
     def _run(self, network: nn.Module, tiles: Tensor) -> Tensor:
-        with torch.autocast("cuda", dtype=torch.float16) if self._mixed_precision else nullcontext():
+        with torch.autocast("cuda", dtype=torch.float16) if self.mixed_precision else nullcontext():
             logits = network(tiles.squeeze(2) if self._flat else tiles).float()
         return logits.unsqueeze(2) if self._flat else logits

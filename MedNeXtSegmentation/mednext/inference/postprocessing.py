@@ -25,7 +25,7 @@ from .resampling.matrices import along_axis, is_identity
 from .sliding_window import Block
 
 # Of resampled predictions at a time. On a CPU larger slabs were slower (cache); a card wants more work.
-_SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**24, 2**28
+SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**24, 2**28
 
 
 class LabelWriter:
@@ -80,10 +80,10 @@ class LabelWriter:
         row_bytes = 4 * (lines.stop - lines.start) * self._labels.shape[2]
         kernels = native_resampling.resampling_kernels()
         if kernels is not None and block.values.device.type == "cpu" and not self._beyond_painting:
-            slabs = [rows] if self._uncertainty is None else _slabs(rows, _SLAB_BYTES // row_bytes)
+            slabs = [rows] if self._uncertainty is None else _slabs(rows, SLAB_BYTES // row_bytes)
             if all(self._write_natively(kernels, slab, lines, block) for slab in slabs):
                 return
-        size = _SLAB_BYTES if block.values.device.type == "cpu" else _SLAB_BYTES_OF_A_DEVICE
+        size = SLAB_BYTES if block.values.device.type == "cpu" else _SLAB_BYTES_OF_A_DEVICE
         for slab in _slabs(rows, size // (row_bytes * len(block.values))):
             self._write_slab(slab, lines, block)
 
@@ -151,7 +151,7 @@ class LabelWriter:
 def _sizes(components: np.ndarray) -> np.ndarray:
     """How many voxels have each number, from 0 on; some planes at a time: bincount makes int64 of all."""
     sizes = np.zeros(int(components.max()) + 1, dtype=np.int64)
-    for planes in _slabs(slice(0, len(components)), _SLAB_BYTES // components[0].nbytes):
+    for planes in _slabs(slice(0, len(components)), SLAB_BYTES // components[0].nbytes):
         sizes += np.bincount(components[planes].ravel(), minlength=len(sizes))
     return sizes
 

@@ -15,7 +15,7 @@ from ..errors import CatalogError
 MODELS_VARIABLE = "MEDNEXT_MODELS"
 
 _chosen_models_folder: Path | None = None
-_PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resources_folder() -> Path:
@@ -24,12 +24,12 @@ def resources_folder() -> Path:
     Raises:
         CatalogError: the installation is incomplete.
     """
-    candidates = (_PACKAGE / "Resources", _PACKAGE.parent / "Resources")
+    candidates = (PACKAGE / "Resources", PACKAGE.parent / "Resources")
     for candidate in candidates:
         if (candidate / "Models").is_dir():
             return candidate
     raise CatalogError(
-        f"The installation is incomplete: there is no folder Resources/Models in {_PACKAGE} or beside it. "
+        f"The installation is incomplete: there is no folder Resources/Models in {PACKAGE} or beside it. "
         "Reinstall the package or the extension."
     )
 

@@ -24,6 +24,7 @@ from ..system.devices import is_out_of_memory, runs_triton
 from .blocks import DownBlock, MedNeXtBlock, UpBlock
 from .candidate import HALF, Formulation
 from .mednext import MedNeXt, check_patch
+from .triton_graph import Graph, record
 
 if TYPE_CHECKING:
     from .triton_kernels.block_launches import TritonBlock, Workspace
@@ -111,7 +112,7 @@ class TritonMedNeXt(nn.Module):
             head, network.get_parameter("out_0.conv_out.bias"), self._stem.channels, dtype, device
         )
         self._activations: _Activations | None = None
-        self._graph: _Graph | None = None
+        self._graph: Graph | None = None
         self._without_graph = False
         self._most_images: int | None = None
         self._at_once: dict[tuple[int, ...], int] = {}
@@ -212,7 +213,7 @@ class TritonMedNeXt(nn.Module):
         else:
             self._blocks(activations)
             self._finish(activations, logits)
-            self._capture(activations)
+            self._record(activations)
 
     def _take_activations(self, image: Tensor) -> _Activations:
         """The activations of the last call, or of another network of this shape, or new ones."""
@@ -248,28 +249,11 @@ class TritonMedNeXt(nn.Module):
         finest, workspace = activations.levels[0], activations.workspace
         self._decoder[0][-1].second_pass(finest, finest, workspace, Answer(self._head, logits))
 
-    def _capture(self, activations: _Activations) -> None:
-        """Record the launches of `_blocks`, once they are compiled and the memory no longer moves.
-
-        It uses a stream of this card, since torch's own belongs to the card of the first graph. Other threads
-        may use the card meanwhile, for instance allocate memory.
-        """
-        if self._device.type != "cuda" or self._without_graph:
-            return
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._device)
-        usual = torch.cuda.current_stream(self._device)
-        try:
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                self._blocks(activations)
-        except Exception as error:  # boundary: kernels that cannot be recorded can still be launched
-            if is_out_of_memory(error):
-                raise
-            self._without_graph = True
-            logger.info("No CUDA graph could be recorded: launching kernel by kernel.", exc_info=True)
-        else:
-            self._graph = _Graph(graph, activations.workspace)
-        finally:
-            torch.cuda.set_stream(usual)  # a failed capture leaves its own stream current
+    def _record(self, activations: _Activations) -> None:
+        """Record the launches of `_blocks`, once they are compiled and the memory no longer moves."""
+        if not self._without_graph:
+            self._graph = record(partial(self._blocks, activations), self._device, activations.workspace)
+            self._without_graph = self._graph is None
 
     def _widths(self) -> list[int]:
         return [block.channels for block in self._down] + [self._up[3].channels]
@@ -295,16 +279,3 @@ class _Activations:
 
 
 _SHARED: WeakValueDictionary[tuple[Any, ...], _Activations] = WeakValueDictionary()
-
-
-class _Graph:
-    """The recorded launches of a network with its activations."""
-
-    def __init__(self, graph: torch.cuda.CUDAGraph, workspace: Workspace) -> None:
-        self.replay = graph.replay
-        self._workspace, self._exchanges = workspace, workspace.exchanges
-
-    @property
-    def is_valid(self) -> bool:
-        """Whether its memory still exists."""
-        return self._exchanges == self._workspace.exchanges

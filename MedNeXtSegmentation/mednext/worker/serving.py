@@ -60,7 +60,7 @@ class Worker:
     def work(self) -> int:
         """Import the engine, then answer requests until the process ends; return an exit code."""
         try:
-            torch_version = _import_engine() if self._engine else ""
+            torch_version = import_engine() if self._engine else ""
         except Exception as error:  # noqa: BLE001  # boundary: a broken installation raises anything
             self.say(protocol.error_event(None, _explain_import(error), traceback.format_exc()))
             return EngineProcessError.exit_code
@@ -78,7 +78,7 @@ class Worker:
             self._busy = True
             request = self._waiting.pop(run, None)
             if request:
-                self.say(self._answer(request))
+                self.say(self.answer(request))
                 give_memory_back()
 
     def listen(self, requests: Iterable[bytes]) -> None:
@@ -123,7 +123,7 @@ class Worker:
         else:
             self._cancelled.add(run)
 
-    def _answer(self, request: protocol.Work) -> protocol.Message:
+    def answer(self, request: protocol.Work) -> protocol.Message:
         """Do a run and return its last event. An unexpected error ends the process: torch may be broken."""
         try:
             if isinstance(request, protocol.GreetRequest):
@@ -222,7 +222,7 @@ def take_standard_output() -> TextIO:
     return events
 
 
-def _import_engine() -> str:
+def import_engine() -> str:
     """Import all packages of a run, so that the first run need not wait; return the version of torch."""
     import safetensors.torch  # noqa: F401
     import torch

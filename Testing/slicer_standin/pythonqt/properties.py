@@ -26,7 +26,7 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
 class PythonQtProperty:
     """A property of one of Qt's own classes, as PythonQt shows it.
 
-    static: what the class itself has under this name, as QTimer has a static method singleShot.
+    static: the class's own attribute of this name, as QTimer has a static method singleShot.
     """
 
     def __init__(

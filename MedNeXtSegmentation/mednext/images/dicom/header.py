@@ -159,16 +159,16 @@ def _remembered(file: Path, size: int, modified_ns: int) -> DicomHeader | None:
     with file.open("rb", buffering=2**13) as content:
         start = content.read(132)
         if start[128:] == b"DICM":
-            return _Parser(content, size).header(file)
+            return Parser(content, size).header(file)
         # Without a preamble, as in old archives, a file begins with its first element, of group 2 or 8.
         if start[:2] not in (b"\x08\x00", b"\x02\x00") or start[3:4] != b"\0":
             return None
         content.seek(0)
-        header = _Parser(content, size).header(file)
+        header = Parser(content, size).header(file)
         return header if header.get("SOPClassUID") else None
 
 
-class _Parser:
+class Parser:
     """Walks once through the elements of one file, up to its pixels."""
 
     def __init__(self, content: BinaryIO, size: int) -> None:

@@ -15,7 +15,7 @@ from ..tile_sums import Averaged, Copies, Target
 from ..tiles import overlap
 from .accumulation import copies_to_mean, tile_to_sums
 
-_BLOCK = 65536 if INTERPRETED else 2048  # numbers of a program: 16 registers of each thread for each value
+BLOCK = 65536 if INTERPRETED else 2048  # numbers of a program: 16 registers of each thread for each value
 
 
 def add_copies(logits: Tensor, batch: Sequence[Copies], averaged: Averaged) -> Tensor:
@@ -24,7 +24,7 @@ def add_copies(logits: Tensor, batch: Sequence[Copies], averaged: Averaged) -> T
     logits = logits.contiguous()
     classes, z, y, x = logits.shape[1:]
     rows = next_power_of_2(classes)
-    block = min(max(32, _BLOCK // rows), max(32, next_power_of_2(z * y * x)))
+    block = min(max(32, BLOCK // rows), max(32, next_power_of_2(z * y * x)))
     done = 0
     for copies in batch:
         flips = sum(1 << (3 * number + axis - 1) for number, axes in enumerate(copies.flips) for axis in axes)
@@ -49,10 +49,10 @@ def add_tile(targets: Sequence[Target], tile: Tensor, shares: Sequence[Tensor]) 
         if not voxels:
             continue
         with _nothing_added_twice(begun):
-            tile_to_sums[(cdiv(voxels, _BLOCK // 4), len(tile))](
+            tile_to_sums[(cdiv(voxels, BLOCK // 4), len(tile))](
                 tile, target.sums, *shares, *tile.stride(), *(side.start for side in inside),
                 *target.sums.shape[1:], *(side.start for side in outside), *box,
-                BLOCK=_BLOCK // 4, num_warps=4, enable_fp_fusion=False,
+                BLOCK=BLOCK // 4, num_warps=4, enable_fp_fusion=False,
             )  # fmt: skip
         begun = True
 

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _BEGIN_BYTES = 4  # of the first request, which only asks for the size
 _BLOCK_BYTES = 64 * 2**10  # least size of a request: the end of a zip, or the head of a member
-_MOST_BYTES = 64 * 2**20  # read at once: the list of 100,000 members has 10 MiB
+MOST_BYTES = 64 * 2**20  # read at once: the list of 100,000 members has 10 MiB
 _GB = 10**9
 
 
@@ -105,7 +105,7 @@ class RemoteFile:
             Cancelled: `cancelled` answered True.
         """
         self.span(first, size)
-        if size > _MOST_BYTES:
+        if size > MOST_BYTES:
             raise DownloadIntegrityError(
                 f"{shown_address(self.url)} has a list of members of {size / 2**20:.0f} MiB, which no "
                 "sound zip file has. Report this to its publisher."

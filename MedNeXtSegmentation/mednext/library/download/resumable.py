@@ -38,7 +38,7 @@ DownloadProgress = Callable[[int, int | None], None]  # bytes done, bytes in all
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
 LARGEST_BYTES = 16 * 2**30  # of a file of unknown size: the limit of an unpacked model
 RESERVE_BYTES = 256 * 2**20  # of the disk, left free by such a file
-_LOOK_BYTES = 32 * 2**20  # between two checks of the free space
+LOOK_BYTES = 32 * 2**20  # between two checks of the free space
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class _Download:
         self._report(total)
         watched = self.partial.size
         for chunk in stream.chunks():
-            if self.partial.size - watched >= _LOOK_BYTES:
+            if self.partial.size - watched >= LOOK_BYTES:
                 self._watch_space(total)
                 watched = self.partial.size
             self.partial.append(chunk)

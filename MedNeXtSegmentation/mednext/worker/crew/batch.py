@@ -70,13 +70,13 @@ def jobs_of_this_machine(job: CrewJob, count: int) -> list[CrewJob]:
         raise OptionError(f"The number of workers must be 1 to {MOST_WORKERS}, not {count}.")
     options = job.order.options
     job = job.with_threads(options.threads or max(1, usable_cores() // count))
-    cards = _cards() if options.device in ("auto", "cuda") else 0
+    cards = count_cards() if options.device in ("auto", "cuda") else 0
     if not cards:
         return [job] * count
     return [job.on_device(f"cuda:{place % cards}") for place in range(count)]
 
 
-def _cards() -> int:
+def count_cards() -> int:
     """The number of CUDA devices; asking does not start them."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return 0

@@ -1,7 +1,7 @@
 """Stand-in for `slicer.parameterNodeWrapper`: typed fields kept in a `vtkMRMLScriptedModuleNode`.
 
 Fields of bool, int, float, str, Path, Enum, MRML nodes, lists of these, and unions of nodes and None; stored
-under the names and in the words that Slicer's own wrapper uses, so that either reads what the other wrote.
+under the names and in the words that Slicer's own wrapper uses, so that each reads the other's nodes.
 Not here: dict, tuple, Any, QColor, parameter packs.
 """
 
