@@ -63,6 +63,7 @@ docs: $(STAMP) ## build the documentation as a site in dist/site; every link is 
 
 pictures: $(STAMP) ## draw the documentation's pictures anew
 	$(PYTHON) docs/draw_house.py
+	$(PYTHON) docs/make_model_pages.py
 	$(PYTHON) docs/make_pictures.py
 
 bench: $(STAMP) ## measure against MONAI and nnU-Net in one run

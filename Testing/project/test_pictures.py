@@ -13,6 +13,16 @@ from PIL import Image
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+def test_the_pages_of_the_models_are_those_of_the_catalog_and_the_measurements_of_today() -> None:
+    """Otherwise run docs/make_model_pages.py."""
+    spec = importlib.util.spec_from_file_location("make_model_pages", DOCS / "make_model_pages.py")
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    written = {file.stem: file.read_text(encoding="utf-8") for file in script.PAGES.glob("*.md")}
+    assert written == script.pages()
+
+
 def test_the_picture_of_the_rooms_has_the_imports_of_today() -> None:
     """Otherwise run docs/draw_house.py."""
     spec = importlib.util.spec_from_file_location("draw_house", DOCS / "draw_house.py")
