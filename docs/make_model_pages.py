@@ -175,8 +175,8 @@ def _trial(published: PublishedModel) -> str:
     if published.elsewhere is None:
         return (
             "In Slicer's module **Sample Data**, below *MedNeXt Segmentation*, the button "
-            "**ICBM152Hippocampus** loads a crop around the right hippocampus. [tutorial.md](../tutorial.md) goes "
-            "on from there."
+            "**ICBM152Hippocampus** loads a crop around the right hippocampus. "
+            "[tutorial.md](../tutorial.md) goes on from there."
         )
     return (
         "There is no sample: the images of this data set belong to registered users. Compare the first "
