@@ -9,6 +9,7 @@ OUTPUT  ?= demo/output
 EXECUTIONS ?= 20000
 SECONDS ?= 60
 SEED    ?= 0
+CASES   ?= 300
 
 .DEFAULT_GOAL := help
 .PHONY: help setup docs demo test truth reproduce-tiny fuzz server-proof lint format pictures bench bench-smoke bench-gpu release clean
@@ -77,6 +78,9 @@ bench-gpu: $(STAMP) ## measure everything on a CUDA card
 
 release: $(STAMP) ## make and try a release in dist/: packages, archive for Slicer, checksums, checklist
 	$(PYTHON) -m release
+
+heads: $(STAMP) ## find the hippocampi of random whole heads: make heads [CASES=300]; a second call continues
+	$(PYTHON) -m benchmarks.heads --cases $(CASES)
 
 clean: ## remove the environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo/output

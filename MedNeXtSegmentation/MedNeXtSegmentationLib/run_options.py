@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import slicer
@@ -22,6 +22,7 @@ class RunOptions(Options):
     """The keyword arguments of the logic's methods: those of `Options`, and those of the scene.
 
     roiNode: limits the work to a box, as `roi` does; outside of it nothing is segmented.
+    boxNodes: the boxes of "left" and "right", as `boxes` are, instead of finding them in a whole image.
     segmentationNode: put the result into this node. Segments that the same model made are replaced, with a
         region only there, all others stay as they are; `MedNeXtSegmentationLogic.undo` leads back. By default
         a new node is made.
@@ -37,6 +38,7 @@ class RunOptions(Options):
     """
 
     roiNode: slicer.vtkMRMLMarkupsROINode | None = None
+    boxNodes: Mapping[str, slicer.vtkMRMLMarkupsROINode] | None = None
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
     labels: Sequence[str | int] | None = None
     replaceCorrected: bool = False
@@ -46,6 +48,8 @@ class RunOptions(Options):
         super().__post_init__()
         if self.roi is not None and self.roiNode is not None:
             raise OptionError("Two regions were given, roi and roiNode: give one of them.")
+        if self.boxes is not None and self.boxNodes is not None:
+            raise OptionError("Boxes were given twice, boxes and boxNodes: give one of them.")
         if self.server is None:
             return
         if self.device != "auto" or self.threads is not None:
@@ -63,6 +67,8 @@ class RunOptions(Options):
     def optionsIn(self, volumeNode: slicer.vtkMRMLScalarVolumeNode | None) -> Options:
         """The engine's options, with the region as in `forEngine`, which has the errors."""
         told = {each.name: getattr(self, each.name) for each in fields(Options)}
+        if self.boxNodes is not None:
+            told["boxes"] = {side: roi_from_node(box, volumeNode) for side, box in self.boxNodes.items()}
         return Options(**{**told, "roi": self.regionIn(volumeNode)})
 
     def regionIn(self, volumeNode: slicer.vtkMRMLScalarVolumeNode | None) -> Roi | None:

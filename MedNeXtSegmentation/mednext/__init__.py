@@ -27,7 +27,7 @@ _EXPORTS = {
     "Bundle": "model.bundle",
     "load_bundle": "library.model_by_name",
     "Progress": "inference.segment",
-    "segment": "inference.segment",
+    "segment": "locating.segment",
     "Segmentation": "segmentation.result",
     "write_segmentation": "segmentation.export",
 }

@@ -87,6 +87,10 @@ class UpKernError(CheckpointError):
     """UpKern cannot initialise this network from that one."""
 
 
+class LocationError(InputError):
+    """The place of a structure was not found in an image, or not with certainty."""
+
+
 class CatalogError(MedNeXtError):
     """The catalog of tasks and models is unreadable or violates its schema."""
 

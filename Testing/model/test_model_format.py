@@ -47,6 +47,14 @@ def read(data: Any) -> Model:
 CT = {"name": "CT", "modality": "CT", "normalization": "ct", "mean": 1, "std": 2, "lower": -5, "upper": 5}
 CODE = {"value": "1", "scheme": "SCT", "meaning": "x"}
 
+PLACE = {"side": "left", "centre": [-27, -22, -11], "size": [36, 52, 40]}
+LOCATION = {
+    "template": "icbm152",
+    "structure": "spleen",
+    "places": [PLACE, {**PLACE, "side": "right"}],
+    "volume_ml": [1, 6],
+}
+
 ACCEPTED: list[tuple[str, Any]] = [
     ("description", ""),
     ("title", "Größe α"),
@@ -80,6 +88,7 @@ ACCEPTED: list[tuple[str, Any]] = [
     ("network/channels", 32.0),
     ("patch", [64, 32, 16]),
     ("folds/0/file", "fold_all.safetensors"),
+    ("location", None),
 ]
 
 REFUSED: list[tuple[str, Any]] = [
@@ -242,11 +251,42 @@ def test_schema_and_reader_refuse_the_same_and_name_the_field(schema: Any, path:
         ({"patch": [16, 16, 16]}, "sees one voxel"),
         ({"network/dimensions": 2}, "two-dimensional"),
         ({"channels/0": {**CT, "lower": 7}}, "'upper' must be above"),
+        ({"location": LOCATION}, "'field_of_view' is missing"),
     ],
 )
 def test_parts_that_contradict_each_other_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BundleFormatError, match=message):
         read(with_changes(SOFTMAX, changes))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("location/template", "mine"),
+        ("location/structure", ""),
+        ("location/places", [PLACE]),
+        ("location/places", [PLACE, PLACE]),
+        ("location/places/0/side", "both"),
+        ("location/places/0/centre", [0, 0]),
+        ("location/places/0/size", [0, 1, 1]),
+        ("location/volume_ml", [1]),
+        ("location/more", 1),
+    ],
+)
+def test_schema_and_reader_refuse_the_same_locations(schema: Any, path: str, value: Any) -> None:
+    located = {**SOFTMAX, "field_of_view": [40.0, 50.0, 40.0], "location": LOCATION}
+    schema.validate(located)
+    assert read(located).to_json()["location"] == LOCATION
+    data = with_changes(located, {path: value})
+    assert not schema.is_valid(data)
+    with pytest.raises(BundleFormatError, match="location"):
+        read(data)
+
+
+def test_a_location_needs_a_smaller_and_a_larger_volume() -> None:
+    data = {**SOFTMAX, "field_of_view": [40, 50, 40], "location": {**LOCATION, "volume_ml": [6, 1]}}
+    with pytest.raises(BundleFormatError, match="a smaller and a larger number"):
+        read(data)
 
 
 def with_changes(model: dict[str, Any], changes: dict[str, Any]) -> Any:

@@ -21,10 +21,12 @@ from ..logic import MedNeXtSegmentationLogic
 from ..run_options import RunOptions
 from ..scene.result_record import forget_found_labels
 from ..scene.segments.segment_history import forget_all
+from ..scene.side_boxes import show_boxes
 from ..scene.volumes.image_description import describe
 from ..scene.volumes.voxel_sample import last_change
 from .environment.environment_view import EnvironmentView
 from .environment.error_buttons import ErrorButtons
+from .inputs.boxes_row import BoxesRow
 from .inputs.channel_filling import ChannelFilling
 from .inputs.channel_selectors import ChannelSelectors, Volume
 from .inputs.checks_view import ChecksView
@@ -84,6 +86,7 @@ class Panel(VTKObservationMixin):
         self.foldsChoice = FoldsChoice(ui, self._onFolds)
         self.qualityChoice = QualityChoice(ui)
         self.framesChoice = FramesChoice(ui)
+        self.boxesRow = BoxesRow(ui, self._update)
         self.memoryView = MemoryView(ui, self._update)
         self.serverView = ServerView(ui, self._onPlace)
         self.outputView = OutputView(ui, self._onLeftOut)
@@ -269,6 +272,7 @@ class Panel(VTKObservationMixin):
         self.selectors.setNodes(nodes)
         self.framesChoice.show(nodes, self.parameters)
         model = self.choice.model if self.choice else None
+        self.boxesRow.show(model, nodes[0] if nodes else None, self.parameters.roi)
         self.outputView.show(model, self.parameters, self.framesChoice.all)
         self.resultView.show(None if self.isBusy() else self.parameters.result)
         for widget in (
@@ -281,7 +285,7 @@ class Panel(VTKObservationMixin):
         ):
             widget.setEnabled(not self.isBusy())
         if not self.isBusy():
-            self._watched.watch([*nodes, self.parameters.roi])
+            self._watched.watch([*nodes, self.parameters.roi, *self.boxesRow.nodes()])
             checks = self._checks()
             self.checksView.show(checks)
             self.insistBox.show((self.parameters.choice, *map(last_change, nodes)), checks.suspect)
@@ -344,6 +348,7 @@ class Panel(VTKObservationMixin):
         model, parameters = self.choice.model, self.parameters
         return RunOptions(
             roiNode=parameters.roi,
+            boxNodes=self.boxesRow.moved or None,
             device="auto" if self.serverView.chosen else parameters.device,
             server=self.serverView.server(),
             **networkOptions(model, parameters),
@@ -364,4 +369,6 @@ class Panel(VTKObservationMixin):
     def showResult(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         """Show the result of a finished run."""
         self.parameters.result = node
+        if self.choice and self.choice.model and self.choice.model.location:
+            show_boxes(node, self.choice.model.location.structure)
         self._update()

@@ -22,6 +22,7 @@ from ..images.formats.nifti_header import nifti_header
 from ..images.formats.nrrd_header import nrrd_header
 from ..images.formats.stored_voxels import read_voxels
 from ..model.labels import Label, Region
+from ..model.sides import has_sides
 from ..segmentation.formats.seg_nrrd import header_value, read_provenance
 from ..segmentation.result import Segmentation
 from .case import Case
@@ -51,12 +52,14 @@ def finished(
     labels: tuple[Label, ...],
     regions: tuple[Region, ...] = (),
     *,
+    of_sides: tuple[tuple[Label, ...], tuple[Region, ...]] = ((), ()),
     again: bool = False,
 ) -> Segmentation | None:
     """The result of this case in `path`; None where there is none, or one that may be replaced.
 
     A result may be replaced when its data are damaged, when an image was written after it or has changed
-    otherwise, or when `again` is set and the result is as a batch wrote it.
+    otherwise, or when `again` is set and the result is as a batch wrote it. A result with both sides of a
+    structure has the labels and regions `of_sides`.
 
     Raises:
         OutputError: `path` is another file, which must not be lost.
@@ -78,6 +81,8 @@ def finished(
             f"{path} was made with another {', '.join(different)}: choose another output folder, or have "
             "everything done again."
         )
+    if has_sides(words):
+        labels, regions = of_sides
     try:
         result = replace(_read(path, words, labels), regions=regions)
     except UnreadableImageError:

@@ -16,6 +16,7 @@ from ..images.formats.image_files import write_image
 from ..inference.options import Options
 from ..model.description import Model
 from ..model.labels import Label, Region, choose_structures
+from ..model.sides import sided_labels, sided_regions, sided_structures
 from ..segmentation.export import write_segmentation
 from ..segmentation.intensities import INTENSITIES
 from ..segmentation.result import Segmentation
@@ -47,6 +48,7 @@ class Batch:
             report.
         recipe: of the results, see `Options.recipe_with`.
         labels, regions: of the model.
+        of_sides: labels and regions of results with both sides, see `locating.segment`.
         read: read the images of a case for `carry_out`; called in a thread of its own, for the next case
             while `carry_out` works on one.
         carry_out: segment the images of a case; it calls its last argument now and then, which reports a case
@@ -71,6 +73,7 @@ class Batch:
     told: Told | None = None
     cancelled: Callable[[], bool] | None = None
     regions: tuple[Region, ...] = ()
+    of_sides: tuple[tuple[Label, ...], tuple[Region, ...]] = ((), ())
     stop_reading: Callable[[], None] = nothing
     uncertainty: bool = False
     intensities: bool = False
@@ -90,6 +93,9 @@ class Batch:
     ) -> Batch:
         """The batch of a model with these options. Raises the errors of `choose_labels`."""
         labels, regions = choose_structures(model.labels, structures, model.regions)
+        of_sides = sided_labels(model.labels), sided_regions(model.regions, model.labels)
+        if structures is not None:
+            of_sides = choose_structures(of_sides[0], sided_structures(structures, *of_sides), of_sides[1])
         return cls(
             output,
             options.recipe_with(model, structures),
@@ -97,6 +103,7 @@ class Batch:
             read,
             carry_out,
             regions=regions,
+            of_sides=of_sides,
             uncertainty=options.uncertainty,
             intensities=options.intensities,
             structures=structures,
@@ -293,7 +300,15 @@ class _Course:
     def _finished(self, begun: _Begun, again: bool) -> Row | None:
         """The row of a case whose result is there; None for one to segment. Raises as `finished` does."""
         batch = self._batch
-        found = finished(begun.target, begun.case, batch.recipe, batch.labels, batch.regions, again=again)
+        found = finished(
+            begun.target,
+            begun.case,
+            batch.recipe,
+            batch.labels,
+            batch.regions,
+            of_sides=batch.of_sides,
+            again=again,
+        )
         begun.has_uncertainty = written_uncertainty(begun.uncertainty, begun.target)
         if found is not None and self._is_whole(begun, found):
             return self._done(begun, found)
@@ -328,6 +343,8 @@ class _Course:
                     return row
             if self._batch.structures is not None:
                 segmentation = segmentation.only(self._batch.structures)
+                wished = {"structures": self._batch.recipe["structures"]}  # of the model, on both sides
+                segmentation = replace(segmentation, provenance={**segmentation.provenance, **wished})
             result = sealed(segmentation, begun.case, begun.files)
             with together():
                 if result.uncertainty is not None:

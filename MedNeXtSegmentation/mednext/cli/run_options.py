@@ -54,6 +54,20 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="limit the work to a box: two opposite corners, mm RAS",
     )
     add(
+        "--locate",
+        choices=("auto", "none"),
+        help="find the structure of a model of crops in a whole image, or take the image as it is (default: "
+        "auto)",
+    )
+    add(
+        "--box",
+        dest="boxes",
+        metavar="SIDE=R,A,S,R,A,S",
+        action="append",
+        type=_box,
+        help="left=... and right=...: boxes of both sides instead of finding them, as --roi",
+    )
+    add(
         "--step",
         metavar="FRACTION",
         type=float,
@@ -84,6 +98,8 @@ def options_of(arguments: argparse.Namespace, model: Model) -> Options:
     chosen = {name: value for name, value in given.items() if value is not None}
     if arguments.folds == _ALL:
         chosen["folds"] = tuple(fold.index for fold in model.folds)
+    if arguments.boxes:
+        chosen["boxes"] = dict(arguments.boxes)
     return Options(**{**chosen, "uncertainty": bool(arguments.uncertainty)})
 
 
@@ -109,6 +125,13 @@ def _folds(text: str) -> tuple[int, ...]:
         return tuple(int(fold) for fold in text.split(","))
     except ValueError:
         raise OptionError(f"--folds must be 'all' or numbers like 0,1, not {text!r}.") from None
+
+
+def _box(text: str) -> tuple[str, Roi]:
+    side, equals, corners = text.partition("=")
+    if not equals:
+        raise OptionError(f"--box must be like left=-44,-47,-30,-8,5,11 (a side, two corners), not {text!r}.")
+    return side, _roi(corners)
 
 
 def _roi(text: str) -> Roi:

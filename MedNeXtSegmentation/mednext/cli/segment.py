@@ -103,6 +103,7 @@ def _segmentation(options: argparse.Namespace, console: Console, format: str) ->
 
 
 def _report(options: argparse.Namespace, console: Console, segmentation: Segmentation) -> None:
+    from ..model.sides import ASYMMETRY
     from ..segmentation.intensities import of_structures
 
     volumes = segmentation.volumes_ml()
@@ -122,6 +123,9 @@ def _report(options: argparse.Namespace, console: Console, segmentation: Segment
     together = {region.name: _together(region, segmentation.labels) for region in segmentation.regions}
     lines = [f"{name:<{width}} {ml:10.2f} mL{together.get(name, '')}" for name, ml in volumes.items()]
     lines += [f"{name}: {value:.6g}" for name, value in document["intensities"].items()]
+    if ASYMMETRY in segmentation.provenance:
+        difference = f"{segmentation.provenance[ASYMMETRY]} %"
+        lines.append(f"{'left - right':<{width}} {difference:>13} of the mean")
     if not any(volumes.values()):
         lines.append("No structure was found: check that image and model belong together.")
     console.done(document, *lines, f"Written to {options.output}.")

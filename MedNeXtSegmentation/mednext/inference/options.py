@@ -14,10 +14,12 @@ from ..errors import OptionError
 from ..images.geometry import Roi
 from ..model.description import Model
 from ..model.labels import choose_structures
+from ..model.location import SIDES
 from ..segmentation.provenance import model_words
 from ..segmentation.result import names_of
 from ..system.devices import PRECISIONS, check_device_name, check_threads
 
+LOCATE = ("auto", "none")
 MIN_STEP = 0.1  # as in model.json; the number of tiles grows with its third power
 
 
@@ -72,6 +74,9 @@ class Options:
         insist: segment also images that look certainly wrong; the result then carries a warning.
         intensities: also measure mean and standard deviation of the images within each structure.
         quality: one of `QUALITIES`, for folds, mirroring, step and precision that are None.
+        locate: "auto" lets a model of crops find its structure in a whole image (`Model.location`), unless a
+            region is given; "none" takes the image as it is.
+        boxes: the boxes of "left" and "right" in mm RAS, instead of finding them.
 
     Raises:
         OptionError: a value out of its range, or of the wrong type.
@@ -88,6 +93,8 @@ class Options:
     insist: bool = False
     quality: str = STANDARD
     intensities: bool = False
+    locate: str = "auto"
+    boxes: Mapping[str, Roi] | None = None
 
     def __post_init__(self) -> None:
         check_device_name(self.device)
@@ -105,6 +112,12 @@ class Options:
                 "The region must be a Roi, such as Roi((-40, -30, -35), (40, 10, 15)) in mm RAS, "
                 f"not {self.roi!r}."
             )
+        if self.locate not in LOCATE:
+            raise OptionError(
+                f"There is no way {self.locate!r} to locate: choose one of {', '.join(LOCATE)}."
+            )
+        if self.boxes is not None:
+            self._set("boxes", _checked_boxes(self.boxes, self.roi))
         if self.step is not None:
             if not (isinstance(self.step, Real) and MIN_STEP <= self.step <= 1):
                 raise OptionError(
@@ -126,13 +139,15 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON values."""
-        return {each.name: asdict(self)[each.name] for each in fields(Options)}
+        values = asdict(self)
+        return {each.name: values[each.name] for each in fields(Options)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
         """The inverse of `to_json`. Raises TypeError for unknown names, KeyError, and `OptionError`."""
-        roi = data["roi"]
-        return cls(**{**data, "roi": roi and Roi(tuple(roi["lower"]), tuple(roi["upper"]))})
+        boxes = data.get("boxes")
+        read = {side: _roi(box) for side, box in boxes.items()} if boxes else None
+        return cls(**{**data, "roi": data["roi"] and _roi(data["roi"]), "boxes": read})
 
     @property
     def _default(self) -> Quality:
@@ -189,7 +204,17 @@ class Options:
             "step": f"{self.step_of(model):g}",
             "roi_ras_mm": " ".join(f"{value:g}" for value in (*roi.lower, *roi.upper)) if roi else "",
             "precision": self.precision_used,
+            **self._locating(model),
         }
+
+    def _locating(self, model: Model) -> dict[str, str]:
+        """Whether the places are found or given; nothing for a model that finds none."""
+        if model.location is None:
+            return {}
+        if self.boxes is None:
+            return {"locate": self.locate}
+        corners = [value for side in SIDES for value in (*self.boxes[side].lower, *self.boxes[side].upper)]
+        return {"locate": "boxes " + " ".join(f"{value:g}" for value in corners)}
 
     def recipe_with(self, model: Model, structures: Sequence[str | int] | None) -> dict[str, str]:
         """The recipe of a result that keeps these structures alone; "" stands for all of them.
@@ -198,6 +223,20 @@ class Options:
         """
         labels, _ = choose_structures(model.labels, structures, model.regions)
         return {**self.recipe(model), "structures": "" if structures is None else names_of(labels)}
+
+
+def _roi(data: Mapping[str, Any]) -> Roi:
+    return Roi(tuple(data["lower"]), tuple(data["upper"]))
+
+
+def _checked_boxes(boxes: Any, roi: Roi | None) -> dict[str, Roi]:
+    if roi is not None:
+        raise OptionError("A region and boxes of both sides were given: give one of them.")
+    if not isinstance(boxes, Mapping) or set(boxes) != set(SIDES):
+        raise OptionError(f"The boxes must be one for left and one for right, not {boxes!r}.")
+    if not all(isinstance(box, Roi) for box in boxes.values()):
+        raise OptionError(f"The boxes must be Rois in mm RAS, not {boxes!r}.")
+    return {side: boxes[side] for side in SIDES}
 
 
 def _checked_folds(folds: Sequence[int]) -> tuple[int, ...]:

@@ -129,7 +129,7 @@ def segment(
         bundle.fold(fold)
     chosen = choose_device(options.device)
     with cpu_threads(options.threads):
-        volume = _one_volume(volumes, model, options.insist)
+        volume = checked_volume(volumes, model, options.insist)
         whole = volume.geometry
     run = _Run(
         bundle,
@@ -180,7 +180,8 @@ def _formulations(folds: Sequence[int], networks: Sequence[FastNetwork]) -> str:
     return ", ".join(f"fold {fold} {name}" for fold, name in zip(folds, names, strict=True))
 
 
-def _one_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) -> Volume:
+def checked_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) -> Volume:
+    """All channels of a model on one grid, checked. Raises the errors of `segment` about images."""
     several, warnings = checked_volumes(volumes, model, insist)
     one = several[0] if len(several) == 1 else combine_channels(several)
     return replace(one, warnings=(*one.warnings, *warnings))

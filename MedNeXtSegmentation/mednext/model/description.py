@@ -14,6 +14,7 @@ from ..errors import BundleFormatError, OptionError
 from ..system.file_names import check_relative
 from ..system.json_reading import Fields
 from .labels import Label, Region
+from .location import Location
 from .regions import beyond_painting, from_labels
 
 if TYPE_CHECKING:
@@ -240,6 +241,7 @@ class Model:
             on small crops errs in larger images.
         skull: "removed" if the training images show brains alone, "present" if they show heads; "" if unknown
             or of no concern.
+        location: where the structure lies in the body, for a model of crops that finds it in a whole image.
         folds: the weights; predictions of all folds are averaged.
         licence, citation, training_data: of the weights and of the data that they were trained on.
         accuracy: the measured accuracy; "source" tells where and how.
@@ -270,6 +272,7 @@ class Model:
     accuracy: dict[str, Any] | None = None
     regions: tuple[Region, ...] = ()
     skull: Skull = ""
+    location: Location | None = None
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -312,6 +315,8 @@ class Model:
         for name, usual in _NEWER_FIELDS.items():
             if data["network"][name] == usual:
                 del data["network"][name]
+        if self.location is None:  # nor do engines before whole heads know this one
+            del data["location"]
         data["labels"] = [label.to_json() for label in self.labels]
         if not self.skull:  # engines before it do not know the field
             del data["skull"]

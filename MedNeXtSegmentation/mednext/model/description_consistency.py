@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 
 from ..errors import BundleFormatError
 from .description import Model
+from .labels import MAX_LABEL
+from .location import SIDES
 from .regions import painted_values
 
 SIDE_DIVISOR = 16  # the network's; importing that would import torch
@@ -26,6 +28,7 @@ def check_model(model: Model) -> None:
     else:
         _check_regions(model)
     _check_tiles(model)
+    _check_location(model)
     _check_unique(model, "folds", [fold.index for fold in model.folds])
     _check_unique(model, "folds", [fold.file for fold in model.folds])
 
@@ -154,3 +157,21 @@ def _check_tiles(model: Model) -> None:
             f"{list(model.mirror_axes)}; the patch must have one plane and no mirroring along axis 0.",
         )
     _check_unique(model, "mirror_axes", model.mirror_axes)
+
+
+def _check_location(model: Model) -> None:
+    if model.location is None:
+        return
+    if model.field_of_view is None:
+        raise _refusal(
+            model,
+            "'location' is for models that were trained on crops, but 'field_of_view' is missing. Give the "
+            "size of the largest training image, or leave out 'location'.",
+        )
+    largest = max(label.value for label in model.labels)
+    if largest * (len(SIDES) + 1) > MAX_LABEL:
+        raise _refusal(
+            model,
+            f"label {largest} is too large for a model with 'location': both sides get values of their own, "
+            f"up to {MAX_LABEL}. Number the labels from 1.",
+        )

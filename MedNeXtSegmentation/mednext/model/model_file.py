@@ -25,6 +25,7 @@ from .description import (
 )
 from .description_consistency import check_model
 from .labels import MAX_LABEL, Label, Region
+from .location import Location
 
 T = TypeVar("T")
 
@@ -78,6 +79,7 @@ def parse_model(fields: Fields) -> Model:
         accuracy=_read_accuracy(fields),
         regions=fields.objects("regions", Region.read, default=()),
         skull=read_skull(fields),
+        location=Location.read(fields.fields("location")) if fields.has("location") else None,
     )
     fields.finish()
     check_model(model)

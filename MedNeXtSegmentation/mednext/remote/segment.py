@@ -17,6 +17,7 @@ from ..inference.options import Options
 from ..inference.progress import Progress
 from ..inputs.checked_volumes import checked_volumes
 from ..model.description import Model
+from ..model.sides import structures_of_result
 from ..segmentation.provenance import model_sha256
 from ..segmentation.result import Segmentation
 from ..segmentation.uncertainty_storage import to_float32
@@ -95,13 +96,14 @@ def segment(
         provenance["warning"] = " ".join(filter(None, [*unsaid, told]))
     provenance["server"] = server.name
     uncertainty = arrays.get("uncertainty")
+    labels, regions = structures_of_result(model.labels, model.regions, provenance)
     return Segmentation(
         arrays["labels"],
         checked[0].geometry,
-        model.labels,
+        labels,
         provenance,
         None if uncertainty is None else to_float32(uncertainty),
-        model.regions,
+        regions,
     ).telling_regions()
 
 

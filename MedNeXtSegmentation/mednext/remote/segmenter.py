@@ -45,12 +45,12 @@ class Segmenter:
         progress: Callable[[Progress], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Segmentation:
-        """See `inference.segment.segment` and `remote.segment.segment`."""
+        """See `locating.segment.segment` and `remote.segment.segment`."""
         if self.server is not None:
             return segment_there(
                 volumes, self.model, self.server, options, progress=progress, cancelled=cancelled
             )
-        from ..inference.segment import segment  # torch takes seconds, and a server's client has none
+        from ..locating.segment import segment  # torch takes seconds, and a server's client has none
 
         assert self.bundle
         return segment(

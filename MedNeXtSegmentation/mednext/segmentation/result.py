@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import GeometryError
 from ..images.geometry import Geometry
 from ..model.labels import MAX_LABEL, Label, Region, choose_structures
+from ..model.sides import has_sides, sided_structures
 
 
 class Described(Protocol):
@@ -58,8 +59,11 @@ class Segmentation:
     def only(self, structures: Sequence[str | int]) -> Segmentation:
         """The segmentation with only these structures, given by name or value; all else is background.
 
-        A region keeps all of its labels. Raises the errors of `choose_labels`.
+        A region keeps all of its labels. In a result of both sides, a structure of the model means both.
+        Raises the errors of `choose_labels`.
         """
+        if has_sides(self.provenance):
+            structures = sided_structures(structures, self.labels, self.regions)
         labels, regions = choose_structures(self.labels, structures, self.regions)
         kept = [label.value for label in labels]
         lookup = np.zeros(np.iinfo(self.labelmap.dtype).max + 1, dtype=self.labelmap.dtype)

@@ -144,7 +144,7 @@ class Engine:
         report: Callable[[Progress], None],
         cancelled: Callable[[], bool],
     ) -> Segmentation:
-        from ..inference.segment import segment
+        from ..locating.segment import segment
 
         def run() -> Segmentation:
             return segment(

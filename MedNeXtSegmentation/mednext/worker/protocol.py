@@ -27,10 +27,9 @@ imported, and each run ends with `done` or `error`. While it imports or segments
     {"event": "released"}
 
 The stages are "sending" (reported by the client), "starting" (torch is still being imported), "reading",
-those of `inference.progress`, and on a server those of `remote.segment`; an event of progress may have a
-`remark` for the user. `devices` lists the
-devices beside the CPU. In an error, the run null means that the worker did not understand a request, or
-cannot work at all.
+"locating" (the structure in a whole image), those of `inference.progress`, and on a server those of
+`remote.segment`; an event of progress may have a `remark` for the user. `devices` lists the devices beside
+the CPU. In an error, the run null means that the worker did not understand a request, or cannot work at all.
 """
 
 from __future__ import annotations

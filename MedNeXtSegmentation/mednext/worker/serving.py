@@ -227,8 +227,8 @@ def import_engine() -> str:
     import safetensors.torch  # noqa: F401
     import torch
 
-    from ..inference import segment  # noqa: F401
     from ..library import store  # noqa: F401
+    from ..locating import segment  # noqa: F401
     from ..network import formulation  # noqa: F401
 
     return str(torch.__version__)

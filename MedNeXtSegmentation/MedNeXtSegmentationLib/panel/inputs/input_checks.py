@@ -10,8 +10,10 @@ from mednext.errors import MedNeXtError
 from mednext.images.geometry import Geometry
 from mednext.images.plausible_grids import check_grid, check_overlap
 from mednext.inference.field_of_view import part_of, size_warning
+from mednext.inference.options import Options
 from mednext.inputs.image_doubts import check_values
 from mednext.inputs.input_doubts import InputImage, check_inputs
+from mednext.locating.whole_image import wants_boxes
 from mednext.model.description import Model
 from slicer.i18n import tr as _
 
@@ -67,7 +69,8 @@ def checkInputs(
     ]
     found = check_inputs(model, inputs)
     told = [warning for channel in channels for warning in channel.warnings]
-    warnings = filter(None, [*told, *found.warnings, *overlaps, size_warning(seen, model)])
+    size = "" if wants_boxes(model, grids[0], Options(roi=region)) else size_warning(seen, model)
+    warnings = filter(None, [*told, *found.warnings, *overlaps, size])
     return Checks("", tuple(warnings), any(doubt.certain for doubt in found.doubts))
 
 

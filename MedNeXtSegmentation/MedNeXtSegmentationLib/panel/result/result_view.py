@@ -6,6 +6,7 @@ from typing import Any
 
 import qt
 import slicer
+from mednext.model.sides import ASYMMETRY
 from mednext.system.shown_text import csv_cell, shown, tool_tip
 from slicer.i18n import tr as _
 
@@ -82,14 +83,20 @@ class ResultView:
         found = any(volumes.values())
         table.visible = self._ui.copyTableButton.visible = self._ui.statisticsButton.visible = found
         self._ui.show3DButton.enabled = found
-        table.setRowCount(len(volumes))
+        compared = _comparedSides(node)
+        table.setRowCount(len(volumes) + len(compared))
         for row, (name, volume) in enumerate(volumes.items()):
             table.setItem(row, 0, _nameItem(node, name))
             amount = qt.QTableWidgetItem(_amount(volume))
             amount.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             table.setItem(row, 1, amount)
+        for row, (text, amount) in enumerate(compared, len(volumes)):
+            table.setItem(row, 0, qt.QTableWidgetItem(text))
+            item = qt.QTableWidgetItem(amount)
+            item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            table.setItem(row, 1, item)
         table.resizeRowsToContents()
-        rows = sum(table.rowHeight(row) for row in range(min(len(volumes), _MOST_ROWS)))
+        rows = sum(table.rowHeight(row) for row in range(min(table.rowCount, _MOST_ROWS)))
         table.setFixedHeight(table.horizontalHeader().sizeHint.height() + rows + 4)
 
     def _copyTable(self) -> None:
@@ -122,6 +129,12 @@ class ResultView:
             editor.mrmlSegmentEditorNode().SetOverwriteMode(mode)
         if image:
             editor.setSourceVolumeNode(image)
+
+
+def _comparedSides(node: slicer.vtkMRMLSegmentationNode) -> list[tuple[str, str]]:
+    """The row on the asymmetry of a result with both sides: its text and its amount."""
+    difference = provenance_of(node).get(ASYMMETRY)
+    return [(_("Left - right, of the mean"), f"{difference} %")] if difference else []
 
 
 def copied_rows(volumes: dict[str, float]) -> list[str]:

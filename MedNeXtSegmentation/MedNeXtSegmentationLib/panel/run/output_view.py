@@ -10,6 +10,8 @@ import slicer
 from mednext.errors import MedNeXtError
 from mednext.model.description import Model
 from mednext.model.labels import Label
+from mednext.model.location import SIDES
+from mednext.model.sides import value_offset
 from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
@@ -59,7 +61,9 @@ class OutputView:
                 "A new sequence of segmentations. Existing ones, with their corrections, stay as they are."
             )
         else:
-            self._ui.replacedLabel.text = shown(_whatHappens(node, model, wanted)) if node else ""
+            self._ui.replacedLabel.text = (
+                shown(_whatHappens(node, model, _onBothSides(model, wanted))) if node else ""
+            )
 
     def problem(
         self,
@@ -127,10 +131,18 @@ def wantedValues(model: Model, parameters: MedNeXtSegmentationParameterNode) -> 
     return [label.value for label in model.labels if label.value not in parameters.leftOut]
 
 
+def _onBothSides(model: Model, values: Sequence[int]) -> list[int]:
+    """The values that segments of these structures may have, also those of a result with both sides."""
+    if model.location is None:
+        return list(values)
+    return [*values, *(value + value_offset(model.labels, side) for side in SIDES for value in values)]
+
+
 def mayReplaceCorrected(model: Model, parameters: MedNeXtSegmentationParameterNode) -> bool:
     """Ask whether corrected segments may be replaced; True if there are none."""
     segmentation = parameters.segmentation.GetSegmentation()
-    names = corrected_segments(segmentation, model.name, wantedValues(model, parameters))
+    wanted = _onBothSides(model, wantedValues(model, parameters))
+    names = corrected_segments(segmentation, model.name, wanted)
     if not names:
         return True
     question = _(

@@ -182,6 +182,7 @@ def _stageText(stage: str, done: int, total: int, remaining_s: float | None) -> 
         if total
         else _("Waiting for room on the server"),
         "downloading": _("Fetching the result, {done} of {total} KiB"),
+        "locating": _("Finding the structure, step {done} of {total}"),
         "loading": _("Loading the model"),
         "preprocessing": _("Preparing the images"),
         "network": _("Segmenting, tile {done} of {total}"),

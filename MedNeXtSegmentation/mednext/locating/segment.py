@@ -1,0 +1,158 @@
+"""Segment any image: in a whole image, a model of crops first finds the boxes around its structure.
+
+The engine's `segment` for every caller; `inference.segment` does one run over an image or a box of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..images.volume import Volume
+from ..inference import segment as inference
+from ..inference.loaded_networks import LoadedNetworks
+from ..inference.options import Options
+from ..inference.progress import Progress
+from ..library.model_by_name import load_bundle
+from ..model.bundle import Bundle
+from ..model.description import Model
+from ..model.location import SIDES
+from ..model.sides import ASYMMETRY, sided_labels, sided_regions
+from ..segmentation.intensities import INTENSITIES, intensities, to_words
+from ..segmentation.result import Segmentation
+from ..system.cancellation import check_cancelled
+from .both_sides import join
+from .boxes import Boxes, find_boxes, given_boxes
+from .plausibility import Part, asymmetry, part_doubts
+from .registration import STEPS
+from .whole_image import wants_boxes
+
+Show = Callable[[Progress], None]
+
+
+def segment(
+    volumes: Volume | Iterable[Volume],
+    bundle: Bundle | str | Path,
+    options: Options | None = None,
+    *,
+    progress: Show | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    networks: LoadedNetworks | None = None,
+    **changes: Any,
+) -> Segmentation:
+    """Segment a volume with a model, as `inference.segment.segment` does, which has the arguments.
+
+    Where `wants_boxes`, both sides of the structure are found and segmented, each in its box: the labels are
+    those of `sided_labels`, and the provenance tells transform, similarity, boxes, volumes and asymmetry.
+
+    Raises the errors of `inference.segment.segment`, of `find_boxes` and of `given_boxes`.
+    """
+    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    options = replace(options or Options(), **changes)
+    show = progress or (lambda _: None)
+    networks = LoadedNetworks() if networks is None else networks
+    if bundle.model.location is None:
+        return inference.segment(
+            volumes, bundle, options, progress=show, cancelled=cancelled, networks=networks
+        )
+    listed = [volumes] if isinstance(volumes, Volume) else list(volumes)
+    if not listed or not wants_boxes(bundle.model, listed[0].geometry, options):
+        return inference.segment(
+            listed, bundle, options, progress=show, cancelled=cancelled, networks=networks
+        )
+    begin = time.monotonic()
+    volume = inference.checked_volume(listed, bundle.model, options.insist)
+    del volumes, listed
+    boxes = _boxes(volume, bundle.model, options, show, cancelled)
+    found = {}
+    for number, side in enumerate(SIDES):
+        alone = replace(options, roi=boxes.of_side[side], locate="none", boxes=None, intensities=False)
+        found[side] = inference.segment(
+            volume,
+            bundle,
+            alone,
+            progress=_of_side(show, number),
+            cancelled=cancelled,
+            networks=networks,
+        )
+    joined = _joined(found, boxes, bundle.model, options, time.monotonic() - begin)
+    if not options.intensities:
+        return joined
+    measured = intensities(
+        joined.labelmap, volume.array, bundle.model.channels, joined.labels, joined.regions
+    )
+    return replace(joined, provenance={**joined.provenance, INTENSITIES: to_words(measured)})
+
+
+def _boxes(
+    volume: Volume, model: Model, options: Options, show: Show, cancelled: Callable[[], bool] | None
+) -> Boxes:
+    if options.boxes is not None:
+        return given_boxes(options.boxes, volume.geometry)
+    steps: Iterator[int] = iter(range(1, STEPS + 1))
+
+    def step_done() -> None:
+        check_cancelled(cancelled)
+        show(Progress("locating", next(steps), STEPS))
+
+    show(Progress("locating", 0, STEPS))
+    boxes = find_boxes(volume, model, options.insist, step_done)
+    for warning in boxes.warnings:
+        show(Progress("locating", STEPS, STEPS, remark=warning))
+    return boxes
+
+
+def _of_side(show: Show, number: int) -> Show:
+    """Show the progress of one side as a part of the whole."""
+
+    def shown(step: Progress) -> None:
+        left = step.total - step.done  # steps of this side
+        rest = None
+        if step.remaining_s is not None and left:
+            rest = step.remaining_s * (1 + (len(SIDES) - 1 - number) * step.total / left)
+        done, total = step.done + number * step.total, len(SIDES) * step.total
+        show(replace(step, done=done, total=total, remaining_s=rest))
+
+    return shown
+
+
+def _joined(
+    found: dict[str, Segmentation], boxes: Boxes, model: Model, options: Options, seconds: float
+) -> Segmentation:
+    labels, parts = join(found, boxes.of_side, model)
+    assert model.location is not None
+    warnings = list(boxes.warnings)
+    for segmentation in found.values():
+        told = segmentation.provenance.get("warning", "")
+        if told and told not in warnings:
+            warnings.append(told)
+    warnings += part_doubts(parts, model.location)
+    provenance = {**found[SIDES[0]].provenance, **options.recipe(model), **boxes.told()}
+    provenance |= {"seconds": f"{seconds:.1f}", **_compared(parts)}
+    provenance.pop("warning", None)
+    provenance |= {"warning": " ".join(warnings)} if warnings else {}
+    return Segmentation(
+        labels,
+        found[SIDES[0]].geometry,
+        sided_labels(model.labels),
+        provenance,
+        _uncertainty([each.uncertainty for each in found.values()]),
+        sided_regions(model.regions, model.labels),
+    ).telling_regions()
+
+
+def _compared(parts: tuple[Part, ...]) -> dict[str, str]:
+    """The volumes of the sides, and their difference (left - right) in percent of the mean."""
+    left, right = (part.volume_ml for part in parts)
+    difference = {ASYMMETRY: f"{100 * asymmetry(left, right):+.1f}"} if left + right else {}
+    return {"left_ml": f"{left:.4f}", "right_ml": f"{right:.4f}", **difference}
+
+
+def _uncertainty(of_sides: list[np.ndarray | None]) -> np.ndarray | None:
+    known = [each for each in of_sides if each is not None]
+    return np.maximum.reduce(known) if known else None

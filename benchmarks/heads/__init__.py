@@ -1,0 +1,1 @@
+"""Random whole heads, and how often the boxes around their hippocampi are found."""
