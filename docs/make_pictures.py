@@ -188,7 +188,7 @@ def ready() -> None:
 def running() -> None:
     """Progress, and the button that cancels."""
     panel().ui.segmentButton.click()
-    let_run(panel(), until=lambda: "left" in panel().ui.stageLabel.text)
+    let_run(panel(), until=lambda: "tile 6 of 8" in panel().ui.stageLabel.text)
     write(SCREENSHOTS / "tutorial-running.png", panel_picture())
     let_run(panel())
 

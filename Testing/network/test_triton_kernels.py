@@ -106,8 +106,17 @@ def test_the_size_of_the_tiles_changes_nothing(kind: Kind, monkeypatch: pytest.M
     assert difference(random_block(kind, channels=10), SIDES[kind], torch.float32) < EXACT
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize(("classes", "splits"), [(1, 1), (14, 1), (60, 1), (14, 2), (70, 1)])
+@pytest.mark.parametrize(
+    ("classes", "splits", "dtype"),
+    [
+        (1, 1, torch.float32),
+        (14, 1, torch.float32),
+        (14, 1, torch.float16),
+        (60, 1, torch.float32),
+        (14, 2, torch.float32),
+        (70, 1, torch.float16),
+    ],
+)
 def test_the_last_block_gives_the_same_logits_as_the_head_behind_it(
     classes: int, splits: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:

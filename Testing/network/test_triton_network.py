@@ -162,8 +162,7 @@ def test_no_memory_is_exchanged_once_a_graph_points_to_it(recorded: list[Recorde
     assert len(recorded) == 1 and recorded[0].replayed == 2
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.usefixtures("last_pass_alone")
+@pytest.mark.usefixtures("computed")
 def test_a_graph_that_points_to_memory_that_is_gone_is_not_replayed(recorded: list[Recorded]) -> None:
     """As when another network of these activations needs more of it."""
     network, x = TritonMedNeXt(small(), torch.float32, DEVICE), image().to(DEVICE)

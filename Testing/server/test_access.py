@@ -54,7 +54,7 @@ def test_every_request_needs_a_key(server, method, path, told):
     sent = {wire.PROTOCOL_HEADER: str(wire.PROTOCOL)}
     if told is not None:
         sent["Authorization"] = told.encode("latin-1")
-    answer = requests.request(method, f"{server.address}/v1{path}", headers=sent, timeout=10)
+    answer = requests.request(method, f"{server.address}/v1{path}", headers=sent, timeout=60)
     assert (answer.status_code, answer.json()["error"]) == (401, "ServerAccessError")
 
 
@@ -75,7 +75,7 @@ def test_a_revoked_key_loses_its_runs_at_once(server, bundle):
     access, other = server.access("jane"), server.access("carl")
     for each in (access, other):
         opened = requests.post(
-            f"{server.address}/v1/jobs", json=application(bundle), headers=headers(each), timeout=10
+            f"{server.address}/v1/jobs", json=application(bundle), headers=headers(each), timeout=60
         )
         assert opened.status_code == 201
     server.keys.revoke("jane")
@@ -103,7 +103,7 @@ def test_a_new_key_works_without_a_restart(server):
 def test_the_job_of_another_is_as_unknown_as_one_that_never_was(server, bundle):
     jane, carl = server.access("jane"), server.access("carl")
     opened = requests.post(
-        f"{server.address}/v1/jobs", json=application(bundle), headers=headers(jane), timeout=10
+        f"{server.address}/v1/jobs", json=application(bundle), headers=headers(jane), timeout=60
     )
     job = opened.json()["job"]
     assert len(job) == 64
@@ -116,7 +116,7 @@ def test_the_job_of_another_is_as_unknown_as_one_that_never_was(server, bundle):
     ):
         told = [
             requests.request(
-                method, f"{server.address}/v1/jobs/{name}{path}", headers=headers(carl), timeout=10
+                method, f"{server.address}/v1/jobs/{name}{path}", headers=headers(carl), timeout=60
             )
             for name in (job, "0" * 64)
         ]
@@ -128,7 +128,7 @@ def test_the_job_of_another_is_as_unknown_as_one_that_never_was(server, bundle):
 def test_two_clients_with_the_same_request_get_a_run_each(server, bundle):
     body = json.dumps(application(bundle))
     jobs = [
-        requests.post(f"{server.address}/v1/jobs", data=body, headers=headers(server.access()), timeout=10)
+        requests.post(f"{server.address}/v1/jobs", data=body, headers=headers(server.access()), timeout=60)
         for _ in range(2)
     ]
     assert len({answer.json()["job"] for answer in jobs}) == 2
@@ -144,7 +144,7 @@ def test_a_result_is_gone_when_it_has_been_fetched(server, bundle):
     answer = requests.get(
         f"{server.address}/v1/jobs/{jobs[0].id}/labels?offset=0&size=1",
         headers=headers(server.access()),
-        timeout=10,
+        timeout=60,
     )
     assert answer.status_code == 404
     assert not jobs[0].arrays

@@ -67,7 +67,7 @@ def test_a_silent_client_loses_its_run(tmp_path, bundle, engines):
             f"{server.address}/v1/jobs",
             json=application(bundle),
             headers=headers(server.access()),
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == 201
         wait_until(lambda: not server.jobs())
@@ -108,7 +108,7 @@ def test_a_key_has_only_so_many_runs_and_others_are_not_hindered(tmp_path, bundl
         jane, carl = server.access("jane"), server.access("carl")
         codes = [
             requests.post(
-                f"{server.address}/v1/jobs", json=application(bundle), headers=headers(who), timeout=10
+                f"{server.address}/v1/jobs", json=application(bundle), headers=headers(who), timeout=60
             ).status_code
             for who in (jane, jane, jane, carl)
         ]
@@ -154,7 +154,7 @@ def put(server, job, piece, *, offset=0, size=None, sha256=None):
         f"{server.address}/v1/jobs/{job}/images/0?offset={offset}",
         data=wire.pack(memoryview(piece)),
         headers=headers(server.access(), **sent),
-        timeout=10,
+        timeout=60,
     )
 
 
@@ -165,7 +165,7 @@ def opened(tmp_path, bundle, engines):
             f"{server.address}/v1/jobs",
             json=application(bundle),
             headers=headers(server.access()),
-            timeout=10,
+            timeout=60,
         )
         yield server, answer.json()["job"]
 
@@ -193,7 +193,7 @@ def test_a_piece_that_unpacks_to_more_is_not_unpacked(opened):
         f"{server.address}/v1/jobs/{job}/images/0?offset=0",
         data=bomb,
         headers=headers(server.access(), **sent),
-        timeout=10,
+        timeout=60,
     )
     assert answer.status_code in (400, 409)
     assert server.jobs() == 1
@@ -214,7 +214,7 @@ def test_a_run_does_not_begin_with_missing_or_other_voxels(opened):
             f"{server.address}/v1/jobs/{job}/start",
             json={"sha256": sums},
             headers=headers(server.access()),
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == 400
     assert not server.service.dispatcher._engines.begun
@@ -260,7 +260,7 @@ def test_nonsense_is_refused_in_a_sentence(opened, bundle, path, value):
         f"{server.address}/v1/jobs",
         json=changed(application(bundle), path, value),
         headers=headers(server.access()),
-        timeout=10,
+        timeout=60,
     )
     assert answer.status_code in (400, 413, 422)
     assert answer.json()["message"].endswith(".")
@@ -271,7 +271,7 @@ def test_nonsense_is_refused_in_a_sentence(opened, bundle, path, value):
 def test_a_body_that_is_no_request_is_refused(opened, body):
     server, _ = opened
     answer = requests.post(
-        f"{server.address}/v1/jobs", data=body, headers=headers(server.access()), timeout=10
+        f"{server.address}/v1/jobs", data=body, headers=headers(server.access()), timeout=60
     )
     assert answer.status_code == 400
 
@@ -293,7 +293,7 @@ def test_a_client_that_never_reads_is_cut_off(tmp_path, bundle, engines, monkeyp
         access = server.access()
         voxels = np.random.default_rng(0).integers(0, 2**16, (1, 64, 256, 256)).astype(np.uint16)
         requests.post(
-            f"{server.address}/v1/jobs", json=application(bundle), headers=headers(access), timeout=10
+            f"{server.address}/v1/jobs", json=application(bundle), headers=headers(access), timeout=60
         )
         (job,) = server.service.table
         job.finish({"labels": voxels[0]}, {})

@@ -298,7 +298,7 @@ def test_an_address_that_is_no_mednext_server_is_recognised(tmp_path, bundle, mo
 def test_greeting_tells_versions_models_and_limits(tmp_path, bundle):
     with running_server(tmp_path, [bundle], limits=Limits(largest_bytes=2**30)) as server:
         hello = greet(server.access())
-        assert requests.get(f"{server.address}/health", timeout=10).text == "ok\n"
+        assert requests.get(f"{server.address}/health", timeout=60).text == "ok\n"
     assert [model.name for model in hello.models] == ["tiny"]
     assert (hello.engines, hello.waiting, hello.largest_bytes) == (1, 0, 2**30)
     assert "The connection works" in hello.lines[0]

@@ -80,7 +80,7 @@ def server():
 def ask(
     server: PageServer, path: str, host: str | None = None, method: str = "GET"
 ) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
     connection.request(method, path, headers={"Host": host} if host else {})
     return connection.getresponse()
 
