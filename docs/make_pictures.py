@@ -35,6 +35,8 @@ import vtk  # noqa: E402
 CORE = slicer_standin.start()
 
 from hippocampi import join  # noqa: E402
+from mednext import __version__  # noqa: E402
+from mednext.remote.served_models import Hello, ServedModel  # noqa: E402
 from MedNeXtSegmentationLib.icbm152 import BOX_MM, CENTRES_RAS  # noqa: E402
 from MedNeXtSegmentationLib.sample_data import SAMPLE_NAME, cropAround  # noqa: E402 - needs Slicer
 from MedNeXtSegmentationLib.scene.result_record import uncertainty_of  # noqa: E402
@@ -248,6 +250,21 @@ def environment() -> None:
     ui.advancedButton.collapsed = ui.environmentButton.collapsed = True
 
 
+def server() -> None:
+    """The section Advanced with a server, whose test has just succeeded."""
+    ui = panel().ui
+    ui.advancedButton.collapsed = False
+    ui.placeBox.setCurrentIndex(1)
+    ui.serverAddressEdit.text, ui.serverKeyEdit.text = "https://gpu.example:8443", "a key"
+    ui.serverAddressEdit.editingFinished.emit()
+    hello = Hello(__version__, 2, 0, 2**31, 3600.0, (ServedModel("hippocampus", "1.0.0", "", ""),))
+    ui.serverStatusLabel.text, ui.serverStatusLabel.visible = "\n".join(hello.lines), True
+    panel_picture()  # lays it out
+    write(SCREENSHOTS / "tutorial-server.png", grabbed(ui.advancedButton))
+    ui.placeBox.setCurrentIndex(0)
+    ui.advancedButton.collapsed = True
+
+
 def own_image() -> None:
     """A whole head, of which only a region is segmented."""
     panel()
@@ -265,7 +282,7 @@ def own_image() -> None:
 GROUPS = (
     (thumbnail,),
     (hippocampi,),
-    (ready, running, result, uncertain, corrected, environment, own_image),
+    (ready, running, result, uncertain, corrected, environment, server, own_image),
 )
 PICTURES: dict[str, Callable[[], None]] = {picture.__name__: picture for group in GROUPS for picture in group}
 

@@ -19,7 +19,10 @@ if importlib.util.find_spec("ray") is None:
     pytest.skip("Ray is not installed: pip install 'ray[serve]'", allow_module_level=True)
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.timeout(900),  # Ray starts eight processes, which takes minutes on a busy machine
+]
 
 
 @pytest.fixture(scope="module")

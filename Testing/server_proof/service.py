@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Service:
         self.bundle: Bundle = tiny_bundle(folder / "models" / "tiny")
         self.keys = KeyFile(folder / "keys.json")
         self._known: dict[str, str] = {}
+        self._naming = threading.Lock()
         self.access("jane")
         self.log = folder / "server.log"
         self.temporary = Path(tempfile.mkdtemp(prefix="mnp"))  # short: Ray's sockets have short names
@@ -67,8 +69,9 @@ class Service:
 
     def access(self, name: str = "jane", address: str = "") -> Server:
         """The server for this user; `address` is that of a line to it."""
-        if name not in self._known:
-            self._known[name] = self.keys.add(name)
+        with self._naming:
+            if name not in self._known:
+                self._known[name] = self.keys.add(name)
         return Server(address or self.address, self._known[name], self.certificate)
 
     def engines(self) -> list[int]:

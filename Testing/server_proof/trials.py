@@ -82,12 +82,13 @@ def killed_engines(service: Service, kills: int = 10) -> str:
 
     with ThreadPoolExecutor(3) as pool:
         clients = [pool.submit(client, worker) for worker in range(3)]
-        killed = 0
-        while killed < kills:
-            time.sleep(numbers.uniform(0.5, 4.0))
+        for _ in range(kills):
+            before = sum(done)
+            while sum(done) <= before + 1 and not any(each.done() for each in clients):
+                time.sleep(0.05)  # until an engine works again
+            time.sleep(numbers.uniform(0, 2))
             with suppress(OSError, IndexError):
                 os.kill(numbers.choice(service.engines()), signal.SIGKILL)
-                killed += 1
         stop.set()
         for each in clients:
             each.result()

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from .console import Console
+from .run_options import add_server_options, server_of_run
 
 _PACKAGES = ("torch", "numpy", "SimpleITK", "requests", "safetensors", "highdicom", "tqdm")
 
@@ -15,12 +16,20 @@ def add_parser(commands: Any) -> None:
     text = "show devices, versions, the models folder and the models"
     parser = commands.add_parser("info", help=text, description=f"S{text[1:]}.", allow_abbrev=False)
     parser.set_defaults(run=run)
+    add_server_options(parser.add_argument, "show the version, models and limits of a server instead")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Print the facts."""
+    server = server_of_run(options)
+    if server is not None:
+        from ..remote.served_models import greet
+
+        hello = greet(server)
+        console.done(hello.to_json(), *hello.lines)
+        return
     import platform
 
     from .. import __version__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import OptionError
@@ -80,12 +81,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also give mean and standard deviation of the images within each structure, in HU for CT",
     )
-    add("--server", metavar="ADDRESS", help="let a server of 'mednext serve' compute; the images go there")
-    add("--server-key", metavar="FILE", help="file with the key for it (default: $MEDNEXT_SERVER_KEY)")
-    add("--server-certificate", metavar="FILE", help="PEM file to trust, for a server with its own authority")
+    add_server_options(add, "let a server of 'mednext serve' compute; the images go there")
     add("--insist", action="store_true", help="segment also what looks certainly wrong; the result says so")
     add("--json", action="store_true", help="print one JSON document instead of text")
     add("--quiet", action="store_true", help="print nothing but errors")
+
+
+def add_server_options(add: Callable[..., object], purpose: str) -> None:
+    """Add the arguments that name a server; `server_of_run` makes a server of them."""
+    add("--server", metavar="ADDRESS", help=purpose)
+    add("--server-key", metavar="FILE", help="file with the key for it (default: $MEDNEXT_SERVER_KEY)")
+    add("--server-certificate", metavar="FILE", help="PEM file to trust, for a server with its own authority")
 
 
 def options_of(arguments: argparse.Namespace, model: Model) -> Options:

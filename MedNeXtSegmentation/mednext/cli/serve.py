@@ -40,13 +40,7 @@ def add_parser(commands: Any) -> None:
     add("--kept", metavar="N", type=int, default=2, help="models that stay loaded in an engine (%(default)s)")
     add("--ray", metavar="ADDRESS", help="run the engines on this Ray cluster instead of this machine")
     add("--largest", metavar="GIB", type=float, default=2.0, help="largest images of a run (%(default)s GiB)")
-    add(
-        "--memory",
-        metavar="GIB",
-        type=float,
-        default=8.0,
-        help="for the images of all runs (%(default)s GiB)",
-    )
+    add("--memory", metavar="GIB", type=float, help="for the images of all runs (half of the free one)")
     add("--longest", metavar="MINUTES", type=float, default=60.0, help="longest run (%(default)s min)")
     add(
         "--silence",
@@ -135,17 +129,25 @@ def _limits(options: argparse.Namespace) -> Limits:
     from ..server.jobs import Limits
 
     for name in ("largest", "memory", "longest", "silence", "per_key", "kept"):
-        if not 0 < getattr(options, name) < 1e6:
-            raise OptionError(
-                f"--{name.replace('_', '-')} must be more than 0, not {getattr(options, name):g}."
-            )
+        given = getattr(options, name)
+        if given is not None and not 0 < given < 1e6:
+            raise OptionError(f"--{name.replace('_', '-')} must be more than 0, not {given:g}.")
     return Limits(
         largest_bytes=int(options.largest * _GIB),
-        memory_bytes=int(options.memory * _GIB),
+        memory_bytes=_usable_memory() if options.memory is None else int(options.memory * _GIB),
         jobs_per_owner=options.per_key,
         longest_s=60 * options.longest,
         silence_s=60 * options.silence,
     )
+
+
+def _usable_memory() -> int:
+    """Half of the free memory; the engines need the rest."""
+    from ..server.jobs import Limits
+    from ..system.free_memory import free_memory
+
+    free = free_memory()
+    return Limits().memory_bytes if free is None else free // 2
 
 
 def _bundles(named: list[str] | None) -> dict[str, Bundle]:

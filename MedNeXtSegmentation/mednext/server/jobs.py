@@ -23,6 +23,7 @@ GIB = 2**30
 _ID_BYTES = 32
 _RESULT_BYTES = 4  # of labels and uncertainty, for each voxel of the first image
 _MOST_REMARKS = 50
+_UNBEGUN_S = 60.0
 _LONGEST_MESSAGE = 4000
 
 
@@ -195,8 +196,13 @@ class JobTable:
         for job in self:
             if job.owner not in owners:
                 self.drop(job, "dropped, its key was revoked")
-            elif now - job.heard > self.limits.silence_s:
-                self.drop(job, f"dropped, its client was silent for {self.limits.silence_s:g} s")
+            elif now - job.heard > self._patience_s(job):
+                self.drop(job, f"dropped, its client was silent for {self._patience_s(job):g} s")
+
+    def _patience_s(self, job: Job) -> float:
+        """Less for a job without any voxel: the answer with its ID was probably lost."""
+        begun = any(job.received)
+        return self.limits.silence_s if begun else min(_UNBEGUN_S, self.limits.silence_s)
 
 
 def _gib(size: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from .dispatch import EngineDiedError
 
 logger = logging.getLogger(__name__)
 
-APPLICATION = "mednext"
+APPLICATION = f"mednext-{secrets.token_hex(4)}"  # several servers may share a cluster
 
 _LEAST_STORE_BYTES = 256 * 2**20
 _SHARE_OF_MEMORY = 0.3  # Ray's own default for its store
@@ -94,7 +95,8 @@ def ray_engines(fleet: Fleet, largest_bytes: int) -> Iterator[RayEngines]:
     """
     try:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # other users of the machine stay out
+        if fleet.address is None:
+            os.environ.setdefault("RAY_AUTH_MODE", "token")  # other users of the machine stay out
         import ray.serve  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
