@@ -309,7 +309,7 @@ def test_the_error_of_a_reader_is_logged_with_its_traceback(
     def fail(_value: Any) -> None:
         raise AssertionError("never seen before")
 
-    monkeypatch.setattr(torch_file._Tensors, "checked", lambda _self, value: fail(value))
+    monkeypatch.setattr(torch_file._Tensors, "checked", lambda _self, value, _removed: fail(value))
     torch.save({}, tmp_path / "weights.pth")
     caplog.set_level("DEBUG")
     with pytest.raises(CheckpointError, match="never seen before"):

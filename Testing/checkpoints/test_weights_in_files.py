@@ -252,7 +252,7 @@ def test_a_truncated_safetensors_file_is_refused(tmp_path: Path, kept: int) -> N
     save_file(WEIGHTS, tmp_path / "w.safetensors")
     (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:kept])
     with pytest.raises(CheckpointError, match="safetensors"):
-        load_weights(tmp_path / "w.safetensors")
+        load_weights(tmp_path / "w.safetensors", ImportNotes())
 
 
 def test_orientation_and_labels_may_come_from_the_options(tmp_path: Path) -> None:

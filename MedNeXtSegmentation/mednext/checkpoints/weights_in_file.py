@@ -58,14 +58,20 @@ class FoundNetwork:
     others: tuple[str, ...]
 
 
-def load_weights(path: Path) -> Any:
+def load_weights(path: Path, notes: ImportNotes) -> Any:
     """The contents of a file of `torch.save` or of safetensors, see `pickles.reading.load_torch`.
+
+    Entries that are left out, as only the training program knows their classes, become a remark.
 
     Raises:
         UnsafeCheckpointError, CheckpointError: see `load_torch`.
     """
     if path.suffix.lower() != SAFETENSORS:
-        return load_torch(path)
+        removed: list[str] = []
+        content = load_torch(path, removed)
+        if removed:
+            notes.remark(f"Not read, as only the training program knows their classes: {_listed(removed)}.")
+        return content
     from safetensors.torch import load
 
     try:

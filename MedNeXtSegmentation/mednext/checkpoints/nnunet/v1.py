@@ -25,8 +25,9 @@ from ..import_options import ImportOptions
 from ..import_report import ImportNotes, whole_patch
 from ..label_naming import color_of, find_task, name_labels
 from ..orientation import training_orientation, transposed_orientation
-from ..pickles.reading import load_pickle, load_torch
+from ..pickles.reading import load_pickle
 from ..region_naming import regions_of_task
+from ..weights_in_file import load_weights
 from .mirroring import mirroring
 from .results_folder import (
     FoundFolds,
@@ -75,7 +76,7 @@ def read_v1(
             "Such models cannot be imported from nnU-Net v1."
         )
     spec, weights = network_of_folds(
-        {fold: (file, _contents(file)) for fold, file in found.files.items()}, options, notes
+        {fold: (file, _contents(file, notes)) for fold, file in found.files.items()}, options, notes
     )
 
     values = plans.integers("all_classes", 1, 255)
@@ -202,9 +203,9 @@ def _intensities(plans: Any) -> dict[str, Any]:
     }
 
 
-def _contents(path: Path) -> Any:
+def _contents(path: Path, notes: ImportNotes) -> Any:
     """The contents of a file of weights; the network is in its `state_dict`."""
-    checkpoint = load_torch(path)
+    checkpoint = load_weights(path, notes)
     if isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict):
         return {"state_dict": checkpoint["state_dict"]}
     return checkpoint

@@ -80,7 +80,7 @@ def read_v2(
         IncompatibleCheckpointError: the network is not a MedNeXt, or does not fit the plans.
     """
     found = find_folds(source, WEIGHTS, options, notes)
-    read = {fold: _read_checkpoint(file, found) for fold, file in found.files.items()}
+    read = {fold: _read_checkpoint(file, found, notes) for fold, file in found.files.items()}
     told = {found.files[fold]: arguments for fold, (_, arguments, _) in read.items()}
     plans_place, pickled = _document(found, PLANS_FILES, "plans", told)
     dataset_place, labelled = _document(found, (DATASET_FILE,), "dataset_json", told)
@@ -139,9 +139,11 @@ def read_v2(
     return model, weights
 
 
-def _read_checkpoint(path: Path, found: FoundFolds) -> tuple[Any, dict[str, Any], _Training]:
+def _read_checkpoint(
+    path: Path, found: FoundFolds, notes: ImportNotes
+) -> tuple[Any, dict[str, Any], _Training]:
     """The part of a fold's file that holds the network, the trainer's arguments, and the training's facts."""
-    checkpoint = load_weights(path)
+    checkpoint = load_weights(path, notes)
     told = checkpoint if isinstance(checkpoint, dict) else {}
     content = {_WEIGHTS_KEY: told[_WEIGHTS_KEY]} if isinstance(told.get(_WEIGHTS_KEY), dict) else checkpoint
     if path.suffix == SAFETENSORS:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from ...system.json_reading import is_unicode
+from .inert import Inert
 from .values import Constructor, Stateful, check_key
 
 _MAX_INSTRUCTIONS = 4_000_000  # plans of ten thousand cases have one million
@@ -49,11 +50,18 @@ class PickleMachine:
     Args:
         names: the values of the global names that a pickle may use; `Constructor`s among them may be called.
         stored: returns the value of a reference out of the pickle.
+        passes_over: whether an unknown name becomes an `Inert`, which is never looked up.
     """
 
-    def __init__(self, names: Mapping[str, Any], stored: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        names: Mapping[str, Any],
+        stored: Callable[[Any], Any] | None = None,
+        passes_over: Callable[[str], bool] = lambda name: False,
+    ) -> None:
         self._names = names
         self._stored = stored
+        self._passes_over = passes_over
         self._stack: list[Any] = []
         self._marked: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
@@ -85,6 +93,8 @@ class PickleMachine:
             "GLOBAL": lambda argument: push(self._named(argument.replace(" ", ".", 1))),
             "STACK_GLOBAL": self._stack_global,
             "REDUCE": self._reduce,
+            "NEWOBJ": lambda _: self._new(self._pop(2)),
+            "NEWOBJ_EX": lambda _: self._new(self._pop(3)),
             "BUILD": self._build,
             "PERSID": self._refer,
             "BINPERSID": lambda _: self._refer(self._pop(1)[0]),
@@ -151,27 +161,39 @@ class PickleMachine:
         self._stack = []
 
     def _extend(self, values: list[Any]) -> None:
-        _of_type(self._stack[-1], list).extend(values)
+        if not isinstance(self._stack[-1], Inert):
+            _of_type(self._stack[-1], list).extend(values)
 
     def _set_items(self, values: list[Any]) -> None:
-        _with_items(self._stack[-1], values)
+        if not isinstance(self._stack[-1], Inert):
+            _with_items(self._stack[-1], values)
 
     def _add_items(self, _argument: None) -> None:
         values = self._since_mark()
-        _of_type(self._stack[-1], set).update(map(check_key, values))
+        if not isinstance(self._stack[-1], Inert):
+            _of_type(self._stack[-1], set).update(map(check_key, values))
 
     def _stack_global(self, _argument: None) -> None:
         module, name = self._pop(2)
         self._stack.append(self._named(f"{_of_type(module, str)}.{_of_type(name, str)}"))
 
     def _named(self, name: str) -> Any:
-        if name not in self._names:
+        if name in self._names:
+            return self._names[name]
+        if not self._passes_over(name):
             raise UnknownNameError(name)
-        return self._names[name]
+        return Inert(name)
 
     def _reduce(self, _argument: None) -> None:
         function, arguments = self._pop(2)
-        self._stack.append(_of_type(function, Constructor).build(*_of_type(arguments, tuple)))
+        arguments = _of_type(arguments, tuple)
+        self._stack.append(
+            function if isinstance(function, Inert) else _of_type(function, Constructor).build(*arguments)
+        )
+
+    def _new(self, values: list[Any]) -> None:
+        """Make an object of a class that is passed over; all others are made by calls."""
+        self._stack.append(_of_type(values[0], Inert))
 
     def _build(self, _argument: None) -> None:
         (state,) = self._pop(1)
@@ -179,7 +201,7 @@ class PickleMachine:
         if isinstance(value, Stateful):
             value.set_state(state)
             self._stack[-1] = value.finished()
-        elif not isinstance(value, dict):  # attributes of an OrderedDict are skipped
+        elif not isinstance(value, dict | Inert):  # attributes of an OrderedDict are skipped
             raise DamagedPickleError(f"a state for a {type(value).__name__}")
 
     def _refer(self, reference: Any) -> None:
@@ -200,5 +222,7 @@ def _with_items(target: Any, values: list[Any]) -> dict[Any, Any]:
     if len(keys) != len(items):
         raise DamagedPickleError("a key without a value")
     target = _of_type(target, dict)
-    target.update(zip(map(check_key, keys), items, strict=True))
+    target.update(
+        (check_key(key), item) for key, item in zip(keys, items, strict=True) if not isinstance(key, Inert)
+    )
     return target

@@ -33,14 +33,20 @@ def load_pickle(path: Path) -> Any:
     return _guarded(path, _read_pickle, "a pickle")
 
 
-def load_torch(path: Path) -> Any:
+def load_torch(path: Path, removed: list[str] | None = None) -> Any:
     """The contents of a file of `torch.save`, on the CPU: tensors, and the values of `load_pickle`.
+
+    Args:
+        path: the file.
+        removed: gets the key and the class of each entry that was left out, as it is an object of a training
+            program's own class.
 
     Raises:
         UnsafeCheckpointError: the file names anything else; no code of it was run.
         CheckpointError: the file cannot be read, is truncated, or was not written by `torch.save`.
     """
-    return _guarded(path, read_torch_file, "a checkpoint of torch")
+    left_out: list[str] = [] if removed is None else removed
+    return _guarded(path, lambda file: read_torch_file(file, left_out), "a checkpoint of torch")
 
 
 def _read_pickle(path: Path) -> Any:
@@ -61,7 +67,8 @@ def _guarded(path: Path, read: Callable[[Path], Any], kind: str) -> Any:
     except UnknownNameError as cause:
         raise UnsafeCheckpointError(
             f"{path} asks for {cause.name}, which a checkpoint has no use for and which could harm this "
-            "computer. Nothing of it was run. Get the checkpoint from a source you trust."
+            "computer. Nothing of it was run. Get the checkpoint from a source you trust; of your own "
+            "network save the state_dict() alone."
         ) from cause
     except Exception as cause:  # boundary: a damaged file makes its readers raise anything
         logger.debug("%s cannot be read", path, exc_info=True)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .inert import Inert, passing_over, without_inert
 from .machine import DamagedPickleError, PickleMachine
 from .values import Constructor, Name, check_tree, names_of_numpy, names_of_python, sizes
 
@@ -79,8 +80,12 @@ class _Storage:
         return torch.frombuffer(self.data, dtype=kind) if self.data else torch.zeros(0, dtype=kind)
 
 
-def read_torch_file(path: Path) -> Any:
+def read_torch_file(path: Path, removed: list[str]) -> Any:
     """The contents of a file of `torch.save`: a tree of containers, plain values and tensors on the CPU.
+
+    Args:
+        path: the file.
+        removed: gets the key and the class of each entry that was left out, see `inert`.
 
     Raises:
         UnknownNameError: its pickle names anything else; no code of it was run.
@@ -89,13 +94,13 @@ def read_torch_file(path: Path) -> Any:
     with path.open("rb") as file:
         start = file.read(512)
     if start.startswith(_ZIP_START):
-        return _read_zip(path)
+        return _read_zip(path, removed)
     if start[_TAR_MARK[0]] == _TAR_MARK[1]:
         raise DamagedPickleError("a tar file, as torch wrote them before 0.1.10; save it with a newer torch")
-    return _read_legacy(path.read_bytes())
+    return _read_legacy(path.read_bytes(), removed)
 
 
-def _read_zip(path: Path) -> Any:
+def _read_zip(path: Path, removed: list[str]) -> Any:
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
         roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
@@ -131,11 +136,11 @@ def _read_zip(path: Path) -> Any:
             return data if order == sys.byteorder else _swapped(data, kind)
 
         tensors = _Tensors(stored)
-        value = PickleMachine(tensors.names(), tensors.storage).run(BytesIO(pickled))
-        return tensors.checked(value)
+        machine = PickleMachine(tensors.names(), tensors.storage, passing_over(pickled))
+        return tensors.checked(machine.run(BytesIO(pickled)), removed)
 
 
-def _read_legacy(data: bytes) -> Any:
+def _read_legacy(data: bytes, removed: list[str]) -> Any:
     """Read the format that torch wrote until 1.5, and still writes on request."""
     file = BytesIO(data)
     plain = names_of_python()
@@ -155,7 +160,7 @@ def _read_legacy(data: bytes) -> Any:
         return waiting[key][2]
 
     tensors = _Tensors(stored)
-    value = PickleMachine(tensors.names(), tensors.storage).run(file)
+    value = PickleMachine(tensors.names(), tensors.storage, passing_over(data)).run(file)
     keys = PickleMachine(plain).run(file)
     if not isinstance(keys, list) or sorted(keys) != sorted(waiting):
         raise DamagedPickleError("its storages are not those that it lists")
@@ -167,7 +172,7 @@ def _read_legacy(data: bytes) -> Any:
         if found != count or len(numbers) != len(buffer):
             raise DamagedPickleError(f"storage {key} is truncated")
         buffer[:] = numbers if little == (sys.byteorder == "little") else _swapped(bytearray(numbers), kind)
-    return tensors.checked(value)
+    return tensors.checked(value, removed)
 
 
 def _width(kind: _StorageKind) -> int:
@@ -214,8 +219,10 @@ class _Tensors:
         }
         return names
 
-    def storage(self, reference: Any) -> _Storage:
-        """The storage that a pickle refers to."""
+    def storage(self, reference: Any) -> _Storage | Inert:
+        """The storage that a pickle refers to, or the class of a network, with its source in old files."""
+        if reference[0] == "module" and isinstance(reference[1], Inert):
+            return reference[1]
         word, kind, key, _location, count, *view = reference
         if word != "storage" or not isinstance(kind, _StorageKind) or not isinstance(key, str) or any(view):
             raise DamagedPickleError("a reference to something else than a storage")
@@ -226,9 +233,9 @@ class _Tensors:
             raise DamagedPickleError(f"storage {key} has two types")
         return self._storages[key]
 
-    def checked(self, value: Any) -> Any:
-        """The value of the file, checked to be a finite tree."""
-        return check_tree(value, (Tensor, torch.dtype))
+    def checked(self, value: Any, removed: list[str]) -> Any:
+        """The value of the file, checked to be a finite tree, without entries of unknown classes."""
+        return without_inert(check_tree(value, (Tensor, torch.dtype, Inert)), removed)
 
     def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_gradients: Any) -> Tensor:
         return self._part(storage, None, offset, shape, strides)
