@@ -1,4 +1,4 @@
-"""The form for the import of another program's checkpoint."""
+"""The form for the import of another program's checkpoint: questions, and all that was understood."""
 
 from __future__ import annotations
 
@@ -7,38 +7,65 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import qt
 from mednext.library.catalog import Task
-from mednext.system.shown_text import shown
+from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 _ORIENTATIONS = ("RAS", "LAS", "LPS", "RPS", "RAI", "LAI", "LPI", "RPI")
 _FROM_IMAGES = "images"
 _MIRRORED = ("0,1,2", "0,1", "0,2", "1,2", "0", "1", "2")
+_MOST_HEIGHT_PX = 320  # of the table; longer ones scroll
 
 
 class CheckpointForm:
     """The form, which is hidden until a checkpoint is chosen.
 
+    Whenever an answer changes, the checkpoint is examined again; it can be imported when no question is open.
+
+    onExamine: gets the arguments of `mednext models import` that report without importing; what the command
+        answers goes to `showReport`.
     onImport: gets the arguments of `mednext models import`.
     """
 
-    def __init__(self, ui: Any, onImport: Callable[[Sequence[str]], None]) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        onExamine: Callable[[Sequence[str]], None],
+        onImport: Callable[[Sequence[str]], None],
+    ) -> None:
         self._ui = ui
+        self._onExamine = onExamine
         self._onImport = onImport
         self._path = ""
+        self._examined: list[str] | None = None  # the answers that were examined last
+        self._isComplete = False  # with them no question is open
         box = ui.checkpointOrientationBox
         box.addItem(_("As the checkpoint tells"), "")
         box.addItem(_("As in the training images"), _FROM_IMAGES)
         for code in _ORIENTATIONS:
             box.addItem(code, code)
-        box.connect("currentIndexChanged(int)", lambda _index: self._showRows())
         ui.checkpointMirrorBox.addItem(_("As the checkpoint tells"), "")
         ui.checkpointMirrorBox.addItem(_("Not mirrored"), "none")
         for axes in _MIRRORED:
             ui.checkpointMirrorBox.addItem(
                 _("Along the axes {axes}").format(axes=axes.replace(",", ", ")), axes
             )
-        ui.checkpointTaskBox.connect("currentIndexChanged(int)", lambda _index: self._showRows())
+        for choice in (
+            box,
+            ui.checkpointMirrorBox,
+            ui.checkpointTaskBox,
+            ui.checkpointPartBox,
+            ui.checkpointConfigurationBox,
+        ):
+            choice.connect("currentIndexChanged(int)", lambda _index: self._changed())
+        ui.checkpointLabelsEdit.connect("editingFinished()", self._changed)
+        for edit in (ui.checkpointImagesEdit, ui.checkpointDescriptionEdit):
+            edit.connect("currentPathChanged(QString)", lambda _path: self._changed())
+        header = ui.checkpointTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(1, qt.QHeaderView.Stretch)
+        ui.checkpointTable.verticalHeader().hide()
         ui.importCheckpointButton.connect("clicked()", self._import)
         ui.closeCheckpointButton.connect("clicked()", self.close)
         self.close()
@@ -47,26 +74,80 @@ class CheckpointForm:
         """Offer these tasks."""
         box = self._ui.checkpointTaskBox
         chosen = box.currentData
+        wasBlocked = box.blockSignals(True)
         box.clear()
         for task in tasks:
             box.addItem(shown(task.title), task.name)
         box.addItem(_("Another"), "")
         box.setCurrentIndex(max(0, box.findData(chosen) if chosen is not None else box.count - 1))
+        box.blockSignals(wasBlocked)
 
     def ask(self, path: str, task: str = "") -> None:
-        """Open the form for a results folder of nnU-Net or a file of MONAI weights."""
+        """Open the form for a results folder of nnU-Net or a file of weights, and examine it."""
         ui = self._ui
-        self._path = path
+        self._path, self._examined = path, None
         ui.checkpointLabel.text = shown(path)
         ui.checkpointNameEdit.text = _nameOf(path)
         ui.checkpointTaskBox.setCurrentIndex(ui.checkpointTaskBox.findData(task))
         ui.checkpointMirrorBox.setCurrentIndex(0)
+        ui.checkpointPartBox.clear()
+        ui.checkpointConfigurationBox.clear()
+        self._showFacts([], [])
         ui.checkpointGroup.visible = True
-        self._showRows()
+        self._changed()
 
     def close(self) -> None:
         """Hide the form."""
         self._ui.checkpointGroup.visible = False
+        self._examined = None
+
+    def update(self, running: bool) -> None:
+        """Examine the checkpoint if an answer has changed, unless a command is running."""
+        ui, answers = self._ui, self._answers()
+        if ui.checkpointGroup.visible and not running and answers != self._examined:
+            self._examined, self._isComplete = answers, False
+            self._onExamine(["models", "import", self._path, "--name=model", "--dry-run", *answers])
+            return
+        ui.importCheckpointButton.enabled = not running and self._isComplete and answers == self._examined
+
+    def showReport(self, document: dict[str, Any]) -> None:
+        """Show what was understood, and offer the choices of the questions that have some."""
+        report = document["report"]
+        asked = {question["option"]: question for question in report["questions"]}
+        for option, box in (
+            ("part", self._ui.checkpointPartBox),
+            ("configuration", self._ui.checkpointConfigurationBox),
+        ):
+            if option in asked:
+                _offer(box, asked[option]["choices"])
+        sentences = [question["text"] for question in report["questions"]]
+        self._showFacts(report["facts"], [*sentences, *report["remarks"]])
+        self._isComplete = not asked
+        self._showRows()
+        self.update(False)
+
+    def _changed(self) -> None:
+        self._showRows()
+        if self._ui.checkpointGroup.visible:
+            self.update(False)
+
+    def _showFacts(self, facts: Sequence[dict[str, str]], sentences: Sequence[str]) -> None:
+        ui = self._ui
+        table = ui.checkpointTable
+        table.visible = bool(facts)
+        table.setRowCount(len(facts))
+        names = _factNames()
+        for row, fact in enumerate(facts):
+            value = f"{fact['value']} ({fact['source']})" if fact["source"] else fact["value"]
+            for column, text in enumerate((names.get(fact["fact"], fact["fact"]), value)):
+                item = qt.QTableWidgetItem(shown(text))
+                item.setToolTip(tool_tip(value))
+                table.setItem(row, column, item)
+        table.resizeRowsToContents()
+        rows = sum(table.rowHeight(row) for row in range(len(facts)))
+        table.setFixedHeight(min(_MOST_HEIGHT_PX, table.horizontalHeader().sizeHint.height() + rows + 4))
+        ui.checkpointRemarksLabel.text = "\n".join(f"• {shown(sentence)}" for sentence in sentences)
+        ui.checkpointRemarksLabel.visible = bool(sentences)
 
     def _showRows(self) -> None:
         ui = self._ui
@@ -77,27 +158,74 @@ class CheckpointForm:
                 ui.checkpointImagesLabel,
                 ui.checkpointImagesEdit,
             ),
-            (Path(self._path).is_file(), ui.checkpointDescriptionLabel, ui.checkpointDescriptionEdit),
+            (self._isFile(), ui.checkpointDescriptionLabel, ui.checkpointDescriptionEdit),
+            (ui.checkpointPartBox.count > 0, ui.checkpointPartLabel, ui.checkpointPartBox),
+            (
+                ui.checkpointConfigurationBox.count > 0,
+                ui.checkpointConfigurationLabel,
+                ui.checkpointConfigurationBox,
+            ),
         ):
             for widget in widgets:
                 widget.visible = visible
 
-    def _import(self) -> None:
+    def _isFile(self) -> bool:
+        return Path(self._path).is_file() and Path(self._path).suffix.lower() != ".zip"
+
+    def _answers(self) -> list[str]:
+        """The answers as options of `mednext models import`."""
         ui = self._ui
         orientation = ui.checkpointOrientationBox.currentData
         fromImages = orientation == _FROM_IMAGES
         task = ui.checkpointTaskBox.currentData
         options = {
-            "--name": ui.checkpointNameEdit.text.strip(),
             "--task": task,
             "--labels": "" if task else ui.checkpointLabelsEdit.text.strip(),
             "--orientation": "" if fromImages else orientation,
             "--images": ui.checkpointImagesEdit.currentPath if fromImages else "",
             "--mirror-axes": ui.checkpointMirrorBox.currentData,
-            "--description": ui.checkpointDescriptionEdit.currentPath if Path(self._path).is_file() else "",
+            "--part": ui.checkpointPartBox.currentData,
+            "--configuration": ui.checkpointConfigurationBox.currentData,
+            "--description": ui.checkpointDescriptionEdit.currentPath if self._isFile() else "",
         }
-        given = [f"{option}={value}" for option, value in options.items() if value or option == "--name"]
-        self._onImport(["models", "import", self._path, *given])
+        return [f"{option}={value}" for option, value in options.items() if value]
+
+    def _import(self) -> None:
+        answers = self._answers()
+        if answers != self._examined:
+            self.update(False)
+            return
+        name = self._ui.checkpointNameEdit.text.strip()
+        self._onImport(["models", "import", self._path, f"--name={name}", *answers])
+
+
+def _offer(box: Any, choices: Sequence[str]) -> None:
+    """Let the user choose one of these, first none."""
+    wasBlocked = box.blockSignals(True)
+    box.clear()
+    box.addItem(_("Choose..."), "")
+    for choice in choices:
+        box.addItem(shown(choice), choice)
+    box.blockSignals(wasBlocked)
+
+
+def _factNames() -> dict[str, str]:
+    """The facts of a report, as the table names them."""
+    return {
+        "network": _("Network"),
+        "weights": _("Weights"),
+        "channels": _("Images"),
+        "labels": _("Structures"),
+        "regions": _("Regions"),
+        "output": _("Output"),
+        "orientation": _("Orientation"),
+        "mirroring": _("Mirroring"),
+        "normalisation": _("Normalisation"),
+        "spacing": _("Spacing"),
+        "patch": _("Patch"),
+        "pipeline": _("Pipeline"),
+        "clean-up": _("Clean-up"),
+    }
 
 
 def _nameOf(path: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .task_choices import TaskChoice
 
 _MOST_ROWS = 8  # more than these scroll
 _NO_NAME = re.compile(r"[^A-Za-z0-9._+-]")
-_CHECKPOINT_FILES = (".pt", ".pth")
+_CHECKPOINT_FILES = (".pt", ".pth", ".ckpt", ".model", ".safetensors")
 
 
 class ModelsView:
@@ -45,7 +46,7 @@ class ModelsView:
             ui.modelsStatusLabel,
         )
         self.command = CommandView(widgets, self._update)
-        self.checkpointForm = CheckpointForm(ui, self._importCheckpoint)
+        self.checkpointForm = CheckpointForm(ui, self._examineCheckpoint, self._importCheckpoint)
         header = ui.modelsTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -101,12 +102,7 @@ class ModelsView:
         from mednext.library.store import models_folder
 
         ui, selected, running = self._ui, self._selected(), self.command.running
-        for button in (
-            ui.importFileButton,
-            ui.importFolderButton,
-            ui.refreshButton,
-            ui.importCheckpointButton,
-        ):
+        for button in (ui.importFileButton, ui.importFolderButton, ui.refreshButton):
             button.enabled = not running
         ui.exportModelButton.enabled = bool(selected) and not running
         ui.removeModelButton.enabled = bool(selected) and not running and not selected.shipped
@@ -123,15 +119,16 @@ class ModelsView:
         ui.chooseFolderButton.enabled = not running
         ui.defaultFolderButton.visible = not isSetOutside()
         ui.defaultFolderButton.enabled = bool(settings.MODELS_FOLDER.get()) and not running
+        self.checkpointForm.update(running)
 
     def _importFile(self) -> None:
         path = qt.QFileDialog.getOpenFileName(
             self._ui.modelsButton,
             _("Import a model"),
             "",
-            _("Models (*.zip)") + ";;" + _("MONAI weights (*.pt *.pth)"),
+            _("Models (*.zip)") + ";;" + _("Weights (*.pt *.pth *.ckpt *.model *.safetensors)"),
         )
-        if path and Path(path).suffix.lower() in _CHECKPOINT_FILES:
+        if path and (Path(path).suffix.lower() in _CHECKPOINT_FILES or _isTraining(path)):
             self.checkpointForm.ask(path)
         elif path:
             self._install(path)
@@ -146,6 +143,11 @@ class ModelsView:
     def _install(self, path: str) -> None:
         self.command.start(
             "models", "install", path, stage=_("Checking and installing"), onDone=self._installedOne
+        )
+
+    def _examineCheckpoint(self, arguments: Sequence[str]) -> None:
+        self.command.start(
+            *arguments, stage=_("Reading the checkpoint"), onDone=self.checkpointForm.showReport
         )
 
     def _importCheckpoint(self, arguments: Sequence[str]) -> None:
@@ -219,6 +221,15 @@ class ModelsView:
             return
         self.command.say("")
         self._onChanged(None)
+
+
+def _isTraining(path: str) -> bool:
+    """Whether a zip file holds something else than a model; one that cannot be read is taken for a model."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return not any(name.rpartition("/")[2] == "model.json" for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def _tooltip(choice: TaskChoice) -> str:
