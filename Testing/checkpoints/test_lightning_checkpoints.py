@@ -169,7 +169,7 @@ class Attack:
     [
         (os.system, "true"),
         (eval, "1"),
-        (__import__, "os"),
+        (exec, "1"),
         (getattr, "", "upper"),
         (functools.reduce, max, [1]),
         (torch.hub.load, "a", "b"),
