@@ -17,6 +17,8 @@ from mednext.library.catalog import read_catalog
 from mednext.library.catalog_source import load_catalog
 from mednext.library.download import Patience, download
 from mednext.library.download.partial import PartialFile
+from mednext.library.download.remote_file import RemoteFile
+from mednext.library.download.remote_zip import data_start, find_members, list_members
 from mednext.library.folder_locations import shipped_models_folder
 
 from .targets import Target
@@ -42,6 +44,20 @@ def _archives(folder: Path) -> list[Path]:
 def _unpack(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         unpack(path, Path(folder))
+
+
+class _LocalFile(RemoteFile):
+    """A file on this computer that is read as one on a server."""
+
+    def _receive(self, first: int, size: int) -> bytes:
+        return Path(self.url).read_bytes()[first : first + size]
+
+
+def _list_remotely(path: Path) -> None:
+    remote = _LocalFile(str(path), path.stat().st_size, "", Patience(), None)
+    members = list_members(remote)
+    for member in find_members(members, [member.name for member in members]):
+        remote.span(data_start(remote, member), member.packed)
 
 
 def _catalogs(folder: Path) -> list[Path]:
@@ -137,6 +153,7 @@ def _ask(path: Path) -> None:
 
 TARGETS = (
     Target("zip file", _archives, _unpack),
+    Target("list of a zip file on a server", _archives, _list_remotely),
     Target("catalog", _catalogs, read_catalog),
     Target("note of a download", _notes, _resume),
     Target("answer of a server", _answers, _ask),

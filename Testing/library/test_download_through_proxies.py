@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from http_server import ProxyHandler, Server, make_certificates, serve
 from mednext.errors import DownloadError
 from mednext.library.download import Patience, download
+from mednext.library.download.remote_file import RemoteFile
+from mednext.library.download.remote_zip import fetch_member, list_members
+from remote_zips import Ranges
 
 CONTENT = bytes(range(256)) * 500
 
@@ -44,6 +48,21 @@ def test_the_proxy_of_the_environment_is_used(proxy: Server, target: Path) -> No
     proxy.answers[url] = [serve(CONTENT)]
     fetch(url, target)
     assert target.read_bytes() == CONTENT
+
+
+def test_members_of_a_zip_file_come_through_the_proxy_too(
+    proxy: Server, hospital: tuple[Path, ssl.SSLContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = hospital
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("a.bin", CONTENT)
+    with Server(tls=context) as server:
+        url = server.answer("/z.zip", Ranges(tmp_path / "z.zip"))
+        remote = RemoteFile.at(url)
+        fetch_member(remote, *list_members(remote), tmp_path / "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert all(request.path.startswith("127.0.0.1:") for request in proxy.requests) and proxy.requests
 
 
 def test_a_proxy_that_is_not_there_is_named_as_the_reason(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from downloads import IMPATIENT, SHORT
@@ -414,6 +416,35 @@ def test_too_many_members_are_refused(remote: RemoteFile, monkeypatch: pytest.Mo
     monkeypatch.setattr(remote_zip, "MAX_MEMBERS", 3)
     with pytest.raises(DownloadIntegrityError, match="no published model has more than 3"):
         list_members(remote)
+
+
+def test_a_member_without_a_name_is_left_out(server: Server, tmp_path: Path) -> None:
+    path = small_zip(tmp_path / "z.zip", {"a": b"abc", "b.bin": b"abc"})
+    _, members = members_of(patched(path, put(46, b"\0")), server)
+    assert [member.name for member in members] == ["b.bin"]
+
+
+def test_a_member_that_was_packed_into_a_stream_arrives(server: Server, tmp_path: Path) -> None:
+    """Its own header has neither size nor CRC-32, which follow behind its bytes."""
+
+    class Pipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self.content = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any, /) -> int:
+            self.content += data
+            return len(data)
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/plans.pkl", TEXT)
+    (tmp_path / "z.zip").write_bytes(pipe.content)
+    remote, members = members_of(tmp_path / "z.zip", server)
+    fetch_member(remote, *find_members(members, ["plans.pkl"]), tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == TEXT
 
 
 def test_an_empty_member_arrives(server: Server, tmp_path: Path) -> None:

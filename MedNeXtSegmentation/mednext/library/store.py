@@ -318,8 +318,9 @@ def _unknown(name: str, catalog: Catalog) -> UnknownModelError:
     published = ", ".join(model.name for model in catalog.models_for(task.name))
     if published:
         return UnknownModelError(f"{name!r} is a task; its models are {published}. {_here()}")
+    similar = f" Models of others for similar tasks: {', '.join(task.see)}." if task.see else ""
     return WeightsUnavailableError(
-        f"There are no weights for the task {task.name!r}. {task.weights} {_here()}"
+        f"There are no weights for the task {task.name!r}. {task.weights}{similar} {_here()}"
     )
 
 

@@ -201,7 +201,7 @@ def named_channels(
     if options.channels and tuple(names) != options.channels:
         notes.remark(
             f"The checkpoint names its channels {', '.join(names)}; they are called "
-            f"{', '.join(options.channels)} here, as you say."
+            f"{', '.join(options.channels)} here, as told."
         )
     names = options.channels or names
     if len(names) != len(normalizations):

@@ -85,7 +85,7 @@ def list_members(remote: RemoteFile) -> list[Member]:
             f"{shown_address(remote.url)} has {len(entries)} members, and no published model has more than "
             f"{MAX_MEMBERS}."
         )
-    files = [entry for entry in entries if not entry.is_dir()]
+    files = [entry for entry in entries if entry.filename and not entry.filename.endswith("/")]
     counts: dict[str, int] = {}
     for entry in files:
         name = as_compared(entry.filename)
@@ -142,7 +142,7 @@ def fetch_member(
         if not member.packed:
             packed.write_bytes(b"")
         elif not packed.is_file() or packed.stat().st_size != member.packed:
-            span = remote.span(_data_start(remote, member), member.packed)
+            span = remote.span(data_start(remote, member), member.packed)
             download(
                 [remote.url],
                 packed,
@@ -216,7 +216,7 @@ def _named(members: Sequence[Member], name: str) -> list[Member]:
     )
 
 
-def _data_start(remote: RemoteFile, member: Member) -> int:
+def data_start(remote: RemoteFile, member: Member) -> int:
     """The position of a member's first byte, behind its own header, which has to agree with the list."""
     header = remote.read(member.header, min(_LOCAL_HEADER.size, remote.size - member.header))
     if len(header) == _LOCAL_HEADER.size and header.startswith(_LOCAL_SIGNATURE):
