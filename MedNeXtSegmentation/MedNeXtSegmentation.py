@@ -44,7 +44,7 @@ class MedNeXtSegmentation(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("MedNeXt Segmentation")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        parent.dependencies = ["Segmentations", "Sequences", "CropVolume"]
+        parent.dependencies = ["Segmentations", "Sequences", "CropVolume", "SubjectHierarchy"]
         parent.contributors = ["The authors of SlicerMedNeXtSegmentation"]
         parent.helpText = _(
             "Segments organs, tumours and brain structures in CT and MR volumes with MedNeXt networks: "
@@ -58,6 +58,14 @@ class MedNeXtSegmentation(ScriptedLoadableModule):
             "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", registerContextMenu)
+
+
+def registerContextMenu():
+    """Offer the module in the context menu of the subject hierarchy."""
+    from MedNeXtSegmentationLib.context_menu import offerInSubjectHierarchy
+
+    offerInSubjectHierarchy()
 
 
 def registerSampleData():

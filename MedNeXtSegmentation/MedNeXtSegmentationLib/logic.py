@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
-from mednext.errors import OptionError
+from mednext.errors import Cancelled, OptionError
 from mednext.library.model_by_name import load_bundle
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
@@ -89,18 +89,20 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         self,
         model: str = "hippocampus",
         *,
+        volumeNodes: Sequence[slicer.vtkMRMLScalarVolumeNode] | None = None,
         again: bool = False,
         reportFile: str | Path | None = None,
         progressCallback: ProgressCallback | None = None,
         caseCallback: Callable[[int, int, Row], Any] | None = None,
         **options: Any,
     ) -> list[SceneResult]:
-        """Segment every volume of the scene, and return the outcome of each.
+        """Segment every volume of the scene, or exactly these, and return the outcome of each.
 
         A model with several channels takes the volumes of a study with the names of its channels. Volumes
         that already have a result of the same model and options are skipped. A volume that cannot be
         segmented does not stop the others: its `row` has the reason.
 
+        volumeNodes: those to segment; None for all. A model with several channels groups them.
         again: segment also volumes that already have a result.
         reportFile: a CSV file for the rows, written after each case.
         progressCallback: see `segment`; an exception in it ends the batch.
@@ -108,18 +110,31 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
         Raises errors that concern every volume, such as a missing model.
         """
-        from .batch.scene_batch import segmentCases  # not needed to load the module
+        cases = {"volumes": volumeNodes, "again": again, "reportFile": reportFile}
+        run = _startCases(model, RunOptions(**options), **cases)
+        return run.wait(_hearing(progressCallback, caseCallback), live_windows=True)
 
-        chosen = RunOptions(**options)
-        _refuseNode(chosen)
-        bundle = load_bundle(model)
+    def segmentSceneAsync(
+        self,
+        model: str = "hippocampus",
+        *,
+        volumeNodes: Sequence[slicer.vtkMRMLScalarVolumeNode] | None = None,
+        onProgress: ProgressCallback | None = None,
+        onDone: Callable[[list[SceneResult]], Any] | None = None,
+        onError: Callable[[Exception], Any] | None = None,
+        again: bool = False,
+        reportFile: str | Path | None = None,
+        caseCallback: Callable[[int, int, Row], Any] | None = None,
+        **options: Any,
+    ) -> Run[list[SceneResult]]:
+        """Begin to segment volumes of the scene and return at once; Slicer's event loop continues the run.
 
-        def segment(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> slicer.vtkMRMLSegmentationNode:
-            return _start(volumes, str(bundle.path), chosen).wait(progressCallback, live_windows=True)
-
-        return segmentCases(
-            bundle.model, chosen, segment, again=again, reportFile=reportFile, caseCallback=caseCallback
-        )
+        The arguments are those of `segmentScene`; for the callbacks see `Run.follow`. After `cancel` the run
+        ends with the results that it has, which stay in the scene, or with `Cancelled` if it has none.
+        """
+        cases = {"volumes": volumeNodes, "again": again, "reportFile": reportFile}
+        run = _startCases(model, RunOptions(**options), keep=True, **cases)
+        return run.follow(_hearing(onProgress, caseCallback), onDone, onError)
 
     def segmentFolder(
         self,
@@ -189,6 +204,48 @@ def _refuseNode(options: RunOptions) -> None:
         raise OptionError("The results of several volumes cannot go into one segmentation.")
 
 
+def _hearing(
+    progress: ProgressCallback | None, told: Callable[[int, int, Row], Any] | None
+) -> ProgressCallback:
+    """A callback for the events of a run of several cases, which tells rows apart from progress."""
+
+    def hear(event: dict[str, Any]) -> None:
+        if event.get("event") != "row":
+            if progress:
+                progress(event)
+        elif told:
+            told(event["number"], event["total"], event["row"])
+
+    return hear
+
+
+def _startCases(
+    model: str, options: RunOptions, *, keep: bool = False, **cases: Any
+) -> Run[list[SceneResult]]:
+    """The run that segments volumes of the scene, see `caseSteps`; with `keep` also a cancelled one has
+    results."""
+    from .batch.scene_batch import caseSteps  # not needed to load the module
+
+    _refuseNode(options)
+    bundle = load_bundle(model)
+
+    def segment(
+        run: Run[Any], volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]
+    ) -> Steps[slicer.vtkMRMLSegmentationNode]:
+        return (yield from _prepared(volumes, str(bundle.path), options)(run))
+
+    def steps(run: Run[list[SceneResult]]) -> Steps[list[SceneResult]]:
+        results: list[SceneResult] = []
+        try:
+            return (yield from caseSteps(run, results, bundle.model, options, segment, **cases))
+        except Cancelled:
+            if not keep or not results:
+                raise
+            return results
+
+    return Run(steps)
+
+
 def _start(
     volumeNode: Input | Sequence[Input],
     model: str,
@@ -196,9 +253,16 @@ def _start(
 ) -> Run[slicer.vtkMRMLNode]:
     """The run that segments and puts its result into the scene."""
     nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
-    client = client_for(options.server)
     if any(isSequence(node) for node in nodes):
-        return startSequence(client, nodes, str(model), options)
+        return startSequence(client_for(options.server), nodes, str(model), options)
+    return Run(_prepared(nodes, model, options))
+
+
+def _prepared(
+    nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], model: str, options: RunOptions
+) -> Callable[[Run[Any]], Steps[slicer.vtkMRMLSegmentationNode]]:
+    """The steps that segment the channels of one case. Raises the errors of the nodes at once."""
+    client = client_for(options.server)
     channels = channelsForRun(nodes)
     order = options.forEngine(model, nodes[0])
     place = ResultPlace(
@@ -209,9 +273,9 @@ def _start(
         replace_corrected=options.replaceCorrected,
     )
 
-    def steps(run: Run[slicer.vtkMRMLNode]) -> Steps[slicer.vtkMRMLNode]:
+    def steps(run: Run[Any]) -> Steps[slicer.vtkMRMLSegmentationNode]:
         prepared = yield from client.segmenting(run, channels, order, place.wishes, taking(place))
         run.check_cancelled()
         return place.add(prepared)
 
-    return Run(steps)
+    return steps

@@ -126,8 +126,10 @@ def test_the_quality_is_told_with_its_accuracy_and_its_time(ready):
     set_option(ready.ui.qualityBox, "Fast")
     fast = QUALITIES["fast"]
     text = ready.ui.qualityLabel.text
-    assert f"{fast.dice:.3f}" in text and f"{fast.time:.2g}" in text
-    ready.ui.mirroringBox.checked = True
+    assert f"{fast.dice:.3f}" in text and f"{fast.time:.0%} of" in text
+    set_option(ready.ui.qualityBox, "Best")
+    assert "large images up to 8 times" in ready.ui.qualityLabel.text
+    ready.ui.mirroringBox.checked = False
     assert ready.ui.qualityLabel.text == "Options of your own, see Advanced."
 
 

@@ -13,7 +13,7 @@ MODULE = ROOT / "MedNeXtSegmentation"
 ENGINE = sorted((MODULE / "mednext").rglob("*.py"))
 SLICER_SIDE = [MODULE / "MedNeXtSegmentation.py", *sorted((MODULE / "MedNeXtSegmentationLib").rglob("*.py"))]
 
-SLICERS = {"slicer", "vtk", "qt", "ctk"}
+SLICERS = {"slicer", "vtk", "qt", "ctk", "SubjectHierarchyPlugins"}
 ENGINES = {"numpy", "torch", "SimpleITK", "requests", "urllib3", "safetensors"}  # urllib3 is part of requests
 EXTRAS = {"highdicom", "pydicom", "ray", "tqdm", "triton"}  # optional, and imported where they are used
 SERVICE = {"starlette", "uvicorn"}  # of the room `server` alone, which only `mednext serve` imports

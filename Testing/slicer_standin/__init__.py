@@ -17,11 +17,13 @@ from .module_factory import close_module, load_module, show_module
 from .panel_picture import save_picture
 from .pythonqt.dialogs import dialogs
 from .pythonqt.event_loop import rest
+from .widgets.hierarchy_plugins import context_menu
 
 __all__ = [
     "Core",
     "StandInError",
     "close_module",
+    "context_menu",
     "dialogs",
     "load_module",
     "rest",

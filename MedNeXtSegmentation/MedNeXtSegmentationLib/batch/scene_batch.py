@@ -1,4 +1,4 @@
-"""All volumes of the scene, one after the other."""
+"""Volumes of the scene, all or chosen ones, one after the other."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from mednext.batch.case_outcome import done, outcome, settled, with_model
+from mednext.batch.case_outcome import done, failure, settled, with_model
 from mednext.batch.report import Report, Row
 from mednext.errors import GeometryError
 from mednext.model.description import Model
 from mednext.segmentation.intensities import INTENSITIES
 from mednext.segmentation.provenance import model_words
 
+from ..engine.run import Run, Steps
 from ..run_options import RunOptions
 from ..scene.result_record import ATTRIBUTE_PREFIX, images_of, provenance_of, volumes_of
 from .scene_cases import SceneCase, Volume, casesOfScene
 
-Segment = Callable[[Sequence[Volume]], slicer.vtkMRMLSegmentationNode]
+Segment = Callable[[Run[Any], Sequence[Volume]], Steps[slicer.vtkMRMLSegmentationNode]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,42 +32,48 @@ class SceneResult:
     segmentationNode: slicer.vtkMRMLSegmentationNode | None = None
 
 
-def segmentCases(
+def caseSteps(
+    run: Run[Any],
+    results: list[SceneResult],
     model: Model,
     options: RunOptions,
     segment: Segment,
     *,
+    volumes: Sequence[Volume] | None = None,
     again: bool = False,
     reportFile: str | Path | None = None,
-    caseCallback: Callable[[int, int, Row], Any] | None = None,
-) -> list[SceneResult]:
-    """Segment all cases of Slicer's scene with `segment`; see `MedNeXtSegmentationLogic.segmentScene`."""
+) -> Steps[list[SceneResult]]:
+    """Segment the cases of Slicer's scene with `segment`; see `MedNeXtSegmentationLogic.segmentScene`.
+
+    Fills `results`, and returns it. The run reports the events of each case, which also have "case" and
+    "cases", and at its end {"event": "row", "number": 1, "total": 3, "row": ...}.
+    """
     report = Report(Path(reportFile)) if reportFile else None
-    cases = casesOfScene(slicer.mrmlScene, model)
-    results: list[SceneResult] = []
-    for each in cases:
+    cases = casesOfScene(slicer.mrmlScene, model, chosen=volumes)
+    for number, each in enumerate(cases, start=1):
         made: list[slicer.vtkMRMLSegmentationNode] = []
         row = settled(each.case)
-        if row is None:
-            if not again:
-                made += _present(each, model, options)
-            row = outcome(each.case, lambda each=each, made=made: _segmented(each, made, segment))
-        row = with_model(row, model_words(model, ()))
+        if row is None and not again:
+            made += _present(each, model, options)
+        if row is None and not made:
+            place = {"case": number, "cases": len(cases)}
+            try:
+                with run.telling(lambda event, place=place: {**event, **place}):
+                    made.append((yield from segment(run, each.volumes)))
+            except Exception as error:  # noqa: BLE001  # boundary: no failure of one case stops the others
+                row = failure(each.case, error)
+        row = with_model(row or _row(each, made[0]), model_words(model, ()))
         results.append(SceneResult(row, made[0] if made else None))
         if report:
             report.put(row)
-        if caseCallback:
-            caseCallback(len(results), len(cases), row)
+        run.report({"event": "row", "number": number, "total": len(cases), "row": row})
     if report:
         report.flush()
     return results
 
 
-def _segmented(each: SceneCase, made: list[slicer.vtkMRMLSegmentationNode], segment: Segment) -> Row:
-    """The row of a case; segments it if `made` has no result yet, and puts the result there."""
-    if not made:
-        made.append(segment(each.volumes))
-    node = made[0]
+def _row(each: SceneCase, node: slicer.vtkMRMLSegmentationNode) -> Row:
+    """The row of a case with a result."""
     volumes = volumes_of(node)
     warning = "" if any(volumes.values()) else "No structure was found."
     return done(each.case, node.GetName(), provenance_of(node), volumes, warning)

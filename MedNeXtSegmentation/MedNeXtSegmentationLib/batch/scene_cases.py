@@ -28,13 +28,16 @@ class SceneCase:
     volumes: tuple[Volume, ...] = ()
 
 
-def casesOfScene(scene: slicer.vtkMRMLScene, model: Model, prefix: str = "") -> list[SceneCase]:
-    """All cases, each with a unique name that begins with `prefix`.
+def casesOfScene(
+    scene: slicer.vtkMRMLScene, model: Model, prefix: str = "", chosen: Sequence[Volume] | None = None
+) -> list[SceneCase]:
+    """The cases of the chosen volumes, or of all, each with a unique name that begins with `prefix`.
 
     Label maps, colour images, hidden volumes and uncertainties are ignored. A frame of a sequence is skipped,
     since its sequence can be segmented as a whole.
     """
-    volumes = [volume for volume in _nodes(scene, "vtkMRMLScalarVolumeNode") if _isImage(volume)]
+    every = _nodes(scene, "vtkMRMLScalarVolumeNode") if chosen is None else chosen
+    volumes = [volume for volume in every if isImage(volume)]
     frames = [volume for volume in volumes if _isFrame(volume)]
     cases = [_leftOut(volume, "It is a frame of a sequence: segment the sequence.") for volume in frames]
     still = [volume for volume in volumes if volume not in frames]
@@ -56,7 +59,8 @@ def _nodes(scene: slicer.vtkMRMLScene, className: str) -> list[slicer.vtkMRMLNod
     return [scene.GetNthNodeByClass(index, className) for index in range(count)]
 
 
-def _isImage(volume: Volume) -> bool:
+def isImage(volume: Volume) -> bool:
+    """Whether a volume is a visible image, and no label map, colour image or uncertainty."""
     return (
         volume.GetClassName() == "vtkMRMLScalarVolumeNode"
         and not volume.GetHideFromEditors()

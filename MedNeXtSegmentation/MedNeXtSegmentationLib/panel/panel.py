@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from mednext.inputs.channel_matching import fits
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from ..batch.scene_batch import SceneResult
 from ..engine.run import Run
 from ..engine.worker_client import client_for, shared_client
 from ..environment.repair_plan import hasEngine
@@ -30,6 +31,7 @@ from .inputs.boxes_row import BoxesRow
 from .inputs.channel_filling import ChannelFilling
 from .inputs.channel_selectors import ChannelSelectors, Volume
 from .inputs.checks_view import ChecksView
+from .inputs.chosen_images import ChosenImages, outcomeOf
 from .inputs.frames_choice import FramesChoice
 from .inputs.input_checks import Checks, checkInputs
 from .inputs.insist_box import InsistBox
@@ -81,6 +83,7 @@ class Panel(VTKObservationMixin):
             ui.inputsGroup.layout(), self._onChannel, self._onAdded, self._orderTabs
         )
         self.filling = ChannelFilling()
+        self.chosenImages = ChosenImages(ui, self._update)
         self.checksView = ChecksView(ui)
         self.insistBox = InsistBox(ui)
         self.foldsChoice = FoldsChoice(ui, self._onFolds)
@@ -157,6 +160,7 @@ class Panel(VTKObservationMixin):
         """Let go of all nodes before the scene is closed."""
         self.runView.abandon()
         self.unbind()
+        self.chosenImages.forget()
         forget_all()
         forget_found_labels()
 
@@ -185,6 +189,15 @@ class Panel(VTKObservationMixin):
             self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._update)
             self.parameters.disconnectGui(self._guiTag)
             self.parameters = None
+
+    def segmentSeveral(self, volumes: Sequence[Volume]) -> None:
+        """Take these images, to be segmented one after the other; a single one goes into its selector."""
+        if self.parameters is None or self.isBusy():
+            return
+        single = len(volumes) == 1 and len(self._channels) == 1
+        self.chosenImages.choose([] if single else volumes)
+        if single:
+            self._onChannel(0, volumes[0])
 
     def listTasks(self) -> None:
         """List the models and tasks again."""
@@ -272,8 +285,14 @@ class Panel(VTKObservationMixin):
         self.selectors.setNodes(nodes)
         self.framesChoice.show(nodes, self.parameters)
         model = self.choice.model if self.choice else None
-        self.boxesRow.show(model, nodes[0] if nodes else None, self.parameters.roi)
+        self.chosenImages.show(model)
+        several = bool(self.chosenImages.volumes)
+        first = nodes[0] if nodes and not several else None
+        self.boxesRow.show(model, first, self.parameters.roi)
+        for selector in self.selectors.widgets:
+            selector.enabled = not several
         self.outputView.show(model, self.parameters, self.framesChoice.all)
+        self.ui.outputGroup.visible = self.ui.outputGroup.visible and not several
         self.resultView.show(None if self.isBusy() else self.parameters.result)
         for widget in (
             self.taskList,
@@ -313,6 +332,8 @@ class Panel(VTKObservationMixin):
             )
         if choice.model is None:
             return Checks(_("The weights are missing: see above how to get them."))
+        if self.chosenImages.volumes:
+            return self.chosenImages.checks(choice.model)
         nodes = self._chosenNodes()
         checks = checkInputs(choice.model, nodes, self.parameters.roi)
         if checks.problem:
@@ -330,6 +351,14 @@ class Panel(VTKObservationMixin):
 
         rememberChoices(self.parameters)
         self.errorButtons.diagnostics.noteRun(plainChoices(self.parameters))
+        if self.chosenImages.volumes:
+            return self._logic.segmentSceneAsync(
+                str(find_model(self.choice.name)),
+                volumeNodes=self.chosenImages.volumes,
+                onDone=onDone,
+                **vars(replace(self._runOptions(), segmentationNode=None, boxNodes=None)),
+                **callbacks,
+            )
         return self._logic.segmentAsync(
             self.framesChoice.inputs(),
             str(find_model(self.choice.name)),
@@ -366,9 +395,13 @@ class Panel(VTKObservationMixin):
     def _lastResult(self):
         return self.parameters.result if self.parameters is not None else None
 
-    def showResult(self, node: slicer.vtkMRMLSegmentationNode) -> None:
-        """Show the result of a finished run."""
-        self.parameters.result = node
-        if self.choice and self.choice.model and self.choice.model.location:
-            show_boxes(node, self.choice.model.location.structure)
+    def showResult(self, result: slicer.vtkMRMLSegmentationNode | list[SceneResult]) -> None:
+        """Show the result of a finished run; of several images the last result, and a sentence on all."""
+        if isinstance(result, list):
+            self.runView.say(outcomeOf(result))
+            result = next((each.segmentationNode for each in reversed(result) if each.segmentationNode), None)
+            self.chosenImages.choose([])
+        self.parameters.result = result
+        if result and self.choice and self.choice.model and self.choice.model.location:
+            show_boxes(result, self.choice.model.location.structure)
         self._update()

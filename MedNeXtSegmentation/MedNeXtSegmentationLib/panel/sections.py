@@ -14,6 +14,7 @@ SECTIONS = (
     "Task",
     "Weights",
     "Frames",
+    "Chosen",
     "Output",
     "Result",
     "Checks",

@@ -45,6 +45,10 @@ class MedNeXtSegmentationWidget(ScriptedLoadableModuleWidget, VTKObservationMixi
         """Whether a run or an installation is running."""
         return self.panel.isBusy()
 
+    def segmentSeveral(self, volumes):
+        """Offer to segment these images in one go."""
+        self.panel.segmentSeveral(volumes)
+
     def _onSceneStartClose(self, _caller, _event):
         self.panel.forgetScene()
 

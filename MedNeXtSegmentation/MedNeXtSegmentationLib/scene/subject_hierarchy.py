@@ -7,7 +7,11 @@ import slicer
 
 def hierarchy_of(node: slicer.vtkMRMLNode) -> slicer.vtkMRMLSubjectHierarchyNode | None:
     """The hierarchy of the node's scene; None where the scene has none, and none is created."""
-    scene = node.GetScene()
+    return hierarchy_of_scene(node.GetScene())
+
+
+def hierarchy_of_scene(scene: slicer.vtkMRMLScene | None) -> slicer.vtkMRMLSubjectHierarchyNode | None:
+    """The hierarchy of a scene, as for `hierarchy_of`."""
     if scene is None or not scene.GetNumberOfNodesByClass("vtkMRMLSubjectHierarchyNode"):
         return None
     return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)

@@ -53,23 +53,26 @@ def settled(case: Case) -> Row | None:
 
 
 def outcome(case: Case, work: Callable[[], Made]) -> Made | Row:
-    """The result of `work`, or the row of its failure.
-
-    Raises the errors that every other case would raise too.
-    """
+    """The result of `work`, or the row of its failure. Raises as `failure` does."""
     try:
         return work()
-    except OutOfMemoryError as error:  # this image is too large; other errors of the device hold for all
+    except Exception as error:  # noqa: BLE001  # boundary: no failure of one case stops the others
+        return failure(case, error)
+
+
+def failure(case: Case, error: Exception) -> Row:
+    """The row of a case that failed with this error. Raises errors that every other case would raise too."""
+    if isinstance(
+        error, OutOfMemoryError
+    ):  # this image is too large; other errors of the device hold for all
         return failed(case, error)
-    except _ENDS_ALL:
-        raise
-    except MedNeXtError as error:
-        return failed(case, error)
-    except MemoryError:
+    if isinstance(error, _ENDS_ALL):
+        raise error
+    if isinstance(error, MemoryError):
         return failed(case, OutOfMemoryError("There is not enough memory for this image."))
-    except Exception as error:  # boundary: no failure of one case stops the others
-        logger.exception("The case %s failed.", case.name)
-        return failed(case, error)
+    if not isinstance(error, MedNeXtError):
+        logger.error("The case %s failed.", case.name, exc_info=error)
+    return failed(case, error)
 
 
 def with_model(row: Row, recipe: Mapping[str, str]) -> Row:

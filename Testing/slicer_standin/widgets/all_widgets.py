@@ -11,6 +11,7 @@ from . import (  # noqa: F401  (importing a file registers its classes)
     ctk_buttons,
     ctk_choices,
     ctk_numbers,
+    hierarchy_plugins,
     node_combo_box,
     scene_widgets,
     segmentation_widgets,

@@ -15,6 +15,7 @@ from ..parameter_node import MedNeXtSegmentationParameterNode
 from .folds_choice import foldsOf
 
 _STEPS = (0.75, 0.5, 0.25)
+_USUAL_STEP = 0.5  # of models; the number of tiles in a large image grows with the third power
 
 
 class QualityChoice:
@@ -113,4 +114,8 @@ def _measured(quality: str) -> str:
     dice = _("Hippocampus: mean Dice {dice:.3f}").format(dice=values.dice)
     if quality == STANDARD:
         return dice
-    return _("{dice}, {time:.2g} times as long as Standard").format(dice=dice, time=values.time)
+    told = _("{dice}, {time:.0%} of Standard's time").format(dice=dice, time=values.time)
+    most = (_USUAL_STEP / values.step) ** 3 if values.step else 1.0
+    if most <= 1:
+        return told
+    return _("{told}; large images up to {most:.0f} times").format(told=told, most=most)

@@ -170,6 +170,10 @@ class RunView:
                 self._ui.stageLabel.text = _("Frame {frame} of {frames}: {text}").format(
                     frame=event["frame"], frames=event["frames"], text=self._ui.stageLabel.text
                 )
+            if "cases" in event:
+                self._ui.stageLabel.text = _("Image {case} of {cases}: {text}").format(
+                    case=event["case"], cases=event["cases"], text=self._ui.stageLabel.text
+                )
 
 
 def _stageText(stage: str, done: int, total: int, remaining_s: float | None) -> str:
