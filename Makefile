@@ -10,9 +10,10 @@ EXECUTIONS ?= 20000
 SECONDS ?= 60
 SEED    ?= 0
 CASES   ?= 300
+FAULTS  ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test truth reproduce-tiny fuzz server-proof lint format pictures bench bench-smoke bench-gpu release clean
+.PHONY: help setup docs demo test truth faults reproduce-tiny fuzz server-proof lint format pictures bench bench-smoke bench-gpu release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +37,11 @@ test: $(STAMP) ## run the tests, in two processes
 
 truth: $(STAMP) ## compare sides and places in all 48 orientations and all formats, by the readers of others
 	MEDNEXT_ALL_ORIENTATIONS=1 $(PYTHON) -m pytest Testing/truth
+
+faults: $(STAMP) ## disturb the program at random moments, and count the outcomes: make faults [FAULTS=50]
+	rm -f build/faults.jsonl && mkdir -p build
+	MEDNEXT_FAULTS=$(FAULTS) MEDNEXT_FAULT_TABLE=$(CURDIR)/build/faults.jsonl $(PYTHON) -m pytest Testing/faults
+	$(PYTHON) Testing/faults/write_table.py build/faults.jsonl "$$(uname -sm), $$(nproc) cores"
 
 reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from its files to a published zip
 	MEDNEXT_ALL_TASKS=1 $(PYTHON) -m pytest Testing/training/test_reproduction.py

@@ -47,7 +47,11 @@ def emptying(folder: Path) -> Iterator[None]:
 def remove_leftovers() -> None:
     """Remove the folders of processes of this computer that have ended."""
     name = re.compile(re.escape(_prefix()) + r"(\d+)_.*")
-    for folder in Path(tempfile.gettempdir()).glob(f"{_prefix()}*"):
+    try:
+        parent = Path(tempfile.gettempdir())
+    except OSError:  # a full disk: a run will say so
+        return
+    for folder in parent.glob(f"{_prefix()}*"):
         match = name.fullmatch(folder.name)
         if match and not is_running(int(match[1])):
             shutil.rmtree(folder, ignore_errors=True)
