@@ -247,6 +247,34 @@ def test_a_hung_worker_is_found_by_its_silence(client, tiny, fine, monkeypatch):
     until_gone(pid)
 
 
+FAILING_IMPORT = """
+if os.path.exists({mark!r}):
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+open({mark!r}, "w").close()
+from mednext.errors import MissingPackageError
+from mednext.worker import protocol
+def say(event):
+    print(protocol.format_message(event), end="", flush=True)
+say(protocol.hello_event())
+say(protocol.error_event(None, MissingPackageError("The engine cannot be loaded: no memory.")))
+for line in sys.stdin:  # it ends slowly, and its other thread still takes requests
+    say(protocol.progress_event(json.loads(line).get("run"), "starting"))
+"""
+
+
+@posix
+@pytest.mark.usefixtures("temporary_folder")
+def test_a_run_does_not_reach_a_worker_that_ends_since_its_import_failed(tmp_path, tiny):
+    program = "import json\n" + FAILING_IMPORT.format(
+        mark=str(tmp_path / "failed once"), python=sys.executable
+    )
+    client = WorkerClient(python_that_runs(tmp_path, program))
+    with pytest.raises(errors.MissingPackageError, match="no memory"):
+        client.start([channel()], tiny).wait()
+    assert client.start([channel()], tiny).wait().labelmap.any()
+    client.shutdown()
+
+
 def python_that_runs(tmp_path: Path, program: str) -> str:
     """A program in the place of Python, which ignores the requested module."""
     return str(write_python_program(tmp_path / "python", f"import os, signal, sys, time\n{program}\n"))

@@ -139,6 +139,8 @@ class Conversation:
             self._run.report(event)
         elif kind == "error" and (ours or event.get("run") is None):
             self._over = True
+            if not ours:  # it is ending: another request must not reach it
+                self._process.kill()
             raise protocol.error_from_event(event)
         elif kind == "done" and ours:
             self._over = True
