@@ -47,7 +47,7 @@ reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from it
 	MEDNEXT_ALL_TASKS=1 $(PYTHON) -m pytest Testing/training/test_reproduction.py
 
 fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=20000] [SECONDS=60] [SEED=0], for each reader
-	PYTHONPATH=Testing:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
+	PYTHONPATH=Testing:Testing/fixtures:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
 		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED)
 
 server-proof: $(STAMP) ## try a real server with all that can go wrong, and write the outcome into docs/server.md

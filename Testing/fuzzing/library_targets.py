@@ -53,6 +53,10 @@ class _LocalFile(RemoteFile):
         return Path(self.url).read_bytes()[first : first + size]
 
 
+def _remote_archives(folder: Path) -> list[Path]:
+    return _archives(folder)[:2]  # stored and deflated; other methods are refused
+
+
 def _list_remotely(path: Path) -> None:
     remote = _LocalFile(str(path), path.stat().st_size, "", Patience(), None)
     members = list_members(remote)
@@ -153,7 +157,7 @@ def _ask(path: Path) -> None:
 
 TARGETS = (
     Target("zip file", _archives, _unpack),
-    Target("list of a zip file on a server", _archives, _list_remotely),
+    Target("list of a zip file on a server", _remote_archives, _list_remotely),
     Target("catalog", _catalogs, read_catalog),
     Target("note of a download", _notes, _resume),
     Target("answer of a server", _answers, _ask),
