@@ -14,7 +14,7 @@ from mednext.images.volume import Volume
 from mednext_training import cli
 from mednext_training.metrics import dice
 
-CASES = 5  # one for each fold
+CASES = 3  # one for each fold
 PATIENCE_S = 200
 
 pytestmark = pytest.mark.timeout(1800)
