@@ -13,7 +13,7 @@ CASES   ?= 300
 FAULTS  ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test truth faults reproduce-tiny fuzz server-proof lint format pictures bench bench-smoke bench-gpu release clean
+.PHONY: help setup docs demo test truth faults reproduce-tiny fuzz server-proof lint format pictures bench bench-smoke bench-gpu department release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,12 @@ release: $(STAMP) ## make and try a release in dist/: packages, archive for Slic
 
 heads: $(STAMP) ## find the hippocampi of random whole heads: make heads [CASES=300]; a second call continues
 	$(PYTHON) -m benchmarks.heads --cases $(CASES)
+
+department: $(STAMP) ## prove batches with many workers: kills, a Ray cluster that loses a node, an archive, 10,000 cases
+	MEDNEXT_KILLS=100 MEDNEXT_RAY_NODES=3 $(PYTHON) -m pytest Testing/batch/test_killed_batches.py \
+		Testing/batch/test_ray_workers.py Testing/dicomweb
+	$(PYTHON) -m benchmarks.department
+	$(PYTHON) -m benchmarks.department.study
 
 clean: ## remove the environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis demo/output

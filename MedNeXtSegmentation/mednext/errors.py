@@ -111,6 +111,10 @@ class DownloadIntegrityError(DownloadError):
     """A downloaded file has another size or SHA-256 than the catalog gives."""
 
 
+class ArchiveError(MedNeXtError):
+    """A DICOMweb archive cannot be reached, refuses a request, or gives only a part of the images."""
+
+
 class IncompleteBatchError(MedNeXtError):
     """Some cases of a batch failed; the others are done. `document` is the report on all of them."""
 

@@ -15,7 +15,8 @@ SLICER_SIDE = [MODULE / "MedNeXtSegmentation.py", *sorted((MODULE / "MedNeXtSegm
 
 SLICERS = {"slicer", "vtk", "qt", "ctk", "SubjectHierarchyPlugins"}
 ENGINES = {"numpy", "torch", "SimpleITK", "requests", "urllib3", "safetensors"}  # urllib3 is part of requests
-EXTRAS = {"highdicom", "pydicom", "ray", "tqdm", "triton"}  # optional, and imported where they are used
+# Optional, and imported where they are used.
+EXTRAS = {"dicomweb_client", "highdicom", "pydicom", "ray", "tqdm", "triton"}
 SERVICE = {"starlette", "uvicorn"}  # of the room `server` alone, which only `mednext serve` imports
 
 

@@ -21,6 +21,7 @@ class Case:
         source: the images, as reports and results name them.
         problem: why it cannot be segmented.
         left_out: why it need not be segmented, or "".
+        content: a fingerprint of the images, known beforehand, where these are not files.
         long_name: used where another case has the same name: `scan.nii` and `scan.mha` in one folder.
     """
 
@@ -31,6 +32,7 @@ class Case:
     problem: MedNeXtError | None = None
     left_out: str = ""
     long_name: str = ""
+    content: str = ""
 
 
 def relative(path: Path, root: Path) -> str:

@@ -42,7 +42,7 @@ def dicom_cases(root: Path, folders: Sequence[Path], model: Model) -> Iterator[C
         for header in headers:
             studies.setdefault(header.study_uid or str(header.folder), []).append(header)
     for series in studies.values():
-        yield from _cases_of_study(root, series, model)
+        yield from cases_of_study(root, series, model)
 
 
 def _spread(root: Path, parts: Sequence[SeriesHeader]) -> Case:
@@ -63,7 +63,8 @@ def _spread(root: Path, parts: Sequence[SeriesHeader]) -> Case:
     )
 
 
-def _cases_of_study(root: Path, series: Sequence[SeriesHeader], model: Model) -> Iterator[Case]:
+def cases_of_study(root: Path, series: Sequence[SeriesHeader], model: Model) -> Iterator[Case]:
+    """The cases among the series of one study, whose folders lie below `root`."""
     modalities = {channel.modality for channel in model.channels}
     fitting = []
     for header in series:

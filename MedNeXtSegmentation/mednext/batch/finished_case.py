@@ -66,7 +66,7 @@ def finished(
     """
     if not _is_there(path):
         return None
-    words = _words(path)
+    words = words_of(path)
     if SEAL not in words:
         raise OutputError(
             f"{path} is there already, and no batch wrote it, or it was corrected since: it stays. Move "
@@ -106,6 +106,8 @@ def fingerprint(case: Case) -> str:
     Files up to 1 MiB are read wholly. The ends of larger ones would not suffice: in uncompressed images they
     hold only air. Data files of detached headers are included.
     """
+    if case.content:
+        return case.content
     found = hashlib.sha256()
     for path in _files(case):
         with suppress(OSError), path.open("rb") as file:  # reading the image reports an unreadable file
@@ -118,9 +120,10 @@ def fingerprint(case: Case) -> str:
     return found.hexdigest()
 
 
-def _words(path: Path) -> dict[str, str]:
+def words_of(path: Path) -> dict[str, str]:
+    """The provenance of a result, empty where there is none."""
     try:
-        return read_provenance(path)
+        return read_provenance(path) if _is_there(path) else {}
     except UnreadableImageError:
         return {}
 
@@ -148,7 +151,7 @@ def _older(path: Path, case: Case) -> bool:
 
 def written_uncertainty(path: Path, result: Path) -> bool:
     """Whether `path` holds the uncertainty of the result in `result`, as a batch wrote both."""
-    seal = _words(result).get(UNCERTAINTY_SEAL) if _is_there(path) and result.exists() else None
+    seal = words_of(result).get(UNCERTAINTY_SEAL) if _is_there(path) and result.exists() else None
     try:
         return seal is not None and _seal(read_voxels(nifti_header(path).voxels)[0]) == seal
     except InputError:

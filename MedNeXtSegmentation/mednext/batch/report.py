@@ -42,6 +42,8 @@ class Row:
         files: its images, relative to the input folder.
         output: its result, relative to the output folder.
         uncertainty: the image of its uncertainty, relative to the output folder, or "".
+        dicom_seg: its DICOM SEG, relative to the output folder, or "".
+        stored: address of the archive that has the DICOM SEG, or "".
         model_sha256: of the model's description, which includes the SHA-256 of its weights.
         seconds: duration of the run.
         warning: for the physician to know before using the result.
@@ -56,6 +58,8 @@ class Row:
     files: str = ""
     output: str = ""
     uncertainty: str = ""
+    dicom_seg: str = ""
+    stored: str = ""
     model: str = ""
     model_version: str = ""
     model_sha256: str = ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,11 +26,13 @@ from ..system.cancellation import POLL_S, check_cancelled
 from .agenda import Agenda, Task, remove_left_in
 from .case import Case
 from .case_finding import RESULT_SUFFIX, UNCERTAINTY_SUFFIX
-from .case_outcome import done, outcome, with_model
-from .finished_case import fingerprint, finished, refuse_to_lose, sealed, state, written_uncertainty
+from .case_outcome import done, outcome, settled, with_model
+from .dicom_segs import SUFFIX, DicomSegs, refuse_to_lose_seg, remove_former, uid_in
+from .finished_case import fingerprint, finished, refuse_to_lose, sealed, state, words_of, written_uncertainty
 from .report import REPORT_FILE, Report, Row
 
 Read = Callable[[Case], Any]
+Fetch = Callable[[Case], AbstractContextManager[Case]]
 Alive = Callable[[], None]
 CarryOut = Callable[[Case, Any, Alive], Segmentation]
 Told = Callable[[int, int, Row], None]
@@ -60,6 +63,9 @@ class Batch:
         uncertainty: a case is only finished with its uncertainty.
         intensities: a case is only finished with its intensities.
         structures: names or values of the structures that results keep; None for all.
+        fetch: brings the images of a case to this machine, until the result is written; called in the thread
+            of `read`, which gets the case that it yields. That case may be `left_out`.
+        segs: writes a DICOM SEG beside each result; None for none.
 
     `read` and `carry_out` raise the errors of a case, which become its row.
     """
@@ -78,6 +84,8 @@ class Batch:
     uncertainty: bool = False
     intensities: bool = False
     structures: Sequence[str | int] | None = None
+    fetch: Fetch = nullcontext
+    segs: DicomSegs | None = None
 
     @classmethod
     def of(
@@ -194,8 +202,10 @@ class _Begun:
 
     task: Task
     reading: Future[Any]
+    local: Case | None = None  # with its images on this machine
     files: str = ""  # fingerprint of the images, before they are read
     seen: object = None  # state of the result's file then
+    seg_uid: str = ""  # of the DICOM SEG of the former result
     has_uncertainty: bool = False  # whether that of the result is there
 
     @property
@@ -209,7 +219,15 @@ class _Begun:
     @property
     def uncertainty(self) -> Path:
         """The file for the uncertainty of the result."""
-        return self.target.with_name(self.target.name.removesuffix(RESULT_SUFFIX) + UNCERTAINTY_SUFFIX)
+        return self._beside(UNCERTAINTY_SUFFIX)
+
+    @property
+    def seg(self) -> Path:
+        """The file for the DICOM SEG of the result."""
+        return self._beside(SUFFIX)
+
+    def _beside(self, suffix: str) -> Path:
+        return self.target.with_name(self.target.name.removesuffix(RESULT_SUFFIX) + suffix)
 
     def take(self) -> Any:
         """Return the result of reading, and keep no reference to it."""
@@ -294,8 +312,16 @@ class _Course:
             return row
         if batch.uncertainty:
             refuse_to_lose(begun.uncertainty, begun.target)
+        former = words_of(begun.target)
+        begun.seg_uid = uid_in(former)
+        if batch.segs:
+            refuse_to_lose_seg(begun.seg, former)
         begun.files = fingerprint(begun.case)
-        return batch.read(begun.case)
+        begun.local = begun.task.held.enter_context(batch.fetch(begun.case))
+        row = settled(begun.local)
+        if row is None and batch.segs:
+            batch.segs.check(begun.local)
+        return row or batch.read(begun.local)
 
     def _finished(self, begun: _Begun, again: bool) -> Row | None:
         """The row of a case whose result is there; None for one to segment. Raises as `finished` does."""
@@ -316,8 +342,10 @@ class _Course:
 
     def _is_whole(self, begun: _Begun, found: Segmentation) -> bool:
         """Whether a finished result has all that the batch is to give."""
-        measured = INTENSITIES in found.provenance or not self._batch.intensities
-        return measured and (begun.has_uncertainty or not self._batch.uncertainty)
+        batch = self._batch
+        measured = INTENSITIES in found.provenance or not batch.intensities
+        has_seg = not batch.segs or batch.segs.is_whole(begun.seg, found)
+        return measured and has_seg and (begun.has_uncertainty or not batch.uncertainty)
 
     def _segment(self, begun: _Begun) -> None:
         """Segment a case that was read, and start to write it."""
@@ -346,12 +374,19 @@ class _Course:
                 wished = {"structures": self._batch.recipe["structures"]}  # of the model, on both sides
                 segmentation = replace(segmentation, provenance={**segmentation.provenance, **wished})
             result = sealed(segmentation, begun.case, begun.files)
-            with together():
+            segs = self._batch.segs
+            if segs:
+                result = segs.named(result, begun.seg_uid)
+            with together():  # the result first: the next run of a batch killed in between makes the others
+                write_segmentation(begun.target, result)
                 if result.uncertainty is not None:
                     write_image(begun.uncertainty, result.uncertainty, result.geometry)
-                write_segmentation(begun.target, result)
+                if segs and begun.local:
+                    segs.write(begun.seg, result, begun.local)
             if begun.has_uncertainty and result.uncertainty is None:
                 begun.uncertainty.unlink()  # it belonged to the former result
+            if not uid_in(result.provenance):
+                remove_former(begun.seg, begun.seg_uid)
             begun.has_uncertainty = result.uncertainty is not None
             return self._done(begun, result)
         finally:
@@ -371,9 +406,21 @@ class _Course:
             self._records.put(begun.task, outcome(begun.case, writing.result))
 
     def _done(self, begun: _Begun, segmentation: Segmentation) -> Row:
-        output = begun.target.relative_to(self._batch.output).as_posix()
         warning = "" if segmentation.labelmap.any() else "No structure was found."
-        row = done(begun.case, output, segmentation.provenance, segmentation.volumes_ml(), warning)
+        row = done(
+            begun.case,
+            self._relative(begun.target),
+            segmentation.provenance,
+            segmentation.volumes_ml(),
+            warning,
+        )
         if begun.has_uncertainty:
-            row = replace(row, uncertainty=begun.uncertainty.relative_to(self._batch.output).as_posix())
+            row = replace(row, uncertainty=self._relative(begun.uncertainty))
+        segs = self._batch.segs
+        if segs and uid_in(segmentation.provenance):
+            stored = segs.store(begun.seg) if segs.store else ""
+            row = replace(row, dicom_seg=self._relative(begun.seg), stored=stored)
         return row
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._batch.output).as_posix()

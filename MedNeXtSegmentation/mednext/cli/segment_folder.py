@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from ..batch.case_finding import Found
     from ..batch.report import Row
     from ..batch.run import Told
+    from ..dicomweb.archives import Archives
     from ..inference.options import Options
+    from ..model.description import Model
     from ..remote.segmenter import Segmenter
     from ..worker.crew.schedule import Crew
 
@@ -33,7 +35,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add("input", metavar="INPUT", type=Path, help="folder of images, of cases with channels, or of DICOM")
+    add(
+        "input",
+        metavar="INPUT",
+        help="folder of images, of cases with channels, or of DICOM; or https:// of DICOMweb",
+    )
     add("output", metavar="OUTPUT", type=Path, help="folder of the results; made if it is not there")
     add(
         "--uncertainty",
@@ -47,27 +53,69 @@ def add_parser(commands: Any) -> None:
         metavar="ADDRESS",
         help="share the cases out to a Ray cluster: auto, or HOST:PORT of its head",
     )
+    add("--dicom-seg", action="store_true", help="also write <case>.dcm, a DICOM SEG, for each DICOM series")
+    add("--store", metavar="URL", help="also store each DICOM SEG in this DICOMweb archive")
+    add("--study", metavar="UID", action="append", default=[], help="of the archive INPUT: this study")
+    add("--series", metavar="UID", action="append", default=[], help="of the archive INPUT: only this series")
+    add(
+        "--query",
+        metavar="ATTRIBUTE=VALUE",
+        action="append",
+        default=[],
+        help="of the archive INPUT: studies such as StudyDate=20260101-20260131",
+    )
+    add("--plain-http", action="store_true", help="allow a DICOMweb connection without encryption")
     add("--list", action="store_true", help="only list the cases")
     add_run_options(parser)
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
     """Segment all cases. Raises `IncompleteBatchError` when some failed."""
-    from ..batch.case_finding import find_cases
     from ..remote.segmenter import segmenter
 
     runs = segmenter(options.model, server_of_run(options))
     chosen = options_of(options, runs.model)
     runs.check(chosen)
-    found = find_cases(options.input, runs.model, options.output)
-    cases = _with_scenes(found, options.input)
-    if not cases:
-        raise OptionError(f"{options.input} holds no images: give the folder with the images.")
+    archives = _archives(options)
+    cases = _cases(options, archives, runs.model)
     if options.list:
         console.done({"cases": [_listed(case) for case in cases]}, *map(_line, cases))
         return
-    rows = _segmented(options, chosen, console, runs, cases)
+    rows = _segmented(options, chosen, console, runs, archives, cases)
     _report(options, console, rows)
+
+
+def _archives(options: argparse.Namespace) -> Archives:
+    """The archives of this command, opened once so that a wrong address is refused at the beginning."""
+    from ..dicomweb.archive import Credentials, checked_address, is_address
+    from ..dicomweb.archives import Archives
+
+    source = options.input if is_address(options.input) else ""
+    source, sink = (
+        checked_address(each, options.plain_http) if each else "" for each in (source, options.store or "")
+    )
+    if not source and (options.study or options.series or options.query):
+        raise OptionError("--study, --series and --query select from an archive: give its address as INPUT.")
+    return Archives(source, sink, options.dicom_seg, options.plain_http, Credentials.from_environment())
+
+
+def _cases(options: argparse.Namespace, archives: Archives, model: Model) -> list[Case]:
+    """The cases of the folder or the archive. Raises `OptionError` where there are none."""
+    if archives.source:
+        from ..dicomweb.search import Selection, cases_in_archive
+
+        selection = Selection.of(options.study, options.series, options.query)
+        cases = cases_in_archive(archives.open(archives.source), model, selection)
+        if not cases:
+            raise OptionError("Nothing in the archive fits the selection.")
+        return cases
+    from ..batch.case_finding import find_cases
+
+    place = Path(options.input)
+    cases = _with_scenes(find_cases(place, model, options.output), place)
+    if not cases:
+        raise OptionError(f"{place} holds no images: give the folder with the images.")
+    return cases
 
 
 def _with_scenes(found: Found, place: Path) -> list[Case]:
@@ -81,19 +129,25 @@ def _with_scenes(found: Found, place: Path) -> list[Case]:
 
 
 def _segmented(
-    arguments: argparse.Namespace, options: Options, console: Console, runs: Segmenter, cases: list[Case]
+    arguments: argparse.Namespace,
+    options: Options,
+    console: Console,
+    runs: Segmenter,
+    archives: Archives,
+    cases: list[Case],
 ) -> list[Row]:
     def told(number: int, total: int, row: Row) -> None:
         console.say(f"[{number}/{total}] {row.case}: {_outcome(row)}")
 
     if arguments.workers is not None or arguments.ray is not None:
-        return _by_many(arguments, options, runs, cases, told)
+        return _by_many(arguments, options, runs, archives, cases, told)
     from ..worker.segmenting_batch import segmenting_batch
 
     with segmenting_batch(
         arguments.output,
         runs,
         options,
+        archives,
         showing=console.segmentation_progress,
         resume=not arguments.no_resume,
         told=told,
@@ -102,7 +156,12 @@ def _segmented(
 
 
 def _by_many(
-    arguments: argparse.Namespace, options: Options, runs: Segmenter, cases: list[Case], told: Told
+    arguments: argparse.Namespace,
+    options: Options,
+    runs: Segmenter,
+    archives: Archives,
+    cases: list[Case],
+    told: Told,
 ) -> list[Row]:
     """Segment all cases with the workers of this machine or of a Ray cluster."""
     from ..worker.crew.batch import jobs_of_this_machine, run_with_crew
@@ -111,8 +170,11 @@ def _by_many(
     from ..worker.protocol import Order
 
     model = str(Path(arguments.model).absolute()) if Path(arguments.model).is_dir() else arguments.model
-    place, output = str(arguments.input.absolute()), arguments.output.absolute()
-    job = CrewJob(Order(model, options), place, output, "", resume=not arguments.no_resume)
+    place = archives.source or str(Path(arguments.input).absolute())
+    resume = not arguments.no_resume
+    job = CrewJob(
+        Order(model, options), place, arguments.output.absolute(), "", resume=resume, archives=archives
+    )
     if arguments.ray is None:
         jobs = jobs_of_this_machine(job, arguments.workers)
 

@@ -99,6 +99,7 @@ def case_to_json(case: Case) -> dict[str, Any]:
         "source": case.source,
         "problem": case.problem and error_event(None, case.problem),
         "left_out": case.left_out,
+        "content": case.content,
     }
 
 
@@ -113,4 +114,5 @@ def case_from_json(told: dict[str, Any]) -> Case:
         told["source"],
         problem,
         told["left_out"],
+        content=told["content"],
     )

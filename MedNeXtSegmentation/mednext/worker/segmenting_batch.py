@@ -9,6 +9,7 @@ from typing import Any
 
 from ..batch.case import Case
 from ..batch.run import Alive, Batch
+from ..dicomweb.archives import Archives
 from ..images.volume import Volume
 from ..inference.options import Options
 from ..inference.progress import Progress
@@ -24,14 +25,15 @@ def segmenting_batch(
     output: Path,
     runs: Segmenter,
     options: Options,
+    archives: Archives = Archives(),  # noqa: B008 - frozen
     *,
     showing: Callable[[], AbstractContextManager[Show | None]] = nullcontext,
     **rest: Any,
 ) -> Iterator[Batch]:
     """A batch of image files that keeps the networks loaded.
 
-    `showing` is entered for each case, and yields a function that shows its progress; `rest` are attributes
-    of `Batch`.
+    `archives` are those that images come from and results go to. `showing` is entered for each case, and
+    yields a function that shows its progress; `rest` are attributes of `Batch`.
     """
 
     def carry_out(_case: Case, volumes: list[Volume], alive: Alive) -> Segmentation:
@@ -52,5 +54,7 @@ def segmenting_batch(
             lambda case: reading.read(case.images, options.insist),
             carry_out,
             stop_reading=reading.stop,
+            fetch=archives.fetch(output),
+            segs=archives.segs(),
             **rest,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError, UnreadableImageError
+from ...errors import InputError, MedNeXtError, UnreadableImageError
 from ..geometry import Geometry
 from ..read_image import ReadImage
 from .header import DicomHeader, read_header
@@ -65,7 +65,7 @@ class SeriesHeader:
     slices: int
     left_out: str = ""
     derived: bool = False
-    problem: InputError | None = None
+    problem: MedNeXtError | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -161,7 +161,7 @@ def series_in(folder: Path) -> list[SeriesHeader]:
             raise damaged(file, header.damage)
         if _is_image(header) or uid:
             found.setdefault(uid, []).append(header)
-    return [_series(folder, uid, headers) for uid, headers in found.items()]
+    return [series_header(folder, uid, headers) for uid, headers in found.items()]
 
 
 def are_copies(series: Sequence[SeriesHeader]) -> bool:
@@ -217,7 +217,8 @@ def _stacked(headers: Sequence[DicomHeader], folder: Path, warnings: Sequence[st
     return Series(tuple(slices), geometry, (*warnings, *doubts))
 
 
-def _series(folder: Path, uid: str, headers: Sequence[DicomHeader]) -> SeriesHeader:
+def series_header(folder: Path, uid: str, headers: Sequence[DicomHeader]) -> SeriesHeader:
+    """The series with these headers."""
     images = [header for header in headers if _is_image(header)]
     first = (images or headers)[0]
     problems = (damaged(each.file, each.damage) for each in images if each.damage)

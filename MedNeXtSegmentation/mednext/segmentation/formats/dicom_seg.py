@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BINARY, LABELMAP = "binary", "labelmap"
 MOST_BINARY = 20  # segments, beyond which the type LABELMAP is chosen
+SEG_UID = "dicom_seg_uid"  # in the provenance: the SOPInstanceUID to write
 
 _SOFTWARE = "MedNeXtSegmentation"
 _SERIES_NUMBER = 300
@@ -164,7 +165,7 @@ def _dataset(
         series_instance_uid=highdicom.UID(),
         series_number=_SERIES_NUMBER,
         series_description=_short(provenance.get("task", "Segmentation")),
-        sop_instance_uid=highdicom.UID(),
+        sop_instance_uid=provenance.get(SEG_UID) or highdicom.UID(),
         instance_number=1,
         manufacturer=_SOFTWARE,
         manufacturer_model_name=_short(provenance.get("model", _SOFTWARE)),

@@ -24,6 +24,7 @@ from ... import __version__
 from ...batch.agenda import Task
 from ...batch.report import Row
 from ...batch.run import Batch
+from ...dicomweb.archive import is_address
 from ...errors import Cancelled, MedNeXtError, OptionError
 from ...remote.segmenter import segmenter
 from ...system.cancellation import POLL_S, check_cancelled
@@ -46,6 +47,7 @@ class Hand:
         self._cancelled = threading.Event()
         self._wanting = False
         self._over = False
+        self._taken: set[Task] = set()
 
     @property
     def cancelled(self) -> Callable[[], bool]:
@@ -83,10 +85,19 @@ class Hand:
             if message is None:
                 self._over = True
                 return None
-            return Task(message["number"], case_from_json(message["case"]), Path(message["target"]))
+            task = Task(message["number"], case_from_json(message["case"]), Path(message["target"]))
+            self._taken.add(task)
+            return task
 
     def release(self, task: Task) -> None:
-        """Do nothing: the scheduler holds the locks."""
+        """Remove retrieved images; the scheduler holds the locks."""
+        self._taken.discard(task)
+        task.held.close()
+
+    def close(self) -> None:
+        """Release what is left after an error."""
+        for task in list(self._taken):
+            self.release(task)
 
     def put(self, task: Task, row: Row) -> None:
         """Tell the scheduler the row of a case."""
@@ -131,18 +142,22 @@ def main(make: Make | None = None) -> int:
     except MedNeXtError as error:
         say(error_event(None, error, traceback.format_exc()))
         return error.exit_code
+    finally:
+        hand.close()
     return 0
 
 
 def _segmenting(job: CrewJob, cancelled: Callable[[], bool]) -> AbstractContextManager[Batch]:
     runs = segmenter(job.order.model)
-    return segmenting_batch(job.output, runs, job.order.options, resume=job.resume, cancelled=cancelled)
+    return segmenting_batch(
+        job.output, runs, job.order.options, job.archives, resume=job.resume, cancelled=cancelled
+    )
 
 
 def _check_folders(job: CrewJob) -> None:
     """Refuse to work on a machine that does not see the images and the results."""
     for path, shown in ((Path(job.place), job.place), (job.output / job.probe, job.output)):
-        if not path.exists():
+        if not (path.exists() or is_address(str(shown))):
             raise OptionError(
                 f"The machine {platform.node()} does not see {shown}: give folders that all machines "
                 "see under the same path."

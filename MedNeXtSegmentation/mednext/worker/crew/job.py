@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...dicomweb.archives import Archives
 from ...errors import EngineProcessError
 from ..protocol import Order
 
@@ -35,11 +36,12 @@ class CrewJob:
 
     Attributes:
         order: the model and the options.
-        place: folder or file of the images; every worker must see it under this path.
+        place: folder or file of the images, which every worker must see under this path; or an archive.
         output: folder of the results; the same.
         probe: name of a file in `output` that proves that a worker sees the same folder.
         resume: skip finished cases.
         alive_s: seconds between two signs of life.
+        archives: that images come from and results go to.
     """
 
     order: Order
@@ -48,6 +50,7 @@ class CrewJob:
     probe: str
     resume: bool = True
     alive_s: float = 5.0
+    archives: Archives = Archives()  # noqa: RUF009 - frozen
 
     def with_threads(self, count: int | None) -> CrewJob:
         """The job for a worker with this many threads."""
@@ -66,6 +69,7 @@ class CrewJob:
             "probe": self.probe,
             "resume": self.resume,
             "alive_s": self.alive_s,
+            "archives": self.archives.to_json(),
         }
 
     @classmethod
@@ -79,6 +83,7 @@ class CrewJob:
                 told["probe"],
                 told["resume"],
                 told["alive_s"],
+                Archives.from_json(told["archives"]),
             )
         except (KeyError, TypeError) as cause:
             raise EngineProcessError(f"The job of this worker is not complete: {cause!r}.") from cause

@@ -1,0 +1,1 @@
+"""The overhead of sharing a batch among many workers."""
