@@ -69,6 +69,19 @@ def test_a_block_equals_the_reference(kind: Kind, residual: bool, k: int) -> Non
     assert difference(random_block(kind, k, residual=residual), SIDES[kind], torch.float32) < EXACT
 
 
+@pytest.mark.parametrize("denominator", ["mean", "sum"])
+@pytest.mark.parametrize("kind", SIDES)
+def test_the_global_response_norm_equals_the_reference(
+    kind: Kind, denominator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hidden channels and voxels in several programs."""
+    monkeypatch.setattr(
+        block_launches, "point_tiles", lambda *_: [PointTile(16, 16, splits=2, warps=4, stages=1)]
+    )
+    block = random_block(kind, grn=True, grn_denominator=denominator)
+    assert difference(block, (2, 4, 2), torch.float32) < EXACT
+
+
 @pytest.mark.parametrize("kind", SIDES)
 def test_a_kernel_of_seven_equals_the_reference(kind: Kind) -> None:
     assert difference(random_block(kind, 7), (2, 2, 4), torch.float32) < EXACT

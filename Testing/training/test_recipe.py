@@ -11,7 +11,7 @@ from bundles import TINY_NETWORK, tiny_bundle, tiny_weights
 from mednext.errors import OptionError
 from mednext.network.mednext import MedNeXt
 from mednext_training.conversion.challenges import challenge
-from mednext_training.planning import describe_regions, median_shape, task_regions
+from mednext_training.planning import checked_regions, describe_regions, median_shape, task_regions
 from mednext_training.schedule import Schedule, WarmUpAndDecay, recipe_schedule
 from mednext_training.splits import read_splits, renew_splits, splits_file, validation_cases
 from mednext_training.start_weights import begin_with, weights_of_model, weights_of_small_kernel
@@ -30,6 +30,8 @@ def test_the_rate_is_the_papers_with_its_exception() -> None:
 def test_fine_tuning_is_shorter_and_slower_and_warms_up() -> None:
     schedule = recipe_schedule("BTCV", 3, fine_tuning=True)
     assert (schedule.epochs, schedule.warm_up_epochs, schedule.learning_rate) == (300, 50, 1e-4)
+    v2 = recipe_schedule("BTCV", 3, "v2-W", fine_tuning=True)
+    assert (v2.epochs, v2.warm_up_epochs, v2.learning_rate) == (300, 50, 1e-3)
 
 
 def test_the_rate_rises_during_the_warm_up_and_decays_to_the_end() -> None:
@@ -70,6 +72,21 @@ def test_regions_are_trained_in_the_order_in_which_they_are_painted(tmp_path: Pa
         describe_regions(tmp_path / "dataset.json", {"inner": (3,), "outer": (3, 4)})
     with pytest.raises(OptionError, match="has no regions"):
         task_regions(HIPPOCAMPUS)
+
+
+def test_regions_of_ones_own_cover_every_label_of_the_data_set() -> None:
+    from mednext_training.cli import command_parser
+
+    words = ["plan", "--region", "whole tumor=1,2,3", "--region", "tumor core=2,3"]
+    said = dict(command_parser().parse_args(words).own_regions)
+    glioma = challenge("brats21").dataset
+    assert checked_regions(glioma, said) == {"whole tumor": (1, 2, 3), "tumor core": (2, 3)}
+    for wrong in ({"whole tumor": (1, 2)}, {"whole tumor": (1, 2, 3, 4)}):
+        with pytest.raises(OptionError, match="each must be in a region"):
+            checked_regions(glioma, wrong)
+    for text in ("whole tumor", "=1,2", "whole tumor=1,x"):
+        with pytest.raises(SystemExit):
+            command_parser().parse_args(["plan", "--region", text])
 
 
 def test_the_split_follows_the_cases_and_leaves_ones_own_split_alone(tmp_path: Path) -> None:

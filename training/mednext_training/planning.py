@@ -99,6 +99,19 @@ def task_regions(dataset: Dataset) -> dict[str, tuple[int, ...]]:
     return {region.name: region.labels for region in sorted(regions, key=lambda each: -len(each.labels))}
 
 
+def checked_regions(dataset: Dataset, regions: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """A user's regions of a data set. Raises `OptionError` where they do not cover its labels, or more."""
+    if dataset.regions:
+        raise OptionError(f"{dataset.folder_name} has regions already: they are trained without --region.")
+    values = {value for region in regions.values() for value in region}
+    if values != set(dataset.values):
+        raise OptionError(
+            f"The regions have the label values {sorted(values)}, {dataset.folder_name} has "
+            f"{list(dataset.values)}: each must be in a region."
+        )
+    return dict(regions)
+
+
 def check_patch(patch: Sequence[int]) -> None:
     """Refuse a patch `(Z, Y, X)` that MedNeXt cannot halve four times. Raises `OptionError`."""
     if any(side < 1 or side % SIDE_DIVISOR for side in patch):

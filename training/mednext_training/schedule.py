@@ -49,6 +49,7 @@ class Schedule:
 def recipe_schedule(
     task: str,
     kernel: int,
+    variant: str = "",
     *,
     fine_tuning: bool = False,
     epochs: int | None = None,
@@ -61,8 +62,9 @@ def recipe_schedule(
 
     Args:
         task: of the catalog; "" for none.
-        kernel: of the network.
-        fine_tuning: from trained weights: 300 epochs, a tenth of the rate, a warm-up of a sixth of all.
+        kernel, variant: of the network.
+        fine_tuning: from trained weights: 300 epochs, a warm-up of a sixth of all, and a tenth of the rate;
+            MedNeXt-v2 keeps its rate, as its authors fine-tune.
         epochs, learning_rate, warm_up_epochs, iterations, validation_iterations: in place of the recipe's.
 
     Raises:
@@ -72,7 +74,8 @@ def recipe_schedule(
     epochs = epochs or (300 if fine_tuning else 1000)
     if warm_up_epochs is None:
         warm_up_epochs = epochs // 6 if fine_tuning else 0
-    rate = learning_rate if learning_rate is not None else usual / 10 if fine_tuning else usual
+    lower = fine_tuning and not variant.startswith("v2")
+    rate = learning_rate if learning_rate is not None else usual / 10 if lower else usual
     return Schedule(epochs, iterations, validation_iterations, rate, warm_up_epochs)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 GrnDenominator = Literal["mean", "sum"]
+RESPONSE_EPSILON = 1e-6  # of the global response norm
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
@@ -32,7 +33,7 @@ def global_response_norm(
     """
     norm = torch.linalg.vector_norm(x, dim=tuple(range(2, x.ndim)), keepdim=True)
     total = norm.sum(dim=1, keepdim=True) if denominator == "sum" else norm.mean(dim=1, keepdim=True)
-    relative = norm / (total + 1e-6)
+    relative = norm / (total + RESPONSE_EPSILON)
     return gamma * (x * relative) + beta + x
 
 

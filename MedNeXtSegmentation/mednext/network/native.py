@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from .blocks import DownBlock, MedNeXtBlock, UpBlock
+from .blocks import RESPONSE_EPSILON, DownBlock, MedNeXtBlock, UpBlock
 from .candidate import HALF, Formulation
 from .mednext import MedNeXt
 from .native_library import (
@@ -257,7 +257,7 @@ class _ResponseNorm:
     def affine(self, squares: Tensor) -> tuple[Tensor, Tensor]:
         """Factor and offset of every channel, from the sums of squares over all voxels."""
         norm = torch.sqrt(squares)
-        relative = norm / (norm.sum() / self._divisor + 1e-6)
+        relative = norm / (norm.sum() / self._divisor + RESPONSE_EPSILON)
         return 1 + self._gamma * relative, self._beta
 
 

@@ -3,7 +3,8 @@
 Activations are `(N, Z, Y, X, C)` in buffers that stay between calls, and that the networks of all folds use
 in turn. A block has two passes: the depthwise convolution with the statistics of its output, then norm,
 expansion, GELU, compression and residual without ever writing the expanded tensor; the last pass includes the
-head. All sums are float32. From the second call with a shape on, the blocks run as one CUDA graph.
+head. With the global response norm a pass between them expands for the sizes of the hidden channels alone.
+All sums are float32. From the second call with a shape on, the blocks run as one CUDA graph.
 """
 
 from __future__ import annotations
@@ -41,8 +42,7 @@ logger = logging.getLogger(__name__)
 def is_supported(network: nn.Module, device: torch.device) -> bool:
     """Whether the kernels support this network and device, and Triton is installed. Does not import Triton.
 
-    They need three dimensions, one head, resampling by blocks without `output_padding`, no global response
-    norm, at most 512 channels,
+    They need three dimensions, one head, resampling by blocks without `output_padding`, at most 512 channels,
     and an NVIDIA card that Triton supports (compute capability 8.0 and later). Other networks run on torch.
     """
     return runs_triton(device) and knows(network)
@@ -64,8 +64,7 @@ def knows(network: nn.Module) -> bool:
     resampling = [part for part in blocks if isinstance(part, DownBlock | UpBlock)]
     padded = any(isinstance(block, UpBlock) and block.output_padding for block in blocks)
     widest = max((len(block.get_parameter("conv1.weight")) for block in blocks), default=0)
-    supported = len(resampling) == 8 and widest <= _WIDEST and not padded
-    return supported and not any(block.grn for block in blocks)
+    return len(resampling) == 8 and widest <= _WIDEST and not padded
 
 
 class TritonMedNeXt(nn.Module):

@@ -11,7 +11,15 @@ from mednext.system.memory_settings import restart_tuned
 
 from ..conversion.checking import check_dataset
 from ..datasets import Dataset
-from ..planning import PATCH, check_fold, check_patch, plan_and_preprocess, read_plans, task_regions
+from ..planning import (
+    PATCH,
+    check_fold,
+    check_patch,
+    checked_regions,
+    plan_and_preprocess,
+    read_plans,
+    task_regions,
+)
 from ..schedule import Schedule, recipe_schedule
 from ..workspace import Workspace
 from .arguments import add_dataset, add_network, chosen_dataset, count, fold
@@ -36,8 +44,17 @@ def add_commands(commands: Any) -> None:
         default="auto",
         help="Dice over the batch (default: as the reference, for images of more than four patches of 128³)",
     )
-    plan.add_argument(
+    regions = plan.add_mutually_exclusive_group()
+    regions.add_argument(
         "--regions", action="store_true", help="train the task's overlapping regions instead of its labels"
+    )
+    regions.add_argument(
+        "--region",
+        dest="own_regions",
+        action="append",
+        type=_region,
+        metavar="NAME=VALUES",
+        help='train regions of your own instead of labels, such as "whole tumor=1,2,3", the widest first',
     )
     plan.add_argument("--processes", type=count, default=2, help="that preprocess")
     plan.set_defaults(run=_plan)
@@ -60,7 +77,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--learning-rate",
         type=float,
-        help="default: 1e-3, or 1e-4 for KiTS19 with kernel 5; a tenth of that with --start-from",
+        help="default: 1e-3, or 1e-4 for KiTS19 with kernel 5; a tenth of that with --start-from, but for v2",
     )
     parser.add_argument(
         "--warm-up",
@@ -74,6 +91,13 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     )
     begin.add_argument("--start-from", metavar="MODEL", help="fine-tune a model: its name, or its folder")
     parser.add_argument("--seed", type=_seed, default=12345, help="of the random weights")
+
+
+def _region(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, values = text.partition("=")
+    if not name.strip() or not all(value.strip().isdecimal() for value in values.split(",")):
+        raise argparse.ArgumentTypeError("must be NAME=VALUES, such as 'whole tumor=1,2,3'")
+    return name.strip(), tuple(int(value) for value in values.split(","))
 
 
 def _seed(text: str) -> int:
@@ -110,6 +134,8 @@ def _plan(arguments: argparse.Namespace) -> None:
     check_patch(arguments.patch)
     workspace, dataset = chosen_dataset(arguments)
     regions = task_regions(dataset) if arguments.regions else None
+    if arguments.own_regions:
+        regions = checked_regions(dataset, dict(arguments.own_regions))
     report = check_dataset(workspace, dataset)
     plan_and_preprocess(
         workspace,
@@ -172,6 +198,7 @@ def _run(arguments: argparse.Namespace, workspace: Workspace, dataset: Dataset) 
     schedule = recipe_schedule(
         dataset.task,
         arguments.kernel,
+        arguments.variant,
         fine_tuning=bool(arguments.start_from),
         epochs=arguments.epochs,
         iterations=arguments.iterations,

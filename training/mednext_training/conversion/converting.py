@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -122,8 +123,18 @@ def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> Check
     same_patient = check_patients(sound)
     orientation = common_orientation(sound)
     left_out = [*found.left_out, *((name, "It was not wanted.") for name in choices.leave_out)]
-    report = Report(cases, left_out, check_labels_occur(sound, form.names), same_patient)
+    report = Report(cases, left_out, _remarks(sound, form), same_patient)
     return CheckedSet(report, orientation)
+
+
+def _remarks(sound: Sequence[CheckedCase], form: Form) -> list[str]:
+    """Labels that nobody has, and the room that nnU-Net will take: numbers of 4 bytes, and labels of 1."""
+    volume_mm3 = sum(
+        1000 * math.prod(case.grid.size) * case.grid.voxel_volume_ml for case in sound if case.grid
+    )
+    gib = volume_mm3 * (4 * len(form.channels) + 1) / 2**30
+    room = [f"Preprocessed at 1 mm, they take at most {gib:.1f} GiB."] if sound else []
+    return check_labels_occur(sound, form.names) + room
 
 
 def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]]) -> Found:

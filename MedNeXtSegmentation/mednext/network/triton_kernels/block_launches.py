@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from triton import cdiv
 
-from ..blocks import DownBlock, MedNeXtBlock, UpBlock
+from ..blocks import RESPONSE_EPSILON, DownBlock, MedNeXtBlock, UpBlock
 from .depthwise import depthwise_down, depthwise_same
 from .depthwise_up import depthwise_up
+from .hidden import hidden_squares
 from .norm import norm_affine
 from .pointwise import combine, pointwise, pointwise_up
 from .stem_and_head_launches import FEWEST, Head, padded, wide
@@ -96,6 +97,13 @@ class TritonBlock:
         self._expansion_bias = vector("conv2.bias", self._hidden)
         self._compression = matrix(compression.flatten(1).T, self._hidden, self.out)
         self._compression_bias = vector("conv3.bias", self.out)
+        self._response: tuple[Tensor, int] | None = None
+        if block.grn:
+            shift = compression.flatten(1).float() @ parameters["grn_beta"].flatten().float()
+            self._compression_bias += padded(shift, (self.out,)).to(device)
+            divisor = 1 if block.grn_denominator == "sum" else len(expansion)
+            gamma = padded(parameters["grn_gamma"].flatten(), (self._hidden,)).to(device)
+            self._response = gamma, divisor
         self._identity = block.residual and not (self._up or self._down)
         self._residual: Tensor | None = None
         if "res_conv.weight" in parameters:
@@ -205,8 +213,14 @@ class TritonBlock:
         affine = self._affine(images, x, workspace)
         add = self._identity or self._up
         residual = self._taps if self._residual is None else self._residual  # any address, never read
+        voxels = z * y * width * (8 if self._up else 1)
+        asked = (voxels, self.channels, self._hidden, self.out, x.itemsize, images)
+        response = self._taps  # any address, never read
+        if self._response is not None:
+            response = self._responses(x, convolved, affine, workspace, asked)
         matrices = (
             affine, self._expansion, self._expansion_bias, self._compression, self._compression_bias,
+            response,
         )  # fmt: skip
 
         def points(tile: PointTile) -> None:
@@ -218,8 +232,8 @@ class TritonBlock:
             parts = workspace.take("parts", shape, x, torch.float32)
             options = {
                 "C": channels, "HIDDEN": self._hidden, "OUT": self.out, "BLOCK_V": tile.voxels,
-                "BLOCK_H": tile.hidden, "SPLITS": tile.splits, "EXACT": self._exact, "num_warps": tile.warps,
-                "num_stages": tile.stages,
+                "BLOCK_H": tile.hidden, "SPLITS": tile.splits, "EXACT": self._exact,
+                "GRN": self._response is not None, "num_warps": tile.warps, "num_stages": tile.stages,
             }  # fmt: skip
             if self._up:
                 box = tile.box((z, y, width))
@@ -238,9 +252,32 @@ class TritonBlock:
             if answer and not columns:
                 answer.head.run(target, answer.logits)
 
-        voxels = z * y * width * (8 if self._up else 1)
-        asked = (voxels, self.channels, self._hidden, self.out, x.itemsize, images)
         self._launch("second", x, lambda: Choice(point_tiles, *asked), points)
+
+    def _responses(
+        self, x: Tensor, convolved: Tensor, affine: Tensor, workspace: Workspace, asked: tuple[int, ...]
+    ) -> Tensor:
+        """The scale of each hidden channel by the global response norm, `(N, hidden)`."""
+        assert self._response is not None
+        gamma, divisor = self._response
+        images, *_, z, y, width, channels = convolved.shape
+        partials = x.new_empty(0)
+
+        def squares(tile: PointTile) -> None:
+            nonlocal partials
+            programs = cdiv(z * y * width, tile.voxels) * (8 if self._up else 1)
+            partials = workspace.take("squares", (images, programs, self._hidden), x, torch.float32)
+            hidden_squares[(programs, tile.splits, images)](
+                convolved, affine, self._expansion, self._expansion_bias, partials, z, y, width,
+                C=channels, HIDDEN=self._hidden, BLOCK_V=tile.voxels, BLOCK_H=tile.hidden,
+                SPLITS=tile.splits, EXACT=self._exact, UP=self._up, num_warps=tile.warps,
+                num_stages=tile.stages,
+            )  # fmt: skip
+
+        self._launch("squares", x, lambda: Choice(point_tiles, *asked), squares)
+        norms = partials.sum(dim=1).sqrt_()
+        relative = norms / (norms.sum(dim=1, keepdim=True) / divisor + RESPONSE_EPSILON)
+        return workspace.take("response", norms.shape, x, torch.float32).copy_(relative.mul_(gamma).add_(1.0))
 
     def _combine(self, parts: Tensor, target: Tensor, splits: int, add: bool) -> None:
         images, z, y, width, out = target.shape

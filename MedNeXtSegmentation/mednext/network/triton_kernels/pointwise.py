@@ -5,7 +5,8 @@ The expanded tensor is never written: a program holds a block of voxels and loop
 programs too, and `combine` adds the parts in a fixed order.
 
 Weights: expansion `(C, HIDDEN)`, compression `(HIDDEN, OUT)`, residual `(C, OUT)` in the activations' type;
-biases float32. `affine`, `(N, 2, C)` float32, is the norm's scale and shift.
+biases float32. `affine`, `(N, 2, C)` float32, is the norm's scale and shift. With the global response norm
+`response`, `(N, HIDDEN)` float32, scales the hidden channels; its shift is part of the compression's bias.
 """
 
 from __future__ import annotations
@@ -13,38 +14,36 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .gelu import gelu
+from .hidden import hidden_block, normed
 from .matrix_product import product
 
 
 @triton.jit
 def _expanded_and_compressed(
-    normed,
+    values,
     sums,
     expansion,
     expansion_bias,
     compression,
+    response,
     HIDDEN: tl.constexpr,
     C: tl.constexpr,
     OUT: tl.constexpr,
     BLOCK_H: tl.constexpr,
     SPLITS: tl.constexpr,
     EXACT: tl.constexpr,
+    GRN: tl.constexpr,
 ):
-    """Add `gelu(normed @ expansion + bias) @ compression` over this program's hidden channels to `sums`."""
-    c = tl.arange(0, C)
+    """Add `gelu(values @ expansion + bias) @ compression` over this program's hidden channels to `sums`."""
     out = tl.arange(0, OUT)
     start = tl.program_id(1) * (HIDDEN // SPLITS)
     for step in range(HIDDEN // SPLITS // BLOCK_H):
         h = start + step * BLOCK_H + tl.arange(0, BLOCK_H)
-        first = tl.load(expansion + c[:, None] * HIDDEN + h[None, :])
         second = tl.load(compression + h[:, None] * OUT + out[None, :])
-        hidden = (
-            product(normed, first, tl.zeros((normed.shape[0], BLOCK_H), tl.float32))
-            + tl.load(expansion_bias + h)[None, :]
-        )
-        hidden = gelu(hidden, EXACT).to(second.dtype)
-        sums = product(hidden, second, sums)
+        hidden = hidden_block(values, expansion, expansion_bias, h, HIDDEN, C, BLOCK_H, EXACT)
+        if GRN:
+            hidden *= tl.load(response + h)[None, :]
+        sums = product(hidden.to(second.dtype), second, sums)
     return sums
 
 
@@ -58,13 +57,6 @@ def _residual(sums, x, from_voxel, there, residual, C: tl.constexpr, OUT: tl.con
         values = tl.load(x + from_voxel[:, None] * C + c[None, :], mask=there[:, None], other=0.0)
         sums = product(values, tl.load(residual + c[:, None] * OUT + out[None, :]), sums)
     return sums
-
-
-@triton.jit
-def _normed(values, affine, n, C: tl.constexpr, type):
-    c = tl.arange(0, C)
-    scale, shift = tl.load(affine + n * (2 * C) + c), tl.load(affine + n * (2 * C) + C + c)
-    return (values.to(tl.float32) * scale[None, :] + shift[None, :]).to(type)
 
 
 @triton.jit
@@ -117,6 +109,7 @@ def pointwise(
     expansion_bias,
     compression,
     compression_bias,
+    response,
     x,
     residual,
     target,
@@ -137,6 +130,7 @@ def pointwise(
     ADD: tl.constexpr,
     DOWN: tl.constexpr,
     EXACT: tl.constexpr,
+    GRN: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     """Stride 1 and 2: `convolved` and `target` are `(N, Z, Y, X, ...)`.
@@ -154,15 +148,17 @@ def pointwise(
     values = tl.load(
         convolved + n * voxels * C + voxel[:, None] * C + c[None, :], mask=there[:, None], other=0.0
     )
-    normed = _normed(values, affine, n, C, expansion.dtype.element_ty)
+    values = normed(values, affine, n, C, expansion.dtype.element_ty)
     sums = tl.zeros((BLOCK_V, OUT), tl.float32)
     if DOWN:
         if tl.program_id(1) == 0:
             from_voxel = ((voxel // (Y * X) * 2) * (2 * Y) + voxel // X % Y * 2) * (2 * X) + voxel % X * 2
             sums = _residual(sums, x + n * voxels * 8 * C, from_voxel, there, residual, C, OUT)
+    response += n * HIDDEN
     sums = _expanded_and_compressed(
-        normed, sums, expansion, expansion_bias, compression, HIDDEN, C, OUT, BLOCK_H, SPLITS, EXACT
-    )
+        values, sums, expansion, expansion_bias, compression, response,
+        HIDDEN, C, OUT, BLOCK_H, SPLITS, EXACT, GRN,
+    )  # fmt: skip
     if COLUMNS > 0:
         out = tl.arange(0, OUT)
         sums += tl.load(compression_bias + out)[None, :]
@@ -194,6 +190,7 @@ def pointwise_up(
     expansion_bias,
     compression,
     compression_bias,
+    response,
     x,
     residual,
     target,
@@ -211,6 +208,7 @@ def pointwise_up(
     SPLITS: tl.constexpr,
     RESIDUAL: tl.constexpr,
     EXACT: tl.constexpr,
+    GRN: tl.constexpr,
 ):
     """Transposed: add to the skip connection in `target`, `(N, 2Z, 2Y, 2X, OUT)`.
 
@@ -230,14 +228,16 @@ def pointwise_up(
     cells = (zs * Y + ys) * X + xs
     convolved += (n * 8 + parity) * (Z * Y * X).to(tl.int64) * C
     values = tl.load(convolved + cells[:, None] * C + c[None, :], mask=there[:, None], other=0.0)
-    normed = _normed(values, affine, n, C, expansion.dtype.element_ty)
+    values = normed(values, affine, n, C, expansion.dtype.element_ty)
     sums = tl.zeros((BLOCK_V, OUT), tl.float32)
     if RESIDUAL:
         if (parity == 0) & (tl.program_id(1) == 0):
             sums = _residual(sums, x, cells, there, residual, C, OUT)
+    response += n * HIDDEN
     sums = _expanded_and_compressed(
-        normed, sums, expansion, expansion_bias, compression, HIDDEN, C, OUT, BLOCK_H, SPLITS, EXACT
-    )
+        values, sums, expansion, expansion_bias, compression, response,
+        HIDDEN, C, OUT, BLOCK_H, SPLITS, EXACT, GRN,
+    )  # fmt: skip
     place = (zs * (2 * Y) + ys) * (4 * X) + 2 * xs + ((odd_z + 1) * (2 * Y) + odd_y + 1) * (2 * X) + odd_x + 1
     image = (Z * Y * X).to(tl.int64) * 8 * OUT
     _finished(sums, compression_bias, target, parts, place, there, n, image, OUT, SPLITS, True)
