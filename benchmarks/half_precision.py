@@ -13,7 +13,7 @@ import numpy as np
 from mednext import load_bundle, read_channels, segment
 from mednext.inference.loaded_networks import LoadedNetworks
 from mednext.system.devices import PRECISIONS
-from mednext_training.evaluation import CaseResult, dice, mean_dice
+from mednext_training.metrics import dice
 
 from . import ROOT, Settings
 from .report import Row, table
@@ -30,7 +30,7 @@ def measure(settings: Settings) -> str:
         return f"The images of the hippocampus are not in {folder}: Dice in bfloat16 was not measured."
     bundle = load_bundle("hippocampus")
     kept = {precision: LoadedNetworks() for precision in PRECISIONS}
-    results: dict[str, list[CaseResult]] = {precision: [] for precision in PRECISIONS}
+    results: dict[str, list[dict[str, float]]] = {precision: [] for precision in PRECISIONS}
     formulations, equal, found_in_any = {}, 0, 0
     cases = _validation_cases()
     for case in cases[: settings.pick(1, len(cases), len(cases))]:
@@ -41,17 +41,23 @@ def measure(settings: Settings) -> str:
             found = segment(image, bundle, device="cpu", precision=precision, networks=networks)
             labels[precision] = found.labelmap
             formulations[precision] = found.provenance["formulation"]
-            scores = {label.name: dice(truth, found.labelmap, label.value) for label in found.labels}
-            results[precision].append(CaseResult(case, scores, 0.0))
+            scores = {
+                label.name: dice(truth == label.value, found.labelmap == label.value)
+                for label in found.labels
+            }
+            results[precision].append(scores | {"mean": float(np.mean(list(scores.values())))})
         full, half = (labels[precision] for precision in PRECISIONS)
         structure = (full > 0) | (half > 0)
         equal += int((full == half)[structure].sum())
         found_in_any += int(structure.sum())
     rows: list[Row] = [
-        {"": f"{precision} ({formulations[precision]})", **mean_dice(cases)}
+        {
+            "": f"{precision} ({formulations[precision]})",
+            **{name: float(np.mean([scores[name] for scores in cases])) for name in cases[0]},
+        }
         for precision, cases in results.items()
     ]
-    full, half = (np.array([case.mean for case in cases]) for cases in results.values())
+    full, half = (np.array([scores["mean"] for scores in cases]) for cases in results.values())
     return (
         f"{table(f'Mean Dice over {len(full)} cases', rows)}\n"
         f"The mean of a single case moved by at most {float(np.abs(full - half).max()):.4f}. Of the voxels "
