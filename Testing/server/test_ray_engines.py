@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from bundles import tiny_bundle
 from mednext.inference.options import Options
-from mednext.inference.segment import segment as segment_here
 from mednext.remote.segment import segment
-from mednext_server import QUICK, engine_processes, noise, running_server
+from mednext_server import QUICK, engine_processes, local_results, noise, running_server
 
 if importlib.util.find_spec("ray") is None:
     pytest.skip("Ray is not installed: pip install 'ray[serve]'", allow_module_level=True)
@@ -36,7 +35,7 @@ def engines():
 def test_a_run_whose_engine_is_killed_gives_the_local_result(tmp_path, engines):
     bundle = tiny_bundle(tmp_path / "tiny")
     options = Options(uncertainty=True)
-    here = segment_here(noise(), bundle, options, device="cpu", threads=1)
+    results = local_results(noise(), bundle, options)
     killed, told = threading.Event(), []
 
     def kill(progress):
@@ -49,5 +48,6 @@ def test_a_run_whose_engine_is_killed_gives_the_local_result(tmp_path, engines):
         there = segment(noise(), bundle.model, server.access(), options, progress=kill, patience=QUICK)
     assert killed.is_set()
     assert any("begins again" in progress.remark for progress in told)
+    here = results[there.provenance["formulation"]]
     assert np.array_equal(there.labelmap, here.labelmap)
     assert np.array_equal(there.uncertainty, here.uncertainty)

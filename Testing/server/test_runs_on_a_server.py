@@ -14,7 +14,6 @@ from mednext.images.description.image_description import ImageDescription
 from mednext.images.geometry import Geometry, Roi
 from mednext.images.volume import Volume
 from mednext.inference.options import Options
-from mednext.inference.segment import segment as segment_here
 from mednext.model.description import Channel
 from mednext.remote import connection
 from mednext.remote.segment import segment
@@ -27,6 +26,7 @@ from mednext_server import (
     HeldEngines,
     Line,
     bright,
+    local_results,
     noise,
     random_cuts,
     running_server,
@@ -43,10 +43,11 @@ def bundle(tmp_path_factory):
 
 def test_the_result_is_that_of_a_local_run_bit_for_bit(tmp_path, bundle):
     options = Options(mirroring=False, uncertainty=True, roi=Roi((-30, -30, 0), (40, 30, 20)), step=0.8)
-    here = segment_here(noise(), bundle, options, device="cpu", threads=1)
+    results = local_results(noise(), bundle, options)
     with running_server(tmp_path, [bundle]) as server:
         model = served_model(server.access(), "tiny")
         there = segment(noise(), model, server.access(), options, patience=QUICK)
+    here = results[there.provenance["formulation"]]
     assert np.array_equal(there.labelmap, here.labelmap)
     assert there.labelmap.dtype == here.labelmap.dtype
     assert np.array_equal(there.uncertainty, here.uncertainty)
@@ -64,12 +65,12 @@ def test_channels_on_different_grids_and_of_different_types_are_combined_as_here
     two = tiny_bundle(tmp_path / "two", channels=channels, network=network)
     other = noise(1, (14, 30, 30), "T2.nii.gz")
     volumes = [noise(), replace(other, array=other.array.astype(np.int16))]
-    here = segment_here(list(volumes), two, QUICKLY, device="cpu", threads=1)
+    results = local_results(list(volumes), two, QUICKLY)
     with running_server(tmp_path, [two]) as server:
         there = segment(list(volumes), two.model, server.access(), QUICKLY, patience=QUICK)
         with pytest.raises(ChannelError, match="needs 2 channel"):
             segment(volumes[:1], two.model, server.access(), QUICKLY, patience=QUICK)
-    assert np.array_equal(there.labelmap, here.labelmap)
+    assert np.array_equal(there.labelmap, results[there.provenance["formulation"]].labelmap)
 
 
 def test_no_word_about_the_image_crosses_the_line(tmp_path, bundle):

@@ -139,6 +139,22 @@ def test_a_server_that_cannot_be_used_is_refused_in_a_sentence(
     assert "secret" not in document["message"]
 
 
+def test_the_connection_is_tested_from_the_command_line(capsys, served):
+    code, document = run(capsys, "info", "--server", served.address)
+    assert code == 0
+    assert [model["name"] for model in document["models"]] == ["tiny"]
+    served.keys.revoke("jane")
+    assert run(capsys, "info", "--server", served.address)[1]["error"] == "ServerAccessError"
+
+
+def test_workers_of_this_computer_and_a_server_exclude_each_other(tmp_path, capsys, served):
+    code, document = run(
+        capsys, *FOLDER, tmp_path, tmp_path / "out", "--server", served.address, "--workers", "2"
+    )
+    assert code == 2
+    assert "--workers is for runs without --server" in document["message"]
+
+
 def test_a_client_needs_no_torch(tmp_path, served):
     image = noise()
     write_image(tmp_path / "t1.nii.gz", image.array[0], image.geometry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,6 @@ from mednext.remote.address import Server
 from mednext.server.keys import KeyFile
 from mednext_server import engine_processes
 
-PORT = 8472
 _READY_S = 240.0
 
 
@@ -33,6 +33,8 @@ class Service:
     """
 
     def __init__(self, folder: Path, *limits: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
         made = make_certificates(folder)
         assert made, "the proof needs the command openssl"
         self.certificate = str(made[0])
@@ -44,7 +46,16 @@ class Service:
         self.log = folder / "server.log"
         self.temporary = Path(tempfile.mkdtemp(prefix="mnp"))  # short: Ray's sockets have short names
         command = [
-            *(sys.executable, "-m", "mednext", "serve", "--port", str(PORT), "--keys", str(self.keys.path)),
+            *(
+                sys.executable,
+                "-m",
+                "mednext",
+                "serve",
+                "--port",
+                str(self.port),
+                "--keys",
+                str(self.keys.path),
+            ),
             *("--certificate", str(folder / "server.pem"), "--certificate-key", str(folder / "server.key")),
             *("--model", str(self.bundle.path), "--device", "cpu", "--replicas", "2", "--threads", "1"),
             *limits,
@@ -65,7 +76,7 @@ class Service:
     @property
     def address(self) -> str:
         """The address of the server."""
-        return f"https://127.0.0.1:{PORT}"
+        return f"https://127.0.0.1:{self.port}"
 
     def access(self, name: str = "jane", address: str = "") -> Server:
         """The server for this user; `address` is that of a line to it."""

@@ -22,11 +22,11 @@ import requests
 from mednext.errors import Cancelled, MedNeXtError, ServerAccessError, UnsupportedImageError
 from mednext.images.volume import Volume
 from mednext.inference.options import Options
-from mednext.inference.segment import segment as segment_here
 from mednext.remote.connection import Patience
 from mednext.remote.segment import segment
 from mednext.remote.served_models import greet
-from mednext_server import Line, application, headers, noise, random_cuts
+from mednext.segmentation.result import Segmentation
+from mednext_server import Line, application, headers, local_results, noise, random_cuts
 
 from .service import Service
 
@@ -42,11 +42,9 @@ def image(number: int) -> Volume:
 
 
 @cache
-def expected(service: Service, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and uncertainty of a local run."""
-    result = segment_here(image(number), service.bundle, OPTIONS, device="cpu", threads=1)
-    assert result.uncertainty is not None
-    return result.labelmap, result.uncertainty
+def expected(service: Service, number: int) -> dict[str, Segmentation]:
+    """The results of local runs; see `local_results`."""
+    return local_results(image(number), service.bundle, OPTIONS)
 
 
 def run(service: Service, number: int, owner: str = "jane", address: str = "") -> None:
@@ -54,10 +52,10 @@ def run(service: Service, number: int, owner: str = "jane", address: str = "") -
     result = segment(
         image(number), service.bundle.model, service.access(owner, address), OPTIONS, patience=PATIENCE
     )
-    labels, uncertainty = expected(service, number % IMAGES)
-    assert np.array_equal(result.labelmap, labels)
+    here = expected(service, number % IMAGES)[result.provenance["formulation"]]
+    assert np.array_equal(result.labelmap, here.labelmap)
     assert result.uncertainty is not None
-    assert np.array_equal(result.uncertainty, uncertainty)
+    assert np.array_equal(result.uncertainty, here.uncertainty)
 
 
 def _at_once(count: int, work: Callable[[int], object]) -> list[object]:
