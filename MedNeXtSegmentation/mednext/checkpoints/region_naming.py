@@ -79,15 +79,27 @@ def regions_of_task(labels: Sequence[Label], options: ImportOptions) -> tuple[Re
 
 
 def _task_of(names: Sequence[str], options: ImportOptions) -> Task | None:
-    """The task that the user names, or the only one that has all of these regions."""
+    """The task that the user names, or the one that consists of these regions.
+
+    Several tasks that differ in their label values only, such as BraTS 2021 and 2023, count as one.
+    """
     if options.task:
         return find_task(options.task)
     tasks = [
         task
         for task in load_catalog().tasks
-        if task.regions and all(_find(name, task.regions) for name in names)
+        if task.regions and all(_find(name, task.regions) for name in names) and _all_in_regions(task)
     ]
-    return tasks[0] if len(tasks) == 1 else None
+    alike = {frozenset((label.name, _regions_around(label, task)) for label in task.labels) for task in tasks}
+    return tasks[0] if len(alike) == 1 else None
+
+
+def _all_in_regions(task: Task) -> bool:
+    return all(_regions_around(label, task) for label in task.labels)
+
+
+def _regions_around(label: Label, task: Task) -> frozenset[str]:
+    return frozenset(region.name for region in task.regions if label.value in region.labels)
 
 
 def _region(name: str, values: tuple[int, ...], task: Task | None) -> Region:
