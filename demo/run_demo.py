@@ -17,8 +17,6 @@ sys.path[:0] = [str(ROOT / "MedNeXtSegmentation"), str(ROOT / "Testing")]
 
 import slicer  # noqa: E402 - found on the path that was just set
 import slicer_standin  # noqa: E402
-from hippocampi import LATERALITY_CODES, join, volumes_ml  # noqa: E402
-from locate import hippocampus_centres, is_head  # noqa: E402
 from mednext.errors import MedNeXtError, OutputError  # noqa: E402
 from mednext.images.volume import read_volume  # noqa: E402
 from pictures import draw  # noqa: E402
@@ -54,40 +52,27 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> None:
     """Load, segment, save, draw."""
-    geometry = read_volume(options.image).geometry  # refuses an unreadable image before Slicer starts
+    read_volume(options.image)  # refuses an unreadable image before Slicer starts
     core = slicer_standin.start()
     module = slicer_standin.load_module(ROOT / "MedNeXtSegmentation" / "MedNeXtSegmentation.py")
     logic = module.MedNeXtSegmentationLogic()
     image = slicer.util.loadVolume(str(options.image))
 
-    def segment(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
-        print(f"Segmenting {volume.GetName()}")
-        return logic.segment(
-            volume, options.model, mirroring=not options.no_mirror, progressCallback=show_progress
-        )
-
-    if is_head(geometry):
-        from MedNeXtSegmentationLib.sample_data import cropAround  # needs Slicer, which has started by now
-
-        centres = hippocampus_centres(options.image)
-        crops = {
-            side: cropAround(image, centre, f"{image.GetName()} {side}") for side, centre in centres.items()
-        }
-        result = join(image, {side: segment(crop) for side, crop in crops.items()})
-    else:
-        result = segment(image)
-    print_volumes(volumes_ml(result, image))
+    print(f"Segmenting {image.GetName()}")
+    result = logic.segment(
+        image, options.model, mirroring=not options.no_mirror, progressCallback=show_progress
+    )
+    print_volumes(result)
     save(core, image, result, options.output)
 
 
-def print_volumes(volumes: dict[str, float]) -> None:
-    """Print the volume of each segment, and a warning for a hippocampus of unusual volume."""
-    for name, volume in volumes.items():
+def print_volumes(result: slicer.vtkMRMLSegmentationNode) -> None:
+    """Print the volume of each segment, and the run's warning if it has one."""
+    from MedNeXtSegmentationLib.scene.result_record import provenance_of, volumes_of  # needs Slicer
+
+    for name, volume in volumes_of(result).items():
         print(f"{name:30} {volume:6.2f} mL")
-    for side in LATERALITY_CODES:
-        total = sum(volume for name, volume in volumes.items() if name.startswith(side))
-        if any(name.startswith(side) for name in volumes) and not 2 <= total <= 5:
-            print(f"A {side} hippocampus of {total:.2f} mL is unusual (2 to 5 mL): look at the picture.")
+    print(provenance_of(result).get("warning", ""))
 
 
 def show_progress(event: dict[str, Any]) -> None:

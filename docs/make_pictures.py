@@ -34,7 +34,6 @@ import vtk  # noqa: E402
 
 CORE = slicer_standin.start()
 
-from hippocampi import join  # noqa: E402
 from mednext import __version__  # noqa: E402
 from mednext.remote.served_models import Hello, ServedModel  # noqa: E402
 from MedNeXtSegmentationLib.icbm152 import BOX_MM, CENTRES_RAS  # noqa: E402
@@ -94,8 +93,7 @@ def hippocampi() -> None:
     slicer.mrmlScene.Clear(0)
     logic = slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
     head = slicer.util.loadVolume(str(template_file()))
-    crops = {side: cropAround(head, centre, f"T1 {side}") for side, centre in CENTRES_RAS.items()}
-    both = join(head, {side: logic.segment(part) for side, part in crops.items()})
+    both = logic.segment(head)
     both.CreateClosedSurfaceRepresentation()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "hippocampi.png")

@@ -77,6 +77,21 @@ def test_progress_counts_both_sides_once(bundle: Bundle) -> None:
     assert len({step.total for step in network}) == 1
 
 
+def test_doubts_are_told_during_the_run_and_kept(bundle: Bundle) -> None:
+    remarks: list[str] = []
+    found = segment(
+        volume(),
+        bundle,
+        boxes=BOXES,
+        device="cpu",
+        mirroring=False,
+        progress=lambda step: remarks.append(step.remark),
+    )
+    doubts = [remark for remark in remarks if "reaches the border" in remark]
+    assert doubts  # the labels of random weights are anywhere
+    assert all(doubt in found.provenance["warning"] for doubt in doubts)
+
+
 def test_uncertainty_and_intensities_are_of_both_sides(bundle: Bundle) -> None:
     found = segment(
         volume(), bundle, boxes=BOXES, device="cpu", mirroring=False, uncertainty=True, intensities=True

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import slicer
 from bundles import tiny_bundle
+from mednext.errors import OptionError
 from mednext.model.location import Location, Place
+from MedNeXtSegmentationLib.scene.export.training_job import training_job
 from MedNeXtSegmentationLib.scene.result_record import provenance_of
 from MedNeXtSegmentationLib.scene.side_boxes import boxes_of, show_boxes
 from panel_driving import choose, segment, set_option, table
@@ -106,3 +108,11 @@ def test_moved_boxes_are_used_and_shown_and_can_be_found_again(paired: Any, whol
     paired.ui.findAgainButton.click()
     assert boxes_of(whole) == {}
     assert "are found first" in paired.ui.boxesLabel.text
+
+
+def test_a_result_of_both_sides_is_no_training_case_of_a_model_of_crops(
+    paired: Any, whole: Any, tmp_path: Path
+) -> None:
+    give_boxes(whole)["left"].SetCenter(-17.0, -22.0, 17.0)
+    with pytest.raises(OptionError, match="crop the image around a side"):
+        training_job(segment(paired), tmp_path)

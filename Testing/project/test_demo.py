@@ -14,14 +14,6 @@ import slicer
 DEMO = Path(__file__).parents[2] / "demo"
 
 
-@pytest.fixture
-def locate(monkeypatch):
-    monkeypatch.syspath_prepend(str(DEMO))
-    import locate
-
-    return locate
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The folder and the printed lines of a run with the shipped model, without mirroring to save time."""
@@ -82,21 +74,6 @@ def test_the_picture_shows_both_colours_of_the_model(finished):
     red, blue = picture[..., 0], picture[..., 2]
     assert (red - blue > 80).sum() > 500
     assert (blue - red > 80).sum() > 500
-
-
-def test_the_hippocampi_of_a_moved_head_are_located(locate, tmp_path):
-    template = sitk.ReadImage(str(locate.template_file()), sitk.sitkFloat32)
-    moved_by = sitk.Euler3DTransform((0, 0, 0), 0.15, -0.1, 0.2, (12, -8, 25))
-    grid = sitk.Image([100, 110, 95], sitk.sitkFloat32)
-    grid.SetSpacing((2, 2, 2))
-    grid.SetOrigin((110, 130, -90))
-    grid.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
-    file = tmp_path / "moved.nrrd"
-    sitk.WriteImage(sitk.Resample(template, grid, moved_by.GetInverse()), str(file))
-    centres = locate.hippocampus_centres(file)
-    for side, (r, a, s) in locate.CENTRES_RAS.items():
-        x, y, z = moved_by.TransformPoint((-r, -a, s))
-        assert centres[side] == pytest.approx((-x, -y, z), abs=4)
 
 
 def test_an_image_that_is_none_is_refused_in_a_sentence(tmp_path):

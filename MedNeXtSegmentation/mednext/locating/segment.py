@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..images.volume import Volume
+from ..images.volume import Volume, handed_over
 from ..inference import segment as inference
 from ..inference.loaded_networks import LoadedNetworks
 from ..inference.options import Options
@@ -61,31 +61,49 @@ def segment(
             volumes, bundle, options, progress=show, cancelled=cancelled, networks=networks
         )
     listed = [volumes] if isinstance(volumes, Volume) else list(volumes)
+    del volumes
     if not listed or not wants_boxes(bundle.model, listed[0].geometry, options):
         return inference.segment(
-            listed, bundle, options, progress=show, cancelled=cancelled, networks=networks
+            handed_over(listed), bundle, options, progress=show, cancelled=cancelled, networks=networks
         )
-    begin = time.monotonic()
-    volume = inference.checked_volume(listed, bundle.model, options.insist)
-    del volumes, listed
-    boxes = _boxes(volume, bundle.model, options, show, cancelled)
+    volume = inference.checked_volume(handed_over(listed), bundle.model, options.insist)
+    return _both_sides(volume, bundle, options, show, cancelled, networks)
+
+
+def _both_sides(
+    volume: Volume,
+    bundle: Bundle,
+    options: Options,
+    show: Show,
+    cancelled: Callable[[], bool] | None,
+    networks: LoadedNetworks,
+) -> Segmentation:
+    """Find the boxes, and segment each side in its own."""
+    begin, model = time.monotonic(), bundle.model
+    assert model.location is not None
+    boxes = _boxes(volume, model, options, show, cancelled)
     found = {}
     for number, side in enumerate(SIDES):
         alone = replace(options, roi=boxes.of_side[side], locate="none", boxes=None, intensities=False)
         found[side] = inference.segment(
-            volume,
-            bundle,
-            alone,
-            progress=_of_side(show, number),
-            cancelled=cancelled,
-            networks=networks,
+            volume, bundle, alone, progress=_of_side(show, number), cancelled=cancelled, networks=networks
         )
-    joined = _joined(found, boxes, bundle.model, options, time.monotonic() - begin)
+    labels, parts = join(found, boxes.of_side, model)
+    doubts = part_doubts(parts, model.location)
+    for doubt in doubts:
+        show(Progress("postprocessing", 1, 1, remark=doubt))
+    provenance = {
+        **found[SIDES[0]].provenance,
+        **options.recipe(model),
+        **boxes.told(),
+        **_compared(parts),
+        **_warning((*boxes.warnings, *_warnings_of(found), *doubts)),
+        "seconds": f"{time.monotonic() - begin:.1f}",
+    }
+    joined = _joined(found, labels, provenance, model)
     if not options.intensities:
         return joined
-    measured = intensities(
-        joined.labelmap, volume.array, bundle.model.channels, joined.labels, joined.regions
-    )
+    measured = intensities(joined.labelmap, volume.array, model.channels, joined.labels, joined.regions)
     return replace(joined, provenance={**joined.provenance, INTENSITIES: to_words(measured)})
 
 
@@ -122,20 +140,8 @@ def _of_side(show: Show, number: int) -> Show:
 
 
 def _joined(
-    found: dict[str, Segmentation], boxes: Boxes, model: Model, options: Options, seconds: float
+    found: dict[str, Segmentation], labels: np.ndarray, provenance: dict[str, str], model: Model
 ) -> Segmentation:
-    labels, parts = join(found, boxes.of_side, model)
-    assert model.location is not None
-    warnings = list(boxes.warnings)
-    for segmentation in found.values():
-        told = segmentation.provenance.get("warning", "")
-        if told and told not in warnings:
-            warnings.append(told)
-    warnings += part_doubts(parts, model.location)
-    provenance = {**found[SIDES[0]].provenance, **options.recipe(model), **boxes.told()}
-    provenance |= {"seconds": f"{seconds:.1f}", **_compared(parts)}
-    provenance.pop("warning", None)
-    provenance |= {"warning": " ".join(warnings)} if warnings else {}
     return Segmentation(
         labels,
         found[SIDES[0]].geometry,
@@ -144,6 +150,17 @@ def _joined(
         _uncertainty([each.uncertainty for each in found.values()]),
         sided_regions(model.regions, model.labels),
     ).telling_regions()
+
+
+def _warnings_of(found: dict[str, Segmentation]) -> tuple[str, ...]:
+    """The warnings of the runs, each once."""
+    told = (each.provenance.get("warning", "") for each in found.values())
+    return tuple(dict.fromkeys(filter(None, told)))
+
+
+def _warning(sentences: tuple[str, ...]) -> dict[str, str]:
+    """The entry of the provenance, which replaces that of one side."""
+    return {"warning": " ".join(sentences)} if sentences else {}
 
 
 def _compared(parts: tuple[Part, ...]) -> dict[str, str]:

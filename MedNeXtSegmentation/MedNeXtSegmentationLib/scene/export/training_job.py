@@ -7,6 +7,7 @@ from pathlib import Path
 import slicer
 from mednext.errors import OptionError
 from mednext.model.model_file import read_model
+from mednext.model.sides import has_sides
 from mednext.worker.scene.jobs import TrainingJob
 
 from ..result_record import found_labels_of, images_of, provenance_of
@@ -20,13 +21,18 @@ def training_job(node: slicer.vtkMRMLSegmentationNode, folder: Path) -> Training
 
     `folder` is a data set of nnU-Net, or the folder that has or gets one for the model's task.
 
-    Raises `OptionError` for a node that no model made, `UnknownModelError` when that model is no longer
-    installed, and the errors of `segmented_region`, `drawn_segments_of`, `channels_from_nodes` and
-    `dataset_folder`.
+    Raises `OptionError` for a node that no model made or that has both sides of a whole head,
+    `UnknownModelError` when that model is no longer installed, and the errors of `segmented_region`,
+    `drawn_segments_of`, `channels_from_nodes` and `dataset_folder`.
     """
     from mednext.library.store import find_model
     from mednext.training_set.dataset import dataset_folder
 
+    if has_sides(provenance_of(node)):
+        raise OptionError(
+            f'"{node.GetName()}" has both sides of a whole head, but its model learns from images around one '
+            "side: crop the image around a side, segment the crop, and add that."
+        )
     name = provenance_of(node).get("model")
     if not name:
         raise OptionError(f'"{node.GetName()}" was made by no model: its labels have no known meaning.')
