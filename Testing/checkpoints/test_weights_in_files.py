@@ -245,6 +245,22 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, bad: float) -> 
     ):
         imported(tmp_path, lambda path: torch.save(weights, path))
     assert not (tmp_path / "model").exists()
+    with pytest.raises(BundleIntegrityError, match="not finite"):  # told before the import, too
+        examine_checkpoint(
+            tmp_path / "weights.pt", "model", ImportOptions(description=tmp_path / "description.json")
+        )
+
+
+def test_of_nnunets_own_weights_and_an_average_beside_its_own_are_taken_with_a_remark() -> None:
+    checkpoint = {"network_weights": WEIGHTS, "ema_weights": OTHER}
+    notes = ImportNotes()
+    _, weights = read_network(checkpoint, FILE, None, notes, container="network_weights")
+    assert_ours(weights)
+    assert notes.remarks == [
+        "weights.pt has other weights too, 'ema_weights'; its program uses network_weights."
+    ]
+    _, average = read_network(checkpoint, FILE, "ema_weights", ImportNotes(), container="network_weights")
+    assert_ours(average, OTHER)
 
 
 @pytest.mark.parametrize("kept", [8, 200, 5000])

@@ -13,8 +13,9 @@ from torch import Tensor
 from ..errors import CheckpointError, MedNeXtError
 from ..library.catalog_source import load_catalog
 from ..library.store import check_name
-from ..model.bundle import Bundle, write_bundle
+from ..model.bundle import Bundle, stored_weights, write_bundle
 from ..model.description import Model, Skull
+from ..model.description_consistency import check_model
 from .checkpoint_format import CheckpointFormat
 from .described_weights import DESCRIBED_WEIGHTS
 from .import_options import ImportOptions
@@ -74,7 +75,10 @@ def examine_checkpoint(source: str | Path, name: str, options: ImportOptions | N
     """
     source, options, notes = Path(source), options or ImportOptions(), ImportNotes(asking=True)
     with _explaining(source):
-        model, _ = _read(source, name, options, notes)
+        model, weights = _read(source, name, options, notes)
+    check_model(model)
+    for fold, state in weights.items():
+        stored_weights(fold, state, options.half)
     return report_of(model, notes)
 
 

@@ -90,7 +90,12 @@ def load_weights(path: Path, notes: ImportNotes) -> Any:
 
 
 def read_network(
-    checkpoint: Any, path: Path, part: str | None, notes: ImportNotes, program: str | None = None
+    checkpoint: Any,
+    path: Path,
+    part: str | None,
+    notes: ImportNotes,
+    program: str | None = None,
+    container: str | None = None,
 ) -> tuple[NetworkSpec, dict[str, Tensor]]:
     """The network in the contents of a file, without the heads of deep supervision, and its weights.
 
@@ -100,12 +105,20 @@ def read_network(
         part: the place of the network, where the file has several.
         notes: get remarks on everything that is left out, and the question for the part.
         program: one of `state_dicts.SOURCES`; None to tell it from the weights.
+        container: the key under which the training program keeps the weights that it uses; without `part`
+            others in the file do not count if there are some.
 
     Raises:
         CheckpointError: there are several networks, and `part` names none of them.
         IncompatibleCheckpointError: there is no MedNeXt, or not a whole one.
     """
-    found = _chosen(list(_networks(checkpoint)), path, part, notes)
+    networks = list(_networks(checkpoint))
+    usual = [each for each in networks if container and each.place.split(".")[0] == container]
+    if usual and part is None and len(networks) > len(usual):
+        others = [each for each in networks if each not in usual]
+        notes.remark(f"{path.name} has other weights too, {_places(others)}; its program uses {container}.")
+        networks = usual
+    found = _chosen(networks, path, part, notes)
     if found is None:
         raise IncompatibleCheckpointError(
             f"{path} holds no weights of a MedNeXt: {_contents(checkpoint)}. Choose the checkpoint of a "

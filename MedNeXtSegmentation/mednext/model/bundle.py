@@ -162,9 +162,13 @@ def _description(model: Model) -> bytes:
         ) from cause
 
 
-def _write_fold(folder: Path, index: int, state: Mapping[str, Tensor], half: bool) -> Fold:
+def stored_weights(index: int, state: Mapping[str, Tensor], half: bool) -> dict[str, Tensor]:
+    """The weights of a fold as a bundle stores them.
+
+    Raises:
+        BundleIntegrityError: some are not finite, or too large for 16 bits.
+    """
     import torch
-    from safetensors.torch import save
 
     dtype = torch.float16 if half else torch.float32
     # Copies: safetensors refuses tensors that share memory.
@@ -175,7 +179,13 @@ def _write_fold(folder: Path, index: int, state: Mapping[str, Tensor], half: boo
                 f"Fold {index}: {name} has values that are not finite{' with 16 bits' if half else ''}. "
                 "Check the training, or store the weights with 32 bits (half=False)."
             )
-    data = save(stored)
+    return stored
+
+
+def _write_fold(folder: Path, index: int, state: Mapping[str, Tensor], half: bool) -> Fold:
+    from safetensors.torch import save
+
+    data = save(stored_weights(index, state, half))
     file = f"fold_{index}.safetensors"
     (folder / file).write_bytes(data)
     return Fold(index, file, hashlib.sha256(data).hexdigest())

@@ -143,11 +143,17 @@ class CheckpointForm:
                 item = qt.QTableWidgetItem(shown(text))
                 item.setToolTip(tool_tip(value))
                 table.setItem(row, column, item)
-        table.resizeRowsToContents()
-        rows = sum(table.rowHeight(row) for row in range(len(facts)))
-        table.setFixedHeight(min(_MOST_HEIGHT_PX, table.horizontalHeader().sizeHint.height() + rows + 4))
+        self._fitTable()
+        qt.QTimer.singleShot(0, self._fitTable)  # when the columns have their widths
         ui.checkpointRemarksLabel.text = "\n".join(f"• {shown(sentence)}" for sentence in sentences)
         ui.checkpointRemarksLabel.visible = bool(sentences)
+
+    def _fitTable(self) -> None:
+        """Make the table as high as its rows, up to a limit."""
+        table = self._ui.checkpointTable
+        table.resizeRowsToContents()
+        rows = sum(table.rowHeight(row) for row in range(table.rowCount))
+        table.setFixedHeight(min(_MOST_HEIGHT_PX, table.horizontalHeader().height + rows + 4))
 
     def _showRows(self) -> None:
         ui = self._ui

@@ -153,6 +153,7 @@ def mirroring(
             ),
         )
         return ()
+    notes.sources["mirror_axes"] = "assumed"
     notes.remark(
         f"It is not mirrored, as the trainer {trainer!r} is not known here; if its training mirrored, import "
         "it again with --mirror-axes."

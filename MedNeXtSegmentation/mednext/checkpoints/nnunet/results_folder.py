@@ -118,12 +118,13 @@ def _name(folders: Sequence[Path], names: Sequence[str], options: ImportOptions)
 
 
 def network_of_folds(
-    checkpoints: Mapping[int, tuple[Path, Any]], options: ImportOptions, notes: ImportNotes
+    checkpoints: Mapping[int, tuple[Path, Any]], container: str, options: ImportOptions, notes: ImportNotes
 ) -> tuple[NetworkSpec, dict[int, dict[str, Tensor]]]:
     """The network that all folds share, without the heads of deep supervision, and the weights of each fold.
 
     Args:
         checkpoints: the file of each fold, and its contents.
+        container: the key under which nnU-Net itself keeps the weights.
         options: its `part` chooses among several networks in a file.
         notes: see `read_network`.
 
@@ -131,7 +132,7 @@ def network_of_folds(
         IncompatibleCheckpointError: not a MedNeXt, or the folds have different networks.
     """
     read = {
-        fold: read_network(content, path, options.part, notes)
+        fold: read_network(content, path, options.part, notes, container=container)
         for fold, (path, content) in checkpoints.items()
     }
     first = next(iter(read.values()))[0]

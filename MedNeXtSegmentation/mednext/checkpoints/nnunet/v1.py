@@ -41,6 +41,7 @@ from .results_folder import (
 
 PLANS_FILE = "plans.pkl"
 WEIGHTS = ("model_final_checkpoint.model", "model_best.model")
+_WEIGHTS_KEY = "state_dict"
 _PREPROCESSOR = "GenericPreprocessor"
 _PREPROCESSING = (
     "plans_per_stage",
@@ -76,7 +77,10 @@ def read_v1(
             "Such models cannot be imported from nnU-Net v1."
         )
     spec, weights = network_of_folds(
-        {fold: (file, _contents(file, notes)) for fold, file in found.files.items()}, options, notes
+        {fold: (file, load_weights(file, notes)) for fold, file in found.files.items()},
+        _WEIGHTS_KEY,
+        options,
+        notes,
     )
 
     values = plans.integers("all_classes", 1, 255)
@@ -95,6 +99,7 @@ def read_v1(
     spacing = stage.numbers("current_spacing", 1e-3, 1e3, 3)
     patch = stage.integers("patch_size", 1, 4096, length=3)
     file = next(iter(found.files.values()))
+    notes.sources |= dict.fromkeys(("channels", "normalization", "spacing", "patch"), "plans")
     model = Model(
         name=name,
         version=options.version,
@@ -201,14 +206,6 @@ def _intensities(plans: Any) -> dict[str, Any]:
         for key in _STATISTICS_OF_A_CHANNEL
         if key in values
     }
-
-
-def _contents(path: Path, notes: ImportNotes) -> Any:
-    """The contents of a file of weights; the network is in its `state_dict`."""
-    checkpoint = load_weights(path, notes)
-    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict):
-        return {"state_dict": checkpoint["state_dict"]}
-    return checkpoint
 
 
 def _stage(plans: Fields, number: int | None) -> Fields:

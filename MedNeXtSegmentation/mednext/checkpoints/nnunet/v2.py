@@ -92,7 +92,10 @@ def read_v2(
         _check_told_plans(arguments.get("plans"), pickled, used, path, plans_place)
         _check_told_dataset(arguments.get("dataset_json"), labelled, path, dataset_place)
     spec, weights = network_of_folds(
-        {fold: (found.files[fold], content) for fold, (content, _, _) in read.items()}, options, notes
+        {fold: (found.files[fold], content) for fold, (content, _, _) in read.items()},
+        _WEIGHTS_KEY,
+        options,
+        notes,
     )
 
     configuration = read_configuration(plans, used)
@@ -142,10 +145,9 @@ def read_v2(
 def _read_checkpoint(
     path: Path, found: FoundFolds, notes: ImportNotes
 ) -> tuple[Any, dict[str, Any], _Training]:
-    """The part of a fold's file that holds the network, the trainer's arguments, and the training's facts."""
+    """The contents of a fold's file, the trainer's arguments, and the training's facts."""
     checkpoint = load_weights(path, notes)
     told = checkpoint if isinstance(checkpoint, dict) else {}
-    content = {_WEIGHTS_KEY: told[_WEIGHTS_KEY]} if isinstance(told.get(_WEIGHTS_KEY), dict) else checkpoint
     if path.suffix == SAFETENSORS:
         told = _metadata(path, found)
     arguments = told.get("init_args")
@@ -160,7 +162,7 @@ def _read_checkpoint(
     fields = Fields(names, str(path), CheckpointError)
     axes = read_axes(told[_MIRRORING], str(path)) if _MIRRORING in told else None
     trainer = fields.text("trainer_name") if "trainer_name" in told else ""
-    return content, arguments, _Training(trainer, fields.text("configuration", empty=True), axes)
+    return checkpoint, arguments, _Training(trainer, fields.text("configuration", empty=True), axes)
 
 
 def _metadata(path: Path, found: FoundFolds) -> dict[str, Any]:
