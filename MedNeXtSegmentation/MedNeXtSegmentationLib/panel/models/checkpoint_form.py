@@ -143,14 +143,16 @@ class CheckpointForm:
                 item = qt.QTableWidgetItem(shown(text))
                 item.setToolTip(tool_tip(value))
                 table.setItem(row, column, item)
-        self._fitTable()
-        qt.QTimer.singleShot(0, self._fitTable)  # when the columns have their widths
         ui.checkpointRemarksLabel.text = "\n".join(f"• {shown(sentence)}" for sentence in sentences)
         ui.checkpointRemarksLabel.visible = bool(sentences)
+        self._fit()
+        qt.QTimer.singleShot(0, self._fit)  # when the columns have their widths
 
-    def _fitTable(self) -> None:
-        """Make the table as high as its rows, up to a limit."""
-        table = self._ui.checkpointTable
+    def _fit(self) -> None:
+        """Make the table as high as its rows, up to a limit, and the remarks as high as their lines."""
+        table, remarks = self._ui.checkpointTable, self._ui.checkpointRemarksLabel
+        remarks.setMinimumHeight(0)  # which counts in the next line
+        remarks.setMinimumHeight(max(0, remarks.heightForWidth(remarks.width)))
         table.resizeRowsToContents()
         rows = sum(table.rowHeight(row) for row in range(table.rowCount))
         table.setFixedHeight(min(_MOST_HEIGHT_PX, table.horizontalHeader().height + rows + 4))
