@@ -14,10 +14,12 @@ import pytest
 from dicom_files import write_series
 from geometries import ORIENTATIONS, geometries, positions, rotation
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mednext.errors import GeometryError, MissingPackageError, OptionError, OutputError
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.model.labels import Code, Label, Region, Terminology
 from mednext.segmentation.export import format_of, write_segmentation
+from mednext.segmentation.formats.cielab import cielab
 from mednext.segmentation.result import Segmentation
 
 ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
@@ -244,6 +246,14 @@ class TestDicomSeg:
         color = highdicom.color.CIELabColor.from_dicom_value(kidney.RecommendedDisplayCIELabValue)
         np.testing.assert_allclose(color.to_rgb(), LABELS[0].color, atol=2)
 
+    def test_the_highdicom_of_slicer_suffices(self, tmp_path, segmentation, source, monkeypatch):
+        """Slicer 5.12 brings 0.27, whose colours cannot be made of red, green and blue."""
+        import highdicom
+
+        monkeypatch.delattr(highdicom.color.CIELabColor, "from_rgb")
+        write_segmentation(tmp_path / "kidneys.dcm", segmentation, source=source)
+        self.assert_in_place(self.read(tmp_path / "kidneys.dcm"))
+
     def test_the_object_belongs_to_the_patient_and_the_images(self, tmp_path, segmentation, source):
         import pydicom
 
@@ -359,6 +369,14 @@ class TestDicomSeg:
         monkeypatch.setitem(sys.modules, "highdicom", None)
         with pytest.raises(MissingPackageError, match=r"pip install slicer-mednext-segmentation\[dicom\]"):
             write_segmentation(tmp_path / "kidneys.dcm", segmentation, source=source)
+
+
+@settings(max_examples=200)
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+def test_colours_are_those_of_highdicom(color):
+    from highdicom.color import CIELabColor
+
+    assert CIELabColor(*cielab(color)).value == pytest.approx(CIELabColor.from_rgb(*color).value, abs=8)
 
 
 @pytest.mark.parametrize(

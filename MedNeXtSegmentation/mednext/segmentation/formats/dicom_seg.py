@@ -17,6 +17,7 @@ from ...images.geometry import Geometry, reorient_array, shown
 from ...model.labels import Code, Label, Region, Terminology
 from ...system.atomic import replacing
 from ..result import Segmentation
+from .cielab import cielab
 from .dicom_seg_source import quietly, source_images
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _dataset(
 
     # The library that reads DICOM SEG in Slicer, dcmqi, knows no other compression; of bits there is none.
     labelmap = kind == LABELMAP
-    return highdicom.seg.Segmentation(
+    dataset = highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=pixels,
         segmentation_type=kind.upper(),
@@ -170,9 +171,10 @@ def _dataset(
         manufacturer=_SOFTWARE,
         manufacturer_model_name=_short(provenance.get("model", _SOFTWARE)),
         software_versions=__version__,
-        specific_character_set="ISO_IR 192",  # UTF-8; by default label names lose all but Latin letters
         device_serial_number="0",  # required by the standard, though software has none
     )
+    dataset.SpecificCharacterSet = "ISO_IR 192"  # UTF-8; by default names lose all but Latin letters
+    return dataset
 
 
 def _found(segmentation: Segmentation) -> list[Label]:
@@ -260,7 +262,7 @@ def _description(
         algorithm_type=made,
         algorithm_identification=algorithm,
         anatomic_regions=[_concept(meaning.region)] if meaning.region else None,
-        display_color=highdicom.color.CIELabColor.from_rgb(*label.color),
+        display_color=highdicom.color.CIELabColor(*cielab(label.color)),
     )
     # highdicom has no arguments for modifiers, and without them a left kidney would be coded as a kidney.
     if meaning.type_modifier:
