@@ -31,15 +31,17 @@ def hostile(name: str, value: object) -> object:
     if isinstance(value, list):
         return [hostile(name, one) for one in value]
     fixed = {"url", "access", "modality", "orientation", "task", "value", "scheme", "code", "color"}
+    fixed |= {"skull", "see", "picture", "page", "archive", "folder", "path", "checkpoint"}
     return f"{value}{EVIL}" if isinstance(value, str) and name not in fixed else value
 
 
 def hostile_catalog() -> dict[str, object]:
     catalog = json.loads((shipped_models_folder() / "catalog.json").read_text(encoding="utf-8"))
-    names = [task["name"] for task in catalog["tasks"]]
-    catalog["tasks"] = [hostile("", task) for task in catalog["tasks"]]
-    for task, name in zip(catalog["tasks"], names, strict=True):
-        task["name"] = name
+    for kind in ("tasks", "models"):
+        catalog[kind] = [{**hostile("", entry), "name": entry["name"]} for entry in catalog[kind]]
+    for model in catalog["models"]:
+        for file in model.get("elsewhere", {}).get("files", []):
+            file.pop("name", None)
     for name, task in (("published", "BTCV"), ("ours", "KiTS19")):
         download = {"urls": ["https://a.example/m.zip"], "sha256": "0" * 64, "bytes": 5}
         texts = {key: f"{key} NC {EVIL}" for key in ("title", "version", "licence")}
