@@ -51,9 +51,10 @@ def test_a_cluster_does_each_case_once_and_again_where_its_process_was_killed(jo
     assert sorted(path.name for path in job.output.iterdir())[-1] == "report.csv"
 
 
-def test_an_address_without_a_cluster_is_refused(job: CrewJob) -> None:
-    with pytest.raises(OptionError, match="No Ray cluster answers at auto"):
-        ray_crew("auto", job)
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port", "nowhere"])
+def test_an_address_without_a_cluster_is_refused_at_once(address: str, job: CrewJob) -> None:
+    with pytest.raises(OptionError, match=f"No Ray cluster answers at {address}"):
+        ray_crew(address, job)
 
 
 @many_nodes

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import queue
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from .job import CrewJob, Message
 from .processes import PROGRAM, ProcessWorker
 
 _LISTENING_S = 1.0
+_CONNECTING_S = 5.0
 _LAST_EVENTS = ("ended", "lost")
 
 logger = logging.getLogger(__name__)
@@ -129,7 +131,7 @@ def _with_groups(relay: type[Relay]) -> type[Relay]:
 def ray_crew(
     address: str, job: CrewJob, count: int | None = None, program: Sequence[str] = PROGRAM
 ) -> RayCrew:
-    """Workers in the cluster with this address: "auto", "host:6379" or "ray://host:10001".
+    """Workers in the cluster with this address: "auto" or "host:6379".
 
     Without a count, one for each card, or for each machine where there are no cards.
 
@@ -145,8 +147,9 @@ def ray_crew(
         ) from error
     if not ray.is_initialized():
         try:
+            _check_port(address)  # Ray would try for minutes
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise OptionError(
                 f"No Ray cluster answers at {address} ({error}): start it with 'ray start --head'."
             ) from error
@@ -160,3 +163,10 @@ def ray_crew(
     share = max(1, smallest // math.ceil(size / len(machines)))
     threads = options.threads or (None if cards else share)
     return RayCrew(job.with_threads(threads), size, min(cards, 1), 1 if cards else share, program)
+
+
+def _check_port(address: str) -> None:
+    """Raise OSError where nobody listens at `host:port`, ValueError for a wrong port."""
+    host, colon, port = address.rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), _CONNECTING_S).close()
