@@ -13,6 +13,7 @@ from mednext import load_bundle
 from mednext.errors import GeometryError, OptionError
 from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry
+from mednext.model.labels import Label, Region
 from mednext_training.evaluation import (
     CaseResult,
     compare,
@@ -88,6 +89,26 @@ def test_a_region_is_measured_as_all_of_its_labels_whatever_a_label_is_called() 
     assert scores["edema"].dice == pytest.approx(2 * 48 / (48 + 60))
     assert scores["tumor core"].dice == 0.0
     assert scores["necrosis"].state == "missed"
+
+
+def test_a_label_that_regions_leave_over_stands_for_all_values_that_are_painted_with_it() -> None:
+    """As in BraTS 2013, where necrosis (1) and the non-enhancing tumour (3) are the rest of the core."""
+    grey = (128, 128, 128)
+    labels = [Label(1, "rest of the core", grey), Label(2, "oedema", grey), Label(4, "enhancing tumor", grey)]
+    regions = [
+        Region("whole tumor", (1, 2, 3, 4), grey),
+        Region("tumor core", (1, 3, 4), grey),
+        Region("enhancing tumor", (4,), grey),
+    ]
+    assert structures_of(labels, regions) == {
+        "whole tumor": (1, 2, 3, 4),
+        "tumor core": (1, 3, 4),
+        "enhancing tumor": (4,),
+        "rest of the core": (1, 3),
+        "oedema": (2,),
+    }
+    every = [*labels, Label(3, "non-enhancing tumor", grey)]
+    assert structures_of(every, regions[:1])["rest of the core"] == (1,)
 
 
 def results() -> list[CaseResult]:

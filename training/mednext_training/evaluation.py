@@ -156,8 +156,22 @@ def images_of(raw: Path, part: str, case: str) -> list[Path]:
 
 def structures_of(labels: Iterable[Label], regions: Iterable[Region]) -> dict[str, tuple[int, ...]]:
     """The label values of each structure: the regions first, then the labels that are none of them."""
+    labels, regions = list(labels), list(regions)
     found = {each.name: tuple(each.labels) for each in regions}
-    return found | {label.name: (label.value,) for label in labels if label.name not in found}
+    painted = {label.value for label in labels}
+    return found | {
+        label.name: _values_of(label.value, painted, regions) for label in labels if label.name not in found
+    }
+
+
+def _values_of(value: int, painted: set[int], regions: Sequence[Region]) -> tuple[int, ...]:
+    """The truth's values that a model of regions paints with one: those of its region that no label has."""
+    around = [set(region.labels) for region in regions if value in region.labels]
+    if not around:
+        return (value,)
+    narrowest = min(around, key=len)
+    within = {each for region in regions if set(region.labels) < narrowest for each in region.labels}
+    return tuple(sorted((narrowest - within - painted) | {value}))
 
 
 def compare(
