@@ -64,6 +64,22 @@ def test_it_lies_beside_the_result_and_in_the_report(run, tiny, result, uncertai
     )
 
 
+def test_a_batch_killed_between_a_new_result_and_its_uncertainty_is_resumed(run, result, uncertainty, image):
+    run("--uncertainty")
+    former = uncertainty.read_bytes()
+    add_image(image, seed=5)
+    run("--uncertainty")
+    new = uncertainty.read_bytes()
+    uncertainty.write_bytes(former)  # as the files lie after a kill between both renames
+    assert run("--uncertainty")[0] == 0
+    np.testing.assert_array_equal(*(_voxels(data, uncertainty) for data in (new, uncertainty.read_bytes())))
+
+
+def _voxels(data: bytes, place: Path) -> np.ndarray:
+    place.write_bytes(data)
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(place)))
+
+
 def test_a_case_that_has_both_is_finished(run, result, uncertainty):
     run("--uncertainty")
     before = times(result, uncertainty)

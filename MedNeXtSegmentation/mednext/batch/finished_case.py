@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,18 +30,28 @@ from .case import Case
 SOURCE = "source"
 SEAL = "labelmap_sha256"
 UNCERTAINTY_SEAL = "uncertainty_sha256"
+FORMER_UNCERTAINTY = (
+    "former_uncertainty_sha256"  # there until the new one is, if a batch is killed in between
+)
 FINGERPRINT = "source_fingerprint"
 
 _PIECES = 16
 _PIECE_BYTES = 2**16
 
 
-def sealed(segmentation: Segmentation, case: Case, files: str) -> Segmentation:
-    """The segmentation with the entries by which `finished` recognises it; `files` is the `fingerprint` of
-    the images that were read for it."""
+def sealed(
+    segmentation: Segmentation, case: Case, files: str, former: Mapping[str, str] | None = None
+) -> Segmentation:
+    """The segmentation with the entries by which `finished` recognises it.
+
+    `files` is the `fingerprint` of the images that were read for it, `former` the provenance of the result
+    that it replaces.
+    """
     words = {SOURCE: case.source, FINGERPRINT: files, SEAL: _seal(segmentation.labelmap)}
     if segmentation.uncertainty is not None:
         words[UNCERTAINTY_SEAL] = _seal(segmentation.uncertainty)
+    if former and UNCERTAINTY_SEAL in former:
+        words[FORMER_UNCERTAINTY] = former[UNCERTAINTY_SEAL]
     return replace(segmentation, provenance={**segmentation.provenance, **words})
 
 
@@ -151,20 +161,29 @@ def _older(path: Path, case: Case) -> bool:
 
 def written_uncertainty(path: Path, result: Path) -> bool:
     """Whether `path` holds the uncertainty of the result in `result`, as a batch wrote both."""
-    seal = words_of(result).get(UNCERTAINTY_SEAL) if _is_there(path) and result.exists() else None
-    try:
-        return seal is not None and _seal(read_voxels(nifti_header(path).voxels)[0]) == seal
-    except InputError:
-        return False
+    return _is_there(path) and _sealed_by(path, [words_of(result).get(UNCERTAINTY_SEAL)])
 
 
 def refuse_to_lose(uncertainty: Path, result: Path) -> None:
-    """Raise `OutputError` for a file in the place of the uncertainty that no batch wrote with the result."""
-    if _is_there(uncertainty) and not written_uncertainty(uncertainty, result):
+    """Raise `OutputError` for a file in the place of the uncertainty that no batch wrote with the result.
+
+    That of the former result may be there too, after a batch that was killed between both files.
+    """
+    words = words_of(result)
+    seals = [words.get(UNCERTAINTY_SEAL), words.get(FORMER_UNCERTAINTY)]
+    if _is_there(uncertainty) and not _sealed_by(uncertainty, seals):
         raise OutputError(
             f"{uncertainty} is there already, and no batch wrote it with {result.name}, or it was changed "
             "since: it stays. Move it away to have the case segmented."
         )
+
+
+def _sealed_by(path: Path, seals: Sequence[str | None]) -> bool:
+    """Whether the voxels of an uncertainty have one of these seals."""
+    try:
+        return any(seals) and _seal(read_voxels(nifti_header(path).voxels)[0]) in seals
+    except InputError:
+        return False
 
 
 def state(path: Path) -> tuple[int, ...] | None:

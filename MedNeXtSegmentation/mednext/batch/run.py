@@ -205,7 +205,7 @@ class _Begun:
     local: Case | None = None  # with its images on this machine
     files: str = ""  # fingerprint of the images, before they are read
     seen: object = None  # state of the result's file then
-    seg_uid: str = ""  # of the DICOM SEG of the former result
+    former: Mapping[str, str] = field(default_factory=dict)  # provenance of the result that is replaced
     has_uncertainty: bool = False  # whether that of the result is there
 
     @property
@@ -312,10 +312,9 @@ class _Course:
             return row
         if batch.uncertainty:
             refuse_to_lose(begun.uncertainty, begun.target)
-        former = words_of(begun.target)
-        begun.seg_uid = uid_in(former)
+        begun.former = words_of(begun.target)
         if batch.segs:
-            refuse_to_lose_seg(begun.seg, former)
+            refuse_to_lose_seg(begun.seg, begun.former)
         begun.files = fingerprint(begun.case)
         begun.local = begun.task.held.enter_context(batch.fetch(begun.case))
         row = settled(begun.local)
@@ -373,10 +372,10 @@ class _Course:
                 segmentation = segmentation.only(self._batch.structures)
                 wished = {"structures": self._batch.recipe["structures"]}  # of the model, on both sides
                 segmentation = replace(segmentation, provenance={**segmentation.provenance, **wished})
-            result = sealed(segmentation, begun.case, begun.files)
+            result = sealed(segmentation, begun.case, begun.files, begun.former)
             segs = self._batch.segs
             if segs:
-                result = segs.named(result, begun.seg_uid)
+                result = segs.named(result, uid_in(begun.former))
             with together():  # the result first: the next run of a batch killed in between makes the others
                 write_segmentation(begun.target, result)
                 if result.uncertainty is not None:
@@ -386,7 +385,7 @@ class _Course:
             if begun.has_uncertainty and result.uncertainty is None:
                 begun.uncertainty.unlink()  # it belonged to the former result
             if not uid_in(result.provenance):
-                remove_former(begun.seg, begun.seg_uid)
+                remove_former(begun.seg, uid_in(begun.former))
             begun.has_uncertainty = result.uncertainty is not None
             return self._done(begun, result)
         finally:
