@@ -183,6 +183,7 @@ def bundle_of(
         patch=patch,
         mirror_axes=mirror_axes,
         field_of_view=None,
+        location=None,
         accuracy=None,
     )
     return write_bundle(folder, model, {0: weights}, half=False)

@@ -87,6 +87,7 @@ def _model(classes: int, folds: int) -> Model:
         patch=PATCH,
         mirror_axes=(),
         field_of_view=None,
+        location=None,
     )
 
 
