@@ -14,8 +14,9 @@ import pytest
 from mednext import load_bundle
 from mednext.model.bundle import Bundle
 from mednext_training import cli
-from mednext_training.evaluation import CaseResult
+from mednext_training.evaluation import CaseResult, structures_of
 from mednext_training.metrics import Score
+from mednext_training.planning import describe_regions
 from mednext_training.publishing import record_accuracy, results_folder
 from mednext_training.run_record import write_record
 from mednext_training.workspace import Workspace
@@ -116,6 +117,25 @@ def test_names_that_were_changed_after_the_training_are_refused(
     assert trained.export() == 2
     assert "was trained on the channels CT with the labels spleen, left_lung" in told()
     assert not trained.target.exists()
+
+
+def test_regions_of_ones_own_are_exported_with_the_values_that_they_are_painted_with(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """As `plan --region` describes them to nnU-Net, in the copy of `dataset.json` beside the results."""
+    names = ("necrosis", "edema", "non-enhancing tumor", "enhancing tumor")
+    trained.describe(labels={"background": 0} | {name: number for number, name in enumerate(names, 1)})
+    regions = {"whole tumor": (1, 2, 3, 4), "tumor core": (1, 3, 4), "enhancing tumor": (4,)}
+    described = tmp_path / "dataset.json"
+    described.write_text(json.dumps(V2_DATASET))
+    describe_regions(described, regions)
+    write_v2_folder(trained.results, dataset=json.loads(described.read_text()))
+    assert trained.export() == 0
+    model = load_bundle(trained.target).model
+    assert (model.output, model.regions_class_order) == ("regions", (2, 1, 4))
+    assert {region.name: region.labels for region in model.regions} == regions
+    assert [label.value for label in model.labels] == [1, 2, 4]
+    assert structures_of(model.labels, model.regions)["tumor core without enhancing tumor"] == (1, 3)
 
 
 def measured(trained: Trained) -> Bundle:

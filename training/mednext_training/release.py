@@ -53,7 +53,7 @@ def publish(
 
     Raises:
         OptionError: the model lacks a licence, its task is none of the catalog's, or there is no image.
-        CatalogError: the entry would not be accepted, such as for an address that is not https.
+        CatalogError: the entry would not be accepted, such as for a text that is no address.
         EngineProcessError: the published model could not be installed, or segments differently.
         OutputError, DiskSpaceError: the files cannot be written.
     """
