@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from bundles import TINY_NETWORK, tiny_bundle
 from mednext import Geometry, Roi, Volume, segment
+from mednext.cli import main
 from mednext.errors import GeometryError, LocationError, OptionError
+from mednext.images.formats.image_files import write_image
 from mednext.inference.options import Options
 from mednext.inference.progress import Progress
 from mednext.model.bundle import Bundle
 from mednext.model.location import Location, Place
+from mednext.segmentation.formats.seg_nrrd import read_provenance
 
 SIZE = (70, 40, 36)
 GRID = Geometry(SIZE, (1.0, 1.0, 1.0), (-35.0, 0.0, 0.0))  # the patient's left has positive x, as in ITK
@@ -170,3 +173,26 @@ def test_a_result_of_both_sides_is_finished_for_a_batch(bundle: Bundle, tmp_path
         assert row.status == DONE
         assert set(row.volumes_ml) == {"left spleen", "right spleen"}
     assert len(calls) == 1
+
+
+def test_the_command_takes_boxes_and_prints_the_difference_of_the_sides(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, output = tmp_path / "head.nii.gz", tmp_path / "head.seg.nrrd"
+    write_image(image, volume().array[0], GRID)
+    boxes = ["--box", "left=-30,-36,4,-6,-8,30", "--box", "right=6,-36,4,30,-8,30"]
+    model = ["--model", str(bundle.path), "--device", "cpu", "--no-mirror"]
+    assert main(["segment", str(image), "-o", str(output), *model, *boxes]) == 0
+    printed = capsys.readouterr().out
+    assert "left spleen" in printed and "left - right" in printed
+    assert read_provenance(output)["box_right_ras_mm"] == "6.0 -36.0 4.0 30.0 -8.0 30.0"
+    assert main(["segment", str(image), "-o", str(tmp_path / "b.seg.nrrd"), *model, "--locate", "none"]) == 0
+    assert "expect structures in wrong places" in read_provenance(tmp_path / "b.seg.nrrd")["warning"]
+
+
+def test_a_box_without_its_side_is_refused(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["segment", "head.nii.gz", "-o", str(tmp_path / "a.nii.gz"), "--box", "1,2,3,4,5,6"]
+    assert main(arguments) == 2
+    assert "--box must be like left=" in capsys.readouterr().err
