@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_weights
+from bundles import TINY_NETWORK, tiny_bundle, tiny_weights
 from mednext.checkpoints import ImportOptions, examine_checkpoint, import_checkpoint
 from mednext.checkpoints.import_report import ImportReport
 from mednext.errors import CheckpointError, IncompatibleCheckpointError, OptionError
@@ -269,8 +269,9 @@ def test_labels_in_lists_of_one_are_labels_and_not_regions(tmp_path: Path) -> No
         ({"background": 0, "spleen": 1, "ignore": 2, "x": 3}, "the label values are"),
         ({"background": 0, "a": 1, "b": 3}, "the label values are"),
         ({"background": 0, "whole": [1, 2], "core": 2, "x": 3}, "regions_class_order"),
+        ({"background": 0, "whole": [0, 1], "core": 2, "x": 3}, "regions without the background"),
     ],
-    ids=["background", "v1", "ignore", "gap", "no order"],
+    ids=["background", "v1", "ignore", "gap", "no order", "background in a region"],
 )
 def test_labels_that_nnunet_could_not_have_trained_are_refused(
     tmp_path: Path, labels: dict[str, Any], message: str
@@ -316,6 +317,31 @@ def test_an_orientation_against_nnunets_reader_is_refused(tmp_path: Path) -> Non
         import_checkpoint(tmp_path / "v2", tmp_path / "model", replace(RAS, orientation="LPS"))
     report = examine_checkpoint(tmp_path / "v2", "model", ImportOptions())
     assert value_of(report, "orientation") == "RAS"
+
+
+@pytest.mark.parametrize("options", [{"folds": (1,)}, {"checkpoint": "best"}], ids=["fold", "best"])
+def test_an_option_that_chooses_another_file_than_the_given_one_is_refused(
+    v2: Path, options: dict[str, Any]
+) -> None:
+    with pytest.raises(OptionError, match=r"other folds are chosen|best weights are chosen"):
+        import_checkpoint(
+            v2 / "fold_0" / "checkpoint_final.pth", v2.parent / "model", replace(RAS, **options)
+        )
+
+
+def test_folds_of_different_networks_are_named_in_words(v2: Path) -> None:
+    path = v2 / "fold_1" / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    checkpoint["network_weights"] = tiny_weights(replace(TRAINED_NETWORK, kernel_size=5))
+    torch.save(checkpoint, path)
+    with pytest.raises(IncompatibleCheckpointError, match=r"fold 1 is MedNeXt, kernel 5.*kernel 3"):
+        import_checkpoint(v2, v2.parent / "model", RAS)
+
+
+def test_a_model_is_not_imported_but_installed(tmp_path: Path) -> None:
+    tiny_bundle(tmp_path / "tiny")
+    with pytest.raises(CheckpointError, match="a model already"):
+        import_checkpoint(tmp_path / "tiny", tmp_path / "model", RAS)
 
 
 # ---- where a training lies ----

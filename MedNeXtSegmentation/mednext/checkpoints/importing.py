@@ -16,6 +16,7 @@ from ..library.store import check_name
 from ..model.bundle import Bundle, stored_weights, write_bundle
 from ..model.description import Model, Skull
 from ..model.description_consistency import check_model
+from ..model.model_file import MODEL_FILE
 from .checkpoint_format import CheckpointFormat
 from .described_weights import DESCRIBED_WEIGHTS
 from .import_options import ImportOptions
@@ -127,6 +128,8 @@ def _unknown(source: Path) -> CheckpointError:
             "resamples otherwise than is done here. Import the weights of a fold, such as models/fold_0.pt, "
             "with a description of a preprocessing that fits them."
         )
+    if (source / MODEL_FILE).is_file():
+        return CheckpointError(f"{source} is a model already. Install it with 'mednext models install'.")
     plans = " nor ".join(f"{each.plans_file} ({each.name})" for each in FORMATS if each.plans_file)
     return CheckpointError(
         f"{source} holds neither {plans}. Give the folder that contains the folders fold_0, fold_1, ... of "

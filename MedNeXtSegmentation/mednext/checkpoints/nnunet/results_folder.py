@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import CheckpointError, IncompatibleCheckpointError
+from ...errors import CheckpointError, IncompatibleCheckpointError, OptionError
 from ...model.description import Channel, NetworkSpec
 from ..import_options import ImportOptions
-from ..import_report import ImportNotes
+from ..import_report import ImportNotes, network_in_words
 from ..label_naming import find_task
 from ..weights_in_file import read_network
 
@@ -57,9 +57,11 @@ def find_folds(source: Path, names: Sequence[str], options: ImportOptions, notes
 
     Raises:
         CheckpointError: a fold has no such file, or there are none.
+        OptionError: the source is a file, and the options choose another.
     """
     places = places_of(source)
     if source.is_file():
+        _check_file(source, names, options)
         return _noted(FoundFolds({_number(places[-1]): source}, places), notes)
     folders = _fold_folders(source, names)
     numbered = tuple(fold for fold in folders if fold != "all")
@@ -82,6 +84,17 @@ def find_folds(source: Path, names: Sequence[str], options: ImportOptions, notes
         notes.remark(f"There is no {names[0]}: {name} was taken, the only one that is there.")
     within = tuple(folders[fold] for fold in chosen)
     return _noted(FoundFolds(files, tuple(dict.fromkeys((*places, *within)))), notes)
+
+
+def _check_file(file: Path, names: Sequence[str], options: ImportOptions) -> None:
+    """Refuse options that choose another fold or another checkpoint than the given file."""
+    fold = "all" if file.parent.name in _ALL_CASES else _number(file.parent)
+    if options.folds not in (None, (fold,)):
+        raise OptionError(f"{file} is one fold, but other folds are chosen. Leave the folds out.")
+    if options.checkpoint and file.name in names[:2] and file.name != _wanted(names, options):
+        raise OptionError(
+            f"{file} is given, but the {options.checkpoint} weights are chosen. Leave one of the two out."
+        )
 
 
 def _noted(found: FoundFolds, notes: ImportNotes) -> FoundFolds:
@@ -139,8 +152,8 @@ def network_of_folds(
     for fold, (spec, _) in read.items():
         if spec != first:
             raise IncompatibleCheckpointError(
-                f"The folds have different networks: fold {fold} is {spec}, another is {first}. Import folds "
-                "of one training only."
+                f"The folds have different networks: fold {fold} is {network_in_words(spec)}; another is "
+                f"{network_in_words(first)}. Import folds of one training only."
             )
     return first, {fold: weights for fold, (_, weights) in read.items()}
 

@@ -161,6 +161,8 @@ def read_labels(
         known = {each[0]: name for name, each in foreground.items()}
         labels = name_labels(sorted(known), options, known)
         return labels, regions_of_task(labels, options), ()
+    if any(0 in each for each in foreground.values()):
+        raise dataset.refuse("labels", entries, "an object of regions without the background, 0")
     order = dataset.integers("regions_class_order", 1, 255, length=len(foreground))
     if len(set(order)) < len(order):
         raise dataset.refuse("regions_class_order", order, "a list of different values")
