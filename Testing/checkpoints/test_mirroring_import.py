@@ -83,6 +83,7 @@ def test_the_users_answer_decides_for_an_unknown_trainer(tmp_path: Path, axes: t
 def test_without_an_answer_a_model_without_sides_is_not_mirrored_with_a_remark(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     assert imported_v1(tmp_path, "MyTrainer") == ()
     assert "'MyTrainer' is not known" in caplog.text
     write_v1_folder(tmp_path / "again", trainer="MyTrainer")

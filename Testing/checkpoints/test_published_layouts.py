@@ -309,6 +309,8 @@ def test_transposed_axes_change_the_orientation(tmp_path: Path) -> None:
     plans = {**v2_plans(), "transpose_forward": [2, 0, 1], "transpose_backward": [1, 2, 0]}
     write_v2_folder(tmp_path / "v2", plans=plans)
     assert import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS).model.orientation == "ASR"
+    told = {row.fact: row.source for row in examine_checkpoint(tmp_path / "v2", "model", RAS).rows}
+    assert told["orientation"] == "given: RAS, axes transposed as in the plans"
 
 
 def test_an_orientation_against_nnunets_reader_is_refused(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class ImportNotes:
         """Note something that was assumed, changed or left out; also in the log."""
         if sentence not in self.remarks:
             self.remarks.append(sentence)
-            logger.warning("%s", sentence)
+            logger.info("%s", sentence)
 
 
 def whole_patch(patch: Sequence[int], dimensions: int, notes: ImportNotes) -> tuple[int, int, int]:

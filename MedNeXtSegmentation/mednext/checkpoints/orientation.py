@@ -81,7 +81,9 @@ def _check_given(code: str, told: str | None, images: Path | None) -> None:
         )
 
 
-def transposed_orientation(code: str, transpose_forward: Sequence[int]) -> str:
+def transposed_orientation(
+    code: str, transpose_forward: Sequence[int], notes: ImportNotes | None = None
+) -> str:
     """The orientation after nnU-Net's transposition of array axes.
 
     nnU-Net may train on transposed arrays (coarse axis first). To the network these are images in another
@@ -90,6 +92,7 @@ def transposed_orientation(code: str, transpose_forward: Sequence[int]) -> str:
     Args:
         code: orientation of the images, for the axes i, j, k.
         transpose_forward: the source of each axis of the transposed array `(z, y, x)`.
+        notes: get the transposition as a part of the orientation's source.
 
     Raises:
         CheckpointError: `transpose_forward` is not a permutation of 0, 1 and 2.
@@ -99,6 +102,9 @@ def transposed_orientation(code: str, transpose_forward: Sequence[int]) -> str:
             f"The plans transpose axes by {list(transpose_forward)}, which is not a permutation of 0, 1 and "
             "2."
         )
+    if notes and sorted(transpose_forward) != list(transpose_forward):
+        said = notes.sources.get("orientation", "")
+        notes.sources["orientation"] = f"{said}: {code}, axes transposed as in the plans"
     in_array_order = code[::-1]
     return "".join(in_array_order[axis] for axis in transpose_forward)[::-1]
 

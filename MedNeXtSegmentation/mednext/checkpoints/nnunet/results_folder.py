@@ -89,7 +89,8 @@ def find_folds(source: Path, names: Sequence[str], options: ImportOptions, notes
 def _check_file(file: Path, names: Sequence[str], options: ImportOptions) -> None:
     """Refuse options that choose another fold or another checkpoint than the given file."""
     fold = "all" if file.parent.name in _ALL_CASES else _number(file.parent)
-    if options.folds not in (None, (fold,)):
+    is_named = re.fullmatch(_FOLD_FOLDER, file.parent.name) is not None
+    if options.folds is not None and (len(options.folds) != 1 or (is_named and options.folds != (fold,))):
         raise OptionError(f"{file} is one fold, but other folds are chosen. Leave the folds out.")
     if options.checkpoint and file.name in names[:2] and file.name != _wanted(names, options):
         raise OptionError(

@@ -109,7 +109,7 @@ def read_v1(
         network=spec,
         channels=channels,
         labels=labels,
-        orientation=transposed_orientation(training_orientation(options, notes), transpose),
+        orientation=transposed_orientation(training_orientation(options, notes), transpose, notes),
         spacing=(spacing[0], spacing[1], spacing[2]),
         patch=whole_patch(patch, spec.dimensions, notes),
         pipeline="nnunet_v1",

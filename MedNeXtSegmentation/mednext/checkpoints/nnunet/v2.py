@@ -127,7 +127,7 @@ def read_v2(
         network=spec,
         channels=channels,
         labels=labels,
-        orientation=transposed_orientation(training_orientation(options, notes, reader), transpose),
+        orientation=transposed_orientation(training_orientation(options, notes, reader), transpose, notes),
         spacing=(spacing[0], spacing[1], spacing[2]),
         patch=whole_patch(patch, spec.dimensions, notes),
         pipeline="nnunet_v2",
