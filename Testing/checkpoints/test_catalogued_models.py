@@ -65,7 +65,7 @@ def server(record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         folder = tmp_path / "Resources" / "Models"
         folder.mkdir(parents=True)
         (folder / "catalog.json").write_text(json.dumps(catalog), encoding="utf-8")
-        monkeypatch.setattr(folder_locations, "_PACKAGE", tmp_path)
+        monkeypatch.setattr(folder_locations, "PACKAGE", tmp_path)
         yield running
 
 
