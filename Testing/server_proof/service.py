@@ -45,33 +45,29 @@ class Service:
         self.access("jane")
         self.log = folder / "server.log"
         self.temporary = Path(tempfile.mkdtemp(prefix="mnp"))  # short: Ray's sockets have short names
-        command = [
-            *(
-                sys.executable,
-                "-m",
-                "mednext",
-                "serve",
-                "--port",
-                str(self.port),
-                "--keys",
-                str(self.keys.path),
-            ),
-            *("--certificate", str(folder / "server.pem"), "--certificate-key", str(folder / "server.key")),
-            *("--model", str(self.bundle.path), "--device", "cpu", "--replicas", "2", "--threads", "1"),
-            *limits,
+        self._command = [
+            *(sys.executable, "-m", "mednext", "serve", "--keys", str(self.keys.path)),
+            *("--port", str(self.port), "--certificate", str(folder / "server.pem")),
+            *("--certificate-key", str(folder / "server.key"), "--model", str(self.bundle.path)),
+            *("--device", "cpu", "--replicas", "2", "--threads", "1", *limits),
         ]
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the server, and wait until it is ready."""
         environment = {
             **os.environ,
             "PYTHONPATH": str(Path(mednext.__file__).parents[1]),
             "TMPDIR": str(self.temporary),
         }
-        self.process = subprocess.Popen(
-            command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env=environment
+        process = subprocess.Popen(
+            self._command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, env=environment
         )
         end = time.monotonic() + _READY_S
         while "Ready on" not in self.log.read_text():
-            assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()
+            assert process.poll() is None and time.monotonic() < end, self.log.read_text()
             time.sleep(0.2)
+        return process
 
     @property
     def address(self) -> str:

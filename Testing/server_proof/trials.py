@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import requests
-from mednext.errors import Cancelled, MedNeXtError, ServerAccessError, UnsupportedImageError
+from mednext.errors import Cancelled, MedNeXtError, ServerAccessError, ServerError, UnsupportedImageError
 from mednext.images.volume import Volume
 from mednext.inference.options import Options
 from mednext.remote.connection import Patience
@@ -47,10 +47,16 @@ def expected(service: Service, number: int) -> dict[str, Segmentation]:
     return local_results(image(number), service.bundle, OPTIONS)
 
 
-def run(service: Service, number: int, owner: str = "jane", address: str = "") -> None:
+def run(
+    service: Service,
+    number: int,
+    owner: str = "jane",
+    address: str = "",
+    patience: Patience = PATIENCE,
+) -> None:
     """Segment an image on the server; fail unless the result is the local one, bit for bit."""
     result = segment(
-        image(number), service.bundle.model, service.access(owner, address), OPTIONS, patience=PATIENCE
+        image(number), service.bundle.model, service.access(owner, address), OPTIONS, patience=patience
     )
     here = expected(service, number % IMAGES)[result.provenance["formulation"]]
     assert np.array_equal(result.labelmap, here.labelmap)
@@ -262,6 +268,37 @@ def garbage(service: Service, count: int = 500) -> str:
     return f"{count} requests of changed bytes: {told}; no fault"
 
 
+def killed_server(service: Service) -> str:
+    """Kill the server while clients upload, wait and compute, and start another one."""
+    hasty = replace(PATIENCE, lost_s=2.0)
+    large = noise(shape=(60, 100, 100))
+
+    def giving_up() -> str:
+        try:
+            segment(large, service.bundle.model, service.access("user1"), Options(), patience=hasty)
+        except ServerError as error:
+            return str(error)
+        return "done"
+
+    patient = replace(PATIENCE, lost_s=600)
+    with ThreadPoolExecutor(4) as pool:
+        explained = pool.submit(giving_up)
+        waiting = [pool.submit(run, service, number, "user2", "", patient) for number in range(3)]
+        time.sleep(1)
+        engines = service.engines()
+        service.process.kill()
+        service.process.wait()
+        assert "cannot be reached" in explained.result()
+        end = time.monotonic() + 30
+        while any(Path(f"/proc/{engine}").exists() for engine in engines):
+            assert time.monotonic() < end, "engines outlive their server"
+            time.sleep(0.2)
+        service.process = service.start()
+        for each in waiting:
+            each.result()
+    return "the server killed during 4 runs and started again: 1 hasty client explained, 3 results right"
+
+
 def nothing_of_a_patient(service: Service) -> str:
     """Search the log, the temporary files and shared memory for the planted name and for the voxels."""
     words = [PLANTED.encode(), image(0).array[0, 0, 0, :8].tobytes(), image(3).array[0, 9, 9, :8].tobytes()]
@@ -312,6 +349,7 @@ TRIALS: tuple[Callable[[Service], str], ...] = (
     oversized_image,
     stalling_clients,
     cancelled_runs,
+    killed_server,
     garbage,
     flat_memory,
     nothing_of_a_patient,

@@ -239,9 +239,9 @@ class Connection:
         return ServerError(f"The answer of {self.server.name} cannot be read: {error}.")
 
     def _judged(self, answer: Answer, expected: tuple[int, ...]) -> Answer:
-        known = _error_in(answer)
         if answer.status in expected:
             return answer
+        known = _error_in(answer)
         if known is None and answer.status in _GATEWAY_TROUBLE:
             raise _LostError(f"HTTP {answer.status}")
         if known is None:

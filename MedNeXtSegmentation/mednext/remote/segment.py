@@ -179,7 +179,7 @@ class _RemoteRun:
     def _upload(self, path: str, largest: int) -> None:
         total, before, sums = self.application.size, 0, []
         for number, volume in enumerate(self.volumes):
-            voxels = wire.raw(_little_endian(volume.array))
+            voxels = wire.raw(wire.little_endian(volume.array))
             line, offset = _Line(largest), 0
             while offset < len(voxels):
                 self.tell(_bytes("uploading", before + offset, total))
@@ -272,10 +272,6 @@ class _Line:
 def _bytes(stage: str, done: int, total: int) -> Progress:
     kib = 2**10
     return Progress(stage, -(-done // kib), -(-total // kib))
-
-
-def _little_endian(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
 def _unpacked(answer: Answer, size: int) -> bytes | None:

@@ -87,6 +87,11 @@ def most_packed(size: int) -> int:
     return size + size // 1000 + _SLACK
 
 
+def little_endian(array: np.ndarray) -> np.ndarray:
+    """The array as it crosses the wire, contiguous; a copy only where it has to be."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
 def raw(array: np.ndarray) -> memoryview:
     """The bytes of a contiguous array, as a view."""
     return memoryview(array).cast("B")

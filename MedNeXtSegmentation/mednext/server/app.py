@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -235,7 +234,7 @@ async def _give_piece(service: Service, owner: Owner, request: Request) -> Respo
     array = job.arrays.get(request.path_params["array"])
     if array is None:
         raise ServerError("The run has no such result.")
-    voxels = wire.raw(_little_endian(array))
+    voxels = wire.raw(wire.little_endian(array))
     offset = _number(request.query_params.get("offset", ""), 0, len(voxels) - 1)
     size = _number(request.query_params.get("size", ""), 1, min(wire.PIECE_BYTES, len(voxels) - offset))
     piece = voxels[offset : offset + size]
@@ -268,10 +267,6 @@ def _number(text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and low <= int(text) <= high):
         raise OptionError(f"A number of the request must be {low} to {high}.")
     return int(text)
-
-
-def _little_endian(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
 async def _document(request: Request) -> Any:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from ..errors import MissingPackageError, OptionError, ServerError
 from ..system.free_memory import free_memory
 from ..system.memory_settings import tuned_environment
+from ..system.running_processes import is_running
 from .dispatch import EngineDiedError
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ _SHARE_OF_MEMORY = 0.3  # Ray's own default for its store
 _SHARED_MEMORY = "/dev/shm"
 _SHARE_OF_SHARED = 0.8
 _STARTS = 3
+_FOLDER = "mednext_ray_"
 _HEALTH_PERIOD_S = 2.0
 
 
@@ -103,7 +106,9 @@ def ray_engines(fleet: Fleet, largest_bytes: int) -> Iterator[RayEngines]:
             f"mednext serve needs Ray Serve ({error}): pip install 'slicer-mednext-segmentation[server]'."
         ) from error
     # A private folder, which goes with the server: Ray's own in /tmp is open for everybody to read.
-    with tempfile.TemporaryDirectory(prefix="mednext_ray_", ignore_cleanup_errors=True) as folder:
+    _remove_leftovers()
+    own = f"{_FOLDER}{os.getpid()}_"
+    with tempfile.TemporaryDirectory(prefix=own, ignore_cleanup_errors=True) as folder:
         yield from _serving(fleet, largest_bytes, folder)
 
 
@@ -118,6 +123,14 @@ def _serving(fleet: Fleet, largest_bytes: int, folder: str) -> Iterator[RayEngin
         with contextlib.suppress(Exception):  # boundary: Ray may have ended before
             serve.shutdown() if fleet.address is None else serve.delete(APPLICATION)
         ray.shutdown()
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of servers of this computer that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*_*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("_")[0]
+        if owner.isdecimal() and not is_running(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _started(fleet: Fleet, replicas: int) -> Any:
