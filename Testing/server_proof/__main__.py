@@ -57,7 +57,7 @@ def main() -> int:
 def _write(lines: list[str]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)
-    when = f"mednext {__version__}, {datetime.now(UTC):%Y-%m-%d}, two engines on the CPU of one machine:"
+    when = f"Version {__version__}, {datetime.now(UTC):%Y-%m-%d}, two engines on the CPU of one machine:"
     PAGE.write_text(
         "\n".join([head + BEGIN, "", when, "", *lines, "", END + rest.partition(END)[2]]), encoding="utf-8"
     )
