@@ -51,6 +51,7 @@ fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=20000] [SECONDS=60] 
 		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED)
 
 server-proof: $(STAMP) ## try a real server with all that can go wrong, and write the outcome into docs/server.md
+	MEDNEXT_RAY=1 $(PYTHON) -m pytest Testing/server/test_ray_engines.py
 	PYTHONPATH=Testing:Testing/fixtures:MedNeXtSegmentation $(PYTHON) -m server_proof
 
 lint: $(STAMP) ## check style, types, imports, copied code, and every use of Slicer's widgets

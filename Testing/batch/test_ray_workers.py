@@ -1,6 +1,6 @@
 """A batch on a Ray cluster: the same scheduler, and the cases of a lost machine are done again.
 
-One node is enough for `make test`; `make department` starts three, and kills one in the middle of a batch.
+`make department` starts three nodes, and kills one in the middle of a batch.
 """
 
 from __future__ import annotations
@@ -24,11 +24,9 @@ from mednext.worker.protocol import Order
 from ray_cluster import local_cluster
 from simulated_hand import LOG, PROGRAM, RECIPE, expected, simulated
 
+if "MEDNEXT_RAY_NODES" not in os.environ:
+    pytest.skip("Ray takes a minute to start: make department", allow_module_level=True)
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'slicer-mednext-segmentation[cluster]'")
-
-many_nodes = pytest.mark.skipif(
-    "MEDNEXT_RAY_NODES" not in os.environ, reason="three nodes take a minute: make department"
-)
 
 
 @pytest.fixture
@@ -57,7 +55,6 @@ def test_an_address_without_a_cluster_is_refused_at_once(address: str, job: Crew
         ray_crew(address, job)
 
 
-@many_nodes
 def test_the_cases_of_a_node_that_is_lost_are_done_by_the_others(job: CrewJob) -> None:
     cases = [simulated(number, "slow") for number in range(60)]
     with local_cluster(3) as cluster:
