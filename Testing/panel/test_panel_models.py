@@ -482,5 +482,6 @@ def test_work_under_way_ends_with_the_panel(panel, server, packed):
     choose(panel, "free")
     panel.ui.downloadButton.click()
     let_work(panel, until=lambda: len(server.requests) > 2)
-    panel.cleanup()
-    assert not panel.panel.weightsView.command.running
+    command = panel.panel.weightsView.command
+    slicer_standin.close_module(MODULE.stem)
+    assert not command.running

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from panel_driving import choose
 
+FORMS = Path(__file__).parents[2] / "MedNeXtSegmentation" / "Resources" / "UI"
 # Widgets of Qt that a user works with; those of CTK and Slicer are made of them.
 INTERACTIVE = (
     "QAbstractButton",
@@ -55,6 +59,19 @@ def widgets(widget, volume):
     found = list(interactive(widget.parent))
     assert {"taskBox", "segmentButton", "channelSelector1", "roiSelector"} <= {name_of(w) for w in found}
     return found
+
+
+@pytest.mark.parametrize("file", sorted(FORMS.glob("*.ui")), ids=lambda file: file.stem)
+def test_no_two_rows_of_a_form_share_a_place(file):
+    """Qt leaves the second one out, with a line in the log."""
+    for form in ElementTree.parse(file).iter("layout"):
+        places = Counter(
+            (item.get("row"), int(item.get("column", 0)) + further)
+            for item in form.findall("item")
+            if form.get("class") in {"QFormLayout", "QGridLayout"}
+            for further in range(int(item.get("colspan", 1)))
+        )
+        assert [place for place, count in places.items() if count > 1] == [], form.get("name")
 
 
 def test_everything_has_a_tooltip(widgets):

@@ -25,6 +25,12 @@ class ItemMaker:
         self._scene = scene
         scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._on_node_added)
         scene.AddObserver(slicer.vtkMRMLScene.NodeRemovedEvent, self._on_node_removed)
+        scene.AddObserver(slicer.vtkMRMLScene.EndCloseEvent, self._on_closed)
+
+    def _on_closed(self, _caller: vtk.vtkObject, _event: str) -> None:
+        """Make sure of a hierarchy, as `onSceneCloseEnded` does; the scene may point at the removed one."""
+        if not self._scene.GetNumberOfNodesByClass("vtkMRMLSubjectHierarchyNode"):
+            self._scene.AddNewNodeByClass("vtkMRMLSubjectHierarchyNode")
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _on_node_added(self, _caller: vtk.vtkObject, _event: str, node: slicer.vtkMRMLNode) -> None:

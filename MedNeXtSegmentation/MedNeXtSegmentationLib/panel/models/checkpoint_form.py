@@ -68,6 +68,9 @@ class CheckpointForm:
         ui.checkpointTable.verticalHeader().hide()
         ui.importCheckpointButton.connect("clicked()", self._import)
         ui.closeCheckpointButton.connect("clicked()", self.close)
+        self._fitting = qt.QTimer(ui.checkpointTable)  # which ends with the table
+        self._fitting.setSingleShot(True)
+        self._fitting.connect("timeout()", self._fit)
         self.close()
 
     def setTasks(self, tasks: Sequence[Task]) -> None:
@@ -146,7 +149,7 @@ class CheckpointForm:
         ui.checkpointRemarksLabel.text = "\n".join(f"• {shown(sentence)}" for sentence in sentences)
         ui.checkpointRemarksLabel.visible = bool(sentences)
         self._fit()
-        qt.QTimer.singleShot(0, self._fit)  # when the columns have their widths
+        self._fitting.start(0)  # when the columns have their widths
 
     def _fit(self) -> None:
         """Make the table as high as its rows, up to a limit, and the remarks as high as their lines."""
