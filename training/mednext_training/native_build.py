@@ -57,7 +57,7 @@ def _compile(compiler: str, library: Path) -> None:
 
 
 def _processor() -> bytes:
-    """What -march=native depends on: a home folder may be shared by machines with other processors."""
+    """The processor, on which -march=native depends: machines of other kinds may share a home folder."""
     information = Path("/proc/cpuinfo")
     if not information.exists():
         return platform.machine().encode()

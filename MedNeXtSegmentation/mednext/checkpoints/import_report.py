@@ -87,7 +87,7 @@ class ImportReport:
 
 @dataclass
 class ImportNotes:
-    """What a reader notes while it reads a checkpoint.
+    """The remarks and questions of a reader of checkpoints.
 
     Attributes:
         asking: collect questions, and go on with placeholders, instead of raising them as errors.

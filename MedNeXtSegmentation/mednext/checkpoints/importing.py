@@ -70,7 +70,7 @@ def import_with_report(
 
 
 def examine_checkpoint(source: str | Path, name: str, options: ImportOptions | None = None) -> ImportReport:
-    """What an import would understand, with questions for what only the user can tell. Nothing is written.
+    """Report the facts that an import would use, and its questions to the user. Write nothing.
 
     Args and errors as for `import_with_report`, but for errors of writing.
     """

@@ -56,7 +56,7 @@ def registration_doubts(found: Registration) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Part:
-    """What a run found on one side.
+    """The parts that a run found on one side.
 
     Attributes:
         side: "left" or "right".

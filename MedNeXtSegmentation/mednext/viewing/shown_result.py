@@ -14,7 +14,7 @@ from ..images.formats.image_files import read_image
 from ..images.geometry import Geometry
 from ..segmentation.formats.seg_nrrd import segment_words
 
-__all__ = ["ShownResult", "ShownSegment", "read_result"]
+__all__ = ["ShownResult", "ShownSegment", "check_same_place", "read_result"]
 
 _MOST_LABELS = 4096
 _GOLDEN_ANGLE = 0.381966  # neighbouring label values get hues far apart

@@ -65,7 +65,7 @@ class PartialFile:
                 check_cancelled(cancelled)
                 self._hash.update(block)
                 self.size += len(block)
-        except BaseException:
+        except BaseException:  # boundary: whatever ends the reading, the file is closed
             self._file.close()
             raise
         self.answers = int(self.size > 0)
