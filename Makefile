@@ -11,9 +11,10 @@ SECONDS ?= 60
 SEED    ?= 0
 CASES   ?= 300
 FAULTS  ?= 50
+RUNS    ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test truth faults reproduce-tiny fuzz server-proof lint format pictures bench bench-smoke bench-gpu department release clean
+.PHONY: help setup docs demo test truth faults soak reproduce-tiny fuzz server-proof lint format pictures bench bench-smoke bench-gpu department release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,11 @@ faults: $(STAMP) ## disturb the program at random moments, and count the outcome
 	rm -f build/faults.jsonl && mkdir -p build
 	MEDNEXT_FAULTS=$(FAULTS) MEDNEXT_FAULT_TABLE=$(CURDIR)/build/faults.jsonl $(PYTHON) -m pytest Testing/faults
 	$(PYTHON) Testing/faults/write_table.py build/faults.jsonl "$$(uname -sm), $$(nproc) cores"
+
+soak: $(STAMP) ## segment in one session for a long time, and compare its end with its beginning: make soak [RUNS=500]
+	rm -f build/soak.jsonl && mkdir -p build
+	MEDNEXT_SOAK=$(RUNS) MEDNEXT_SOAK_TABLE=$(CURDIR)/build/soak.jsonl $(PYTHON) -m pytest Testing/soak
+	$(PYTHON) Testing/soak/write_table.py build/soak.jsonl "$$(uname -sm), $$(nproc) cores"
 
 reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from its files to a published zip
 	MEDNEXT_ALL_TASKS=1 $(PYTHON) -m pytest Testing/training/test_reproduction.py

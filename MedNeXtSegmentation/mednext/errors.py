@@ -137,6 +137,10 @@ class OutOfMemoryError(DeviceError):
     """The device or the machine ran out of memory."""
 
 
+class DeviceLostError(DeviceError):
+    """The device failed in the middle of a run; the process that used it cannot use it any more."""
+
+
 class EngineProcessError(MedNeXtError):
     """The engine's own process could not be started, or ended without an answer."""
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import OutOfMemoryError
+from ..errors import DeviceLostError, OutOfMemoryError
 from ..images.geometry import Geometry, reorient_array
 from ..images.volume import Volume, combine_channels
 from ..inputs.checked_volumes import checked_volumes
@@ -26,7 +26,7 @@ from ..segmentation.intensities import INTENSITIES, intensities, to_words
 from ..segmentation.provenance import run_words
 from ..segmentation.result import Segmentation
 from ..segmentation.uncertainty_storage import to_float32
-from ..system.devices import choose_device, cpu_threads, device_name, is_out_of_memory
+from ..system.devices import choose_device, cpu_threads, device_name, is_lost, is_out_of_memory
 from ..system.memory_settings import give_memory_back
 from .ensemble import Ensemble
 from .field_of_view import FieldOfView, field_of_view
@@ -116,6 +116,7 @@ def segment(
         BundleError, UnknownModelError: the model cannot be used.
         OptionError: an option out of its range.
         DeviceError: the device is missing.
+        DeviceLostError: it failed in the middle of the run; its results would be wrong, and there are none.
         OutOfMemoryError: no device has enough memory, or the plan exceeds the machine's.
         NumericalError: the network gave NaN or infinite values.
         Cancelled: `cancelled` returned True.
@@ -155,6 +156,8 @@ def segment(
             give_memory_back()  # pieces freed by preprocessing have other sizes than the next ones
             labels, uncertain, used = _label(subject, seen, loaded, run, chosen)
     except (MemoryError, RuntimeError) as error:
+        if is_lost(error):
+            raise _lost(chosen, error) from error
         if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
@@ -170,6 +173,15 @@ def segment(
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
     return Segmentation(labels, whole, model.labels, origin, uncertain, model.regions).telling_regions()
+
+
+def _lost(device: torch.device, error: Exception) -> DeviceLostError:
+    """A card that failed fails in every later call, so that not even the image can be fetched from it."""
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    return DeviceLostError(
+        f"The device {device} failed in the middle of the run ({first}), and there is no result. Run again; "
+        "if it fails again, choose the CPU as device, or update the driver."
+    )
 
 
 def _formulations(folds: Sequence[int], networks: Sequence[FastNetwork]) -> str:

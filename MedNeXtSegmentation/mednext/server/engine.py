@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EngineProcessError, MedNeXtError, OutOfMemoryError, to_json
+from ..errors import DeviceLostError, EngineProcessError, MedNeXtError, OutOfMemoryError, to_json
 from ..images.volume import Volume
 from ..inference.loaded_networks import LoadedNetworks
 from ..inference.progress import Progress
@@ -53,10 +53,16 @@ class Engine:
         self._networks: OrderedDict[str, LoadedNetworks] = OrderedDict()
         self._bundles: dict[str, Bundle] = {}
         self._worker = ThreadPoolExecutor(1, "mednext-engine")
+        self._lost: DeviceLostError | None = None
         for folder in warm:
             bundle = self._bundle(folder)
             folds = tuple(fold.index for fold in bundle.model.folds)
             self._networks_of(folder).load(bundle, folds, "float32", lambda _progress: None)
+
+    def check_health(self) -> None:
+        """Raise `DeviceLostError` once the device has failed: Ray Serve then starts a new process."""
+        if self._lost:
+            raise self._lost
 
     async def events(
         self, folder: str, application: dict[str, Any], images: Sequence[np.ndarray]
@@ -94,6 +100,8 @@ class Engine:
         try:
             tell(self._result(folder, wire.Application.read(application), images, tell, cancelled))
         except MedNeXtError as error:
+            if isinstance(error, DeviceLostError):
+                self._lost = error
             tell({"error": to_json(error)})
         except MemoryError:
             tell({"error": to_json(OutOfMemoryError("The server has not enough memory for this image."))})

@@ -25,6 +25,8 @@ _TENSOR_CORES = (8, 0)  # the lowest compute capability that Triton's compiler s
 
 # Messages of torch's allocators that raise a plain RuntimeError.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+# Of those that torch, its libraries and Triton raise for a card whose state is lost.
+_LOST = ("CUDA error", "HIP error", "cuDNN error", "CUBLAS_STATUS", "Triton Error", "MPS backend")
 
 
 def available_devices() -> tuple[str, ...]:
@@ -126,6 +128,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an exception of torch means that a device failed, for another reason than its memory."""
+    import torch
+
+    raised = isinstance(error, getattr(torch, "AcceleratorError", ()))  # torch 2.8
+    told = isinstance(error, RuntimeError) and any(text in str(error) for text in _LOST)
+    return (raised or told) and not is_out_of_memory(error)
 
 
 def usable_cores() -> int:

@@ -23,7 +23,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ..errors import Cancelled, EngineProcessError, MedNeXtError, MissingPackageError, OutOfMemoryError
+from ..errors import (
+    Cancelled,
+    DeviceLostError,
+    EngineProcessError,
+    MedNeXtError,
+    MissingPackageError,
+    OutOfMemoryError,
+)
 from ..inference.loaded_networks import LoadedNetworks
 from ..system.cancellation import check_cancelled
 from ..system.devices import accelerators
@@ -78,7 +85,11 @@ class Worker:
             self._busy = True
             request = self._waiting.pop(run, None)
             if request:
-                self.say(self.answer(request))
+                try:
+                    self.say(self.answer(request))
+                except DeviceLostError as error:  # only a new process can use the device again
+                    self.say(protocol.error_event(run, error, traceback.format_exc()))
+                    return error.exit_code
                 give_memory_back()
 
     def listen(self, requests: Iterable[bytes]) -> None:
@@ -124,7 +135,10 @@ class Worker:
             self._cancelled.add(run)
 
     def answer(self, request: protocol.Work) -> protocol.Message:
-        """Do a run and return its last event. An unexpected error ends the process: torch may be broken."""
+        """Do a run and return its last event.
+
+        Raises `DeviceLostError` and unexpected errors, which end the process: torch may be broken.
+        """
         try:
             if isinstance(request, protocol.GreetRequest):
                 self._greet(request)
@@ -132,6 +146,8 @@ class Worker:
                 self._batch(request)
             else:
                 self._segment(request)
+        except DeviceLostError:
+            raise
         except MedNeXtError as error:
             return protocol.error_event(request.run, error, traceback.format_exc())
         except MemoryError:

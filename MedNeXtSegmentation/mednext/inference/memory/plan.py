@@ -51,11 +51,13 @@ class MemoryPlan:
         device: memory of the graphics card; 0 where the networks run on the CPU, or share its memory (mps).
             When it has less, a part of the work moves to the host, and takes memory there.
         disk: temporary files through which voxels travel.
+        worker: of `host`, the memory of the process that computes.
     """
 
     host: int
     device: int
     disk: int
+    worker: int
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     device = 0 if on_cpu else _CUDA_CONTEXT + weights + model_images + on_card
     slicers_copy = whole * (_LABEL + (_FLOAT if run.uncertainty else 0))
     disk = whole * sum(run.voxel_bytes) + results
-    return MemoryPlan(int(host * _ALLOCATOR) + slicers_copy, int(device * _ALLOCATOR), disk)
+    worker = int(host * _ALLOCATOR)
+    return MemoryPlan(worker + slicers_copy, int(device * _ALLOCATOR), disk, worker)
 
 
 def parameters(network: NetworkSpec) -> int:
