@@ -159,7 +159,9 @@ def _volumes_but_first(scene: Any) -> list[Any]:
 def _cancelled(client: Any, volume: Any) -> float:
     """Seconds from the cancel of a running network to the end of the run."""
     process_events, rest = _with_lock()
-    run, told, heard = _run(client, volume, "endless"), [], []
+    run = _run(client, volume, "endless")
+    told: list[dict[str, Any]] = []
+    heard: list[Exception] = []
     run.follow(onProgress=told.append, onError=heard.append)
     while not any(event["stage"] == "network" for event in told):
         process_events()

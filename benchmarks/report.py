@@ -45,8 +45,8 @@ def machine() -> str:
     """Processor with its instruction sets, cores, system, day, load of the last minute, versions of peers."""
     information = Path("/proc/cpuinfo")
     text = information.read_text(encoding="utf-8") if information.exists() else ""
-    facts = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    facts = {name.strip(): value.split() for name, value in facts.items()}
+    lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    facts = {name.strip(): value.split() for name, value in lines}
     sets = [name for name in ("avx2", "avx512f", "avx512_bf16") if name in facts.get("flags", [])]
     processor = " ".join(facts.get("model name", [platform.machine()]))
     load = f"load {os.getloadavg()[0]:.1f}, " if hasattr(os, "getloadavg") else ""

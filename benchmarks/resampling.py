@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 from unittest.mock import patch
 
 import numpy as np
@@ -25,6 +26,7 @@ ROWS = 64  # of logits at a time: half a patch
 BASELINE = "nnU-Net (scikit-image)"
 
 Shape = tuple[int, int, int]
+Result = TypeVar("Result")
 
 
 def measure(settings: Settings) -> str:
@@ -73,8 +75,8 @@ def _labels(shape: Shape, model_shape: Shape, paths: dict[str, Kernels | None], 
     return table(title, rows)
 
 
-def _by(kernels: Kernels | None, work: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
-    def run() -> np.ndarray:
+def _by(kernels: Kernels | None, work: Callable[[], Result]) -> Callable[[], Result]:
+    def run() -> Result:
         with patch.object(native_resampling, "resampling_kernels", lambda: kernels):
             return work()
 

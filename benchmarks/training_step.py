@@ -123,7 +123,7 @@ def _beside_peers(layers: str, side: int, rounds: int) -> str:
 
 def _checkpointing(layers: str, side: int, rounds: int) -> str:
     modes: tuple[Checkpointing, ...] = get_args(Checkpointing)
-    steps = {}
+    steps: dict[str, Callable[[], object]] = {}
     for mode in modes:
         network, image = prepared(layers, torch.randn(2, 1, *(side,) * 3))
         assert isinstance(network, MedNeXt)

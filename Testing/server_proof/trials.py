@@ -61,6 +61,7 @@ def run(
     here = expected(service, number % IMAGES)[result.provenance["formulation"]]
     assert np.array_equal(result.labelmap, here.labelmap)
     assert result.uncertainty is not None
+    assert here.uncertainty is not None
     assert np.array_equal(result.uncertainty, here.uncertainty)
 
 

@@ -86,7 +86,8 @@ class _AnsweringCrew:
 def _measured(kind: str, count: int) -> tuple[float, float]:
     """Seconds of the whole batch from its first row on, and processor seconds of the scheduler."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder, first = Path(name), []
+        folder = Path(name)
+        first: list[float] = []
         address = stack.enter_context(local_cluster(RAY_NODES)).address if kind == "ray" else ""
 
         def hire(seen: CrewJob) -> Crew:

@@ -129,8 +129,8 @@ def compile_task(task: Task) -> list[Compiled]:
             except OutOfResources:
                 continue
 
-    driver.set_active(AbsentCard(task.capability))  # type: ignore[arg-type]
-    JITFunction.__getitem__ = instead_of_launching  # type: ignore[method-assign, assignment]
+    driver.set_active(AbsentCard(task.capability))
+    JITFunction.__getitem__ = instead_of_launching
     launch = Choice.launch  # the process has other tasks after this one
     Choice.launch = launch_all if task.all_tiles else launch  # type: ignore[method-assign]
     try:
@@ -272,16 +272,16 @@ def tasks_of(job: str, capability: int) -> list[Task]:
         blocks = _TRAINING if part == "training" else (_ADDING,)
         return [Task(name, block, 128, capability) for block in blocks]
     halves = ("float16", "bfloat16")
-    ways: list[dict[str, Any]] = {
+    ways_of_parts: dict[str, list[dict[str, Any]]] = {
         "check": [{"side": 64, "dtype": dtype} for dtype in (*halves, "float32")],
         "forward": [{"dtype": dtype} for dtype in halves],
         "batches": [{"images": images} for images in (1, 2, 4, 8)],
         "end to end": [{"side": 32}, {"images": 8}],
         "tune": [{"all_tiles": True}],
-    }.get(part, [{}])
+    }
     return [
         Task(name, block, **{"side": 128, "capability": capability, **way})
-        for way in ways
+        for way in ways_of_parts.get(part, [{}])
         for block in _BLOCKS
     ]
 

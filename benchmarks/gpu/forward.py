@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 
@@ -133,7 +133,7 @@ def kernels(job: str, name: str, scale: Scale) -> None:
 
 def _measured(
     job: str,
-    runs: dict[str, Callable[[], Tensor]],
+    runs: Mapping[str, Callable[[], Tensor]],
     expected: Tensor,
     scale: Scale,
     others: dict[str, Candidate],

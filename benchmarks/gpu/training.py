@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 from mednext.network.mednext import Checkpointing, MedNeXt
@@ -36,8 +36,8 @@ def training(job: str, name: str, scale: Scale) -> None:
             name, scale, "torch", mode
         )
     if not scale.tiny:
-        ways["Triton, compiled"] = lambda: torch.compile(_network(name, scale, "triton"), dynamic=False)
-        ways["torch, compiled"] = lambda: torch.compile(_network(name, scale, "torch"), dynamic=False)
+        ways["Triton, compiled"] = lambda: _compiled(_network(name, scale, "triton"))
+        ways["torch, compiled"] = lambda: _compiled(_network(name, scale, "torch"))
     else:
         ways = {what: ways[what] for what in (OURS, BASELINE)}
     seen: dict[str, float] = {}
@@ -85,6 +85,10 @@ def _network(name: str, scale: Scale, layers: str, checkpointing: Checkpointing 
     if layers == "triton" and not use_triton_kernels(network, DEVICE):
         raise RuntimeError("the Triton kernels are not used here: the log says why")
     return network
+
+
+def _compiled(network: nn.Module) -> nn.Module:
+    return cast(nn.Module, torch.compile(network, dynamic=False))
 
 
 def _times(seen: dict[str, float], what: str) -> dict[str, float]:
