@@ -1,0 +1,102 @@
+"""Archives are taken as they were downloaded, or refused whole."""
+
+from __future__ import annotations
+
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import challenge_trees as trees
+import pytest
+from converted_data import CASES, FOLDERS, cases_in, raw
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "zip in a folder"])
+def test_archives_are_taken_as_they_were_downloaded(
+    tmp_path: Path, convert: Callable[..., int], kind: str
+) -> None:
+    tree = trees.write_hippocampus(tmp_path / "tree", 2)
+    files = [path for path in sorted(tree.rglob("*")) if path.is_file()]
+    (tmp_path / "downloads").mkdir()
+    archive = tmp_path / "downloads" / ("data.tar" if kind == "tar" else "data.zip")
+    if kind == "tar":
+        with tarfile.open(archive, "w") as target:
+            target.add(tree / "Task04_Hippocampus", "Task04_Hippocampus")
+    else:
+        with zipfile.ZipFile(archive, "w") as target:
+            for file in files:
+                target.write(file, file.relative_to(tree))
+    assert convert("hippocampus", archive.parent if kind.endswith("folder") else archive) == 0
+    assert cases_in(raw(tmp_path, "hippocampus")) == CASES["hippocampus"]
+    assert [path.name for path in (tmp_path / "runs" / "raw").iterdir()] == [FOLDERS["hippocampus"]]
+
+
+def test_an_archive_beside_its_own_content_is_not_taken_twice(
+    tmp_path: Path, convert: Callable[..., int]
+) -> None:
+    tree = trees.write_hippocampus(tmp_path / "tree", 2)
+    with tarfile.open(tree / "Task04_Hippocampus.tar", "w") as target:
+        target.add(tree / "Task04_Hippocampus", "Task04_Hippocampus")
+    assert convert("hippocampus", tree) == 0
+    assert cases_in(raw(tmp_path, "hippocampus")) == CASES["hippocampus"]
+
+
+@pytest.mark.parametrize("name", ["../outside.nii.gz", "/outside.nii.gz", "a/../../outside.nii.gz"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_that_leaves_its_folder_is_refused(
+    tmp_path: Path, convert: Callable[..., int], kind: str, name: str
+) -> None:
+    archive = tmp_path / f"data.{kind}"
+    (tmp_path / "file").write_bytes(b"1")
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.writestr(name, b"1")
+    else:
+        with tarfile.open(archive, "w") as tar:
+            member = tar.gettarinfo(tmp_path / "file")
+            member.name = name
+            with (tmp_path / "file").open("rb") as data:
+                tar.addfile(member, data)
+    before = set(tmp_path.rglob("outside*"))
+    assert convert("hippocampus", archive) == 2
+    assert set(tmp_path.rglob("outside*")) == before == set()
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.98])
+def test_a_truncated_archive_is_an_explained_error(
+    tmp_path: Path, convert: Callable[..., int], capsys: pytest.CaptureFixture, cut: float
+) -> None:
+    tree = trees.write_hippocampus(tmp_path / "tree", 1)
+    archive = tmp_path / "data.tar.gz"
+    with tarfile.open(archive, "w:gz") as target:
+        target.add(tree / "Task04_Hippocampus", "Task04_Hippocampus")
+    archive.write_bytes(archive.read_bytes()[: int(archive.stat().st_size * cut)])
+    assert convert("hippocampus", archive) == 2
+    assert "download it again" in capsys.readouterr().err
+    assert not list((tmp_path / "runs" / "raw").iterdir())
+
+
+def _members(archive: Path, names: list[str]) -> Path:
+    with zipfile.ZipFile(archive, "w") as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for name in names:
+            packed.writestr(name, b"1")
+    return archive
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a.nii.gz", "a.nii.gz"], "'a.nii.gz' is there twice"),
+        (["a", "a/b.nii.gz"], "'a/b.nii.gz' cannot be a file here"),
+        (["x" * 300 + ".nii.gz"], "cannot be a file here"),
+    ],
+)
+def test_an_archive_whose_names_collide_is_an_explained_error(
+    tmp_path: Path, convert: Callable[..., int], capsys: pytest.CaptureFixture, names: list[str], told: str
+) -> None:
+    assert convert("hippocampus", _members(tmp_path / "data.zip", names)) == 2
+    assert told in capsys.readouterr().err
+    assert not list((tmp_path / "runs" / "raw").iterdir())
