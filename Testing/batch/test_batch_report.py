@@ -37,6 +37,16 @@ def test_a_spreadsheet_finds_no_formula_in_it(path):
     assert "'@SUM(A1) (mL)" in cells
 
 
+def test_the_difference_of_the_sides_is_a_number_in_a_column_of_results_with_sides(path):
+    report = Report(path)
+    report.put(Row("crop", volumes_ml={"hippocampus": 1.0}))
+    assert "asymmetry_percent" not in path.read_text(encoding="utf-8-sig")
+    report.put(Row("head", volumes_ml={"left hippocampus": 1.0}, asymmetry_percent=-12.5))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        assert [cells["asymmetry_percent"] for cells in csv.DictReader(file)] == ["", "-12.5"]
+    assert [row.asymmetry_percent for row in report.rows()] == [None, -12.5]
+
+
 def test_excel_sees_that_it_is_utf_8(path):
     Report(path).put(Row("ü"))
     assert path.read_bytes().startswith(b"\xef\xbb\xbf")

@@ -12,7 +12,7 @@ import pytest
 from bundles import tiny_weights
 from downloads import SHORT
 from four_channels import NETWORK, PLANS
-from http_server import Server, serve
+from http_server import Server, serve, status
 from mednext.checkpoints.remote.catalogued import install_elsewhere
 from mednext.cli import main
 from mednext.errors import DownloadError, DownloadIntegrityError, OptionError
@@ -25,6 +25,10 @@ from results_folders import v2_plans, write_v1_folder
 from safetensors.torch import save_file
 
 NAME = "brats24-glioma-l5"
+BRATS_DATASET = {
+    "channel_names": {"0": "t1n", "1": "t1c", "2": "t2w", "3": "t2f"},
+    "labels": {"background": 0, "NCR": 1, "ED": 2, "ET": 3},
+}
 
 
 @pytest.fixture(scope="module")
@@ -129,14 +133,25 @@ def test_files_with_addresses_of_their_own_are_fetched_and_compared(server: Serv
         install("brats26-metastases-l5", overwrite=True)
 
 
+def test_a_model_that_its_publisher_has_removed_is_explained(server: Server) -> None:
+    with pytest.raises(DownloadError, match=r"HTTP 404.*not any more.*page of this model is https://hugging"):
+        install("brats26-metastases-l5")
+    server.answer("/record.zip?download=1", status(410))
+    with pytest.raises(DownloadError, match=r"HTTP 410.*page of this model is https://zenodo"):
+        install()
+
+
+@pytest.mark.parametrize("has_dataset", [False, True], ids=["plans alone", "the data set in the metadata"])
 def test_five_folds_of_safetensors_with_plans_are_fetched_and_imported(
-    server: Server, tmp_path: Path
+    server: Server, tmp_path: Path, has_dataset: bool
 ) -> None:
     plans = v2_plans(normalization_schemes=["ZScoreNormalization"] * 4, use_mask_for_norm=[True] * 4)
     network = replace(NETWORK, num_classes=4)
     server.answer("/brats23-glioma-b/plans.json", serve(json.dumps(plans).encode()))
     for fold in range(5):
         told = {"trainer_name": "nnUNetTrainerMedNeXtBaseline", "configuration": "3d_mednext", "fold": fold}
+        if has_dataset:
+            told["init_args"] = {"dataset_json": BRATS_DATASET}
         save_file(tiny_weights(network, seed=fold), tmp_path / "model.safetensors")
         folder = f"/brats23-glioma-b/fold_{fold}"
         server.answer(f"{folder}/model.safetensors", serve((tmp_path / "model.safetensors").read_bytes()))

@@ -10,7 +10,7 @@ from mednext.errors import Cancelled, LocationError, OptionError
 from mednext.images.geometry import LPS_TO_RAS
 from mednext.library.folder_locations import resources_folder
 from mednext.locating.boxes import find_boxes, given_boxes
-from mednext.locating.plausibility import refusal, registration_doubts
+from mednext.locating.plausibility import contradiction, refusal, registration_doubts
 from mednext.locating.registration import STEPS, Registration
 
 MODEL = load_bundle("hippocampus").model
@@ -59,9 +59,9 @@ def test_a_turned_noisy_head_on_any_axes_is_found():
     assert found.warnings == ()
 
 
-def test_a_head_whose_header_turns_it_round_is_refused_and_its_sides_are_not_exchanged():
-    with pytest.raises(LocationError, match="seems to be turned round"):
-        find_boxes(head(turned((0.0, 0.0, 180.0), (0.0, 0.0, 0.0))), MODEL, insist=False)
+def test_a_head_whose_header_turns_it_round_is_refused_even_if_the_user_insists():
+    with pytest.raises(LocationError, match=r"seems to be turned round.*insisting does not help"):
+        find_boxes(head(turned((0.0, 0.0, 180.0), (0.0, 0.0, 0.0))), MODEL, insist=True)
 
 
 def test_a_registration_can_be_cancelled():
@@ -81,16 +81,15 @@ def test_an_image_without_contrast_is_refused():
 def registration(matrix: np.ndarray, similarity: float = 0.3, **changes: float) -> Registration:
     to_image = np.eye(4)
     to_image[:3, :3] = matrix
+    turned = changes.get("turned", 0.05)
     return Registration(
-        to_image, similarity, changes.get("spread", 1.0), int(changes.get("agreeing", 2)), 0.1, "head"
+        to_image, similarity, changes.get("spread", 1.0), int(changes.get("agreeing", 2)), turned, "head"
     )
 
 
 @pytest.mark.parametrize(
     ("matrix", "similarity", "reason"),
     [
-        (np.diag([-1.0, 1.0, 1.0]), 0.3, "mirror image"),
-        (np.diag([-1.0, -1.0, 1.0]), 0.3, "tilted by 180 degrees"),
         (np.diag([1.5, 1.5, 1.5]), 0.3, "1.50 times the usual size"),
         (np.diag([1.3, 1.0, 0.7]), 0.3, "0.70 to 1.30 times"),
         (np.eye(3), 0.05, "resembles the template too little"),
@@ -100,9 +99,26 @@ def test_an_implausible_transform_is_refused(matrix, similarity, reason):
     assert reason in refusal(registration(matrix, similarity))
 
 
+@pytest.mark.parametrize(
+    ("matrix", "changes", "reason"),
+    [
+        (np.diag([-1.0, 1.0, 1.0]), {}, "mirror image"),
+        (np.diag([-1.0, -1.0, 1.0]), {}, "tilted by 180 degrees"),
+        (np.eye(3), {"turned": 0.31}, "turned round"),
+        (np.eye(3), {"similarity": 0.1, "turned": 0.3}, "turned round"),
+    ],
+)
+def test_a_head_against_its_header_is_told_apart_from_an_uncertain_one(matrix, changes, reason):
+    assert reason in contradiction(registration(matrix, **changes))
+
+
+def test_an_image_of_another_thing_does_not_contradict_its_header():
+    assert contradiction(registration(np.diag([-1.0, -1.0, 1.0]), 0.05, turned=0.09)) == ""
+
+
 def test_a_plausible_transform_raises_no_doubt():
     found = registration(0.9 * np.eye(3))
-    assert refusal(found) == ""
+    assert contradiction(found) == refusal(found) == ""
     assert registration_doubts(found) == ()
 
 

@@ -172,6 +172,9 @@ def test_a_result_of_both_sides_is_finished_for_a_batch(bundle: Bundle, tmp_path
         (row,) = batch.run([case])
         assert row.status == DONE
         assert set(row.volumes_ml) == {"left spleen", "right spleen"}
+        assert row.asymmetry_percent == float(
+            segment(volume(), bundle, options).provenance["asymmetry_percent"]
+        )
     assert len(calls) == 1
 
 

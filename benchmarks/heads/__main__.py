@@ -1,6 +1,7 @@
 """Find the hippocampi of random heads and count: `python -m benchmarks.heads --cases 300`.
 
-Each case is a line of the output file; a second call continues after the last one.
+Each case is a line of the output file; a second call continues after the last one. `--hard` takes heads at
+and beyond the limits, and images of other things, instead.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ SOURCES = ("colin27", "colin27 without skull", "icbm152 without skull")
 AAL_HIPPOCAMPUS = {"left": 37, "right": 38}
 ICBM_CENTRES = {"left": (-27.0, -22.0, -11.0), "right": (27.0, -22.0, -11.0)}  # mm RAS
 
-_RAS = np.diag([-1.0, -1.0, 1.0])
-_BRAIN = np.array([0.0, -18.0, 8.0])  # middle of the brain in both sources, mm RAS
+RAS = np.diag([-1.0, -1.0, 1.0])
+BRAIN = np.array([0.0, -18.0, 8.0])  # middle of the brain in both sources, mm RAS
 _FIELD_MM = np.array([200.0, 240.0, 220.0])
 
 
@@ -45,19 +45,19 @@ def random_head(seed: int) -> Head:
     """The head with this number, always the same."""
     random = np.random.default_rng(seed)
     source = str(random.choice(SOURCES, p=[0.5, 0.25, 0.25]))
-    image, centres = _source(source)
+    image, centres = source_head(source)
     angle = float(random.uniform(0, 40))
     turn = _turned(random.normal(size=3), angle) @ np.diag(random.uniform(0.93, 1.07, 3))
     shift = random.uniform(-60, 60, 3)
-    offset = _BRAIN + shift - turn @ _BRAIN
+    offset = BRAIN + shift - turn @ BRAIN
     moved = {side: turn @ centre + offset for side, centre in centres.items()}
     cut = str(random.choice(["none", "none", "neck", "vertex"]))
-    grid, thick, axis = _grid(random, _BRAIN + shift, [centre[2] for centre in moved.values()], cut)
+    grid, thick, axis = _grid(random, BRAIN + shift, [centre[2] for centre in moved.values()], cut)
     image = _through_slices(image, turn, thick, axis)
     to_source = np.linalg.inv(turn)
     transform = sitk.AffineTransform(3)
-    transform.SetMatrix((_RAS @ to_source @ _RAS).ravel().tolist())
-    transform.SetTranslation((_RAS @ (-to_source @ offset)).tolist())
+    transform.SetMatrix((RAS @ to_source @ RAS).ravel().tolist())
+    transform.SetTranslation((RAS @ (-to_source @ offset)).tolist())
     resampled = sitk.Resample(image, grid, transform, sitk.sitkLinear, 0.0)
     array, look = _looks(sitk.GetArrayFromImage(resampled), random, "without" in source)
     told: dict[str, str | float] = {"source": source, "angle": angle, "cut": cut, "thickness": thick, **look}
@@ -65,7 +65,7 @@ def random_head(seed: int) -> Head:
 
 
 @cache
-def _source(name: str) -> tuple[sitk.Image, dict[str, np.ndarray]]:
+def source_head(name: str) -> tuple[sitk.Image, dict[str, np.ndarray]]:
     """A real head, and the centres of its hippocampi in mm RAS."""
     if name.startswith("icbm152"):
         import nilearn
@@ -80,7 +80,7 @@ def _source(name: str) -> tuple[sitk.Image, dict[str, np.ndarray]]:
     centres = {}
     for side, value in AAL_HIPPOCAMPUS.items():
         middle = np.argwhere(sitk.GetArrayViewFromImage(aal) == value).mean(axis=0)[::-1]
-        centres[side] = _RAS @ image.TransformContinuousIndexToPhysicalPoint(middle.tolist())
+        centres[side] = RAS @ image.TransformContinuousIndexToPhysicalPoint(middle.tolist())
     if "without" in name:  # AAL draws grey matter: close it over the white matter
         brain = sitk.BinaryFillhole(sitk.BinaryMorphologicalClosing(aal > 0, [6, 6, 6]))
         image = sitk.Mask(image, sitk.BinaryDilate(brain, [2, 2, 2]))
@@ -117,8 +117,8 @@ def _grid(
         size.append(int((high[axis] - low[axis]) / spacing[index]))
     grid = sitk.Image(size, sitk.sitkFloat32)
     grid.SetSpacing(spacing.tolist())
-    grid.SetDirection((_RAS @ direction).ravel().tolist())
-    grid.SetOrigin((_RAS @ origin).tolist())
+    grid.SetDirection((RAS @ direction).ravel().tolist())
+    grid.SetOrigin((RAS @ origin).tolist())
     return grid, float(spacing[slices]), int(axes[slices])
 
 

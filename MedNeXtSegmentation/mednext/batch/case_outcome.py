@@ -22,6 +22,7 @@ from ..errors import (
     ServerError,
     UnknownModelError,
 )
+from ..model.sides import asymmetry_in
 from ..segmentation.intensities import of_structures
 from .case import Case
 from .report import DONE, FAILED, LEFT_OUT, Row
@@ -102,6 +103,7 @@ def done(
         warning=known.get("warning", "") or warning,
         volumes_ml=dict(volumes_ml),
         intensities=of_structures(known, list(volumes_ml)),
+        asymmetry_percent=asymmetry_in(known),
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
+from ..model.sides import ASYMMETRY
 from ..segmentation.intensities import is_intensity
 from ..system.atomic import explaining, replacing
 from ..system.locks import locked
@@ -51,6 +52,8 @@ class Row:
         volumes_ml: of each structure; 0 for one that was not found.
         intensities: mean and standard deviation of each structure in each channel, by the names of their
             columns; empty where they were not measured.
+        asymmetry_percent: left - right, in percent of the mean of both volumes; None unless a run found both
+            sides by itself.
     """
 
     case: str
@@ -72,9 +75,11 @@ class Row:
     message: str = ""
     volumes_ml: dict[str, float] = field(default_factory=dict)
     intensities: dict[str, float] = field(default_factory=dict)
+    asymmetry_percent: float | None = None
 
 
-_COLUMNS = [each.name for each in fields(Row) if each.name not in ("volumes_ml", "intensities")]
+_MEASURED = ("volumes_ml", "intensities", "asymmetry_percent")  # in columns of their own
+_COLUMNS = [each.name for each in fields(Row) if each.name not in _MEASURED]
 
 
 class Report:
@@ -139,11 +144,14 @@ def table_of(rows: Iterable[Row]) -> bytes:
     structures = list(dict.fromkeys(name for row in rows for name in row.volumes_ml))
     measured = list(dict.fromkeys(name for row in rows for name in row.intensities))
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [*_COLUMNS, *map(_column, structures), *map(csv_cell, measured)])
+    sides = [ASYMMETRY] if any(row.asymmetry_percent is not None for row in rows) else []
+    writer = csv.DictWriter(text, [*_COLUMNS, *map(_column, structures), *sides, *map(csv_cell, measured)])
     writer.writeheader()
     for row in rows:
         cells = {name: csv_cell(getattr(row, name)) for name in _COLUMNS}
         cells |= {_column(name): f"{ml:.4f}" for name, ml in row.volumes_ml.items()}
+        if row.asymmetry_percent is not None:
+            cells[ASYMMETRY] = f"{row.asymmetry_percent:.1f}"
         writer.writerow(cells | {csv_cell(name): f"{value:.6g}" for name, value in row.intensities.items()})
     return text.getvalue().encode("utf-8-sig")
 
@@ -161,7 +169,8 @@ def _row(cells: dict[str, str]) -> Row:
     }
     named = {from_csv_cell(name): value for name, value in cells.items() if name and value}
     measured = {name: float(value) for name, value in named.items() if is_intensity(name)}
-    return replace(Row(**texts), volumes_ml=volumes, intensities=measured)
+    difference = float(cells[ASYMMETRY]) if cells.get(ASYMMETRY) else None
+    return replace(Row(**texts), volumes_ml=volumes, intensities=measured, asymmetry_percent=difference)
 
 
 def _shown(row: Row) -> Row:

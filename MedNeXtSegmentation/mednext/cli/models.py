@@ -30,6 +30,7 @@ def add_parser(commands: Any) -> None:
     _add_import(actions)
     _add_export(actions)
     _add_remove(actions)
+    _add_clean(actions)
 
 
 def _action(actions: Any, name: str, run: Any, text: str) -> Any:
@@ -408,3 +409,23 @@ def _remove(options: argparse.Namespace, console: Console) -> None:
 
     remove(options.name)
     console.done({"removed": options.name}, f"Removed {options.name}.")
+
+
+def _add_clean(actions: Any) -> None:
+    add = _action(actions, "clean", _clean, "remove unfinished downloads, which are kept to be resumed")
+    add("--older-than", metavar="DAYS", type=float, default=0.0, help="only those unchanged for so long")
+
+
+def _clean(options: argparse.Namespace, console: Console) -> None:
+    from ..library.kept_downloads import downloads_folder, kept_downloads, remove_downloads
+
+    removed = remove_downloads(options.older_than)
+    left, freed = len(kept_downloads()), sum(kept.bytes for kept in removed)
+    document = {
+        "folder": str(downloads_folder()),
+        "freed_bytes": freed,
+        "removed": len(removed),
+        "left": left,
+    }
+    still = f" {left} newer or in use are still there." if left else ""
+    console.done(document, f"Removed {len(removed)} unfinished downloads, {freed / 2**20:.1f} MiB.{still}")

@@ -16,7 +16,7 @@ from ..system.file_names import check_relative, inside
 from ..system.locks import locked
 from .archive import MAX_FILES, MAX_UNPACKED_BYTES
 from .first_use import compare_or_keep, source_name
-from .folder_locations import models_folder
+from .kept_downloads import downloads_folder, forget_old_downloads
 
 if TYPE_CHECKING:
     from .download import DownloadProgress, Patience
@@ -133,12 +133,13 @@ def fetched_folder(
     """
     _check_parts(parts)
     sources = "\n".join(sorted(f"{part.path} {part.source}" for part in parts))
-    folder = models_folder() / ".downloads" / hashlib.sha256(sources.encode()).hexdigest()[:16]
+    folder = downloads_folder() / hashlib.sha256(sources.encode()).hexdigest()[:16]
     with ExitStack() as stack:
         with explaining(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(folder.with_name(f"{folder.name}.lock"), cancelled))
             folder.mkdir(exist_ok=True)
+            forget_old_downloads()
             digests = _fetch_all(parts, folder, progress)
         yield folder, compare_or_keep(digests, accept_change=accept_change)
         shutil.rmtree(folder, ignore_errors=True)

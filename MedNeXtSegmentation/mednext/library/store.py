@@ -32,6 +32,7 @@ from .archive import pack, unpack
 from .catalog import Catalog
 from .catalog_source import load_catalog
 from .folder_locations import models_folder, shipped_models_folder
+from .kept_downloads import downloads_folder, forget_old_downloads
 from .shared_models_folder import exclusive_models_folder, models_in, staging_folder
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ def install_from_url(
         zip_file.unlink(missing_ok=True)
         raise
     zip_file.unlink(missing_ok=True)
+    forget_old_downloads()
     return model
 
 
@@ -204,7 +206,7 @@ def downloaded_bytes(sha256: str) -> int:
 
 
 def _download_file(sha256: str) -> Path:
-    return models_folder() / ".downloads" / f"{sha256[:16].lower()}.zip"
+    return downloads_folder() / f"{sha256[:16].lower()}.zip"
 
 
 def install_from_zip(

@@ -24,17 +24,25 @@ _ASYMMETRY = 0.35  # of the two sides' volumes, see `asymmetry`
 _LEAST_SHARE = 0.7  # of the found voxels, that the largest component has
 
 
-def refusal(found: Registration) -> str:
-    """The reason why a registration cannot be used, as the end of a sentence, or ""."""
-    largest, _, smallest = found.scales
+def contradiction(found: Registration) -> str:
+    """The reason why the head does not lie as its header says, as the end of a sentence, or "".
+
+    Left and right come from the header alone: nobody may insist on a wrong one.
+    """
     if np.linalg.det(found.to_image[:3, :3]) <= 0:
         return "the template fits only as a mirror image"
+    if found.turned_similarity > max(found.similarity, _REFUSED_SIMILARITY):
+        return "the head seems to be turned round in the image's space: its header may be wrong"
+    if found.similarity >= _REFUSED_SIMILARITY and found.tilt_deg > _REFUSED_TILT_DEG:
+        return f"the head would be tilted by {found.tilt_deg:.0f} degrees"
+    return ""
+
+
+def refusal(found: Registration) -> str:
+    """The reason why a registration without contradiction cannot be used, as the end of a sentence, or ""."""
+    largest, _, smallest = found.scales
     if found.similarity < _REFUSED_SIMILARITY:
         return f"the image resembles the template too little (similarity {found.similarity:.2f})"
-    if found.turned_similarity > found.similarity:
-        return "the head seems to be turned round in the image's space: its header may be wrong"
-    if found.tilt_deg > _REFUSED_TILT_DEG:
-        return f"the head would be tilted by {found.tilt_deg:.0f} degrees"
     if smallest < _SCALES[0] or largest > _SCALES[1] or largest > _STRETCH * smallest:
         return f"the brain would have {smallest:.2f} to {largest:.2f} times the usual size"
     return ""

@@ -18,6 +18,14 @@ LATERALITY = {"left": Code("7771000", "SCT", "Left"), "right": Code("24028007", 
 ASYMMETRY = "asymmetry_percent"  # in a provenance: left - right, in percent of the mean of both volumes
 
 
+def asymmetry_in(known: Mapping[str, str]) -> float | None:
+    """The asymmetry in a provenance; None for a result without sides."""
+    try:
+        return float(known[ASYMMETRY])
+    except (KeyError, ValueError):  # ValueError: changed by hand
+        return None
+
+
 def value_offset(labels: Sequence[Label], side: str) -> int:
     """The difference between the values of this side and those of the model."""
     return max(label.value for label in labels) * (SIDES.index(side) + 1)

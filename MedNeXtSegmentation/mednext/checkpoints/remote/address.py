@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, MedNeXtError
 from ...library.import_memory import WEIGHTS_SUFFIXES
+from ...library.kept_downloads import downloads_folder, kept_downloads
 from ...library.remote_folder import (
     RemotePart,
     fetched_folder,
@@ -108,28 +110,47 @@ def install_parts(
     told: Callable[[ImportReport], None],
     progress: DownloadProgress | None,
     cancelled: Callable[[], bool] | None,
-    beside: Mapping[str, str] | None = None,
+    beside: Callable[[Path], Mapping[str, str]] = lambda folder: {},
 ) -> Model:
     """Download the parts of a results folder and install it; arguments and errors as above.
 
     Args:
-        beside: texts of files that the publisher does not have, by their names, to put into the folder.
+        beside: gets the folder of the downloaded files, and returns the texts of files that are missing
+            there, by their names.
     """
     known = [part.arriving for part in parts if part.arriving is not None]
     size = f" of {sum(known) / _MIB:.1f} MiB together" if len(known) == len(parts) else ""
     say(f"Downloading {len(parts)} file{'s' if len(parts) > 1 else ''}{size}.")
-    with fetched_folder(parts, accept_change=accept_change, progress=progress, cancelled=cancelled) as (
-        folder,
-        new,
+    with (
+        _saying_where(say),
+        fetched_folder(parts, accept_change=accept_change, progress=progress, cancelled=cancelled) as (
+            folder,
+            new,
+        ),
     ):
         if new:
             say("First use: nobody has told the SHA-256 of these files. It is kept, for later downloads.")
         for address, sha256 in new.items():
             say(f"  {sha256}  {address}")
-        for file, text in (beside or {}).items():
+        for file, text in beside(folder).items():
             (folder / file).write_text(text, encoding="utf-8")
         source = _source(folder, [folder / part.path for part in parts], options)
         return install_checkpoint(source, name, options, overwrite=overwrite, say=say, told=told)
+
+
+@contextmanager
+def _saying_where(say: Callable[[str], None]) -> Iterator[None]:
+    """After an error say where the downloaded files are kept, and how to remove them."""
+    try:
+        yield
+    except MedNeXtError:
+        kept = sum(each.bytes for each in kept_downloads())
+        if kept:
+            say(
+                f"{kept / _MIB:.1f} MiB of downloads are kept in {downloads_folder()}: the same command "
+                "continues there, 'mednext models clean' removes them."
+            )
+        raise
 
 
 def _chosen(there: Sequence[Member], wanted: Sequence[str]) -> Mapping[str, Member]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...errors import DownloadError
 from ...library.catalog import PublishedModel, Task
 from ...library.elsewhere import Elsewhere
 from ...library.remote_folder import RemotePart, parts_at_addresses, parts_of_zip
@@ -50,24 +52,31 @@ def install_elsewhere(
     assert place is not None
     refuse_taken(check_name(published.name), overwrite)
     chosen = tuple(folds) if folds is not None else place.folds[:1]
-    parts = _parts(place, place.names(chosen), patience, cancelled)
-    return install_parts(
-        parts,
-        published.name,
-        import_options(published, task, chosen),
-        overwrite=overwrite,
-        accept_change=accept_change,
-        say=say,
-        told=told,
-        progress=progress,
-        cancelled=cancelled,
-        beside=_missing_facts(task, [part.path for part in parts]),
-    )
+    try:
+        return install_parts(
+            _parts(place, place.names(chosen), patience, cancelled),
+            published.name,
+            import_options(published, task, chosen),
+            overwrite=overwrite,
+            accept_change=accept_change,
+            say=say,
+            told=told,
+            progress=progress,
+            cancelled=cancelled,
+            beside=lambda folder: _missing_facts(task, folder),
+        )
+    except DownloadError as error:
+        raise type(error)(
+            f"{error} The page of this model is {place.page}: if its publisher has moved or removed it, no "
+            "newer address is known here; files from elsewhere can be imported with 'mednext models import'."
+        ) from error
 
 
-def _missing_facts(task: Task, paths: Sequence[str]) -> dict[str, str]:
+def _missing_facts(task: Task, folder: Path) -> dict[str, str]:
     """The `dataset.json` of nnU-Net v2, from the catalog, if its publisher has plans without one."""
-    if "plans.json" not in paths or "dataset.json" in paths:
+    told = [path.read_bytes() for path in folder.rglob("metadata.json")]
+    has_dataset = (folder / "dataset.json").exists() or any(b'"dataset_json"' in text for text in told)
+    if has_dataset or not (folder / "plans.json").is_file():
         return {}
     dataset = {
         "channel_names": {str(number): image.name for number, image in enumerate(task.channels)},

@@ -114,6 +114,8 @@ def check_status(response: requests.Response) -> None:
     code = response.status_code
     if code in _WORTH_RETRYING:
         raise TransientError(status_of(response), _retry_after_s(response))
+    if code in (requests.codes.not_found, requests.codes.gone):
+        raise MirrorError(f"{status_of(response)}, so the file is not there, or not any more")
     if code not in (requests.codes.ok, requests.codes.partial_content):
         raise MirrorError(status_of(response))
 
