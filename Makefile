@@ -92,8 +92,8 @@ bench-gpu: $(STAMP) ## measure everything on a CUDA card
 release: $(STAMP) ## make and try a release in dist/: packages, archive for Slicer, checksums, checklist
 	$(PYTHON) -m release
 
-heads: $(STAMP) ## find the hippocampi of random whole heads: make heads [CASES=300]; a second call continues
-	$(PYTHON) -m benchmarks.heads --cases $(CASES)
+heads: $(STAMP) ## find the hippocampi of random whole heads: make heads [CASES=300] [HARD=1]; a second call continues
+	$(PYTHON) -m benchmarks.heads --cases $(CASES) $(if $(HARD),--hard)
 
 department: $(STAMP) ## prove batches with many workers: kills, a Ray cluster that loses a node, an archive, 10,000 cases
 	MEDNEXT_KILLS=100 MEDNEXT_RAY_NODES=3 $(PYTHON) -m pytest Testing/batch/test_killed_batches.py \

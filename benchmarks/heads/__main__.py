@@ -10,6 +10,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from mednext.model.description import Model
 from mednext.model.location import SIDES
 
 from .. import ROOT
-from .cases import data_folder, random_head
+from .cases import Head, data_folder, random_head
+from .hard import DOUBTED, FOUND, hard_heads
 
 CLOSE_MM = 6.0
 
@@ -30,8 +33,10 @@ def main() -> None:
     """Run the missing cases and print the counts of all."""
     parser = argparse.ArgumentParser(prog="benchmarks.heads", description=__doc__)
     parser.add_argument("--cases", type=int, default=300)
-    parser.add_argument("--output", type=Path, default=ROOT / "build" / "heads.jsonl")
+    parser.add_argument("--hard", action="store_true")
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    options.output = options.output or ROOT / "build" / f"{'hard_' if options.hard else ''}heads.jsonl"
     if not (data_folder() / "ch2.nii.gz").is_file():
         parser.error(f"Colin27 is not in {data_folder()}: set MEDNEXT_DATA to the folder above.")
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -40,19 +45,27 @@ def main() -> None:
     done = {result["seed"] for result in results}
     model = load_bundle("hippocampus").model
     with options.output.open("a", encoding="utf-8") as file:
-        for seed in sorted(set(range(options.cases)) - done):
-            results.append(result := located(seed, model))
+        for name, make in _cases(options).items():
+            if name in done:
+                continue
+            results.append(result := located(name, make(), model))
             print(json.dumps(result), file=file, flush=True)
-            sys.stdout.write(f"{seed} {result['outcome']} {result['off_mm']}\n")
-    sys.stdout.write(summary(results) + "\n")
+            sys.stdout.write(f"{name}: {result['outcome']} {result['off_mm'] or ''}\n")
+    sys.stdout.write((hard_summary if options.hard else summary)(results) + "\n")
 
 
-def located(seed: int, model: Model) -> dict[str, Any]:
+def _cases(options: argparse.Namespace) -> dict[int | str, Callable[[], Head]]:
+    """How to make each head, by its number or its kind."""
+    if options.hard:
+        return {kind: make for kind, _, make in hard_heads()}
+    return {seed: partial(random_head, seed) for seed in range(options.cases)}
+
+
+def located(name: int | str, head: Head, model: Model) -> dict[str, Any]:
     """Outcome ("found", "warned" or "refused"), distances and seconds of one case."""
-    head = random_head(seed)
     begin, begin_cpu = time.perf_counter(), time.process_time()
     result: dict[str, Any] = {
-        "seed": seed,
+        "seed": name,
         **head.told,
         "outcome": "found",
         "off_mm": None,
@@ -64,17 +77,40 @@ def located(seed: int, model: Model) -> dict[str, Any]:
         result |= {"outcome": "refused", "why": str(error)}
     else:
         middles = {side: (np.array(roi.lower) + roi.upper) / 2 for side, roi in boxes.of_side.items()}
-        off = {side: float(np.linalg.norm(middles[side] - head.centres[side])) for side in SIDES}
-        crossed = [
-            float(np.linalg.norm(middles[side] - head.centres[other]))
-            for side, other in zip(SIDES, SIDES[::-1], strict=True)
-        ]
-        result |= {"off_mm": round(max(off.values()), 2), "exchanged": min(crossed) < max(off.values())}
+        if head.centres:
+            result |= _distances(middles, head.centres)
         result |= {"outcome": "warned" if boxes.warnings else "found", "why": " ".join(boxes.warnings)}
         result |= {"similarity": boxes.words["location_similarity"]}
     result["seconds"] = round(time.perf_counter() - begin, 2)
     result["cpu_seconds"] = round(time.process_time() - begin_cpu, 2)
     return result
+
+
+def _distances(middles: dict[str, np.ndarray], centres: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The larger distance of the two middles from the true ones, mm, and whether the sides are exchanged."""
+    off = [float(np.linalg.norm(middles[side] - centres[side])) for side in SIDES]
+    crossed = [
+        float(np.linalg.norm(middles[side] - centres[other]))
+        for side, other in zip(SIDES, SIDES[::-1], strict=True)
+    ]
+    return {"off_mm": round(max(off), 2), "exchanged": min(crossed) < max(off)}
+
+
+def hard_summary(results: list[dict[str, Any]]) -> str:
+    """The cases whose outcome is not the expected one, and the counts of all."""
+    expected = {kind: outcome for kind, outcome, _ in hard_heads()}
+    wrong = [
+        f"WRONG {result['seed']}: {result['outcome']}, {result['off_mm']} mm"
+        for result in results
+        if result["outcome"] == "found"
+        and (expected[result["seed"]] == DOUBTED or result["off_mm"] > CLOSE_MM or result["exchanged"])
+    ]
+    lines = [*wrong]
+    for outcome in (FOUND, DOUBTED):
+        of_it = [result["outcome"] for result in results if expected[result["seed"]] == outcome]
+        counts = ", ".join(f"{of_it.count(each)} {each}" for each in ("found", "warned", "refused"))
+        lines.append(f"{len(of_it)} cases that must be {outcome}: {counts}")
+    return "\n".join(lines)
 
 
 def summary(results: list[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -34,14 +35,9 @@ def _of_source(
     for number in range(3):
         angles = random.choice([-1, 1], 3) * random.uniform(20, 30, 3)
         yield f"turned about three axes {number}", FOUND, partial(head, source, angles=angles)
-    for number, angles in enumerate(
-        ((40, 0, 0), (-40, 0, 0), (0, 40, 0), (0, -40, 0), (0, 0, 40), (0, 0, -40))
-    ):
-        yield (
-            f"turned by 40 about one axis {number}",
-            FOUND,
-            partial(head, source, angles=np.array(angles, float)),
-        )
+    for axis, degrees in itertools.product(range(3), (-40.0, 40.0)):
+        angles = degrees * np.eye(3)[axis]
+        yield f"turned by {degrees:g} about axis {axis}", FOUND, partial(head, source, angles=angles)
     for number in range(2):
         shift = random.choice([-1, 1], 3) * random.uniform(80, 110, 3)
         yield (
