@@ -14,7 +14,7 @@ FAULTS  ?= 50
 RUNS    ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test truth faults soak reproduce-tiny fuzz server-proof lint format pictures bench bench-smoke bench-gpu department release clean
+.PHONY: help setup docs demo test truth faults soak reproduce-tiny fuzz server-proof lint audit format pictures bench bench-smoke bench-gpu department release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,11 @@ lint: $(STAMP) ## check style, types, imports, copied code, and every use of Sli
 	PYTHONPATH=MedNeXtSegmentation $(VENV)/bin/lint-imports
 	$(PYTHON) -m pylint MedNeXtSegmentation/mednext MedNeXtSegmentation/MedNeXtSegmentationLib training/mednext_training benchmarks
 	PYTHONPATH=Testing $(PYTHON) -m slicer_contract MedNeXtSegmentation Testing/example_module
+
+audit: ## ask PyPI's vulnerability service about the pinned packages; needs that service
+	$(BASE) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 format: $(STAMP) ## rewrite the code in the project's style
 	$(PYTHON) -m ruff check --fix .

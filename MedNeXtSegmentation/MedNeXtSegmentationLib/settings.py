@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import slicer
@@ -58,6 +60,19 @@ class Setting(Generic[T]):
     def reset(self) -> None:
         """Return to the default."""
         slicer.app.userSettings().remove(f"{_GROUP}/{self.key}")
+
+
+@dataclass(frozen=True)
+class SecretSetting(Setting[str]):
+    """A setting that other users of the computer must not read, in a file that Qt would let them read."""
+
+    def set(self, value: str) -> None:
+        """Store a secret, and make the file of the settings private. Raises ValueError for an invalid one."""
+        super().set(value)
+        stored = slicer.app.userSettings()
+        stored.sync()
+        with suppress(OSError):  # another user's file, or none: settings may lie elsewhere
+            Path(stored.fileName()).chmod(0o600)
 
 
 def _device(text: str) -> str:
@@ -136,7 +151,7 @@ SERVER_CHOSEN = Setting("serverChosen", False, _flag)
 SERVER_ADDRESS = Setting("serverAddress", "", str)
 """The address of the server; "" before the first one."""
 
-SERVER_KEY = Setting("serverKey", "", str)
+SERVER_KEY = SecretSetting("serverKey", "", str)
 """The key for the server."""
 
 SERVER_CERTIFICATE = Setting("serverCertificate", "", str)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import slicer
 from mednext.model.bundle import Bundle
@@ -118,6 +121,32 @@ def test_the_entries_are_kept_in_the_settings_and_not_in_the_scene(connected, se
     assert again.ui.placeBox.currentText == "Server..."
     assert again.ui.serverAddressEdit.text == served.address
     assert again.ui.serverKeyEdit.text == key
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no modes")
+def test_the_settings_with_the_key_are_private(connected):
+    settings = Path(slicer.app.userSettings().fileName())
+    assert settings.stat().st_mode & 0o077 == 0
+    enter(connected.ui.serverKeyEdit, "another")
+    slicer.app.userSettings().sync()
+    assert settings.stat().st_mode & 0o077 == 0
+
+
+def test_diagnostics_hold_no_secret_and_nothing_of_the_patient(connected, served, monkeypatch):
+    monkeypatch.setenv("MEDNEXT_DICOMWEB_PASSWORD", "Plantedpassword")
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Plantedname")
+    hierarchy.SetItemAttribute(item, "DICOM.PatientID", "Planted4711")
+    hierarchy.SetItemUID(item, "DICOM", "1.2.826.4711")
+    key, address = served.access().key, served.address
+    lines = [
+        f"{address} refuses {key} and Plantedpassword of Plantedname (Planted4711, 1.2.826.4711)",
+        "Looking in indexes: https://me:Plantedindex@packages.example/simple",
+    ]
+    text = connected.panel.errorButtons.diagnostics.text(None, {"server": served.access().name}, lines, lines)
+    for word in ("lanted", "4711", key, address, served.access().name):
+        assert word not in text
+    assert "packages.example/simple" in text
 
 
 def test_scripts_name_the_server_by_its_address(ready, volume, served, monkeypatch):

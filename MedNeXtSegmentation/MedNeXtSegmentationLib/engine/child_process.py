@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import mednext
 from mednext.errors import EngineProcessError
 from mednext.library.folder_locations import MODELS_VARIABLE, models_folder
+from mednext.system.child_processes import child_environment
 from mednext.system.memory_settings import tuned_environment
 
 KEPT_LINES = 500
@@ -35,7 +35,7 @@ class ChildProcess:
         """Start it. Raises EngineProcessError when that is impossible."""
         self.log: deque[str] = deque(maxlen=kept_lines)
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - Slicer's own Python, and no shell
                 [python, *arguments],
                 bufsize=0,
                 stdin=subprocess.PIPE,
@@ -102,7 +102,7 @@ def end_tree(process: subprocess.Popen[bytes]) -> None:
     """Let Windows end a process together with its children, which cannot be found after its end."""
     program = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "taskkill.exe")
     try:
-        subprocess.Popen(
+        subprocess.Popen(  # noqa: S603 - a program of Windows by its whole path
             [str(program), "/PID", str(process.pid), "/T", "/F"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -150,11 +150,8 @@ def find_python() -> str:
 
 def engine_environment() -> dict[str, str]:
     """The child's environment, which makes it import this `mednext` and use the same models folder."""
-    package_folder = str(Path(mednext.__file__).parents[1])
-    paths = [package_folder, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
-        **tuned_environment(),
-        "PYTHONPATH": os.pathsep.join(paths),
+        **child_environment(tuned_environment()),
         "PYTHONUTF8": "1",
         MODELS_VARIABLE: str(models_folder()),
     }

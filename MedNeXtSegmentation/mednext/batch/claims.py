@@ -27,6 +27,7 @@ BEAT_S = 10.0  # between two signs of life
 STALE_S = 90.0  # without one, an owner on another machine counts as dead
 
 _NAME = re.compile(r"\..+\.claim-\d{1,4}\.lock")
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _MOST = 1000  # owners that died one after the other
 
 
@@ -109,7 +110,8 @@ class Claims:
             count += 1
             with self._guard, suppress(OSError):  # a folder that is away for a moment
                 for path, token in self._held.items():
-                    with path.open("r+b") as file:  # never makes the file anew
+                    # Never makes the file anew, and follows no link that another user may have laid.
+                    with os.fdopen(os.open(path, os.O_WRONLY | _NO_LINK), "wb") as file:
                         file.write(_content(token, count))
 
 

@@ -12,7 +12,8 @@ def files_of_scene(path: Path) -> set[Path]:
     if path.suffix.lower() != ".mrml":
         return set()
     try:
-        names = [element.get("fileName") for element in ElementTree.parse(path).iter()]
+        scene = ElementTree.parse(path)  # noqa: S314 - expat 2.4 and newer end exploding entities
+        names = [element.get("fileName") for element in scene.iter()]
         return {(path.parent / unquote(name)).resolve() for name in names if name}
     except (ElementTree.ParseError, OSError, ValueError):
         return set()

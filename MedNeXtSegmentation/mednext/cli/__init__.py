@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "--events" in arguments:
             threading.Thread(target=_cancel_when_alone, daemon=True).start()
+        if is_program:
+            from ..system.child_processes import guard_this_process
+
+            guard_this_process()
         _check(arguments)
         options = _parser().parse_args(_with_joined_roi(arguments))
         if is_program and options.runs_networks:

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     """Read the result, open the browser, and serve until Ctrl+C."""
     import webbrowser
 
-    from ..viewing.page_server import PageServer
+    from ..viewing.page_server import PageServer, opening_page
     from ..viewing.viewer import viewer_files
 
     files = viewer_files(options.result, options.image, options.library)
@@ -41,8 +41,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
         server = PageServer(files, options.port)
     except (OSError, OverflowError) as error:
         raise OptionError(f"The port {options.port} cannot be used ({error}): choose another one.") from error
-    with server:
+    with server, opening_page(server.address) as page:
         console.done({"address": server.address}, f"{server.address}  (Ctrl+C ends it)")
         if not options.no_browser:
-            webbrowser.open(server.address)
+            webbrowser.open(page.as_uri())
         server.serve_forever()

@@ -18,6 +18,7 @@ from requests.auth import HTTPBasicAuth
 from requests.utils import get_environ_proxies
 
 from ..errors import ArchiveError, MedNeXtError, MissingPackageError, OptionError
+from ..library.download.guarded_session import guarded_session
 from ..system.cancellation import wait
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Archive:
             raise MissingPackageError(
                 "DICOMweb needs dicomweb-client: pip install 'slicer-mednext-segmentation[dicomweb]'."
             ) from error
-        session = requests.Session()
+        session = guarded_session()
         session.max_redirects = 0  # voxels and credentials go to this address alone
         session.trust_env = False  # else requests would send the credentials of ~/.netrc
         session.proxies.update(get_environ_proxies(self.url))

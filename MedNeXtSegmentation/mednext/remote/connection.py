@@ -17,6 +17,7 @@ import urllib3
 
 from .. import __version__, errors
 from ..errors import MedNeXtError, ServerAccessError, ServerError
+from ..library.download.guarded_session import guarded_session
 from ..library.download.http_stream import reason_of
 from ..system.cancellation import POLL_S, check_cancelled, wait
 from ..system.json_reading import parse_json
@@ -92,7 +93,7 @@ class Connection:
         self.server = server
         self.cancelled = cancelled
         self.patience = patience or Patience()
-        self._session = requests.Session()
+        self._session = guarded_session()
 
     def ask(
         self,

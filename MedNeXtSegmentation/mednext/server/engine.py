@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -26,6 +25,7 @@ from ..remote import wire
 from ..segmentation.result import Segmentation
 from ..segmentation.uncertainty_storage import to_fixed_point
 from ..system.cancellation import check_cancelled
+from ..system.child_processes import guard_this_process
 from ..system.memory_settings import give_memory_back
 from .faults import where
 
@@ -47,7 +47,7 @@ class Engine:
     def __init__(
         self, device: str = "auto", threads: int | None = None, warm: Sequence[str] = (), kept: int = 2
     ) -> None:
-        _leave_no_core_files()
+        guard_this_process()
         self._device, self._threads = device, threads
         self._kept = max(kept, len(warm), 1)
         self._networks: OrderedDict[str, LoadedNetworks] = OrderedDict()
@@ -186,11 +186,3 @@ class Engine:
         while len(self._networks) > self._kept:
             self._networks.popitem(last=False)
         return networks
-
-
-def _leave_no_core_files() -> None:
-    """A crash must not write the voxels in memory into a file."""
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 import sys
 from collections.abc import Sequence
@@ -138,8 +137,7 @@ class KeyFile:
 
     def _write(self, owners: Sequence[Owner]) -> None:
         document: dict[str, Any] = {"keys": [asdict(owner) for owner in owners]}
-        with replacing(self.path) as temporary:
-            os.chmod(temporary, 0o600)  # noqa: PTH101 - before anything is in it
+        with replacing(self.path, private=True) as temporary:
             temporary.write_text(json_text(document) + "\n", encoding="utf-8")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingPackageError, OptionError, ServerError
+from ..system.child_processes import child_environment
 from ..system.free_memory import free_memory
 from ..system.memory_settings import tuned_environment
 from ..system.running_processes import is_running
@@ -28,10 +29,11 @@ APPLICATION = f"mednext-{secrets.token_hex(4)}"  # several servers may share a c
 
 _LEAST_STORE_BYTES = 256 * 2**20
 _SHARE_OF_MEMORY = 0.3  # Ray's own default for its store
-_SHARED_MEMORY = "/dev/shm"
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - its free space is asked, nothing is written
 _SHARE_OF_SHARED = 0.8
 _STARTS = 3
 _FOLDER = "mednext_ray_"
+_RAY_SECRETS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _HEALTH_PERIOD_S = 2.0
 
 
@@ -173,21 +175,34 @@ def _start_here(quiet: dict[str, Any], folder: str, store_bytes: int) -> None:
 
     for attempt in range(_STARTS):
         try:
-            ray.init(
-                "local",
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=folder,
-                object_store_memory=store_bytes,
-                _system_config={"automatic_object_spilling_enabled": False},  # voxels never reach a disk
-                **quiet,
-            )
+            with _bare_environment():
+                ray.init(
+                    "local",
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=folder,
+                    object_store_memory=store_bytes,
+                    _system_config={"automatic_object_spilling_enabled": False},  # voxels never reach a disk
+                    **quiet,
+                )
             return
         except Exception as error:  # boundary: Ray raises plain exceptions
             logger.warning("Ray did not start.", exc_info=True)
             ray.shutdown()
             if attempt == _STARTS - 1:
                 raise ServerError(f"Ray cannot be started on this machine: {error}") from error
+
+
+@contextlib.contextmanager
+def _bare_environment() -> Iterator[None]:
+    """Let Ray's processes, which inherit the environment of the call that starts them, get no secrets."""
+    whole = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(child_environment(whole, _RAY_SECRETS))
+    try:
+        yield
+    finally:
+        os.environ.update(whole)
 
 
 def _store_bytes(replicas: int, largest_bytes: int) -> int:

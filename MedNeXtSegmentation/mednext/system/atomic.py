@@ -41,11 +41,12 @@ _UNFIT = {  # errors of a place where nothing can be written
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
     """Yield an empty temporary file beside `path`, same suffixes; it becomes `path` when the block succeeds.
 
     When the block raises, the temporary file is removed and `path` stays as it was. Permission and existence
     are checked on entry, before hours of work. Within `together` the file becomes `path` at that block's end.
+    Other users of the computer can read a `private` file at no time, and others as the user's umask allows.
 
         with replacing("liver.nii.gz") as temporary:
             sitk.WriteImage(image, temporary)
@@ -58,7 +59,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     with explaining(path), ExitStack() as undo:
         undo.callback(_remove, temporary)
         # Not tempfile: its files are private (0600), and the result would stay so.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = 0o600 if private else 0o666
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .cancellation import POLL_S, wait
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # which another user of the folder may lay to a file of this one
 _PATIENCE_S = 2.0 if sys.platform == "win32" else 0.0
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ def _open(path: Path) -> int:
     end = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            return os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         except PermissionError:
             if time.monotonic() >= end:
                 raise

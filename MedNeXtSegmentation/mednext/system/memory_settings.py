@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .child_processes import import_settings
+
 # Without these, glibc maps and unmaps every activation, which at 128³ takes three times as long as the
 # computation. One arena serves all threads, since a thread's own arena ignores them.
 GLIBC_TUNABLES = ":".join(
@@ -31,7 +33,9 @@ def restart_tuned(module: str, arguments: Sequence[str]) -> None:
     glibc reads its settings only when a process starts. Does nothing on other systems than Linux.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.execve(sys.executable, [sys.executable, "-m", module, *arguments], tuned_environment())
+        tuned = tuned_environment()
+        tuned |= import_settings(tuned)
+        os.execve(sys.executable, [sys.executable, "-m", module, *arguments], tuned)  # noqa: S606 - itself
 
 
 def give_memory_back() -> None:

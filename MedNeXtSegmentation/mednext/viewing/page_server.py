@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
-__all__ = ["PageServer"]
+__all__ = ["PageServer", "opening_page"]
 
 # Nothing from elsewhere is loaded, and nothing is sent elsewhere; niivue decodes in workers made of blobs.
 _POLICY = (
@@ -48,6 +52,18 @@ class PageServer(ThreadingHTTPServer):
         if not hmac.compare_digest(word.encode(), self.word.encode()):
             return None
         return self.files.get(name or "index.html")
+
+
+@contextmanager
+def opening_page(address: str) -> Iterator[Path]:
+    """A private file that leads a browser to the address; it is removed after the block.
+
+    A browser's arguments can be read by every user of the computer, and the address holds the word.
+    """
+    with tempfile.TemporaryDirectory(prefix="mednext-view-") as folder:  # readable by its user only
+        page = Path(folder, "open.html")
+        page.write_text(f'<meta http-equiv="refresh" content="0; url={address}">\n', encoding="ascii")
+        yield page
 
 
 class _Handler(BaseHTTPRequestHandler):

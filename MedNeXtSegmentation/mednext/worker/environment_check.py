@@ -143,7 +143,7 @@ def _nvidia_cards() -> list[Card]:
     if not program:
         return []
     try:
-        answer = subprocess.run(
+        answer = subprocess.run(  # noqa: S603 - the driver's program, and no shell
             [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"],
             capture_output=True,
             encoding="utf-8",

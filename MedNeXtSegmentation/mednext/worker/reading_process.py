@@ -30,8 +30,8 @@ from ..errors import EngineProcessError, MedNeXtError, OutOfMemoryError, Unreada
 from ..images.description.image_description import ImageDescription
 from ..images.geometry import Geometry
 from ..images.volume import Volume, read_volume
+from ..system.child_processes import child_environment, guard_this_process
 from ..system.running_processes import is_running
-from .child_environment import child_environment
 from .protocol import error_event, error_from_event
 
 _KILLED = -9  # exit code of a process that Linux ended when memory ran out
@@ -123,7 +123,7 @@ class ReadingProcess:
 
 def _started() -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - this Python, and no shell
             [sys.executable, "-m", __name__, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -149,6 +149,7 @@ def _received(told: dict[str, Any], pipe: Any) -> Volume:
 
 def main(parent: int) -> None:
     """Answer requests until standard input ends or the process `parent` has ended."""
+    guard_this_process()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with the answers
     threading.Thread(target=_end_with, args=[parent], daemon=True).start()

@@ -33,6 +33,7 @@ from ..errors import (
 )
 from ..inference.loaded_networks import LoadedNetworks
 from ..system.cancellation import check_cancelled
+from ..system.child_processes import guard_this_process
 from ..system.devices import accelerators
 from ..system.memory_settings import give_memory_back
 from ..system.running_processes import is_running
@@ -221,6 +222,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--without-engine", action="store_true", help="for runs on a server alone")
     options = parser.parse_args(arguments)
     faulthandler.enable()
+    guard_this_process()
     worker = Worker(take_standard_output(), engine=not options.without_engine)
     worker.say(protocol.hello_event())
     # Not sys.stdin: a waiting thread would hold its lock, and break the exit of a process that fails.

@@ -19,6 +19,7 @@ from ... import __version__
 from ...system.cancellation import POLL_S, check_cancelled
 from ...system.shown_text import shown
 from ..web_address import shown_address
+from .guarded_session import guarded_session
 
 logger = logging.getLogger(__name__)
 
@@ -114,9 +115,10 @@ class HttpStream:
 
     def _read(self) -> None:
         try:
-            with requests.get(
-                self._url, headers=self._headers, timeout=self._timeout, stream=True
-            ) as response:
+            with (
+                guarded_session() as session,
+                session.get(self._url, headers=self._headers, timeout=self._timeout, stream=True) as response,
+            ):
                 self._put(response)
                 for chunk in response.iter_content(CHUNK_BYTES):
                     self._put(chunk)

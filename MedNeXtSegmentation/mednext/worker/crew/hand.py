@@ -28,6 +28,7 @@ from ...dicomweb.archive import is_address
 from ...errors import Cancelled, MedNeXtError, OptionError
 from ...remote.segmenter import segmenter
 from ...system.cancellation import POLL_S, check_cancelled
+from ...system.child_processes import guard_this_process
 from ...system.memory_settings import give_memory_back
 from ..batch_request import case_from_json
 from ..protocol import error_event, format_message
@@ -110,6 +111,7 @@ class Hand:
 def main(make: Make | None = None) -> int:
     """Work until there are no more cases; return the exit code."""
     faulthandler.enable()
+    guard_this_process()
     events, speaking = take_standard_output(), threading.Lock()
 
     def say(message: Message) -> None:

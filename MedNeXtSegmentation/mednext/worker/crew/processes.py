@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ...errors import EngineProcessError
+from ...system.child_processes import child_environment
 from ...system.memory_settings import tuned_environment
-from ..child_environment import child_environment
 from .job import CrewJob, Message
 
 PROGRAM = (sys.executable, "-m", "mednext.worker.crew.hand")
@@ -24,7 +24,7 @@ class ProcessWorker:
         self, job: CrewJob, tell: Callable[[Message], None], program: Sequence[str] = PROGRAM
     ) -> None:
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - this Python, and no shell
                 program,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
