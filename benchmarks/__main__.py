@@ -18,7 +18,7 @@ from mednext.system.memory_settings import restart_tuned
 from . import Settings
 from .report import machine
 
-PARTS = ("forward", "end_to_end", "start_up", "growth", "resampling", "half_precision", "training_step")
+PARTS = ("forward", "end_to_end", "start_up", "growth", "training_step")
 NETWORKS: dict[str, tuple[tuple[str, int], ...]] = {
     "smoke": (("S3", 32),),
     "usual": (("S3", 128), ("B3", 96), ("L3", 96), ("L5", 64)),

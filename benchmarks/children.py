@@ -7,45 +7,38 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mednext.system.memory_settings import give_memory_back, tuned_environment
 
-
-def present_mib() -> float:
-    """Memory of this process now, in MiB; on other systems than Linux, its peak until now."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return peak_mib()
-    return _kib(status, "VmRSS:") / 2**10
+_STATUS = Path("/proc/self/status")
 
 
-def forget_peak() -> None:
-    """Give freed memory back and, on Linux, reset the peak."""
+def peak_mib_of(work: Callable[[], object]) -> float:
+    """MiB that this process takes at its peak during a call, beyond those before it."""
     give_memory_back()
-    if Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    if _STATUS.exists():
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # sets the peak to the present
+    before = _peak_mib()
+    work()
+    return _peak_mib() - before
 
 
-def peak_mib() -> float:
-    """The peak of this process in MiB (macOS counts in bytes)."""
+def _peak_mib() -> float:
     import resource  # not on Windows
 
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage's value starts from the peak of the parent
-        return _kib(status, "VmHWM:") / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if not _STATUS.exists():  # macOS counts in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    lines = _STATUS.read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**10
 
 
-def numbers_of(module: str, *arguments: str, tuned: bool = True) -> list[float]:
-    """The numbers in the last line that `python -m module` prints, by default with a tuned allocator."""
-    environment = tuned_environment()
-    if not tuned:
-        environment.pop("GLIBC_TUNABLES", None)
+def numbers_of(module: str, *arguments: str) -> list[float]:
+    """The numbers in the last line that `python -m module` prints, with a tuned allocator."""
     finished = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env=environment,
+        env=tuned_environment(),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -67,8 +60,3 @@ def median_seconds_of(command: Sequence[str], rounds: int) -> tuple[float, float
             after.children_user - before.children_user + after.children_system - before.children_system
         )
     return statistics.median(seconds), statistics.median(processor)
-
-
-def _kib(status: Path, name: str) -> int:
-    lines = status.read_text(encoding="utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith(name)).split()[1])

@@ -11,10 +11,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -28,11 +26,11 @@ from mednext.library.model_by_name import load_bundle
 from mednext.model.bundle import Bundle, write_bundle
 from mednext.model.description import Channel, NetworkSpec
 from mednext.model.labels import Label
-from mednext.network.mednext import VARIANTS
 
 from . import ROOT, Settings
 from .candidates import CLASSES, Size
 from .report import Row, table
+from .timing import seconds_of, timed_calls
 
 STAGES = ("preprocessing", "network", "postprocessing")
 RAS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
@@ -57,7 +55,7 @@ def measure(settings: Settings) -> str:
     )
     volume = volume_of(voxels)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = bundle_of(Path(folder) / "model", _spec(size), (patch_side,) * 3)
+        bundle = bundle_of(Path(folder) / "model", size.spec(), (patch_side,) * 3)
         ways = _ways(volume, bundle)
         seen: dict[str, list[Result]] = {name: [] for name in ways}
         for _ in range(settings.rounds):
@@ -109,30 +107,13 @@ def _by_us(volume: Volume, bundle: Bundle, precision: str, networks: LoadedNetwo
     with timed_calls(LabelWriter, "add") as writing:
         found = segment(volume, bundle, device="cpu", precision=precision, progress=report, networks=networks)
     end = time.perf_counter()
-    rows = sum(writing)  # labels are written row by row, while the network runs
+    rows = seconds_of(writing)  # labels are written row by row, while the network runs
     seconds = {
         "preprocessing": began["network"] - began["preprocessing"],
         "network": began["postprocessing"] - began["network"] - rows,
         "postprocessing": end - began["postprocessing"] + rows,
     }
     return Result(found.labelmap, seconds, found.provenance["formulation"])
-
-
-@contextmanager
-def timed_calls(owner: object, method: str) -> Iterator[list[float]]:
-    """The seconds of each call of a method within the block."""
-    seconds: list[float] = []
-    original = getattr(owner, method)
-
-    def call(*arguments: object) -> object:
-        started = time.perf_counter()
-        try:
-            return original(*arguments)
-        finally:
-            seconds.append(time.perf_counter() - started)
-
-    with patch.object(owner, method, call):
-        yield seconds
 
 
 def _rows(seen: dict[str, list[Result]]) -> Iterator[Row]:
@@ -161,11 +142,6 @@ def volume_of(voxels: tuple[int, int, int]) -> Volume:
     coarse = torch.randn(1, 1, *(max(2, side // 8) for side in shape), generator=generator)
     array = torch.nn.functional.interpolate(coarse, shape, mode="trilinear")[0] * 300
     return Volume(array.round().short().numpy(), Geometry(voxels, SPACING, direction=RAS))
-
-
-def _spec(size: Size) -> NetworkSpec:
-    ratios = VARIANTS[size.variant]
-    return NetworkSpec(size.variant, 1, CLASSES, size.kernel, ratios.expansion, ratios.blocks)
 
 
 def bundle_of(

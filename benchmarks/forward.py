@@ -15,9 +15,9 @@ from mednext.system.memory_settings import give_memory_back
 
 from . import Settings
 from .candidates import CLASSES, COMPILED, REFERENCE, Forward, Size, forwards
-from .children import forget_peak, numbers_of, peak_mib, present_mib
-from .interleaved import median_seconds
-from .report import compared, table
+from .children import numbers_of, peak_mib_of
+from .report import table
+from .timing import median_seconds
 
 
 def measure(settings: Settings) -> str:
@@ -36,9 +36,16 @@ def _table(size: Size, side: int, rounds: int, compiled: bool) -> str:
     memory = {name: _peak_mib(name, size, side) for name in made}
     del made
     give_memory_back()
-    rows = compared(seconds, REFERENCE)
-    for name, row in zip(seconds, rows, strict=True):
-        row |= {"difference": differences[name], "peak MiB": memory[name]}
+    rows = (
+        {
+            "": name,
+            "seconds": seconds[name],
+            "times the reference": seconds[REFERENCE] / seconds[name],
+            "difference": differences[name],
+            "peak MiB": memory[name],
+        }
+        for name in seconds
+    )
     return table(f"MedNeXt-{size}, {side}³, {CLASSES} classes, {rounds} rounds", rows)
 
 
@@ -65,10 +72,7 @@ def main(name: str, size: str, side: int) -> None:
     if name != COMPILED:  # which compiles again for each shape
         run(torch.zeros(1, 1, 32, 32, 32))  # loads libraries, converts weights
     image = torch.randn(1, 1, side, side, side)
-    forget_peak()  # converting the weights may have taken more than the pass will
-    before = present_mib()
-    run(image)
-    sys.stdout.write(f"{peak_mib() - before}\n")
+    sys.stdout.write(f"{peak_mib_of(lambda: run(image))}\n")
 
 
 if __name__ == "__main__":

@@ -16,29 +16,20 @@ Row = Mapping[str, Value]
 
 
 def table(title: str, rows: Iterable[Row]) -> str:
-    """A Markdown table; the keys of the rows are its columns."""
+    """A Markdown table with four digits of each number; the keys of the rows are its columns."""
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     cells = [columns, ["---"] * len(columns)]
-    cells += [[shown(row.get(name)) for name in columns] for row in rows]
+    cells += [[_shown(row.get(name)) for name in columns] for row in rows]
     return "\n".join([f"### {title}", "", *(f"| {' | '.join(line)} |" for line in cells), ""])
 
 
-def shown(value: Value) -> str:
-    """A cell: four digits of a number."""
+def _shown(value: Value) -> str:
     if value is None or isinstance(value, str):
         return " ".join((value or "").split()).replace("|", "/")
     if value and abs(value) < 1e-3:
         return f"{value:.0e}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def compared(seconds: Mapping[str, float], baseline: str) -> list[dict[str, Value]]:
-    """Rows of seconds, and how many times as fast as the baseline each candidate is."""
-    return [
-        {"": name, "seconds": value, "times as fast": seconds[baseline] / value}
-        for name, value in seconds.items()
-    ]
 
 
 def machine() -> str:

@@ -60,7 +60,6 @@ def test_the_kernels_compile_for_a_card_without_spilling_registers(
         "S3",
         "--side",
         "64",
-        "--report",
     ]
     run = subprocess.run(
         [*command, "--capability", str(capability), "--blocks", *blocks],

@@ -11,13 +11,12 @@ import torch
 from mednext.network.mednext import MedNeXt
 from torch import nn
 
-from benchmarks.gpu.__main__ import JOBS, TUNING, finished, run_job
-from benchmarks.gpu.compiling import Task, tasks_of, warm
-from benchmarks.gpu.records import EAGER, MARK, OURS, Record, append, read, tables, told
-
 pytest.importorskip("triton", reason="Triton is not installed: nothing to measure")
 
-PARTS = sorted({job.partition(":")[0] for job in (*JOBS, *TUNING)})
+from benchmarks.gpu.__main__ import PARTS, measure, run_job, unfinished
+from benchmarks.gpu.compiling import Task, tasks_of, warm
+from benchmarks.gpu.forward import EAGER, OURS
+from benchmarks.gpu.records import WHOLE, line_of, tables, told
 
 
 def child(text: str) -> list[str]:
@@ -35,46 +34,34 @@ sys.stderr.write("an illegal memory access")
 sys.stderr.flush()
 os._exit(7)
 """
-    kept, failed, seconds = run_job("forward:S3", child(text), 60, tmp_path)
-    assert kept == Record("forward:S3", "Triton fp16", {"ms": 1.5})
-    assert failed.job == "failed" and failed.what == "forward:S3"
-    assert failed.values["why"] == "exit code 7: an illegal memory access"
-    assert seconds.job == "seconds"
+    kept, whole = run_job("forward:S3", child(text), 60)
+    assert kept == {"job": "forward:S3", "measured": "Triton fp16", "ms": 1.5}
+    assert whole["failed"] == "exit code 7: an illegal memory access"
+    assert unfinished(["forward:S3"], [kept, whole]) == ["forward:S3"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
-def test_a_job_that_hangs_is_ended(tmp_path: Path) -> None:
-    records = list(run_job("forward:S3", child("import time; time.sleep(600)"), 0.5, tmp_path))
-    assert "ended after" in str(records[0].values["why"])
+def test_a_job_that_hangs_is_ended() -> None:
+    (whole,) = run_job("forward:S3", child("import time; time.sleep(600)"), 0.5)
+    assert "exit code -9" in whole["failed"]
 
 
-def test_records_are_read_again_without_a_line_that_was_cut_off(tmp_path: Path) -> None:
-    file = tmp_path / "gpu.jsonl"
-    record = Record("forward:S3", OURS, {"ms": 1.5})
-    append(file, record)
-    with file.open("a") as more:
-        more.write('{"job": "forward:L3", "wh')
-    assert read(file) == [record]
-    assert told("@{}") is None and told("text") is None and MARK == "@"
+def test_records_are_read_again_without_a_line_that_was_cut_off() -> None:
+    record = {"job": "forward:S3", "measured": OURS, "ms": 1.5}
+    assert list(told(["text", line_of(record), line_of(record)[:25]])) == [record]
 
 
-def test_a_job_that_failed_is_repeated() -> None:
-    kept, half = Record("forward:S3", OURS, {"ms": 1.5}), Record("forward:L3", OURS, {"ms": 1.5})
-    assert finished([kept, half, Record("failed", "forward:L3", {"why": "exit code 1"})]) == [kept]
+def test_a_job_that_failed_or_was_cut_off_is_repeated() -> None:
+    ended, failed = ({"job": job, "measured": WHOLE, "s": 3.0} for job in ("forward:S3", "forward:L3"))
+    records = [ended, failed | {"failed": "exit code 1"}, {"job": "forward:B3", "measured": OURS}]
+    jobs = ["forward:S3", "forward:L3", "forward:B3"]
+    assert unfinished(jobs, records) == jobs[1:]
 
 
-def test_the_last_measurement_stands_beside_its_goal() -> None:
-    records = [
-        Record("forward:S3", OURS, {"ms": 9.0}),
-        Record("forward:S3", OURS, {"ms": 1.5, f"times {EAGER}": 10.0}),
-        Record("forward:B3", OURS, {"failed": "no|thing"}),
-    ]
-    text = tables(records)
-    assert f"| forward:S3, {OURS}, ms | 1.5 | at most 2.0 |" in text
-    assert f"| forward:S3, {OURS}, times {EAGER} | 10 | at least 6 |" in text
-    assert f"| forward:B3, {OURS}, ms | not measured | at most 2.3 |" in text
-    assert "no/thing" in text
-    assert "Goals" not in tables(records, tiny=True)
+def test_the_table_of_a_job_has_its_last_measurements() -> None:
+    records = [{"job": "forward:S3", "measured": OURS, "ms": ms} for ms in (9.0, 1.5)]
+    text = tables([*records, {"job": "forward:B3", "measured": OURS, "failed": "no|thing"}])
+    assert f"| {OURS} | 1.5 |" in text and "| 9 |" not in text and "no/thing" in text
 
 
 def test_kernels_are_compiled_by_several_processes_of_which_one_may_fail(
@@ -91,18 +78,16 @@ def test_the_forward_job_measures_the_kernels_themselves(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Like `--smoke`, but in one precision: the interpreter is slow."""
-    from benchmarks.gpu import forward, job
+    from benchmarks.gpu import forward
     from benchmarks.gpu.scale import TINY
 
     monkeypatch.setattr(forward, "HALVES", {OURS: torch.float16})
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
-    job.run("forward:S3", TINY)
-    records = [record for line in capsys.readouterr().out.splitlines() if (record := told(line))]
-    first, *last = records
-    assert [record.what for record in records] == [OURS, OURS, EAGER, "eager fp16, channels-last"]
-    assert 0 < float(first.values["difference"]) < 2e-2 and float(first.values["ms"]) > 0
-    assert all(f"times {EAGER}" in record.values for record in last)
-    assert f"| {OURS} |" in tables(records, tiny=True)
+    measure("forward:S3", TINY)
+    records = list(told(capsys.readouterr().out.splitlines()))
+    assert [record["measured"] for record in records] == [OURS, EAGER, f"{EAGER}, channels-last"]
+    assert 0 < records[0]["difference"] < 2e-2 and records[0]["ms"] > 0
+    assert all(f"times {EAGER}" in record for record in records)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -110,7 +95,7 @@ def test_every_job_runs(
     part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the plain network, since the kernels take minutes on Triton's interpreter."""
-    from benchmarks.gpu import forward, job, training
+    from benchmarks.gpu import forward, training
     from benchmarks.gpu.scale import TINY
 
     class Plain(nn.Module):
@@ -127,9 +112,8 @@ def test_every_job_runs(
     monkeypatch.setattr(forward, "TritonMedNeXt", Plain)
     monkeypatch.setattr(training, "use_triton_kernels", lambda *_: True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
-    job.run(f"{part}:S3", TINY)
-    records = [record for line in capsys.readouterr().out.splitlines() if (record := told(line))]
+    measure(f"{part}:S3", TINY)
+    records = list(told(capsys.readouterr().out.splitlines()))
     assert records
-    assert [record for record in records if {"failed"} & set(record.values)] == []
-    assert {record.values.get("right", "yes") for record in records} == {"yes"}
+    assert [record for record in records if "failed" in record] == []
     assert tables(records).count(f"### {part}:S3") == 1

@@ -1,33 +1,28 @@
 """Measure the scheduler of a batch on simulated cases, and print a table in Markdown.
 
 python -m benchmarks.department                       # 10,000 cases, half an hour with Ray on two cores
-python -m benchmarks.department --cases 1000 --kinds answers processes
+python -m benchmarks.department --cases 1000 --kinds processes
 
-"answers": workers of this process that answer at once, so that nothing but locks, claims, messages and the
-report takes time. "processes": two worker processes that write a small result for each case, as real ones do.
-"ray": the same through a local Ray cluster of three nodes.
+"processes": two worker processes that write a small result for each case, as real ones do. "ray": the same
+through a local Ray cluster of three nodes.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import queue
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Testing" / "fixtures"))
 
-from mednext.batch.report import Row
 from mednext.inference.options import Options
 from mednext.worker.crew.batch import run_with_crew
-from mednext.worker.crew.job import CrewJob, Message
+from mednext.worker.crew.job import CrewJob
 from mednext.worker.crew.on_ray import ray_crew
 from mednext.worker.crew.processes import ProcessCrew
 from mednext.worker.crew.schedule import Crew
@@ -35,52 +30,11 @@ from mednext.worker.protocol import Order
 from ray_cluster import local_cluster
 from simulated_hand import PROGRAM, RECIPE, simulated
 
-from ..report import Value, machine, table
+from ..report import Row, machine, table
 
-KINDS = ("answers", "processes", "ray")
+KINDS = ("processes", "ray")
 WORKERS = 2
 RAY_NODES = 3
-
-
-class _Answering:
-    """A worker in a thread that answers each case at once."""
-
-    def __init__(self, tell: Callable[[Message], None]) -> None:
-        self.name = "answering"
-        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._tell = tell
-        threading.Thread(target=self._answer, daemon=True).start()
-
-    def send(self, message: Message) -> None:
-        """Take a message."""
-        self._messages.put(message)
-
-    def kill(self) -> None:
-        """Do nothing: the thread ends with the batch."""
-
-    def _answer(self) -> None:
-        from mednext import __version__
-
-        self._tell({"event": "ready", "mednext": __version__, "machine": "here", "recipe": RECIPE})
-        while True:
-            self._tell({"event": "wants"})
-            message = self._messages.get()
-            if "case" not in message:
-                self._tell({"event": "ended", "code": 0})
-                return
-            row = Row(message["case"]["name"], output="none", volumes_ml={"spleen": 1.0})
-            self._tell({"event": "row", "number": message["number"], "row": asdict(row)})
-
-
-class _AnsweringCrew:
-    size = WORKERS
-
-    def start(self, _place: int, tell: Callable[[Message], None]) -> _Answering:
-        """Start a worker."""
-        return _Answering(tell)
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 def _measured(kind: str, count: int) -> tuple[float, float]:
@@ -93,9 +47,9 @@ def _measured(kind: str, count: int) -> tuple[float, float]:
         def hire(seen: CrewJob) -> Crew:
             if kind == "ray":
                 return ray_crew(address, seen, RAY_NODES, PROGRAM)
-            return ProcessCrew([seen] * WORKERS, PROGRAM) if kind == "processes" else _AnsweringCrew()
+            return ProcessCrew([seen] * WORKERS, PROGRAM)
 
-        def told(number: int, _total: int, _row: Row) -> None:
+        def told(number: int, _total: int, _row: object) -> None:
             if number == 1:
                 first.extend((time.monotonic(), time.process_time()))
 
@@ -117,20 +71,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     options = parser.parse_args(arguments)
     logging.disable(logging.INFO)
-    rows: list[dict[str, Value]] = []
+    rows: list[Row] = []
     for kind in options.kinds:
         whole, own = _measured(kind, options.cases)
-        ms, own_ms = (1000 * seconds / options.cases for seconds in (whole, own))
-        rows.append(
-            {
-                "workers": kind,
-                "cases": options.cases,
-                "s in all": whole,
-                "ms a case": ms,
-                "ms of the scheduler's processor": own_ms,
-            }
-        )
-    sys.stdout.write(f"{table('The scheduler', rows)}\n{machine()}.\n")
+        own_ms = 1000 * own / options.cases  # of the scheduler's processor
+        rows.append({"workers": kind, "s in all": whole, "ms of the scheduler for a case": own_ms})
+    sys.stdout.write(f"{table(f'{options.cases} cases', rows)}\n{machine()}.\n")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from mednext.model.labels import Label
 from mednext.segmentation.export import write_segmentation
 from mednext.segmentation.result import Segmentation
 
-from ..report import Value, machine, table
+from ..report import Row, machine, table
 
 SIDE = 512
 STRUCTURES = 14
@@ -54,14 +54,14 @@ def _phantom(slices: int) -> tuple[np.ndarray, np.ndarray]:
     return voxels, labels
 
 
-def _measured(slices: int, folder: Path) -> list[dict[str, Value]]:
+def _measured(slices: int, folder: Path) -> list[Row]:
     """Seconds of each step, and those of this process on the processor."""
     voxels, labels = _phantom(slices)
     grid = Geometry((SIDE, SIDE, slices), (0.8, 0.8, 1.5))
     write_series(folder / "ct", voxels, grid)
     model = bundles.tiny_model(channels=(Channel("CT", "CT", "zscore"),))
     names = tuple(Label(value, f"structure {value}", (value, 100, 100)) for value in range(1, STRUCTURES + 1))
-    rows: list[dict[str, Value]] = []
+    rows: list[Row] = []
 
     @contextmanager
     def timed(step: str) -> Iterator[None]:

@@ -1,7 +1,6 @@
-"""Compile all kernels of networks in parallel, with or without a card.
+"""Compile all kernels of networks, with or without a card, and print their registers and spills.
 
-    python -m benchmarks.gpu.compiling --networks S3 L5 --report     # registers, spills and so on
-    python -m benchmarks.gpu.compiling --networks S3 --all-tiles     # before tiles are measured on a card
+    python -m benchmarks.gpu.compiling --networks S3 L5
 
 Compiled kernels lie in Triton's cache, from which the first pass on a card loads them. Triton brings its own
 compiler and assembler; only the launch needs a card.
@@ -11,27 +10,20 @@ from __future__ import annotations
 
 import argparse
 import functools
-import math
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-SHARED_BYTES = {
-    80: 166912,
-    86: 101376,
-    89: 101376,
-    90: 232448,
-}  # of shared memory for a program, by compute capability
-_REGISTERS, _WARPS, _PROGRAMS = 65536, 64, 32  # of a multiprocessor
-_PROCESSORS = 132  # of an H100 and an H200
+# Bytes of shared memory for a program, by compute capability.
+SHARED_BYTES = {80: 166912, 86: 101376, 89: 101376, 90: 232448}
 _BLOCKS = (
     *(f"{part}_{level}" for level in range(4) for part in ("enc_block", "down")),
     "bottleneck",
@@ -47,26 +39,14 @@ class Compiled:
     """A kernel with its launch, and the assembler's report on it."""
 
     kernel: str
-    grid: tuple[int, ...]
     options: str
     registers: int
     stack: int  # bytes of spilled registers
     shared: int
-    warps: int
-    tensor_cores: int  # instructions
-
-    @property
-    def resident(self) -> int:
-        """Number of programs that a multiprocessor of capability 9.0 runs at the same time."""
-        by_registers = _REGISTERS // (math.ceil(self.registers / 8) * 8 * 32 * self.warps)
-        by_shared = (SHARED_BYTES[90] + 1024) // (self.shared + 1024)
-        return min(by_registers, by_shared, _WARPS // self.warps, _PROGRAMS)
 
     def __str__(self) -> str:
-        waves = math.prod(self.grid) / _PROCESSORS / max(1, self.resident)
         return (
-            f"{self.kernel:26} {self.registers:3} registers, {self.stack} B spilled, {self.shared:6} shared, "
-            f"{self.tensor_cores:3} on tensor cores, {self.resident} resident, {waves:.2f} waves: "
+            f"{self.kernel:26} {self.registers:3} registers, {self.stack} B spilled, {self.shared:6} shared: "
             f"{self.options}"
         )
 
@@ -117,8 +97,7 @@ def compile_task(task: Task) -> list[Compiled]:
             limit = SHARED_BYTES.get(task.capability, SHARED_BYTES[80])
             if code.metadata.shared > limit:
                 raise OutOfResources(code.metadata.shared, limit, "shared memory")
-            shown = {name: value for name, value in options.items() if not isinstance(value, bool)}
-            seen.append(_described(self.__name__, grid, shown, code))
+            seen.append(_described(self.__name__, options, code))
 
         return functools.wraps(self.fn)(compiled)
 
@@ -129,8 +108,8 @@ def compile_task(task: Task) -> list[Compiled]:
             except OutOfResources:
                 continue
 
-    driver.set_active(AbsentCard(task.capability))
-    JITFunction.__getitem__ = instead_of_launching
+    driver.set_active(AbsentCard(task.capability))  # type: ignore[arg-type]
+    JITFunction.__getitem__ = instead_of_launching  # type: ignore[method-assign, assignment]
     launch = Choice.launch  # the process has other tasks after this one
     Choice.launch = launch_all if task.all_tiles else launch  # type: ignore[method-assign]
     try:
@@ -217,43 +196,24 @@ def _train(task: Task) -> None:
         layers.launch_kernel_gradient(grid(2 * side - 1), x, kernel, 2)
 
 
-def _described(kernel: str, grid: tuple[int, ...], options: dict[str, Any], code: Any) -> Compiled:
+def _described(kernel: str, options: dict[str, Any], code: Any) -> Compiled:
     import triton
 
-    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    program = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "kernel.cubin"
         cubin.write_bytes(code.asm["cubin"])
-        usage = _said(tools / "cuobjdump", "-res-usage", cubin)
-    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+        run = subprocess.run([program, "-res-usage", cubin], capture_output=True, text=True, check=False)
+    found = re.search(r"REG:(\d+) STACK:(\d+)", run.stdout)
     registers, stack = (int(number) for number in found.groups()) if found else (0, -1)
-    tensor_cores = len(re.findall(r"\b(?:wgmma\.mma_async|mma\.sync)", code.asm["ptx"]))
-    shown = ", ".join(f"{name.lower()} {value}" for name, value in options.items())
-    metadata = code.metadata
-    return Compiled(
-        kernel, tuple(grid), shown, registers, stack, metadata.shared, metadata.num_warps, tensor_cores
-    )
-
-
-def _said(*command: object) -> str:
-    run = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    return run.stdout
-
-
-def compile_all(tasks: Iterable[Task], processes: int) -> Iterator[tuple[Task, list[Compiled]]]:
-    """Compile tasks by several processes, and yield each in their order."""
-    waiting = list(tasks)
-    os.environ["TRITON_INTERPRET"] = "0"
-    if processes == 1:
-        yield from ((task, compile_task(task)) for task in waiting)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from zip(waiting, pool.map(compile_task, waiting), strict=True)
+    numbers = {name: value for name, value in options.items() if not isinstance(value, bool)}
+    shown = ", ".join(f"{name.lower()} {value}" for name, value in numbers.items())
+    return Compiled(kernel, shown, registers, stack, code.metadata.shared)
 
 
 def warm(tasks: Iterable[Task], processes: int, longest_s: float) -> int:
     """Compile for at most this time, and return the number of tasks that failed or were not finished."""
-    os.environ["TRITON_INTERPRET"] = "0"
+    os.environ["TRITON_INTERPRET"] = "0"  # of the processes
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
     try:
         done, left = wait([pool.submit(compile_task, task) for task in dict.fromkeys(tasks)], longest_s)
@@ -268,62 +228,42 @@ def warm(tasks: Iterable[Task], processes: int, longest_s: float) -> int:
 def tasks_of(job: str, capability: int) -> list[Task]:
     """The tasks whose kernels a job of `benchmarks.gpu` launches."""
     part, _, name = job.partition(":")
-    if part in ("training", _ADDING):
-        blocks = _TRAINING if part == "training" else (_ADDING,)
-        return [Task(name, block, 128, capability) for block in blocks]
-    halves = ("float16", "bfloat16")
-    ways_of_parts: dict[str, list[dict[str, Any]]] = {
-        "check": [{"side": 64, "dtype": dtype} for dtype in (*halves, "float32")],
-        "forward": [{"dtype": dtype} for dtype in halves],
+    if part == "training":
+        return [Task(name, block, 128, capability) for block in _TRAINING]
+    ways: list[dict[str, Any]] = {
+        "forward": [{"dtype": dtype} for dtype in ("float16", "bfloat16")],
         "batches": [{"images": images} for images in (1, 2, 4, 8)],
-        "end to end": [{"side": 32}, {"images": 8}],
+        "end_to_end": [{"side": 32}, {"images": 8}],
         "tune": [{"all_tiles": True}],
-    }
-    return [
+    }.get(part, [{}])
+    tasks = [
         Task(name, block, **{"side": 128, "capability": capability, **way})
-        for way in ways_of_parts.get(part, [{}])
+        for way in ways
         for block in _BLOCKS
     ]
+    return [*tasks, Task(name, _ADDING, 128, capability)] if part == "end_to_end" else tasks
 
 
 def main() -> None:
     """Compile, and print the kernels."""
     parser = argparse.ArgumentParser(prog="benchmarks.gpu.compiling", description=__doc__)
     parser.add_argument("--networks", nargs="+", default=["S3"])
-    parser.add_argument(
-        "--blocks",
-        nargs="+",
-        default=[*_BLOCKS, _ADDING, *_TRAINING],
-        help="such as enc_block_0, adding, training_0",
-    )
+    blocks = [*_BLOCKS, _ADDING, *_TRAINING]
+    parser.add_argument("--blocks", nargs="+", default=blocks, help="such as enc_block_0, adding, training_0")
     parser.add_argument("--side", type=int, default=128, help="side of the cube in voxels")
     parser.add_argument("--capability", type=int, default=90, help="compute capability, 90 for 9.0")
     parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16")
-    parser.add_argument("--all-tiles", action="store_true", help="also tiles that are only measured")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--report", action="store_true", help="registers, spills and so on of every kernel")
     arguments = parser.parse_args()
-    tasks = [
-        Task(network, block, arguments.side, arguments.capability, arguments.all_tiles, arguments.dtype)
-        for network in arguments.networks
-        for block in arguments.blocks
-        if not (block == _ADDING and _before(arguments.networks, network))
-        if block not in _TRAINING
-        or network[1:] not in {other[1:] for other in _before(arguments.networks, network)}
-    ]
-    count = spilled = 0
-    for task, found in compile_all(tasks, arguments.processes):
-        count += len(found)
-        spilled += sum(kernel.stack > 0 for kernel in found)
-        if arguments.report:
-            sys.stdout.write(f"{task.network} {task.block}\n")
-            sys.stdout.writelines(f"    {kernel}\n" for kernel in found)
-            sys.stdout.flush()
-    sys.stdout.write(f"{count} kernels compiled, {spilled} of them spill registers.\n")
-
-
-def _before(names: list[str], name: str) -> list[str]:
-    return names[: names.index(name)]
+    os.environ["TRITON_INTERPRET"] = "0"
+    seen: list[Compiled] = []
+    for network in arguments.networks:
+        for block in arguments.blocks:
+            task = Task(network, block, arguments.side, arguments.capability, dtype=arguments.dtype)
+            found = compile_task(task)
+            sys.stdout.write(f"{network} {block}\n" + "".join(f"    {kernel}\n" for kernel in found))
+            seen += found
+    spilled = sum(kernel.stack > 0 for kernel in seen)
+    sys.stdout.write(f"{len(seen)} kernels compiled, {spilled} of them spill registers.\n")
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ from mednext.inference import segment as pipeline
 from mednext.inference.loaded_networks import LoadedNetworks
 from mednext.inference.postprocessing import LabelWriter
 from mednext.inference.progress import Progress
-from mednext.inference.segment import segment
 from mednext.model.bundle import Bundle
 from mednext.network.formulation import FastNetwork
 
-from ..end_to_end import bundle_of, timed_calls, volume_of
+from ..end_to_end import bundle_of, volume_of
+from ..timing import seconds_of, timed_calls
 from .records import tell
-from .scale import Scale
-from .timing import DEVICE, ON_CARD, watched
+from .scale import DEVICE, ON_CARD, Scale
 
 
 def end_to_end(job: str, name: str, scale: Scale) -> None:
@@ -29,18 +28,15 @@ def end_to_end(job: str, name: str, scale: Scale) -> None:
         networks = LoadedNetworks()
         bundle = bundle_of(Path(folder) / "model", scale.spec(name), scale.sides, (0, 1, 2))
         small = volume_of(scale.voxels if scale.tiny else (200, 200, 120))
-        for mirroring in (False, True)[: 1 if scale.tiny else 2]:
+        for mirroring in (False,) if scale.tiny else (False, True):
             _run(small, bundle, networks, mirroring)
-            for again in ("", ", again"):
+            for again in ("",) if scale.tiny else ("", ", again"):
                 values = _run(volume, bundle, networks, mirroring)
                 tell(job, ("mirrored" if mirroring else "not mirrored") + again, **values)
-                if scale.tiny:
-                    break
 
 
 def _run(volume: Volume, bundle: Bundle, networks: LoadedNetworks, mirroring: bool) -> dict[str, float | str]:
     began: dict[str, float] = {}
-    devices: list[str] = []
     if ON_CARD:
         torch.cuda.reset_peak_memory_stats()
 
@@ -50,27 +46,24 @@ def _run(volume: Volume, bundle: Bundle, networks: LoadedNetworks, mirroring: bo
     start = time.perf_counter()
     # The CPU does not wait for the device's preprocessing: "before s" may be less than "preprocessing s".
     with (
-        watched(FastNetwork, "forward") as passes,
-        watched(
-            pipeline, "preprocess", lambda image: devices.append(image.array.device.type)
-        ) as preprocessing,
-        timed_calls(LabelWriter, "add") as writing,  # the CPU waits for the device there
+        timed_calls(FastNetwork, "forward") as passes,
+        timed_calls(pipeline, "preprocess") as preprocessing,
+        timed_calls(LabelWriter, "add") as writing,
     ):
-        found = segment(
+        found = pipeline.segment(
             volume, bundle, device=DEVICE.type, mirroring=mirroring, progress=report, networks=networks
         )
     seconds = time.perf_counter() - start
-    network = sum(watch.milliseconds() for watch in passes) / 1000
+    network = seconds_of(passes)
     return {
         "s": seconds,
         "network s": network,
         "share": network / seconds,
         "passes": float(len(passes)),
-        "preprocessing s": sum(watch.milliseconds() for watch in preprocessing) / 1000,
-        "preprocessed on": devices[-1],
+        "preprocessing s": seconds_of(preprocessing),
         "before s": began["network"] - start,
         "tiles s": began["postprocessing"] - began["network"],
-        "of it labels s": sum(writing),
+        "of it labels s": seconds_of(writing),
         "after s": start + seconds - began["postprocessing"],
         "peak MiB": torch.cuda.max_memory_allocated() / 2**20 if ON_CARD else 0.0,
         "formulation": found.provenance["formulation"],

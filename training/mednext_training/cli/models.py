@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mednext.inference.options import QUALITIES, STANDARD, Options
+from mednext.system.devices import PRECISIONS
 from mednext.system.memory_settings import restart_tuned
 
 from .arguments import add_dataset, add_network, chosen_dataset, fold
@@ -37,6 +38,7 @@ def add_commands(commands: Any) -> None:
         "--test", action="store_true", help="the ensemble of all folds on the test cases (imagesTs, labelsTs)"
     )
     evaluation.add_argument("--quality", choices=QUALITIES, default=STANDARD, help="as of mednext segment")
+    evaluation.add_argument("--precision", choices=PRECISIONS, help="on the CPU; instead of the quality's")
     evaluation.add_argument("--no-mirror", action="store_true", help="eight times faster, a little worse")
     evaluation.add_argument("--table", type=Path, help="Markdown file for the table")
     evaluation.add_argument("--csv", type=Path, help="file for the score of each structure in each case")
@@ -107,7 +109,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     cases = validation_cases(workspace, dataset, arguments.fold or 0)
     decision = KeptLargest(bundle.model) if arguments.keep_largest else None
     judge = decision.judge if decision else None
-    how = Options(quality=arguments.quality, mirroring=False if arguments.no_mirror else None)
+    mirroring = False if arguments.no_mirror else None
+    how = Options(quality=arguments.quality, precision=arguments.precision, mirroring=mirroring)
     restart_tuned("mednext_training.cli", sys.argv[1:])
     if arguments.test:
         cases = cases_of(raw, "Ts", dataset.file_ending)
