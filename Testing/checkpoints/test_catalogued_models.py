@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from bundles import tiny_weights
 from downloads import SHORT
 from four_channels import NETWORK, PLANS
 from http_server import Server, serve, status
+from mednext.checkpoints.installing import Installing
 from mednext.checkpoints.remote.catalogued import install_elsewhere
 from mednext.cli import main
 from mednext.errors import DownloadError, DownloadIntegrityError, OptionError
@@ -73,13 +74,13 @@ def server(record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield running
 
 
-def install(name: str = NAME, **options: Any) -> Model:
+def install(name: str = NAME, folds: Sequence[int] | None = None, **choices: Any) -> Model:
     catalog = load_catalog()
     published = catalog.model(name)
     assert published is not None
     task = catalog.task(published.task)
     assert task is not None
-    return install_elsewhere(published, task, **{"patience": SHORT, **options})
+    return install_elsewhere(published, task, folds, Installing(patience=SHORT, **choices))[0]
 
 
 def test_the_glioma_model_has_the_channels_and_labels_of_the_catalog(server: Server) -> None:

@@ -11,16 +11,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from downloads import SHORT
 from http_server import Server, serve
 from mednext.checkpoints import ImportOptions
+from mednext.checkpoints.installing import Installing
 from mednext.checkpoints.remote.address import install_from_address
 from mednext.cli import main
 from mednext.errors import (
-    Cancelled,
     CheckpointError,
     DiskSpaceError,
     DownloadError,
@@ -79,10 +80,9 @@ def served(record: Path, server: Server) -> Ranges:
     return answer
 
 
-def install(server: Server, *members: str, name: str = "tumour", **options: object) -> Model:
-    return install_from_address(
-        f"{server.address}/record.zip", members, name, OPTIONS, **{"patience": SHORT, **options}
-    )
+def install(server: Server, *members: str, name: str = "tumour", **choices: Any) -> Model:
+    how = Installing(patience=SHORT, **choices)
+    return install_from_address(f"{server.address}/record.zip", members, name, OPTIONS, how)[0]
 
 
 def test_one_fold_of_the_record_becomes_a_model(server: Server, served: Ranges, results: Path) -> None:
@@ -149,14 +149,12 @@ def test_a_damaged_file_of_digests_is_no_reason_to_trust(
 
 
 def test_a_cancelled_download_is_resumed(server: Server, served: Ranges) -> None:
-    arrived = [0]
-    with pytest.raises(Cancelled):
-        install(
-            server,
-            f"{GLIOMA}/{BEST}",
-            progress=lambda done, total: arrived.__setitem__(0, done),
-            cancelled=lambda: arrived[0] > 100_000,
-        )
+    def cancel(arrived: int, total: int | None) -> None:
+        if arrived > 100_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        install(server, f"{GLIOMA}/{BEST}", progress=cancel)
     sent = served.sent
     install(server, f"{GLIOMA}/{BEST}")
     assert served.sent - sent < sent + 2**18
@@ -240,11 +238,11 @@ def test_five_folds_of_mednext_l_with_kernel_5_are_told_their_memory(tmp_path: P
 def test_the_channels_can_be_named_where_the_plans_name_them_wrongly(server: Server, served: Ranges) -> None:
     url = f"{server.address}/record.zip"
     options = ImportOptions(labels=OPTIONS.labels, orientation="LPS", channels=("FLAIR",))
-    model = install_from_address(url, [f"{GLIOMA}/{BEST}"], "tumour", options, patience=SHORT)
+    model, _ = install_from_address(url, [f"{GLIOMA}/{BEST}"], "tumour", options, Installing(patience=SHORT))
     assert [channel.name for channel in model.channels] == ["FLAIR"]
     two = ImportOptions(labels=OPTIONS.labels, orientation="LPS", channels=("T1", "FLAIR"))
     with pytest.raises(CheckpointError, match="takes 1 channels, but 2 were named"):
-        install_from_address(url, [f"{GLIOMA}/{BEST}"], "b", two, patience=SHORT)
+        install_from_address(url, [f"{GLIOMA}/{BEST}"], "b", two, Installing(patience=SHORT))
 
 
 def test_the_members_are_listed_with_their_sizes(
@@ -292,7 +290,7 @@ def test_a_file_of_weights_has_an_address_of_its_own(server: Server, results: Pa
     data = (results.parent / "weights.pt").read_bytes()
     url = server.answer("/weights.pt", serve(data, hang_up_after=100_000), serve(data))
     with pytest.raises(CheckpointError, match="description"):
-        install_from_address(url, (), "tumour", ImportOptions(), patience=SHORT)
+        install_from_address(url, (), "tumour", ImportOptions(), Installing(patience=SHORT))
 
 
 def test_a_file_without_a_known_size_is_refused(server: Server) -> None:
@@ -300,7 +298,7 @@ def test_a_file_without_a_known_size_is_refused(server: Server) -> None:
 
     url = server.answer("/weights.pt", unsized(b"abc"))
     with pytest.raises(DownloadError, match="does not tell the size"):
-        install_from_address(url, (), "tumour", patience=SHORT)
+        install_from_address(url, (), "tumour", how=Installing(patience=SHORT))
 
 
 def test_a_part_without_a_version_is_begun_anew(server: Server) -> None:
@@ -312,5 +310,5 @@ def test_a_part_without_a_version_is_begun_anew(server: Server) -> None:
 
     url = server.answer("/weights.pt", answer, answer, answer, serve(content, etag=""))
     with pytest.raises(DownloadError):
-        install_from_address(url, (), "tumour", patience=SHORT)
+        install_from_address(url, (), "tumour", how=Installing(patience=SHORT))
     assert {request.headers["Range"] for request in server.requests} == {None}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mednext.errors import BundleError, BundleFormatError, Cancelled, DiskSpaceError, UnsafePathError
+from mednext.errors import BundleError, BundleFormatError, DiskSpaceError, UnsafePathError
 from mednext.library import archive
 from mednext.library.archive import pack, unpack
 from zip_files import zipped
@@ -258,8 +258,3 @@ def test_a_disk_that_fills_up_meanwhile_is_reported(
     monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(DiskSpaceError, match="full"):
         unpack(zipped(tmp_path, CONTENT), folder)
-
-
-def test_unpacking_can_be_cancelled(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(Cancelled):
-        unpack(zipped(tmp_path, CONTENT), folder, cancelled=lambda: True)

@@ -6,7 +6,6 @@ Nothing here is timed: a silent server stays silent, and a test that waits for i
 from __future__ import annotations
 
 import multiprocessing
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from ctrl_c import pressed_when
 from downloads import CONTENT, DROP, IMPATIENT, SHA256, SHORT, assert_only_the_file, fetch
 from http_server import (
     Server,
@@ -25,7 +25,7 @@ from http_server import (
     unsized,
     wrong_range,
 )
-from mednext.errors import Cancelled, DiskSpaceError, DownloadError, DownloadIntegrityError, OutputError
+from mednext.errors import DiskSpaceError, DownloadError, DownloadIntegrityError, OutputError
 from mednext.library.download import Patience, download
 from mednext.library.download.http_stream import CHUNK_BYTES
 
@@ -294,30 +294,19 @@ def test_a_server_that_is_not_there_is_an_error(target: Path) -> None:
 def test_cancelling_ends_a_download_that_waits_for_an_hour(
     answer: Callable[..., None], server: Server, target: Path
 ) -> None:
-    asked: list[bool] = []
-
-    def cancelled() -> bool:
-        """Cancel during the wait: some calls after the server has got the request."""
-        asked.extend([True] * len(server.requests))
-        return len(asked) > 3
-
     patience = Patience(read_s=3600, longest_wait_s=3600)
-    with pytest.raises(Cancelled):
-        fetch(server.answer("/m.zip", answer), target, cancelled=cancelled, patience=patience)
+    with pressed_when(lambda: server.requests):
+        fetch(server.answer("/m.zip", answer), target, patience=patience)
     assert not target.exists()
 
 
 def test_a_cancelled_download_is_resumed_by_the_next(server: Server, target: Path) -> None:
-    pressed = threading.Event()
-
     def cancel_at_drop(done: int, total: int | None) -> None:
         if done >= DROP:
-            pressed.set()
+            raise KeyboardInterrupt
 
-    with pytest.raises(Cancelled):
-        fetch(
-            server.answer("/m.zip", serve(CONTENT)), target, progress=cancel_at_drop, cancelled=pressed.is_set
-        )
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server.answer("/m.zip", serve(CONTENT)), target, progress=cancel_at_drop)
     fetch(server.answer("/m.zip", serve(CONTENT)), target)
     assert_only_the_file(target)
     assert server.requests[-1].headers["Range"] == f"bytes={DROP}-"

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ctrl_c import pressed_when
 from downloads import IMPATIENT, SHORT
 from http_server import Handler, Server, redirect, stall_before_head, status
 from mednext.errors import (
-    Cancelled,
     DiskSpaceError,
     DownloadError,
     DownloadIntegrityError,
@@ -141,13 +141,13 @@ def test_a_later_call_resumes_the_part_of_a_cancelled_one(
     remote: RemoteFile, served: Ranges, tmp_path: Path
 ) -> None:
     member = only(remote, f"{GLIOMA}/fold_0/model_best.model")
-    done = [0]
 
-    def count(arrived: int, total: int | None) -> None:
-        done[0] = arrived
+    def cancel(arrived: int, total: int | None) -> None:
+        if arrived > 65_536:
+            raise KeyboardInterrupt
 
-    with pytest.raises(Cancelled):
-        fetch_member(remote, member, tmp_path / "m", progress=count, cancelled=lambda: done[0] > 65_536)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_member(remote, member, tmp_path / "m", progress=cancel)
     assert not (tmp_path / "m").exists()
     sent = served.sent
     fetch_member(RemoteFile.at(remote.url, patience=SHORT), member, tmp_path / "m")
@@ -302,8 +302,8 @@ def test_a_server_that_always_hangs_up_is_abandoned(
 
 def test_cancelling_ends_the_reading_of_the_list(record: Path, server: Server) -> None:
     url = server.answer("/record.zip", stall_before_head())
-    with pytest.raises(Cancelled):
-        RemoteFile.at(url, cancelled=lambda: bool(server.requests))
+    with pressed_when(lambda: server.requests):
+        RemoteFile.at(url)
 
 
 def patched(path: Path, change: Callable[[bytearray, list[zipfile.ZipInfo]], None]) -> Path:

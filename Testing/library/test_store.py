@@ -19,7 +19,6 @@ from mednext.errors import (
     BundleError,
     BundleFormatError,
     BundleIntegrityError,
-    Cancelled,
     DiskSpaceError,
     OptionError,
     OutputError,
@@ -281,10 +280,17 @@ def test_a_folder_is_not_copied_to_a_disk_that_is_too_small(
     assert_untouched(models)
 
 
-def test_copying_a_folder_can_be_cancelled(tmp_path: Path, models: Path) -> None:
+def press_ctrl_c(*_arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_copying_a_folder_can_be_cancelled(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tiny_bundle(tmp_path / "theirs" / "tiny").path
-    with pytest.raises(Cancelled):
-        store.install_from_folder(source, cancelled=lambda: True)
+    monkeypatch.setattr(shutil, "copyfileobj", press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        store.install_from_folder(source)
     assert_untouched(models)
 
 
@@ -305,9 +311,10 @@ def test_a_damaged_installed_model_is_not_exported(packed: Path, tmp_path: Path)
     assert not (tmp_path / "out.zip").exists()
 
 
-def test_installing_can_be_cancelled(packed: Path, models: Path) -> None:
-    with pytest.raises(Cancelled):
-        store.install_from_zip(packed, cancelled=lambda: True)
+def test_installing_can_be_cancelled(packed: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        store.install_from_zip(packed)
     assert_untouched(models)
 
 

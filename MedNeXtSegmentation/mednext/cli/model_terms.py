@@ -79,25 +79,16 @@ def install_with_terms(
     Raises:
         OptionError: they are not accepted; and the errors of `install_elsewhere`.
     """
+    from ..checkpoints.installing import Installing
     from ..checkpoints.remote.catalogued import install_elsewhere
 
     for line in about(published, task):
         console.say(line)
     if not options.accept_terms:
         _ask(published)
-    reports: list[ImportReport] = []
     with console.download_progress() as progress:
-        model = install_elsewhere(
-            published,
-            task,
-            folds=options.folds,
-            overwrite=options.overwrite,
-            accept_change=options.accept_change,
-            say=console.say,
-            told=reports.append,
-            progress=progress,
-        )
-    return model, reports[0]
+        how = Installing(options.overwrite, options.accept_change, console.say, progress)
+        return install_elsewhere(published, task, options.folds, how)
 
 
 def _ask(published: PublishedModel) -> None:

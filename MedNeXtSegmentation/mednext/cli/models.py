@@ -282,7 +282,7 @@ def _add_import(actions: Any) -> None:
 
 def _import(options: argparse.Namespace, console: Console) -> None:
     from ..checkpoints import ImportOptions, examine_checkpoint
-    from ..checkpoints.installing import install_checkpoint
+    from ..checkpoints.installing import Installing, install_checkpoint
     from ..checkpoints.remote.address import install_from_address
 
     source = options.checkpoint
@@ -319,22 +319,13 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         report = examine_checkpoint(Path(source), options.name, chosen)
         console.done({"report": report.to_json()}, *report.lines())
         return
-    reports: list[ImportReport] = []
-    shared = {"overwrite": options.overwrite, "say": console.say, "told": reports.append}
-    if not is_address:
-        model = install_checkpoint(Path(source), options.name, chosen, **shared)
-        return _report_installed(model, console, *reports)
     with console.download_progress() as progress:
-        model = install_from_address(
-            source,
-            options.member,
-            options.name,
-            chosen,
-            accept_change=options.accept_change,
-            progress=progress,
-            **shared,
-        )
-    _report_installed(model, console, *reports)
+        how = Installing(options.overwrite, options.accept_change, console.say, progress)
+        if is_address:
+            model, report = install_from_address(source, options.member, options.name, chosen, how)
+        else:
+            model, report = install_checkpoint(Path(source), options.name, chosen, how)
+    _report_installed(model, console, report)
 
 
 def _list_members(url: str, wanted: list[str], console: Console) -> None:

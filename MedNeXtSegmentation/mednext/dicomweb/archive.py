@@ -96,7 +96,7 @@ class Archive:
                 logger.debug("%s failed: %s", doing, reason)
                 if not is_passing or pause is None:
                     raise ArchiveError(f"{doing} failed at {self.url}: {reason}.") from None
-                wait(pause, None)
+                wait(pause)
             except (MedNeXtError, OSError, MemoryError):  # of writing the answer to a file
                 raise
             except Exception as error:  # noqa: BLE001  # boundary: libraries on the answer of a foreign server

@@ -7,13 +7,12 @@ import logging
 import shutil
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from ..errors import BundleFormatError, MedNeXtError, UnsafePathError
 from ..system.atomic import check_space, explaining, replacing
-from ..system.cancellation import check_cancelled
 from ..system.file_names import as_compared, check_regular, check_relative, inside, shortened
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ _LONGEST_LIST = 4 * 2**20  # bytes of the list of all entries, which is read at 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest date of the format: the same bundle gives the same zip
 
 
-def unpack(archive: Path, folder: Path, cancelled: Callable[[], bool] | None = None) -> None:
+def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip file into an empty folder.
 
     After an error the caller removes the folder with the files unpacked so far.
@@ -43,7 +42,6 @@ def unpack(archive: Path, folder: Path, cancelled: Callable[[], bool] | None = N
         UnsafePathError: a member is a link, leaves the folder, or has a name that some platform cannot have.
         DiskSpaceError: the content needs more space than there is.
         OutputError: the folder cannot be written to.
-        Cancelled: `cancelled` answered True.
     """
     try:
         check_regular(archive)
@@ -53,10 +51,10 @@ def unpack(archive: Path, folder: Path, cancelled: Callable[[], bool] | None = N
         ) from error
     with explaining(folder / "model"), _open(archive) as source:
         with _reading(archive):
-            members = _checked_members(source, archive, cancelled)
+            members = _checked_members(source, archive)
         _check_size(members, archive, folder)
         for member in members:
-            _extract(source, member, archive, inside(folder, member.filename), cancelled)
+            _extract(source, member, archive, inside(folder, member.filename))
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -119,9 +117,7 @@ def _reading(archive: Path) -> Iterator[None]:
         ) from error
 
 
-def _checked_members(
-    source: zipfile.ZipFile, archive: Path, cancelled: Callable[[], bool] | None
-) -> list[zipfile.ZipInfo]:
+def _checked_members(source: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
     """The files to unpack. Any bad member makes the whole archive refused, before anything is written."""
     entries = source.infolist()
     members = [member for member in entries if not member.is_dir() and not _is_clutter(member)]
@@ -131,7 +127,6 @@ def _checked_members(
             f"model has at most {MAX_FILES} files."
         )
     for member in members:
-        check_cancelled(cancelled)
         _check_kind(member, archive)
         check_relative(member.filename)
     names = {_compared(member): member for member in members}
@@ -181,18 +176,10 @@ def _check_kind(member: zipfile.ZipInfo, archive: Path) -> None:
         )
 
 
-def _extract(
-    source: zipfile.ZipFile,
-    member: zipfile.ZipInfo,
-    archive: Path,
-    path: Path,
-    cancelled: Callable[[], bool] | None,
-) -> None:
-    check_cancelled(cancelled)
+def _extract(source: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         for block in _blocks(source, member, archive):
-            check_cancelled(cancelled)
             file.write(block)
 
 

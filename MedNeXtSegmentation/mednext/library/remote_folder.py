@@ -47,9 +47,7 @@ class RemotePart:
 def parts_of_zip(
     url: str,
     choose: Callable[[Sequence[Member]], Mapping[str, Member]],
-    *,
     patience: Patience | None = None,
-    cancelled: Callable[[], bool] | None = None,
 ) -> list[RemotePart]:
     """Members of a zip file on a server.
 
@@ -58,16 +56,15 @@ def parts_of_zip(
 
     Raises:
         DownloadError, DownloadIntegrityError, UnsafePathError: see `remote_zip`.
-        Cancelled: `cancelled` answered True.
     """
     from .download.remote_file import RemoteFile
     from .download.remote_zip import fetch_member, list_members
 
-    remote = RemoteFile.at(url, patience=patience, cancelled=cancelled)
+    remote = RemoteFile.at(url, patience=patience)
 
     def part(path: str, member: Member) -> RemotePart:
         def fetch(target: Path, progress: DownloadProgress | None) -> str:
-            return fetch_member(remote, member, target, progress=progress, cancelled=cancelled)
+            return fetch_member(remote, member, target, progress=progress)
 
         disk = member.size if member.is_stored else member.size + member.packed
         return RemotePart(path, source_name(url, member.name), member.packed, disk, fetch)
@@ -75,12 +72,7 @@ def parts_of_zip(
     return [part(path, member) for path, member in choose(list_members(remote)).items()]
 
 
-def parts_at_addresses(
-    addresses: Mapping[str, str],
-    *,
-    patience: Patience | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> list[RemotePart]:
+def parts_at_addresses(addresses: Mapping[str, str], patience: Patience | None = None) -> list[RemotePart]:
     """Files with addresses of their own, by their places in the folder."""
     from .download import download
     from .download.partial import sha256_of
@@ -88,9 +80,7 @@ def parts_at_addresses(
     def part(path: str, url: str) -> RemotePart:
         def fetch(target: Path, progress: DownloadProgress | None) -> str:
             if not target.is_file():
-                download(
-                    [url], target, sha256=None, progress=progress, cancelled=cancelled, patience=patience
-                )
+                download([url], target, sha256=None, progress=progress, patience=patience)
             return sha256_of(target)
 
         return RemotePart(path, source_name(url), None, 0, fetch)
@@ -117,7 +107,6 @@ def fetched_folder(
     *,
     accept_change: bool = False,
     progress: DownloadProgress | None = None,
-    cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     """Download all parts, compare them with their first use, and yield their folder and the digests new here.
 
@@ -129,7 +118,6 @@ def fetched_folder(
         DownloadIntegrityError: a part is damaged, or has changed since its first use here.
         UnsafePathError: a path leaves the folder.
         DiskSpaceError, OutputError: the models folder is full or cannot be written.
-        Cancelled: `cancelled` answered True.
     """
     _check_parts(parts)
     sources = "\n".join(sorted(f"{part.path} {part.source}" for part in parts))
@@ -137,7 +125,7 @@ def fetched_folder(
     with ExitStack() as stack:
         with explaining(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(folder.with_name(f"{folder.name}.lock"), cancelled))
+            stack.enter_context(locked(folder.with_name(f"{folder.name}.lock")))
             folder.mkdir(exist_ok=True)
             forget_old_downloads()
             digests = _fetch_all(parts, folder, progress)

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,17 +26,16 @@ _LOOK_S = 2.0  # longest wait, before reading, for a process that puts a model i
 
 
 @contextmanager
-def exclusive_models_folder(cancelled: Callable[[], bool] | None = None) -> Iterator[Path]:
+def exclusive_models_folder() -> Iterator[Path]:
     """The models folder, repaired first; no other process changes it during the block.
 
     Raises:
         OutputError, DiskSpaceError: the folder cannot be made or written to.
-        Cancelled: `cancelled` answered True while another process changes it.
     """
     folder = models_folder()
     with explaining(folder / "model"):
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / ".lock", cancelled):
+        with locked(folder / ".lock"):
             _bring_back(folder)
             _remove_leftovers(folder)
             yield folder

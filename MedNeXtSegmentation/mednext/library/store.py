@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,6 @@ from ..model.description import NAME_FORM, Model
 from ..model.model_file import MODEL_FILE, read_model
 from ..model.weights_file import unreadable
 from ..system.atomic import check_space, replacing_folder
-from ..system.cancellation import check_cancelled
 from ..system.file_names import inside, is_device
 from .archive import pack, unpack
 from .catalog import Catalog
@@ -122,7 +122,6 @@ def install_published(
     *,
     overwrite: bool = False,
     progress: DownloadProgress | None = None,
-    cancelled: Callable[[], bool] | None = None,
     patience: Patience | None = None,
 ) -> Model:
     """Download a model of the catalog and install it; arguments and errors as for `install_from_url`.
@@ -149,7 +148,6 @@ def install_published(
         name=name,
         overwrite=overwrite,
         progress=progress,
-        cancelled=cancelled,
         patience=patience,
     )
 
@@ -162,18 +160,17 @@ def install_from_url(
     name: str | None = None,
     overwrite: bool = False,
     progress: DownloadProgress | None = None,
-    cancelled: Callable[[], bool] | None = None,
     patience: Patience | None = None,
 ) -> Model:
     """Download the zip of a bundle and install it. The next call resumes an interrupted download.
 
     Args:
-        urls, sha256, size, progress, cancelled, patience: see `download`.
+        urls, sha256, size, progress, patience: see `download`.
         name: expected name of the model.
         overwrite: replace an installed model of this name.
 
     Raises:
-        DownloadError, DiskSpaceError, OutputError, Cancelled: see `download`.
+        DownloadError, DiskSpaceError, OutputError: see `download`.
         BundleError: the downloaded file is not a sound bundle, or not the model of this name.
         OptionError: a model of this name is installed, or `sha256` is malformed.
     """
@@ -184,11 +181,9 @@ def install_from_url(
     if name is not None:
         refuse_taken(check_name(name), overwrite)
     zip_file = _download_file(sha256)
-    download(
-        urls, zip_file, sha256=sha256, size=size, progress=progress, cancelled=cancelled, patience=patience
-    )
+    download(urls, zip_file, sha256=sha256, size=size, progress=progress, patience=patience)
     try:
-        model = install_from_zip(zip_file, name=name, overwrite=overwrite, cancelled=cancelled)
+        model = install_from_zip(zip_file, name=name, overwrite=overwrite)
     except BundleError:
         zip_file.unlink(missing_ok=True)
         raise
@@ -209,13 +204,7 @@ def _download_file(sha256: str) -> Path:
     return downloads_folder() / f"{sha256[:16].lower()}.zip"
 
 
-def install_from_zip(
-    zip_file: str | Path,
-    *,
-    name: str | None = None,
-    overwrite: bool = False,
-    cancelled: Callable[[], bool] | None = None,
-) -> Model:
+def install_from_zip(zip_file: str | Path, *, name: str | None = None, overwrite: bool = False) -> Model:
     """Install the bundle in a zip file, with its files at the top or in one folder.
 
     It is unpacked beside the installed models, its weights are verified, and then it is moved into place.
@@ -225,22 +214,19 @@ def install_from_zip(
         AlreadyInstalledError: a model of this name is installed, and `overwrite` is not set.
         OptionError: the model of this name comes with the program.
         DiskSpaceError, OutputError: the models folder is full or cannot be written.
-        Cancelled: `cancelled` answered True.
     """
     with staging_folder() as unpacked:
-        unpack(Path(zip_file), unpacked, cancelled)
+        unpack(Path(zip_file), unpacked)
         bundle = _verified(_bundle_in(unpacked, Path(zip_file)))
         if name is not None and bundle.model.name != name:
             raise BundleFormatError(
                 f"{zip_file} holds the model {bundle.model.name!r}, not {name!r}. "
                 "Report this to its publisher."
             )
-        return _put_in_place(bundle, overwrite, cancelled)
+        return _put_in_place(bundle, overwrite)
 
 
-def install_from_folder(
-    folder: str | Path, *, overwrite: bool = False, cancelled: Callable[[], bool] | None = None
-) -> Model:
+def install_from_folder(folder: str | Path, *, overwrite: bool = False) -> Model:
     """Install a copy of the bundle in a folder; arguments and errors as for `install_from_zip`."""
     source = Path(folder)
     model = read_model(source)
@@ -249,25 +235,23 @@ def install_from_folder(
     with staging_folder() as copied:
         check_space(copied, sum(path.stat().st_size for path in paths), f"Copying {source}")
         for path in paths:  # the check below names a missing one
-            _copy(path, copied / path.name, cancelled)
-        return _put_in_place(_verified(copied), overwrite, cancelled)
+            _copy(path, copied / path.name)
+        return _put_in_place(_verified(copied), overwrite)
 
 
-def _copy(path: Path, target: Path, cancelled: Callable[[], bool] | None) -> None:
+def _copy(path: Path, target: Path) -> None:
     try:
         source = path.open("rb")
     except OSError as cause:
         raise unreadable(path, cause) from cause
     with source, target.open("xb") as sink:
-        while block := source.read(_BLOCK_BYTES):
-            check_cancelled(cancelled)
-            sink.write(block)
+        shutil.copyfileobj(source, sink, _BLOCK_BYTES)
 
 
-def _put_in_place(bundle: Bundle, overwrite: bool, cancelled: Callable[[], bool] | None) -> Model:
+def _put_in_place(bundle: Bundle, overwrite: bool) -> Model:
     """Move a verified bundle from the staging folder to the installed models."""
     name = check_name(bundle.model.name)
-    with exclusive_models_folder(cancelled) as folder:
+    with exclusive_models_folder() as folder:
         refuse_taken(name, overwrite)
         with replacing_folder(folder / name) as temporary:
             for path in bundle.path.iterdir():

@@ -16,7 +16,7 @@ def check_cancelled(cancelled: Callable[[], bool] | None) -> None:
         raise Cancelled("Cancelled by the user.")
 
 
-def wait(seconds: float, cancelled: Callable[[], bool] | None) -> None:
+def wait(seconds: float, cancelled: Callable[[], bool] | None = None) -> None:
     """Sleep, but wake up within `POLL_S` when the user cancels.
 
     Raises:

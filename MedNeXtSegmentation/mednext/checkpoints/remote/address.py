@@ -22,10 +22,9 @@ from ...library.store import check_name, refuse_taken
 from ...model.description import Model
 from ..import_options import ImportOptions
 from ..import_report import ImportReport
-from ..installing import install_checkpoint
+from ..installing import Installing, install_checkpoint
 
 if TYPE_CHECKING:
-    from ...library.download import DownloadProgress, Patience
     from ...library.download.remote_zip import Member
 
 # Small files that the import of a fold reads, in the fold's folder or the one above it.
@@ -40,14 +39,12 @@ _BESIDE_WEIGHTS = (
 _MIB = 2**20
 
 
-def members_at(
-    url: str, *, patience: Patience | None = None, cancelled: Callable[[], bool] | None = None
-) -> list[Member]:
+def members_at(url: str) -> list[Member]:
     """All files in a zip file on a server; raises the errors of `remote_zip.list_members`."""
     from ...library.download.remote_file import RemoteFile
     from ...library.download.remote_zip import list_members
 
-    return list_members(RemoteFile.at(url, patience=patience, cancelled=cancelled))
+    return list_members(RemoteFile.at(url))
 
 
 def install_from_address(
@@ -55,64 +52,37 @@ def install_from_address(
     members: Sequence[str],
     name: str,
     options: ImportOptions | None = None,
-    *,
-    overwrite: bool = False,
-    accept_change: bool = False,
-    say: Callable[[str], None] = lambda sentence: None,
-    told: Callable[[ImportReport], None] = lambda report: None,
-    progress: DownloadProgress | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    patience: Patience | None = None,
-) -> Model:
+    how: Installing | None = None,
+) -> tuple[Model, ImportReport]:
     """Download a checkpoint and install it as a model. The next call resumes an interrupted download.
 
     Args:
         url: address of https of a zip file, or of a file of weights if there are no members.
         members: names in the zip file, see `remote_zip.find_members`. With a file of weights come the plans
             and the like that lie beside it.
-        accept_change: accept files that have changed since their first use on this computer.
-        say: gets sentences on the size, the digests and the memory, before each step.
-        told: gets the report on all that was understood.
 
     Raises:
-        DownloadError, DiskSpaceError, OutputError, Cancelled: see `fetched_folder`.
+        DownloadError, DiskSpaceError, OutputError: see `fetched_folder`.
         UnsafePathError: a member is a link, or its name leaves the folder.
         OutOfMemoryError, CheckpointError, BundleError, OptionError: see `install_checkpoint`.
     """
-    refuse_taken(check_name(name), overwrite)
+    how = how or Installing()
+    refuse_taken(check_name(name), how.overwrite)
     if members:
-        parts = parts_of_zip(
-            url, lambda there: _chosen(there, members), patience=patience, cancelled=cancelled
-        )
+        parts = parts_of_zip(url, lambda there: _chosen(there, members), how.patience)
     else:
-        parts = parts_at_addresses({_file_name(url): url}, patience=patience, cancelled=cancelled)
-    return install_parts(
-        parts,
-        name,
-        options or ImportOptions(),
-        overwrite=overwrite,
-        accept_change=accept_change,
-        say=say,
-        told=told,
-        progress=progress,
-        cancelled=cancelled,
-    )
+        parts = parts_at_addresses({_file_name(url): url}, how.patience)
+    return install_parts(parts, name, options or ImportOptions(), how)
 
 
 def install_parts(
     parts: Sequence[RemotePart],
     name: str,
     options: ImportOptions,
-    *,
-    overwrite: bool,
-    accept_change: bool,
-    say: Callable[[str], None],
-    told: Callable[[ImportReport], None],
-    progress: DownloadProgress | None,
-    cancelled: Callable[[], bool] | None,
+    how: Installing,
     beside: Callable[[Path], Mapping[str, str]] = lambda folder: {},
-) -> Model:
-    """Download the parts of a results folder and install it; arguments and errors as above.
+) -> tuple[Model, ImportReport]:
+    """Download the parts of a results folder and install it; errors as above.
 
     Args:
         beside: gets the folder of the downloaded files, and returns the texts of files that are missing
@@ -120,22 +90,17 @@ def install_parts(
     """
     known = [part.arriving for part in parts if part.arriving is not None]
     size = f" of {sum(known) / _MIB:.1f} MiB together" if len(known) == len(parts) else ""
-    say(f"Downloading {len(parts)} file{'s' if len(parts) > 1 else ''}{size}.")
-    with (
-        _saying_where(say),
-        fetched_folder(parts, accept_change=accept_change, progress=progress, cancelled=cancelled) as (
-            folder,
-            new,
-        ),
-    ):
+    how.say(f"Downloading {len(parts)} file{'s' if len(parts) > 1 else ''}{size}.")
+    fetched = fetched_folder(parts, accept_change=how.accept_change, progress=how.progress)
+    with _saying_where(how.say), fetched as (folder, new):
         if new:
-            say("First use: nobody has told the SHA-256 of these files. It is kept, for later downloads.")
+            how.say("First use: nobody has told the SHA-256 of these files. It is kept, for later downloads.")
         for address, sha256 in new.items():
-            say(f"  {sha256}  {address}")
+            how.say(f"  {sha256}  {address}")
         for file, text in beside(folder).items():
             (folder / file).write_text(text, encoding="utf-8")
         source = _source(folder, [folder / part.path for part in parts], options)
-        return install_checkpoint(source, name, options, overwrite=overwrite, say=say, told=told)
+        return install_checkpoint(source, name, options, how)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,56 +15,40 @@ from ...library.store import check_name, refuse_taken
 from ...model.description import Model
 from ..import_options import ImportOptions
 from ..import_report import ImportReport
+from ..installing import Installing
 from .address import install_parts
 
 if TYPE_CHECKING:
-    from ...library.download import DownloadProgress, Patience
+    from ...library.download import Patience
     from ...library.download.remote_zip import Member
 
 
 def install_elsewhere(
     published: PublishedModel,
     task: Task,
-    *,
     folds: Sequence[int] | None = None,
-    overwrite: bool = False,
-    accept_change: bool = False,
-    say: Callable[[str], None] = lambda sentence: None,
-    told: Callable[[ImportReport], None] = lambda report: None,
-    progress: DownloadProgress | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    patience: Patience | None = None,
-) -> Model:
+    how: Installing | None = None,
+) -> tuple[Model, ImportReport]:
     """Download a model that lies elsewhere, and install it under its name in the catalog.
 
     Names and order of channels and labels are those of the catalog's task, whatever the files say.
 
     Args:
         folds: those to install; None takes the first one.
-        say, told, accept_change, progress, cancelled, patience: see `install_from_address`.
 
     Raises:
         OptionError: there is no such fold, or a model of this name is installed.
-        DownloadError, DiskSpaceError, OutputError, Cancelled: see `fetched_folder`.
+        DownloadError, DiskSpaceError, OutputError: see `fetched_folder`.
         OutOfMemoryError, CheckpointError, BundleError: see `install_checkpoint`.
     """
-    place = published.elsewhere
+    place, how = published.elsewhere, how or Installing()
     assert place is not None
-    refuse_taken(check_name(published.name), overwrite)
+    refuse_taken(check_name(published.name), how.overwrite)
     chosen = tuple(folds) if folds is not None else place.folds[:1]
+    wanted = import_options(published, task, chosen)
     try:
-        return install_parts(
-            _parts(place, place.names(chosen), patience, cancelled),
-            published.name,
-            import_options(published, task, chosen),
-            overwrite=overwrite,
-            accept_change=accept_change,
-            say=say,
-            told=told,
-            progress=progress,
-            cancelled=cancelled,
-            beside=lambda folder: _missing_facts(task, folder),
-        )
+        parts = _parts(place, place.names(chosen), how.patience)
+        return install_parts(parts, published.name, wanted, how, lambda folder: _missing_facts(task, folder))
     except DownloadError as error:
         raise type(error)(
             f"{error} The page of this model is {place.page}: if its publisher has moved or removed it, no "
@@ -105,18 +89,13 @@ def import_options(published: PublishedModel, task: Task, folds: Sequence[int]) 
     )
 
 
-def _parts(
-    place: Elsewhere,
-    names: Mapping[str, str],
-    patience: Patience | None,
-    cancelled: Callable[[], bool] | None,
-) -> list[RemotePart]:
+def _parts(place: Elsewhere, names: Mapping[str, str], patience: Patience | None) -> list[RemotePart]:
     if place.archive is None:
-        return parts_at_addresses(names, patience=patience, cancelled=cancelled)
+        return parts_at_addresses(names, patience)
 
     def choose(members: Sequence[Member]) -> dict[str, Member]:
         from ...library.download.remote_zip import find_members
 
         return {path: find_members(members, [name])[0] for path, name in names.items()}
 
-    return parts_of_zip(place.archive, choose, patience=patience, cancelled=cancelled)
+    return parts_of_zip(place.archive, choose, patience)

@@ -7,13 +7,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ...errors import DownloadError
-from ...system.cancellation import check_cancelled
 from ...system.json_reading import read_json
 
 logger = logging.getLogger(__name__)
@@ -32,20 +30,15 @@ class PartialFile:
         answers: number of HTTP answers that they came with; one may have been of another version.
     """
 
-    def __init__(
-        self, target: Path, content: str, most: int, cancelled: Callable[[], bool] | None = None
-    ) -> None:
+    def __init__(self, target: Path, content: str, most: int) -> None:
         """Open the part that an earlier attempt at the same file has left, or start empty.
 
         Args:
             target: path of the whole file.
             content: its SHA-256, or another text that only the same bytes have; other parts are discarded.
             most: its largest possible size in bytes; a longer part is discarded.
-            cancelled: asked while the part is read.
 
-        Raises:
-            OSError: the files cannot be written.
-            Cancelled: `cancelled` answered True.
+        Raises OSError if the files cannot be written.
         """
         self.target = target
         self._content = content
@@ -62,7 +55,6 @@ class PartialFile:
         self.size = 0
         try:
             while block := self._file.read(_BLOCK_BYTES):
-                check_cancelled(cancelled)
                 self._hash.update(block)
                 self.size += len(block)
         except BaseException:  # boundary: whatever ends the reading, the file is closed

@@ -53,23 +53,15 @@ class RemoteFile:
     size: int
     validator: str
     patience: Patience
-    cancelled: Callable[[], bool] | None
     _block: tuple[int, bytes] = field(default=(0, b""), repr=False)
 
     @classmethod
-    def at(
-        cls,
-        url: str,
-        *,
-        patience: Patience | None = None,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> RemoteFile:
+    def at(cls, url: str, *, patience: Patience | None = None) -> RemoteFile:
         """Ask the server for the size and the version of a file.
 
         Raises:
             DownloadError: the address is none of https, the server does not answer, or it sends whole files
                 only; the message has the size of the whole file.
-            Cancelled: `cancelled` answered True.
         """
         try:
             check_address(url)
@@ -80,7 +72,7 @@ class RemoteFile:
                 f"{shown_address(url)} is an address of http: anybody on the way can change the file, whose "
                 "SHA-256 nobody has published. Give its address of https."
             )
-        remote = cls(url, _BEGIN_BYTES, "", patience or Patience(), cancelled)
+        remote = cls(url, _BEGIN_BYTES, "", patience or Patience())
         remote._persist(remote._ask)
         return remote
 
@@ -102,7 +94,6 @@ class RemoteFile:
         Raises:
             DownloadError: the server did not deliver them.
             DownloadIntegrityError: they are beyond the end, or the file has changed since `at`.
-            Cancelled: `cancelled` answered True.
         """
         self.span(first, size)
         if size > MOST_BYTES:
@@ -120,7 +111,7 @@ class RemoteFile:
 
     def _persist(self, attempt: Callable[[], T]) -> T:
         try:
-            return persist(attempt, lambda: 0, self.url, self.patience, self.cancelled)
+            return persist(attempt, lambda: 0, self.url, self.patience)
         except MirrorError as error:
             kind = DownloadIntegrityError if isinstance(error, WrongContentError) else DownloadError
             remedy = (
@@ -135,10 +126,7 @@ class RemoteFile:
     def _request(self, first: int, size: int, headers: Mapping[str, str]) -> Iterator[HttpStream]:
         times = {"connect_s": self.patience.connect_s, "read_s": self.patience.read_s}
         asked = {"Range": f"bytes={first}-{first + size - 1}", **headers}
-        with (
-            judging_requests(),
-            HttpStream(self.url, headers=asked, cancelled=self.cancelled, **times) as stream,
-        ):
+        with judging_requests(), HttpStream(self.url, headers=asked, **times) as stream:
             check_private(stream.response)
             check_status(stream.response)
             yield stream

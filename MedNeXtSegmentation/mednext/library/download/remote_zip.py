@@ -12,13 +12,12 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ...errors import DownloadError, DownloadIntegrityError, MedNeXtError, UnsafePathError
 from ...system.atomic import explaining, replacing
-from ...system.cancellation import check_cancelled
 from ...system.file_names import as_compared, check_relative, shortened
 from ..web_address import shown_address
 from .remote_file import RemoteFile, RemoteReader
@@ -67,7 +66,6 @@ def list_members(remote: RemoteFile) -> list[Member]:
     Raises:
         DownloadError: the server did not deliver the list.
         DownloadIntegrityError: the list is damaged, or it is no zip file.
-        Cancelled: see `RemoteFile`.
     """
     try:
         with zipfile.ZipFile(RemoteReader(remote)) as archive:
@@ -118,12 +116,7 @@ def find_members(members: Sequence[Member], wanted: Sequence[str]) -> list[Membe
 
 
 def fetch_member(
-    remote: RemoteFile,
-    member: Member,
-    target: Path,
-    *,
-    progress: DownloadProgress | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    remote: RemoteFile, member: Member, target: Path, *, progress: DownloadProgress | None = None
 ) -> str:
     """Download a member into a file, and return its SHA-256. The next call resumes an interrupted download.
 
@@ -134,7 +127,6 @@ def fetch_member(
         DownloadError: the server did not deliver it.
         DownloadIntegrityError: its size or its CRC-32 is not that of the list; nothing of it is kept.
         DiskSpaceError, OutputError: the file cannot be written.
-        Cancelled: `cancelled` answered True; the part that has arrived is kept.
     """
     packed = target if member.is_stored else target.with_name(f"{target.name}.packed")
     with explaining(target):
@@ -143,20 +135,13 @@ def fetch_member(
             packed.write_bytes(b"")
         elif not packed.is_file() or packed.stat().st_size != member.packed:
             span = remote.span(data_start(remote, member), member.packed)
-            download(
-                [remote.url],
-                packed,
-                sha256=None,
-                span=span,
-                progress=progress,
-                cancelled=cancelled,
-                patience=remote.patience,
-            )
+            patience = remote.patience
+            download([remote.url], packed, sha256=None, span=span, progress=progress, patience=patience)
         try:
             if member.is_stored:
-                return _verified(_blocks(packed), member, None, cancelled)
+                return _verified(_blocks(packed), member, None)
             with replacing(target) as temporary:
-                digest = _verified(_inflated(packed, member), member, temporary, cancelled)
+                digest = _verified(_inflated(packed, member), member, temporary)
         except DownloadIntegrityError:
             packed.unlink(missing_ok=True)
             raise
@@ -230,15 +215,12 @@ def data_start(remote: RemoteFile, member: Member) -> int:
     )
 
 
-def _verified(
-    blocks: Iterator[bytes], member: Member, copy: Path | None, cancelled: Callable[[], bool] | None
-) -> str:
+def _verified(blocks: Iterator[bytes], member: Member, copy: Path | None) -> str:
     """The SHA-256 of a member's content, which has to have the size and the CRC-32 of the list."""
     digest, crc, size = hashlib.sha256(), 0, 0
     file = copy.open("wb") if copy else None
     try:
         for block in blocks:
-            check_cancelled(cancelled)
             size += len(block)
             if size > member.size:
                 break

@@ -12,7 +12,6 @@ import requests
 
 from ...errors import DiskSpaceError, DownloadError, DownloadIntegrityError
 from ...system.atomic import check_space, explaining
-from ...system.cancellation import check_cancelled
 from ...system.locks import locked
 from ..web_address import check_address, shown_address
 from .http_stream import HttpStream
@@ -66,12 +65,11 @@ def download(
     size: int | None = None,
     span: Span | None = None,
     progress: DownloadProgress | None = None,
-    cancelled: Callable[[], bool] | None = None,
     patience: Patience | None = None,
 ) -> Path:
     """Download a file from the first of `urls` that delivers it, and return `target`.
 
-    An interrupted or cancelled download is kept in `<target>.part`, and the next call resumes it. `target`
+    An interrupted download is kept in `<target>.part`, and the next call resumes it. `target`
     itself appears only complete and verified. Of several processes that download the same target one does the
     work and the others wait for it. Proxies and certificates: see `HttpStream`.
 
@@ -82,30 +80,27 @@ def download(
         size: bytes, if known: wrong files are then refused before they are downloaded.
         span: the bytes to download, instead of the whole file; its size is then `size`.
         progress: called with the bytes done and in all, from the caller's thread.
-        cancelled: asked about ten times a second, also while the server is silent.
 
     Raises:
         DownloadError: no mirror delivered; the message names every URL with its reason, and the folder.
         DownloadIntegrityError: likewise, and the last mirror had another file than the expected one.
         DiskSpaceError: the folder's disk has too little space.
         OutputError: the folder cannot be made or written to.
-        Cancelled: `cancelled` answered True; the partial file is kept.
     """
     for url in urls:
         try:
             check_address(url)
         except ValueError as error:
             raise DownloadError(f"{shown_address(url)} cannot be downloaded: {error}.") from error
-    check_cancelled(cancelled)
     with explaining(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(target.with_name(f"{target.name}.lock"), cancelled):
+        with locked(target.with_name(f"{target.name}.lock")):
             if sha256 and target.is_file() and sha256_of(target) == sha256.lower():
                 return target
             size = span.size if span else size
             content = sha256.lower() if sha256 else f"{urls[0]} {span}"
-            with PartialFile(target, content, size or LARGEST_BYTES, cancelled) as partial:
-                _Download(partial, sha256, size, span, progress, cancelled, patience or Patience()).run(urls)
+            with PartialFile(target, content, size or LARGEST_BYTES) as partial:
+                _Download(partial, sha256, size, span, progress, patience or Patience()).run(urls)
                 partial.finish()
     return target
 
@@ -117,7 +112,6 @@ class _Download:
     size: int | None
     span: Span | None
     progress: DownloadProgress | None
-    cancelled: Callable[[], bool] | None
     patience: Patience
 
     def run(self, urls: Sequence[str]) -> None:
@@ -134,7 +128,6 @@ class _Download:
                     lambda: self.partial.size,
                     url,
                     self.patience,
-                    self.cancelled,
                 )
             except MirrorError as error:
                 logger.warning("Download of %s from %s failed: %s", target.name, shown_address(url), error)
@@ -161,10 +154,7 @@ class _Download:
     def _request(self, url: str) -> None:
         headers = self._range_headers(url)
         times = {"connect_s": self.patience.connect_s, "read_s": self.patience.read_s}
-        with (
-            judging_requests(),
-            HttpStream(url, headers=headers, cancelled=self.cancelled, **times) as stream,
-        ):
+        with judging_requests(), HttpStream(url, headers=headers, **times) as stream:
             self._check_answer(stream.response)
             self._receive(stream, url)
 

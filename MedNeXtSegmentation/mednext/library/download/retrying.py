@@ -66,16 +66,13 @@ def persist(
     arrived: Callable[[], int],
     url: str,
     patience: Patience,
-    cancelled: Callable[[], bool] | None,
 ) -> T:
     """Call `attempt` until it ends without a `TransientError`, and return its result.
 
     Args:
         arrived: the number of bytes so far; new ones restore the patience.
 
-    Raises:
-        MirrorError: the patience is over.
-        Cancelled: `cancelled` answered True during a pause.
+    Raises `MirrorError` once the patience is over.
     """
     failures, most = 0, arrived()
     while True:
@@ -95,7 +92,7 @@ def persist(
                     raise MirrorError(f"{error}, and asks to come back in {pause:.0f} s") from error
             pause = min(pause, patience.longest_wait_s)
             logger.info("Download of %s: %s; again in %.1f s.", shown_address(url), error, pause)
-            wait(pause, cancelled)
+            wait(pause)
 
 
 @contextmanager
