@@ -20,12 +20,13 @@ def peak_mib_of(work: Callable[[], object]) -> float:
     give_memory_back()
     if _STATUS.exists():
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # sets the peak to the present
-    before = _peak_mib()
+    before = peak_mib()
     work()
-    return _peak_mib() - before
+    return peak_mib() - before
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
+    """The peak of this process in MiB."""
     import resource  # not on Windows
 
     if not _STATUS.exists():  # macOS counts in bytes

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from . import Settings
 from .children import numbers_of, peak_mib_of
-from .report import table
+from .report import Row, table
 from .timing import median_seconds
 
 PATCH = (32, 48, 32)
@@ -40,7 +40,7 @@ def measure(settings: Settings) -> str:
             steps[name] = prepared(name, torch.randn(2, 1, *PATCH))
     seconds = median_seconds(steps, settings.rounds)
     peaks = {name: numbers_of(__name__, name, str(side))[0] for name in steps}
-    rows = (
+    rows: list[Row] = [
         {
             "": name,
             "seconds": seconds[name],
@@ -49,7 +49,7 @@ def measure(settings: Settings) -> str:
             "times the memory": peaks[name] / peaks[BASELINE],
         }
         for name in steps
-    )
+    ]
     return table(f"Training step, MedNeXt-S k3, batch 2, {'×'.join(map(str, PATCH))}", rows)
 
 

@@ -58,7 +58,7 @@ def _remote_archives(folder: Path) -> list[Path]:
 
 
 def _list_remotely(path: Path) -> None:
-    remote = _LocalFile(str(path), path.stat().st_size, "", Patience(), None)
+    remote = _LocalFile(str(path), path.stat().st_size, "", Patience())
     members = list_members(remote)
     for member in find_members(members, [member.name for member in members]):
         remote.span(data_start(remote, member), member.packed)

@@ -108,8 +108,8 @@ def compile_task(task: Task) -> list[Compiled]:
             except OutOfResources:
                 continue
 
-    driver.set_active(AbsentCard(task.capability))  # type: ignore[arg-type]
-    JITFunction.__getitem__ = instead_of_launching  # type: ignore[method-assign, assignment]
+    driver.set_active(AbsentCard(task.capability))
+    JITFunction.__getitem__ = instead_of_launching
     launch = Choice.launch  # the process has other tasks after this one
     Choice.launch = launch_all if task.all_tiles else launch  # type: ignore[method-assign]
     try:
@@ -125,7 +125,8 @@ def _infer(task: Task) -> None:
     from mednext.network.triton_kernels.block_launches import Answer, TritonBlock, Workspace
     from mednext.network.triton_kernels.stem_and_head_launches import Head, Stem
 
-    from .scale import CLASSES, FULL
+    from ..candidates import CLASSES
+    from .scale import FULL
 
     meta, dtype = torch.device("meta"), getattr(torch, task.dtype)
     parts = FULL.network(task.network).get_submodule(task.block).modules()
@@ -158,7 +159,7 @@ def _add(task: Task) -> None:
     from mednext.inference.tile_sums import Averaged, Copies, Target
     from mednext.inference.triton_kernels.accumulation_launches import add_copies, add_tile
 
-    from .scale import CLASSES
+    from ..candidates import CLASSES
 
     sides, meta = (task.side,) * 3, torch.device("meta")
     logits = torch.empty(8, CLASSES, *sides, device=meta)
@@ -230,15 +231,15 @@ def tasks_of(job: str, capability: int) -> list[Task]:
     part, _, name = job.partition(":")
     if part == "training":
         return [Task(name, block, 128, capability) for block in _TRAINING]
-    ways: list[dict[str, Any]] = {
+    ways_of_parts: dict[str, list[dict[str, Any]]] = {
         "forward": [{"dtype": dtype} for dtype in ("float16", "bfloat16")],
         "batches": [{"images": images} for images in (1, 2, 4, 8)],
         "end_to_end": [{"side": 32}, {"images": 8}],
         "tune": [{"all_tiles": True}],
-    }.get(part, [{}])
+    }
     tasks = [
         Task(name, block, **{"side": 128, "capability": capability, **way})
-        for way in ways
+        for way in ways_of_parts.get(part, [{}])
         for block in _BLOCKS
     ]
     return [*tasks, Task(name, _ADDING, 128, capability)] if part == "end_to_end" else tasks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from mednext.network.mednext import Checkpointing
 from mednext_training.triton_blocks import use_triton_kernels
@@ -35,7 +37,9 @@ def training(job: str, name: str, scale: Scale) -> None:
         what = f"{layers}{', compiled' * compiled}{f', computed again: {again}' * (again != 'none')}"
         try:
             network = _network(name, scale, layers, again)
-            step = step_of(torch.compile(network, dynamic=False) if compiled else network, image)
+            if compiled:
+                network = cast(nn.Module, torch.compile(network, dynamic=False))
+            step = step_of(network, image)
             _, peak_mib = prepared(step, scale.calls)
             ms = 1000 * median_seconds({"": step}, max(1, scale.rounds // 4), warm=True)[""]
         except FAILURES as error:

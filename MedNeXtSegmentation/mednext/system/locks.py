@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,13 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, cancelled: Callable[[], bool] | None = None) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; wait while another process or thread holds it.
 
-    Raises OSError when the file cannot be created.
+    Raises:
+        Cancelled: `cancelled` answered True while waiting.
+        OSError: the file cannot be created.
     """
     while (descriptor := _take(path)) is None:
-        wait(POLL_S)
+        wait(POLL_S, cancelled)
     try:
         yield
     finally:

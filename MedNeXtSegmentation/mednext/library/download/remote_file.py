@@ -124,9 +124,12 @@ class RemoteFile:
 
     @contextmanager
     def _request(self, first: int, size: int, headers: Mapping[str, str]) -> Iterator[HttpStream]:
-        times = {"connect_s": self.patience.connect_s, "read_s": self.patience.read_s}
+        connect_s, read_s = self.patience.connect_s, self.patience.read_s
         asked = {"Range": f"bytes={first}-{first + size - 1}", **headers}
-        with judging_requests(), HttpStream(self.url, headers=asked, **times) as stream:
+        with (
+            judging_requests(),
+            HttpStream(self.url, headers=asked, connect_s=connect_s, read_s=read_s) as stream,
+        ):
             check_private(stream.response)
             check_status(stream.response)
             yield stream

@@ -153,8 +153,11 @@ class _Download:
 
     def _request(self, url: str) -> None:
         headers = self._range_headers(url)
-        times = {"connect_s": self.patience.connect_s, "read_s": self.patience.read_s}
-        with judging_requests(), HttpStream(url, headers=headers, **times) as stream:
+        connect_s, read_s = self.patience.connect_s, self.patience.read_s
+        with (
+            judging_requests(),
+            HttpStream(url, headers=headers, connect_s=connect_s, read_s=read_s) as stream,
+        ):
             self._check_answer(stream.response)
             self._receive(stream, url)
 
