@@ -10,7 +10,8 @@ EXECUTIONS ?= 20000
 SECONDS ?= 60
 SEED    ?= 0
 CASES   ?= 300
-FAULTS  ?= 50
+FAULTS  ?= 1
+GROUPS  ?=
 RUNS    ?= 500
 
 .DEFAULT_GOAL := help
@@ -39,10 +40,8 @@ test: $(STAMP) ## run the tests, in two processes
 truth: $(STAMP) ## compare sides and places in all 48 orientations and all formats, by the readers of others
 	MEDNEXT_ALL_ORIENTATIONS=1 $(PYTHON) -m pytest Testing/truth
 
-faults: $(STAMP) ## disturb the program at random moments, and count the outcomes: make faults [FAULTS=50]
-	rm -f build/faults.jsonl && mkdir -p build
-	MEDNEXT_FAULTS=$(FAULTS) MEDNEXT_FAULT_TABLE=$(CURDIR)/build/faults.jsonl $(PYTHON) -m pytest Testing/faults
-	$(PYTHON) Testing/faults/write_table.py build/faults.jsonl "$$(uname -sm), $$(nproc) cores"
+faults: $(STAMP) ## inject faults, and count the outcomes: make faults [GROUPS="worker saving"] [FAULTS=1]
+	$(PYTHON) Testing/faults --share $(FAULTS) $(GROUPS)
 
 soak: $(STAMP) ## segment in one session for a long time, and compare its end with its beginning: make soak [RUNS=500]
 	rm -f build/soak.jsonl && mkdir -p build

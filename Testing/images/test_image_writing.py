@@ -57,6 +57,22 @@ def test_an_array_off_the_grid_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+SHORT = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from mednext.errors import MedNeXtError
+from mednext.images.geometry import Geometry
+from mednext.images.volume import write_image
+array = np.random.default_rng(0).integers(0, 3, (16, 20, 24)).astype(np.uint8)
+write_image(sys.argv[1], array, Geometry((24, 20, 16), (1, 1, 1)))
+size = Path(sys.argv[1]).stat().st_size - int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+try:
+    write_image(sys.argv[3], array, Geometry((24, 20, 16), (1, 1, 1)))
+except MedNeXtError as error:
+    print(type(error).__name__, error)
+"""
 LIMITED = """
 import resource, sys
 import numpy as np
@@ -81,6 +97,22 @@ def test_a_full_disk_is_distinguished_from_other_failures(tmp_path, monkeypatch)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=4096))
     with pytest.raises(DiskSpaceError, match=r"The disk is full: .*labels\.nrrd was not written"):
         write_verified(image, tmp_path / "full.nrrd", tmp_path / "labels.nrrd")
+
+
+@pytest.mark.parametrize("suffix", ["nii.gz", "nrrd", "mha"])
+def test_not_even_the_last_byte_may_be_missing(tmp_path, suffix):
+    pytest.importorskip("resource", reason="Windows has no limits on the size of a file")
+    whole, path = tmp_path / f"whole.{suffix}", tmp_path / f"labels.{suffix}"
+    for missing in (1, 4, 8):
+        run = subprocess.run(
+            [sys.executable, "-c", SHORT, whole, str(missing), path],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert "space" in run.stdout
+        assert [file.name for file in tmp_path.iterdir()] == [whole.name]
 
 
 @pytest.mark.parametrize("suffix", ["nii.gz", "nii", "nrrd", "mha"])

@@ -68,6 +68,20 @@ def test_a_bad_volume_does_not_stop_the_others(scene, logic, tiny):
     assert segmentations(scene) == 1
 
 
+def test_a_volume_that_is_removed_meanwhile_does_not_stop_the_others(scene, logic, tiny):
+    volumes = [add_volume(scene, head(seed=number), name=name) for number, name in enumerate("abcd")]
+    scene.RemoveNode(volumes[3])  # and chosen all the same
+
+    def remove(number, _total, _row):
+        if number == 1:
+            scene.RemoveNode(volumes[1])
+
+    results = logic.segmentScene(tiny, volumeNodes=volumes, caseCallback=remove)
+    assert [result.row.status for result in results] == ["done", "failed", "done", "failed"]
+    assert 'b" was removed from the scene' in results[1].row.message
+    assert segmentations(scene) == 2
+
+
 def test_label_maps_uncertainties_and_hidden_volumes_are_no_input(scene, logic, tiny):
     add_volume(scene, head(), name="T1")
     scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")

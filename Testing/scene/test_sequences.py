@@ -16,7 +16,14 @@ from MedNeXtSegmentationLib.scene.results.uncertainty_node import is_uncertainty
 from MedNeXtSegmentationLib.scene.segments.segmentation_grid import ijk_to_ras_of
 from panel_driving import MODULE
 from sequence_nodes import TIMES, add_sequence
-from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
+from slicer_nodes import (
+    OBLIQUE_LEFT_HANDED,
+    add_linear_transform,
+    add_volume,
+    add_warp,
+    head,
+    translation,
+)
 
 
 @pytest.fixture
@@ -177,6 +184,31 @@ def test_a_frame_that_changes_meanwhile_gets_no_result(scene, logic, tiny):
 
     with pytest.raises(InputError, match=r"Frame 2 of 3.*changed"):
         logic.segment(sequence, tiny, progressCallback=write)
+    assert nodes(scene) == before
+
+
+def test_a_frame_that_changes_after_its_own_turn_gets_no_result_either(scene, logic, tiny):
+    sequence = add_sequence(scene)[0]
+    before = nodes(scene)
+
+    def write(event):
+        if event["frame"] == 3 and event["stage"] == "network":
+            slicer.util.arrayFromVolume(sequence.GetNthDataNode(0))[0] = 0
+            slicer.util.arrayFromVolumeModified(sequence.GetNthDataNode(0))
+
+    with pytest.raises(InputError, match=r"Frame 1 of 3.*changed"):
+        logic.segment(sequence, tiny, progressCallback=write)
+    assert nodes(scene) == before
+
+
+def test_a_sequence_that_is_deformed_meanwhile_gets_no_result(scene, logic, tiny):
+    sequence, _browser, proxy = add_sequence(scene)
+    warp = add_warp(scene).GetID()
+    before = nodes(scene)
+    with pytest.raises(GeometryError, match="deforms"):
+        logic.segment(
+            sequence, tiny, progressCallback=lambda _event: proxy.SetAndObserveTransformNodeID(warp)
+        )
     assert nodes(scene) == before
 
 

@@ -16,6 +16,7 @@ from mednext.checkpoints.label_naming import find_task
 from mednext.errors import InputError, OptionError
 from mednext.network.mednext import SIDE_DIVISOR
 from mednext.network.mednext import check_patch as check_sides
+from mednext.system.atomic import replacing
 from mednext.system.json_reading import read_json
 
 from .datasets import Dataset
@@ -210,7 +211,8 @@ def _finish(
     renew_splits(workspace, dataset, cases_of(raw, "Tr", description["file_ending"]), same_patient)
     plans = json.loads(target.read_text(encoding="utf-8"))
     planned = {"plans_sha256": digest(plans), "dataset_sha256": digest(description)}
-    (target.parent / _PLANNED).write_text(json.dumps(planned), encoding="utf-8")
+    with replacing(target.parent / _PLANNED) as temporary:
+        temporary.write_text(json.dumps(planned), encoding="utf-8")
 
 
 @contextmanager

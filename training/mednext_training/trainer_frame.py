@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from mednext.checkpoints.pickles.reading import load_torch
-from mednext.errors import CheckpointError, NumericalError, OptionError
+from mednext.errors import CheckpointError, NumericalError, OptionError, OutputError
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
@@ -320,14 +321,24 @@ class FramedTrainer(nnUNetTrainer):
 
         Raises:
             NumericalError: a weight is not finite; the previous checkpoint stays.
+            OutputError: it cannot be written, as on a full disk; the previous checkpoint stays.
         """
         if not all(bool(torch.isfinite(value).all()) for value in self.plain_network.state_dict().values()):
             raise self._diverged("a weight is not a finite number")
         target = Path(filename)
         temporary = target.with_suffix(".part")
-        super().save_checkpoint(str(temporary))
-        if temporary.exists():
-            temporary.replace(target)
+        try:
+            super().save_checkpoint(str(temporary))
+            if temporary.exists():
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+        except (OSError, RuntimeError) as error:  # torch does not tell a full disk from other failures
+            temporary.unlink(missing_ok=True)
+            raise OutputError(
+                f"{target} was not written ({error}), and the former one stays: check the disk's free space, "
+                "and give the same command again to go on."
+            ) from error
 
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
         """Resume from a checkpoint of this trainer, without unpickling anything but tensors and numbers."""

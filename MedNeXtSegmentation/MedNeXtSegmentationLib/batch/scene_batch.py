@@ -82,6 +82,8 @@ def _row(each: SceneCase, node: slicer.vtkMRMLSegmentationNode) -> Row:
 def _present(each: SceneCase, model: Model, options: RunOptions) -> Iterator[slicer.vtkMRMLSegmentationNode]:
     """Existing segmentations of these volumes that equal the result of this run."""
     scene, first = each.volumes[0].GetScene(), each.volumes[0]
+    if scene is None:  # removed since the batch began; the run reports it
+        return
     with suppress(GeometryError):  # the region has no place in the volume; the run reports it
         wanted = _recipe(model, options, first)
         for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):

@@ -69,7 +69,8 @@ def isImage(volume: Volume) -> bool:
 
 
 def _isFrame(volume: Volume) -> bool:
-    browsers = _nodes(volume.GetScene(), "vtkMRMLSequenceBrowserNode")
+    scene = volume.GetScene()  # None for a node that was removed
+    browsers = _nodes(scene, "vtkMRMLSequenceBrowserNode") if scene else []
     return any(browser.GetSequenceNode(volume) is not None for browser in browsers)
 
 

@@ -59,6 +59,7 @@ class Frames:
         for sequence in filter(isSequence, self._channels):
             self._checkComplete(sequence)
         self._checkTransforms()
+        self._deformation = deformation_of(self.shown)  # frames themselves are in no scene
 
     @property
     def browser(self) -> BrowserNode | None:
@@ -87,12 +88,21 @@ class Frames:
 
     def channels(self, index: int) -> list[SourceImage]:
         """The channels of one frame, all in one space. Raises the errors of `channelsForRun`."""
-        deformation = deformation_of(self.shown)  # frames themselves are in no scene
         channels = [channelsForRun([volume])[0] for volume in self.volumes(index)]
         return [
-            replace(channel, image=channel.image and replace(channel.image, deformation=deformation))
+            replace(channel, image=channel.image and replace(channel.image, deformation=self._deformation))
             for channel in channels
         ]
+
+    def checkPlace(self) -> None:
+        """Raise `GeometryError` when the images were deformed, or moved against each other, since the run
+        began."""
+        self._checkTransforms()
+        if deformation_of(self.shown) != self._deformation:
+            raise GeometryError(
+                f'"{self.master.GetName()}" was put under a transform that deforms it, or out of one, while '
+                "it was segmented: segment it again."
+            )
 
     def title(self, index: int) -> str:
         """The name of a frame in messages."""

@@ -48,6 +48,7 @@ def _steps(
     run: Run[Any], client: WorkerClient, frames: Frames, order: Order, options: RunOptions
 ) -> Steps[slicer.vtkMRMLSequenceNode]:
     place, begun = SequencePlace(frames), time.monotonic()
+    segmented: list[ResultPlace] = []
     for index in range(len(frames.values)):
         try:
             frame = _placeOf(frames, index, options)
@@ -59,9 +60,20 @@ def _steps(
         except Cancelled:
             raise
         except MedNeXtError as error:
-            raise type(error)(f"{frames.title(index)}: {error}") from error
+            raise _ofFrame(frames, index, error) from error
+        segmented.append(frame)
         run.check_cancelled()
+    for index, frame in enumerate(segmented):  # also those that changed after their own turn
+        try:
+            frame.check_unchanged()
+        except MedNeXtError as error:
+            raise _ofFrame(frames, index, error) from error
+    frames.checkPlace()
     return place.add()
+
+
+def _ofFrame(frames: Frames, index: int, error: MedNeXtError) -> MedNeXtError:
+    return type(error)(f"{frames.title(index)}: {error}")
 
 
 def taking(place: ResultPlace) -> Any:

@@ -9,7 +9,7 @@ dataset.json
 from __future__ import annotations
 
 import json
-import tempfile
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -25,11 +25,15 @@ from ..images.geometry import Box, Geometry
 from ..images.source_image import SourceImage
 from ..model.description import Model
 from ..segmentation.result import Segmentation
-from ..system.atomic import explaining
+from ..system.atomic import UNFINISHED, explaining, remove_if_left
 from ..system.locks import locked
+from ..system.running_processes import signature
 from .dataset import IMAGES, LABELS, PROVENANCE, free_case_name, read_description, write_description
 
 _LOCK = ".mednext-lock"
+_COMPLETE = ".adding"  # a folder with a whole case, which only has to be put in its place
+# Labels first: nnU-Net lists the images, and must not find one without labels.
+_PARTS = (LABELS, PROVENANCE, IMAGES)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def add_training_case(
         author: the person who corrected it.
 
     Existing files are not overwritten: the case gets a new number. All files are written elsewhere, read
-    back, and then renamed; a failure leaves no file of the case.
+    back, and then renamed; a failure leaves no file of the case. After a kill the next call completes or
+    removes the case.
 
     Raises `OptionError` when the labels are not those of the model or of the data set, `ChannelError` and
     `GeometryError` when the images do not fit them, `OutputError` and `DiskSpaceError` when the folder cannot
@@ -87,10 +92,11 @@ def add_training_case(
     if region is not None and left_out is not None:
         images = [(array[region], truth.geometry) for array, _ in images]
     with explaining(folder):
-        for part in (folder, folder / IMAGES, folder / LABELS, folder / PROVENANCE):
-            part.mkdir(exist_ok=True)
+        for place in (folder, *(folder / part for part in _PARTS)):
+            place.mkdir(exist_ok=True)
         with locked(folder / _LOCK):  # another Slicer may be taking the same number
             description = read_description(folder, model)
+            _finish_former(folder, description)
             name = free_case_name(folder, model.name)
             case = TrainingCase(name, folder, resampled, left_out)
             provenance = _provenance(case, model, channels, truth, found, author)
@@ -203,39 +209,47 @@ def _write(
     truth: Segmentation,
     provenance: Mapping[str, Any],
 ) -> None:
+    """Write all files of a case into a folder beside, and then rename that: from there on the case exists."""
     from ..images.formats.image_files import write_image
 
     ending = description["file_ending"]
-    with tempfile.TemporaryDirectory(prefix=".mednext-", dir=case.folder) as temporary:
-        beside = Path(temporary)
-        # Labels first: nnU-Net lists the images, and must not find one without labels.
-        moves = {beside / f"{case.name}{ending}": case.folder / LABELS}
-        write_image(next(iter(moves)), _narrow(truth.labelmap), truth.geometry)
-        record = beside / f"{case.name}.json"
-        record.write_text(json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        moves[record] = case.folder / PROVENANCE
-        for number, (array, geometry) in enumerate(images):
-            file = beside / f"{case.name}_{number:04d}{ending}"
-            write_image(file, array, geometry)
-            moves[file] = case.folder / IMAGES
-        _move_all(moves)
+    beside = case.folder / f"{UNFINISHED}{signature()}-{case.name}"
+    complete = case.folder / _COMPLETE
     try:
-        write_description(case.folder, dict(description))
-    except OutputError:
-        for file, target in moves.items():
-            (target / file.name).unlink(missing_ok=True)
-        raise
+        for part in _PARTS:
+            (beside / part).mkdir(parents=True)
+        write_image(beside / LABELS / f"{case.name}{ending}", _narrow(truth.labelmap), truth.geometry)
+        record = beside / PROVENANCE / f"{case.name}.json"
+        record.write_text(json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        for number, (array, geometry) in enumerate(images):
+            write_image(beside / IMAGES / f"{case.name}_{number:04d}{ending}", array, geometry)
+        beside.rename(complete)
+        _put_in_place(case.folder, description)
+    finally:
+        for left in (beside, complete):
+            shutil.rmtree(left, ignore_errors=True)
 
 
-def _move_all(moves: Mapping[Path, Path]) -> None:
-    """Rename each file into its folder, all or none."""
+def _finish_former(folder: Path, description: Mapping[str, Any]) -> None:
+    """Put the files of a case in their places whose process was killed meanwhile, and remove half a case."""
+    for left in folder.glob(f"{UNFINISHED}*"):
+        remove_if_left(left)
+    if (folder / _COMPLETE).is_dir():
+        _put_in_place(folder, description)
+        shutil.rmtree(folder / _COMPLETE, ignore_errors=True)
+
+
+def _put_in_place(folder: Path, description: Mapping[str, Any]) -> None:
+    """Rename each file of a complete case into its folder, all or none, and count the cases."""
     with ExitStack() as undo:
-        for file, folder in moves.items():
-            target = folder / file.name
-            if target.exists():
-                raise OutputError(f"{target} is there already: try again.")
-            file.rename(target)
-            undo.callback(_remove, target)
+        for part in _PARTS:
+            for file in sorted((folder / _COMPLETE / part).glob("*")):
+                target = folder / part / file.name
+                if target.exists():
+                    raise OutputError(f"{target} is there already: try again.")
+                file.rename(target)
+                undo.callback(_remove, target)
+        write_description(folder, dict(description))
         undo.pop_all()
 
 

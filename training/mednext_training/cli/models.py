@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mednext.inference.options import QUALITIES, STANDARD, Options
+from mednext.system.atomic import replacing
 from mednext.system.devices import PRECISIONS
 from mednext.system.memory_settings import restart_tuned
 
@@ -122,7 +123,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         results = cross_validate(bundle, raw, splits, judge=judge, options=how)
     table = markdown_table(results)
     if arguments.table:
-        arguments.table.write_text(table, encoding="utf-8")
+        with replacing(arguments.table) as temporary:
+            temporary.write_text(table, encoding="utf-8")
     if arguments.csv:
         write_csv(arguments.csv, results)
     if decision:

@@ -50,7 +50,8 @@ class ResultPlace:
     replace_corrected: replace also segments of `into` that were corrected by hand. Segments corrected during
         the run always stay.
 
-    Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result.
+    Raises `OptionError` or `GeometryError` for a segmentation that cannot take the result, and
+    `GeometryError` for a volume that is in no scene.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ResultPlace:
         self._channels = list(channels)
         self._volume = channels[0]
         self._name = self._volume.GetName()
+        self._check_present()
         self._volume_grid = _grid(self._volume)
         self._written = [_last_written(channel) for channel in channels]
         self._places = [_place_beside(channel, self._volume) for channel in channels]
@@ -134,8 +136,7 @@ class ResultPlace:
 
     def check_unchanged(self) -> None:
         """Raise the errors of `add` when anything has changed since the run began."""
-        if self._volume.GetScene() is None:
-            raise GeometryError(f'"{self._name}" was removed from the scene while it was segmented.')
+        self._check_present()
         if _grid(self._volume) != self._volume_grid:
             raise GeometryError(
                 f'The grid of "{self._name}" was changed while it was segmented: segment it again.'
@@ -165,6 +166,10 @@ class ResultPlace:
                 f'"{self._name}" or the segmentation "{self._into_name}" was moved in space meanwhile: '
                 "segment it again."
             )
+
+    def _check_present(self) -> None:
+        if self._volume.GetScene() is None:
+            raise GeometryError(f'"{self._name}" was removed from the scene before its result was there.')
 
 
 def _last_written(volume: slicer.vtkMRMLScalarVolumeNode) -> int:

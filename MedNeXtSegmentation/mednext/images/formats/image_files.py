@@ -34,8 +34,9 @@ from .image_header import ImageHeader, refuse_flat
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
 from .nifti_header import nifti_header
 from .nifti_writing import write_nifti
+from .nrrd_header import nrrd_fields
 from .readable import format_named, named_formats
-from .stored_voxels import read_voxels
+from .stored_voxels import check_stream, read_voxels
 
 # One file each: a pair of files cannot be replaced in one step.
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -171,8 +172,12 @@ def write_verified(image: sitk.Image, temporary: Path, path: Path) -> None:
         with path_for_itk(temporary) as file:
             sitk.WriteImage(image, file, useCompression=True, compressionLevel=_GZIP_LEVEL)
             written = sitk.ReadImage(file)
+        if temporary.suffix == ".nrrd":  # ITK neither notices a lost end of it nor needs it
+            check_stream(temporary, nrrd_fields(temporary).end)
     except RuntimeError as error:
         raise _unwritten(path, f"could not be written ({reason(error)})") from error
+    except UnreadableImageError as error:
+        raise _unwritten(path, "was not written completely") from error
     # Some of ITK's writers do not notice a full disk.
     before, after = sitk.GetArrayViewFromImage(image), sitk.GetArrayViewFromImage(written)
     if not np.array_equal(before, after, equal_nan=True):

@@ -87,6 +87,24 @@ def read_voxels(voxels: StoredVoxels) -> tuple[np.ndarray, str]:
     return array.reshape(voxels.shape), told
 
 
+def check_stream(file: Path, start: int) -> None:
+    """Read the compressed voxels that begin at the byte `start` to their end, and their checksum.
+
+    Raises `UnreadableImageError` when they are damaged or end early.
+    """
+    with file.open("rb") as stream:
+        stream.seek(start)
+        try:
+            for _ in _inflated(stream):
+                pass
+        except zlib.error as error:
+            raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: zlib.error) -> UnreadableImageError:
+    return UnreadableImageError(f"{file} is damaged ({error}): copy it again.")
+
+
 def _check_sizes(voxels: StoredVoxels, share: int) -> None:
     """Refuse files that are too short for their share, before memory is taken or a slow file is read."""
     least = share * voxels.dtype.itemsize
@@ -139,7 +157,7 @@ def _fill(array: np.ndarray, voxels: StoredVoxels, file: Path) -> int:
         try:
             return _from_bytes(array, voxels, _without_first(_inflated(stream), voxels.skip or 0), file)
         except zlib.error as error:
-            raise UnreadableImageError(f"{file} is damaged ({error}): copy it again.") from error
+            raise _damaged(file, error) from error
 
 
 def _from_bytes(array: np.ndarray, voxels: StoredVoxels, pieces: Iterator[bytes], file: Path) -> int:

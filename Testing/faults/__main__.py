@@ -1,0 +1,95 @@
+"""Inject faults of all groups, or of the named ones, and write the table of docs/reliability.md.
+
+python Testing/faults
+python Testing/faults --share 0.1 worker saving
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+KEPT = ROOT / "build" / "faults"  # a folder for each group, with a file for each row of the table
+BEGIN, END = "<!-- written by make faults -->", "<!-- end -->"
+GROUPS = {
+    "worker": ["pytest", "Testing/faults/test_worker_faults.py"],
+    "scene": ["pytest", "Testing/faults/test_scene_faults.py"],
+    "saving": ["pytest", "Testing/faults/test_saving.py"],
+    "downloads": [
+        "pytest",
+        "Testing/faults/test_download_faults.py",
+        "Testing/library/test_killed_installs.py",
+    ],
+    "batches": ["pytest", "Testing/batch/test_killed_batches.py"],
+    "server": ["server_proof"],
+}
+
+
+def run(group: str, share: float, options: list[str]) -> int:
+    """Run the tests of a group; return the exit code."""
+    folder = KEPT / group
+    if not options:  # otherwise only some rows are counted anew
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [str(ROOT / path) for path in ("MedNeXtSegmentation", "Testing", "Testing/fixtures")]
+    environment = {
+        **os.environ,
+        "MEDNEXT_FAULTS": str(share),
+        "MEDNEXT_FAULT_TABLE": str(folder),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+    command = [sys.executable, "-m", *GROUPS[group], *options]
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+def table() -> str:
+    """The table of all rows that were counted."""
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    head = f"Counted on {datetime.date.today()}, {machine}."
+    lines = [head, "", "| of | fault | injected | outcomes |", "|---|---|---:|---|"]
+    total = 0
+    for group in GROUPS:
+        for file in sorted((KEPT / group).glob("*.json")):
+            row = json.loads(file.read_text(encoding="utf-8"))
+            outcomes = Counter(row["outcomes"])
+            told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+            lines.append(f"| {row['subject']} | {row['fault']} | {outcomes.total()} | {told} |")
+            total += outcomes.total()
+    return "\n".join([*lines, f"| all | | {total} | |"])
+
+
+def write() -> None:
+    """Replace the table of the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> int:
+    """Run the groups; return the number of those that failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
+    parser.add_argument("--share", type=float, default=1.0, help="of the usual number of injections")
+    parser.add_argument(
+        "--options", default="", help="for pytest, such as '-k killed', which keeps other rows"
+    )
+    chosen = parser.parse_args()
+    names = chosen.groups or list(GROUPS)
+    failed = sum(run(name, chosen.share, chosen.options.split()) != 0 for name in names)
+    write()
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Each writer, interrupted at each of its writes, leaves the former file or the new one, whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fault_table import Tally, injections
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+ROOT = FIXTURES.parents[1]
+SHORT = ("Slicer segmentation (.seg.nrrd)", "report.csv", "training set")
+WHOLE = (
+    "NIfTI, compressed",
+    "NIfTI",
+    "NRRD",
+    "MetaImage",
+    *SHORT,
+    "DICOM SEG",
+    "colour table",
+    "model in a folder",
+    "model.json",
+    "model in a zip",
+    "copy of a catalog",
+    "digests of first uses",
+    "keys of a server",
+    "checkpoint of a training",
+    "record of a training",
+    "curves of a training",
+    "scores of an evaluation",
+    "description of a data set",
+)
+
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="a process is copied by fork"),
+    pytest.mark.timeout(900),
+]
+
+
+@pytest.mark.parametrize("writer", WHOLE if injections(1, 0) else SHORT)
+def test_an_interrupted_writer_leaves_the_former_or_the_new_content(writer, tmp_path):
+    folders = [ROOT / "MedNeXtSegmentation", ROOT / "training", FIXTURES]
+    program = [sys.executable, FIXTURES / "interrupted_saving.py", tmp_path, str(injections(12, 2)), writer]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
+    run = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found["wrong"] == []
+    assert found["outcomes"]["killed between two changes"]
+    for fault, outcomes in found["outcomes"].items():
+        tally = Tally(f"saving: {writer}", fault)
+        for outcome, count in outcomes.items():
+            tally.add(outcome, count)
+        tally.keep()
