@@ -128,7 +128,7 @@ def test_a_run_does_not_reach_a_worker_that_ends_since_its_import_failed(tmp_pat
         ("os.close(1); time.sleep(600)", "without an answer"),
         (
             """print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(600)""",
-            f"99.*version {protocol.VERSION}",
+            f"99.*version {protocol.LANGUAGE}",
         ),
         ("time.sleep(600)", "not been heard of for 1 s"),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mednext import errors
+from mednext.batch.report import Row
 from mednext.images.geometry import Geometry, Roi
 from mednext.images.source_image import SourceImage
 from mednext.inference.options import Options
@@ -122,6 +123,14 @@ MALFORMED = [
 def test_a_malformed_request_is_refused_in_a_sentence(line):
     with pytest.raises(errors.EngineProcessError, match="request"):
         protocol.parse_request(line)
+
+
+@pytest.mark.parametrize("kind", [Options, SegmentRequest, SourceImage, Wishes, Row])
+def test_a_worker_whose_classes_have_another_field_speaks_another_version(kind, monkeypatch):
+    """No option is added without Slicer's module noticing an older worker, and the other way round."""
+    before = protocol.language()
+    monkeypatch.setitem(vars(kind)["__dataclass_fields__"], "tta", None)
+    assert protocol.language() != before == protocol.LANGUAGE
 
 
 @pytest.mark.parametrize("line", ["", "Loading...", "[]", '{"event": 3}', "null", "[" * 100_000])

@@ -54,7 +54,7 @@ def fresh():
 
 def test_the_first_event_is_hello_with_the_version(fresh):
     hello = json.loads(fresh.hear())
-    assert (hello["event"], hello["protocol"]) == ("hello", protocol.VERSION)
+    assert (hello["event"], hello["protocol"]) == ("hello", protocol.LANGUAGE)
     assert hello["pid"] == fresh.process.pid
 
 

@@ -148,11 +148,11 @@ class Conversation:
             self._others.append(event)
 
     def _greet(self, event: protocol.Message) -> None:
-        if event.get("protocol") != protocol.VERSION:
+        if event.get("protocol") != protocol.LANGUAGE:
             self._process.kill()
             raise EngineProcessError(
                 f"The worker speaks version {event.get('protocol')} of the protocol, this module version "
-                f"{protocol.VERSION}: two versions of the extension are mixed. Restart Slicer; if that does "
+                f"{protocol.LANGUAGE}: two versions of the extension are mixed. Restart Slicer; if that does "
                 "not help, install the extension again."
             )
         self._process.greeted = True

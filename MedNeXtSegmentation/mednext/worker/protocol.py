@@ -36,12 +36,15 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import __version__, errors
+from ..batch.case import Case
+from ..batch.report import Row
 from ..images.description.image_description import ImageDescription
 from ..images.geometry import Geometry
 from ..images.source_image import SourceImage
@@ -138,6 +141,19 @@ _NAMES: dict[type, str] = {
     GreetRequest: "greet",
     ProvideRequest: "provide",
 }
+_CROSSING = (*_NAMES, Server, Order, Options, Wishes, SourceImage, Geometry, ImageDescription, Case, Row)
+
+
+def language() -> str:
+    """The first word of a worker: two sides with different ones would misread each other.
+
+    It follows the fields of the classes that cross; raise `VERSION` for a change that no field shows.
+    """
+    names = [f"{kind.__name__}.{name}" for kind in _CROSSING for name in vars(kind)["__dataclass_fields__"]]
+    return f"{VERSION}-{zlib.crc32(' '.join(names).encode()):08x}"
+
+
+LANGUAGE = language()
 
 
 def format_message(message: Message) -> str:
@@ -197,7 +213,7 @@ def parse_event(line: str) -> Message:
 
 def hello_event() -> Message:
     """The first event of a worker."""
-    return {"event": "hello", "protocol": VERSION, "pid": os.getpid(), "mednext": __version__}
+    return {"event": "hello", "protocol": LANGUAGE, "pid": os.getpid(), "mednext": __version__}
 
 
 def progress_event(run: int, stage: str) -> Message:
