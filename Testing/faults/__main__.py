@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     names = chosen.groups or list(GROUPS)
-    failed = sum(run(name, chosen.share, chosen.options.split()) != 0 for name in names)
+    failed = sum(run(name, chosen.share, shlex.split(chosen.options)) != 0 for name in names)
     write()
     return failed
 
