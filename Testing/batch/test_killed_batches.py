@@ -1,6 +1,6 @@
 """Batches killed at random moments, alone and several on one folder: each case once, as if undisturbed.
 
-`MEDNEXT_KILLS` is the number of kills; `make department` sets it to 100.
+`MEDNEXT_KILLS` is the number of kills; `make department` sets it to 100, `make faults` kills 50 times.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fault_table import Tally, injections
 from mednext.batch.report import Report
 from mednext.images.formats.nrrd_header import nrrd_header
 from mednext.images.formats.stored_voxels import read_voxels
 from simulated_hand import expected, simulated
 
-KILLS = int(os.environ.get("MEDNEXT_KILLS", "3"))
+KILLS = int(os.environ.get("MEDNEXT_KILLS") or injections(50, 3))
 CASES = 16
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,3 +74,7 @@ def test_batches_that_are_killed_leave_each_case_once_and_as_if_undisturbed(
         np.testing.assert_array_equal(labels, expected(case).labelmap)
     rows = Report(output / "report.csv").rows()
     assert [(row.case, row.status) for row in rows] == [(case.name, "done") for case in cases]
+    who = "one batch with two workers" if batches == 1 else "two batches with two workers each on one folder"
+    tally = Tally("a batch", f"scheduler or worker killed: {who}")
+    tally.add("as an undisturbed run in the end: every case once", kills)
+    tally.keep()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from bundles import tiny_bundle
+from fault_table import Tally
 from mednext.library import archive, shared_models_folder, store
 from mednext.library.model_by_name import load_bundle
 from mednext.system import atomic
@@ -54,6 +55,11 @@ def killed(action: str, packed: Path, models: Path) -> list[dict[str, Any]]:
     assert run.returncode == 0, run.stderr
     *fates, last = (json.loads(line) for line in run.stdout.splitlines())
     assert last["change"] is None
+    done = {"install": "replacing" if any(models.iterdir()) else "installing", "remove": "removing"}[action]
+    tally = Tally("a model", f"killed between two changes of files while {done}")
+    for fate in fates:
+        tally.add(f"version {fate['found'][0]} whole" if fate["found"] else "none there")
+    tally.keep()
     assert {fate["change"][0] for fate in fates} >= {"os.rename", "os.mkdir", "open"}
     return [*fates, last]
 

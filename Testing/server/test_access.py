@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import ssl
-import subprocess
 
 import pytest
 import requests
 from bundles import tiny_bundle
-from http_server import make_certificates
+from http_server import expired_certificate, make_certificates
 from mednext.errors import OptionError, ServerAccessError, ServerError
 from mednext.inference.options import Options
 from mednext.remote import wire
@@ -214,18 +212,10 @@ def test_https_with_an_own_authority_is_trusted_only_with_its_file(tmp_path, bun
 
 @pytest.fixture
 def expired(tmp_path):
-    openssl = shutil.which("openssl")
-    if openssl is None:
+    made = expired_certificate(tmp_path)
+    if made is None:
         pytest.skip("there is no openssl command")
-    key, request, certificate = (tmp_path / name for name in ("old.key", "old.csr", "old.pem"))
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made = [openssl, "req", "-new", *curve, "-subj", "/CN=127.0.0.1", "-keyout", key, "-out", request]
-    subprocess.run(made, check=True, capture_output=True)
-    names = tmp_path / "names"
-    names.write_text("subjectAltName=IP:127.0.0.1")
-    signed = ["-signkey", key, "-days", "-1", "-extfile", names, "-out", certificate]
-    subprocess.run([openssl, "x509", "-req", "-in", request, *signed], check=True, capture_output=True)
-    return certificate, key
+    return made
 
 
 def test_an_expired_certificate_is_refused_before_the_server_starts(expired):

@@ -14,6 +14,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fault_table import Tally
 from mednext import __version__
 
 from .service import Service
@@ -38,7 +39,9 @@ def main() -> int:
             for trial in chosen:
                 begun = time.monotonic()
                 try:
-                    lines.append(f"- {trial(service)}.")
+                    told = trial(service)
+                    lines.append(f"- {told}.")
+                    _count(told)
                 except Exception:  # noqa: BLE001  # boundary: the other trials go on
                     traceback.print_exc()
                     failed += 1
@@ -52,6 +55,16 @@ def main() -> int:
     if not names:
         _write(lines)
     return failed
+
+
+def _count(told: str) -> None:
+    """Keep a row for the table of `make faults`."""
+    fault, _, outcome = told.partition(": ")
+    number, _, what = fault.partition(" ")
+    tally = Tally("a server", what if number.isdecimal() else fault)
+    tally.add("injected", int(number) if number.isdecimal() else 1)
+    tally.told = outcome
+    tally.keep()
 
 
 def _write(lines: list[str]) -> None:

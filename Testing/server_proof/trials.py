@@ -1,4 +1,7 @@
-"""The trials of the proof: each is a function of the service that returns the outcome in words, or fails."""
+"""The trials of the proof: each is a function of the service that returns the outcome in words, or fails.
+
+The words are "30 runs cancelled at random moments: all others right": count and fault, then the outcome.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import requests
+from http_server import Server as HttpServer
+from http_server import expired_certificate
 from mednext.errors import Cancelled, MedNeXtError, ServerAccessError, ServerError, UnsupportedImageError
 from mednext.images.volume import Volume
 from mednext.inference.options import Options
@@ -159,6 +165,41 @@ def revoked_key(service: Service) -> str:
     assert refused == 4
     run(service, 0)
     return "a key revoked during 4 runs: all 4 ended with a sentence, others went on"
+
+
+def same_request(service: Service, count: int = 12) -> str:
+    _at_once(count, lambda number: run(service, 0, f"user{number % 2}"))
+    return f"{count} clients with the same image and options, 2 keys: each got its own right result"
+
+
+def never_reading(service: Service, count: int = 20) -> str:
+    host, port = service.address.split("//")[1].split(":")
+    context = ssl.create_default_context(cafile=service.certificate)
+    lines = [f"{key}: {value}" for key, value in headers(service.access()).items()]
+    request = "\r\n".join(["GET /v1/hello HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+    with ExitStack() as open_ones:
+        for _ in range(count):
+            plain = open_ones.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf = open_ones.enter_context(context.wrap_socket(plain, server_hostname=host))
+            with suppress(OSError):  # the server does not listen on either
+                deaf.sendall(2000 * request)
+        for number in range(4):
+            run(service, number)
+    return f"{count} clients that ask and never read: 4 runs beside them, all right"
+
+
+def expired_certificate_refused(service: Service) -> str:
+    with TemporaryDirectory() as folder:
+        made = expired_certificate(Path(folder))
+        assert made
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*made)
+        with HttpServer(tls=context) as impostor, suppress(ServerAccessError):
+            greet(replace(service.access(), address=impostor.address, certificate=str(made[0])))
+            raise AssertionError("an expired certificate was trusted")
+    assert not impostor.requests
+    return "a certificate that has expired: refused by the client before anything was sent"
 
 
 def wrong_version(service: Service) -> str:
@@ -345,6 +386,9 @@ TRIALS: tuple[Callable[[Service], str], ...] = (
     slow_line,
     wrong_keys,
     revoked_key,
+    same_request,
+    never_reading,
+    expired_certificate_refused,
     wrong_version,
     untrusted_certificate,
     oversized_image,
