@@ -13,9 +13,12 @@ CASES   ?= 300
 FAULTS  ?= 1
 GROUPS  ?=
 RUNS    ?= 500
+KILLS   ?= 100
+RESUME  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test truth faults soak reproduce-tiny fuzz server-proof lint audit format pictures bench bench-smoke bench-gpu department release clean
+.PHONY: help setup docs demo test truth faults soak reproduce-tiny fuzz server-proof lint audit format pictures bench bench-smoke bench-gpu \
+	heads department department-kills department-ray department-archive department-schedule department-study release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,9 +58,9 @@ fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=20000] [SECONDS=60] 
 	PYTHONPATH=Testing:Testing/fixtures:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
 		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED)
 
-server-proof: $(STAMP) ## try a real server with all that can go wrong, and write the outcome into docs/server.md
+server-proof: $(STAMP) ## try a real server with all that can go wrong: make server-proof [RESUME=1 after an interruption]
 	MEDNEXT_RAY=1 $(PYTHON) -m pytest Testing/server/test_ray_engines.py
-	PYTHONPATH=Testing:Testing/fixtures:MedNeXtSegmentation $(PYTHON) -m server_proof
+	PYTHONPATH=.:Testing:Testing/fixtures:MedNeXtSegmentation $(PYTHON) -m server_proof $(if $(RESUME),--resume)
 
 lint: $(STAMP) ## check style, types, imports, copied code, and every use of Slicer's widgets
 	$(PYTHON) -m ruff check .
@@ -99,10 +102,21 @@ release: $(STAMP) ## make and try a release in dist/: packages, archive for Slic
 heads: $(STAMP) ## find the hippocampi of random whole heads: make heads [CASES=300] [HARD=1]; a second call continues
 	$(PYTHON) -m benchmarks.heads --cases $(CASES) $(if $(HARD),--hard)
 
-department: $(STAMP) ## prove batches with many workers: kills, a Ray cluster that loses a node, an archive, 10,000 cases
-	MEDNEXT_KILLS=100 MEDNEXT_RAY_NODES=3 $(PYTHON) -m pytest Testing/batch/test_killed_batches.py \
-		Testing/batch/test_ray_workers.py Testing/dicomweb
+department: department-kills department-ray department-archive department-schedule department-study ## prove batches with many workers: kills, a Ray cluster that loses a node, an archive, 10,000 cases
+
+department-kills: $(STAMP)
+	MEDNEXT_KILLS=$(KILLS) $(PYTHON) -m pytest Testing/batch/test_killed_batches.py
+
+department-ray: $(STAMP)
+	MEDNEXT_RAY_NODES=3 $(PYTHON) -m pytest Testing/batch/test_ray_workers.py
+
+department-archive: $(STAMP)
+	$(PYTHON) -m pytest Testing/dicomweb
+
+department-schedule: $(STAMP)
 	$(PYTHON) -m benchmarks.department
+
+department-study: $(STAMP)
 	$(PYTHON) -m benchmarks.department.study
 
 clean: ## remove the environment and all caches

@@ -7,6 +7,7 @@ python demo/run_demo.py --image my_t1.nii.gz   your own T1 image: a head, or a c
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -64,6 +65,8 @@ def run(options: argparse.Namespace) -> None:
     )
     print_volumes(result)
     save(core, image, result, options.output)
+    if options.image == template_file():
+        shutil.copyfile(options.image, options.output / "head.nii.gz")  # for the README's commands
 
 
 def print_volumes(result: slicer.vtkMRMLSegmentationNode) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from mednext.errors import Cancelled, OptionError
 from mednext.library.model_by_name import load_bundle
+from mednext.model.description import Model
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from .engine.run import ProgressCallback, Run, Steps
@@ -45,7 +46,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
     def segment(
         self,
         volumeNode: Input | Sequence[Input],
-        model: str = "hippocampus",
+        model: str | Model = "hippocampus",
         *,
         progressCallback: ProgressCallback | None = None,
         **options: Any,
@@ -56,7 +57,8 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         volumeNode: the volume, or a list with one for each channel, in the model's order. Channels may
             differ in geometry and in linear transforms; the first one gives the grid. A sequence of volumes
             or its browser means all frames, the volume shown by a browser only that frame.
-        model: name of an installed model, or the folder of one.
+        model: name of an installed model, or the folder of one; with a server the name of the server's
+            model, or its description.
         progressCallback: gets a dictionary with stage, done, total and remaining_s.
 
         Raises a `mednext.errors.MedNeXtError` whose message names the remedy; the scene is then unchanged.
@@ -66,7 +68,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
     def segmentAsync(
         self,
         volumeNode: Input | Sequence[Input],
-        model: str = "hippocampus",
+        model: str | Model = "hippocampus",
         *,
         onProgress: ProgressCallback | None = None,
         onDone: Callable[[slicer.vtkMRMLNode], Any] | None = None,
@@ -87,7 +89,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def segmentScene(
         self,
-        model: str = "hippocampus",
+        model: str | Model = "hippocampus",
         *,
         volumeNodes: Sequence[slicer.vtkMRMLScalarVolumeNode] | None = None,
         again: bool = False,
@@ -116,7 +118,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
     def segmentSceneAsync(
         self,
-        model: str = "hippocampus",
+        model: str | Model = "hippocampus",
         *,
         volumeNodes: Sequence[slicer.vtkMRMLScalarVolumeNode] | None = None,
         onProgress: ProgressCallback | None = None,
@@ -140,7 +142,7 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
         self,
         input: str | Path,
         output: str | Path,
-        model: str = "hippocampus",
+        model: str | Model = "hippocampus",
         *,
         resume: bool = True,
         progressCallback: ProgressCallback | None = None,
@@ -164,14 +166,14 @@ class MedNeXtSegmentationLogic(ScriptedLoadableModuleLogic):
 
         chosen = RunOptions(**options)
         _refuseNode(chosen)
-        bundle = load_bundle(model)
-        for fold in chosen.folds_of(bundle.model):
-            bundle.fold(fold)
+        described, named = _described(model, chosen)
+        for fold in chosen.folds_of(described):
+            described.fold(fold)
         batch = FolderBatch(
             Path(input),
             Path(output),
-            bundle,
-            chosen.forEngine(str(bundle.path)),
+            described,
+            chosen.forEngine(named),
             structures=None if chosen.labels is None else tuple(chosen.labels),
             resume=resume,
             client=client_for(chosen.server),
@@ -219,25 +221,41 @@ def _hearing(
     return hear
 
 
+def _described(model: str | Model, options: RunOptions) -> tuple[Model, str | Model]:
+    """The description of the model of several cases, and the model as `RunOptions.forEngine` takes it.
+
+    Raises the errors of `load_bundle`, or of `served_model` for a run on a server.
+    """
+    if isinstance(model, Model):
+        return model, model
+    if options.server is not None:
+        from mednext.remote.served_models import served_model  # not needed to load the module
+
+        described = served_model(options.server, str(model))
+        return described, described
+    bundle = load_bundle(model)
+    return bundle.model, str(bundle.path)
+
+
 def _startCases(
-    model: str, options: RunOptions, *, keep: bool = False, **cases: Any
+    model: str | Model, options: RunOptions, *, keep: bool = False, **cases: Any
 ) -> Run[list[SceneResult]]:
     """The run that segments volumes of the scene, see `caseSteps`; with `keep` also a cancelled one has
     results."""
     from .batch.scene_batch import caseSteps  # not needed to load the module
 
     _refuseNode(options)
-    bundle = load_bundle(model)
+    described, named = _described(model, options)
 
     def segment(
         run: Run[Any], volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]
     ) -> Steps[slicer.vtkMRMLSegmentationNode]:
-        return (yield from _prepared(volumes, str(bundle.path), options)(run))
+        return (yield from _prepared(volumes, named, options)(run))
 
     def steps(run: Run[list[SceneResult]]) -> Steps[list[SceneResult]]:
         results: list[SceneResult] = []
         try:
-            return (yield from caseSteps(run, results, bundle.model, options, segment, **cases))
+            return (yield from caseSteps(run, results, described, options, segment, **cases))
         except Cancelled:
             if not keep or not results:
                 raise
@@ -248,18 +266,18 @@ def _startCases(
 
 def _start(
     volumeNode: Input | Sequence[Input],
-    model: str,
+    model: str | Model,
     options: RunOptions,
 ) -> Run[slicer.vtkMRMLNode]:
     """The run that segments and puts its result into the scene."""
     nodes = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
     if any(isSequence(node) for node in nodes):
-        return startSequence(client_for(options.server), nodes, str(model), options)
+        return startSequence(client_for(options.server), nodes, model, options)
     return Run(_prepared(nodes, model, options))
 
 
 def _prepared(
-    nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], model: str, options: RunOptions
+    nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], model: str | Model, options: RunOptions
 ) -> Callable[[Run[Any]], Steps[slicer.vtkMRMLSegmentationNode]]:
     """The steps that segment the channels of one case. Raises the errors of the nodes at once."""
     client = client_for(options.server)

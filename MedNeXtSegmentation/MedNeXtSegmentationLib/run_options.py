@@ -9,6 +9,7 @@ import slicer
 from mednext.errors import OptionError
 from mednext.images.geometry import Roi
 from mednext.inference.options import Options
+from mednext.model.description import Model
 from mednext.remote.address import Server
 from mednext.worker.protocol import Order
 
@@ -57,12 +58,18 @@ class RunOptions(Options):
         if not isinstance(self.server, Server):
             object.__setattr__(self, "server", serverAt(str(self.server)))
 
-    def forEngine(self, model: str, volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None) -> Order:
+    def forEngine(
+        self, model: str | Model, volumeNode: slicer.vtkMRMLScalarVolumeNode | None = None
+    ) -> Order:
         """The order for the worker, with the region in the space of the volume, or of the world.
+
+        model: its name or folder, or the description of a server's model.
 
         Raises `GeometryError` when the region has no place there.
         """
-        return Order(located(str(model)), self.optionsIn(volumeNode))
+        if isinstance(model, Model):
+            return Order(model.name, self.optionsIn(volumeNode), model)
+        return Order(str(model) if self.server else located(str(model)), self.optionsIn(volumeNode))
 
     def optionsIn(self, volumeNode: slicer.vtkMRMLScalarVolumeNode | None) -> Options:
         """The engine's options, with the region as in `forEngine`, which has the errors."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import slicer
 from mednext.model.bundle import Bundle
 from mednext.model.model_file import read_model
 from mednext_server import HeldEngines, running_server, wait_until
-from panel_driving import MODULE, segment, segmentations
+from panel_driving import MODULE, choose, segment, segmentations
+from slicer_nodes import add_volume, head
 
 
 @pytest.fixture
@@ -44,6 +46,7 @@ def connected(ready, served):
     ready.ui.placeBox.setCurrentIndex(1)
     enter(ready.ui.serverAddressEdit, served.address)
     enter(ready.ui.serverKeyEdit, served.access().key)
+    wait_for(lambda: "The connection works" in ready.ui.serverStatusLabel.text)
     return ready
 
 
@@ -52,6 +55,61 @@ def test_a_new_user_computes_here(ready):
     assert ready.ui.placeBox.currentText == "This computer"
     assert ready.ui.deviceBox.visible
     assert not ready.ui.serverGroup.visible
+
+
+def names(widget):
+    """The names of the offered models."""
+    return [widget.ui.taskBox.itemData(row) for row in range(widget.ui.taskBox.count)]
+
+
+def test_the_choices_are_the_models_of_the_server_which_need_not_be_here(
+    connected, served, tmp_path, monkeypatch
+):
+    assert names(connected) == ["tiny"]
+    table = connected.ui.modelsTable  # of this computer
+    assert "two" in {table.item(row, 0).text() for row in range(table.rowCount)}
+    assert served.access().name in connected.ui.cardLabel.text
+    assert "installed" not in connected.ui.cardLabel.text
+    (tmp_path / "none").mkdir()
+    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "none"))
+    connected.enter()
+    assert names(connected) == ["tiny"]
+    segment(connected)
+    (node,) = segmentations()
+    assert node.GetAttribute("MedNeXtSegmentation.server") == served.access().name
+    connected.ui.placeBox.setCurrentIndex(0)
+    assert "tiny" not in names(connected)
+
+
+def test_a_model_that_the_server_lacks_stops_a_run(connected):
+    connected.ui.placeBox.setCurrentIndex(0)
+    choose(connected, "crops")
+    connected.ui.placeBox.setCurrentIndex(1)
+    assert "Waiting for the models" in connected.ui.problemLabel.text
+    wait_for(lambda: "no model" in connected.ui.problemLabel.text)
+    assert not connected.ui.segmentButton.enabled
+    choose(connected, "tiny")
+    assert connected.ui.segmentButton.enabled
+
+
+def test_other_structures_of_the_servers_model_are_not_left_out_by_their_values(connected, served):
+    connected.panel._onLeftOut([1])
+    bundle = served.service.dispatcher._bundles["tiny"]
+    labels = (replace(bundle.model.labels[0], name="something else"), *bundle.model.labels[1:])
+    served.service.dispatcher._bundles["tiny"] = replace(bundle, model=replace(bundle.model, labels=labels))
+    connected.ui.testServerButton.click()
+    wait_for(lambda: connected.panel.choice.model.labels == labels)
+    assert connected.panel.parameters.leftOut == []
+
+
+def test_several_images_in_one_go_leave_this_computer_only_after_the_same_sentence(connected, served, scene):
+    connected.panel.segmentSeveral([add_volume(scene, head(), name=name) for name in "AB"])
+    assert "The images leave this computer" in connected.ui.warningLabel.text
+    segment(connected)
+    assert len(served.service.dispatcher._engines.begun) == 2
+    assert {node.GetAttribute("MedNeXtSegmentation.server") for node in segmentations()} == {
+        served.access().name
+    }
 
 
 def test_segment_lets_the_server_compute_and_says_so_before(connected, served):

@@ -48,6 +48,11 @@ def test_every_segment_lies_in_its_place(scene, finished):
         assert np.linalg.norm(centre - expected[segments.GetSegment(segment_id).GetName()]) < 6
 
 
+def test_the_head_lies_beside_its_result_for_the_first_commands(finished):
+    output, _ = finished
+    sitk.ReadImage(str(output / "head.nii.gz"))
+
+
 def test_the_codes_say_which_side(scene, finished):
     output, _ = finished
     node = slicer.util.loadSegmentation(str(output / "hippocampi.seg.nrrd"))

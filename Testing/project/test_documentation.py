@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -105,6 +106,28 @@ def test_every_command_has_the_options_of_the_program(page, tmp_path, monkeypatc
         from mednext_training.cli import command_parser
 
         command_parser().parse_args(arguments)  # argparse exits for wrong options
+
+
+@every_page
+def test_every_extra_that_pip_installs_exists(page):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    named = re.findall(
+        r"pip install [^`\n]*(?:slicer-mednext-segmentation|\.)\[([\w,]+)\]", page.read_text(encoding="utf-8")
+    )
+    assert {extra for names in named for extra in names.split(",")} <= set(extras)
+
+
+@every_page
+def test_every_environment_variable_is_read_by_the_program(page):
+    code = [
+        *(file for folder in (MODULE, ROOT / "training", ROOT / "Testing") for file in folder.rglob("*.py")),
+        ROOT / "Makefile",
+    ]
+    text = "".join(file.read_text(encoding="utf-8") for file in code if file.name != Path(__file__).name)
+    named = set(re.findall(r"\bMEDNEXT_[A-Z_]+[A-Z]", page.read_text(encoding="utf-8")))
+    assert {name for name in named if name not in text} == set()
 
 
 def test_the_pictures_are_small_and_all_are_shown():

@@ -111,6 +111,19 @@ def test_images_are_refused_here_before_anything_is_sent(tmp_path, bundle):
         assert not line.heard
 
 
+def test_a_line_that_never_carries_a_whole_piece_gets_smaller_ones(tmp_path, bundle):
+    image = noise(shape=(40, 160, 180))  # 4.4 MiB: one piece, if the line held
+    engines = HeldEngines()
+    engines.release.set()
+    with (
+        running_server(tmp_path, [bundle], engines) as server,
+        Line(server.address, lambda: 700_000) as line,
+    ):
+        there = server.access(address=line.address)
+        result = segment(image, bundle.model, there, QUICKLY, patience=QUICK)
+    assert np.array_equal(result.labelmap, bright(image.array))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_line_that_is_cut_at_random_bytes_changes_nothing(tmp_path, bundle, monkeypatch, seed):
     monkeypatch.setattr("mednext.remote.wire.PIECE_BYTES", 2**18)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from bundles import tiny_bundle
-from mednext.errors import ServerAccessError
+from mednext.errors import ServerAccessError, UnknownModelError
 from mednext.inference.options import Options
+from mednext.model.model_file import read_model
+from mednext.remote.served_models import described_models, greet
 from mednext.worker import protocol
 from mednext.worker.protocol import GreetRequest, Order, SegmentRequest
 from mednext_server import HeldEngines, bright, running_server
@@ -44,10 +49,36 @@ def test_a_run_needs_no_torch_here(tmp_path, client):
     assert {"sending", "reading", "uploading", "downloading"} <= set(stages)
 
 
-def test_a_greeting_needs_no_torch_and_tells_the_models(client):
-    first, second = client.greeting().wait()
+def test_a_greeting_needs_no_torch_and_tells_the_models(tmp_path, client):
+    greeting = client.greeting().wait()
+    first, second = greeting.lines
     assert "The connection works" in first
     assert "tiny 1.0.0" in second
+    assert greeting.models == (read_model(tmp_path / "models" / "tiny"),)
+
+
+def test_a_run_needs_no_weights_here(client):
+    result = client.start([channel()], Order("tiny", Options(mirroring=False))).wait()
+    assert np.array_equal(result.labelmap, bright(channel().array[np.newaxis]))
+
+
+def test_a_run_is_that_of_the_description_that_was_shown_or_none(client):
+    (model,) = client.greeting().wait().models
+    shown = Order("tiny", Options(mirroring=False), model)
+    result = client.start([channel()], shown).wait()
+    assert np.array_equal(result.labelmap, bright(channel().array[np.newaxis]))
+    changed = replace(shown, description=replace(model, version="0.9.0"))
+    with pytest.raises(UnknownModelError, match="another model 'tiny'"):
+        client.start([channel()], changed).wait()
+
+
+def test_a_model_that_this_version_does_not_understand_is_left_out(served):
+    dispatcher = served.service.dispatcher
+    later = SimpleNamespace(version="9", title="", to_json=lambda: {"format_version": 99})
+    dispatcher._bundles["later"], dispatcher._sums["later"] = SimpleNamespace(model=later), "0" * 64
+    hello = greet(served.access())
+    assert {model.name for model in hello.models} == {"tiny", "later"}
+    assert [model.name for model in described_models(served.access(), hello)] == ["tiny"]
 
 
 def test_errors_of_the_server_keep_their_class(tmp_path, client, served):

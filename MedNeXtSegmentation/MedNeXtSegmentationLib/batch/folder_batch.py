@@ -11,7 +11,7 @@ from mednext.batch.report import Row
 from mednext.batch.scene_files import files_of_scene
 from mednext.errors import UnreadableImageError
 from mednext.images.source_image import SourceImage
-from mednext.model.bundle import Bundle
+from mednext.model.description import Model
 from mednext.system.file_names import as_compared, told_apart
 from mednext.worker.batch_request import BatchJob
 from mednext.worker.protocol import Order
@@ -30,7 +30,7 @@ class FolderBatch:
         self,
         place: Path,
         output: Path,
-        bundle: Bundle,
+        model: Model,
         order: Order,
         *,
         client: WorkerClient,
@@ -42,7 +42,7 @@ class FolderBatch:
         self._place = place
         self._root = place if place.is_dir() else place.parent
         self._output = output
-        self._bundle = bundle
+        self._model = model
         self._order = order
         self._client = client
         self._structures = structures
@@ -81,9 +81,7 @@ class FolderBatch:
         """Read one scene file, and segment its cases."""
         try:
             with sceneFromFile(path) as scene:
-                inScene = {
-                    each.case.name: each for each in casesOfScene(scene, self._bundle.model, f"{name}/")
-                }
+                inScene = {each.case.name: each for each in casesOfScene(scene, self._model, f"{name}/")}
                 cases = [self._caseOf(path, each.case) for each in inScene.values()]
                 return (
                     yield from self._batch(run, cases, lambda case: channelsForRun(inScene[case].volumes))

@@ -140,16 +140,16 @@ class WorkerClient:
         finally:
             self._line.remove(run)
 
-    def greeting(self) -> Run[list[str]]:
-        """Begin to test the connection to the server; the result is lines for people."""
+    def greeting(self) -> Run[protocol.Greeting]:
+        """Begin to test the connection to the server; the result tells of the server and its models."""
         return Run(self._greeting)
 
-    def _greeting(self, run: Run[list[str]]) -> Steps[list[str]]:
+    def _greeting(self, run: Run[protocol.Greeting]) -> Steps[protocol.Greeting]:
         assert self.server
-        lines: list[str] = []
+        greetings: list[protocol.Greeting] = []
 
         def hear(event: protocol.Message, _send: Send) -> Steps[None]:
-            lines.extend(event["lines"])
+            greetings.append(protocol.Greeting.from_event(event))
             yield BUSY
 
         yield from self._turn_of(run)
@@ -157,7 +157,7 @@ class WorkerClient:
             yield from self.asking(run, protocol.GreetRequest(next(self._numbers), self.server), hear)
         finally:
             self._line.remove(run)
-        return lines
+        return greetings[0]
 
     def asking(self, run: Run[Any], request: protocol.Work, onEvent: OnEvent | None = None) -> Steps[None]:
         """The steps of a request until its last answer. Raises the engine's error, or EngineProcessError."""

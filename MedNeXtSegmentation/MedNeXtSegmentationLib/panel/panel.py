@@ -11,6 +11,7 @@ import slicer
 import vtk
 from mednext.errors import CatalogError, SuspectInputError
 from mednext.inputs.channel_matching import fits
+from mednext.model.description import Model
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -38,7 +39,7 @@ from .inputs.insist_box import InsistBox
 from .models.drop_target import DropTarget
 from .models.models_view import ModelsView
 from .models.task_card import TaskCard
-from .models.task_choices import TaskChoice, choiceNamed, taskChoices
+from .models.task_choices import TaskChoice, choiceNamed, servedChoices, taskChoices
 from .models.task_list import TaskList
 from .models.weights_view import WeightsView
 from .parameter_node import MedNeXtSegmentationParameterNode, channelNode, plainChoices, setChannelNode
@@ -109,6 +110,7 @@ class Panel(VTKObservationMixin):
         self._isNew = True
         self.listTasks()
         self.bind()
+        self.serverView.ask()
         if not self.selectors.widgets:  # otherwise new selectors have called it
             self._orderTabs()
 
@@ -132,6 +134,8 @@ class Panel(VTKObservationMixin):
         if not self._isNew:
             self.listTasks()  # a model may have been installed elsewhere
             self.bind()
+            if self.serverView.problem():
+                self.serverView.ask()  # it may answer by now
             self.resultView.followCorrections()
         self._isNew = False
 
@@ -150,7 +154,7 @@ class Panel(VTKObservationMixin):
     def _onPlace(self):
         if self.parameters is not None:
             self._prepareEngine()
-            self._update()
+            self.showModels(None)
 
     def isBusy(self) -> bool:
         """Whether a run or an installation is running."""
@@ -176,11 +180,14 @@ class Panel(VTKObservationMixin):
             self.parameters = MedNeXtSegmentationParameterNode(self._logic.getParameterNode())
             self._guiTag = self.parameters.connectGui(self.ui)
             self.addObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._beginChoices()
+        self._fillChannels()
+        self._update()
+
+    def _beginChoices(self):
         if not self.parameters.choice and self._choices:
             names = [choice.name for choice in self._choices]
             beginWithLastChoices(self.parameters, names, names[0])
-        self._fillChannels()
-        self._update()
 
     def unbind(self) -> None:
         """Let go of the scene's choices."""
@@ -200,14 +207,26 @@ class Panel(VTKObservationMixin):
             self._onChannel(0, volumes[0])
 
     def listTasks(self) -> None:
-        """List the models and tasks again."""
+        """List the models and tasks again, or the models of a chosen server."""
+        labels = self._labels()
         try:
-            self._choices = taskChoices()
+            here = taskChoices()
+            self._choices = self._served() if self.serverView.chosen else here
         except CatalogError as error:
-            self._choices = []
+            self._choices = here = []
             self.runView.say(str(error), error=True)
         self.taskList.setChoices(self._choices)
-        self.modelsView.show(self._choices)
+        self.modelsView.show(here)
+        if self._choices and self.parameters is not None and labels and self._labels() != labels:
+            self.parameters.leftOut = []  # the values may mean other structures
+
+    def _served(self) -> list[TaskChoice]:
+        server = self.serverView.server() if self.serverView.models else None
+        return servedChoices(self.serverView.models, server.name) if server else []
+
+    def _labels(self):
+        choice = self.choice if self.parameters is not None else None
+        return choice.model.labels if choice and choice.model else ()
 
     @property
     def choice(self) -> TaskChoice | None:
@@ -241,7 +260,9 @@ class Panel(VTKObservationMixin):
         self.listTasks()
         if installed and self.parameters and not self.isBusy() and self.parameters.choice != installed:
             self._onTask(installed)
-        else:
+        elif self.parameters is not None:
+            self._beginChoices()
+            self._fillChannels()
             self._update()
 
     def _fillChannels(self):
@@ -324,36 +345,45 @@ class Panel(VTKObservationMixin):
     def _checks(self) -> Checks:
         self.memoryView.hide()  # until a run is possible
         choice = self.choice
+        if problem := self.serverView.problem():
+            return Checks(problem)
         if choice is None:
-            return Checks(
-                _('The model "{name}" is not installed here: choose another.').format(
-                    name=self.parameters.choice
-                )
+            told = (
+                _('The server has no model "{name}": choose another.')
+                if self.serverView.chosen
+                else _('The model "{name}" is not installed here: choose another.')
             )
+            return Checks(told.format(name=self.parameters.choice))
         if choice.model is None:
             return Checks(_("The weights are missing: see above how to get them."))
         if self.chosenImages.volumes:
-            return self.chosenImages.checks(choice.model)
+            checks = self.chosenImages.checks(choice.model)
+        else:
+            checks = self._checksOf(choice.model)
+        return replace(checks, warnings=(*self.serverView.warnings(), *checks.warnings))
+
+    def _checksOf(self, model: Model) -> Checks:
+        """The checks of the images in the selectors."""
         nodes = self._chosenNodes()
-        checks = checkInputs(choice.model, nodes, self.parameters.roi)
+        checks = checkInputs(model, nodes, self.parameters.roi)
         if checks.problem:
             return checks
-        if problem := self.serverView.problem():
-            return replace(checks, problem=problem)
-        problem = self.outputView.problem(choice.model, self.parameters, nodes[0], self.framesChoice.all)
-        short = self.memoryView.check(choice.model, nodes, self._runOptions(), self.framesChoice.count)
-        return replace(
-            checks, problem=problem, warnings=(*self.serverView.warnings(), *checks.warnings, *short)
-        )
+        problem = self.outputView.problem(model, self.parameters, nodes[0], self.framesChoice.all)
+        short = self.memoryView.check(model, nodes, self._runOptions(), self.framesChoice.count)
+        return replace(checks, problem=problem, warnings=(*checks.warnings, *short))
 
-    def _segmentAsync(self, onDone, **callbacks) -> Run:
+    def _modelOfRun(self) -> str | Model:
+        """The folder of the chosen model, or its description by the server."""
         from mednext.library.store import find_model
 
+        return self.choice.model if self.choice.server else str(find_model(self.choice.name))
+
+    def _segmentAsync(self, onDone, **callbacks) -> Run:
         rememberChoices(self.parameters)
         self.errorButtons.diagnostics.noteRun(plainChoices(self.parameters))
         if self.chosenImages.volumes:
             return self._logic.segmentSceneAsync(
-                str(find_model(self.choice.name)),
+                self._modelOfRun(),
                 volumeNodes=self.chosenImages.volumes,
                 onDone=onDone,
                 **vars(replace(self._runOptions(), segmentationNode=None, boxNodes=None)),
@@ -361,7 +391,7 @@ class Panel(VTKObservationMixin):
             )
         return self._logic.segmentAsync(
             self.framesChoice.inputs(),
-            str(find_model(self.choice.name)),
+            self._modelOfRun(),
             **self.framesChoice.options(vars(self._askedOptions()), onDone),
             **callbacks,
         )

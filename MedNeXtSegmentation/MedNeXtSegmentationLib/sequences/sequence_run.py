@@ -8,6 +8,7 @@ from typing import Any
 
 import slicer
 from mednext.errors import Cancelled, MedNeXtError, OptionError
+from mednext.model.description import Model
 from mednext.worker.hand_over import HandedOver
 from mednext.worker.protocol import Order
 
@@ -20,7 +21,7 @@ from .sequence_place import SequencePlace
 
 
 def startSequence(
-    client: WorkerClient, nodes: Sequence[slicer.vtkMRMLNode], model: str, options: RunOptions
+    client: WorkerClient, nodes: Sequence[slicer.vtkMRMLNode], model: str | Model, options: RunOptions
 ) -> Run[slicer.vtkMRMLSequenceNode]:
     """Begin to segment all frames; the run adds the sequence of the results to the scene.
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -32,7 +32,16 @@ _LONGEST_PAUSE_S = 10.0
 _FAREWELL_S = 1.0
 _BUSY = 503
 _NOT_FOUND = 404
-_GATEWAY_TROUBLE = (408, 429, 500, 502, 503, 504)  # without a document of ours: a proxy on the way
+_TOO_LARGE = 413
+_GATEWAY_TROUBLE = (
+    408,
+    _TOO_LARGE,
+    429,
+    500,
+    502,
+    503,
+    504,
+)  # without a document of ours: a proxy on the way
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,16 @@ class Patience:
     lost_s: float = 180.0
     busy_s: float = 3600.0
     pause_s: float = 0.5
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to a path below `wire.PREFIX`."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,15 +121,25 @@ class Connection:
         *,
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
+        **rest: Any,
+    ) -> Answer:
+        """The server's answer to a request below `wire.PREFIX`; for the rest see `ask_with`."""
+        request = Request(method, path, body, headers or {})
+        return self.ask_with(lambda: request, **rest)
+
+    def ask_with(
+        self,
+        make: Callable[[], Request],
+        *,
         most: int = wire.LARGEST_DOCUMENT,
         expected: tuple[int, ...] = (200, 201),
         lost_s: float | None = None,
         on_lost: Callable[[], None] | None = None,
     ) -> Answer:
-        """The server's answer to a request, which is repeated while the line is broken.
+        """The server's answer to a request, which is made anew and repeated while the line is broken.
 
         Args:
-            path: below `wire.PREFIX`.
+            make: the request of the next attempt, which may be a smaller one.
             most: bytes of the answer; a longer one is none of ours.
             expected: status codes that are no failure.
             lost_s: see `Patience`.
@@ -126,7 +155,7 @@ class Connection:
         pause, begun = self.patience.pause_s, time.monotonic()
         while True:
             try:
-                answer = self._attempt(method, path, body, headers or {}, most)
+                answer = self._attempt(make(), most)
                 return self._judged(answer, expected)
             except _LostError as error:
                 if time.monotonic() - begun + pause > lost_s:
@@ -141,27 +170,20 @@ class Connection:
         """Send DELETE once, and wait for no more than a moment; the server forgets lost clients by itself."""
         farewell = Connection(self.server, None, self.patience)  # this one may have been cancelled
         with suppress(MedNeXtError, _LostError):
-            farewell._attempt("DELETE", path, b"", {}, wire.LARGEST_DOCUMENT, _FAREWELL_S)
+            farewell._attempt(Request("DELETE", path), wire.LARGEST_DOCUMENT, _FAREWELL_S)
 
-    def _attempt(
-        self,
-        method: str,
-        path: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        most: int,
-        within_s: float | None = None,
-    ) -> Answer:
+    def _attempt(self, request: Request, most: int, within_s: float | None = None) -> Answer:
         """Do the request in a thread, since look-up, connecting and reading cannot be interrupted."""
         outcome: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
 
         def work() -> None:
             try:
-                outcome.put(self._answer(method, path, body, headers, most, within_s))
+                outcome.put(self._answer(request, most, within_s))
             except Exception as error:  # noqa: BLE001  # boundary: passed on to the caller's thread
                 outcome.put(error)
 
-        threading.Thread(target=work, name=f"{method} {self.server.name}", daemon=True).start()
+        name = f"{request.method} {self.server.name}"
+        threading.Thread(target=work, name=name, daemon=True).start()
         end = None if within_s is None else time.monotonic() + within_s
         while True:
             check_cancelled(self.cancelled)
@@ -175,25 +197,17 @@ class Connection:
                 return got
             raise self._explained(got) from got
 
-    def _answer(
-        self,
-        method: str,
-        path: str,
-        body: bytes,
-        headers: Mapping[str, str],
-        most: int,
-        within_s: float | None,
-    ) -> Answer:
+    def _answer(self, request: Request, most: int, within_s: float | None) -> Answer:
         limits = (self.patience.connect_s, self.patience.read_s)
         with self._session.request(
-            method,
-            f"{self.server.address}{wire.PREFIX}{path}",
-            data=body or None,
+            request.method,
+            f"{self.server.address}{wire.PREFIX}{request.path}",
+            data=request.body or None,
             headers={
                 "User-Agent": f"mednext/{__version__}",
                 "Accept-Encoding": "identity",
                 wire.PROTOCOL_HEADER: str(wire.PROTOCOL),
-                **headers,
+                **request.headers,
             },
             auth=self._with_key,  # without one, requests takes a password of ~/.netrc
             timeout=limits if within_s is None else within_s,
@@ -244,7 +258,8 @@ class Connection:
             return answer
         known = _error_in(answer)
         if known is None and answer.status in _GATEWAY_TROUBLE:
-            raise _LostError(f"HTTP {answer.status}")
+            why = ", a proxy takes no large requests" if answer.status == _TOO_LARGE else ""
+            raise _LostError(f"HTTP {answer.status}{why}")
         if known is None:
             where = answer.header("Location")
             raise ServerError(

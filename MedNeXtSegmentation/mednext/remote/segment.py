@@ -24,7 +24,7 @@ from ..segmentation.uncertainty_storage import to_float32
 from ..system.cancellation import wait
 from . import wire
 from .address import Server
-from .connection import Answer, Connection, Patience, UnknownJobError
+from .connection import Answer, Connection, Patience, Request, UnknownJobError
 
 logger = logging.getLogger(__name__)
 
@@ -183,22 +183,24 @@ class _RemoteRun:
             line, offset = _Line(largest), 0
             while offset < len(voxels):
                 self.tell(_bytes("uploading", before + offset, total))
-                piece = voxels[offset : offset + line.piece]
-                answer = self.connection.ask(
-                    "PUT",
-                    f"{path}/images/{number}?offset={offset}",
-                    body=wire.pack(piece),
-                    headers={wire.SHA256_HEADER: wire.sha256_of(piece), wire.BYTES_HEADER: str(len(piece))},
-                    expected=(200, _CONFLICT),
-                    on_lost=line.broke,
-                )
-                received = _received(answer.document(), len(voxels))
-                line.note(received > offset, "The images reach the server damaged")
-                offset = received
+                offset = self._send_piece(f"{path}/images/{number}", voxels, offset, line)
             before += len(voxels)
             sums.append(wire.sha256_of(voxels))
         self.tell(_bytes("uploading", total, total))
         self.connection.ask("POST", f"{path}/start", body=json.dumps({"sha256": sums}).encode())
+
+    def _send_piece(self, path: str, voxels: memoryview, offset: int, line: _Line) -> int:
+        """Send the bytes at an offset, fewer after each failure; return how many the server has by now."""
+
+        def sending() -> Request:
+            piece = voxels[offset : offset + line.piece]
+            told = {wire.SHA256_HEADER: wire.sha256_of(piece), wire.BYTES_HEADER: str(len(piece))}
+            return Request("PUT", f"{path}?offset={offset}", wire.pack(piece), told)
+
+        answer = self.connection.ask_with(sending, expected=(200, _CONFLICT), on_lost=line.broke)
+        received = _received(answer.document(), len(voxels))
+        line.note(received > offset, "The images reach the server damaged")
+        return received
 
     def _wait(self, path: str) -> wire.JobState:
         """Wait for the result, and tell the progress."""
@@ -230,18 +232,9 @@ class _RemoteRun:
             voxels, line, offset = wire.raw(array), _Line(largest), 0
             while offset < len(voxels):
                 self.tell(_bytes("downloading", before + offset, total))
-                size = min(line.piece, len(voxels) - offset)
-                answer = self.connection.ask(
-                    "GET",
-                    f"{path}/{name}?offset={offset}&size={size}",
-                    most=wire.most_packed(size),
-                    on_lost=line.broke,
-                )
-                piece = _unpacked(answer, size)
-                line.note(piece is not None, "The result arrives damaged")
-                if piece is not None:
-                    voxels[offset : offset + size] = piece
-                    offset += size
+                piece = self._fetch_piece(f"{path}/{name}", offset, len(voxels) - offset, line)
+                voxels[offset : offset + len(piece)] = piece
+                offset += len(piece)
             before += len(voxels)
             if wire.sha256_of(voxels) != state.arrays[name].sha256:
                 raise ServerError(f"The {name} arrived damaged: begin again.")
@@ -249,6 +242,21 @@ class _RemoteRun:
         return {
             name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()
         }
+
+    def _fetch_piece(self, path: str, offset: int, left: int, line: _Line) -> bytes:
+        """The bytes at an offset, fewer after each failure; none where they arrived damaged."""
+
+        def size() -> int:
+            return min(line.piece, left)
+
+        answer = self.connection.ask_with(
+            lambda: Request("GET", f"{path}?offset={offset}&size={size()}"),
+            most=wire.most_packed(size()),
+            on_lost=line.broke,
+        )
+        piece = _unpacked(answer, size())
+        line.note(piece is not None, "The result arrives damaged")
+        return piece or b""
 
 
 @dataclass(eq=False)

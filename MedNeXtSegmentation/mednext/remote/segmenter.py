@@ -64,14 +64,19 @@ class Segmenter:
 
 
 def segmenter(
-    model: str | Path, server: Server | None = None, networks: LoadedNetworks | None = None
+    model: str | Path,
+    server: Server | None = None,
+    networks: LoadedNetworks | None = None,
+    description: Model | None = None,
 ) -> Segmenter:
     """The segmenter of a model by its name or folder; on a server a name is that of the server's model.
+
+    description: that of the server's model, which is not asked for again then.
 
     Raises the errors of `load_bundle`, or those of `served_model`.
     """
     kept = LoadedNetworks() if networks is None else networks
     if server is not None:
-        return Segmenter(served_model(server, str(model)), None, server, kept)
+        return Segmenter(description or served_model(server, str(model)), None, server, kept)
     bundle = load_bundle(model)
     return Segmenter(bundle.model, bundle, None, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 from urllib.parse import quote
 
 from .. import __version__
-from ..errors import BundleFormatError, ServerError
+from ..errors import BundleFormatError, ServerError, UnknownModelError
 from ..library.model_by_name import load_bundle
 from ..model.description import Model
 from ..model.model_file import parse_model
 from ..system.json_reading import Fields
 from .address import Server
 from .connection import Connection, Patience
+
+logger = logging.getLogger(__name__)
 
 _MOST_ENGINES = 100_000
 
@@ -103,8 +106,33 @@ def served_model(
     path = Path(name_or_path).expanduser()
     if path.name != name_or_path:
         return load_bundle(path).model
-    answer = Connection(server, cancelled, patience).ask("GET", f"/models/{quote(name_or_path)}", lost_s=0)
-    return parse_model(Fields(answer.document(), f"model.json of {server.name}", BundleFormatError))
+    return _described(Connection(server, cancelled, patience), name_or_path)
+
+
+def described_models(
+    server: Server,
+    hello: Hello,
+    cancelled: Callable[[], bool] | None = None,
+    patience: Patience | None = None,
+) -> tuple[Model, ...]:
+    """The descriptions of all models of a server, without those that this version does not understand.
+
+    Raises `ServerError` and `ServerAccessError`.
+    """
+    connection, models = Connection(server, cancelled, patience), []
+    for served in hello.models:
+        try:
+            models.append(_described(connection, served.name))
+        except (BundleFormatError, UnknownModelError) as error:  # of a newer version, or removed meanwhile
+            logger.warning('The model "%s" of %s is left out: %s', served.name, server.name, error)
+    return tuple(models)
+
+
+def _described(connection: Connection, name: str) -> Model:
+    answer = connection.ask("GET", f"/models/{quote(name, safe='')}", lost_s=0)
+    return parse_model(
+        Fields(answer.document(), f"model.json of {connection.server.name}", BundleFormatError)
+    )
 
 
 def _served(fields: Fields) -> ServedModel:

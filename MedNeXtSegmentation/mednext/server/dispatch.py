@@ -86,7 +86,7 @@ class Dispatcher:
         if self._sums[application.model] != application.model_sha256:
             raise UnknownModelError(
                 f"This server has another model {application.model!r} (version {bundle.model.version}): "
-                "install the same one on both sides."
+                "install the same one on both sides, or use the server's by its name."
             )
         for fold in application.options.folds_of(bundle.model):
             bundle.fold(fold)

@@ -55,7 +55,8 @@ class WorkerBatch:
         Raises the errors of `Batch.run`, and `OptionError` for a folder without any case.
         """
         job = BatchJob.read(self.folder)
-        runs, options = segmenter(job.order.model, self.server, self.networks), job.order.options
+        order = job.order
+        runs, options = segmenter(order.model, self.server, self.networks, order.description), order.options
         cases, scenes = _found(job, runs.model) if job.cases is None else (job.cases, ())
         with ReadingProcess() as reading:
             batch = Batch.of(

@@ -14,7 +14,7 @@ Events come from its standard output, one per line. `hello` is the first, `ready
 imported, and each run ends with `done` or `error`. While it imports or segments, the worker sends a
 `heartbeat` every second.
 
-    {"event": "hello", "protocol": 4, "pid": 4711, "mednext": "0.1.0"}
+    {"event": "hello", "protocol": 5, "pid": 4711, "mednext": "0.1.0"}
     {"event": "ready", "torch": "2.6.0"}
     {"event": "devices", "devices": [{"name": "cuda", "title": "NVIDIA H200", "memory_bytes": 150754820096}]}
     {"event": "heartbeat"}
@@ -23,7 +23,7 @@ imported, and each run ends with `done` or `error`. While it imports or segments
     {"event": "error", "run": 1, "error": "ChannelError", "message": "The model needs ...", "details": "..."}
     {"event": "wanted", "run": 2, "case": "scene/T1"}
     {"event": "row", "run": 2, "number": 1, "total": 3, "row": {"case": "scene/T1", "status": "done", ...}}
-    {"event": "greeted", "run": 3, "lines": ["The connection works: ...", "Models: ..."]}
+    {"event": "greeted", "run": 3, "lines": ["The connection works: ..."], "models": [{"name": "tiny", ...}]}
     {"event": "released"}
 
 The stages are "sending" (reported by the client), "starting" (torch is still being imported), "reading",
@@ -49,13 +49,15 @@ from ..images.description.image_description import ImageDescription
 from ..images.geometry import Geometry
 from ..images.source_image import SourceImage
 from ..inference.options import Options
+from ..model.description import Model
+from ..model.model_file import parse_model
 from ..remote.address import Server
 from ..system.cancellation import check_cancelled
 from ..system.json_reading import Fields, read_json
 from .hand_over import ALL, Wishes
 from .voxel_files import mapped, writing
 
-VERSION = 4
+VERSION = 5
 HEARTBEAT_S = 1.0
 RELEASE_AFTER_S = 300.0  # longer than a pause between two cases; then other programs may need the device
 
@@ -70,19 +72,27 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Order:
-    """The model to segment with, its name or its folder, and the options of the run."""
+    """The model to segment with, its name or its folder, and the options of the run.
+
+    A `description` is that of a server's model as the client has shown it: the server refuses another one.
+    """
 
     model: str
     options: Options = field(default_factory=Options)
+    description: Model | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The order as JSON values."""
-        return {"model": self.model, "options": self.options.to_json()}
+        description = self.description and self.description.to_json()
+        return {"model": self.model, "options": self.options.to_json(), "description": description}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Order:
         """The inverse of `to_json`. Raises KeyError, TypeError and `OptionError`."""
-        return cls(data["model"], Options.from_json(data["options"]))
+        told = data["description"]
+        return cls(
+            data["model"], Options.from_json(data["options"]), None if told is None else model_of(told)
+        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ class BatchRequest:
 
 @dataclass(frozen=True)
 class GreetRequest:
-    """Ask a server for its versions, limits and models; the event "greeted" has them."""
+    """Ask a server for its versions, limits and models; the event "greeted" has them, see `Greeting`."""
 
     run: int
     server: Server
@@ -154,6 +164,32 @@ def language() -> str:
 
 
 LANGUAGE = language()
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """The answer of a server: lines for people, and the descriptions of its models."""
+
+    lines: tuple[str, ...]
+    models: tuple[Model, ...]
+
+    def to_event(self, run: int) -> Message:
+        """The event that tells it."""
+        models = [model.to_json() for model in self.models]
+        return {"event": "greeted", "run": run, "lines": self.lines, "models": models}
+
+    @classmethod
+    def from_event(cls, event: Message) -> Greeting:
+        """The inverse of `to_event`. Raises `EngineProcessError` for another event."""
+        try:
+            return cls(tuple(event["lines"]), tuple(map(model_of, event["models"])))
+        except (KeyError, TypeError) as cause:
+            raise errors.EngineProcessError(f"The worker's greeting is not whole: {cause!r}.") from cause
+
+
+def model_of(told: Any) -> Model:
+    """A description that has crossed a pipe or a file. Raises `EngineProcessError` for another value."""
+    return parse_model(Fields(told, "model", errors.EngineProcessError))
 
 
 def format_message(message: Message) -> str:

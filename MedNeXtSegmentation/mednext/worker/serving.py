@@ -157,10 +157,14 @@ class Worker:
         return {"event": "done", "run": request.run}
 
     def _greet(self, request: protocol.GreetRequest) -> None:
-        from ..remote.served_models import greet
+        from ..remote.served_models import described_models, greet
 
-        hello = greet(request.server, lambda: request.run in self._cancelled)
-        self.say({"event": "greeted", "run": request.run, "lines": hello.lines})
+        def cancelled() -> bool:
+            return request.run in self._cancelled
+
+        hello = greet(request.server, cancelled)
+        models = described_models(request.server, hello, cancelled)
+        self.say(protocol.Greeting(tuple(hello.lines), models).to_event(request.run))
 
     def _segment(self, request: protocol.SegmentRequest) -> None:
         from ..images.volume import handed_over
@@ -180,7 +184,8 @@ class Worker:
         self.say(protocol.progress_event(request.run, "reading"))
         folder = Path(request.folder)
         channels, order, wishes = protocol.read_request(folder)
-        segmentation = segmenter(order.model, request.server, self._networks).segment(
+        runs = segmenter(order.model, request.server, self._networks, order.description)
+        segmentation = runs.segment(
             (received_volume(channel) for channel in handed_over(channels)), order.options, report, cancelled
         )
         with explaining(folder / LABELS_FILE):

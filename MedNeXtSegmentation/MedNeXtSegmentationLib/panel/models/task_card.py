@@ -54,7 +54,9 @@ def cardOf(choice: TaskChoice) -> str:
         rows += [
             (_("Licence"), choice.model.licence),
             (_("Accuracy"), _accuracy(choice.model.accuracy)),
-            (_("Size"), _("{size}, installed").format(size=sizeText(choice.bytes))),
+            (_("Place"), choice.server)
+            if choice.server
+            else (_("Size"), _("{size}, installed").format(size=sizeText(choice.bytes))),
         ]
     elif choice.published:
         size = downloadSize(choice.published)

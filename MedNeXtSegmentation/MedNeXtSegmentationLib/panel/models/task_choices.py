@@ -22,6 +22,7 @@ class TaskChoice:
         elsewhere: facts of a model that others published, installed or not.
         bytes: size of the installed weights.
         shipped: whether the model comes with the extension.
+        server: the name of the server that has the model, which need not be installed here; "" for none.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TaskChoice:
     elsewhere: Elsewhere | None = None
     bytes: int = 0
     shipped: bool = False
+    server: str = ""
 
     def matches(self, words: str) -> bool:
         """Whether every word occurs in the description of the model or of its task."""
@@ -71,6 +73,17 @@ def taskChoices() -> list[TaskChoice]:
     served = {choice.task.name for choice in (*ready, *offered) if choice.task}
     waiting = [TaskChoice(t.name, t.title, None, t) for t in catalog.tasks if t.name not in served]
     return ready + offered + waiting
+
+
+def servedChoices(models: Sequence[Model], server: str) -> list[TaskChoice]:
+    """A row for each model of a server. Raises `CatalogError` as `taskChoices` does."""
+    from mednext.library.catalog_source import load_catalog
+
+    catalog = load_catalog()
+    return [
+        TaskChoice(model.name, model.title, model, catalog.task(model.task), server=server)
+        for model in models
+    ]
 
 
 def choiceNamed(name: str, choices: Sequence[TaskChoice]) -> TaskChoice | None:

@@ -20,7 +20,7 @@ from ...scene.export.export_job import export_job
 from ...scene.export.training_job import training_job
 from ..messages import Messages
 
-_HIGHDICOM = "highdicom>=0.24,<1"
+_HIGHDICOM = "highdicom>=0.27,<1"
 _SUFFIX = ".seg.nrrd"  # Slicer's own, for a name without a known one
 
 

@@ -1,12 +1,14 @@
-"""The place of the runs: this computer, or a server with its address, key and certificate."""
+"""The place of the runs: this computer, or a server with its address, key, certificate and models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from mednext.errors import Cancelled, MedNeXtError, OptionError
+from mednext.errors import OptionError
+from mednext.model.description import Model
 from mednext.remote.address import Server
+from mednext.worker.protocol import Greeting
 from slicer.i18n import tr as _
 
 from ... import settings
@@ -21,14 +23,21 @@ _HERE, _SERVER = 0, 1
 class ServerView:
     """The rows "Device" and "Server" of the advanced options; every choice is kept in Slicer's settings.
 
-    onChanged: is called after each change.
+    A chosen server is asked for its models, which then are the choices of the panel.
+
+    onChanged: is called after each change, and after each answer of the server.
+
+    Attributes:
+        models: those of the server, once it has answered.
     """
 
     def __init__(self, ui: Any, onChanged: Callable[[], None]) -> None:
         self._ui = ui
         self._onChanged = onChanged
         self._messages = Messages(ui.serverStatusLabel, ui.serverErrorLabel)
-        self._test: Run[list[str]] | None = None
+        self._asking: Run[Greeting] | None = None
+        self._trouble = ""  # why the server has told no models
+        self.models: tuple[Model, ...] | None = None
         self._edits = {
             ui.serverAddressEdit: settings.SERVER_ADDRESS,
             ui.serverKeyEdit: settings.SERVER_KEY,
@@ -56,10 +65,12 @@ class ServerView:
     def problem(self) -> str:
         """The reason why no run can begin on the server, or ""."""
         try:
-            self.server()
+            server = self.server()
         except OptionError as error:
             return str(error)
-        return ""
+        if server is None or self.models is not None:
+            return ""
+        return self._trouble or _("Waiting for the models of {server}.").format(server=server.name)
 
     def warnings(self) -> tuple[str, ...]:
         """The sentence before a run on a server, whether the options are open or not."""
@@ -67,44 +78,63 @@ class ServerView:
             return ()
         return (_("The images leave this computer: {server} segments them.").format(server=_name()),)
 
+    def ask(self) -> None:
+        """Ask a chosen server for its models, unless an entry is wrong or it is being asked already."""
+        try:
+            server = self.server()
+        except OptionError:
+            return
+        if server is not None and self._asking is None:
+            self._greet(server)
+
     def abandon(self) -> None:
-        """Forget a test that runs, when the panel is closed."""
-        if self._test:
-            self._test.cancel()
-            self._test = None
+        """Forget a server that is being asked, when the panel is closed or other entries are made."""
+        if self._asking:
+            self._asking.cancel()
+            self._asking = None
 
     def _onPlace(self, _index: int) -> None:
         settings.SERVER_CHOSEN.set(self.chosen)
         self._show()
-        self._onChanged()
+        self._askAnew()
 
     def _onEdited(self) -> None:
         before = [setting.get() for setting in self._edits.values()]
         for edit, setting in self._edits.items():
             setting.set(edit.text.strip())
         if before != [setting.get() for setting in self._edits.values()]:
-            self._messages.say("")
-            self._onChanged()
+            self._askAnew()
+
+    def _askAnew(self) -> None:
+        self.abandon()
+        self.models, self._trouble = None, ""
+        self._messages.say("")
+        self.ask()
+        self._onChanged()
 
     def _onTest(self) -> None:
-        self.abandon()
         self._onEdited()
+        self.abandon()
         try:
-            client = remote_client(settingsServer())
-        except MedNeXtError as error:
+            self._greet(settingsServer())
+        except OptionError as error:
             self._messages.say(str(error), error=True)
-            return
+
+    def _greet(self, server: Server) -> None:
         self._messages.say(_("Asking the server"))
-        self._test = test = client.greeting()
-        test.follow(
-            onDone=lambda lines: self._tell(test, "\n".join(lines)),
-            onError=lambda error: self._tell(test, str(error), error),
+        self._asking = asking = remote_client(server).greeting()
+        asking.follow(
+            onDone=lambda greeting: self._heard(asking, "\n".join(greeting.lines), greeting.models),
+            onError=lambda error: self._heard(asking, str(error), None),
         )
 
-    def _tell(self, test: Run[list[str]], text: str, error: Exception | None = None) -> None:
-        if test is self._test and not isinstance(error, Cancelled):
-            self._test = None
-            self._messages.say(text, error=error is not None)
+    def _heard(self, asking: Run[Greeting], text: str, models: tuple[Model, ...] | None) -> None:
+        if asking is not self._asking:  # it was abandoned
+            return
+        self._asking = None
+        self.models, self._trouble = models, "" if models is not None else text
+        self._messages.say(text, error=models is None)
+        self._onChanged()
 
     def _show(self) -> None:
         self._ui.serverGroup.visible = self.chosen
