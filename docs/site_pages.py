@@ -39,7 +39,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         path = posixpath.normpath(posixpath.join(folder, target))
         name = PAGES.get(path, path.removeprefix("docs/"))
         if files.get_file_from_path(name) is None:
-            name = f"{config.repo_url}/blob/main/{path}"
+            name = f"{config.extra['repository']}/blob/main/{path}"
         else:
             name = posixpath.relpath(name, posixpath.dirname(page.file.src_uri) or ".")
         return f"{match[1]}{name}{'#' if anchor else ''}{anchor}{match[3]}"

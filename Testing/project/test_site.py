@@ -8,19 +8,39 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedNeXtSegmentation" / "MedNeXtSegmentation.py"
 
 
-def test_every_link_and_anchor_of_the_site_leads_somewhere_and_every_page_is_in_its_menu(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(tmp_path / "site")]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site. Building it fails for a link or an anchor that leads nowhere, and for a page without a menu."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "site" / "tutorial.html").is_file()
+    return folder
+
+
+def test_the_site_has_every_page_with_its_pictures(site):
+    assert (site / "tutorial.html").is_file()
     picture = "Resources/Screenshots/tutorial-result.png"
-    assert picture in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-    assert (tmp_path / "site" / picture).read_bytes() == (ROOT / picture).read_bytes()
+    assert picture in (site / "index.html").read_text(encoding="utf-8")
+    assert (site / picture).read_bytes() == (ROOT / picture).read_bytes()
+
+
+def test_no_page_of_the_site_fetches_anything_from_elsewhere(site):
+    """A hospital's network may block it, and nobody has to know who reads the documentation."""
+    pages = [page.read_text(encoding="utf-8") for page in site.rglob("*.html")]
+    fetched = [
+        found for page in pages for found in re.findall(r"<(?:script|link|img|iframe)\b[^>]*https?://[^>]*>", page)
+    ]
+    assert [tag for tag in fetched if 'rel="canonical"' not in tag] == []
+    assert not any('data-md-component="source"' in page for page in pages)  # it asks GitHub for stars
+    assert (site / "search" / "search_index.js").is_file()  # for the search in a folder, without a server
 
 
 def test_the_steps_for_assistants_run_in_their_order(scene, show_panel):
