@@ -200,7 +200,8 @@ def _report(options: argparse.Namespace, console: Console, rows: list[Row]) -> N
         raise IncompleteBatchError(
             f"{failed} of {done + failed} cases failed, the others are done: see {report}.", document
         )
-    console.done(document, f"{done} cases are done. Report: {report}.")
+    told = "1 case is done" if done == 1 else f"{done} cases are done"
+    console.done(document, f"{told}. Report: {report}.")
 
 
 def _outcome(row: Row) -> str:
