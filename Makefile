@@ -17,7 +17,7 @@ KILLS   ?= 100
 RESUME  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test truth faults soak reproduce-tiny fuzz server-proof lint audit format pictures bench bench-smoke bench-gpu \
+.PHONY: help setup docs demo test truth faults soak reproduce-tiny fuzz server-proof lint audit format pictures bench memory bench-smoke bench-gpu \
 	heads department department-kills department-ray department-archive department-schedule department-study release clean
 
 help: ## list the targets
@@ -89,6 +89,9 @@ pictures: $(STAMP) ## draw the documentation's pictures anew
 
 bench: $(STAMP) ## measure against MONAI and nnU-Net in one run
 	$(PYTHON) -m benchmarks
+
+memory: $(STAMP) ## compare the memory plan with the peaks of real runs; a second call continues
+	$(PYTHON) -m benchmarks.memory --page
 
 bench-smoke: $(STAMP) ## run every part of the benchmarks on something tiny
 	$(PYTHON) -m benchmarks --smoke --rounds 1

@@ -17,14 +17,19 @@ from bundles import TINY_NETWORK, tiny_bundle, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 from mednext.cli import main
-from mednext.errors import GeometryError
+from mednext.errors import GeometryError, MissingPackageError, OutOfMemoryError
 from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry, Roi
+from mednext.images.volume import Volume
 from mednext.inference.memory import check as memory_check
 from mednext.inference.memory.plan import MIB, PlannedRun, parameters, plan_memory, planned_run
 from mednext.inference.options import Options
+from mednext.library.model_by_name import load_bundle
+from mednext.locating.memory import plan_of
+from mednext.locating.segment import segment
 from mednext.model.description import Channel, Fold, NetworkSpec
 from mednext.system import free_memory as memory
+from mednext.system.failed_import import explained
 from mednext.worker.protocol import Order
 from panel_driving import choose
 from worker_dialogue import Dialogue
@@ -81,16 +86,12 @@ def test_the_plan_of_a_real_run_is_above_its_peak_and_not_by_more_than_half(tmp_
     assert peak < planned < 1.5 * peak
 
 
-@pytest.mark.parametrize(
-    ("library", "uncertainty", "measured_mib"),
-    [(None, False, 6_319), (Path("library"), False, 2_411), (Path("library"), True, 3_760)],
-    ids=["torch", "native", "native, with uncertainty"],
-)
+@pytest.mark.parametrize(("uncertainty", "measured_mib"), [(False, 2_411), (True, 3_760)])
 def test_a_ct_of_512_x_512_x_400_voxels_is_planned_with_the_measured_memory(
-    monkeypatch, library, uncertainty, measured_mib
+    monkeypatch, uncertainty, measured_mib
 ):
     """The peaks of such runs on Linux, of which the first tiles were real, and Slicer's copy."""
-    monkeypatch.setattr("mednext.inference.memory.plan.library_file", lambda: library)
+    monkeypatch.setattr("mednext.inference.memory.plan.library_file", lambda: Path("library"))
     measured = measured_mib * MIB + math.prod(CT.size) * (5 if uncertainty else 1)
     planned = plan(replace(S_MODEL, mirror_axes=()), uncertainty=uncertainty).host
     assert measured < planned < 1.2 * measured
@@ -188,6 +189,8 @@ def test_free_memory_on_linux_is_the_available_memory_within_the_limit_of_a_cont
     assert memory.free_memory(tmp_path) == 8000 * 1024
     (cgroup / "memory.max").write_text("7000000\n")
     assert memory.free_memory(tmp_path) == memory.obtainable_memory(tmp_path) == 1_500_000
+    (cgroup / "memory.high").write_text("6500000\n")
+    assert memory.free_memory(tmp_path) == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -220,13 +223,86 @@ def test_the_limit_of_a_job_around_the_process_counts(
     assert memory.free_memory(tmp_path) == memory.obtainable_memory(tmp_path) == 1_500_000
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells how much of the limit is taken")
-def test_the_limit_of_a_shell_counts():
-    program = "import mednext.system.free_memory as memory; print(memory.free_memory())"
-    shell = ["sh", "-c", f'ulimit -v 4000000; exec "{sys.executable}" -c "{program}"']
+def under_limit(program: str, limit: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a shell with a limit such as "-v 4000000" (KiB)."""
+    command = ["sh", "-c", f'ulimit {limit}; exec "$0" "$@"', sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    answer = subprocess.run(shell, env=environment, capture_output=True, text=True, check=True)
+    command += map(str, arguments)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells how much of the limit is taken")
+@pytest.mark.parametrize("limit", ["-v 4000000", "-d 4000000"])
+def test_the_limit_of_a_shell_counts(limit):
+    answer = under_limit("import mednext.system.free_memory as memory; print(memory.free_memory())", limit)
     assert 0 < int(answer.stdout) < 4_000_000 * 1024
+
+
+ONE_GB = """
+import sys
+from mednext.cli import main
+
+code = main(["segment", *sys.argv[1:]])
+assert "torch" not in sys.modules
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux limits the memory of a process")
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda:1"])
+def test_a_machine_with_too_little_memory_is_told_the_numbers_before_torch_takes_any(tmp_path, device):
+    network = replace(S_MODEL.network, num_classes=3)
+    bundle = tiny_bundle(tmp_path / "small", network=network, patch=(128, 128, 128))
+    voxels = np.arange(300 * 128 * 128).astype(np.int16).reshape(300, 128, 128)
+    write_image(tmp_path / "in.nrrd", voxels, Geometry((128, 128, 300), (1.0, 1.0, 1.0)))
+    output = tmp_path / "out.nrrd"
+    arguments = [tmp_path / "in.nrrd", "-o", output, "--model", bundle.path, "--device", device]
+    answer = under_limit(ONE_GB, "-v 1000000", *arguments)
+    assert answer.returncode == 2, answer.stderr
+    assert re.search(r"needs about \d\.\d GB of memory, and 0\.\d GB can be had", answer.stderr)
+    assert not output.exists()
+
+
+def test_torch_that_finds_no_memory_is_not_taken_for_a_broken_one():
+    told = explained(ImportError("libtorch_cpu.so: failed to map segment from shared object"))
+    assert isinstance(told, OutOfMemoryError)
+    assert re.search(r"not enough memory for the engine, [\d.]+ GB can be had .*limit", str(told))
+    assert isinstance(explained(ImportError("No module named 'torch'")), MissingPackageError)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux limits the memory of a process")
+def test_a_limit_below_what_the_command_itself_needs_is_explained_too(tmp_path):
+    program = "import sys; from mednext.cli import main; sys.exit(main(sys.argv[1:]))"
+    write_image(tmp_path / "in.nrrd", np.eye(200)[None].repeat(200, 0), Geometry((200, 200, 200), (1, 1, 1)))
+    arguments = ["segment", tmp_path / "in.nrrd", "-o", tmp_path / "out.nrrd"]
+    answer = under_limit(program, "-v 300000", *arguments)
+    assert answer.returncode == 2
+    assert re.search(r"^mednext: .*not enough memory.*\.$", answer.stderr, re.M)
+
+
+HEAD = Geometry((512, 512, 320), (0.5, 0.5, 0.6), (-128.0, -128.0, -96.0))
+
+
+@pytest.mark.parametrize("uncertainty", [False, True])
+def test_where_both_sides_are_found_only_their_boxes_are_planned_for_the_networks(uncertainty):
+    model = load_bundle("hippocampus").model
+    found, whole = (
+        plan_of(model, Options("cpu", uncertainty=uncertainty, locate=locate), HEAD, [4], "cpu")
+        for locate in ("auto", "none")
+    )
+    assert found.worker < 0.9 * whole.worker
+    assert found.host - found.worker == whole.host - whole.worker  # the result has the whole grid
+    boxes = {"left": Roi((-45, -48, -31), (-9, 4, 9)), "right": Roi((9, -48, -31), (45, 4, 9))}
+    given = plan_of(model, Options("cpu", uncertainty=uncertainty, boxes=boxes), HEAD, [4], "cpu")
+    assert given.worker <= found.worker
+
+
+def test_a_run_in_boxes_is_refused_before_anything_is_looked_for(monkeypatch):
+    monkeypatch.setattr(memory_check, "obtainable_memory", lambda: 100_000_000)
+    array = np.random.default_rng(0).integers(0, 200, (1, 320, 256, 256), np.uint8)
+    head = Volume(array, Geometry((256, 256, 320), (1.0, 1.0, 0.6)))
+    with pytest.raises(OutOfMemoryError, match=r"256 x 256 x 320 voxels .* 0\.1 GB can be had"):
+        segment(head, "hippocampus", device="cpu", insist=True)
 
 
 @pytest.fixture

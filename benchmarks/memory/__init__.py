@@ -1,1 +1,1 @@
-"""The memory plan of a run beside the peak of its process: `python -m benchmarks.memory`."""
+"""The memory plan of a run beside the peak of its process: `make memory`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.memory`: measure the cases that are not measured yet, and write the table.
+"""`make memory`: measure the cases that are not measured yet, and write the table.
 
 Each case runs in a process of its own, as in the worker, whose peak Linux tells. A second call goes on after
 the cases that are in the file.
@@ -12,10 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from .. import ROOT
 from ..children import numbers_of
+from ..report import Row, machine
+from ..report import table as table_of
 from .cases import cases
+
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- written by make memory -->", "<!-- end of memory -->"
 
 _CHILD = f"{__package__}.child"
 
@@ -24,32 +31,53 @@ def main(arguments: list[str]) -> None:
     """Measure, and print what was measured."""
     parser = argparse.ArgumentParser(prog="benchmarks.memory", description=__doc__)
     parser.add_argument("--file", type=Path, default=Path("build/memory.jsonl"), help="measurements, kept")
-    parser.add_argument("--only", nargs="+", default=[], help="parts of the names of cases")
+    parser.add_argument("--only", nargs="+", default=[], help="names of cases")
     parser.add_argument("--again", action="store_true", help="measure cases again")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no case after so many")
+    parser.add_argument("--page", action="store_true", help="write the table into docs/performance.md")
     options = parser.parse_args(arguments)
     begin = time.monotonic()
     options.file.parent.mkdir(exist_ok=True)
     known = measured(options.file)
     for case in cases():
-        wanted = not options.only or any(part in case.name for part in options.only)
+        wanted = not options.only or case.name in options.only
         if not wanted or (case.name in known and not options.again):
             continue
         if time.monotonic() - begin > options.seconds:
-            return
+            break
         with tempfile.TemporaryDirectory() as folder:
             prepare_and_measure(case.name, folder, options.file)
+    text = table(measured(options.file))
+    sys.stdout.write(f"{text}\n\n{machine()}\n")
+    if options.page:
+        write_page(f"{text}\n\n{machine()}.")
 
 
 def prepare_and_measure(name: str, folder: str, file: Path) -> None:
     """Measure a case and add it to the file."""
     subprocess.run([sys.executable, "-m", _CHILD, "prepare", name, folder], check=True)
-    plan, peak, idle, computed, seconds = numbers_of(_CHILD, "measure", name, folder)
-    line = {"name": name, "plan": plan, "peak": peak, "idle": idle, "computed": computed, "seconds": seconds}
+    peak, idle, computed, seconds = numbers_of(_CHILD, "measure", name, folder)
+    line = {"name": name, "peak": peak, "idle": idle, "computed": computed, "seconds": seconds}
     with file.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(line) + "\n")
-    sys.stdout.write(f"{name:45} {plan:8.0f} {peak:8.0f} {plan / peak:6.2f} {seconds:6.1f} s\n")
+    sys.stdout.write(f"{name}: {peak:.0f} MiB, {seconds:.1f} s\n")
     sys.stdout.flush()
+
+
+def table(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Each measured case with the plan of now; both without Slicer's copy of the result."""
+    rows: list[Row] = []
+    for case in cases():
+        if case.name in found:
+            plan, peak = case.plan().worker / 2**20, found[case.name]["peak"]
+            rows.append({"run": case.name, "peak, MiB": peak, "plan, MiB": plan, "plan / peak": plan / peak})
+    return "\n".join(table_of("", rows).splitlines()[2:])
+
+
+def write_page(text: str) -> None:
+    """Replace the table in docs/performance.md."""
+    head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    PAGE.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 def measured(file: Path) -> dict[str, dict[str, float]]:

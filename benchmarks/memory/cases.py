@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from mednext.images.geometry import Geometry, Roi
+from mednext.inference.memory.plan import MemoryPlan
+from mednext.inference.options import Options
 from mednext.library.model_by_name import load_bundle
+from mednext.locating.memory import plan_of
 from mednext.model.bundle import Bundle, write_bundle
-from mednext.model.description import Channel, Model, NetworkSpec
+from mednext.model.description import Channel, Fold, Model, NetworkSpec
 from mednext.model.labels import Label
 from mednext.network.mednext import VARIANTS
 
@@ -72,6 +78,15 @@ class Case:
         """The model with random weights, written into a folder, or the default model."""
         if self.default:
             return load_bundle("hippocampus")
+        described = self.described()
+        torch.manual_seed(0)
+        weights = {fold.index: described.network.build().state_dict() for fold in described.folds}
+        return write_bundle(folder, described, weights, half=False)
+
+    def described(self) -> Model:
+        """The model without weights."""
+        if self.default:
+            return load_bundle("hippocampus").model
         ratios = VARIANTS[self.network[0]]
         network = NetworkSpec(
             self.network[0],
@@ -81,11 +96,6 @@ class Case:
             ratios.expansion,
             ratios.blocks,
         )
-        torch.manual_seed(0)
-        weights = {fold: network.build().state_dict() for fold in range(self.folds)}
-        return write_bundle(folder, self._described(network), weights, half=False)
-
-    def _described(self, network: NetworkSpec) -> Model:
         one = CT_CHANNEL if self.normalization == "ct" else Channel("MR", "MR", self.normalization)
         channels = tuple(replace(one, name=f"{one.name}{number or ''}") for number in range(self.channels))
         described = replace(
@@ -101,8 +111,19 @@ class Case:
             field_of_view=None,
             location=None,
             accuracy=None,
+            folds=tuple(Fold(fold, f"fold_{fold}.safetensors", "0" * 64) for fold in range(self.folds)),
         )
         return replace(described, **self.model)
+
+    def plan(self) -> MemoryPlan:
+        """The plan that the panel shows."""
+        voxel_bytes = [np.dtype(self.voxels).itemsize] * self.channels
+        with nullcontext() if self.kernels else patch.dict(os.environ, {"MEDNEXT_NATIVE": "off"}):
+            return plan_of(self.described(), self.run_options(), self.grid, voxel_bytes, "cpu")
+
+    def run_options(self) -> Options:
+        """The options of the run."""
+        return Options(**{"device": "cpu", "insist": True, **self.options})
 
     def array(self, channel: int) -> np.ndarray:
         """Voxels `(Z, Y, X)`: random tissue in a margin of zeros where the normalisation looks for it."""
@@ -155,16 +176,18 @@ def cases() -> Iterator[Case]:
 
 
 def _choices() -> Iterator[Case]:
+    spacing = {"spacing": (1.5, 1.5, 1.5)}
     large: dict[str, Any] = {"size": (512, 512, 300)}
+    coarse: dict[str, Any] = {**large, "model": spacing}
     masked: dict[str, Any] = {"normalization": "zscore_masked", "size": (320, 320, 240)}
-    yield Case("uncertainty", **large, options={"uncertainty": True})
+    yield Case("uncertainty", **coarse, options={"uncertainty": True})
     yield Case("mirrored", size=(160, 160, 120), model={"mirror_axes": (0, 1, 2)})
     yield Case("mirrored, uncertainty", model={"mirror_axes": (0, 1, 2)}, options={"uncertainty": True})
     yield Case("five folds", folds=5)
     yield Case("five folds of L", "L3", folds=5, patch=(96, 96, 96))
     yield Case("kernel 5", "L5", **_SMALL)
-    yield Case("1 class", classes=2, **large)
-    yield Case("104 classes", classes=105, **large, patch=(96, 96, 96))
+    yield Case("1 class", classes=2, **coarse)
+    yield Case("104 classes", classes=105, **coarse, patch=(96, 96, 96))
     yield Case("104 classes, uncertainty", classes=105, options={"uncertainty": True}, patch=(96, 96, 96))
     yield Case("four channels", channels=4, normalization="zscore", size=(240, 240, 155), spacing=_ONE)
     yield Case("masked, version 1", **masked, model={"pipeline": "nnunet_v1"}, **_SMALL)
@@ -178,16 +201,21 @@ def _choices() -> Iterator[Case]:
     yield Case(
         "finer, anisotropic", size=(200, 200, 30), spacing=(0.9, 0.9, 6.0), model={"spacing": (3.0, 0.7, 0.7)}
     )
-    yield Case("region", **large, options={"roi": _REGION})
-    yield Case("region, of crops", **large, options={"roi": _REGION}, model={"field_of_view": (100.0,) * 3})
-    yield Case("largest components", **large, model={"keep_largest": (1, 2)})
-    yield Case("intensities", **large, options={"intensities": True})
-    yield Case("float voxels", **large, voxels="float32")
+    yield Case("region", **coarse, options={"roi": _REGION})
+    yield Case(
+        "region, of crops",
+        **large,
+        options={"roi": _REGION},
+        model={**spacing, "field_of_view": (100.0,) * 3},
+    )
+    yield Case("largest components", **large, model={**spacing, "keep_largest": (1, 2)})
+    yield Case("intensities", **coarse, options={"intensities": True})
+    yield Case("float voxels", **coarse, voxels="float32")
     yield Case("lean", kernels=False)
     yield Case("lean, B", "B3", kernels=False, patch=(96, 96, 96))
     yield Case("lean, L", "L3", kernels=False, patch=(96, 96, 96))
     yield Case("bfloat16", options={"precision": "bfloat16"})
-    yield Case("version 1, probabilities", **large, model={"pipeline": "nnunet_v1"})
+    yield Case("version 1, probabilities", **large, model={**spacing, "pipeline": "nnunet_v1"})
     yield Case("small network of small tiles", size=(512, 512, 300), **_SMALL, classes=3)
 
 

@@ -1,4 +1,4 @@
-"""Carry out one run as the worker does, and print its plan, its peak and its time: `child NAME FOLDER`."""
+"""Carry out one run as the worker does, and print its peaks and its time: `child NAME FOLDER`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 from mednext.images.source_image import SourceImage
 from mednext.images.volume import handed_over
-from mednext.inference.memory.plan import MemoryPlan, plan_memory, planned_run
-from mednext.inference.options import Options
 from mednext.locating.segment import segment
-from mednext.model.bundle import Bundle
 from mednext.network.formulation import FastNetwork
 from mednext.worker.hand_over import ALL, HandedOver
 from mednext.worker.received_volume import received_volume
@@ -26,8 +22,6 @@ from mednext.worker.voxel_files import mapped, writing
 
 from ..children import peak_mib
 from .cases import Case, cases
-
-MIB = 2**20
 
 
 @contextmanager
@@ -57,16 +51,6 @@ def prepare(case: Case, folder: Path) -> None:
             pass
 
 
-def plan_of(case: Case, bundle: Bundle) -> MemoryPlan:
-    """The plan that the panel shows."""
-    voxel_bytes = [np.dtype(case.voxels).itemsize] * case.channels
-    return plan_memory(bundle.model, planned_run(bundle.model, _options(case), case.grid, voxel_bytes, "cpu"))
-
-
-def _options(case: Case) -> Options:
-    return Options(**{"device": "cpu", "insist": True, **case.options})
-
-
 def main(arguments: Sequence[str]) -> None:
     """Prepare or measure a case."""
     step, name, place = arguments
@@ -85,15 +69,15 @@ def main(arguments: Sequence[str]) -> None:
         SourceImage(f"image {number}", mapped(folder / f"{number}.npy"), case.grid)
         for number in range(case.channels)
     ]
-    plan, begin, idle = plan_of(case, bundle), time.monotonic(), peak_mib()
+    begin, idle = time.monotonic(), peak_mib()
     with _first_tile_only():
         result = segment(
-            (received_volume(channel) for channel in handed_over(channels)), bundle, _options(case)
+            (received_volume(channel) for channel in handed_over(channels)), bundle, case.run_options()
         )
     computed = peak_mib()
     HandedOver.of(result, ALL).write(folder)
     seconds = time.monotonic() - begin
-    sys.stdout.write(f"{plan.worker / MIB} {peak_mib()} {idle} {computed} {seconds}\n")
+    sys.stdout.write(f"{peak_mib()} {idle} {computed} {seconds}\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, MedNeXtError, OptionError
+from ..system.failed_import import explained, lacks_memory
 from . import info, models, scene_job, segment, segment_folder, serve, view
 from .console import Console, forget_output
 
@@ -69,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.debug("The system refused a path.", exc_info=True)
         return console.failed(OptionError(f"{error.filename}: {error.strerror}. Check the path."))
     except Exception as error:  # boundary: a defect of ours gets its own exit code and a log
+        if lacks_memory(error):
+            logger.debug("Memory ran out.", exc_info=True)
+            return console.failed(explained(error))
         logger.exception("Unexpected error")
         return console.crashed(error)
     return 0

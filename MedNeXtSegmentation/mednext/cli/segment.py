@@ -98,8 +98,10 @@ def _segmentation(options: argparse.Namespace, console: Console, format: str) ->
     if format == f"dicom-{LABELMAP}":
         check_apart_in_labelmap(model.regions, model.labels)
     volumes = [read_volume(image, options.insist) for image in options.images]
+    asked = options_of(options, model)
+    runs.check_memory(volumes, asked)
     with console.segmentation_progress() as progress:
-        return runs.segment(handed_over(volumes), options_of(options, model), progress)
+        return runs.segment(handed_over(volumes), asked, progress)
 
 
 def _report(options: argparse.Namespace, console: Console, segmentation: Segmentation) -> None:

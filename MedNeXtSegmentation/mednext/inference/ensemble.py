@@ -71,6 +71,11 @@ class Ensemble:
         self._means: list[Tensor] = []  # of the current tiles; the next ones overwrite them
 
     @property
+    def overflowed(self) -> bool:
+        """Whether half precision had to be left."""
+        return self.device.type == "cuda" and not self.mixed_precision
+
+    @property
     def outputs(self) -> int:
         """Channels of a prediction: mean logits (if any), then mean probabilities (if any)."""
         return self._averaged.outputs
@@ -186,8 +191,7 @@ class Ensemble:
     def _images_at_once(self, network: nn.Module, tile: Tensor) -> int:
         """How many tiles a network takes together; one if it has no such method, and after an overflow."""
         tell = getattr(network, "images_at_once", None)
-        overflowed = self.device.type == "cuda" and not self.mixed_precision
-        return tell(tile.shape[1:]) if tell and not self._flat and not overflowed else 1
+        return tell(tile.shape[1:]) if tell and not self._flat and not self.overflowed else 1
 
     def _run(self, network: nn.Module, tiles: Tensor) -> Tensor:
         with torch.autocast("cuda", dtype=torch.float16) if self.mixed_precision else nullcontext():

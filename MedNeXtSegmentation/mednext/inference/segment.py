@@ -32,7 +32,7 @@ from .ensemble import Ensemble
 from .field_of_view import FieldOfView, field_of_view
 from .loaded_networks import LoadedNetworks
 from .memory.check import check_memory
-from .memory.plan import DeviceKind, PlannedRun, planned_run
+from .memory.plan import device_kind, plan_memory, planned_run
 from .options import Options
 from .postprocessing import LabelWriter, keep_largest_components
 from .preprocessing import CPU, Preprocessed, preprocess
@@ -142,7 +142,9 @@ def segment(
         cancelled,
         LoadedNetworks() if networks is None else networks,
     )
-    check_memory(model, _planned(run, volume, chosen), volume.name(0))
+    voxel_bytes = [volume.array.itemsize] * len(volume.array)
+    planned = planned_run(model, options, whole, voxel_bytes, device_kind(chosen.type))
+    check_memory(model, whole, plan_memory(model, planned).more, volume.name(0))
     for warning in volume.warnings:
         _remark(run, warning, "reading")
     try:
@@ -155,6 +157,7 @@ def segment(
             del volume, volumes
             give_memory_back()  # pieces freed by preprocessing have other sizes than the next ones
             labels, uncertain, used = _label(subject, seen, loaded, run, chosen)
+            _tell_failures(run, loaded)
     except (MemoryError, RuntimeError) as error:
         if is_lost(error):
             raise _lost(chosen, error) from error
@@ -173,6 +176,17 @@ def segment(
     warnings = [*filter(None, [seen.warning]), *run.remarks]
     origin |= {"warning": " ".join(warnings)} if warnings else {}
     return Segmentation(labels, whole, model.labels, origin, uncertain, model.regions).telling_regions()
+
+
+def _tell_failures(run: _Run, networks: Sequence[FastNetwork]) -> None:
+    """Remark on formulations that failed in this run."""
+    failed = dict.fromkeys(name for network in networks for name in network.take_failures())
+    if failed:
+        _remark(
+            run,
+            f"A fast way to compute the network failed ({', '.join(failed)}) and was replaced by a slower "
+            f"one ({_formulations(run.folds, networks)}), with the same result; the log has the reason.",
+        )
 
 
 def _lost(device: torch.device, error: Exception) -> DeviceLostError:
@@ -197,12 +211,6 @@ def checked_volume(volumes: Volume | Iterable[Volume], model: Model, insist: boo
     several, warnings = checked_volumes(volumes, model, insist)
     one = several[0] if len(several) == 1 else combine_channels(several)
     return replace(one, warnings=(*one.warnings, *warnings))
-
-
-def _planned(run: _Run, volume: Volume, device: torch.device) -> PlannedRun:
-    kind: DeviceKind = "cuda" if device.type == "cuda" else "mps" if device.type == "mps" else "cpu"
-    voxel_bytes = (volume.array.itemsize,) * len(volume.array)
-    return planned_run(run.model, run.options, volume.geometry, voxel_bytes, kind)
 
 
 def _usable(device: torch.device, networks: Sequence[nn.Module], run: _Run) -> torch.device:
@@ -359,3 +367,5 @@ def _predict(
         None if entropy is None else entropy[extent.target].transpose(axes),
     )
     writer.write(slide(data, ensemble.predict, ensemble.outputs, model.patch, run.step, devices[1], axes))
+    if ensemble.overflowed:
+        _remark(run, "The network overflowed in half precision: full precision was used, which takes longer.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import torch
@@ -87,7 +88,10 @@ def slide(
         [share.to(device) for share in tile_shares(length, side, begin)]
         for length, side, begin in zip((z, y, x), patch, starts, strict=True)
     ]
-    sums = _Sums(outputs, (z, y, x), patch, step, device)
+    make_sums = partial(_Sums, outputs, (z, y, x), patch, step, device)
+    # On the CPU the first tile needs the most memory, for the comparison of formulations; on a device the
+    # networks take as many tiles at once as the free memory allows.
+    sums = None if device.type == "cpu" else make_sums()
     corners = product(starts[0], starts[1], starts[2])
     tiles = (_cut(upload.up_to(corner[0] + patch[0]), corner, patch).permute(back) for corner in corners)
     predictions = predict(tiles)
@@ -96,10 +100,14 @@ def slide(
         for line, top in enumerate(starts[1]):
             for column, left in enumerate(starts[2]):
                 share = (shares[0][row], shares[1][line], shares[2][column])
-                sums.add(next(predictions).permute(forward).to(device), (start, top, left), share)
+                tile = next(predictions).permute(forward).to(device)
+                sums = sums or make_sums()
+                sums.add(tile, (start, top, left), share)
             done = starts[1][line + 1] if line + 1 < len(starts[1]) else y
+            assert sums is not None
             yield sums.finished(next_start, done)
             sums.forget(next_start, done)
+    assert sums is not None
     if sums.row + 1 < z:  # the last row of tiles finishes more rows than there is room for
         yield sums.finished(z, y)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -21,9 +23,13 @@ def levels(array: np.ndarray, geometry: Geometry) -> dict[float, sitk.Image]:
     Raises `LocationError` for an image without contrast.
     """
     image = sitk.Cast(to_image(array, geometry), sitk.sitkFloat32)
-    factors = [max(1, int(_FINEST_MM / spacing)) for spacing in image.GetSpacing()]
-    image = _stretched(sitk.BinShrink(image, factors))
+    image = _stretched(sitk.BinShrink(image, bin_factors(image.GetSpacing())))
     return {mm: _at(image, mm) for mm in LEVELS_MM}
+
+
+def bin_factors(spacing: Sequence[float]) -> list[int]:
+    """How many voxels become one along each axis of the given spacing, before anything else is done."""
+    return [max(1, int(_FINEST_MM / side)) for side in spacing]
 
 
 def _stretched(image: sitk.Image) -> sitk.Image:

@@ -16,6 +16,8 @@ import numpy as np
 from ..images.volume import Volume, handed_over
 from ..inference import segment as inference
 from ..inference.loaded_networks import LoadedNetworks
+from ..inference.memory.check import check_memory
+from ..inference.memory.plan import device_kind
 from ..inference.options import Options
 from ..inference.progress import Progress
 from ..library.model_by_name import load_bundle
@@ -26,8 +28,10 @@ from ..model.sides import ASYMMETRY, sided_labels, sided_regions
 from ..segmentation.intensities import INTENSITIES, intensities, to_words
 from ..segmentation.result import Segmentation
 from ..system.cancellation import check_cancelled
+from ..system.devices import choose_device
 from .both_sides import join
 from .boxes import Boxes, find_boxes, given_boxes
+from .memory import plan_of
 from .plausibility import Part, asymmetry, part_doubts
 from .registration import STEPS
 from .whole_image import wants_boxes
@@ -81,6 +85,10 @@ def _both_sides(
     """Find the boxes, and segment each side in its own."""
     begin, model = time.monotonic(), bundle.model
     assert model.location is not None
+    voxel_bytes = [volume.array.itemsize] * len(volume.array)
+    kind = device_kind(choose_device(options.device).type)
+    plan = plan_of(model, options, volume.geometry, voxel_bytes, kind)
+    check_memory(model, volume.geometry, plan.more, volume.name(0))
     boxes = _boxes(volume, model, options, show, cancelled)
     found = {}
     for number, side in enumerate(SIDES):
@@ -171,5 +179,6 @@ def _compared(parts: tuple[Part, ...]) -> dict[str, str]:
 
 
 def _uncertainty(of_sides: list[np.ndarray | None]) -> np.ndarray | None:
-    known = [each for each in of_sides if each is not None]
-    return np.maximum.reduce(known) if known else None
+    """The larger one of both sides, in the memory of the first."""
+    left, right = of_sides
+    return None if left is None or right is None else np.maximum(left, right, out=left)

@@ -1,4 +1,4 @@
-"""The lean formulation of MedNeXt: pure torch, fast, with little memory, used without the native library.
+"""The lean formulation of MedNeXt: pure torch, fast, with little memory, used after the native kernels.
 
 Activations are `(Z, Y, X, C)`, so that pointwise convolutions are matrix products over voxels. They run over
 slices of voxels, and the whole expanded tensor never exists; residuals and skips are added in place. Once
@@ -22,7 +22,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import native
 from .blocks import DownBlock, MedNeXtBlock, UpBlock
 from .candidate import Formulation
 from .mednext import MedNeXt
@@ -49,11 +48,11 @@ def is_supported(network: MedNeXt) -> bool:
     return network.dimensions == 3 and plain and len(resampling) == 8
 
 
-def offer(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:
-    """This formulation on the CPU, where the native one is not offered."""
-    if device.type != "cpu" or native.offer(network, device, precision) or not is_supported(network):
+def offer(network: MedNeXt, device: torch.device, _precision: str) -> list[Formulation]:
+    """This formulation on the CPU, after the native one."""
+    if device.type != "cpu" or not is_supported(network):
         return []
-    return [Formulation("lean", partial(LeanMedNeXt, network))]
+    return [Formulation("lean", partial(LeanMedNeXt, network), frugal=True)]
 
 
 class LeanMedNeXt(nn.Module):

@@ -52,9 +52,9 @@ def offer(network: MedNeXt, device: torch.device, precision: str) -> list[Formul
     def on_kernels(instructions: str | None) -> nn.Module:
         return NativeMedNeXt(network, Kernels(library, instructions))
 
-    found = [Formulation("native", partial(on_kernels, None))]
+    found = [Formulation("native", partial(on_kernels, None), frugal=True)]
     if precision == "bfloat16" and library.mednext_kernels(b"avx512_bf16"):
-        found.insert(0, Formulation("native bfloat16", partial(on_kernels, "avx512_bf16"), HALF))
+        found.insert(0, Formulation("native bfloat16", partial(on_kernels, "avx512_bf16"), HALF, frugal=True))
     return found
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..images.volume import Volume
 from ..inference.loaded_networks import LoadedNetworks
+from ..inference.memory.check import check_memory
+from ..inference.memory.plan import device_kind
 from ..inference.options import Options
 from ..inference.progress import Progress
 from ..library.model_by_name import load_bundle
+from ..locating.memory import plan_of
 from ..model.bundle import Bundle
 from ..model.description import Model
 from ..segmentation.result import Segmentation
+from ..system.devices import DEVICES
+from ..system.failed_import import explained
 from .address import Server
 from .segment import segment as segment_there
 from .served_models import served_model
@@ -38,6 +43,20 @@ class Segmenter:
         for fold in options.folds_of(self.model):
             self.model.fold(fold)
 
+    def check_memory(self, volumes: Sequence[Volume], options: Options) -> None:
+        """Refuse a run for which no device here has the memory, before torch takes its own.
+
+        Raises `OutOfMemoryError`, and `GeometryError` for a region outside of the image.
+        """
+        if self.server is not None:
+            return
+        grid, name = volumes[0].geometry, volumes[0].name(0)
+        voxel_bytes = [volume.array.itemsize for volume in volumes for _ in volume.array]
+        kinds = [device_kind(name) for name in DEVICES if options.device in ("auto", name)]
+        kinds = kinds or [device_kind(options.device)]
+        plans = [plan_of(self.model, options, grid, voxel_bytes, kind) for kind in kinds]
+        check_memory(self.model, grid, min(plan.host for plan in plans), name)
+
     def segment(
         self,
         volumes: Volume | Iterable[Volume],
@@ -50,8 +69,10 @@ class Segmenter:
             return segment_there(
                 volumes, self.model, self.server, options, progress=progress, cancelled=cancelled
             )
-        from ..locating.segment import segment  # torch takes seconds, and a server's client has none
-
+        try:
+            from ..locating.segment import segment  # torch takes seconds, and a server's client has none
+        except Exception as error:  # boundary: a broken torch raises anything
+            raise explained(error) from error
         assert self.bundle
         return segment(
             volumes,

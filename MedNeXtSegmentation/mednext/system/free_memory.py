@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-_GROUP_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-_GROUP_V2 = ("memory.max", "memory.current")
+_GROUP_V1 = ("memory.usage_in_bytes", "memory.limit_in_bytes")
+_GROUP_V2 = ("memory.current", "memory.max", "memory.high")  # beyond "high" a process nearly stands still
 _FREE_PAGES = ("vm.page_free_count", "vm.page_purgeable_count", "vm.page_pageable_external_count")
 
 
@@ -53,7 +53,7 @@ def _free_on_linux(root: Path, swapping: bool = False) -> int | None:
         free += int(kib.get("SwapFree", 0)) * 1024 if swapping else 0
     except (OSError, ValueError, KeyError, IndexError):
         return None
-    return min([free, *_left_in_groups(root), *_left_of_addresses(root)])
+    return min([free, *_left_in_groups(root), *_left_to_process(root)])
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:
@@ -77,12 +77,13 @@ def _left_in_groups(root: Path) -> Iterator[int]:
         names, cached = (_GROUP_V1, "total_inactive_file") if mount is v1 else (_GROUP_V2, "inactive_file")
         within = PurePosixPath(path.strip("/"))
         for group in (within, *within.parents):  # a group's limit holds for all groups below it
-            left = _left_in_group(mount / group, *names, cached)
-            if left is not None:
-                yield left
+            for limit_file in names[1:]:
+                left = _left_in_group(mount / group, names[0], limit_file, cached)
+                if left is not None:
+                    yield left
 
 
-def _left_in_group(group: Path, limit_file: str, used_file: str, cached: str) -> int | None:
+def _left_in_group(group: Path, used_file: str, limit_file: str, cached: str) -> int | None:
     try:
         limit = int((group / limit_file).read_text(encoding="ascii"))  # "max" where there is none
         used = int((group / used_file).read_text(encoding="ascii"))
@@ -93,14 +94,16 @@ def _left_in_group(group: Path, limit_file: str, used_file: str, cached: str) ->
     return max(0, limit - used + int(files))
 
 
-def _left_of_addresses(root: Path) -> Iterator[int]:
-    """The bytes that `ulimit -v` leaves; some clusters limit jobs with it."""
+def _left_to_process(root: Path) -> Iterator[int]:
+    """The bytes that `ulimit -v` and `ulimit -d` leave; some clusters limit jobs with them."""
     import resource  # not on Windows
 
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        pages = (root / "proc/self/statm").read_text(encoding="ascii").split()[0]
-        yield max(0, limit - int(pages) * resource.getpagesize())
+    for kind, name in ((resource.RLIMIT_AS, "VmSize:"), (resource.RLIMIT_DATA, "VmData:")):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY:
+            lines = (root / "proc/self/status").read_text(encoding="utf-8").splitlines()
+            kib = next(int(line.split()[1]) for line in lines if line.startswith(name))
+            yield max(0, limit - 1024 * kib)
 
 
 class _WindowsMemory(ctypes.Structure):

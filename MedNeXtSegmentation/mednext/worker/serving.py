@@ -28,13 +28,13 @@ from ..errors import (
     DeviceLostError,
     EngineProcessError,
     MedNeXtError,
-    MissingPackageError,
     OutOfMemoryError,
 )
 from ..inference.loaded_networks import LoadedNetworks
 from ..system.cancellation import check_cancelled
 from ..system.child_processes import guard_this_process
 from ..system.devices import accelerators
+from ..system.failed_import import explained
 from ..system.memory_settings import give_memory_back
 from ..system.running_processes import is_running
 from . import protocol
@@ -70,7 +70,7 @@ class Worker:
         try:
             torch_version = import_engine() if self._engine else ""
         except Exception as error:  # noqa: BLE001  # boundary: a broken installation raises anything
-            self.say(protocol.error_event(None, _explain_import(error), traceback.format_exc()))
+            self.say(protocol.error_event(None, explained(error), traceback.format_exc()))
             return EngineProcessError.exit_code
         self._ready = True
         self.say({"event": "ready", "torch": torch_version})
@@ -255,11 +255,3 @@ def import_engine() -> str:
     from ..network import formulation  # noqa: F401
 
     return str(torch.__version__)
-
-
-def _explain_import(error: Exception) -> MissingPackageError:
-    reason = error if isinstance(error, ImportError | OSError) else f"{type(error).__name__}: {error}"
-    return MissingPackageError(
-        f"The engine cannot be loaded: {reason}. Install PyTorch with Slicer's extension PyTorch; if it is "
-        "there already, install it again."
-    )

@@ -11,7 +11,8 @@ from typing import Any
 import qt
 import slicer
 from mednext.errors import MedNeXtError
-from mednext.inference.memory.plan import DeviceKind, MemoryPlan, plan_memory, planned_run
+from mednext.inference.memory.plan import MemoryPlan, device_kind
+from mednext.locating.memory import plan_of
 from mednext.model.description import Model
 from mednext.system.devices import Accelerator
 from mednext.system.free_memory import free_disk, free_memory
@@ -104,10 +105,10 @@ def _plan(
     device: Accelerator | None,
 ) -> MemoryPlan:
     channels = channels_from_nodes(nodes)
-    kind: DeviceKind = "cpu" if device is None else "mps" if device.name == "mps" else "cuda"
+    kind = device_kind("cpu" if device is None else device.name)
     asked = options.optionsIn(nodes[0])
     voxel_bytes = [channel.array.itemsize for channel in channels]
-    return plan_memory(model, planned_run(model, asked, channels[0].geometry, voxel_bytes, kind))
+    return plan_of(model, asked, channels[0].geometry, voxel_bytes, kind)
 
 
 def _voxels(volume: slicer.vtkMRMLScalarVolumeNode) -> int:

@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import OutOfMemoryError
-from ...images.geometry import shown
+from ...images.geometry import Geometry, shown
 from ...model.description import Model
 from ...system.free_memory import obtainable_memory
-from .plan import PlannedRun, plan_memory, resampled_shape
+from .plan import resampled_shape
 
 
-def check_memory(model: Model, run: PlannedRun, name: str) -> None:
-    """Refuse a run that cannot get its memory; `name` is that of its (first) image.
+def check_memory(model: Model, grid: Geometry, needed: int, name: str) -> None:
+    """Refuse a run that cannot get `needed` bytes; `name` is that of its (first) image, on `grid`.
 
     An image whose spacing has the wrong unit becomes huge at the model's spacing, and the process killed.
 
     Raises:
         OutOfMemoryError: with the spacing, the size that comes of it, and the memory.
-        GeometryError: the region is outside of the image.
     """
-    needed, free = plan_memory(model, run).host, obtainable_memory()
+    free = obtainable_memory()
     if free is None or needed <= free:
         return
-    grid = run.grid.reoriented(model.orientation)
-    z, y, x = resampled_shape(run.grid, model)
+    size = grid.reoriented(model.orientation)
+    z, y, x = resampled_shape(grid, model)
     target = f"at the model's {shown(model.spacing[::-1])} mm" if model.spacing else "for the model"
     raise OutOfMemoryError(
-        f"{name} has {_size(grid.size)} voxels of {shown(grid.spacing)} mm and becomes {_size((x, y, z))} "
+        f"{name} has {_size(size.size)} voxels of {shown(size.spacing)} mm and becomes {_size((x, y, z))} "
         f"voxels {target}: that needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
         "can be had. Correct the spacing if its unit is wrong; else limit the run to a region, or close "
         "other programs."

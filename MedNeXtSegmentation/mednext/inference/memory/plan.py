@@ -2,8 +2,7 @@
 
 The plan follows the steps of `segment`, adds the sizes of their arrays, and takes the largest sum. The memory
 of a pass through a network was measured (`_activations`); sums and images follow from their shapes.
-Held against the peaks of runs on Linux (S and L, patches of 64 and 128, 1 to 5 folds, up to 512 x 512 x 400
-voxels with fourteen classes, with uncertainty and without) the plan was 4 to 19 % above.
+`make memory` compares it with the peaks of real processes; docs/performance.md has the table.
 """
 
 from __future__ import annotations
@@ -30,14 +29,19 @@ _UNCERTAINTY = 2  # while the networks run; the result has float32
 _COMPONENTS = 8  # of a label of which only the largest component stays: mask, numbers; 7 measured
 _MASK = {"nnunet_v1": 12, "nnunet_v2": 4}  # of the patient, which v1 resamples; 10 and 3 measured
 _TILES = {"cpu": 2, "mps": 2, "cuda": 3}  # predictions of tiles: of air, and of those at work
-_PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
+PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
 _CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
 _CUDA_CONTEXT = 500 * MIB  # of a card for a process beside its tensors, an estimate
 # Of one channel on a card: before, at and after a step; stored, in order and as float32 at first.
 _ON_CARD = 3
+_SLABS = 2 * 2**24  # of predictions at work while labels are written
 _SLAB_ON_CARD = 128 * MIB  # whose sums are made in float64
 _HOLES = 8  # masks and numbers of components, to find the outside of the patient
+# Of the finest level's feature maps.
 _NATIVE_MAPS = 1 + sum(2.0**level / 8**level for level in range(5))
+_LEAN_MAPS = 2.4  # beside the logits
+_JUDGE_MAPS = 2.8  # the same after the plain network, whose memory is free, but in pieces
+_PLAIN_MAPS = 9  # for each unit of the expansion ratio: 18 measured with S, 27 with L
 _NATIVE_COPIES = 3  # of the weights: the plain network's, and those of the kernels before and after the norm
 _ALLOCATOR = 1.05  # freed blocks that do not fit the next request
 
@@ -58,6 +62,11 @@ class MemoryPlan:
     device: int
     disk: int
     worker: int
+
+    @property
+    def more(self) -> int:
+        """Of `host`, all that a process with the engine's packages does not have yet."""
+        return self.host - PROCESS
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,12 @@ class PlannedRun:
     mirroring: bool = True
     step: float | None = None
     intensities: bool = False
+
+
+def device_kind(name: str) -> DeviceKind:
+    """The kind of the device of this name, such as "cuda:1"."""
+    kind = name.partition(":")[0]
+    return "cuda" if kind == "cuda" else "mps" if kind == "mps" else "cpu"
 
 
 def planned_run(
@@ -131,13 +146,13 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     finishing = results + max(turned, source * _COMPONENTS if model.keep_largest else 0)
 
     network = _network_bytes(model, run, resampled)
-    copies = _NATIVE_COPIES if _is_native(model.network, run.device) else 1
+    copies = _NATIVE_COPIES if _formulation(model.network, run.device) == "native" else 1
     weights = run.folds * parameters(model.network) * _FLOAT * copies
-    predicting = results + (max(network.activations + network.sums, network.check) if on_cpu else 0)
-    finishing += network.activations if on_cpu else 0
-    host = _PROCESS + weights + max(preparing, predicting + kept_images, finishing + kept_images)
+    predicting = results + (max(network.sums + network.activations, network.check) if on_cpu else 0)
+    finishing += _activations(model.network, math.prod(model.patch), run.device) if on_cpu else 0
+    host = PROCESS + weights + max(preparing, predicting + kept_images, finishing + kept_images)
     host += model_images if on_cpu else _CUDA_HOST
-    on_card = max(_ON_CARD * max(source, inside) * _FLOAT + _SLAB_ON_CARD, network.activations + network.sums)
+    on_card = max(_ON_CARD * max(source, inside) * _FLOAT + _SLAB_ON_CARD, network.sums + network.activations)
     device = 0 if on_cpu else _CUDA_CONTEXT + weights + model_images + on_card
     slicers_copy = whole * (_LABEL + (_FLOAT if run.uncertainty else 0))
     disk = whole * sum(run.voxel_bytes) + results
@@ -170,13 +185,14 @@ class _NetworkBytes:
     """Bytes of a run's network part.
 
     Attributes:
-        activations: of one pass.
-        sums: of the tiles, the rows that are not finished, and their labels.
-        check: of the first tile, on the CPU, while the formulation is compared with the reference.
+        sums: of the rows of tiles that are not finished, and the prediction of the current tile.
+        activations: of one pass, and all else that later tiles need beside the sums.
+        check: of the first tile, on the CPU, while the formulation is compared with the reference; there are
+            no sums yet.
     """
 
-    activations: int
     sums: int
+    activations: int
     check: int
 
 
@@ -191,11 +207,12 @@ def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _
     axes = streaming_order(seen, model.patch, step)
     shape = (seen[axes[0]], seen[axes[1]], seen[axes[2]])
     kept = unfinished(shape, (model.patch[axes[0]], model.patch[axes[1]], model.patch[axes[2]]), step)
-    of_tiles = _TILES[run.device] * patch * outputs * _FLOAT
+    of_tile = patch * outputs * _FLOAT
+    others = (_TILES[run.device] - 1) * of_tile + turned * patch * _FLOAT + _SLABS
     return _NetworkBytes(
-        _activations(model.network, patch, run.device),
-        of_tiles + (outputs * kept.voxels(shape) + turned * patch) * _FLOAT + 4 * 2**24,
-        of_tiles + _check(model.network, patch),
+        of_tile + outputs * kept.voxels(shape) * _FLOAT,
+        others + _activations(model.network, patch, run.device),
+        of_tile + _check(model.network, patch, run.device),
     )
 
 
@@ -204,36 +221,63 @@ def _activations(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
 
     Counted in feature maps of the finest level (channels x patch, fp32), where nearly all memory goes. On the
     native kernels these are the map of each level, and one for the output of a depthwise convolution, where
-    the logits lie in the end if they find room; all folds share them. On torch it is a function of that
+    the logits lie in the end if they find room; all folds share them. In plain torch it is a function of that
     level's expansion ratio. Measured for S, B, M, L (kernel 3) and L (kernel 5) with patches of 64 and 96:
     16.3 to 20.3 of them with the settings of `allocator` on Linux, which keep freed blocks, and 11.4 to 17.4
     without, which is the live memory. The latter is taken for other systems and for CUDA,
     unmeasured.
     """
-    if _is_native(network, device):
-        wide = -(-network.channels // CHANNELS) * CHANNELS
-        logits = network.num_classes if network.num_classes > wide else 0
-        return int((_NATIVE_MAPS * wide + logits) * patch * _FLOAT)
-    ratio = max(network.expansion[0], network.expansion[-1])
+    formulation = _formulation(network, device)
+    if formulation == "native":
+        return int((_NATIVE_MAPS * _wide(network) + _own_logits(network)) * patch * _FLOAT)
+    if formulation == "lean":
+        return int((_LEAN_MAPS * network.channels + network.num_classes) * patch * _FLOAT)
+    ratio = _ratio(network)
     kept = device != "cuda" and sys.platform == "linux"
     maps = 16 + 1.5 * ratio if kept else 3 + 4.5 * ratio
     return int(maps * network.channels * patch * _FLOAT)
 
 
-def _check(network: NetworkSpec, patch: int) -> int:
-    """Bytes of comparing the native kernels with the plain network, on a part of a tile and on all of it.
+def _check(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
+    """Bytes of comparing a formulation with the plain network on a part of a tile, and on all of it.
 
-    Measured with S: 27 feature maps of a part of 48 along each side, and 4.8 to 5.4 of a tile of 96 or 128,
-    for which the lean formulation is the judge.
+    There the lean formulation judges the native kernels.
     """
-    part = 27 * min(patch * network.channels, PLAIN_NUMBERS)
-    tile = (5.4 * network.channels + network.num_classes) * patch
-    return int(max(part, tile) * _FLOAT)
+    formulation = _formulation(network, device)
+    if formulation == "plain":
+        return 0
+    part = _PLAIN_MAPS * _ratio(network) * min(patch * network.channels, PLAIN_NUMBERS)
+    if formulation == "lean":
+        return int(part * _FLOAT)
+    ends = network.num_classes + 2 * network.in_channels
+    judge = part + (_JUDGE_MAPS * network.channels + ends) * patch
+    judged = (_NATIVE_MAPS * _wide(network) + _own_logits(network) + ends) * patch
+    return int(max(judge, judged) * _FLOAT)
 
 
-def _is_native(network: NetworkSpec, device: DeviceKind) -> bool:
-    known = network.dimensions == 3 and not network.output_padding
-    return device == "cpu" and known and library_file() is not None
+def _ratio(network: NetworkSpec) -> int:
+    """The expansion ratio of the finest level."""
+    return max(network.expansion[0], network.expansion[-1])
+
+
+def _wide(network: NetworkSpec) -> int:
+    """Channels of the native kernels' finest level."""
+    return -(-network.channels // CHANNELS) * CHANNELS
+
+
+def _own_logits(network: NetworkSpec) -> int:
+    """Channels of logits for which the native kernels find no room in their activations."""
+    return network.num_classes if network.num_classes > _wide(network) else 0
+
+
+def _formulation(network: NetworkSpec, device: DeviceKind) -> Literal["native", "lean", "plain"]:
+    """The formulation on the CPU, as each `is_supported` tells; all others are planned as plain."""
+    known = network.dimensions == 3 and not network.output_padding and network.resampling != "standard"
+    if device != "cpu" or not known:
+        return "plain"
+    if library_file() is not None:
+        return "native"
+    return "plain" if network.grn else "lean"
 
 
 def resampled_shape(grid: Geometry, model: Model) -> tuple[int, int, int]:

@@ -1,0 +1,30 @@
+"""Explain why the engine's packages cannot be imported: torch is missing, broken, or finds no memory."""
+
+from __future__ import annotations
+
+from ..errors import MissingPackageError, OutOfMemoryError
+from .free_memory import obtainable_memory
+
+# Of the dynamic loader, and of Windows (1455: the page file is too small).
+_NO_MEMORY = ("failed to map segment", "annot allocate memory", "WinError 1455")
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether Python, or an import of a compiled package, found no memory."""
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
+
+
+def explained(error: Exception) -> MissingPackageError | OutOfMemoryError:
+    """The error for the user, of any exception that an import of torch has raised."""
+    reason = error if isinstance(error, ImportError | OSError) else f"{type(error).__name__}: {error}"
+    if lacks_memory(error):
+        free = obtainable_memory()
+        had = "" if free is None else f", {free / 1e9:.1f} GB can be had"
+        return OutOfMemoryError(
+            f"There is not enough memory for the engine{had} ({reason}). Close other programs, or raise the "
+            "limit of memory that this program runs under."
+        )
+    return MissingPackageError(
+        f"The engine cannot be loaded: {reason}. Install PyTorch, in Slicer with the extension PyTorch, "
+        "elsewhere with pip; if it is there already, install it again."
+    )
