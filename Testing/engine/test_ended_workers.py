@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -269,3 +270,22 @@ def test_the_application_itself_is_never_started_as_python(monkeypatch, tmp_path
     monkeypatch.setattr(sys, "executable", "/opt/Slicer/bin/SlicerApp-real")
     with pytest.raises(errors.EngineProcessError, match="PythonSlicer"):
         find_python()
+
+
+def test_the_remedy_for_too_many_open_files_is_not_to_install_slicer_again(client, tiny, monkeypatch):
+    def refuse(*_arguments, **_named):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(errors.EngineProcessError, match=r"Too many open files.*restart Slicer"):
+        client.start([channel()], tiny).wait()
+
+
+def test_voxels_that_could_not_be_removed_are_removed_before_the_next_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with monkeypatch.context() as few_files, run_folder.run_folder() as folder:
+        (folder / "channel_0.npy").touch()
+        few_files.setattr("shutil.rmtree", lambda *_arguments, **_named: None)
+    assert folder.exists()
+    with run_folder.run_folder():
+        assert not folder.exists()

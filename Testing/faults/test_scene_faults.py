@@ -67,6 +67,14 @@ def load_scene(case: Case) -> None:
     slicer.util.loadScene(str(case.saved), properties={"clear": True})
 
 
+def add_scene(case: Case) -> None:
+    slicer.util.loadScene(str(case.saved), properties={"clear": False})
+
+
+def save_scene(case: Case) -> None:
+    slicer.util.saveScene(str(case.saved.with_name("during.mrb")))
+
+
 def delete_input(case: Case) -> None:
     case.scene.RemoveNode(case.volume)
 
@@ -140,6 +148,8 @@ def segment_again(case: Case) -> None:
 CHANGES: dict[str, Callable[[Case], None]] = {
     "scene closed": close_scene,
     "another scene loaded": load_scene,
+    "another scene added": add_scene,
+    "scene saved": save_scene,
     "input deleted": delete_input,
     "segmentation deleted": delete_output,
     "voxels of the input written": write_voxels,

@@ -122,6 +122,11 @@ class Faults:
     def no_more_files(self) -> None:
         self._limit(resource.RLIMIT_NOFILE, 0)  # nothing can be opened from now on
 
+    def no_more_files_in_slicer(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        self._undo.append(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+
     def folder_deleted(self) -> None:
         for path in self.folder.glob("mednext_*"):
             shutil.rmtree(path, ignore_errors=True)
@@ -173,6 +178,7 @@ FAULTS: dict[str, Callable[[Faults], None]] = {
     "full disk": Faults.full_disk,
     "full disk, for Slicer too": Faults.slicers_disk_full,
     "no more open files": Faults.no_more_files,
+    "no more open files, for Slicer": Faults.no_more_files_in_slicer,
     "its folder deleted": Faults.folder_deleted,
     "its request truncated": Faults.files_truncated,
     "garbage on its pipe": Faults.garbage,

@@ -192,6 +192,13 @@ def test_files_of_a_killed_process_are_removed_and_those_of_a_running_one_stay(t
         assert temporary.exists() and not left.exists()
 
 
+def test_a_clock_that_jumps_removes_no_file_of_a_running_process(tmp_path):
+    with replacing(tmp_path / "b.txt") as temporary:
+        os.utime(temporary, (0, 0))
+        remove_leftovers(tmp_path)
+        assert temporary.exists()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_leftovers_of_another_computer_are_removed_after_a_day(tmp_path):
     left = killed_while_writing(tmp_path / "a.txt")

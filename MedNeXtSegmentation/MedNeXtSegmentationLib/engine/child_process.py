@@ -44,7 +44,9 @@ class ChildProcess:
                 **engine_process_options(),
             )
         except OSError as error:
-            raise EngineProcessError(f"{python} could not be started ({error}): reinstall Slicer.") from error
+            is_broken = isinstance(error, FileNotFoundError | PermissionError)
+            remedy = "reinstall Slicer" if is_broken else "close other programs, or restart Slicer"
+            raise EngineProcessError(f"{python} could not be started ({error}): {remedy}.") from error
         self._said = _Lines(self._process.stdout)
         self._logged = _Lines(self._process.stderr)
 

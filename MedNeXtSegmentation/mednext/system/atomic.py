@@ -189,9 +189,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove_if_left(path: Path) -> None:
-    """Remove a temporary file or folder if its process has ended, or if it is a day old."""
+    """Remove a temporary file or folder if its process has ended, or may have ended and it is a day old."""
     with suppress(OSError):  # another process was faster, or this user may not remove it
-        if has_ended(path.name) or time.time() - path.lstat().st_mtime > _ABANDONED_S:
+        ended = has_ended(path.name)  # clocks jump: the age tells nothing of a process that runs
+        if ended or (ended is None and time.time() - path.lstat().st_mtime > _ABANDONED_S):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:

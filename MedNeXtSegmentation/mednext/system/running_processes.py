@@ -18,13 +18,14 @@ def signature() -> str:
     return f"{_here()}-{os.getpid()}"
 
 
-def has_ended(name: str) -> bool:
-    """Whether the process whose signature a name contains is known to have ended.
+def has_ended(name: str) -> bool | None:
+    """Whether the process whose signature a name contains has ended.
 
-    False for processes of other computers and containers, which may share a folder.
+    None where that is not known: without a signature, and for processes of other computers and containers,
+    which may share a folder.
     """
     match = _SIGNATURE.search(name)
-    return match is not None and match[1] == _here() and not is_running(int(match[2]))
+    return not is_running(int(match[2])) if match is not None and match[1] == _here() else None
 
 
 @functools.cache

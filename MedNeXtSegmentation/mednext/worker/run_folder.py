@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import errno
 import os
 import platform
 import re
@@ -14,6 +16,8 @@ from pathlib import Path
 from ..errors import OutputError
 from ..system.running_processes import is_running
 
+_kept: list[Path] = []  # folders of ended runs that are still there
+
 
 @contextmanager
 def run_folder() -> Iterator[Path]:
@@ -21,19 +25,32 @@ def run_folder() -> Iterator[Path]:
 
     Raises `OutputError` when it cannot be written.
     """
+    remove_kept()
     parent = Path(tempfile.gettempdir())
     folder = None
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{_prefix()}{os.getpid()}_"))
         yield folder
     except OSError as error:
+        remedy = "free space there, or choose another temporary folder"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            remedy = "close other programs, or restart Slicer"
         raise OutputError(
-            f"The voxels could not be exchanged with the engine in {parent} ({error}): free space there, or "
-            "choose another temporary folder."
+            f"The voxels could not be exchanged with the engine in {parent} ({error}): {remedy}."
         ) from error
     finally:
         if folder:
-            shutil.rmtree(folder, ignore_errors=True)
+            _kept.append(folder)
+            remove_kept()
+
+
+@atexit.register
+def remove_kept() -> None:
+    """Remove the folders whose run has ended, also those that resisted before: it had too many open files."""
+    for folder in _kept[:]:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            _kept.remove(folder)
 
 
 def emptying(folder: Path) -> Iterator[None]:
