@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mednext.batch import case_work as module
 from mednext.batch import report as report_module
-from mednext.batch import run as module
 from mednext.batch.case import Case
 from mednext.batch.finished_case import fingerprint, sealed
 from mednext.batch.report import Report, Row

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from bundles import tiny_bundle
 from cases import add_image, noise
 from dicom_files import write_series
-from mednext.batch import run as run_module
+from mednext.batch import case_work
 from mednext.cli import main
 from mednext.images.geometry import Geometry
 from mednext.model.description import Channel
@@ -139,6 +139,6 @@ def test_a_failure_of_one_file_keeps_the_former_result_and_its_dicom_seg(
     def fail(*_: object) -> None:
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(run_module, "write_segmentation", fail)
+    monkeypatch.setattr(case_work, "write_segmentation", fail)
     assert run("--dicom-seg", "--no-resume") == FAILED
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.name != "report.csv"} == before

@@ -302,14 +302,14 @@ def test_leftovers_of_a_killed_process_are_removed_after_a_day(run, images, out)
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from mednext import cli
-from mednext.batch import run
+from mednext.batch import case_work
 from mednext.system.atomic import replacing
 
 def killed(path, segmentation):
     with replacing(path):
         os.kill(os.getpid(), signal.SIGKILL)
 
-run.write_segmentation = killed
+case_work.write_segmentation = killed
 cli.main(sys.argv[1:])
 """
 

@@ -7,32 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import OutOfMemoryError, OutputError
-from ..images.formats.image_files import write_image
 from ..inference.options import Options
 from ..model.description import Model
-from ..model.labels import Label, Region, choose_structures
+from ..model.labels import choose_structures
 from ..model.sides import sided_labels, sided_regions, sided_structures
-from ..segmentation.export import write_segmentation
-from ..segmentation.intensities import INTENSITIES
 from ..segmentation.result import Segmentation
-from ..system.atomic import explaining, together
+from ..system.atomic import explaining
 from ..system.cancellation import POLL_S, check_cancelled
 from .agenda import Agenda, Task, remove_left_in
 from .case import Case
-from .case_finding import RESULT_SUFFIX, UNCERTAINTY_SUFFIX
-from .case_outcome import done, outcome, settled, with_model
-from .dicom_segs import SUFFIX, DicomSegs, refuse_to_lose_seg, remove_former, uid_in
-from .finished_case import fingerprint, finished, refuse_to_lose, sealed, state, words_of, written_uncertainty
+from .case_outcome import outcome, with_model
+from .case_work import CaseWork, Read, Results
 from .report import REPORT_FILE, Report, Row
 
-Read = Callable[[Case], Any]
-Fetch = Callable[[Case], AbstractContextManager[Case]]
 Alive = Callable[[], None]
 CarryOut = Callable[[Case, Any, Alive], Segmentation]
 Told = Callable[[int, int, Row], None]
@@ -42,50 +34,24 @@ def nothing() -> None:
     """Wait until a call of `read` ends by itself."""
 
 
-@dataclass
-class Batch:
-    """The settings and functions that all cases share.
+@dataclass(kw_only=True)
+class Batch(Results):
+    """A batch: the form of its results, and the functions that make them.
 
     Attributes:
-        output: folder of the results, `<case>.seg.nrrd` and perhaps `<case>.uncertainty.nii.gz`, and of the
-            report.
-        recipe: of the results, see `Options.recipe_with`.
-        labels, regions: of the model.
-        of_sides: labels and regions of results with both sides, see `locating.segment`.
-        read: read the images of a case for `carry_out`; called in a thread of its own, for the next case
-            while `carry_out` works on one.
         carry_out: segment the images of a case; it calls its last argument now and then, which reports a case
-            written meanwhile.
-        resume: skip finished cases; otherwise segment them again.
+            written meanwhile. It raises the errors of a case, which become its row.
         told: called after each case with the number of cases done, that of all cases, and the case's row.
         cancelled: asked between the cases; True ends the batch.
         stop_reading: end a call of `read` in another thread whose images are no longer needed.
-        uncertainty: a case is only finished with its uncertainty.
-        intensities: a case is only finished with its intensities.
-        structures: names or values of the structures that results keep; None for all.
-        fetch: brings the images of a case to this machine, until the result is written; called in the thread
-            of `read`, which gets the case that it yields. That case may be `left_out`.
-        segs: writes a DICOM SEG beside each result; None for none.
 
-    `read` and `carry_out` raise the errors of a case, which become its row.
+    `read` and `fetch` are called in a thread of their own, for the next case while `carry_out` works on one.
     """
 
-    output: Path
-    recipe: Mapping[str, str]
-    labels: tuple[Label, ...]
-    read: Read
     carry_out: CarryOut
-    resume: bool = True
     told: Told | None = None
     cancelled: Callable[[], bool] | None = None
-    regions: tuple[Region, ...] = ()
-    of_sides: tuple[tuple[Label, ...], tuple[Region, ...]] = ((), ())
     stop_reading: Callable[[], None] = nothing
-    uncertainty: bool = False
-    intensities: bool = False
-    structures: Sequence[str | int] | None = None
-    fetch: Fetch = nullcontext
-    segs: DicomSegs | None = None
 
     @classmethod
     def of(
@@ -109,7 +75,7 @@ class Batch:
             options.recipe_with(model, structures),
             labels,
             read,
-            carry_out,
+            carry_out=carry_out,
             regions=regions,
             of_sides=of_sides,
             uncertainty=options.uncertainty,
@@ -200,34 +166,12 @@ class Ledger:
 class _Begun:
     """A case in work; `reading` gives its images, or its row if it needs no run."""
 
-    task: Task
+    work: CaseWork
     reading: Future[Any]
-    local: Case | None = None  # with its images on this machine
-    files: str = ""  # fingerprint of the images, before they are read
-    seen: object = None  # state of the result's file then
-    former: Mapping[str, str] = field(default_factory=dict)  # provenance of the result that is replaced
-    has_uncertainty: bool = False  # whether that of the result is there
 
     @property
-    def case(self) -> Case:
-        return self.task.case
-
-    @property
-    def target(self) -> Path:
-        return self.task.target
-
-    @property
-    def uncertainty(self) -> Path:
-        """The file for the uncertainty of the result."""
-        return self._beside(UNCERTAINTY_SUFFIX)
-
-    @property
-    def seg(self) -> Path:
-        """The file for the DICOM SEG of the result."""
-        return self._beside(SUFFIX)
-
-    def _beside(self, suffix: str) -> Path:
-        return self.target.with_name(self.target.name.removesuffix(RESULT_SUFFIX) + suffix)
+    def task(self) -> Task:
+        return self.work.task
 
     def take(self) -> Any:
         """Return the result of reading, and keep no reference to it."""
@@ -236,7 +180,7 @@ class _Begun:
 
 
 class _Course:
-    """Lead the cases of a source through reading, segmenting and writing.
+    """Leads the cases of a source through reading, segmenting and writing.
 
     At most one case is read ahead, and at most one is being written: that bounds the memory. All but reading
     and writing happens in the calling thread.
@@ -249,7 +193,7 @@ class _Course:
         self._reader = ThreadPoolExecutor(1, "mednext-reader")
         self._writer = ThreadPoolExecutor(1, "mednext-writer")
         self._ahead: _Begun | None = None
-        self._writing: tuple[_Begun, Future[Row]] | None = None
+        self._writing: tuple[Task, Future[Row]] | None = None
 
     def run(self) -> None:
         """Finish all cases."""
@@ -264,8 +208,8 @@ class _Course:
         self._reader.shutdown(cancel_futures=True)
         self._writer.shutdown()
         if self._writing and self._writing[1].exception() is None:
-            begun, writing = self._writing
-            self._records.put(begun.task, writing.result())
+            task, writing = self._writing
+            self._records.put(task, writing.result())
 
     def _next(self) -> _Begun | None:
         self._read_ahead()
@@ -285,17 +229,18 @@ class _Course:
         """Begin to read the images of a case."""
         if task is None:
             return None
-        begun = _Begun(task, Future())
-        if task.row is not None:
-            begun.reading.set_result(task.row)
-        else:
-            begun.reading = self._reader.submit(self._read, begun)
+        work = CaseWork(self._batch, task)
+        if task.row is None:
+            return _Begun(work, self._reader.submit(work.images))
+        begun = _Begun(work, Future())
+        begun.reading.set_result(task.row)
         return begun
 
     def _wait_for_images(self, begun: _Begun) -> None:
         self._wait(begun.reading)
         if isinstance(begun.reading.exception(), MemoryError | OutOfMemoryError):
-            begun.reading = self._reader.submit(self._read, begun)  # the case before has freed its memory
+            # The case before has freed its memory.
+            begun.reading = self._reader.submit(begun.work.images)
             self._wait(begun.reading)
 
     def _wait(self, future: Future[Any]) -> None:
@@ -303,93 +248,28 @@ class _Course:
             check_cancelled(self._batch.cancelled)
             wait([future], POLL_S)  # not without end: Windows would ignore Ctrl+C
 
-    def _read(self, begun: _Begun) -> Any:
-        """The row of a case that is finished already, else its images. Runs in the reader's thread."""
-        batch = self._batch
-        begun.seen = state(begun.target)
-        row = self._finished(begun, again=not batch.resume)
-        if row is not None:
-            return row
-        if batch.uncertainty:
-            refuse_to_lose(begun.uncertainty, begun.target)
-        begun.former = words_of(begun.target)
-        if batch.segs:
-            refuse_to_lose_seg(begun.seg, begun.former)
-        begun.files = fingerprint(begun.case)
-        begun.local = begun.task.held.enter_context(batch.fetch(begun.case))
-        row = settled(begun.local)
-        if row is None and batch.segs:
-            batch.segs.check(begun.local)
-        return row or batch.read(begun.local)
-
-    def _finished(self, begun: _Begun, again: bool) -> Row | None:
-        """The row of a case whose result is there; None for one to segment. Raises as `finished` does."""
-        batch = self._batch
-        found = finished(
-            begun.target,
-            begun.case,
-            batch.recipe,
-            batch.labels,
-            batch.regions,
-            of_sides=batch.of_sides,
-            again=again,
-        )
-        begun.has_uncertainty = written_uncertainty(begun.uncertainty, begun.target)
-        if found is not None and self._is_whole(begun, found):
-            return self._done(begun, found)
-        return None
-
-    def _is_whole(self, begun: _Begun, found: Segmentation) -> bool:
-        """Whether a finished result has all that the batch is to give."""
-        batch = self._batch
-        measured = INTENSITIES in found.provenance or not batch.intensities
-        has_seg = not batch.segs or batch.segs.is_whole(begun.seg, found)
-        return measured and has_seg and (begun.has_uncertainty or not batch.uncertainty)
-
     def _segment(self, begun: _Begun) -> None:
         """Segment a case that was read, and start to write it."""
+        task = begun.task
 
         def work() -> Row | Segmentation:
             read = begun.take()
-            return read if isinstance(read, Row) else self._batch.carry_out(begun.case, read, self._alive)
+            return read if isinstance(read, Row) else self._batch.carry_out(task.case, read, self._alive)
 
-        made = outcome(begun.case, work)
+        made = outcome(task.case, work)
         self._end_writing()
         if isinstance(made, Segmentation):
-            self._writing = begun, self._writer.submit(self._write, begun, made)
+            self._writing = task, self._writer.submit(self._write, begun.work, made)
         else:
-            self._source.release(begun.task)
-            self._records.put(begun.task, made)
+            self._source.release(task)
+            self._records.put(task, made)
 
-    def _write(self, begun: _Begun, segmentation: Segmentation) -> Row:
+    def _write(self, work: CaseWork, segmentation: Segmentation) -> Row:
         """Write a result and return its row. Runs in the writer's thread."""
         try:
-            if state(begun.target) != begun.seen:  # another process or a user wrote it meanwhile
-                row = self._finished(begun, again=False)
-                if row is not None:
-                    return row
-            if self._batch.structures is not None:
-                segmentation = segmentation.only(self._batch.structures)
-                wished = {"structures": self._batch.recipe["structures"]}  # of the model, on both sides
-                segmentation = replace(segmentation, provenance={**segmentation.provenance, **wished})
-            result = sealed(segmentation, begun.case, begun.files, begun.former)
-            segs = self._batch.segs
-            if segs:
-                result = segs.named(result, uid_in(begun.former))
-            with together():  # the result first: the next run of a batch killed in between makes the others
-                write_segmentation(begun.target, result)
-                if result.uncertainty is not None:
-                    write_image(begun.uncertainty, result.uncertainty, result.geometry)
-                if segs and begun.local:
-                    segs.write(begun.seg, result, begun.local)
-            if begun.has_uncertainty and result.uncertainty is None:
-                begun.uncertainty.unlink()  # it belonged to the former result
-            if not uid_in(result.provenance):
-                remove_former(begun.seg, uid_in(begun.former))
-            begun.has_uncertainty = result.uncertainty is not None
-            return self._done(begun, result)
+            return work.write(segmentation)
         finally:
-            self._source.release(begun.task)
+            self._source.release(work.task)
 
     def _alive(self) -> None:
         """Report a case that has been written meanwhile, and read ahead a case that has become free."""
@@ -399,27 +279,7 @@ class _Course:
 
     def _end_writing(self) -> None:
         if self._writing:
-            begun, writing = self._writing
+            task, writing = self._writing
             self._wait(writing)
             self._writing = None
-            self._records.put(begun.task, outcome(begun.case, writing.result))
-
-    def _done(self, begun: _Begun, segmentation: Segmentation) -> Row:
-        warning = "" if segmentation.labelmap.any() else "No structure was found."
-        row = done(
-            begun.case,
-            self._relative(begun.target),
-            segmentation.provenance,
-            segmentation.volumes_ml(),
-            warning,
-        )
-        if begun.has_uncertainty:
-            row = replace(row, uncertainty=self._relative(begun.uncertainty))
-        segs = self._batch.segs
-        if segs and uid_in(segmentation.provenance):
-            stored = segs.store(begun.seg) if segs.store else ""
-            row = replace(row, dicom_seg=self._relative(begun.seg), stored=stored)
-        return row
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self._batch.output).as_posix()
+            self._records.put(task, outcome(task.case, writing.result))
