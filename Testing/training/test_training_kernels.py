@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mednext.network.blocks import DownBlock, MedNeXtBlock, UpBlock
 from mednext.network.mednext import MedNeXt
 from mednext_training import native_build
-from mednext_training.channels_last import use_native_kernels
+from mednext_training.channels_last import NATIVE, use_native_kernels
 from torch import Tensor
 
 SIDES = (32, 16, 16)
@@ -64,6 +67,54 @@ def test_native_kernels_are_as_near_to_double_precision_as_torchs_layers(options
         scale = 1.0 if name.endswith("conv1.bias") else float(value.abs().max())
         error = float((found[name] - value).abs().max())
         assert error <= 4 * float((torchs[name] - value).abs().max()) + 2e-5 * scale, name
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "widths", "kernel_size"),
+    [(MedNeXtBlock, (32, 32, 3), 3), (DownBlock, (32, 64, 2), 5), (UpBlock, (64, 32, 3), 7)],
+)
+def test_a_block_of_full_vectors_never_stores_its_hidden_activations_and_has_torchs_gradients(
+    kind: type[MedNeXtBlock], widths: tuple[int, int, int], kernel_size: int, residual: bool
+) -> None:
+    torch.manual_seed(0)
+    plain = kind(*widths, kernel_size, residual=residual)
+    native, exact = copy.deepcopy(plain), copy.deepcopy(plain).double()
+    native.__class__ = NATIVE[kind]
+    image = torch.randn(2, widths[0], 6, 9, 10) + 3  # more voxels than one piece, and a rest
+    assert not hidden_activations(native, image) and hidden_activations(plain, image)
+    expected, found = outputs_and_gradients(exact, image.double()), outputs_and_gradients(native, image)
+    torchs = outputs_and_gradients(plain, image)
+    for name, value in expected.items():
+        scale = 10.0 if name == "conv1.bias" else float(value.abs().max())
+        error = float((found[name] - value).abs().max())
+        assert error <= 4 * float((torchs[name] - value).abs().max()) + 1e-5 * scale, name
+
+
+def outputs_and_gradients(block: MedNeXtBlock, image: Tensor) -> dict[str, Tensor]:
+    """Of one block; its input's gradient too."""
+    image = image.clone().requires_grad_()
+    block.zero_grad()
+    y = block(image)
+    (y * torch.linspace(-1, 1, y.numel()).to(y).view(y.shape)).sum().backward()
+    assert image.grad is not None
+    gradients = {name: parameter.grad for name, parameter in block.named_parameters()}
+    return {"y": y.detach(), "x": image.grad} | gradients  # type: ignore[dict-item]
+
+
+def hidden_activations(block: MedNeXtBlock, image: Tensor) -> list[tuple[int, ...]]:
+    """Shapes of what autograd keeps that has more values than the input and the output."""
+    kept: list[tuple[int, ...]] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = block(image)
+    hidden = block.conv2.out_channels
+    return [shape for shape in kept if hidden in shape and math.prod(shape) >= hidden * y[:, 0].numel() // 2]
 
 
 @pytest.mark.usefixtures("needs_compiler")

@@ -16,9 +16,18 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).parent / "native" / "channels_last.cpp"
+SOURCES = tuple(sorted((Path(__file__).parent / "native").iterdir()))
 # Not -ffast-math: a library linked with it makes the whole process flush small numbers to zero.
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
+FLAGS = (
+    "-std=gnu++17",
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-shared",
+    "-fPIC",
+    "-pthread",
+)
 
 
 @cache
@@ -31,9 +40,10 @@ def native_library() -> ctypes.CDLL | None:
     if compiler is None or sys.platform == "win32":
         logger.warning("No C++ compiler found: training runs on torch's own, slower layers.")
         return None
-    digest = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode() + _processor()).hexdigest()[:16]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES))
+    digest.update(" ".join(FLAGS).encode() + _processor())
     cache_folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mednext"
-    library = cache_folder / f"channels_last_{digest}.so"
+    library = cache_folder / f"channels_last_{digest.hexdigest()[:16]}.so"
     try:
         if not library.exists():
             _compile(compiler, library)
@@ -51,7 +61,8 @@ def _compile(compiler: str, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         built = Path(scratch) / library.name
-        command = [compiler, *FLAGS, "-o", str(built), str(SOURCE)]
+        units = [str(source) for source in SOURCES if source.suffix == ".cpp"]
+        command = [compiler, *FLAGS, "-o", str(built), *units]
         subprocess.run(command, capture_output=True, text=True, check=True)
         built.replace(library)
 

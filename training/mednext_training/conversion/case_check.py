@@ -16,6 +16,7 @@ from mednext.inputs.image_doubts import image_doubts
 from mednext.inputs.voxel_sample import sample_of
 from mednext.model.description import Channel
 
+from .channel_looks import look_of
 from .tree import FoundCase
 
 # Of a voxel. Headers round; nnU-Net itself compares nothing but sizes and spacings.
@@ -34,6 +35,7 @@ class CheckedCase:
         voxels: how many voxels each label value of the file has, the background among them.
         digests: of each image, the same for the same voxels in any orientation, type and format.
         turned_digests: of each image, the same for the same voxels at whatever places.
+        looks: of each image, see `look_of`.
         way: the trained value for each value of its labels.
         label_digest: of its labels; "" where there are none.
         patient: whose images they are, as far as DICOM or their names tell; "" where nothing does.
@@ -45,6 +47,7 @@ class CheckedCase:
     voxels: dict[int, int] = field(default_factory=dict)
     digests: list[str] = field(default_factory=list)
     turned_digests: list[str] = field(default_factory=list)
+    looks: list[Mapping[str, float]] = field(default_factory=list)
     way: Mapping[int, int] = field(default_factory=dict)
     label_digest: str = ""
     patient: str = ""
@@ -72,22 +75,23 @@ def check_case(
     """
     case = CheckedCase(found, problems=list(found.problems))
     patients: set[str] = set()
+    samples: list[np.ndarray] = []
     for path, channel in zip(found.images, channels, strict=True):
         if path is not None:
-            patients.add(_check_image(case, path, channel))
+            patients.add(_check_image(case, path, channel, samples))
     patients.discard("")
     if len(patients) > 1:
         case.problems.append("Its images are of several patients, as their headers say: correct the case.")
     case.patient = min(patients, default=found.patient)
     if len(set(case.digests)) < len(case.digests):
         case.problems.append("Two of its images have the same voxels: one of them is a copy.")
-    if found.label is not None:
-        _check_label(case, found.label, allow_empty)
+    labels = None if found.label is None else _check_label(case, found.label, allow_empty)
+    case.looks = [look_of(sample, labels) for sample in samples]
     return case
 
 
-def _check_image(case: CheckedCase, path: Path, channel: Channel | None) -> str:
-    """Check one image; returns the patient in its header, "" where there is none."""
+def _check_image(case: CheckedCase, path: Path, channel: Channel | None, samples: list[np.ndarray]) -> str:
+    """Check one image and add its sample; returns the patient in its header, "" where there is none."""
     try:
         volume = read_volume(path)
     except InputError as error:
@@ -97,8 +101,10 @@ def _check_image(case: CheckedCase, path: Path, channel: Channel | None) -> str:
     case.digests.append(digest_of(volume.array[0], volume.geometry))
     case.turned_digests.append(turned_digest_of(volume.array[0]))
     known = volume.described[0]
+    sample = sample_of(volume.array[0])
+    samples.append(sample.values)
     if channel is not None:
-        for doubt in image_doubts(channel, known, sample_of(volume.array[0])):
+        for doubt in image_doubts(channel, known, sample):
             (case.problems if doubt.certain else case.notes).append(doubt.sentence)
     if case.grid is None:
         case.grid = volume.geometry
@@ -107,12 +113,13 @@ def _check_image(case: CheckedCase, path: Path, channel: Channel | None) -> str:
     return known.patient
 
 
-def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> None:
+def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> np.ndarray | None:
+    """Check the labels; returns a sample at the same places as those of images of their size."""
     try:
         labels = read_image(path)
     except InputError as error:
         case.problems.append(str(error))
-        return
+        return None
     case.notes += labels.warnings
     if case.grid is not None:
         _check_place(case, path, labels.geometry)
@@ -123,7 +130,7 @@ def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> None:
     if broken:
         shown = ", ".join(f"{value:g}" for value in broken[:_MOST_SHOWN])
         case.problems.append(f"{path} has the label {shown}: labels are whole numbers from 0 up.")
-        return
+        return None
     case.voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
     if case.values:
         case.label_digest = digest_of(labels.array, labels.geometry)
@@ -132,6 +139,7 @@ def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> None:
             f"{path} is empty, no voxel has a label. If that is right, and the case shall teach that "
             "there is nothing, say so with --allow-empty."
         )
+    return sample_of(labels.array).values
 
 
 def _check_place(case: CheckedCase, path: Path, geometry: Geometry) -> None:

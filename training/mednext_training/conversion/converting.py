@@ -32,6 +32,7 @@ from .form import Form
 from .itk_view import itk_sees
 from .report import Report, check_taught
 from .set_check import (
+    check_channels,
     check_copies,
     check_labels_occur,
     check_patients,
@@ -120,6 +121,7 @@ def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> Check
     map_of_values(cases, form.ways, form.refused, form.edition, form.names)
     check_copies(cases)
     sound = [case for case in cases if not case.problems]
+    check_channels(sound, form.dataset.channels)
     same_patient = check_patients(sound)
     orientation = common_orientation(sound)
     left_out = [*found.left_out, *((name, "It was not wanted.") for name in choices.leave_out)]

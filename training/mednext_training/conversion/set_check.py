@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .case_check import CheckedCase
+from .channel_looks import exchanged_channels
 
 
 def check_copies(cases: Iterable[CheckedCase]) -> None:
@@ -38,6 +39,19 @@ def _check_turned(case: CheckedCase, turned: dict[str, str]) -> None:
                 "and right or other sides are wrong. Keep the right one (--leave-out)."
             )
             return
+
+
+def check_channels(cases: Sequence[CheckedCase], channels: Sequence[str]) -> None:
+    """Note each case two of whose channels look exchanged, beside the other cases."""
+    looks = {case.name: case.looks for case in cases}
+    exchanged = exchanged_channels(looks) if len(channels) > 1 else {}
+    for case in cases:
+        if case.name in exchanged:
+            one, other = (channels[number] for number in exchanged[case.name])
+            case.notes.append(
+                f"Its {one} looks as {other} does in the other cases, and its {other} as {one}: check "
+                "whether the two files are exchanged."
+            )
 
 
 def check_patients(cases: Iterable[CheckedCase]) -> list[list[str]]:
