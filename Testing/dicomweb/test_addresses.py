@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from mednext.cli import main
-from mednext.dicomweb.archive import Credentials, checked_address
+from mednext.dicomweb.archive import Archive, Credentials, checked_address
 from mednext.dicomweb.archives import Archives
 from mednext.dicomweb.search import Selection
 from mednext.errors import OptionError
@@ -67,3 +69,22 @@ def test_a_wrong_term_of_a_query_is_refused(term: str) -> None:
 def test_a_selection_from_a_folder_is_refused(tmp_path, capsys) -> None:
     assert main(["segment-folder", str(tmp_path), str(tmp_path / "out"), "--study", "1.2"]) == 2
     assert "give its address as INPUT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("most", [7, 25, 1000])
+def test_an_archive_that_gives_fewer_results_than_it_was_asked_for_is_asked_on(most: int) -> None:
+    listed = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{n}"]}} for n in range(60)]
+
+    def search(_client: Any, limit: int, offset: int) -> list[dict[str, Any]]:
+        return listed[offset : offset + min(limit, most)]
+
+    found = Archive("http://127.0.0.1:9/d", Credentials()).pages("Searching", "0020000D", search)
+    assert found == listed
+
+
+def test_an_archive_that_knows_no_pages_gives_each_result_once() -> None:
+    listed = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{n}"]}} for n in range(60)]
+    found = Archive("http://127.0.0.1:9/d", Credentials()).pages(
+        "Searching", "0020000D", lambda _client, limit, offset: listed
+    )
+    assert found == listed

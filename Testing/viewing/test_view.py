@@ -17,12 +17,23 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from dicom_files import write_series
 from geometries import rotation
-from mednext.errors import DownloadError, DownloadIntegrityError, GeometryError, UnsupportedImageError
+from mednext.errors import (
+    DownloadError,
+    DownloadIntegrityError,
+    GeometryError,
+    UnreadableImageError,
+    UnsupportedImageError,
+)
 from mednext.images.geometry import Geometry
 from mednext.images.volume import write_image
 from mednext.model.labels import Label
+from mednext.model.regions import Region
 from mednext.segmentation.export import write_segmentation
+from mednext.segmentation.formats.color_table import write_color_table
+from mednext.segmentation.formats.dicom_seg import write_dicom_seg
+from mednext.segmentation.formats.seg_nrrd import write_layers
 from mednext.segmentation.result import Segmentation
 from mednext.viewing.niivue import viewer_script
 from mednext.viewing.page_server import PageServer
@@ -124,11 +135,78 @@ def test_a_result_without_any_structure_is_shown_as_such(segmentation, tmp_path)
     assert [each.volume_ml for each in read_result(tmp_path / "nothing.seg.nrrd").segments] == [0, 0, 0]
 
 
-def test_segments_in_several_layers_are_refused_instead_of_one_being_shown(result, tmp_path):
-    layered = tmp_path / "layered.seg.nrrd"
-    layered.write_bytes(result.read_bytes().replace(b"Segment1_Layer:=0", b"Segment1_Layer:=1"))
-    with pytest.raises(UnsupportedImageError, match="overlap"):
-        read_result(layered)
+def owners(shown, ijk):
+    """The names of the segments in a voxel."""
+    value = shown.labelmap[ijk[::-1]]
+    return {each.name for each in shown.segments if value in each.values}
+
+
+def test_segments_that_overlap_in_layers_are_all_shown(tmp_path):
+    first, second = np.zeros((2, *GRID.shape), np.uint8)
+    first[2:5, 3:9, 4:12] = 1
+    second[2:4, 3:9, 4:8] = 1
+    names = {"Name": ("tumour", "core"), "LabelValue": ("1", "1"), "Layer": ("0", "1")}
+    header = {f"Segment{n}_{key}": values[n] for key, values in names.items() for n in range(2)}
+    write_layers(tmp_path / "layered.seg.nrrd", [first, second], GRID, header)
+    shown = read_result(tmp_path / "layered.seg.nrrd")
+    assert shown.geometry.ijk_to_ras == pytest.approx(GRID.ijk_to_ras, abs=1e-4)
+    voxels = {each.name: round(each.volume_ml / GRID.voxel_volume_ml) for each in shown.segments}
+    assert voxels == {"tumour": 3 * 6 * 8, "core": 2 * 6 * 4}
+    assert owners(shown, (4, 3, 2)) == {"tumour", "core"}
+    assert owners(shown, (11, 8, 4)) == {"tumour"}
+    assert owners(shown, (0, 0, 0)) == set()
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_a_dicom_seg_is_shown_on_its_grid_with_its_regions(segmentation, tmp_path, kind):
+    pytest.importorskip("highdicom")
+    write_series(tmp_path / "series", np.zeros(GRID.shape, np.int16), GRID)
+    both = Region("kidney with cyst", (2, 5), (90, 160, 250))
+    result = replace(segmentation, regions=(both,) if kind == "binary" else ())
+    write_dicom_seg(tmp_path / "result.dcm", result, tmp_path / "series", kind)
+    shown = read_result(tmp_path / "result.dcm")
+    found = {each.name: each for each in shown.segments}
+    for label in LABELS[:2]:
+        mask = np.isin(shown.labelmap, found[label.name].values)
+        assert mask.sum() == (segmentation.labelmap == label.value).sum()
+        for place in np.argwhere(segmentation.labelmap == label.value):
+            there = np.linalg.inv(shown.geometry.ijk_to_ras) @ GRID.ijk_to_ras @ [*place[::-1], 1.0]
+            assert mask[tuple(there[2::-1].round().astype(int))]
+        assert np.abs(np.subtract(found[label.name].color, label.color)).max() <= 1
+    if kind == "binary":
+        parts = sum(found[label.name].volume_ml for label in LABELS[:2])
+        assert found[both.name].volume_ml == pytest.approx(parts)
+
+
+def test_a_dicom_file_of_another_kind_is_refused(tmp_path):
+    pytest.importorskip("highdicom")
+    write_series(tmp_path / "series", np.zeros(GRID.shape, np.int16), GRID)
+    with pytest.raises(UnsupportedImageError, match="no DICOM SEG"):
+        read_result(next((tmp_path / "series").iterdir()))
+
+
+def test_the_table_beside_an_image_of_label_values_gives_names_and_colours(segmentation, tmp_path):
+    write_segmentation(tmp_path / "result.nii.gz", segmentation)
+    write_color_table(tmp_path / "result.labels.csv", LABELS)
+    shown = read_result(tmp_path / "result.nii.gz")
+    assert [(each.value, each.name, each.color) for each in shown.segments] == [
+        (label.value, label.name, label.color) for label in LABELS
+    ]
+    (tmp_path / "result.labels.csv").write_text("not,a\ntable,x\n")
+    with pytest.raises(UnreadableImageError, match="no table of labels"):
+        read_result(tmp_path / "result.nii.gz")
+
+
+def test_the_smallest_of_overlapping_segments_is_drawn_on_top(library, tmp_path):
+    first = np.zeros(GRID.shape, np.uint8)
+    first[2:5, 3:9, 4:12] = 1
+    second = np.where(first & (np.arange(14) < 8), 1, 0).astype(np.uint8)
+    header = {}
+    for n in range(2):
+        header |= {f"Segment{n}_Name": "x", f"Segment{n}_LabelValue": "1", f"Segment{n}_Layer": str(n)}
+    write_layers(tmp_path / "layered.seg.nrrd", [first, second], GRID, header)
+    drawn = json.loads(viewer_files(tmp_path / "layered.seg.nrrd", None, library)["result.json"][1])["drawn"]
+    assert [owners for _, owners in drawn] == [[0], [1, 0]]
 
 
 def test_a_result_beside_the_image_is_refused(result):

@@ -4,28 +4,30 @@ import { Niivue, SHOW_RENDER } from "./niivue.js";
 const byId = (id) => document.getElementById(id);
 const hidden = new Set();
 
-function colours(segments) {
+function colours({ segments, drawn }) {
   const table = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [""] };
-  for (const { value, name, color } of segments) {
+  for (const [value, owners] of drawn) {
+    const top = owners.find((owner) => !hidden.has(owner)); // the smallest segment that is shown
+    const { name, color } = segments[top ?? owners[0]];
     table.R.push(color[0]);
     table.G.push(color[1]);
     table.B.push(color[2]);
-    table.A.push(hidden.has(value) ? 0 : 255);
+    table.A.push(top === undefined ? 0 : 255);
     table.I.push(value);
     table.labels.push(name);
   }
   return table;
 }
 
-function row(segment, changed, go) {
+function row(segment, number, changed, go) {
   const line = document.createElement("tr");
   const box = document.createElement("input");
   box.type = "checkbox";
   box.checked = true;
   box.title = "Show";
   box.onchange = () => {
-    if (box.checked) hidden.delete(segment.value);
-    else hidden.add(segment.value);
+    if (box.checked) hidden.delete(number);
+    else hidden.add(number);
     changed();
   };
   const swatch = document.createElement("span");
@@ -63,7 +65,7 @@ async function show() {
   ]);
   viewer.setSliceType(viewer.sliceTypeMultiplanar);
   const draw = () => {
-    viewer.volumes[1].setColormapLabel(colours(result.segments));
+    viewer.volumes[1].setColormapLabel(colours(result));
     viewer.updateGLVolume();
   };
   const go = ({ centreRas }) => {
@@ -71,7 +73,7 @@ async function show() {
     viewer.drawScene();
     viewer.createOnLocationChange();
   };
-  byId("segments").append(...result.segments.map((segment) => row(segment, draw, go)));
+  byId("segments").append(...result.segments.map((segment, number) => row(segment, number, draw, go)));
   byId("opacity").oninput = (event) => viewer.setOpacity(1, Number(event.target.value));
   byId("shown").onchange = (event) => viewer.setOpacity(0, event.target.checked ? 1 : 0);
   byId("shown").disabled = result.image === null;

@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add("result", metavar="RESULT", type=Path, help=".seg.nrrd, or an image of label values")
+    add("result", metavar="RESULT", type=Path, help=".seg.nrrd, DICOM SEG, or an image of label values")
     add("--image", metavar="IMAGE", type=Path, help="the segmented image, to be shown below it")
     add("--port", type=int, default=0, help="of the address on this computer (default: a free one)")
     add("--no-browser", action="store_true", help="print the address only")

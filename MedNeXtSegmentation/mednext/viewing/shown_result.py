@@ -12,7 +12,10 @@ import numpy as np
 from ..errors import GeometryError, UnsupportedImageError
 from ..images.formats.image_files import read_image
 from ..images.geometry import Geometry
-from ..segmentation.formats.seg_nrrd import segment_words
+from ..segmentation.formats.seg_nrrd import read_layers, segment_words
+from .dicom_seg import is_dicom, read_dicom_seg
+from .label_table import table_beside
+from .overlapping import combined
 
 __all__ = ["ShownResult", "ShownSegment", "check_same_place", "read_result"]
 
@@ -25,10 +28,11 @@ class ShownSegment:
     """One segment.
 
     Attributes:
-        value: its label value.
+        value: its label value, or its number in a DICOM SEG.
         color: red, green and blue, 0 to 255.
         volume_ml: in mL; 0.0 where the structure was not found.
         centre_ras: a voxel of the segment, the nearest to its centre of mass (mm, RAS); None without voxels.
+        values: those of its voxels in the labelmap: several where other segments overlap it.
     """
 
     value: int
@@ -36,6 +40,7 @@ class ShownSegment:
     color: tuple[int, int, int]
     volume_ml: float
     centre_ras: tuple[float, float, float] | None
+    values: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,32 +53,64 @@ class ShownResult:
 
 
 def read_result(path: Path) -> ShownResult:
-    """Read a segmentation: `.seg.nrrd`, or an image of label values (NIfTI, NRRD, MetaImage).
+    """Read a segmentation: `.seg.nrrd`, DICOM SEG, or an image of label values (NIfTI, NRRD, MetaImage).
+
+    Names and colours of an image of label values come from the table that Slicer's and this module's exports
+    write beside it.
 
     Raises:
-        UnsupportedImageError: the file holds no label values, or overlapping segments in several layers.
+        UnsupportedImageError: the file holds no segmentation.
+        MissingPackageError: a DICOM SEG, without highdicom.
         UnreadableImageError, GeometryError: as `read_image`.
     """
+    if is_dicom(path):
+        labelmap, geometry, found = read_dicom_seg(path)
+        listed = [(number, name, color or _color(number), values) for (number, name, color), values in found]
+        return _shown(labelmap, geometry, listed)
     words = segment_words(path) if path.name.lower().endswith(".seg.nrrd") else {}
-    if any(value.strip() not in {"", "0"} for key, value in words.items() if key.endswith("_Layer")):
-        raise UnsupportedImageError(
-            f"{path} has segments that overlap, in several layers. Open it in Slicer, or write the result of "
-            "mednext as a label map (.nii.gz)."
-        )
+    stored = _described(words)
+    if any(layer for _, layer, _, _ in stored):
+        return _in_layers(path, stored)
     read = read_image(path)  # the checks of images say nothing about label values
     labelmap = _label_values(read.array, path)
-    described = _described(words)
-    counts = np.bincount(labelmap.ravel())
-    found = [int(value) for value in np.flatnonzero(counts) if value]
-    for value in found:
-        described.setdefault(value, (f"Label {value}", _color(value)))
+    described = {value: (name, color) for value, _, name, color in stored} or table_beside(path)
+    for value in np.unique(labelmap[labelmap > 0]):
+        described.setdefault(int(value), (f"Label {value}", None))
+    labels = [
+        (value, name, color or _color(value), (value,)) for value, (name, color) in sorted(described.items())
+    ]
+    return _shown(labelmap, read.geometry, labels)
+
+
+def _in_layers(path: Path, stored: Sequence[_Stored]) -> ShownResult:
+    """The segments of a `.seg.nrrd` of which some overlap, each in a layer."""
+    layers, geometry = read_layers(path)
+    if len(layers) <= max(layer for _, layer, _, _ in stored):
+        raise UnsupportedImageError(f"{path} names more layers than it has: save it again in Slicer.")
+    masks = (layers[layer] == value for value, layer, _, _ in stored)
+    labelmap, values = combined(masks, layers[0].shape)
+    values += [()] * (len(stored) - len(values))
+    listed = [
+        (value, name, color or _color(number), own)
+        for number, ((value, _, name, color), own) in enumerate(zip(stored, values, strict=True), start=1)
+    ]
+    return _shown(labelmap, geometry, listed)
+
+
+def _shown(
+    labelmap: np.ndarray,
+    geometry: Geometry,
+    listed: Sequence[tuple[int, str, tuple[int, int, int], tuple[int, ...]]],
+) -> ShownResult:
+    """The result with these segments: value, name, colour and values in the labelmap of each."""
+    counts = np.bincount(labelmap.ravel(), minlength=_MOST_LABELS + 1)
     segments = []
-    for value, (name, color) in sorted(described.items()):
-        count = int(counts[value]) if value < len(counts) else 0
-        ml = count * read.geometry.voxel_volume_ml
-        centre = _centre_ras(labelmap, value, read.geometry) if count else None
-        segments.append(ShownSegment(value, name, color, ml, centre))
-    return ShownResult(labelmap, read.geometry, tuple(segments))
+    for value, name, color, values in listed:
+        there = [each for each in values if counts[each]]
+        ml = int(counts[there].sum()) * geometry.voxel_volume_ml
+        centre = _centre_ras(np.isin(labelmap, there), geometry) if there else None
+        segments.append(ShownSegment(value, name, color, ml, centre, values))
+    return ShownResult(labelmap, geometry, tuple(segments))
 
 
 def check_same_place(image: Geometry, result: ShownResult, names: Sequence[str]) -> None:
@@ -97,15 +134,19 @@ def _label_values(array: np.ndarray, path: Path) -> np.ndarray:
     return array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
 
 
-def _described(words: dict[str, str]) -> dict[int, tuple[str, tuple[int, int, int]]]:
-    """Name and colour of each label value in the header of a `.seg.nrrd`."""
-    described = {}
+_Stored = tuple[int, int, str, "tuple[int, int, int] | None"]  # value, layer, name, colour
+
+
+def _described(words: dict[str, str]) -> list[_Stored]:
+    """The segments in the header of a `.seg.nrrd`."""
+    described = []
     for key, text in words.items():
         prefix, _, field = key.partition("_")
         if field == "LabelValue" and text.strip().isdigit():
-            value = int(text)
-            name = words.get(f"{prefix}_Name", f"Label {value}")
-            described[value] = (name, _stored_color(words.get(f"{prefix}_Color", "")) or _color(value))
+            layer = words.get(f"{prefix}_Layer", "").strip()
+            name = words.get(f"{prefix}_Name", f"Label {text.strip()}")
+            color = _stored_color(words.get(f"{prefix}_Color", ""))
+            described.append((int(text), int(layer) if layer.isdigit() else 0, name, color))
     return described
 
 
@@ -122,9 +163,9 @@ def _color(value: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _centre_ras(labelmap: np.ndarray, value: int, geometry: Geometry) -> tuple[float, float, float]:
+def _centre_ras(mask: np.ndarray, geometry: Geometry) -> tuple[float, float, float]:
     """The centre (mm, RAS) of the voxel of a segment that lies nearest to its centre of mass."""
-    voxels = np.argwhere(labelmap == value)
+    voxels = np.argwhere(mask)
     nearest = voxels[((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1).argmin()]
     x, y, z = (geometry.ijk_to_ras @ [*nearest[::-1], 1.0])[:3]
     return float(x), float(y), float(z)

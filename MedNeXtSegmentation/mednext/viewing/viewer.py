@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..images.geometry import Geometry
 from ..images.volume import read_volume
 from ..library.folder_locations import resources_folder
 from .niivue import viewer_script
-from .shown_result import ShownResult, check_same_place, read_result
+from .shown_result import ShownResult, ShownSegment, check_same_place, read_result
 
 __all__ = ["viewer_files"]
 
@@ -57,7 +58,6 @@ def _nifti(array: np.ndarray, geometry: Geometry) -> bytes:
 def _description(shown: ShownResult, name: str, image: Path | None) -> bytes:
     segments = [
         {
-            "value": segment.value,
             "name": segment.name,
             "color": segment.color,
             "volumeMl": segment.volume_ml,
@@ -65,5 +65,20 @@ def _description(shown: ShownResult, name: str, image: Path | None) -> bytes:
         }
         for segment in shown.segments
     ]
-    document = {"result": name, "image": image.name if image else None, "segments": segments}
+    drawn = _drawn(shown.segments)
+    document = {
+        "result": name,
+        "image": image.name if image else None,
+        "segments": segments,
+        "drawn": drawn,
+    }
     return json.dumps(document, ensure_ascii=True).encode()
+
+
+def _drawn(segments: Sequence[ShownSegment]) -> list[tuple[int, list[int]]]:
+    """For each value of the labelmap the numbers of its segments, the smallest first: it is drawn on top."""
+    owners: dict[int, list[int]] = {}
+    for number in sorted(range(len(segments)), key=lambda number: segments[number].volume_ml):
+        for value in segments[number].values:
+            owners.setdefault(value, []).append(number)
+    return sorted(owners.items())

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ...errors import UnreadableImageError
 from ...images.formats.image_files import to_image, write_verified
 from ...images.formats.nrrd_header import nrrd_fields
 from ...images.geometry import Geometry
+from ...images.itk_paths import path_for_itk, reason
 from ...model.labels import Label
 from ...system.atomic import replacing
 from ...system.shown_text import shown
@@ -51,6 +53,21 @@ def write_layers(
         image.SetMetaData(key, value)
     with replacing(path) as temporary:
         write_verified(image, temporary, path)
+
+
+def read_layers(path: Path) -> tuple[list[np.ndarray], Geometry]:
+    """The labelmaps `(Z, Y, X)` of a file in which segments overlap, and their grid.
+
+    Raises `UnreadableImageError`, `GeometryError`.
+    """
+    with path_for_itk(path) as name:
+        try:
+            image = sitk.ReadImage(name)
+        except RuntimeError as error:
+            raise UnreadableImageError(f"{path} cannot be read ({reason(error)}).") from error
+    geometry = Geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    array = sitk.GetArrayFromImage(image)
+    return [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0)), geometry
 
 
 def segment_words(path: Path) -> dict[str, str]:
