@@ -15,8 +15,9 @@ from mednext.errors import InputError, OutputError
 from mednext.images.formats.image_files import read_image
 from mednext.segmentation import export
 from MedNeXtSegmentationLib.engine.scene_job import start_job
+from MedNeXtSegmentationLib.scene.export.export_job import export_job
 from MedNeXtSegmentationLib.scene.export.training_job import training_job
-from panel_driving import choose, segment, selector, set_option
+from panel_driving import MODULE, choose, segment, selector, set_option
 from segmentation_nodes import blocks, by_name, draw, new_segmentation, paint, voxels
 from slicer_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
 
@@ -247,6 +248,19 @@ def test_export_writes_the_corrected_segmentation(ready, volume, dialogs, tmp_pa
     written, geometry = read.array, read.geometry
     assert np.array_equal(written == 2, mask(2) & ~mask(1))
     assert geometry.shape == SHAPE
+
+
+def test_a_reload_while_a_file_is_written_leaves_the_whole_file(ready, dialogs, tmp_path):
+    segment(ready)
+    path = tmp_path / "T1.nii.gz"
+    files = ready.panel.resultView.files
+    files._write(export_job(files._node, path, "nifti"), str)
+    writing = files._writing
+    slicer_standin.close_module(MODULE.stem)
+    while writing.running:
+        slicer.app.processEvents()
+        slicer_standin.rest(0.01)
+    assert read_image(path).geometry.shape == SHAPE
 
 
 def test_a_name_without_a_suffix_gets_that_of_the_chosen_format(ready, dialogs, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mednext.errors import DiskSpaceError, OutputError
-from mednext.system.atomic import remove_leftovers, replacing, replacing_folder, together
+from mednext.system.atomic import check_place, remove_leftovers, replacing, replacing_folder, together
 
 ENGINE = str(Path(__file__).resolve().parents[2] / "MedNeXtSegmentation")
 
@@ -190,6 +190,13 @@ def test_files_of_a_killed_process_are_removed_and_those_of_a_running_one_stay(t
     with replacing(tmp_path / "b.txt") as temporary:
         remove_leftovers(tmp_path)
         assert temporary.exists() and not left.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_the_next_result_beside_removes_the_file_of_a_killed_process(tmp_path):
+    left = killed_while_writing(tmp_path / "a.txt")
+    check_place(tmp_path / "b.txt")
+    assert not left.exists()
 
 
 def test_a_clock_that_jumps_removes_no_file_of_a_running_process(tmp_path):

@@ -124,6 +124,7 @@ class Panel(VTKObservationMixin):
         self.serverView.abandon()
         self.environmentView.abandon()
         self.modelsView.command.abandon()
+        self.resultView.files.abandon()
         self.unbind()
         self.removeObservers()
 

@@ -200,12 +200,17 @@ def remove_if_left(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Check, before the work, that `path` can be written. Raises the errors of `replacing`."""
+    """Check, before the work, that `path` can be written, and remove files that killed processes left beside.
+
+    Raises the errors of `replacing`.
+    """
     _refuse_folder(path)
     temporary = _beside(path)
     with explaining(path):
         temporary.touch()
         temporary.unlink()
+        for left in path.parent.glob(f"{UNFINISHED}*"):
+            remove_if_left(left)
 
 
 @contextmanager

@@ -40,6 +40,10 @@ class ResultFiles:
         """Whether a file is being written."""
         return self._writing is not None and self._writing.running
 
+    def abandon(self) -> None:
+        """Let the file be written without further messages, when the panel is closed."""
+        self._writing = None
+
     def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Offer the buttons for a result."""
         self._node = node
@@ -89,10 +93,14 @@ class ResultFiles:
         self._messages.say(_("Writing..."))
 
         def done(outcome: Any) -> None:
+            if self._writing is None:
+                return
             self._enable(True)
             self._messages.say(told(outcome))
 
         def failed(error: Exception) -> None:
+            if self._writing is None:
+                return
             self._enable(True)
             self._messages.fail(error)
 
