@@ -23,6 +23,7 @@ WHOLE = (
     "report.csv",
     "DICOM SEG",
     "colour table",
+    "labelmap and its names",
     "model in a folder",
     "model.json",
     "model in a zip",

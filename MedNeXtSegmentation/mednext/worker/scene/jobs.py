@@ -17,7 +17,8 @@ from ...images.geometry import Box, Geometry
 from ...images.source_image import SourceImage
 from ...model.labels import Label
 from ...segmentation.packed_labels import FoundLabels
-from ...system.atomic import explaining
+from ...segmentation.result import Segmentation
+from ...system.atomic import explaining, together
 from ...system.json_reading import read_json
 from ..voxel_files import mapped, writing
 from .drawn_segments import DrawnSegments
@@ -131,7 +132,6 @@ def _seg_nrrd(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
 
 def _file(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     from ...segmentation.export import FORMATS, format_of, write_segmentation
-    from ...segmentation.formats.color_table import write_color_table
 
     path, found = Path(job["path"]), _read_found(folder, job["found"])
     segmentation = DrawnSegments.read(folder, job["drawn"]).segmentation()
@@ -143,10 +143,34 @@ def _file(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
         write_segmentation(path, segmentation, job["format"], series)
         return {"files": [str(path)]}
     colors = path.with_name(_without_suffix(path) + COLORS_SUFFIX)
-    _check_colors(path, colors, segmentation.labels)
-    write_segmentation(path, segmentation, job["format"], series)
-    write_color_table(colors, segmentation.labels)
+    write_with_colors(path, colors, segmentation, job["format"])
     return {"files": [str(path), str(colors)]}
+
+
+def write_with_colors(
+    path: Path, colors: Path, segmentation: Segmentation, format: str | None = None
+) -> None:
+    """Write a labelmap and the names of its values, or keep both former files.
+
+    At no time a labelmap lies beside the names of another one: after a kill it has its own, or none.
+
+    Raises the errors of `write_segmentation`, and `OutputError` where the names of another file lie.
+    """
+    from ...segmentation.export import write_segmentation
+    from ...segmentation.formats.color_table import color_table, write_color_table
+
+    _check_colors(path, colors, segmentation.labels)
+    former = colors.read_bytes() if colors.exists() else None
+    try:
+        with together():
+            write_segmentation(path, segmentation, format)
+            write_color_table(colors, segmentation.labels)
+            if former != color_table(segmentation.labels):
+                colors.unlink(missing_ok=True)
+    except BaseException:  # boundary: whatever ended it, the former names come back
+        if former is not None and not colors.exists():
+            colors.write_bytes(former)
+        raise
 
 
 def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
