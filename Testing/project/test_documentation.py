@@ -93,7 +93,12 @@ def test_every_target_of_make_and_every_program_exists(page):
 
 @every_page
 def test_every_command_has_the_options_of_the_program(page, tmp_path, monkeypatch, capsys):
-    """Without the files that it names it may end with an error, but not with one about its options."""
+    """Without the files that it names it may end with an error, but not with one about its options.
+
+    Nothing is fetched: an address of a proxy that is none is an error without a second try.
+    """
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path))
     for arguments in commands(page, "mednext"):

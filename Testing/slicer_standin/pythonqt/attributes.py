@@ -7,6 +7,7 @@ cannot be overwritten.
 from __future__ import annotations
 
 import enum
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
@@ -46,14 +47,18 @@ def class_name(widget: Any) -> str:
     return next(cls.__name__ for cls in type(widget).__mro__ if stands_for_cpp(cls))
 
 
+@functools.cache
+def _original_of(cls: type) -> Callable[[Any, str], Any]:
+    return next(_getattributes[each] for each in cls.__mro__ if each in _getattributes)
+
+
 def _getattribute(self: Any, name: str) -> Any:
     # PySide6's C code answers these two before it looks into the class.
     if name == "connect":
         return types.MethodType(connect, self)
     if name == "disconnect":
         return types.MethodType(disconnect, self)
-    original = next(_getattributes[cls] for cls in type(self).__mro__ if cls in _getattributes)
-    value = original(self, name)
+    value = _original_of(type(self))(self, name)
     if type(value) is QtCore.Property:
         value = value.fget(self)
     if type(value) is list and isinstance(getattr(type(self), name, None), QtCore.Property):

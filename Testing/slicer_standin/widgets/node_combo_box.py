@@ -169,7 +169,11 @@ class qMRMLNodeComboBox(contract_class("qMRMLNodeComboBox")):
     def _accepted_nodes(self, gone: slicer.vtkMRMLNode | None) -> list[slicer.vtkMRMLNode]:
         if self._scene is None or self._is_scene_busy():
             return []
-        nodes = (self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes()))
+        node_types = self.nodeTypes
+        if len(node_types) == 1:
+            nodes = slicer.util.getNodesByClass(node_types[0], self._scene)
+        else:
+            nodes = (self._scene.GetNthNode(index) for index in range(self._scene.GetNumberOfNodes()))
         return [node for node in nodes if node is not gone and self._accepts(node)]
 
     def _fill(self, gone: slicer.vtkMRMLNode | None = None) -> None:
