@@ -24,7 +24,7 @@ from mednext_training.metrics import dice
 from mednext_training.reproducing import BUDGETS, Command, Recipe, commands_of, reproduce
 from mednext_training.workspace import Workspace
 
-RELEASE = "https://models.example.org/release"
+RELEASE = "https://models.example.org/release/"
 PATIENCE_S = 300
 ALL = "MEDNEXT_ALL_TASKS"
 IN_EVERY_RUN = "kits19"
@@ -59,7 +59,7 @@ def test_one_command_makes_a_model_that_segments_a_new_patient(
     assert cli.main(["--workspace", str(tmp_path / "runs"), *words]) == 0
     bundle = load_bundle(model)
     assert bundle.model.accuracy is not None
-    assert read_catalog(tmp_path / "release" / "catalog.json").model("mine") is not None
+    assert_published(tmp_path / "release")
     task = find_task(bundle.model.task)
     assert task.name.casefold() == challenge
     assert [(label.value, label.name, label.terminology) for label in bundle.model.labels] == [
@@ -77,11 +77,23 @@ def test_one_command_makes_a_model_that_segments_a_new_patient(
     assert capsys.readouterr().out == f"The model: {model}\n"
 
 
+def assert_published(release: Path) -> None:
+    """The zip and its entry are there, beside the models that the catalog had, and nothing else is."""
+    catalog = read_catalog(release / "catalog.json")
+    published = catalog.model("mine")
+    assert published is not None and published.download is not None
+    (url,) = published.download.urls
+    archive = release / url.removeprefix(RELEASE)
+    assert archive.stat().st_size == published.download.bytes
+    assert catalog.model("hippocampus") is not None
+    assert sorted(path.name for path in release.iterdir()) == sorted(["catalog.json", archive.name])
+
+
 def put_online(server: Server, release: Path) -> str:
     """Upload a release; the address of its catalog."""
     for file in release.glob("*.zip"):
         server.answer(f"/{file.name}", serve(file.read_bytes()))
-    catalog = (release / "catalog.json").read_text(encoding="utf-8").replace(RELEASE, server.address)
+    catalog = (release / "catalog.json").read_text(encoding="utf-8").replace(RELEASE, f"{server.address}/")
     return server.answer("/catalog.json", serve(catalog.encode()))
 
 

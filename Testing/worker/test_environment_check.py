@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 import slicer_standin
+from mednext.worker.environment_check import PACKAGES
 from mednext.worker.environment_facts import Card, Facts, PackageFacts, TorchFacts, is_older
 from slicer_python import TORCH, WHOLE_LOOKS, make_slicer_python, path_with, plant_nvidia_smi
 
@@ -22,8 +23,11 @@ PATIENCE_S = 200.0
 
 @pytest.fixture
 def python(tmp_path):
-    """Slicer's Python before anything was installed: without torch."""
-    return make_slicer_python(tmp_path / "Slicer ü")
+    """A Python without torch, whose other packages are quickly imported: they are empty."""
+    python = make_slicer_python(tmp_path / "Slicer ü", without=[".*"])
+    for name in PACKAGES:
+        python.add(name, "9.9", {"__init__.py": ""})
+    return python
 
 
 def look(python, patience_s=PATIENCE_S):
@@ -56,8 +60,8 @@ def test_a_healthy_python_is_reported_with_its_versions_and_device():
     assert not repairPlanFor(findingsOf(result), result.facts.site_packages)
 
 
-def test_a_python_without_torch_is_reported(python):
-    result = look(python)
+def test_slicers_python_before_anything_was_installed_is_reported(tmp_path):
+    result = look(make_slicer_python(tmp_path / "Slicer"))
     assert (of_torch(result).kind, of_torch(result).level) == (Kind.NO_TORCH, Level.ERROR)
     remedy = repairPlanFor(findingsOf(result), result.facts.site_packages)
     assert remedy.torch
@@ -119,7 +123,8 @@ def test_a_torch_that_is_too_old_is_the_wrong_build(python):
     assert finding.kind is Kind.WRONG_BUILD
 
 
-def test_a_torch_that_does_not_fit_numpy_is_the_wrong_build(python):
+def test_a_torch_that_does_not_fit_numpy_is_the_wrong_build(tmp_path):
+    python = make_slicer_python(tmp_path / "Slicer")
     python.add("torch", "2.9.0", torch_built_for("cpu"))
     finding = of_torch(look(python))
     assert "cannot compute here: RuntimeError: Numpy is not available" in finding.text
