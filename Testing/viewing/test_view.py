@@ -241,6 +241,7 @@ def test_another_archive_than_niivues_is_refused(library):
 def test_without_a_network_the_error_names_the_archives_address(monkeypatch, tmp_path):
     monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path))
     monkeypatch.setattr("mednext.viewing.niivue.ADDRESS", "http://127.0.0.1:9/niivue.tgz")
+    monkeypatch.setattr("mednext.library.download.retrying.wait", lambda *_: None)  # between its attempts
     with pytest.raises(DownloadError, match="niivue"):
         viewer_script()
 
