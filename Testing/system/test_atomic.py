@@ -56,6 +56,7 @@ def test_the_file_is_as_public_as_any_other_new_file(tmp_path):
         (errno.ENOSPC, DiskSpaceError, "disk is full"),
         (errno.EFBIG, DiskSpaceError, "disk is full"),
         (errno.EACCES, OutputError, "Permission denied"),
+        (errno.EMFILE, OutputError, "too many files are open"),
         (errno.EROFS, OutputError, "Read-only"),
     ],
 )

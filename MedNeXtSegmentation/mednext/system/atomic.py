@@ -221,6 +221,10 @@ def explaining(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise DiskSpaceError(f"The disk is full: {path} was not written. Free some space.") from error
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise OutputError(
+                f"{path} was not written: too many files are open. Close other programs, and try again."
+            ) from error
         if not path.parent.exists():
             raise OutputError(f"The folder {path.parent} does not exist: make it first.") from error
         if not path.parent.is_dir():
