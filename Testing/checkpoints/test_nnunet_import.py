@@ -161,7 +161,7 @@ def test_the_task_names_labels_that_the_data_set_abbreviates(tmp_path: Path) -> 
 
 def test_numbers_without_names_are_refused(tmp_path: Path) -> None:
     write_v1_folder(tmp_path / "v1")
-    with pytest.raises(CheckpointError, match=r"\[1, 2\] only\. Say what they are"):
+    with pytest.raises(CheckpointError, match=r"\[1, 2\] only\. Name them"):
         import_checkpoint(tmp_path / "v1", tmp_path / "model", RAS)
     assert not (tmp_path / "model").exists()
 

@@ -263,7 +263,7 @@ def test_the_command_fetches_a_member(
     words = ["models", "import", url, f"--member={GLIOMA}/{BEST}", "--name=tumour"]
     assert main([*words, "--labels=1=gtv,2=edema", "--orientation=LPS"]) == 0
     told = capsys.readouterr().out
-    assert "First use: nobody has told the SHA-256" in told and "Installed tumour" in told
+    assert "First use: the SHA-256 of these files is not published" in told and "Installed tumour" in told
 
 
 @pytest.mark.parametrize(

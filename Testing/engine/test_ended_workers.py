@@ -84,7 +84,7 @@ def test_a_hung_worker_is_found_by_its_silence(client, tiny, fine, monkeypatch):
     stage_reached(run, "network")
     pid = worker_pid(client)
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(errors.EngineProcessError, match="not been heard of for 3 s"):
+    with pytest.raises(errors.EngineProcessError, match="sent nothing for 3 s"):
         run.wait()
     until_gone(pid)
 
@@ -131,7 +131,7 @@ def test_a_run_does_not_reach_a_worker_that_ends_since_its_import_failed(tmp_pat
             """print('{"event": "hello", "protocol": 99}', flush=True); time.sleep(600)""",
             f"99.*version {protocol.LANGUAGE}",
         ),
-        ("time.sleep(600)", "not been heard of for 1 s"),
+        ("time.sleep(600)", "sent nothing for 1 s"),
     ],
 )
 def test_a_program_that_is_no_worker_is_explained(tmp_path, program, message):

@@ -36,7 +36,7 @@ def test_keys_are_added_listed_and_revoked(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "Nobody could use the server"),
+        ((), "The server would have no user"),
         (("--host", "0.0.0.0"), "unencrypted"),
         (("--certificate", "x.pem"), "belong together"),
         (("--certificate", "x.pem", "--certificate-key", "x.key"), "are not a certificate and its key"),

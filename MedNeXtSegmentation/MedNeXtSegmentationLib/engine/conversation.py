@@ -167,7 +167,7 @@ class Conversation:
         self._process.kill()
         self._over = True
         error = EngineProcessError(
-            f"The worker had not been heard of for {self._silence_limit_s:g} s and was ended. The scene is "
+            f"The worker sent nothing for {self._silence_limit_s:g} s and was ended. The scene is "
             "unchanged, and the next run starts a new worker; details are in Slicer's log."
         )
         error.add_note("\n".join(self._process.log))

@@ -6,7 +6,7 @@ claim needs nothing but that a file is made by one machine only.
 
 The claim on `liver.seg.nrrd` is the file `.liver.seg.nrrd.claim-0.lock`, which its owner rewrites every few
 seconds with a higher number. Other machines take over a claim that stands still, by making the file with
-`claim-1`: only one of them succeeds, and nobody compares the clocks of two machines.
+`claim-1`: only one of them succeeds, and the clocks of two machines are never compared.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Claims:
 
     @contextmanager
     def claimed_if_free(self, target: Path) -> Iterator[bool]:
-        """Hold the claim on a file to be made while the block runs, if nobody else does; yield whether.
+        """Hold the claim on a file to be made while the block runs, if it is free; yield whether it was.
 
         Raises OSError where the folder cannot be written.
         """
@@ -65,7 +65,7 @@ class Claims:
         finally:
             with self._guard:
                 del self._held[path]
-                if not claim_file(target, number + 1).exists():  # else somebody believed this process dead
+                if not claim_file(target, number + 1).exists():  # else another process believed this one dead
                     for each in range(number, -1, -1):
                         claim_file(target, each).unlink(missing_ok=True)
 

@@ -111,7 +111,7 @@ def _another(words: Mapping[str, str], case: Case) -> bool:
 
 def fingerprint(case: Case) -> str:
     """SHA-256 of the sizes of a case's files and of pieces spread over them; it differs for another image,
-    whatever the times of the files are.
+    even if the times of the files are the same.
 
     Files up to 1 MiB are read wholly. The ends of larger ones would not suffice: in uncompressed images they
     hold only air. Data files of detached headers are included.

@@ -22,7 +22,7 @@ _FOLDER = re.compile(
 def masks_among(images: Iterable[Path], root: Path) -> set[Path]:
     """The files of `images` below `root` that have, or lie in a folder with, the name of a mask.
 
-    None where this holds for all of them: somebody means them to be images.
+    None where this holds for all of them: they are then meant to be images.
     """
     images = list(images)
     masks = {image for image in images if _is_mask(image.relative_to(root))}

@@ -1,4 +1,4 @@
-"""The report of an import: the facts that were understood, where each comes from, and what is open.
+"""The report of an import: the facts that were understood, the source of each, and the open questions.
 
 A reader takes notes while it reads; the rows of the report are made of these and of the model.
 """
@@ -55,8 +55,8 @@ class ImportReport:
 
     Attributes:
         rows: the facts.
-        remarks: sentences on what was assumed, changed or left out.
-        questions: what is open; none after an import.
+        remarks: sentences on assumptions, changes and omissions.
+        questions: the open ones; none after an import.
     """
 
     rows: tuple[Row, ...]
@@ -93,7 +93,7 @@ class ImportNotes:
         asking: collect questions, and go on with placeholders, instead of raising them as errors.
         sources: where a fact comes from, by the name of the fact's field in `Model`, such as "orientation".
         remarks: see `ImportReport`.
-        questions: what was asked, by the option.
+        questions: those that were asked, by the option.
         files: the file of each fold's weights, in words.
     """
 
@@ -133,7 +133,7 @@ def whole_patch(patch: Sequence[int], dimensions: int, notes: ImportNotes) -> tu
 
 
 def report_of(model: Model, notes: ImportNotes) -> ImportReport:
-    """The report on a model, which has placeholders for what is open, and the notes taken about it."""
+    """The report on a model, which has placeholders for open questions, and the notes taken about it."""
     rows = [
         Row("network", network_in_words(model.network)),
         Row("weights", ", ".join(f"fold {fold}: {file}" for fold, file in notes.files.items())),
@@ -161,7 +161,7 @@ def report_of(model: Model, notes: ImportNotes) -> ImportReport:
 
 
 def network_in_words(network: NetworkSpec) -> str:
-    """A network's size, kernel and whatever differs from the paper, such as "MedNeXt-L, kernel 5"."""
+    """A network's size, kernel and differences from the paper, such as "MedNeXt-L, kernel 5"."""
     size = f"MedNeXt-{network.variant}" if network.variant else "MedNeXt"
     words = [size, f"kernel {network.kernel_size}"]
     words += ["two-dimensional"] if network.dimensions == 2 else []

@@ -1,4 +1,4 @@
-"""Import a foreign checkpoint of any known kind into a bundle, or report what is in it."""
+"""Import a foreign checkpoint of any known kind into a bundle, or report its facts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def import_checkpoint(
 def import_with_report(
     source: str | Path, out_folder: str | Path, options: ImportOptions | None = None
 ) -> tuple[Bundle, ImportReport]:
-    """Write a bundle from a foreign checkpoint, and report what was understood.
+    """Write a bundle from a foreign checkpoint, and report the facts that were understood.
 
     Args:
         source: a results folder of nnU-Net v1 or v2, one fold's folder in it, or the file in that; a folder
@@ -85,12 +85,12 @@ def examine_checkpoint(source: str | Path, name: str, options: ImportOptions | N
 
 @contextmanager
 def _explaining(source: Path) -> Iterator[None]:
-    """Turn any error of a stranger's files into a `CheckpointError`."""
+    """Turn any error of foreign files into a `CheckpointError`."""
     try:
         yield
     except MedNeXtError:
         raise
-    except Exception as cause:  # boundary: the files of a stranger
+    except Exception as cause:  # boundary: foreign files
         logger.debug("%s cannot be imported", source, exc_info=True)
         reason = f"{type(cause).__name__}: {cause}"
         if isinstance(cause, OSError) and cause.strerror:

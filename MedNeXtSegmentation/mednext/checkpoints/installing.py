@@ -41,7 +41,7 @@ class Installing:
 def install_checkpoint(
     source: Path, name: str, options: ImportOptions | None = None, how: Installing | None = None
 ) -> tuple[Model, ImportReport]:
-    """Import a foreign checkpoint into the models folder, and report what was understood.
+    """Import a foreign checkpoint into the models folder, and report the facts that were understood.
 
     Raises:
         OutOfMemoryError: this computer has less memory than the import takes.

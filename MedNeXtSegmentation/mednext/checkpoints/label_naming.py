@@ -80,7 +80,7 @@ def find_task(name: str) -> Task:
 def _labels_of_task(values: Sequence[int], task: Task | None) -> tuple[Label, ...]:
     if task is None:
         raise CheckpointError(
-            f"The checkpoint knows its labels as the numbers {list(values)} only. Say what they are: give "
+            f"The checkpoint knows its labels as the numbers {list(values)} only. Name them: give "
             "the task of the catalog that it was trained for, or a name for each number."
         )
     if [label.value for label in task.labels] != list(values):

@@ -1,4 +1,4 @@
-"""Find the training in what the user gives: a folder or a zip file that may hold it deeper within."""
+"""Find the training in the given folder or zip file, which may hold it deeper within."""
 
 from __future__ import annotations
 

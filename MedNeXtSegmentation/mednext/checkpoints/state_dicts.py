@@ -179,7 +179,7 @@ def _explaining() -> Iterator[None]:
         yield
     except IncompatibleCheckpointError:
         raise
-    except Exception as cause:  # boundary: the weights of a stranger
+    except Exception as cause:  # boundary: foreign weights
         logger.debug("no network fits the weights", exc_info=True)
         raise IncompatibleCheckpointError(
             f"These are not the weights of a whole MedNeXt ({cause}). Choose the checkpoint of a MedNeXt."

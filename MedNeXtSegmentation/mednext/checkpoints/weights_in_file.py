@@ -84,7 +84,7 @@ def load_weights(path: Path, notes: ImportNotes) -> Any:
         raise CheckpointError(str(cause)) from cause
     except OSError as cause:
         raise CheckpointError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
-    except Exception as cause:  # boundary: safetensors' reader of a stranger's file
+    except Exception as cause:  # boundary: safetensors' reader of a foreign file
         logger.debug("%s cannot be read", path, exc_info=True)
         raise CheckpointError(f"{path} is not a safetensors file: {cause}. Copy it again.") from cause
 

@@ -66,7 +66,7 @@ def about(published: PublishedModel, task: Task) -> list[str]:
         ("Cite", known["citation"]),
         ("Tested", known["tested"]),
         ("Not tested", known["untested"]),
-        ("SHA-256", "nobody has told it: it is kept at the first download, and compared at later ones"),
+        ("SHA-256", "not published: it is kept at the first download, and compared at later ones"),
     ]
     return [f"{task.title}, {published.title}", *(f"  {name:<11} {text}" for name, text in rows)]
 

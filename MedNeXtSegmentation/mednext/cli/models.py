@@ -266,7 +266,11 @@ def _add_import(actions: Any) -> None:
     )
     add("--configuration", metavar="NAME", help="trained one of nnU-Net v2's plans, where nothing tells it")
     add("--part", metavar="NAME", help="place of the network in a file with several, such as ema")
-    add("--dry-run", action="store_true", help="only report what is understood, and what must be told")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="only report the facts that are known and those that are missing",
+    )
     add("--full-precision", action="store_true", help="store the weights with 32 bits instead of 16")
     add(
         "--description",

@@ -82,7 +82,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="also give mean and standard deviation of the images within each structure, in HU for CT",
     )
     add_server_options(add, "let a server of 'mednext serve' compute; the images go there")
-    add("--insist", action="store_true", help="segment also what looks certainly wrong; the result says so")
+    add(
+        "--insist",
+        action="store_true",
+        help="also segment images that look certainly wrong, with a warning",
+    )
     add("--json", action="store_true", help="print one JSON document instead of text")
     add("--quiet", action="store_true", help="print nothing but errors")
 

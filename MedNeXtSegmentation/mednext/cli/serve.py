@@ -1,4 +1,4 @@
-"""`mednext serve`: segment for other computers; `mednext serve keys`: who may ask for it."""
+"""`mednext serve`: segment for other computers; `mednext serve keys`: the keys of its users."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ def _serve(options: argparse.Namespace, console: Console) -> None:
     keys = _key_file(options)
     if not keys.listed():
         raise OptionError(
-            f"Nobody could use the server, as {keys.path} has no key: mednext serve keys add NAME."
+            f"The server would have no user, since {keys.path} has no key: make one with "
+            "'mednext serve keys add NAME'."
         )
     serve_until_stopped(place, keys, limits, bundles, _fleet(options, bundles), console.say)
 

@@ -100,7 +100,7 @@ class Archive:
             except (MedNeXtError, OSError, MemoryError):  # of writing the answer to a file
                 raise
             except Exception as error:  # noqa: BLE001  # boundary: libraries on the answer of a foreign server
-                # Without the traceback: its message may quote what the answer says of a patient.
+                # Without the traceback: its message may quote a patient's data from the answer.
                 raise ArchiveError(
                     f"{doing} failed at {self.url}: the answer is not DICOMweb ({type(error).__name__})."
                 ) from None

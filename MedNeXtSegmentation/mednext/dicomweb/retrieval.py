@@ -53,7 +53,10 @@ def retrieved(archive: Archive, case: Case, output: Path) -> Iterator[Case]:
             part.retrieve()
             patients |= part.patients
         if len(patients) > 1:
-            raise ArchiveError(f"The images of {case.name} belong to {len(patients)} patients (PatientID).")
+            raise ArchiveError(
+                f"The images of {case.name} belong to {len(patients)} patients "
+                "(PatientID): ask the archive's staff to part them."
+            )
         yield _local(case, [(scratch / uid, uid) for _, uid in series])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -81,7 +84,7 @@ class _Series:
     folder: Path
     missing: set[str] = field(default_factory=set)
     patients: set[str] = field(default_factory=set)
-    strange: bool = False  # an image of another series came
+    strange: bool = False  # an image of another series arrived
 
     def retrieve(self) -> None:
         """Write each image into a file. Raises `ArchiveError` where one is missing or strange."""
@@ -96,11 +99,14 @@ class _Series:
                 if not self.strange:
                     self._one(uid)
         if self.strange:
-            raise ArchiveError(f"{self.archive.url} sends images of another series instead of {self.uid}.")
+            raise ArchiveError(
+                f"{self.archive.url} sends images of another series instead of "
+                f"{self.uid}: tell the archive's staff."
+            )
         if self.missing:
             raise ArchiveError(
                 f"{len(self.missing)} of {len(self.instances)} images of the series {self.uid} are missing: "
-                "a part of a series is not segmented."
+                "a part of a series is not segmented. Run the batch again once the archive has all of them."
             )
 
     def _whole(self, client: Any) -> None:

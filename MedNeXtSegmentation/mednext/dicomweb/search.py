@@ -93,7 +93,7 @@ def cases_in_archive(archive: Archive, model: Model, selection: Selection) -> li
         cases += _cases(archive, model, study, chosen)
     missing = [uid for uid in selection.series if uid not in met]
     if missing:
-        raise OptionError(f"The archive has no series {missing[0]} in the selected studies.")
+        raise OptionError(f"The archive has no series {missing[0]} in the selected studies: check the UID.")
     names = told_apart([case.name for case in cases], [case.name for case in cases])
     return [replace(case, name=name) for case, name in zip(cases, names, strict=True)]
 

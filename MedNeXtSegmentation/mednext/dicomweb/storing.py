@@ -41,7 +41,10 @@ def store(archive: Archive, path: Path) -> str:
     refused = getattr(answer, "FailedSOPSequence", None)
     if refused:
         reason = getattr(refused[0], "FailureReason", 0)
-        raise ArchiveError(f"{archive.url} refuses to store {path.name} (reason {reason:#06x}).")
+        raise ArchiveError(
+            f"{archive.url} refuses to store {path.name} (reason {reason:#06x}): "
+            "ask the archive's staff for the reason."
+        )
     if uid not in archive.instances(study, series):
         raise ArchiveError(f"{archive.url} accepted {path.name}, but does not list it: look for it there.")
     words = {"archive": archive.url, "sop_instance_uid": uid, "time": datetime.now(UTC).isoformat()}
@@ -66,7 +69,8 @@ def _check_belongs(archive: Archive, dataset: pydicom.Dataset) -> None:
     studies = [item for item in archive.studies({"StudyInstanceUID": uid}) if text(item, STUDY_UID) == uid]
     if len(studies) != 1:
         raise ArchiveError(
-            f"{archive.url} has no study {uid}: the result would lie there without its images."
+            f"{archive.url} has no study {uid}: the result would lie there without its images. Store it "
+            "in the archive that has them."
         )
     _check_patient(archive, studies[0], dataset)
     present = {text(item, SERIES_UID) for item in archive.series_of_study(uid)}

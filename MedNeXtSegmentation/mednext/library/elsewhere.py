@@ -50,12 +50,12 @@ class Elsewhere:
         folder: of the files, in the zip file (its last parts suffice) or as an address.
         files: the files to download.
         folds: the folds that are there.
-        fold_bytes: bytes of a fold, about; None if nobody has told them.
+        fold_bytes: bytes of a fold, about; None if they are not published.
         checkpoint: which weights of the training are there; None if they are called neither.
         orientation: of the training images, such as "LPS".
         orientation_source: a sentence on how that is known.
         citation: the publication to cite for the weights.
-        tested, untested: sentences on what was tried by this project, and what was not.
+        tested, untested: sentences on the tests of this project, and on those that are missing.
     """
 
     page: str

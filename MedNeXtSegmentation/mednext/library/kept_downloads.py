@@ -58,7 +58,7 @@ def kept_downloads() -> list[KeptDownload]:
 
 
 def remove_downloads(older_than_days: float = 0.0) -> list[KeptDownload]:
-    """Remove the downloads that nobody is working on, and return them.
+    """Remove the downloads that no process works on, and return them.
 
     Raises OutputError when one cannot be removed.
     """
@@ -71,10 +71,10 @@ def remove_downloads(older_than_days: float = 0.0) -> list[KeptDownload]:
 
 
 def forget_old_downloads() -> None:
-    """Remove the downloads that nobody has resumed for a month."""
+    """Remove the downloads that were not resumed for a month."""
     try:
         for kept in remove_downloads(_OLD_DAYS):
-            logger.info("Removed a download of %d bytes that nobody resumed: %s", kept.bytes, kept.name)
+            logger.info("Removed a download of %d bytes that was not resumed: %s", kept.bytes, kept.name)
     except (OSError, MedNeXtError) as error:
         logger.warning("Old downloads in %s cannot be removed: %s", downloads_folder(), error)
 

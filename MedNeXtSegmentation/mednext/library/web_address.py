@@ -37,7 +37,7 @@ def check_address(text: str) -> None:
 
 
 def is_private(text: str) -> bool:
-    """True if nobody on the way can change the answers of an address: by https, or on this computer."""
+    """True if the answers of an address cannot be changed on their way: by https, or on this computer."""
     parts = urlsplit(text)
     if parts.scheme == "https":
         return True

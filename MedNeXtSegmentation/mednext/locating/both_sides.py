@@ -1,4 +1,4 @@
-"""Join what was found in the boxes of both sides: one component per side, labels with their side."""
+"""Join the structures found in the boxes of both sides: one component per side, labels with their side."""
 
 from __future__ import annotations
 

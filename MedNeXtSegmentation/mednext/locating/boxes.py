@@ -60,8 +60,7 @@ def given_boxes(boxes: Mapping[str, Roi], geometry: Geometry) -> Boxes:
     left, right = (boxes[side] for side in SIDES)
     if _middle(left)[0] >= _middle(right)[0]:
         raise OptionError(
-            "The box of the left side lies to the right of the other one, as the patient's sides go: "
-            "exchange them."
+            "The box of the left side lies to the right of the other one in the patient: exchange them."
         )
     for roi in (left, right):
         roi.box_in(geometry)

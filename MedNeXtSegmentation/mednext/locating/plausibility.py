@@ -27,7 +27,7 @@ _LEAST_SHARE = 0.7  # of the found voxels, that the largest component has
 def contradiction(found: Registration) -> str:
     """The reason why the head does not lie as its header says, as the end of a sentence, or "".
 
-    Left and right come from the header alone: nobody may insist on a wrong one.
+    Left and right come from the header alone: a wrong one is refused even if the user insists.
     """
     if np.linalg.det(found.to_image[:3, :3]) <= 0:
         return "the template fits only as a mirror image"

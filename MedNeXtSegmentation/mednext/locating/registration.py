@@ -1,6 +1,6 @@
 """Register a template with an image: several starts, two resolutions, with and without skull.
 
-The axes of an image file may be stored in any order: what counts is the patient's space. Heads lie in it
+The axes of an image file may be stored in any order: only the patient's space counts. Heads lie in it
 upright up to a tilt, so that starts are tilted too, but never so far that left and right could change places.
 """
 
@@ -154,7 +154,7 @@ def _starts(
 
 
 def _upright(image: sitk.Image, centre: np.ndarray) -> Rigid:
-    """Transforms that put the middle of the brain onto a lattice around the middle of what is bright."""
+    """Transforms that put the middle of the brain onto a lattice around the middle of the bright voxels."""
     points = _bright_points(image)
     middle = points.mean(axis=0)
     low, high = np.percentile(points, (1, 99), axis=0)
@@ -174,7 +174,7 @@ def _bright_points(image: sitk.Image) -> np.ndarray:
 def _turned_similarity(
     levels: dict[float, Template], rim: str, image: dict[float, sitk.Image], upright: sitk.AffineTransform
 ) -> float:
-    """See `Registration.turned_similarity`; the brain is where the upright one is, or amid what is bright.
+    """See `Registration.turned_similarity`; the brain is where the upright one is, or amid the bright voxels.
 
     The images are turned, not the transforms: a versor cannot pass 180 degrees.
     """

@@ -90,7 +90,7 @@ class Answer:
 
 
 class UnknownJobError(ServerError):
-    """The server has no such job any more: it was restarted, or had not heard of the client for too long."""
+    """The server no longer has this job: it was restarted, or the client was silent for too long."""
 
 
 class _LostError(Exception):

@@ -195,7 +195,7 @@ async def _apply(service: Service, owner: Owner, request: Request) -> Response:
 async def _take_piece(service: Service, owner: Owner, request: Request) -> Response:
     job, number = _job(service, owner, request), request.path_params["number"]
     if job.state.state != "uploading" or number >= len(job.images):
-        raise ServerError("The run takes no voxels any more.")
+        raise ServerError("The run accepts no more voxels: begin again.")
     size = _number(request.headers.get(wire.BYTES_HEADER, ""), 1, wire.PIECE_BYTES)
     offset = _number(request.query_params.get("offset", ""), 0, job.images[number].nbytes)
     packed = await _body(request, wire.most_packed(size))

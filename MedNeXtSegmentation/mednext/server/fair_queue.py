@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Owned(Protocol):
-    """Anything that belongs to somebody."""
+    """Anything with an owner."""
 
     @property
     def owner(self) -> Hashable: ...

@@ -33,11 +33,11 @@ class Limits:
 
     Attributes:
         largest_bytes: of the images of one job, uncompressed.
-        memory_bytes: of all jobs together; more have to wait at the door.
+        memory_bytes: of all jobs together; a further one is refused until there is room.
         jobs_per_owner: at the same time, waiting and finished ones included.
-        longest_s: a run may take so long.
-        silence_s: a job whose client was not heard of for so long is dropped, with its voxels.
-        engine_deaths: of engines that end while they carry out a job, after which it is given up.
+        longest_s: seconds that a run may take.
+        silence_s: seconds without a request of its client, after which a job is dropped with its voxels.
+        engine_deaths: number of engines that may end while they carry out a job, before it fails.
     """
 
     largest_bytes: int = 2 * GIB
@@ -61,7 +61,7 @@ class Job:
         number: for the log.
         images: `(C, Z, Y, X)` each, filled up to `received` bytes.
         arrays: of the result, `(Z, Y, X)` each.
-        heard: when the client was last heard of, on the monotonic clock.
+        heard: time of the client's last request, on the monotonic clock.
     """
 
     id: str
@@ -172,11 +172,11 @@ class JobTable:
         return job
 
     def find(self, id: str, owner: Owner) -> Job:
-        """The owner's job with this ID, which is heard of now. Raises `NoSuchJobError`."""
+        """The owner's job with this ID, whose client is heard now. Raises `NoSuchJobError`."""
         job = self._jobs.get(id)
         if job is None or job.owner != owner:
             raise NoSuchJobError(
-                "There is no such run: it was cancelled, fetched, or not asked for too long."
+                "There is no such run: it was cancelled or fetched, or its client was silent for too long."
             )
         job.heard = time.monotonic()
         return job

@@ -54,7 +54,7 @@ class Owner:
 
 
 class KeyFile:
-    """The owners in a file, read again whenever it has changed; without a readable file nobody is let in."""
+    """The owners in a file, read again after each change; without a readable file every key is refused."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -112,7 +112,7 @@ class KeyFile:
             try:
                 self._owners = self._read()
             except MedNeXtError as error:
-                logger.error("Nobody is let in: %s", error)
+                logger.error("All keys are refused: %s", error)
                 self._owners = ()
         self._stamp = stamp
         return self._owners

@@ -1,4 +1,4 @@
-"""The sockets of a server: HTTPS, or HTTP for this computer and a proxy; patience with nobody who stalls."""
+"""The sockets of a server: HTTPS, or HTTP for this computer and a proxy; clients that stall are cut off."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class RayEngines:
         stream = self._handle.events.remote(folder, application, list(images))
         try:
             async for event in stream:
-                # A copy: arrays of Ray lie in its store until nobody holds them.
+                # A copy: Ray's arrays stay in its store as long as they are held.
                 yield {
                     key: np.array(value) if isinstance(value, np.ndarray) else value
                     for key, value in event.items()
@@ -170,7 +170,7 @@ def _joined(fleet: Fleet, largest_bytes: int, folder: str) -> int:
 
 
 def _start_here(quiet: dict[str, Any], folder: str, store_bytes: int) -> None:
-    """Start Ray on this machine, again where a busy one lets it wait for more than its thirty seconds."""
+    """Start Ray on this machine, again if a busy machine keeps it from starting within its thirty seconds."""
     import ray
 
     for attempt in range(_STARTS):

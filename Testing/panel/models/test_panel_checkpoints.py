@@ -98,7 +98,7 @@ def test_a_changed_answer_is_examined_before_the_import(panel, dialogs, tmp_path
     ui.importFolderButton.click()
     set_option(ui.checkpointOrientationBox, "RAS")
     let_work(panel)
-    assert "Say what they are" in ui.checkpointRemarksLabel.text
+    assert "Name them" in ui.checkpointRemarksLabel.text
     ui.checkpointLabelsEdit.text = "1=spleen,2=liver"
     ui.checkpointLabelsEdit.editingFinished.emit()
     let_work(panel)

@@ -114,7 +114,7 @@ class CheckpointForm:
         ui.importCheckpointButton.enabled = not running and self._isComplete and answers == self._examined
 
     def showReport(self, document: dict[str, Any]) -> None:
-        """Show what was understood, and offer the choices of the questions that have some."""
+        """Show the facts that were understood, and offer the choices of the questions that have some."""
         report = document["report"]
         asked = {question["option"]: question for question in report["questions"]}
         for option, box in (

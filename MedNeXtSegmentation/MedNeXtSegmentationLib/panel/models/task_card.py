@@ -89,7 +89,7 @@ def sizeText(size: int) -> str:
 
 
 def downloadSize(published: PublishedModel, folds: int = 1) -> str:
-    """The size of a download, or "" if nobody has told it."""
+    """The size of a download, or "" if it is not published."""
     if published.download:
         return sizeText(published.download.bytes)
     if published.elsewhere and published.elsewhere.fold_bytes:

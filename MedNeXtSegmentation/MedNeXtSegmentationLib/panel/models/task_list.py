@@ -74,7 +74,7 @@ class TaskList:
         box.setCurrentIndex(box.findData(self._name))
         box.blockSignals(wasBlocked)
         title = next((choice.title for choice in self._choices if choice.name == self._name), "")
-        box.toolTip = tool_tip(title or _("What to segment, and with which model."))
+        box.toolTip = tool_tip(title or _("The structures to segment, and the model."))
 
     def _onRow(self, index: int) -> None:
         if index >= 0:

@@ -160,9 +160,7 @@ def _notHere() -> str:
 
 
 def _trust() -> str:
-    return _(
-        "Nobody has published their SHA-256: it is kept at the first download and compared with later ones."
-    )
+    return _("Their SHA-256 is not published: it is kept at the first download and compared with later ones.")
 
 
 def _memory(choice: TaskChoice, folds: int) -> list[str]:

@@ -146,7 +146,7 @@ def mirroring(
         notes.ask(
             "mirror_axes",
             CheckpointError(
-                f"The trainer {trainer!r} is not known here, so nobody knows whether it mirrored images, and "
+                f"The trainer {trainer!r} is not known here, nor whether it mirrored images, and "
                 f"the model tells sides ({sided[0]!r}): mirroring could swap left and right. Say along which "
                 "of the axes 0, 1 and 2 (z, y, x of the training's arrays) the training mirrored, or that it "
                 "did not (--mirror-axes none)."

@@ -272,7 +272,7 @@ def _labels(
 
 
 def _label_names(path: Path) -> dict[int, str]:
-    """The names in `dataset.json`, if somebody has put it into the results folder."""
+    """The names in `dataset.json`, if it was put into the results folder."""
     fields = Fields(read_json(path, CheckpointError), str(path), CheckpointError)
     labels = fields.take("labels")
     numbers = isinstance(labels, dict) and all(re.fullmatch(r"0|[1-9][0-9]{0,4}", value) for value in labels)

@@ -304,7 +304,7 @@ def _is_checkpoint(source: Path) -> bool:
             if len(inner) != 1 or inner[0].file_size > _MAX_PICKLE_BYTES:
                 return False
             pickled = archive.read(inner[0])
-    except Exception:  # boundary: the file of a stranger; another format reads or refuses it
+    except Exception:  # boundary: a foreign file; another format reads or refuses it
         logger.debug("%s is not a zip file of torch", source, exc_info=True)
         return False
     return all(word in pickled for word in (b"network_weights", b"init_args", b"dataset_json"))

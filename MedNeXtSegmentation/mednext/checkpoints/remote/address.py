@@ -94,7 +94,7 @@ def install_parts(
     fetched = fetched_folder(parts, accept_change=how.accept_change, progress=how.progress)
     with _saying_where(how.say), fetched as (folder, new):
         if new:
-            how.say("First use: nobody has told the SHA-256 of these files. It is kept, for later downloads.")
+            how.say("First use: the SHA-256 of these files is not published. It is kept for later downloads.")
         for address, sha256 in new.items():
             how.say(f"  {sha256}  {address}")
         for file, text in beside(folder).items():

@@ -130,7 +130,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _read_note(path: Path) -> dict[str, Any]:
-    """The note that an earlier process, or a stranger, has left; an unreadable one counts as none."""
+    """The note of an earlier process; an unreadable one, perhaps of another program, counts as none."""
     try:
         note = read_json(path, DownloadError)
     except DownloadError as error:

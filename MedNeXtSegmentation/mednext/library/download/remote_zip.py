@@ -1,7 +1,7 @@
 """Single members of a zip file on a server: listed, found by their names, downloaded and verified.
 
 Only the list of members, and the bytes of those that are wanted, are downloaded. Names, sizes and offsets
-come from a stranger: every one is checked before it is used.
+come from a foreign file: every one is checked before it is used.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _member(entry: zipfile.ZipInfo, is_twice: bool) -> Member:
     if kind not in (0, stat.S_IFREG):
         problem = "is a link or a device, not a file"
     elif is_twice:
-        problem = "is there twice, so nobody can tell which one is meant"
+        problem = "is there twice, so it is unclear which one is meant"
     elif entry.flag_bits & _ENCRYPTED:
         problem = "is encrypted"
     elif not is_stored and entry.compress_type != zipfile.ZIP_DEFLATED:

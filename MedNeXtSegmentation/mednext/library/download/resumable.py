@@ -75,7 +75,7 @@ def download(
 
     Args:
         urls: mirrors of the same file, http or https, tried in order.
-        sha256: hexadecimal digest of the file; None if nobody has told it. The file then comes by https (or
+        sha256: hexadecimal digest of the file; None if it is not published. The file then comes by https (or
             from this computer) and from a server that tells its size, and the caller verifies it.
         size: bytes, if known: wrong files are then refused before they are downloaded.
         span: the bytes to download, instead of the whole file; its size is then `size`.

@@ -96,7 +96,7 @@ class Hand:
         task.held.close()
 
     def close(self) -> None:
-        """Release what is left after an error."""
+        """Release the cases that are left after an error."""
         for task in list(self._taken):
             self.release(task)
 

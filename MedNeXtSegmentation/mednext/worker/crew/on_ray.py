@@ -166,7 +166,7 @@ def ray_crew(
 
 
 def _check_port(address: str) -> None:
-    """Raise OSError where nobody listens at `host:port`, ValueError for a wrong port."""
+    """Raise OSError if no program listens at `host:port`, ValueError for a wrong port."""
     host, colon, port = address.rpartition(":")
     if colon:
         socket.create_connection((host, int(port)), _CONNECTING_S).close()
