@@ -82,6 +82,18 @@ def test_an_archive_that_gives_fewer_results_than_it_was_asked_for_is_asked_on(m
     assert found == listed
 
 
+def test_no_proxy_gets_what_is_for_an_archive_on_this_computer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    here, there = (
+        Archive(f"http://{host}:8042/d", Credentials(), insecure=True)._client._session.proxies
+        for host in ("localhost", "pacs.example")
+    )
+    assert (dict(here), "http" in there) == ({}, True)
+
+
 def test_an_archive_that_knows_no_pages_gives_each_result_once() -> None:
     listed = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{n}"]}} for n in range(60)]
     found = Archive("http://127.0.0.1:9/d", Credentials()).pages(

@@ -62,6 +62,24 @@ def test_a_wrong_key_is_explained(server):
         greet(Server(server.address, server.access().key[:-1] + "X"))
 
 
+def test_no_proxy_gets_what_is_for_this_computer(server, monkeypatch):
+    """Plain http is allowed here alone, and a proxy would receive the images and the key unencrypted."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert greet(server.access()).models
+
+
+def test_a_proxy_that_refuses_is_explained_with_its_remedy(monkeypatch):
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ServerError, match=r"the proxy .* with gpu\.example in NO_PROXY"):
+        greet(Server("https://gpu.example:8443", "key"))
+
+
 def test_another_version_of_the_protocol_is_explained(server, monkeypatch):
     monkeypatch.setattr("mednext.server.app.wire.PROTOCOL", 2)
     access = server.access()

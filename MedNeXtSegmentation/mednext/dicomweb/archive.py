@@ -19,6 +19,7 @@ from requests.utils import get_environ_proxies
 
 from ..errors import ArchiveError, MedNeXtError, MissingPackageError, OptionError
 from ..library.download.guarded_session import guarded_session
+from ..library.web_address import is_private, is_this_computer
 from ..system.cancellation import wait
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _TIMEOUT_S = (10.0, 120.0)  # to connect, and between two pieces of an answer
 _PAUSES_S = (1.0, 3.0, 9.0)  # between the attempts
 _PAGE = 200
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-_LOCAL = {"localhost", "127.0.0.1", "::1"}
 ANY_SYNTAX = (("application/dicom", "*"),)  # as stored: compressed pixels stay compressed
 
 Made = TypeVar("Made")
@@ -76,7 +76,8 @@ class Archive:
         session = guarded_session()
         session.max_redirects = 0  # voxels and credentials go to this address alone
         session.trust_env = False  # else requests would send the credentials of ~/.netrc
-        session.proxies.update(get_environ_proxies(self.url))
+        if not is_this_computer(self.url):
+            session.proxies.update(get_environ_proxies(self.url))
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         if credentials.token:
             session.headers["Authorization"] = f"Bearer {credentials.token}"
@@ -194,7 +195,7 @@ def checked_address(url: str, insecure: bool = False) -> str:
         )
     if parts.query or parts.fragment:
         raise OptionError("The address of a DICOMweb service has no '?' and no '#': select with --query.")
-    if parts.scheme.lower() == "http" and parts.hostname not in _LOCAL and not insecure:
+    if not is_private(parts.geturl()) and not insecure:
         raise OptionError(
             f"The connection to {parts.hostname} would not be encrypted, and anybody in between could read "
             "images and passwords: use https://, or add --plain-http in a network that you trust."

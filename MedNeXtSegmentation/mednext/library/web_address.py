@@ -38,13 +38,16 @@ def check_address(text: str) -> None:
 
 def is_private(text: str) -> bool:
     """True if the answers of an address cannot be changed on their way: by https, or on this computer."""
-    parts = urlsplit(text)
-    if parts.scheme == "https":
-        return True
+    return urlsplit(text).scheme == "https" or is_this_computer(text)
+
+
+def is_this_computer(text: str) -> bool:
+    """Whether an address leads to this computer. No proxy must be asked for it: plain http would leave it."""
+    host = urlsplit(text).hostname
     try:
-        return ipaddress.ip_address(parts.hostname or "").is_loopback
+        return ipaddress.ip_address(host or "").is_loopback
     except ValueError:
-        return parts.hostname == "localhost"
+        return host == "localhost"
 
 
 def shown_address(text: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -19,6 +20,7 @@ from .. import __version__, errors
 from ..errors import MedNeXtError, ServerAccessError, ServerError
 from ..library.download.guarded_session import guarded_session
 from ..library.download.http_stream import reason_of
+from ..library.web_address import is_this_computer
 from ..system.cancellation import POLL_S, check_cancelled, wait
 from ..system.json_reading import parse_json
 from ..system.shown_text import shown
@@ -211,6 +213,7 @@ class Connection:
             },
             auth=self._with_key,  # without one, requests takes a password of ~/.netrc
             timeout=limits if within_s is None else within_s,
+            proxies={"no_proxy": "*"} if is_this_computer(self.server.address) else None,
             verify=self.server.certificate or True,
             allow_redirects=False,  # never take the key elsewhere
             stream=True,
@@ -246,6 +249,9 @@ class Connection:
                 f"The certificate of {self.server.name} is refused ({reason}), so nothing was sent. Ask the "
                 "server's administrator for a valid one, or for the file to trust (--server-certificate)."
             )
+        if isinstance(error, requests.exceptions.ProxyError):
+            host = urlsplit(self.server.address).hostname
+            return _LostError(f"{reason_of(error)}; with {host} in NO_PROXY it is not asked")
         if isinstance(error, requests.RequestException):
             return _LostError(reason_of(error))
         if isinstance(error, urllib3.exceptions.HTTPError):
