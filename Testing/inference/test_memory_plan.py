@@ -22,7 +22,7 @@ from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry, Roi
 from mednext.images.volume import Volume
 from mednext.inference.memory import check as memory_check
-from mednext.inference.memory.plan import MIB, PlannedRun, parameters, plan_memory, planned_run
+from mednext.inference.memory.plan import MIB, MemoryPlan, PlannedRun, parameters, plan_memory, planned_run
 from mednext.inference.options import Options
 from mednext.library.model_by_name import load_bundle
 from mednext.locating.memory import plan_of
@@ -359,6 +359,28 @@ def test_the_panel_shows_the_needed_and_the_free_memory(ready, view, monkeypatch
     update(ready)
     assert ready.ui.memoryLabel.text == "About 0.4 GB; 14.2 GB are free."
     assert not ready.ui.warningLabel.visible
+
+
+def test_temporary_files_in_memory_count(ready, view, monkeypatch):
+    monkeypatch.setattr(view, "plan_of", lambda *_: MemoryPlan(1_000_000_000, 0, 2_000_000_000, 900_000_000))
+    monkeypatch.setattr(view, "free_memory", lambda: 14_200_000_000)
+    for in_memory, needed in ((True, "3.0"), (False, "1.0")):
+        monkeypatch.setattr(view, "lies_in_memory", lambda _, answer=in_memory: answer)
+        update(ready)
+        assert ready.ui.memoryLabel.text == f"About {needed} GB; 14.2 GB are free."
+
+
+def test_a_folder_in_memory_is_known_by_its_mount(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    mounts = (
+        f"/dev/vda / ext4 rw 0 0\ntmpfs {tmp_path}/in tmpfs rw 0 0\n/dev/vdb {tmp_path}/in/disk xfs rw 0 0\n"
+    )
+    (tmp_path / "proc/self/mounts").write_text(mounts)
+    answers = {
+        name: memory.lies_in_memory(tmp_path / name, tmp_path) for name in ("in/a", "in/disk/a", "out")
+    }
+    assert answers == {"in/a": True, "in/disk/a": False, "out": False}
+    assert not memory.lies_in_memory(tmp_path, tmp_path / "absent")
 
 
 def test_a_task_without_weights_takes_no_memory(ready):

@@ -91,7 +91,7 @@ def random_volumes(scene: Any, chance: random.Random, count: int) -> list[Any]:
     matrix = axes * signs * spacings
     matrix[:3, 3] = [chance.uniform(-100, 100) for _ in range(3)]
     kind = chance.choice(TYPES)
-    voxels = [head(shape, chance.randint(0, 9)).clip(0, 255).astype(kind) for _ in range(count)]
+    voxels = [head(shape, seed).clip(0, 255).astype(kind) for seed in chance.sample(range(20), count)]
     return [
         add_volume(scene, each, matrix, name) for each, name in zip(voxels, ("T1", "FLAIR"), strict=False)
     ]

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 _GROUP_V1 = ("memory.usage_in_bytes", "memory.limit_in_bytes")
 _GROUP_V2 = ("memory.current", "memory.max", "memory.high")  # beyond "high" a process nearly stands still
+_IN_MEMORY = ("tmpfs", "ramfs")
 _FREE_PAGES = ("vm.page_free_count", "vm.page_purgeable_count", "vm.page_pageable_external_count")
 
 
@@ -43,6 +44,17 @@ def free_disk(folder: Path) -> int | None:
         return shutil.disk_usage(folder).free
     except OSError:
         return None
+
+
+def lies_in_memory(folder: Path, root: Path = Path("/")) -> bool:
+    """Whether the files of a folder take memory, as those in /tmp do on many Linux systems."""
+    try:
+        lines = (root / "proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    kinds = {Path(place): kind for _, place, kind, *_ in (line.split(" ") for line in lines)}
+    place = folder.resolve()
+    return next((kinds[each] for each in (place, *place.parents) if each in kinds), "") in _IN_MEMORY
 
 
 def _free_on_linux(root: Path, swapping: bool = False) -> int | None:

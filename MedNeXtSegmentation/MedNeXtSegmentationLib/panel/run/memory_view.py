@@ -15,7 +15,7 @@ from mednext.inference.memory.plan import MemoryPlan, device_kind
 from mednext.locating.memory import plan_of
 from mednext.model.description import Model
 from mednext.system.devices import Accelerator
-from mednext.system.free_memory import free_disk, free_memory
+from mednext.system.free_memory import free_disk, free_memory, lies_in_memory
 from mednext.system.shown_text import shown
 from slicer.i18n import tr as _
 
@@ -63,6 +63,8 @@ class MemoryView:
             plan = _plan(model, nodes, options, device)
             if options.uncertainty:
                 plan = replace(plan, host=plan.host + (frames - 1) * _voxels(nodes[0]))
+            if lies_in_memory(Path(tempfile.gettempdir())):
+                plan = replace(plan, host=plan.host + plan.disk)
         except MedNeXtError:  # the other checks report it
             self._say("")
             return ()

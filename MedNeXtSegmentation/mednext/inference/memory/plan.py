@@ -26,7 +26,7 @@ DeviceKind = Literal["cpu", "cuda", "mps"]
 _FLOAT = 4
 _LABEL = 1
 _UNCERTAINTY = 2  # while the networks run; the result has float32
-_COMPONENTS = 8  # of a label of which only the largest component stays: mask, numbers; 7 measured
+_COMPONENTS = 11  # of a label of which only the largest component stays; 7 to 11 measured, the most in noise
 _MASK = {"nnunet_v1": 12, "nnunet_v2": 4}  # of the patient, which v1 resamples; 10 and 3 measured
 _TILES = {"cpu": 2, "mps": 2, "cuda": 3}  # predictions of tiles: of air, and of those at work
 PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
@@ -41,7 +41,8 @@ _HOLES = 8  # masks and numbers of components, to find the outside of the patien
 _NATIVE_MAPS = 1 + sum(2.0**level / 8**level for level in range(5))
 _LEAN_MAPS = 2.4  # beside the logits
 _JUDGE_MAPS = 2.8  # the same after the plain network, whose memory is free, but in pieces
-_PLAIN_MAPS = 9  # for each unit of the expansion ratio: 18 measured with S, 27 with L
+# Of the plain network, for each unit of the finest level's expansion ratio, and of other levels' beyond it.
+_PLAIN_MAPS, _PLAIN_MAPS_BELOW = 9, 0.9  # together 18 measured with S, 34 with L
 _NATIVE_COPIES = 3  # of the weights: the plain network's, and those of the kernels before and after the norm
 _ALLOCATOR = 1.05  # freed blocks that do not fit the next request
 
@@ -246,7 +247,9 @@ def _check(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
     formulation = _formulation(network, device)
     if formulation == "plain":
         return 0
-    part = _PLAIN_MAPS * _ratio(network) * min(patch * network.channels, PLAIN_NUMBERS)
+    ratio = _ratio(network)
+    maps = _PLAIN_MAPS * ratio + _PLAIN_MAPS_BELOW * (max(network.expansion) - ratio)
+    part = maps * min(patch * network.channels, PLAIN_NUMBERS)
     if formulation == "lean":
         return int(part * _FLOAT)
     ends = network.num_classes + 2 * network.in_channels
