@@ -10,7 +10,7 @@ from fuzzing import all_targets, fuzz
 from fuzzing.targets import targets_of
 
 EXECUTIONS = 100  # the same in every run; `make fuzz` tries others
-PATIENCE_S = 100
+PATIENCE_S = 250  # of the executions of one target, on a busy machine
 TARGETS = all_targets()
 
 

@@ -89,10 +89,12 @@ def _setattr(self: Any, name: str, value: Any) -> None:
     if owner is not None:
         if _set_known(self, owner, name, value):
             return
+    elif name.startswith("_"):  # Python's own
+        pass
     elif name in _dynamic_properties(self):
         QtCore.QObject.setProperty(self, name, value)
         return
-    elif stands_for_cpp(cls) and not name.startswith("_"):
+    elif stands_for_cpp(cls):
         raise AttributeError(
             f"'{name}' does not exist on {cls.__name__}"
             " and creating new attributes on C++ objects is not allowed"
