@@ -6,8 +6,8 @@ STAMP   := $(VENV)/.installed
 BASE    ?= python3
 IMAGE   ?=
 OUTPUT  ?= demo/output
-EXECUTIONS ?= 20000
-SECONDS ?= 60
+EXECUTIONS ?= 40000
+SECONDS ?= 120
 SEED    ?= 0
 CASES   ?= 300
 FAULTS  ?= 1
@@ -54,7 +54,7 @@ soak: $(STAMP) ## segment in one session for a long time, and compare its end wi
 reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from its files to a published zip
 	MEDNEXT_ALL_TASKS=1 $(PYTHON) -m pytest Testing/training/test_reproduction.py
 
-fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=20000] [SECONDS=60] [SEED=0], for each reader
+fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=40000] [SECONDS=120] [SEED=0], for each reader
 	PYTHONPATH=Testing:Testing/fixtures:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
 		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED)
 

@@ -23,18 +23,19 @@ def main() -> int:
     unknown = set(options.target or ()) - set(targets)
     if unknown:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(targets)}")
-    found = 0
-    for name in options.target or targets:
-        found += _one(targets[name], options)
+    outcomes = [_one(targets[name], options) for name in options.target or targets]
+    found = sum(len(outcome.findings) for outcome in outcomes)
+    executions = sum(outcome.executions for outcome in outcomes)
+    sys.stdout.write(f"{executions} executions of {len(outcomes)} readers, {found} findings\n")
     return 1 if found else 0
 
 
-def _one(target: Target, options: argparse.Namespace) -> int:
+def _one(target: Target, options: argparse.Namespace) -> Outcome:
     folder = options.folder.resolve() / target.name.replace(" ", "-")
     first, executions = (0, options.executions) if options.only is None else (options.only, 1)
     outcome = fuzz(target, folder, executions, options.seed, first, options.seconds)
     _print(target, outcome)
-    return len(outcome.findings)
+    return outcome
 
 
 def _print(target: Target, outcome: Outcome) -> None:

@@ -2,6 +2,8 @@
 
     python -m fuzzing.child MODULE TARGET FOLDER SEED FIRST COUNT
 
+With the seed "former" the numbers are those of `former_findings`.
+
 The seeds are written into `FOLDER/seeds`, and mutated there. Lines on standard output: `begin NUMBER FILE`,
 then `end NUMBER HOW`, or `bad NUMBER HOW` for an exception that is not in the tree.
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 
 from mednext.errors import MedNeXtError
 
+from .former_findings import FORMER, former_case
 from .targets import Target, targets_of
 
 
@@ -37,7 +40,11 @@ def main(module: str, name: str, folder: Path, seed: str, numbers: range) -> Non
         chance = random.Random(f"{target.name} {seed} {number}")
         path = chance.choice(paths)
         sound = path.read_bytes()
-        path.write_bytes(target.mutate(sound, chance))
+        if seed == FORMER:
+            path, sound, damaged = former_case(target.name, paths, number)
+        else:
+            damaged = target.mutate(sound, chance)
+        path.write_bytes(damaged)
         _say(f"begin {number} {path}")
         how, expected = _end(target, path)
         if not expected:

@@ -32,7 +32,7 @@ class Target:
     seeds: Callable[[Path], Sequence[Path]]
     run: Callable[[Path], object]
     mutate: Callable[[bytes, random.Random], bytes] = mutated
-    seconds: float = 20.0
+    seconds: float = 10.0
     memory_mb: int = 2048
     module: str = ""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from .child import kept_at
 from .targets import Finding, Outcome, Target
 
-BATCH = 2000  # executions in one child
+BATCH = 20_000  # executions in one child
 START_S = 120.0  # the longest time of a child for its imports and the seeds
 
 

@@ -250,6 +250,21 @@ def test_too_few_pixels_for_rows_and_columns_are_refused_and_not_filled_up(serie
     refused(series, cut, UnreadableImageError, "bytes for 12 x 11 pixels", only=1)
 
 
+@pytest.mark.parametrize("rest", [b"x" * 64, bytes(range(1, 200)), b"\xe1\x7f\x10\x10OB\0\0\0\0\0\x90abc"])
+def test_bytes_after_the_pixels_for_which_gdcm_would_take_gigabytes_are_refused(series, rest):
+    file = next(series.iterdir())
+    file.write_bytes(file.read_bytes() + rest)
+    with pytest.raises(UnreadableImageError, match="damaged DICOM file"):
+        read_volume(series)
+
+
+@pytest.mark.parametrize("rest", [bytes(512), b"\xfc\xff\xfc\xffOB\0\0\x04\0\0\0\0\0\0\0", b"\0\0"])
+def test_padding_after_the_pixels_is_allowed(series, hounsfield, rest):
+    for file in series.iterdir():
+        file.write_bytes(file.read_bytes() + rest)
+    assert np.array_equal(read_volume(series).array[0], hounsfield)
+
+
 def test_an_attribute_that_occurs_twice_with_different_values_is_refused(series):
     file = next(series.iterdir())
     content = file.read_bytes()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from fuzzing import all_targets, fuzz
+from fuzzing.former_findings import CASES, FORMER
 from fuzzing.targets import targets_of
 
-EXECUTIONS = 100  # the same in every run; `make fuzz` tries others
+EXECUTIONS = 60  # the same in every run; `make fuzz` tries others
 PATIENCE_S = 250  # of the executions of one target, on a busy machine
 TARGETS = all_targets()
 
@@ -20,6 +21,13 @@ def test_a_reader_refuses_mutated_files_with_a_sentence_or_reads_them(tmp_path, 
     assert [f"{finding.number}: {finding.end}" for finding in outcome.findings] == []
     assert sum(outcome.ends.values()) == outcome.executions == EXECUTIONS
     assert set(outcome.ends) - {"read"}  # the mutations are not all harmless
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_cases_that_once_failed_are_refused_with_a_sentence_or_read(tmp_path, name):
+    outcome = fuzz(TARGETS[name], tmp_path, len(CASES[name]), FORMER)
+    assert [f"{finding.number}: {finding.end}" for finding in outcome.findings] == []
+    assert outcome.executions == len(CASES[name])
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux limits the memory")

@@ -76,7 +76,9 @@ def read_description(folder: Path, model: Model) -> dict[str, Any]:
     file = folder / DATASET_FILE
     if not file.is_file():
         return wanted
-    found: dict[str, Any] = read_json(file, OptionError)
+    found = read_json(file, OptionError)
+    if not isinstance(found, dict):
+        raise OptionError(f"{file} is not the description of a data set: choose another folder.")
     for key in ("channel_names", "labels", "regions_class_order"):
         if _comparable(found.get(key)) != _comparable(wanted.get(key)):
             raise OptionError(

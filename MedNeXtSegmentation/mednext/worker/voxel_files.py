@@ -40,4 +40,9 @@ def writing(path: Path, array: Planes) -> Iterator[None]:
 
 def mapped(path: Path) -> np.ndarray:
     """The array in a file, which stays on disk until it is accessed. Raises ValueError or OSError."""
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # boundary: numpy lets Python's tokenizer read the header of a file
+        raise ValueError(f"{path} is damaged ({type(error).__name__})") from error

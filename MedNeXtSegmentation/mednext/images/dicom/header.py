@@ -220,6 +220,7 @@ class Parser:
                 self._has_pixels = True
                 self._pass_over(vr, length)
                 self._check_complete(length)
+                self._check_rest()
                 return
             if tag > max(_PIXEL_DATA):
                 return
@@ -245,6 +246,17 @@ class Parser:
             raise _DamagedError(f"{self._size} bytes for {columns} x {rows} pixels")
         if samples == 1 and length != _UNDEFINED and length < rows * columns * bits // 8:
             raise _DamagedError(f"{length} bytes for {columns} x {rows} pixels of {bits} bits")
+
+    def _check_rest(self) -> None:
+        """Refuse bytes after the pixels that are no elements: GDCM would take gigabytes for them.
+
+        Zeros are allowed, as some archives fill files up with them.
+        """
+        while len(start := self._peek()) == 8:
+            if not any(start) and not any(self._content.read()):
+                return
+            _, vr, length = self._element()
+            self._pass_over(vr, length)
 
     def _number(self, value: bytes, form: str, at: int) -> str:
         size = struct.calcsize(form)

@@ -1,0 +1,47 @@
+"""The cases that once failed, as changes of the seeds: `test_fuzzing.py` reads them all again.
+
+A new finding joins them when its cause is mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+Change = Callable[[bytes], bytes]
+
+FORMER = "former"  # the seed of the executions that read these cases
+
+
+def _appended(rest: str) -> Change:
+    return lambda sound: sound + bytes.fromhex(rest)
+
+
+def _replaced(old: bytes, new: bytes) -> Change:
+    return lambda sound: sound.replace(old, new, 1)
+
+
+# Name of the target: the end of a seed's name, and the change of that seed.
+CASES: dict[str, tuple[tuple[str, Change], ...]] = {
+    "DICOM": (
+        # GDCM took gigabytes for bytes after the pixels.
+        ("", _appended("5f82c2d9cfeb0fa321d7d98244a1be0c93b7")),
+        ("", _appended("c3572970fd6b47ed43b75dff00112233445566778899aabb")),
+        ("", _appended("be938a3ce09b4fc61f6c66af" + "ff" * 40)),
+    ),
+    "request in a folder": (
+        # numpy's reader of headers raised errors of Python's tokenizer, and of its integers.
+        ("channel_0.npy", _replaced(b"(4, 5, 6)", b"(4, 5, 6(")),
+        ("channel_0.npy", _replaced(b"(4, 5, 6), }  ", b"(4, 5, 2**99)}")),
+        ("channel_0.npy", _replaced(b"(4, 5, 6), }" + b" " * 20, b"(4, 5, 99999999999999999999), }")),
+    ),
+    "small file of ours": (("dataset.json", lambda _sound: b"[]"),),
+}
+
+
+def former_case(name: str, paths: Sequence[Path], number: int) -> tuple[Path, bytes, bytes]:
+    """The seed, its sound content, and the damaged one of a target's case with this number."""
+    end, change = CASES[name][number]
+    path = next(path for path in paths if path.name.endswith(end))
+    sound = path.read_bytes()
+    return path, sound, change(sound)
