@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 import traceback
-from datetime import UTC, datetime
 from pathlib import Path
 
 from fault_table import Tally
@@ -98,10 +97,8 @@ def _done() -> dict[str, str]:
 def _write(lines: list[str]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)
-    when = (
-        f"Version {__version__}, {datetime.now(UTC):%Y-%m-%d}, two engines on one machine without a card "
-        f"({machine()}):"
-    )
+    where = machine().partition(", Python")[0]
+    when = f"Version {__version__}, two engines on one machine without a card ({where}):"
     PAGE.write_text(
         "\n".join([head + BEGIN, "", when, "", *lines, "", END + rest.partition(END)[2]]), encoding="utf-8"
     )

@@ -21,6 +21,7 @@ from ..system.child_processes import child_environment
 from ..system.free_memory import free_memory
 from ..system.memory_settings import tuned_environment
 from ..system.running_processes import is_running
+from ..worker.crew.joining import join_cluster
 from .dispatch import EngineDiedError
 
 logger = logging.getLogger(__name__)
@@ -155,10 +156,7 @@ def _joined(fleet: Fleet, largest_bytes: int, folder: str) -> int:
     if fleet.address is None:
         _start_here(quiet, folder, _store_bytes(fleet.replicas or 1, largest_bytes))
     else:
-        try:
-            ray.init(address=fleet.address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise OptionError(f"The Ray cluster {fleet.address} cannot be joined: {error}.") from error
+        join_cluster(fleet.address, **quiet)
     gpus = int(ray.cluster_resources().get("GPU", 0)) if fleet.device != "cpu" else 0
     if fleet.device == "cuda" and not gpus:
         raise OptionError(

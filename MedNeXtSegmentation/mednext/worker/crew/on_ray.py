@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import queue
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,10 +18,10 @@ from typing import Any
 from ...errors import EngineProcessError, MissingPackageError, OptionError
 from .batch import MOST_WORKERS
 from .job import CrewJob, Message
+from .joining import join_cluster
 from .processes import PROGRAM, ProcessWorker
 
 _LISTENING_S = 1.0
-_CONNECTING_S = 5.0
 _LAST_EVENTS = ("ended", "lost")
 
 logger = logging.getLogger(__name__)
@@ -146,13 +145,7 @@ def ray_crew(
             "machines."
         ) from error
     if not ray.is_initialized():
-        try:
-            _check_port(address)  # Ray would try for minutes
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise OptionError(
-                f"No Ray cluster answers at {address} ({error}): start it with 'ray start --head'."
-            ) from error
+        join_cluster(address, log_to_driver=False, logging_level=logging.ERROR)
     options = job.order.options
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cards = 0 if options.device == "cpu" else int(sum(each.get("GPU", 0) for each in machines))
@@ -163,10 +156,3 @@ def ray_crew(
     share = max(1, smallest // math.ceil(size / len(machines)))
     threads = options.threads or (None if cards else share)
     return RayCrew(job.with_threads(threads), size, min(cards, 1), 1 if cards else share, program)
-
-
-def _check_port(address: str) -> None:
-    """Raise OSError if no program listens at `host:port`, ValueError for a wrong port."""
-    host, colon, port = address.rpartition(":")
-    if colon:
-        socket.create_connection((host, int(port)), _CONNECTING_S).close()
