@@ -108,7 +108,7 @@ def _made(
     labels: list[Label],
     provenance: Mapping[str, str],
     kind: str,
-) -> memoryview:
+) -> bytes:
     """The bytes of the file."""
     try:
         import highdicom  # noqa: F401
@@ -129,7 +129,7 @@ def _made(
                 f"{place} has headers of which no DICOM SEG can be made ({type(error).__name__}): write "
                 ".seg.nrrd instead."
             ) from None
-    return content.getbuffer()
+    return content.getvalue()  # a view of its buffer crashes CPython 3.12 after a full disk
 
 
 def _holds(file: Path, count: int) -> bool:
