@@ -10,6 +10,7 @@ from mednext.dicomweb.archive import Archive, Credentials, checked_address
 from mednext.dicomweb.archives import Archives
 from mednext.dicomweb.search import Selection
 from mednext.errors import OptionError
+from mednext.system.json_values import from_json, to_json
 
 
 def test_dicomweb_stands_for_https() -> None:
@@ -46,7 +47,7 @@ def test_credentials_show_nowhere() -> None:
 def test_credentials_come_from_the_environment_and_reach_workers() -> None:
     given = {"MEDNEXT_DICOMWEB_TOKEN": "t", "MEDNEXT_DICOMWEB_USER": "u", "MEDNEXT_DICOMWEB_PASSWORD": "p"}
     archives = Archives("https://a", "https://b", True, False, Credentials.from_environment(given))
-    assert Archives.from_json(archives.to_json()) == archives
+    assert from_json(Archives, to_json(archives)) == archives
 
 
 def test_a_selection_of_nothing_is_refused() -> None:

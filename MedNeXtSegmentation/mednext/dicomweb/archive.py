@@ -52,10 +52,6 @@ class Credentials:
         """Those of the environment variables `MEDNEXT_DICOMWEB_TOKEN`, or `..._USER` and `..._PASSWORD`."""
         return cls(*(variables.get(name, "") for name in (TOKEN, USER, PASSWORD)))
 
-    def variables(self) -> dict[str, str]:
-        """The inverse of `from_environment`."""
-        return {TOKEN: self.token, USER: self.user, PASSWORD: self.password}
-
 
 class Archive:
     """A DICOMweb service.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..batch.case import Case
 from ..batch.dicom_segs import DicomSegs
@@ -25,7 +24,7 @@ class Archives:
         sink: address of the archive that gets each DICOM SEG; "" for none.
         dicom_seg: write a DICOM SEG beside each result.
         plain_http: allow connections without encryption to other computers.
-        credentials: for both; never written anywhere.
+        credentials: for both; they pass through the pipe to a worker, and are never written anywhere.
     """
 
     source: str = ""
@@ -49,24 +48,3 @@ class Archives:
         if self.sink:
             return DicomSegs(partial(store, self.open(self.sink)))
         return DicomSegs() if self.dicom_seg else None
-
-    def to_json(self) -> dict[str, Any]:
-        """The archives as JSON values, for the pipe to a worker: with the credentials."""
-        return {
-            "source": self.source,
-            "sink": self.sink,
-            "dicom_seg": self.dicom_seg,
-            "plain_http": self.plain_http,
-            "credentials": self.credentials.variables(),
-        }
-
-    @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Archives:
-        """The inverse of `to_json`. Raises KeyError and TypeError."""
-        return cls(
-            told["source"],
-            told["sink"],
-            told["dicom_seg"],
-            told["plain_http"],
-            Credentials.from_environment(told["credentials"]),
-        )

@@ -6,7 +6,7 @@ The engine, the worker's protocol, Slicer's logic, both commands and the provena
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..model.location import SIDES
 from ..segmentation.provenance import model_words
 from ..segmentation.result import names_of
 from ..system.devices import PRECISIONS, check_device_name, check_threads
+from ..system.json_values import fields_from_json, to_json
 
 LOCATE = ("auto", "none")
 MIN_STEP = 0.1  # as in model.json; the number of tiles grows with its third power
@@ -139,15 +140,12 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON values."""
-        values = asdict(self)
-        return {each.name: values[each.name] for each in fields(Options)}
+        return {each.name: to_json(getattr(self, each.name)) for each in fields(Options)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
-        """The inverse of `to_json`. Raises TypeError for unknown names, KeyError, and `OptionError`."""
-        boxes = data.get("boxes")
-        read = {side: _roi(box) for side, box in boxes.items()} if boxes else None
-        return cls(**{**data, "roi": data["roi"] and _roi(data["roi"]), "boxes": read})
+        """The inverse of `to_json`. Raises ValueError for data of another form, and `OptionError`."""
+        return fields_from_json(cls, data)
 
     @property
     def _default(self) -> Quality:
@@ -223,10 +221,6 @@ class Options:
         """
         labels, _ = choose_structures(model.labels, structures, model.regions)
         return {**self.recipe(model), "structures": "" if structures is None else names_of(labels)}
-
-
-def _roi(data: Mapping[str, Any]) -> Roi:
-    return Roi(tuple(data["lower"]), tuple(data["upper"]))
 
 
 def _checked_boxes(boxes: Any, roi: Roi | None) -> dict[str, Roi]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import OptionError
@@ -65,15 +63,6 @@ class Server:
     def name(self) -> str:
         """The host and port, for people and for the provenance of results."""
         return urlsplit(self.address).netloc
-
-    def to_json(self) -> dict[str, str]:
-        """The server as JSON values, for the worker's standard input."""
-        return {"address": self.address, "key": self.key, "certificate": self.certificate}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Server:
-        """The inverse of `to_json`. Raises KeyError, TypeError and `OptionError`."""
-        return cls(str(data["address"]), str(data["key"]), str(data["certificate"]))
 
 
 def server_of(address: str, key_file: str | Path | None, certificate: str | Path | None) -> Server:

@@ -167,7 +167,7 @@ class Application:
         model, sha256 = fields.text("model"), fields.text("model_sha256", pattern="[0-9a-f]{64}")
         try:
             options = Options.from_json(fields.take("options"))
-        except (KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise OptionError(
                 f"The options of the request are not those of this version: {error}."
             ) from error

@@ -7,16 +7,15 @@ voxels of each case when its turn comes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..batch.case import Case
 from ..batch.report import Row
 from ..errors import EngineProcessError
 from ..system.json_reading import read_json
-from .protocol import Order, error_event, error_from_event
+from ..system.json_values import from_json, to_json
+from .protocol import Order
 
 _JOB_FILE = "batch.json"
 _ROWS_FILE = "rows.json"
@@ -43,32 +42,15 @@ class BatchJob:
 
     def write(self, folder: Path) -> None:
         """Write the job into a folder. Raises OSError."""
-        told = {
-            "place": str(self.place),
-            "output": str(self.output),
-            "order": self.order.to_json(),
-            "resume": self.resume,
-            "cases": None if self.cases is None else [case_to_json(case) for case in self.cases],
-            "structures": self.structures,
-        }
-        (folder / _JOB_FILE).write_text(json.dumps(told), encoding="utf-8")
+        (folder / _JOB_FILE).write_text(json.dumps(to_json(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> BatchJob:
         """The inverse of `write`. Raises `EngineProcessError` where the folder holds no whole job."""
-        told = read_json(folder / _JOB_FILE, EngineProcessError)
         try:
-            cases, structures = told["cases"], told["structures"]
-            return cls(
-                Path(told["place"]),
-                Path(told["output"]),
-                Order.from_json(told["order"]),
-                told["resume"],
-                None if cases is None else tuple(case_from_json(each) for each in cases),
-                None if structures is None else tuple(structures),
-            )
-        except (KeyError, TypeError) as cause:
-            raise EngineProcessError(f"The batch in {folder} is not complete: {cause!r}.") from cause
+            return from_json(cls, read_json(folder / _JOB_FILE, EngineProcessError))
+        except ValueError as cause:
+            raise EngineProcessError(f"The batch in {folder} is not complete: {cause}.") from cause
 
 
 @dataclass(frozen=True)
@@ -80,39 +62,12 @@ class BatchOutcome:
 
     def write(self, folder: Path) -> None:
         """Write the outcome beside the job. Raises OSError."""
-        told = {"rows": [asdict(row) for row in self.rows], "scenes": [str(scene) for scene in self.scenes]}
-        (folder / _ROWS_FILE).write_text(json.dumps(told), encoding="utf-8")
+        (folder / _ROWS_FILE).write_text(json.dumps(to_json(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> BatchOutcome:
         """The inverse of `write`. Raises `EngineProcessError` where the folder holds no outcome."""
-        told = read_json(folder / _ROWS_FILE, EngineProcessError)
-        return cls(tuple(Row(**row) for row in told["rows"]), tuple(Path(scene) for scene in told["scenes"]))
-
-
-def case_to_json(case: Case) -> dict[str, Any]:
-    """A case as JSON values."""
-    return {
-        "name": case.name,
-        "images": case.images,
-        "files": [str(file) for file in case.files],
-        "source": case.source,
-        "problem": case.problem and error_event(None, case.problem),
-        "left_out": case.left_out,
-        "content": case.content,
-    }
-
-
-def case_from_json(told: dict[str, Any]) -> Case:
-    """The inverse of `case_to_json`. Raises KeyError and TypeError."""
-    files: Sequence[str] = told["files"]
-    problem = told["problem"] and error_from_event(told["problem"])
-    return Case(
-        told["name"],
-        tuple(told["images"]),
-        tuple(Path(file) for file in files),
-        told["source"],
-        problem,
-        told["left_out"],
-        content=told["content"],
-    )
+        try:
+            return from_json(cls, read_json(folder / _ROWS_FILE, EngineProcessError))
+        except ValueError as cause:
+            raise EngineProcessError(f"The outcome in {folder} is not complete: {cause}.") from cause

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+
+from ..system.json_values import from_json, to_json
 
 OLDEST_TORCH = "2.6"
 
@@ -82,19 +84,14 @@ class Facts:
 
     def to_line(self) -> str:
         """As one line of JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(to_json(self))
 
     @classmethod
     def from_line(cls, line: str) -> Facts:
         """The facts in a line. Raises ValueError for another line."""
         try:
-            data = json.loads(line)
-            data["packages"] = {name: PackageFacts(**facts) for name, facts in data["packages"].items()}
-            data["torch"] = TorchFacts(**data["torch"])
-            for key in ("nvidia_cards", "devices"):
-                data[key] = [Card(**card) for card in data[key]]
-            return cls(**data)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            return from_json(cls, json.loads(line))
+        except ValueError as error:
             raise ValueError(f"no facts: {line[:200]!r}") from error
 
 

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from ..segmentation.uncertain_places import Place, uncertain_places
 from ..segmentation.uncertainty_storage import to_fixed_point, to_float32
 from ..system.cancellation import check_cancelled
 from ..system.json_reading import Fields
+from ..system.json_values import from_json
 from .scene.label_placement import placed
 from .voxel_files import mapped, writing
 
@@ -51,16 +51,6 @@ class Wishes:
     structures: tuple[str | int, ...] | None = None
     grid: tuple[float, ...] | None = None
     in_percent: bool = False
-
-    @classmethod
-    def read(cls, data: Mapping[str, Any]) -> Wishes:
-        """The inverse of `asdict`. Raises KeyError or TypeError for other data."""
-        structures, grid = data["structures"], data["grid"]
-        return cls(
-            None if structures is None else tuple(structures),
-            None if grid is None else tuple(float(number) for number in grid),
-            bool(data["in_percent"]),
-        )
 
 
 ALL = Wishes()
@@ -190,10 +180,7 @@ class HandedOver:
             FoundLabels(tuple(shape), voxel_type, (folder / FOUND_FILE).read_bytes()),
             mapped(uncertainty) if uncertainty.exists() else None,
             told["largest"],
-            tuple(
-                Place(tuple(place["position"]), place["amount"], tuple(place["labels"]))
-                for place in told["places"]
-            ),
+            tuple(from_json(Place, place) for place in told["places"]),
             tuple(
                 Region.read(Fields(region, f"{RESULT_FILE}: regions[{number}]", BundleFormatError))
                 for number, region in enumerate(told["regions"])

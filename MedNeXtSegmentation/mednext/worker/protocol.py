@@ -54,6 +54,7 @@ from ..model.model_file import parse_model
 from ..remote.address import Server
 from ..system.cancellation import check_cancelled
 from ..system.json_reading import Fields, read_json
+from ..system.json_values import from_json
 from .hand_over import ALL, Wishes
 from .voxel_files import mapped, writing
 
@@ -231,8 +232,8 @@ def parse_request(line: str | bytes) -> Request:
 
 def _server(data: Any) -> Server:
     try:
-        return Server.from_json(data)
-    except (KeyError, TypeError, errors.OptionError) as cause:
+        return from_json(Server, data)
+    except (ValueError, errors.OptionError) as cause:
         raise errors.EngineProcessError(f"The request has no usable server: {cause}") from cause
 
 
@@ -327,7 +328,7 @@ def read_request(folder: Path) -> tuple[list[SourceImage], Order, Wishes]:
             )
             for number, channel in enumerate(request["channels"])
         ]
-        return channels, Order.from_json(request["order"]), Wishes.read(request["wishes"])
+        return channels, Order.from_json(request["order"]), from_json(Wishes, request["wishes"])
     except (KeyError, TypeError, ValueError, OSError) as cause:
         raise errors.EngineProcessError(f"The request in {folder} is not complete: {cause!r}.") from cause
 

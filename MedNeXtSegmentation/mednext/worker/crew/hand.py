@@ -22,6 +22,7 @@ from typing import Any
 
 from ... import __version__
 from ...batch.agenda import Task
+from ...batch.case import Case
 from ...batch.report import Row
 from ...batch.run import Batch
 from ...dicomweb.archive import is_address
@@ -29,8 +30,8 @@ from ...errors import Cancelled, MedNeXtError, OptionError
 from ...remote.segmenter import segmenter
 from ...system.cancellation import POLL_S, check_cancelled
 from ...system.child_processes import guard_this_process
+from ...system.json_values import from_json
 from ...system.memory_settings import give_memory_back
-from ..batch_request import case_from_json
 from ..protocol import error_event, format_message
 from ..segmenting_batch import segmenting_batch
 from ..serving import take_standard_output
@@ -86,7 +87,7 @@ class Hand:
             if message is None:
                 self._over = True
                 return None
-            task = Task(message["number"], case_from_json(message["case"]), Path(message["target"]))
+            task = Task(message["number"], from_json(Case, message["case"]), Path(message["target"]))
             self._taken.add(task)
             return task
 
@@ -125,7 +126,7 @@ def main(make: Make | None = None) -> int:
     requests = os.fdopen(sys.stdin.fileno(), "rb", buffering=0)  # not sys.stdin: see serving.main
     hand = Hand(say)
     try:
-        job = CrewJob.from_json(json.loads(requests.readline() or b"null")["job"])
+        job = CrewJob.read(json.loads(requests.readline() or b"null")["job"])
         _check_folders(job)
         with (make or _segmenting)(job, hand.cancelled) as batch:
             say(

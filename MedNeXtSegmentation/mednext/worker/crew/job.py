@@ -18,13 +18,13 @@ From the worker, which has at most one case in work, one read ahead and one bein
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...dicomweb.archives import Archives
 from ...errors import EngineProcessError
+from ...system.json_values import from_json
 from ..protocol import Order
 
 Message = dict[str, Any]
@@ -60,30 +60,10 @@ class CrewJob:
         """The job for a worker on this device."""
         return replace(self, order=replace(self.order, options=replace(self.order.options, device=device)))
 
-    def to_json(self) -> dict[str, Any]:
-        """The job as JSON values."""
-        return {
-            "order": self.order.to_json(),
-            "place": self.place,
-            "output": str(self.output),
-            "probe": self.probe,
-            "resume": self.resume,
-            "alive_s": self.alive_s,
-            "archives": self.archives.to_json(),
-        }
-
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> CrewJob:
+    def read(cls, told: Any) -> CrewJob:
         """The inverse of `to_json`. Raises `EngineProcessError` for half a job."""
         try:
-            return cls(
-                Order.from_json(told["order"]),
-                told["place"],
-                Path(told["output"]),
-                told["probe"],
-                told["resume"],
-                told["alive_s"],
-                Archives.from_json(told["archives"]),
-            )
-        except (KeyError, TypeError) as cause:
-            raise EngineProcessError(f"The job of this worker is not complete: {cause!r}.") from cause
+            return from_json(cls, told)
+        except ValueError as cause:
+            raise EngineProcessError(f"The job of this worker is not complete: {cause}.") from cause

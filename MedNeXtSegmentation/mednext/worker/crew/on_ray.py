@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...errors import EngineProcessError, MissingPackageError, OptionError
+from ...system.json_values import to_json
 from .batch import MOST_WORKERS
 from .job import CrewJob, Message
 from .joining import join_cluster
@@ -32,7 +33,7 @@ class Relay:
 
     def __init__(self, told: dict[str, Any], program: Sequence[str]) -> None:
         self._events: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._worker = ProcessWorker(CrewJob.from_json(told), self._events.put, program)
+        self._worker = ProcessWorker(CrewJob.read(told), self._events.put, program)
 
     def send(self, line: str) -> None:
         """Pass a message to the process."""
@@ -111,7 +112,7 @@ class RayCrew:
 
     def start(self, place: int, tell: Callable[[Message], None]) -> RayWorker:
         """Ask the cluster for a worker; it starts once a machine has room."""
-        return RayWorker(self._relay.remote(self._job.to_json(), self._program), tell)
+        return RayWorker(self._relay.remote(to_json(self._job), self._program), tell)
 
     def close(self) -> None:
         """Leave the cluster."""

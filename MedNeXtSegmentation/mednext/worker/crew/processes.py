@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from ...errors import EngineProcessError
 from ...system.child_processes import child_environment
+from ...system.json_values import to_json
 from ...system.memory_settings import tuned_environment
 from .job import CrewJob, Message
 
@@ -35,7 +36,7 @@ class ProcessWorker:
         except (OSError, ValueError) as error:
             raise EngineProcessError(f"{program[0]} could not be started ({error}).") from error
         self.name = str(self._process.pid)
-        self.send({"job": job.to_json()})
+        self.send({"job": to_json(job)})
         threading.Thread(target=self._pass_on, args=[tell], daemon=True).start()
 
     def send(self, message: Message) -> None:

@@ -23,7 +23,7 @@ from ...batch.report import Row
 from ...batch.run import Ledger
 from ...errors import BundleError, EngineProcessError, MedNeXtError, OptionError, OutOfMemoryError
 from ...system.cancellation import POLL_S, check_cancelled
-from ..batch_request import case_to_json
+from ...system.json_values import to_json
 from ..protocol import error_from_event
 from .job import Message
 
@@ -145,7 +145,7 @@ class Schedule:
                 return
             member.wants = False
             member.tasks[task.number] = task
-            told = {"case": case_to_json(task.case), "number": task.number, "target": str(task.target)}
+            told = {"case": to_json(task.case), "number": task.number, "target": str(task.target)}
             self._send(member, told)
 
     def _next(self) -> Task | None:
