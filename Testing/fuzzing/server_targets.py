@@ -232,11 +232,11 @@ def _handed(folder: Path) -> list[Path]:
 def _dicomweb(folder: Path) -> list[Path]:
     write_series(folder / "series", np.zeros((2, 8, 8), np.int16), replace(GRID, size=(8, 8, 2)))
     file = sorted((folder / "series").iterdir())[0]
-    found = {
+    found: dict[str, Any] = {
         dicomweb.STUDY_UID: {"vr": "UI", "Value": ["1.2.3"]},
         "00100020": {"vr": "LO", "Value": ["4711"]},
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Doe^Jane"}]},
     }
-    found["00100010"] = {"vr": "PN", "Value": [{"Alphabetic": "Doe^Jane"}]}
     listed = json.dumps([found]).encode()
     metadata = json.dumps([pydicom.dcmread(file, stop_before_pixels=True).to_json_dict()]).encode()
     parts = b"--edge\r\nContent-Type: application/dicom\r\n\r\n" + file.read_bytes() + b"\r\n--edge--\r\n"
