@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
+
+from mednext.system.memory_settings import restart_tuned
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,3 +36,13 @@ class Settings:
     def pick(self, smoke: Value, usual: Value, long: Value) -> Value:
         """The value for this scale."""
         return {"smoke": smoke, "usual": usual, "long": long}[self.scale]
+
+
+def restart(module: str, arguments: Sequence[str]) -> None:
+    """Restart a benchmark with the allocator tuned, since torch waits for pages otherwise.
+
+    Neither the new process nor its children look for modules in the current folder.
+    """
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    restart_tuned(module, arguments)

@@ -13,9 +13,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from mednext.system.memory_settings import restart_tuned
-
-from . import Settings
+from . import Settings, restart
 from .report import machine
 
 PARTS = ("forward", "end_to_end", "start_up", "growth", "training_step")
@@ -63,5 +61,5 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    restart_tuned("benchmarks", sys.argv[1:])  # torch waits for pages otherwise
+    restart("benchmarks", sys.argv[1:])
     main(sys.argv[1:])

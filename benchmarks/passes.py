@@ -20,8 +20,8 @@ import torch
 from mednext.network.mednext import MedNeXt
 from mednext.network.native import NativeMedNeXt
 from mednext.network.native_library import UP, Depthwise, Kernels, Pointwise, native_library
-from mednext.system.memory_settings import restart_tuned
 
+from . import restart
 from .candidates import CLASSES, Size
 from .report import Row, machine, table
 
@@ -97,7 +97,7 @@ def _operations(job: object) -> int:
 
 def main() -> None:
     """Measure and print."""
-    restart_tuned("benchmarks.passes", sys.argv[1:])
+    restart("benchmarks.passes", sys.argv[1:])
     parser = argparse.ArgumentParser(prog="benchmarks.passes", description=__doc__)
     parser.add_argument("--size", default="S3", help="network, such as S3 for S with kernel 3")
     parser.add_argument("--side", type=int, default=128, help="of the patch")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import Settings, end_to_end
+from benchmarks import ROOT, Settings, end_to_end
 from benchmarks.__main__ import main
 from benchmarks.candidates import REFERENCE, Size, forwards
 from benchmarks.passes import TimedKernels, measure
@@ -40,6 +43,23 @@ def test_tables_are_printed_and_appended_to_a_file(
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert text == capsys.readouterr().out
     assert text.count("| a table |") == 2 and "cores; " in text
+
+
+def test_the_program_finds_itself_after_its_restart() -> None:
+    """With a tuned allocator, and without modules of the current folder."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GLIBC", "PYTHON"))
+    }
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--help"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "usage: benchmarks" in run.stdout
 
 
 def test_the_reference_and_its_peers_are_measured_with_the_same_weights() -> None:
