@@ -168,3 +168,27 @@ def test_a_client_needs_no_torch(tmp_path, served):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        (["segment", "t1.nii.gz", "-o", "o.nii.gz"], 2, "A run on a server needs none here"),
+        (["info"], 0, "none"),
+    ],
+)
+def test_a_client_without_torch_is_told_so(tmp_path, command, code, told):
+    image = noise()
+    write_image(tmp_path / "t1.nii.gz", image.array[0], image.geometry)
+    program = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['safetensors'] = None\n"
+        "from mednext.cli import main\n"
+        f"sys.exit(main({command!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert told in done.stdout + done.stderr
+    assert "fault" not in done.stderr

@@ -20,7 +20,6 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, MedNeXtError, OptionError
-from ..system.failed_import import explained, lacks_memory
 from . import info, models, scene_job, segment, segment_folder, serve, view
 from .console import Console, forget_output
 
@@ -70,8 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.debug("The system refused a path.", exc_info=True)
         return console.failed(OptionError(f"{error.filename}: {error.strerror}. Check the path."))
     except Exception as error:  # boundary: a defect of ours gets its own exit code and a log
-        if lacks_memory(error):
-            logger.debug("Memory ran out.", exc_info=True)
+        from ..system.failed_import import explained, is_missing_engine, lacks_memory
+
+        if lacks_memory(error) or is_missing_engine(error):
+            logger.debug("The engine cannot be loaded.", exc_info=True)
             return console.failed(explained(error))
         logger.exception("Unexpected error")
         return console.crashed(error)

@@ -35,20 +35,29 @@ def run(options: argparse.Namespace, console: Console) -> None:
     from .. import __version__
     from ..library.folder_locations import models_folder
     from ..library.store import installed_models
-    from ..system.devices import available_devices, choose_device, device_name
 
     document = {
         "mednext": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "devices": [device_name(choose_device(name)) for name in available_devices()],
+        "devices": _devices(),
         "models_folder": str(models_folder()),
         "models": {model.name: model.version for model in installed_models()},
     }
     console.done(
         document, *(f"{key.replace('_', ' '):<14} {_text(value)}" for key, value in document.items())
     )
+
+
+def _devices() -> list[str]:
+    """The devices of this computer; none without PyTorch, as on one that is only a server's client."""
+    try:
+        from ..system.devices import available_devices, choose_device, device_name
+
+        return [device_name(choose_device(name)) for name in available_devices()]
+    except ImportError:
+        return []
 
 
 def _version(package: str) -> str | None:
@@ -63,4 +72,4 @@ def _version(package: str) -> str | None:
 def _text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {version or 'not installed'}" for name, version in value.items()) or "none"
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return (", ".join(value) or "none") if isinstance(value, list) else str(value)

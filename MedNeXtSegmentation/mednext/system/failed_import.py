@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..errors import MissingPackageError, OutOfMemoryError
 from .free_memory import obtainable_memory
 
+_PACKAGES = ("torch", "safetensors")
+
 # Of the dynamic loader, and of Windows (1455: the page file is too small).
 _NO_MEMORY = ("failed to map segment", "annot allocate memory", "WinError 1455")
 
@@ -12,6 +14,11 @@ _NO_MEMORY = ("failed to map segment", "annot allocate memory", "WinError 1455")
 def lacks_memory(error: Exception) -> bool:
     """Whether Python, or an import of a compiled package, found no memory."""
     return isinstance(error, MemoryError) or any(text in str(error) for text in _NO_MEMORY)
+
+
+def is_missing_engine(error: Exception) -> bool:
+    """Whether a package of the engine is not installed, as on a computer that is only a server's client."""
+    return isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES
 
 
 def explained(error: Exception) -> MissingPackageError | OutOfMemoryError:
@@ -26,5 +33,5 @@ def explained(error: Exception) -> MissingPackageError | OutOfMemoryError:
         )
     return MissingPackageError(
         f"The engine cannot be loaded: {reason}. Install PyTorch, in Slicer with the extension PyTorch, "
-        "elsewhere with pip; if it is there already, install it again."
+        "elsewhere with pip; if it is there already, install it again. A run on a server needs none here."
     )
