@@ -14,7 +14,7 @@ Events come from its standard output, one per line. `hello` is the first, `ready
 imported, and each run ends with `done` or `error`. While it imports or segments, the worker sends a
 `heartbeat` every second.
 
-    {"event": "hello", "protocol": 5, "pid": 4711, "mednext": "0.1.0"}
+    {"event": "hello", "protocol": "5-3f09c2a1", "pid": 4711, "mednext": "0.1.0"}
     {"event": "ready", "torch": "2.6.0"}
     {"event": "devices", "devices": [{"name": "cuda", "title": "NVIDIA H200", "memory_bytes": 150754820096}]}
     {"event": "heartbeat"}
