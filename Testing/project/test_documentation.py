@@ -71,7 +71,7 @@ def test_every_named_file_exists(page, files):
 
 
 @cache
-def tests_of(file: str) -> set[str]:
+def names_of_tests(file: str) -> set[str]:
     """The functions of a file of tests."""
     tree = ast.parse((ROOT / file[1:]).read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -83,7 +83,7 @@ def test_every_named_test_exists(page, files):
     for word in code(page):
         if match := re.fullmatch(r"(?:Testing/)?([\w/]*test_\w+\.py)(?:::(\w+))?", word):
             found = [file for file in files if file.startswith("/Testing/") and file.endswith(f"/{match[1]}")]
-            if not found or (match[2] and not any(match[2] in tests_of(file) for file in found)):
+            if not found or (match[2] and not any(match[2] in names_of_tests(file) for file in found)):
                 missing.append(word)
     assert missing == []
 
