@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +90,17 @@ def test_a_model_that_the_server_lacks_stops_a_run(connected):
     wait_for(lambda: "no model" in connected.ui.problemLabel.text)
     assert not connected.ui.segmentButton.enabled
     choose(connected, "tiny")
+    assert connected.ui.segmentButton.enabled
+
+
+def test_a_server_that_does_not_answer_is_told_with_the_way_out(connected, served):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    enter(connected.ui.serverAddressEdit, f"http://127.0.0.1:{port}")
+    assert not connected.ui.segmentButton.enabled
+    wait_for(lambda: "cannot be reached" in connected.ui.problemLabel.text)
+    assert 'Device, "This computer"' in connected.ui.problemLabel.text
+    connected.ui.placeBox.setCurrentIndex(0)
     assert connected.ui.segmentButton.enabled
 
 

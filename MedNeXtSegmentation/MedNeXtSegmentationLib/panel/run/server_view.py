@@ -70,7 +70,11 @@ class ServerView:
             return str(error)
         if server is None or self.models is not None:
             return ""
-        return self._trouble or _("Waiting for the models of {server}.").format(server=server.name)
+        if not self._trouble:
+            return _("Waiting for the models of {server}.").format(server=server.name)
+        return _('{trouble} To compute here: Advanced, Device, "This computer".').format(
+            trouble=self._trouble
+        )
 
     def warnings(self) -> tuple[str, ...]:
         """The sentence before a run on a server, whether the options are open or not."""
