@@ -38,6 +38,7 @@ from mednext.worker import protocol
 from mednext_server import HeldEngines, application
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
+from worker_dialogue import write_request
 
 from .targets import Target
 
@@ -225,7 +226,7 @@ def _line(path: Path) -> None:
 
 def _handed(folder: Path) -> list[Path]:
     voxels = np.arange(120, dtype=np.int16).reshape(SHAPE)
-    protocol.write_request(folder, [SourceImage("a", voxels, GRID)], protocol.Order("tiny", Options()))
+    write_request(folder, [SourceImage("a", voxels, GRID)], protocol.Order("tiny", Options()))
     return [folder / "request.json", folder / "channel_0.npy"]
 
 

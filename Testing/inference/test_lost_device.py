@@ -31,7 +31,7 @@ from mednext.worker import protocol
 from mednext.worker.protocol import Order, SegmentRequest
 from mednext.worker.serving import Worker
 from mednext_server import application
-from worker_dialogue import channel
+from worker_dialogue import channel, write_request
 
 LOST = "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported"
 SIZE = (40, 30, 24)
@@ -93,7 +93,7 @@ def test_the_worker_tells_it_and_ends_since_only_a_new_process_can_use_the_devic
 ) -> None:
     failing.append(1)
     (tmp_path / "run").mkdir()
-    protocol.write_request(tmp_path / "run", [channel(SIZE[::-1])], Order(str(bundle.path), Options()))
+    write_request(tmp_path / "run", [channel(SIZE[::-1])], Order(str(bundle.path), Options()))
     events = io.StringIO()
     worker = Worker(events)
     request = protocol.format_request(SegmentRequest(7, str(tmp_path / "run")))

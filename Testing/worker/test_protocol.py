@@ -19,7 +19,7 @@ from mednext.system.atomic import explaining
 from mednext.worker import protocol
 from mednext.worker.hand_over import LABELS_FILE, HandedOver, Wishes
 from mednext.worker.protocol import CancelRequest, Order, SegmentRequest
-from worker_dialogue import channel
+from worker_dialogue import channel, write_request
 
 GEOMETRY = Geometry((20, 36, 24), (1.0, 1.5, 2.0), (5.0, -6.0, 7.0))
 VOXELS = np.arange(24 * 36 * 20, dtype=np.int16).reshape(24, 36, 20)
@@ -29,7 +29,7 @@ def test_a_request_arrives_as_it_was_sent(tmp_path):
     roi = Roi((0, 0, 0), (1.5, 2, 3))
     order = Order("tiny", Options("cpu", (0, 2), False, roi, True, 0.25, "bfloat16", 3, True))
     wishes = Wishes((1, "liver"), tuple(map(float, range(16))), in_percent=True)
-    protocol.write_request(tmp_path, [SourceImage("T1 é 后", VOXELS, GEOMETRY)], order, wishes)
+    write_request(tmp_path, [SourceImage("T1 é 后", VOXELS, GEOMETRY)], order, wishes)
     (arrived,), arrived_order, arrived_wishes = protocol.read_request(tmp_path)
     assert (arrived_order, arrived_wishes) == (order, wishes)
     assert (arrived.name, arrived.geometry) == ("T1 é 后", GEOMETRY)
@@ -43,22 +43,22 @@ def test_a_request_arrives_as_it_was_sent(tmp_path):
     ids=["strided", "fortran", "big endian", "uint8"],
 )
 def test_voxels_of_any_layout_and_type_arrive(tmp_path, voxels):
-    protocol.write_request(tmp_path, [SourceImage("T1", voxels, GEOMETRY)], Order("tiny"))
+    write_request(tmp_path, [SourceImage("T1", voxels, GEOMETRY)], Order("tiny"))
     (arrived,), _, _ = protocol.read_request(tmp_path)
     assert arrived.array.dtype == voxels.dtype
     assert np.array_equal(arrived.array, voxels)
 
 
 def test_the_voxels_are_mapped_not_copied(tmp_path):
-    protocol.write_request(tmp_path, [channel()], Order("tiny"))
+    write_request(tmp_path, [channel()], Order("tiny"))
     (arrived,), _, _ = protocol.read_request(tmp_path)
     assert isinstance(arrived.array, np.memmap)
 
 
-def test_writing_a_large_request_can_be_cancelled(tmp_path):
-    asked = iter([False] * 5 + [True])
-    with pytest.raises(errors.Cancelled):
-        protocol.write_request(tmp_path, [channel()], Order("tiny"), cancelled=lambda: next(asked))
+def test_a_large_request_is_written_plane_by_plane(tmp_path):
+    """Between two planes Slicer's windows stay alive, and the user can cancel."""
+    steps = list(protocol.writing_request(tmp_path, [channel()], Order("tiny"), Wishes()))
+    assert len(steps) >= len(channel().array)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
@@ -157,7 +157,7 @@ def spoil_order(folder):
     ids=["no request", "empty request", "no voxels", "cut voxels", "no order"],
 )
 def test_an_incomplete_folder_is_refused_in_a_sentence(tmp_path, spoil):
-    protocol.write_request(tmp_path, [channel()], Order("tiny"))
+    write_request(tmp_path, [channel()], Order("tiny"))
     spoil(tmp_path)
     with pytest.raises(errors.EngineProcessError):
         protocol.read_request(tmp_path)

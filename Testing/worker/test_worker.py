@@ -19,7 +19,7 @@ from mednext.worker.hand_over import HandedOver
 from mednext.worker.protocol import CancelRequest, Order, SegmentRequest
 from mednext.worker.run_folder import run_folder
 from mednext.worker.serving import Worker
-from worker_dialogue import PATIENCE_S, Dialogue, channel, environment, stages
+from worker_dialogue import PATIENCE_S, Dialogue, channel, environment, stages, write_request
 
 SLOW = (96, 96, 96)  # for `fine`: 8 mirrored copies of thousands of tiles, on any machine more than enough
 
@@ -218,7 +218,7 @@ def test_too_little_memory_is_an_explained_error(tmp_path, tiny, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(pipeline, "segment", segment)
-    protocol.write_request(tmp_path, [channel()], tiny)
+    write_request(tmp_path, [channel()], tiny)
     answer = Worker(io.StringIO()).answer(SegmentRequest(1, str(tmp_path)))
     assert answer["error"] == "OutOfMemoryError"
     assert "memory" in answer["message"]

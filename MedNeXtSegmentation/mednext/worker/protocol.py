@@ -37,7 +37,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,9 @@ from ..inference.options import Options
 from ..model.description import Model
 from ..model.model_file import parse_model
 from ..remote.address import Server
-from ..system.cancellation import check_cancelled
 from ..system.json_reading import Fields, read_json
 from ..system.json_values import from_json
-from .hand_over import ALL, Wishes
+from .hand_over import Wishes
 from .voxel_files import mapped, writing
 
 VERSION = 5
@@ -136,7 +135,7 @@ class GreetRequest:
 
 @dataclass(frozen=True)
 class ProvideRequest:
-    """The answer to the event "wanted": `folder` holds the files of `write_request`, or `ERROR_FILE`."""
+    """The answer to the event "wanted": `folder` holds the files of `writing_request`, or `ERROR_FILE`."""
 
     run: int
     folder: str
@@ -271,27 +270,13 @@ def error_from_event(event: Message) -> errors.MedNeXtError:
     return error
 
 
-def write_request(
-    folder: Path,
-    channels: Sequence[SourceImage],
-    order: Order,
-    wishes: Wishes = ALL,
-    cancelled: Callable[[], bool] | None = None,
-) -> None:
-    """Write all files of a request into an existing folder.
-
-    Raises:
-        Cancelled: `cancelled` answered True; it is asked before every slice.
-        OSError: the folder cannot be written, or the disk is full.
-    """
-    for _ in writing_request(folder, channels, order, wishes):
-        check_cancelled(cancelled)
-
-
 def writing_request(
     folder: Path, channels: Sequence[SourceImage], order: Order, wishes: Wishes
 ) -> Iterator[None]:
-    """As `write_request`, but yield before each plane of voxels."""
+    """Write all files of a request into an existing folder; yield before each plane of voxels.
+
+    Raises OSError when the folder cannot be written, or the disk is full.
+    """
     for number, channel in enumerate(channels):
         yield from writing(_channel_file(folder, number), channel.array)
     request = {
@@ -314,7 +299,7 @@ def read_request(folder: Path) -> tuple[list[SourceImage], Order, Wishes]:
     """The request in a folder; its voxels stay on disk, mapped into memory.
 
     Raises:
-        EngineProcessError: a file is missing, or not as `write_request` writes it.
+        EngineProcessError: a file is missing, or not as `writing_request` writes it.
     """
     request = read_json(folder / REQUEST_FILE, errors.EngineProcessError)
     try:
