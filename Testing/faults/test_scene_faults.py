@@ -398,7 +398,7 @@ def test_a_change_during_a_run_of_the_console(
 ABANDONED = {"scene closed", "another scene loaded", "module reloaded"}  # the panel forgets the run
 
 
-@pytest.mark.parametrize(("change", "stage", "extends"), cases(share=0.5))
+@pytest.mark.parametrize(("change", "stage", "extends"), cases(share=0.25))
 def test_a_change_during_a_run_of_the_panel(
     change, stage, extends, scene, widget, models, saved, right, probe, tallies
 ):
