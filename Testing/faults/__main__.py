@@ -15,7 +15,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +38,8 @@ GROUPS = {
 }
 
 
-def run(group: str, share: float, options: list[str]) -> int:
-    """Run the tests of a group; return the exit code."""
+def run(group: str, share: float, options: list[str]) -> bool:
+    """Run the tests of a group, with their output in a file beside its rows; return whether they passed."""
     folder = KEPT / group
     if not options:  # otherwise only some rows are counted anew
         shutil.rmtree(folder, ignore_errors=True)
@@ -50,7 +52,16 @@ def run(group: str, share: float, options: list[str]) -> int:
         "PYTHONPATH": os.pathsep.join(paths),
     }
     command = [sys.executable, "-m", *GROUPS[group], *options]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    log, begin = KEPT / f"{group}.log", time.monotonic()
+    with log.open("w") as file:
+        ended = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
+        )
+    passed = ended.returncode == 0
+    told = "passed" if passed else f"FAILED:\n{log.read_text()[-3000:]}"
+    sys.stdout.write(f"{group}, {time.monotonic() - begin:.0f} s, {log.relative_to(ROOT)}: {told}\n")
+    sys.stdout.flush()
+    return passed
 
 
 def table() -> str:
@@ -88,9 +99,10 @@ def main() -> int:
     )
     chosen = parser.parse_args()
     names = chosen.groups or list(GROUPS)
-    failed = sum(run(name, chosen.share, shlex.split(chosen.options)) != 0 for name in names)
+    with ThreadPoolExecutor(2) as lanes:  # most of them wait for each other's processes, or for a clock
+        passed = list(lanes.map(lambda name: run(name, chosen.share, shlex.split(chosen.options)), names))
     write()
-    return failed
+    return passed.count(False)
 
 
 if __name__ == "__main__":
