@@ -74,7 +74,7 @@ def table() -> str:
         for file in sorted((KEPT / group).glob("*.json")):
             row = json.loads(file.read_text(encoding="utf-8"))
             outcomes = Counter(row["outcomes"])
-            counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+            counts = "; ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
             told = row["told"] or counts
             lines.append(f"| {row['subject']} | {row['fault']} | {outcomes.total()} | {told} |")
             total += outcomes.total()
