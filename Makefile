@@ -44,7 +44,7 @@ truth: $(STAMP) ## compare sides and places in all 48 orientations and all forma
 	MEDNEXT_ALL_ORIENTATIONS=1 $(PYTHON) -m pytest Testing/truth
 
 faults: $(STAMP) ## inject faults, and count the outcomes: make faults [GROUPS="worker saving"] [FAULTS=1]
-	$(PYTHON) Testing/faults --share $(FAULTS) $(GROUPS)
+	PYTHONPATH=. $(PYTHON) Testing/faults --share $(FAULTS) $(GROUPS)
 
 soak: $(STAMP) ## segment in one session for a long time, and compare its end with its beginning: make soak [RUNS=500]
 	rm -f build/soak.jsonl && mkdir -p build

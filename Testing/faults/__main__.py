@@ -1,16 +1,14 @@
 """Inject faults of all groups, or of the named ones, and write the table of docs/reliability.md.
 
-python Testing/faults
-python Testing/faults --share 0.1 worker saving
+PYTHONPATH=. python Testing/faults
+PYTHONPATH=. python Testing/faults --share 0.1 worker saving
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -19,6 +17,8 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from benchmarks.report import machine
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
@@ -44,7 +44,7 @@ def run(group: str, share: float, options: list[str]) -> bool:
     if not options:  # otherwise only some rows are counted anew
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [str(ROOT / path) for path in ("MedNeXtSegmentation", "Testing", "Testing/fixtures")]
+    paths = [str(ROOT / path) for path in (".", "MedNeXtSegmentation", "Testing", "Testing/fixtures")]
     environment = {
         **os.environ,
         "MEDNEXT_FAULTS": str(share),
@@ -66,8 +66,7 @@ def run(group: str, share: float, options: list[str]) -> bool:
 
 def table() -> str:
     """The table of all rows that were counted."""
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    head = f"Counted on {datetime.date.today()}, {machine}."
+    head = f"Counted on {machine().partition(', Python')[0]}."
     lines = [head, "", "| of | fault | injected | outcomes |", "|---|---|---:|---|"]
     total = 0
     for group in GROUPS:

@@ -246,9 +246,8 @@ def disturbed(
             run.cancel()
         assert now - begin < PATIENCE_S, "the run never ended"
         time.sleep(0.002)
-    if injected is None:  # the run was faster
-        inject()
-        return "right result"
+    if injected is None:  # the run was faster: the fault meets the idle worker
+        return disturbed(client, order, right, "idle", dice, inject, user_waits_s)
     try:
         result = run.result()
     except Cancelled:

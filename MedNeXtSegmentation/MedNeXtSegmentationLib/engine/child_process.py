@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -75,6 +76,8 @@ class ChildProcess:
     def send(self, line: str) -> None:
         """Write to its standard input. Raises OSError when that is closed."""
         assert self._process.stdin
+        if self._process.stdin.closed:
+            raise BrokenPipeError(errno.EPIPE, "its input is closed")
         self._process.stdin.write(line.encode())
 
     def close_input(self) -> None:
