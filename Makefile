@@ -73,7 +73,7 @@ lint: $(STAMP) ## check style, types, imports, copied code, and every use of Sli
 audit: ## ask PyPI's vulnerability service about the pinned packages; needs that service
 	$(BASE) -m venv build/audit
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	build/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 format: $(STAMP) ## rewrite the code in the project's style
 	$(PYTHON) -m ruff check --fix .
