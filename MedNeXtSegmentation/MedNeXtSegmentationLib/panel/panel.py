@@ -21,8 +21,6 @@ from ..engine.worker_client import client_for, shared_client
 from ..environment.repair_plan import hasEngine
 from ..logic import MedNeXtSegmentationLogic
 from ..run_options import RunOptions
-from ..scene.result_record import forget_found_labels
-from ..scene.segments.segment_history import forget_all
 from ..scene.side_boxes import show_boxes
 from ..scene.volumes.image_description import describe
 from ..scene.volumes.voxel_sample import last_change
@@ -166,8 +164,6 @@ class Panel(VTKObservationMixin):
         self.runView.abandon()
         self.unbind()
         self.chosenImages.forget()
-        forget_all()
-        forget_found_labels()
 
     def bindAgain(self) -> None:
         """Show the choices of a newly read scene."""

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 import slicer
 from mednext.segmentation.packed_labels import FoundLabels
 
+from .session_memory import SessionMemory
+
 ATTRIBUTE_PREFIX = "MedNeXtSegmentation."
 
 _IMAGES = f"{ATTRIBUTE_PREFIX}image"
 _UNCERTAINTY = f"{ATTRIBUTE_PREFIX}uncertainty"
 _VOLUMES = f"{ATTRIBUTE_PREFIX}volumes_ml"
 
-_found: dict[str, tuple[slicer.vtkSegmentation, FoundLabels]] = {}  # by node ID
+_found: SessionMemory[FoundLabels] = SessionMemory()
 
 
 def set_provenance(node: slicer.vtkMRMLNode, provenance: Mapping[str, str]) -> None:
@@ -82,20 +84,14 @@ def uncertainty_of(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalar
 
 def set_found_labels(node: slicer.vtkMRMLSegmentationNode, found: FoundLabels | None) -> None:
     """Record, for this session, the labels that the run found; None for unknown ones."""
-    _found.pop(node.GetID(), None)
+    _found.forget(node)
     if found:
-        _found[node.GetID()] = (node.GetSegmentation(), found)
+        _found.put(node, found)
 
 
 def found_labels_of(node: slicer.vtkMRMLSegmentationNode) -> FoundLabels | None:
     """The labels that the run found; None when the scene was loaded or the node was copied since."""
-    segmentation, found = _found.get(node.GetID(), (None, None))
-    return found if segmentation is node.GetSegmentation() else None
-
-
-def forget_found_labels() -> None:
-    """Drop the found labels of all nodes, when their scene is closed."""
-    _found.clear()
+    return _found.get(node)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import slicer
 
 from ..result_record import ResultRecord
+from ..session_memory import SessionMemory
 from .model_segments import marks_of, set_marks, structure_of
 from .shared_labelmaps import LABELMAP, SURFACE, separate, without_voxels
 
@@ -60,25 +61,20 @@ def redo(node: slicer.vtkMRMLSegmentationNode) -> None:
     history.done.append(_restore(node, history.undone.pop()))
 
 
-def forget_all() -> None:
-    """Drop the history of all nodes when their scene is closed."""
-    _histories.clear()
-
-
 class _History:
-    def __init__(self, segmentation: slicer.vtkSegmentation) -> None:
-        self.segmentation = segmentation
+    def __init__(self) -> None:
         self.done: list[SegmentsState] = []
         self.undone: list[SegmentsState] = []
 
 
-_histories: dict[str, _History] = {}  # by node ID
+_histories: SessionMemory[_History] = SessionMemory()
 
 
 def _history_of(node: slicer.vtkMRMLSegmentationNode) -> _History:
-    history = _histories.get(node.GetID())
-    if history is None or history.segmentation is not node.GetSegmentation():  # an ID can be used again
-        history = _histories[node.GetID()] = _History(node.GetSegmentation())
+    history = _histories.get(node)
+    if history is None:
+        history = _History()
+        _histories.put(node, history)
     return history
 
 

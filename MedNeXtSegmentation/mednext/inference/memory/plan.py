@@ -132,7 +132,8 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     resampled = resampled_shape(grid, model)
     inside = math.prod(resampled)
 
-    images = channels * whole * _FLOAT * (2 if channels > 1 else 1)  # one by one, then on one grid
+    images = channels * whole * _FLOAT
+    images += whole * sum(run.voxel_bytes) if channels > 1 else 0  # as given, then together on one grid
     model_images = channels * inside * _FLOAT
     on_cpu = run.device != "cuda"
     results = whole * (_LABEL + (_UNCERTAINTY if run.uncertainty else 0))
