@@ -110,6 +110,21 @@ def test_moved_boxes_are_used_and_shown_and_can_be_found_again(paired: Any, whol
     assert "are found first" in paired.ui.boxesLabel.text
 
 
+def test_boxes_can_be_placed_by_hand_where_none_were_found(paired: Any, whole: Any) -> None:
+    paired.ui.placeBoxesButton.click()
+    boxes = boxes_of(whole)
+    left, right = (np.array(boxes[side].GetCenter()) for side in ("left", "right"))
+    assert tuple(boxes["left"].GetSize()) == (24.0, 28.0, 26.0)
+    assert right[0] - left[0] == 54.0  # RAS: right is positive
+    np.testing.assert_allclose((left + right) / 2, (0.5, -19.5, 17.5), atol=0.6)
+    assert not paired.ui.placeBoxesButton.visible
+    assert not paired.ui.findAgainButton.visible, "they are searched until one is moved"
+
+    boxes["left"].SetCenter(-18.0, -22.0, 17.0)
+    boxes["right"].SetCenter(18.0, -22.0, 17.0)
+    assert provenance_of(segment(paired))["box_left_ras_mm"] == "-30.0 -36.0 4.0 -6.0 -8.0 30.0"
+
+
 def test_a_result_of_both_sides_is_no_training_case_of_a_model_of_crops(
     paired: Any, whole: Any, tmp_path: Path
 ) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 import slicer
 from mednext.errors import GeometryError
-from mednext.model.location import SIDES
+from mednext.model.location import SIDES, Location
 from mednext.model.sides import box_word
 
 from .result_record import ATTRIBUTE_PREFIX, images_of, provenance_of
+from .volumes.channels_from_nodes import channels_from_nodes
 from .volumes.roi_from_node import roi_from_node
 
 Boxes = dict[str, slicer.vtkMRMLMarkupsROINode]
@@ -37,12 +38,23 @@ def show_boxes(result: slicer.vtkMRMLSegmentationNode, structure: str) -> Boxes:
     boxes = boxes_of(images[0])
     for side in SIDES:
         box = boxes.get(side) or _new_box(images[0], side, structure)
-        corners = np.array([float(mm) for mm in words[box_word(side)].split()]).reshape(2, 3)
-        box.SetAndObserveTransformNodeID(images[0].GetTransformNodeID())
-        box.SetCenter(*corners.mean(axis=0).tolist())
-        box.SetSize(*(corners[1] - corners[0]).tolist())
-        box.SetAttribute(_FOUND, words[box_word(side)])
+        _put(box, images[0], words[box_word(side)])
         boxes[side] = box
+    return boxes
+
+
+def place_boxes(volume: slicer.vtkMRMLScalarVolumeNode, location: Location) -> Boxes:
+    """Put boxes of the usual size side by side into the middle of a volume, for the user to move."""
+    (channel,) = channels_from_nodes([volume])
+    middle = channel.geometry.corners_ras.mean(axis=0)
+    apart = np.array([abs(location.places[0].centre[0]), 0.0, 0.0])
+    boxes = {}
+    for place in location.places:
+        centre = middle + (apart if place.side == "right" else -apart)
+        half = np.array(place.size) / 2
+        corners = np.concatenate([centre - half, centre + half]).round(1)
+        boxes[place.side] = _new_box(volume, place.side, location.structure)
+        _put(boxes[place.side], volume, " ".join(f"{mm:.1f}" for mm in corners))
     return boxes
 
 
@@ -67,6 +79,16 @@ def remove_boxes(boxes: Mapping[str, slicer.vtkMRMLMarkupsROINode]) -> None:
     """Remove boxes from their scene, so that the next run finds them again."""
     for box in boxes.values():
         box.GetScene().RemoveNode(box)
+
+
+def _put(
+    box: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode, corners_ras_mm: str
+) -> None:
+    corners = np.array([float(mm) for mm in corners_ras_mm.split()]).reshape(2, 3)
+    box.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    box.SetCenter(*corners.mean(axis=0).tolist())
+    box.SetSize(*(corners[1] - corners[0]).tolist())
+    box.SetAttribute(_FOUND, corners_ras_mm)
 
 
 def _is_moved(box: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:

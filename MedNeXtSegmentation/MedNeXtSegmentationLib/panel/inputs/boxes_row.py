@@ -10,10 +10,11 @@ from mednext.errors import MedNeXtError
 from mednext.inference.options import Options
 from mednext.locating.whole_image import wants_boxes
 from mednext.model.description import Model
+from mednext.model.location import Location
 from mednext.system.shown_text import shown
 from slicer.i18n import tr as _
 
-from ...scene.side_boxes import Boxes, boxes_of, moved_boxes, remove_boxes
+from ...scene.side_boxes import Boxes, boxes_of, moved_boxes, place_boxes, remove_boxes
 from ...scene.volumes.channels_from_nodes import channels_from_nodes
 
 Volume = slicer.vtkMRMLScalarVolumeNode
@@ -29,7 +30,9 @@ class BoxesRow:
         self._ui = ui
         self._onChanged = onChanged
         self._volume: Volume | None = None
+        self._location: Location | None = None
         ui.findAgainButton.connect("clicked()", self._findAgain)
+        ui.placeBoxesButton.connect("clicked()", self._place)
 
     def show(
         self, model: Model | None, volume: Volume | None, roi: slicer.vtkMRMLMarkupsROINode | None
@@ -40,7 +43,9 @@ class BoxesRow:
         self._ui.roiSelector.noneDisplay = _("Find automatically") if finds else _("Whole image")
         moved = self.moved
         self._ui.boxesLabel.visible = self._volume is not None
+        self._location = model.location if model else None
         self._ui.findAgainButton.visible = bool(moved)
+        self._ui.placeBoxesButton.visible = self._volume is not None and not self.nodes()
         if finds:
             self._ui.boxesLabel.text = shown(self._sentence(model.location.structure, moved))
 
@@ -57,10 +62,15 @@ class BoxesRow:
         if moved:
             return _("The boxes were moved: the next run segments in them.")
         if self.nodes():
-            return _("If a box is in the wrong place, move it in the views and segment again.")
+            return _("If a box is in the wrong place, move it in the views, and segment.")
         return _("This is a whole head: the left and the right {structure} are found first.").format(
             structure=structure
         )
+
+    def _place(self) -> None:
+        if self._volume is not None and self._location is not None:
+            place_boxes(self._volume, self._location)
+        self._onChanged()
 
     def _findAgain(self) -> None:
         if self._volume is not None:
