@@ -174,8 +174,8 @@ def _times(published: PublishedModel, is_shipped: bool) -> list[str]:
 def _trial(published: PublishedModel) -> str:
     if published.elsewhere is None:
         return (
-            "In Slicer's module **Sample Data**, below *MedNeXt Segmentation*, the button "
-            "**ICBM152Hippocampus** loads a crop around the right hippocampus. "
+            "**Load sample data** on the model's card, or the button **ICBM152Hippocampus** of Slicer's "
+            "module *Sample Data*, loads a crop around the right hippocampus. "
             "[tutorial.md](../tutorial.md) goes on from there."
         )
     return (

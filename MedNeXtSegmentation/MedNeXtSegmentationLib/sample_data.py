@@ -57,6 +57,22 @@ def downloadHippocampus(source: Any = None) -> list[slicer.vtkMRMLScalarVolumeNo
     return [crop]
 
 
+def hasSample(name: str) -> bool:
+    """Whether the module Sample Data has a data set of this name."""
+    sources = getattr(slicer.modules, "sampleDataSources", {})
+    return any(source.sampleName == name for some in sources.values() for source in some)
+
+
+def loadSample(name: str) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """Download and load a data set of the module Sample Data; no volumes after a failed download."""
+    import SampleData
+
+    logic = SampleData.SampleDataLogic()
+    source = logic.sourceForSampleName(name)
+    load = source.customDownloader or logic.downloadFromSource
+    return [node for node in load(source) if isinstance(node, slicer.vtkMRMLScalarVolumeNode)]
+
+
 def cropAround(
     head: slicer.vtkMRMLScalarVolumeNode, centreRas: tuple[float, float, float], name: str
 ) -> slicer.vtkMRMLScalarVolumeNode:

@@ -220,8 +220,9 @@ def test_the_best_checkpoint_is_taken_on_request(tmp_path: Path) -> None:
     assert "checkpoint_best.pth" in bundle.model.description
 
 
-def test_weights_saved_from_parallel_and_compiled_training_are_recognised(tmp_path: Path) -> None:
-    write_v2_folder(tmp_path / "v2", prefix="module._orig_mod.")
+@pytest.mark.parametrize("prefix", ["module._orig_mod.", "model.", "network.", "model.model."])
+def test_weights_with_the_prefix_of_a_wrapper_are_recognised(tmp_path: Path, prefix: str) -> None:
+    write_v2_folder(tmp_path / "v2", prefix=prefix)
     assert import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS).model.network == TINY_NETWORK
 
 
@@ -245,6 +246,7 @@ def test_plans_that_inherit_in_a_circle_are_refused(tmp_path: Path) -> None:
     [
         ({"preprocessor_name": "MyPreprocessor"}, "MyPreprocessor"),
         ({"resampling_fn_data": "resample_torch_fornnunet"}, "resample_torch_fornnunet"),
+        ({"resampling_fn_seg": "no_resampling_hack"}, "no_resampling_hack"),
         ({"resampling_fn_data_kwargs": {"order": 1}}, "resampling_fn_data_kwargs"),
         ({"normalization_schemes": ["RGBTo01Normalization"]}, "RGBTo01Normalization"),
         ({"previous_stage": "3d_lowres"}, "no cascades"),

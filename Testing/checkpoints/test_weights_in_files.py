@@ -53,7 +53,20 @@ def assert_ours(weights: dict[str, Tensor], expected: dict[str, Tensor] = WEIGHT
         {"state_dict": WEIGHTS, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}},
         *(
             {key: WEIGHTS}
-            for key in ("model", "net", "network", "network_weights", "model_state_dict", "ema", "weights")
+            for key in (
+                "model",
+                "net",
+                "network",
+                "network_weights",
+                "model_state_dict",
+                "model_state",
+                "ema",
+                "weights",
+            )
+        ),
+        *(
+            {"state_dict": prefixed(prefix)}
+            for prefix in ("model.", "net.", "network.", "model.model.", "student.", "ema_model.")
         ),
         {"fold": 0, "model_state_dict": prefixed("module.")},
         {"state": {"models": {"student": prefixed("net._orig_mod.")}}},
@@ -142,6 +155,28 @@ def test_a_weight_that_may_belong_to_the_network_is_refused(extra: str) -> None:
 def test_a_head_around_the_network_that_the_answer_needs_is_refused() -> None:
     with pytest.raises(IncompatibleCheckpointError, match=r"decoder2\.weight, whose purpose"):
         read({**prefixed("backbone."), "decoder2.weight": torch.ones(3)})
+
+
+V2 = replace(TINY_NETWORK, grn=True, grn_first_down=True)
+
+
+def test_the_denominator_of_v2_is_asked_for_and_never_assumed() -> None:
+    weights = tiny_weights(V2)
+    with pytest.raises(CheckpointError, match="--grn mean"):
+        read(weights)
+    notes = ImportNotes(asking=True)
+    read_network(weights, FILE, None, notes)
+    assert notes.questions["grn_denominator"].choices == ("mean", "sum")
+    for told in ("mean", "sum"):
+        spec, _ = read_network(weights, FILE, None, ImportNotes(), grn_denominator=told)
+        assert spec == replace(V2, grn_denominator=told)
+
+
+def test_the_normalisation_of_v1_has_its_codes_denominator() -> None:
+    v1 = replace(V2, grn_first_down=False)
+    assert read(tiny_weights(v1))[0] == v1
+    with pytest.raises(OptionError, match="no global response normalisation"):
+        read_network(WEIGHTS, FILE, None, ImportNotes(), grn_denominator="sum")
 
 
 @pytest.mark.parametrize("kept", [(), (1,), (1, 2, 3), (2, 4), (1, 2, 3, 4)], ids=str)

@@ -15,6 +15,7 @@ import pytest
 import slicer
 import slicer_standin
 from panel_driving import MODULE
+from slicer_nodes import add_volume
 
 ROOT = Path(__file__).parents[2]
 REAL = "Modules/Scripted/SampleData/SampleData.py"
@@ -94,6 +95,31 @@ def test_the_panel_takes_the_sample_without_a_warning(source, scene):
     widget = slicer_standin.show_module("MedNeXtSegmentation")[1]
     assert widget.ui.segmentButton.enabled
     assert not widget.ui.warningLabel.visible
+
+
+def test_a_click_on_the_models_card_loads_the_sample_and_chooses_it(source, scene):
+    from MedNeXtSegmentationLib.panel.parameter_node import channelNode
+
+    widget = slicer_standin.show_module("MedNeXtSegmentation")[1]
+    other = add_volume(scene, np.random.default_rng(0).normal(100, 20, (36, 40, 36)).astype(np.float32))
+    widget.panel._onChannel(0, other)
+    assert widget.ui.sampleButton.visible
+    widget.ui.sampleButton.click()
+    assert channelNode(widget.panel.parameters, 0).GetName() == "T1 right hippocampus"
+
+
+def test_the_card_has_no_button_where_slicer_has_no_sample(source, scene):
+    widget = slicer_standin.show_module("MedNeXtSegmentation")[1]
+    slicer.modules.sampleDataSources = {}
+    widget.panel._update()
+    assert not widget.ui.sampleButton.visible
+
+
+def test_a_failed_download_is_told_in_the_panel(source, scene, tmp_path):
+    widget = slicer_standin.show_module("MedNeXtSegmentation")[1]
+    source.uris = [(tmp_path / "absent.nii.gz").as_uri()]
+    widget.ui.sampleButton.click()
+    assert "could not be downloaded" in widget.ui.statusLabel.text
 
 
 def test_the_readmes_example_runs_on_the_sample(source, module):

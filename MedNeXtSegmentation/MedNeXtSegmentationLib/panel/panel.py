@@ -36,6 +36,7 @@ from .inputs.input_checks import Checks, checkInputs
 from .inputs.insist_box import InsistBox
 from .models.drop_target import DropTarget
 from .models.models_view import ModelsView
+from .models.sample_button import SampleButton
 from .models.task_card import TaskCard
 from .models.task_choices import TaskChoice, choiceNamed, servedChoices, taskChoices
 from .models.task_list import TaskList
@@ -104,6 +105,7 @@ class Panel(VTKObservationMixin):
             self.showResult,
             self._onError,
         )
+        self.sampleButton = SampleButton(ui, lambda volume: self._onChannel(0, volume), self.runView.say)
         self._readingOrder = readingOrder(lambda name: resourcePath(f"UI/{name}"), "MedNeXtSegmentation.ui")
         self._isNew = True
         self.listTasks()
@@ -332,6 +334,7 @@ class Panel(VTKObservationMixin):
         choice = self.choice
         self.taskList.select(choice.name if choice else "")
         self.taskCard.show(choice)
+        self.sampleButton.show(choice)
         self.weightsView.show(choice)
         self.selectors.showChannels(self._channels)
         self.ui.inputsGroup.visible = bool(self._channels)

@@ -52,7 +52,14 @@ def read_described_weights(
     given = _description(options.description) if options.description else {}
     fields = Fields(given, str(options.description), CheckpointError)
     program = fields.text(_PROGRAM, choices=SOURCES) if fields.has(_PROGRAM) else None
-    spec, weights = read_network(load_weights(path, notes), path, options.part, notes, program)
+    spec, weights = read_network(
+        load_weights(path, notes),
+        path,
+        options.part,
+        notes,
+        program,
+        grn_denominator=options.grn_denominator,
+    )
     notes.files[0] = path.name
     if options.description is None:
         raise CheckpointError(

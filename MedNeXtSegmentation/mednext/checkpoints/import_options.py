@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..model.description import Skull
+
+if TYPE_CHECKING:
+    from ..network.blocks import GrnDenominator
 
 WhichWeights = Literal["final", "best"]
 
@@ -30,6 +33,8 @@ class ImportOptions:
             ones that are there.
         configuration: that of nnU-Net v2's plans that was trained, where the checkpoint does not tell it.
         part: the place of the network in a file with several, such as "ema".
+        grn_denominator: "mean" or "sum" over the channels, by which global response normalisation divides;
+            the weights of MedNeXt-v2 do not tell. None for that of the program where it is known.
         half: store the weights with 16 bits.
         description: JSON file with the fields of `model.json` that the checkpoint lacks (MONAI).
         version, title, licence, citation, training_data: as in `model.Model`.
@@ -46,6 +51,7 @@ class ImportOptions:
     checkpoint: WhichWeights | None = None
     configuration: str | None = None
     part: str | None = None
+    grn_denominator: GrnDenominator | None = None
     half: bool = True
     description: Path | None = None
     version: str = "1.0.0"

@@ -170,7 +170,7 @@ def network_in_words(network: NetworkSpec) -> str:
         words.append(f"{network.channels} channels in the first stage")
     words += [f"down blocks expand by {_joined(network.down_expansion)}"] if network.down_expansion else []
     words += ["up blocks with output padding"] if network.output_padding else []
-    words += ["global response normalisation"] if network.grn else []
+    words += [f"global response normalisation by the {network.grn_denominator}"] if network.grn else []
     words += [f"resampling {network.resampling}"] if network.resampling != "residual" else []
     words += [f"{network.in_channels} in, {network.num_classes} out"]
     return ", ".join(words)

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError, IncompatibleCheckpointError, MedNeXtError
+from ..errors import CheckpointError, IncompatibleCheckpointError, MedNeXtError, OptionError
 from ..model.description import NetworkSpec
 from ..model.weights_file import LENGTH_BYTES, check_layout, header_length
+from ..network.blocks import GrnDenominator
 from ..system.file_names import check_regular
 from .import_report import ImportNotes
 from .pickles.reading import load_torch
@@ -96,6 +97,7 @@ def read_network(
     notes: ImportNotes,
     program: str | None = None,
     container: str | None = None,
+    grn_denominator: GrnDenominator | None = None,
 ) -> tuple[NetworkSpec, dict[str, Tensor]]:
     """The network in the contents of a file, without the heads of deep supervision, and its weights.
 
@@ -107,9 +109,12 @@ def read_network(
         program: one of `state_dicts.SOURCES`; None to tell it from the weights.
         container: the key under which the training program keeps the weights that it uses; without `part`
             others in the file do not count if there are some.
+        grn_denominator: see `ImportOptions`.
 
     Raises:
-        CheckpointError: there are several networks, and `part` names none of them.
+        CheckpointError: there are several networks, and `part` names none of them; or nobody has told the
+            denominator of MedNeXt-v2.
+        OptionError: the denominator of a network without global response normalisation is given.
         IncompatibleCheckpointError: there is no MedNeXt, or not a whole one.
     """
     networks = list(_networks(checkpoint))
@@ -133,6 +138,7 @@ def read_network(
     spec = replace(spec, residual=residual, output_padding=program == "mist")
     if program == "mist":
         spec = replace(spec, variant=None)
+    spec = _with_denominator(spec, grn_denominator, notes)
     if found.place != TOP:
         notes.sources["weights"] = found.place
     if dropped:
@@ -140,6 +146,27 @@ def read_network(
     if program == "nnunet_v1" and spec.resampling != "residual":
         notes.remark("Assumed: the stages have residual paths, which the weights do not show.")
     return spec, weights
+
+
+def _with_denominator(spec: NetworkSpec, given: GrnDenominator | None, notes: ImportNotes) -> NetworkSpec:
+    """The network with the denominator of its global response normalisation, which its weights do not show.
+
+    Version 1 and MONAI, without the normalisation in `down_0`, take the mean. For version 2 its paper has the
+    sum, and no code of its authors was public when this was written.
+    """
+    if given is not None and not spec.grn:
+        raise OptionError("The network has no global response normalisation. Leave its denominator out.")
+    if given is None and spec.grn_first_down:
+        notes.ask(
+            "grn_denominator",
+            CheckpointError(
+                "This is a MedNeXt-v2, and its weights do not tell whether its global response normalisation "
+                "divides by the mean over the channels (the code of MedNeXt-v1 and ConvNeXt-v2) or by their "
+                "sum (the formula of MedNeXt-v2's paper). Ask its authors, and say it (--grn mean|sum)."
+            ),
+            ("mean", "sum"),
+        )
+    return replace(spec, grn_denominator=given or "mean")
 
 
 def _networks(value: Any, path: tuple[str, ...] = ()) -> Iterator[FoundNetwork]:

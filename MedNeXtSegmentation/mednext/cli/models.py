@@ -266,6 +266,7 @@ def _add_import(actions: Any) -> None:
     )
     add("--configuration", metavar="NAME", help="trained one of nnU-Net v2's plans, where nothing tells it")
     add("--part", metavar="NAME", help="place of the network in a file with several, such as ema")
+    add("--grn", choices=("mean", "sum"), help="denominator of MedNeXt-v2's global response normalisation")
     add(
         "--dry-run",
         action="store_true",
@@ -311,6 +312,7 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         checkpoint=options.weights,
         configuration=options.configuration,
         part=options.part,
+        grn_denominator=options.grn,
         half=not options.full_precision,
         description=options.description,
         version=options.model_version,

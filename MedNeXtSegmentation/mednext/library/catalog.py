@@ -87,6 +87,7 @@ class Task:
         skull: as in `Model`.
         see: names of models of other tasks that serve a similar purpose.
         picture: name of the task whose picture it has, too.
+        sample: name of a fitting data set in Slicer's module Sample Data.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Task:
     skull: Skull = ""
     see: tuple[str, ...] = ()
     picture: str = ""
+    sample: str = ""
 
     @classmethod
     def read(cls, fields: Fields) -> Task:
@@ -124,6 +126,7 @@ class Task:
             skull=read_skull(fields),
             see=fields.texts("see") if fields.has("see") else (),
             picture=fields.text("picture", pattern=NAME_FORM) if fields.has("picture") else "",
+            sample=fields.text("sample") if fields.has("sample") else "",
         )
         _refuse_repeats(fields, "labels", (label.value for label in task.labels))
         _refuse_repeats(fields, "labels", (label.name for label in task.labels))

@@ -32,7 +32,10 @@ def contradiction(found: Registration) -> str:
     if np.linalg.det(found.to_image[:3, :3]) <= 0:
         return "the template fits only as a mirror image"
     if found.turned_similarity > max(found.similarity, _REFUSED_SIMILARITY):
-        return "the head seems to be turned round in the image's space: its header may be wrong"
+        return (
+            "the head seems to be turned round in the image's space: its header may be wrong, or the image "
+            "shows another thing"
+        )
     if found.similarity >= _REFUSED_SIMILARITY and found.tilt_deg > _REFUSED_TILT_DEG:
         return f"the head would be tilted by {found.tilt_deg:.0f} degrees"
     return ""

@@ -159,7 +159,8 @@ def _upright(image: sitk.Image, centre: np.ndarray) -> Rigid:
     middle = points.mean(axis=0)
     low, high = np.percentile(points, (1, 99), axis=0)
     x, y = (middle[axis] + _STEP_MM * np.arange(-2, 3) for axis in (0, 1))
-    z = np.unique(np.clip(middle[2] + _STEP_MM * np.arange(-3, 6), low[2], high[2]))  # necks shift the middle
+    above = max(6, int(np.ceil((high[2] - middle[2]) / _STEP_MM)))  # necks and trunks lower the middle
+    z = np.unique(np.clip(middle[2] + _STEP_MM * np.arange(-3, above), low[2], high[2]))
     return [_upright_at(np.array(target), centre) for target in itertools.product(x, y, z)]
 
 

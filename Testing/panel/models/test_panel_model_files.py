@@ -153,3 +153,17 @@ def test_a_folder_with_a_long_name_widens_no_panel(panel, tmp_path, server, monk
     let_work(panel)
     assert panel.ui.weightsErrorLabel.visible
     assert slicer_standin.save_picture(panel.parent, tmp_path / "panel.png", width_px)[0] == width_px
+
+
+def test_unfinished_downloads_are_told_and_removed(panel, models):
+    part = models / ".downloads" / "0123456789abcdef.zip.part"
+    panel.enter()
+    assert not panel.ui.cleanButton.visible
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(3 * 2**20))
+    panel.enter()
+    assert "3 MiB" in panel.ui.cleanButton.text
+    panel.ui.cleanButton.click()
+    let_work(panel)
+    assert "3 MiB of unfinished downloads were removed" in panel.ui.modelsStatusLabel.text
+    assert not part.exists() and not panel.ui.cleanButton.visible

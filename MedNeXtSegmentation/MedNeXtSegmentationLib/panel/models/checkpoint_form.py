@@ -51,13 +51,13 @@ class CheckpointForm:
             ui.checkpointMirrorBox.addItem(
                 _("Along the axes {axes}").format(axes=axes.replace(",", ", ")), axes
             )
-        for choice in (
-            box,
-            ui.checkpointMirrorBox,
-            ui.checkpointTaskBox,
-            ui.checkpointPartBox,
-            ui.checkpointConfigurationBox,
-        ):
+        self._offered = {  # boxes with the answers that a report offers, by the question
+            "part": (ui.checkpointPartLabel, ui.checkpointPartBox),
+            "configuration": (ui.checkpointConfigurationLabel, ui.checkpointConfigurationBox),
+            "grn_denominator": (ui.checkpointGrnLabel, ui.checkpointGrnBox),
+        }
+        offered = [choices for _label, choices in self._offered.values()]
+        for choice in (box, ui.checkpointMirrorBox, ui.checkpointTaskBox, *offered):
             choice.connect("currentIndexChanged(int)", lambda _index: self._changed())
         ui.checkpointLabelsEdit.connect("editingFinished()", self._changed)
         for edit in (ui.checkpointImagesEdit, ui.checkpointDescriptionEdit):
@@ -93,8 +93,8 @@ class CheckpointForm:
         ui.checkpointNameEdit.text = _nameOf(path)
         ui.checkpointTaskBox.setCurrentIndex(ui.checkpointTaskBox.findData(task))
         ui.checkpointMirrorBox.setCurrentIndex(0)
-        ui.checkpointPartBox.clear()
-        ui.checkpointConfigurationBox.clear()
+        for _label, choices in self._offered.values():
+            choices.clear()
         self._showFacts([], [])
         ui.checkpointGroup.visible = True
         self._changed()
@@ -117,10 +117,7 @@ class CheckpointForm:
         """Show the facts that were understood, and offer the choices of the questions that have some."""
         report = document["report"]
         asked = {question["option"]: question for question in report["questions"]}
-        for option, box in (
-            ("part", self._ui.checkpointPartBox),
-            ("configuration", self._ui.checkpointConfigurationBox),
-        ):
+        for option, (_label, box) in self._offered.items():
             if option in asked:
                 _offer(box, asked[option]["choices"])
         sentences = [question["text"] for question in report["questions"]]
@@ -170,12 +167,7 @@ class CheckpointForm:
                 ui.checkpointImagesEdit,
             ),
             (self._isFile(), ui.checkpointDescriptionLabel, ui.checkpointDescriptionEdit),
-            (ui.checkpointPartBox.count > 0, ui.checkpointPartLabel, ui.checkpointPartBox),
-            (
-                ui.checkpointConfigurationBox.count > 0,
-                ui.checkpointConfigurationLabel,
-                ui.checkpointConfigurationBox,
-            ),
+            *((choices.count > 0, label, choices) for label, choices in self._offered.values()),
         ):
             for widget in widgets:
                 widget.visible = visible
@@ -197,6 +189,7 @@ class CheckpointForm:
             "--mirror-axes": ui.checkpointMirrorBox.currentData,
             "--part": ui.checkpointPartBox.currentData,
             "--configuration": ui.checkpointConfigurationBox.currentData,
+            "--grn": ui.checkpointGrnBox.currentData,
             "--description": ui.checkpointDescriptionEdit.currentPath if self._isFile() else "",
         }
         return [f"{option}={value}" for option, value in options.items() if value]

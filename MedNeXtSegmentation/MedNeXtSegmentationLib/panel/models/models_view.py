@@ -59,6 +59,7 @@ class ModelsView:
             (ui.exportModelButton, self._export),
             (ui.removeModelButton, self._remove),
             (ui.refreshButton, self._refresh),
+            (ui.cleanButton, self._clean),
             (ui.chooseFolderButton, self._chooseFolder),
             (ui.defaultFolderButton, lambda: self._changeFolder("")),
         ):
@@ -99,6 +100,7 @@ class ModelsView:
 
     def _update(self) -> None:
         from mednext.library.catalog_source import URL_VARIABLE
+        from mednext.library.kept_downloads import downloads_folder, kept_downloads
         from mednext.library.store import models_folder
 
         ui, selected, running = self._ui, self._selected(), self.command.running
@@ -112,6 +114,15 @@ class ModelsView:
             else _("Delete the chosen model from this computer.")
         )
         ui.refreshButton.visible = bool(os.environ.get(URL_VARIABLE))
+        kept = sum(each.bytes for each in kept_downloads())
+        ui.cleanButton.visible = kept > 0
+        ui.cleanButton.enabled = not running
+        ui.cleanButton.text = _("Remove unfinished downloads ({size})").format(size=sizeText(kept))
+        ui.cleanButton.toolTip = tool_tip(
+            _("Parts of downloads that were broken off, kept to be resumed, in {folder}.").format(
+                folder=downloads_folder()
+            )
+        )
         ui.modelsFolderEdit.text = shown(models_folder())
         ui.modelsFolderEdit.toolTip = tool_tip(models_folder())
         ui.folderVariableLabel.visible = isSetOutside()
@@ -202,6 +213,17 @@ class ModelsView:
         count = len({name for task in document["tasks"] for name in task["published"]})
         said = [_("Published models: {count}.").format(count=count), *document["remarks"]]
         self.command.say("\n".join(said))
+        self._onChanged(None)
+
+    def _clean(self) -> None:
+        self.command.start("models", "clean", stage=_("Removing unfinished downloads"), onDone=self._cleaned)
+
+    def _cleaned(self, document: dict[str, Any]) -> None:
+        freed = _("{size} of unfinished downloads were removed.").format(
+            size=sizeText(document["freed_bytes"])
+        )
+        still = _("Running downloads were left alone.") if document["left"] else ""
+        self.command.say(f"{freed} {still}".strip())
         self._onChanged(None)
 
     def _chooseFolder(self) -> None:

@@ -146,7 +146,14 @@ def network_of_folds(
         IncompatibleCheckpointError: not a MedNeXt, or the folds have different networks.
     """
     read = {
-        fold: read_network(content, path, options.part, notes, container=container)
+        fold: read_network(
+            content,
+            path,
+            options.part,
+            notes,
+            container=container,
+            grn_denominator=options.grn_denominator,
+        )
         for fold, (path, content) in checkpoints.items()
     }
     first = next(iter(read.values()))[0]
