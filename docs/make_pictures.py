@@ -107,6 +107,7 @@ def panel() -> Any:
     """The module's panel, as it is after the sample data was loaded."""
     slicer.mrmlScene.Clear(0)
     slicer_standin.load_module(MODULE)
+    slicer.app.startupCompleted.emit()  # registers the sample data
     head = slicer.util.loadVolume(str(template_file()))
     cropAround(head, CENTRES_RAS["right"], "T1 right hippocampus")
     slicer.mrmlScene.RemoveNode(head)

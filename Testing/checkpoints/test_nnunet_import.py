@@ -246,7 +246,7 @@ def test_plans_that_inherit_in_a_circle_are_refused(tmp_path: Path) -> None:
     [
         ({"preprocessor_name": "MyPreprocessor"}, "MyPreprocessor"),
         ({"resampling_fn_data": "resample_torch_fornnunet"}, "resample_torch_fornnunet"),
-        ({"resampling_fn_seg": "no_resampling_hack"}, "no_resampling_hack"),
+        ({"resampling_fn_probabilities": "no_resampling_hack"}, "no_resampling_hack"),
         ({"resampling_fn_data_kwargs": {"order": 1}}, "resampling_fn_data_kwargs"),
         ({"normalization_schemes": ["RGBTo01Normalization"]}, "RGBTo01Normalization"),
         ({"previous_stage": "3d_lowres"}, "no cascades"),

@@ -64,6 +64,14 @@ def test_a_head_whose_header_turns_it_round_is_refused_even_if_the_user_insists(
         find_boxes(head(turned((0.0, 0.0, 180.0), (0.0, 0.0, 0.0))), MODEL, insist=True)
 
 
+def test_half_a_head_and_air_beside_it_is_refused_even_if_the_user_insists():
+    whole = head(turned((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)))
+    half = whole.array.copy()
+    half[..., : half.shape[-1] // 2] = 0  # the patient's right
+    with pytest.raises(LocationError, match=r"dark in .* of the place where the right hippocampus should be"):
+        find_boxes(Volume(half, whole.geometry), MODEL, insist=True)
+
+
 def test_a_registration_can_be_cancelled():
     def stop():
         raise Cancelled("now")
