@@ -316,6 +316,7 @@ class Panel(VTKObservationMixin):
         self.resultView.show(None if self.isBusy() else self.parameters.result)
         for widget in (
             self.taskList,
+            self.ui.sampleButton,
             self.ui.inputsGroup,
             self.ui.outputGroup,
             self.ui.qualityBox,
