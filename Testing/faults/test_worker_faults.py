@@ -107,12 +107,10 @@ class Faults:
             self._undo.pop()()
 
     def killed(self) -> None:
-        for pid in pids():
-            os.kill(pid, signal.SIGKILL)
+        self._send(signal.SIGKILL)
 
     def stopped(self) -> None:
-        for pid in pids():
-            os.kill(pid, signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def out_of_memory(self) -> None:
         self._limit(resource.RLIMIT_AS, 2**20)  # no allocation succeeds from now on
@@ -157,6 +155,11 @@ class Faults:
 
         Path.open = refuse  # type: ignore[method-assign]
         self._undo.append(lambda: setattr(Path, "open", real))
+
+    def _send(self, what: int) -> None:
+        for pid in pids():
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, what)
 
     def _limit(self, what: int, soft: int) -> None:
         for pid in pids():
