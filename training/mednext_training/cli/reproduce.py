@@ -16,6 +16,7 @@ from mednext.system.memory_settings import restart_tuned
 
 from ..conversion.challenges import LAYOUTS, challenge
 from ..network_names import NETWORK_NAMES
+from ..planning import task_regions
 from ..reproducing import BUDGETS, Budget, Command, Recipe, commands_of, reproduce
 
 Parse = Callable[[Sequence[str]], argparse.Namespace]
@@ -36,6 +37,9 @@ def add_commands(commands: Any, parse: Parse) -> None:
     parser.add_argument("--variant", choices=NETWORK_NAMES, help="of the network, in place of the budget's")
     parser.add_argument("--kernel", type=int, choices=(3, 5, 7), help="in place of the budget's")
     parser.add_argument("--folds", type=int, nargs="+", help="in place of the budget's")
+    parser.add_argument(
+        "--regions", action="store_true", help="train the task's overlapping regions instead of its labels"
+    )
     parser.add_argument("--target", type=Path, help="folder of the model (default: in the workspace)")
     parser.add_argument("--publish", type=Path, metavar="FOLDER", help="for the zip and the catalog's entry")
     parser.add_argument("--url", help="where the zip of --publish will be, such as a release's assets")
@@ -65,8 +69,10 @@ def _reproduce(parse: Parse, arguments: argparse.Namespace) -> None:
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     with_mr = arguments.with_mr and arguments.challenge == "amos22"
     dataset = challenge(arguments.challenge, with_mr).dataset
+    if arguments.regions:
+        task_regions(dataset)  # raises where the task has none, before days of work
     budget = _budget(arguments)
-    name = f"{dataset.name}-{budget.variant}-k{budget.kernel}"
+    name = f"{dataset.name}-{budget.variant}-k{budget.kernel}{'-regions' if arguments.regions else ''}"
     return Recipe(
         (arguments.challenge, *map(str, arguments.source), *(("--with-mr",) if with_mr else ())),
         dataset.folder_name,
@@ -91,4 +97,5 @@ def _budget(arguments: argparse.Namespace) -> Budget:
         variant=arguments.variant or budget.variant,
         kernel=arguments.kernel or budget.kernel,
         folds=tuple(dict.fromkeys(arguments.folds or budget.folds)),
+        plan=(*budget.plan, *(("--regions",) if arguments.regions else ())),
     )
