@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
+import challenge_trees as trees
 import pytest
 import torch
 from bundles import TINY_NETWORK, tiny_bundle, tiny_weights
-from mednext.errors import OptionError
+from mednext.errors import DiskSpaceError, InputError, MedNeXtError, OptionError, OutOfMemoryError
 from mednext.network.mednext import MedNeXt
+from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
-from mednext_training.planning import checked_regions, describe_regions, median_shape, task_regions
+from mednext_training.planning import (
+    checked_regions,
+    describe_regions,
+    median_shape,
+    plan_and_preprocess,
+    task_regions,
+)
 from mednext_training.schedule import Schedule, WarmUpAndDecay, recipe_schedule
 from mednext_training.splits import read_splits, renew_splits, splits_file, validation_cases
 from mednext_training.start_weights import begin_with, weights_of_model, weights_of_small_kernel
 from mednext_training.workspace import Workspace
+from nnunetv2.experiment_planning import plan_and_preprocess_api
 
 HIPPOCAMPUS = challenge("hippocampus").dataset
 
@@ -161,3 +171,33 @@ def test_kernels_only_grow_and_upkern_needs_the_finished_small_one(tmp_path: Pat
         begin_with(tiny(3), tiny(5).state_dict())
     with pytest.raises(OptionError, match="run 'mednext-train train' first"):
         weights_of_small_kernel(tmp_path, "mednext-train train")
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), DiskSpaceError, "Free some space"),
+        (
+            RuntimeError("Some background worker is 6 feet under."),
+            OutOfMemoryError,
+            "fewer --processes than 3",
+        ),
+        (RuntimeError("shapes differ"), InputError, "Correct the data set"),
+    ],
+)
+def test_a_full_disk_and_a_killed_process_are_not_blamed_on_the_data(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+    error: type[MedNeXtError],
+    told: str,
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise failure
+
+    source = trees.write_hippocampus(tmp_path / "source", 2)
+    workspace = Workspace(tmp_path / "runs")
+    assert cli.main(["--workspace", str(workspace.root), "convert", "hippocampus", str(source)]) == 0
+    monkeypatch.setattr(plan_and_preprocess_api, "extract_fingerprints", fail)
+    with pytest.raises(error, match=told):
+        plan_and_preprocess(workspace, HIPPOCAMPUS, (32, 32, 32), processes=3)

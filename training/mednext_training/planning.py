@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from mednext.checkpoints.label_naming import find_task
-from mednext.errors import InputError, OptionError
+from mednext.errors import InputError, MedNeXtError, OptionError, OutOfMemoryError
 from mednext.network.mednext import SIDE_DIVISOR
 from mednext.network.mednext import check_patch as check_sides
-from mednext.system.atomic import replacing
+from mednext.system.atomic import explaining, replacing
 from mednext.system.json_reading import read_json
 
 from .datasets import Dataset
@@ -30,6 +30,7 @@ CONFIGURATION = "3d_1mm"
 PLANS_NAME = "MedNeXtPlans"
 PATCH = (128, 128, 128)  # of the paper
 _PLANNED = f"{PLANS_NAME}_planned.json"  # written last: without it planning was interrupted
+_PROCESS_ENDED = "background worker"  # in nnU-Net's words
 _LOADERS = "nnUNet_n_proc_DA"
 _MORE_THAN_ONE_STAGE = 4  # nnU-Net v1 adds a coarse stage where the median image has as many patches
 
@@ -66,6 +67,8 @@ def plan_and_preprocess(
     Raises:
         OptionError: a side of the patch is not divisible by 16, or the data set was not converted yet.
         InputError: nnU-Net refuses the data set.
+        DiskSpaceError, OutputError: the preprocessed data cannot be written.
+        OutOfMemoryError: a process was ended from outside.
     """
     check_patch(patch)
     if batch_size < 1:
@@ -79,13 +82,19 @@ def plan_and_preprocess(
     workspace.activate()
     try:
         numbers = {"spacing": list(spacing), "patch_size": list(patch), "batch_size": batch_size}
-        target = _plan(workspace, dataset, numbers, processes, batch_dice, regions)
-        _finish(workspace, dataset, target, same_patient)
+        with explaining(workspace.preprocessed / dataset.folder_name):
+            target = _plan(workspace, dataset, numbers, processes, batch_dice, regions)
+            _finish(workspace, dataset, target, same_patient)
         return target
-    except OptionError:
+    except MedNeXtError:
         raise
     except Exception as cause:  # boundary: nnU-Net raises anything for data that it does not like
         logger.debug("planning failed", exc_info=True)
+        if _PROCESS_ENDED in str(cause):
+            raise OutOfMemoryError(
+                f"A process that read cases of {dataset.folder_name} was ended by the system, most often for "
+                f"want of memory: plan with fewer --processes than {processes}, or close other programs."
+            ) from cause
         raise InputError(
             f"nnU-Net cannot plan for {dataset.folder_name} ({type(cause).__name__}: {cause}). Correct the "
             "data set, and convert it again."
