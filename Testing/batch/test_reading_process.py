@@ -142,6 +142,7 @@ def test_a_file_that_crashes_its_reader_fails_alone(batch, capfd):
     assert "odd: failed. Reading odd.nii.gz crashed the process" in said
 
 
+@pytest.mark.usefixtures("children_hear_ctrl_c")
 @posix
 def test_ctrl_c_works_while_a_reader_hangs(batch, tmp_path):
     program = [sys.executable, "-m", "mednext", *batch("time.sleep(10000)")]

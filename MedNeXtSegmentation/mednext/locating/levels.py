@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import SimpleITK as sitk
 
@@ -11,8 +9,8 @@ from ..errors import LocationError
 from ..images.formats.image_files import to_image
 from ..images.geometry import Geometry
 from .template import LEVELS_MM
+from .whole_image import bin_factors
 
-_FINEST_MM = 2.0
 _DARKEST, _BRIGHTEST = 0.5, 99.5  # percentiles
 _LEAST_VOXELS = 4  # along an axis, for recursive filters
 
@@ -25,11 +23,6 @@ def levels(array: np.ndarray, geometry: Geometry) -> dict[float, sitk.Image]:
     image = sitk.Cast(to_image(array, geometry), sitk.sitkFloat32)
     image = _stretched(sitk.BinShrink(image, bin_factors(image.GetSpacing())))
     return {mm: _at(image, mm) for mm in LEVELS_MM}
-
-
-def bin_factors(spacing: Sequence[float]) -> list[int]:
-    """How many voxels become one along each axis of the given spacing, before anything else is done."""
-    return [max(1, int(_FINEST_MM / side)) for side in spacing]
 
 
 def _stretched(image: sitk.Image) -> sitk.Image:

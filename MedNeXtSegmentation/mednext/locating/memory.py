@@ -13,8 +13,7 @@ from ..inference.memory.plan import PROCESS, DeviceKind, MemoryPlan, plan_memory
 from ..inference.options import Options
 from ..model.description import Model
 from ..model.location import SIDES
-from .levels import bin_factors
-from .whole_image import wants_boxes
+from .whole_image import bin_factors, wants_boxes
 
 _FLOAT, _LABEL = 4, 1
 _LEVELS = 5  # copies of the image at the registration's finest resolution

@@ -1,11 +1,15 @@
-"""Whether a run finds its boxes: known without torch, so that Slicer's panel can say so before."""
+"""Whether a run on a whole image finds boxes, and how coarsely: known before torch and SimpleITK are there."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ..images.geometry import Geometry
 from ..inference.field_of_view import size_warning
 from ..inference.options import Options
 from ..model.description import Model
+
+_FINEST_MM = 2.0
 
 
 def wants_boxes(model: Model, geometry: Geometry, options: Options) -> bool:
@@ -15,3 +19,8 @@ def wants_boxes(model: Model, geometry: Geometry, options: Options) -> bool:
     if options.boxes is not None:
         return True
     return options.locate == "auto" and bool(size_warning(geometry, model))
+
+
+def bin_factors(spacing: Sequence[float]) -> list[int]:
+    """How many voxels become one along each axis of the given spacing, before the image is searched."""
+    return [max(1, int(_FINEST_MM / side)) for side in spacing]
