@@ -1,4 +1,4 @@
-"""Whether a run on a whole image finds boxes, and how coarsely: known before torch and SimpleITK are there."""
+"""Whether a run on a whole image finds boxes, and how coarsely: known before torch and SimpleITK are."""
 
 from __future__ import annotations
 
