@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bundles import tiny_weights
 from downloads import SHORT
-from four_channels import NETWORK, PLANS
+from four_channels import NETWORK, write_brats_record
 from http_server import Server, serve, status
 from mednext.checkpoints.installing import Installing
 from mednext.checkpoints.remote.catalogued import install_elsewhere
@@ -21,8 +21,8 @@ from mednext.library import folder_locations, store
 from mednext.library.catalog_source import load_catalog
 from mednext.library.model_by_name import load_bundle
 from mednext.model.description import Model
-from remote_zips import GLIOMA, MENINGIOMA, Ranges, write_record
-from results_folders import v2_plans, write_v1_folder
+from remote_zips import Ranges, write_record
+from results_folders import v2_plans
 from safetensors.torch import save_file
 
 NAME = "brats24-glioma-l5"
@@ -35,15 +35,9 @@ BRATS_DATASET = {
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The record with tiny networks of four channels, whose plans name the channels wrongly, as it does."""
-    folder = tmp_path_factory.mktemp("record")
-    write_v1_folder(folder / "results", (0, 1), NETWORK, "nnUNetTrainerV2_MedNeXt_L_kernel5", **PLANS)
-    for fold in (0, 1):
-        for suffix in ("", ".pkl"):
-            final = folder / "results" / f"fold_{fold}" / f"model_final_checkpoint.model{suffix}"
-            final.rename(final.with_name(f"model_best.model{suffix}"))
-    write_record(folder / "record.zip", {GLIOMA: folder / "results", MENINGIOMA: folder / "results"})
-    yield folder / "record.zip"
-    (folder / "record.zip").unlink()
+    path = write_brats_record(tmp_path_factory.mktemp("record"))
+    yield path
+    path.unlink()
 
 
 @pytest.fixture(autouse=True)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import slicer
-from four_channels import NETWORK, PLANS
+from four_channels import NETWORK, PLANS, write_brats_record
 from http_server import Server
 from mednext.library import store
 from mednext.library.folder_locations import shipped_models_folder
 from mednext.library.model_by_name import load_bundle
 from panel_driving import MODULE, choose
 from panel_models import let_work
-from remote_zips import GLIOMA, MENINGIOMA, Ranges, write_record
+from remote_zips import GLIOMA, Ranges, write_record
 from results_folders import write_v1_folder
 
 GLIOMA_MODEL = "brats24-glioma-l5"
@@ -23,15 +23,9 @@ GLIOMA_MODEL = "brats24-glioma-l5"
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     """The record of the glioma model, with two tiny folds and gigabytes of holes."""
-    folder = tmp_path_factory.mktemp("record")
-    write_v1_folder(folder / "results", (0, 1), NETWORK, "nnUNetTrainerV2_MedNeXt_L_kernel5", **PLANS)
-    for fold in (0, 1):
-        for suffix in ("", ".pkl"):
-            final = folder / "results" / f"fold_{fold}" / f"model_final_checkpoint.model{suffix}"
-            final.rename(final.with_name(f"model_best.model{suffix}"))
-    write_record(folder / "record.zip", {GLIOMA: folder / "results", MENINGIOMA: folder / "results"})
-    yield folder / "record.zip"
-    (folder / "record.zip").unlink()
+    path = write_brats_record(tmp_path_factory.mktemp("record"))
+    yield path
+    path.unlink()
 
 
 @pytest.fixture
