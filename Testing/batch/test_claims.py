@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -131,11 +132,40 @@ def test_an_owner_that_was_believed_dead_leaves_the_claim_to_its_successor(targe
     assert not list(target.parent.iterdir())
 
 
-def test_left_claims_of_this_machine_are_removed_and_others_stay(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on file sizes there")
+def test_a_full_disk_leaves_no_claim(target: Path, one: Claims) -> None:
+    import resource
+
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, former[1]))  # a file can be made, but not written
+    try:
+        with pytest.raises(OSError, match="File too large"), one.claimed_if_free(target):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert not list(target.parent.iterdir())
+
+
+def test_a_claim_without_content_is_taken_over_after_a_beat(target: Path) -> None:
+    """An owner that was killed between making the file and writing it left it empty."""
+    claim_file(target, 0).touch()
+    claims = Claims(beat_s=0.05)
+    with claims.claimed_if_free(target) as mine:
+        assert not mine  # its owner may be writing it
+    time.sleep(0.1)
+    with claims.claimed_if_free(target) as mine:
+        assert mine
+    claims.close()
+    assert not list(target.parent.iterdir())
+
+
+def test_left_claims_of_this_machine_and_old_ones_are_removed_and_others_stay(tmp_path: Path) -> None:
     here = signature().partition("-")[0]
-    dead, alive, foreign = (claim_file(tmp_path / f"{name}.seg.nrrd", 0) for name in "abc")
+    dead, alive, foreign, old = (claim_file(tmp_path / f"{name}.seg.nrrd", 0) for name in "abcd")
     dead.write_text(f"{here}-999999999-abcdefabcdef 00000000\n")
     alive.write_text(f"{signature()}-abcdefabcdef 00000000\n")
     foreign.write_text(ELSEWHERE)
+    old.touch()
+    os.utime(old, (time.time() - 90000,) * 2)
     remove_left_claims(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([alive, foreign])

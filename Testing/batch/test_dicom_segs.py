@@ -109,7 +109,11 @@ def test_the_dicom_seg_of_a_former_result_does_not_stay(run: Any, out: Path, tmp
     for file in (tmp_path / "in" / "study").iterdir():
         file.unlink()
     write_series(tmp_path / "in" / "study", noise(2), GRID)
+    former = (out / "study.dcm").read_bytes()
     assert run("--no-resume") == DONE
+    assert not (out / "study.dcm").exists()
+    (out / "study.dcm").write_bytes(former)  # as the files lie after a kill between writing and removing
+    assert run() == DONE
     assert not (out / "study.dcm").exists()
 
 

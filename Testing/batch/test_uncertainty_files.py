@@ -102,6 +102,15 @@ def test_a_result_that_is_made_again_without_it_leaves_no_former_one(run, uncert
     assert not uncertainty.exists()
 
 
+def test_a_batch_killed_before_it_removes_a_former_one_is_resumed(run, uncertainty):
+    run("--uncertainty")
+    former = uncertainty.read_bytes()
+    run("--no-resume")
+    uncertainty.write_bytes(former)  # as the files lie after a kill between writing and removing
+    assert run()[1]["uncertainty"] == ""
+    assert not uncertainty.exists()
+
+
 def test_a_file_that_is_none_of_ours_stays(run, result, uncertainty):
     uncertainty.parent.mkdir()
     uncertainty.write_bytes(b"mine")

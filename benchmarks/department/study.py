@@ -87,7 +87,7 @@ def _measured(slices: int, folder: Path) -> list[Row]:
             with timed("write .seg.nrrd"):
                 write_segmentation(folder / "ct.seg.nrrd", result)
             with timed("write DICOM SEG"):
-                segs.write(folder / "ct.dcm", segs.named(result, ""), local)
+                segs.write(folder / "ct.dcm", segs.named(result), local)
             with timed("store it"):
                 store(archive, folder / "ct.dcm")
     return rows

@@ -18,8 +18,17 @@ from .agenda import Task
 from .case import Case
 from .case_finding import RESULT_SUFFIX, UNCERTAINTY_SUFFIX
 from .case_outcome import done, settled
-from .dicom_segs import SUFFIX, DicomSegs, refuse_to_lose_seg, remove_former, uid_in
-from .finished_case import fingerprint, finished, refuse_to_lose, sealed, state, words_of, written_uncertainty
+from .dicom_segs import SUFFIX, DicomSegs, refuse_to_lose_seg, remove_former_seg, uid_in
+from .finished_case import (
+    fingerprint,
+    finished,
+    refuse_to_lose,
+    remove_former,
+    sealed,
+    state,
+    words_of,
+    written_uncertainty,
+)
 from .report import Row
 
 Read = Callable[[Case], Any]
@@ -84,12 +93,13 @@ class CaseWork:
         """The images of the case, or the row of one that needs no run. Raises the errors of the case."""
         results, case = self._results, self.task.case
         self._seen = state(self._target)
+        self._former = words_of(self._target)
+        self._remove_former(self._former)  # if a batch was killed before it did so
         row = self._finished(again=not results.resume)
         if row is not None:
             return row
         if results.uncertainty:
             refuse_to_lose(self._uncertainty, self._target)
-        self._former = words_of(self._target)
         if results.segs:
             refuse_to_lose_seg(self._seg, self._former)
         self._files = fingerprint(case)
@@ -112,19 +122,21 @@ class CaseWork:
             segmentation = replace(segmentation, provenance={**segmentation.provenance, **wished})
         result = sealed(segmentation, self.task.case, self._files, self._former)
         if results.segs:
-            result = results.segs.named(result, uid_in(self._former))
+            result = results.segs.named(result)
         with together():  # the result first: the next run of a batch killed in between makes the others
             write_segmentation(self._target, result)
             if result.uncertainty is not None:
                 write_image(self._uncertainty, result.uncertainty, result.geometry)
             if results.segs and self._local:
                 results.segs.write(self._seg, result, self._local)
-        if self._has_uncertainty and result.uncertainty is None:
-            self._uncertainty.unlink()  # it belonged to the former result
-        if not uid_in(result.provenance):
-            remove_former(self._seg, uid_in(self._former))
+        self._remove_former(result.provenance)
         self._has_uncertainty = result.uncertainty is not None
         return self._done(result)
+
+    def _remove_former(self, words: Mapping[str, str]) -> None:
+        """Remove the files of the result that the one with this provenance has replaced."""
+        remove_former(self._uncertainty, words)
+        remove_former_seg(self._seg, words)
 
     def _finished(self, again: bool) -> Row | None:
         """The row of a case whose result is there; None for one to segment. Raises as `finished` does."""

@@ -29,6 +29,7 @@ STALE_S = 90.0  # without one, an owner on another machine counts as dead
 _NAME = re.compile(r"\..+\.claim-\d{1,4}\.lock")
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _MOST = 1000  # owners that died one after the other
+_ABANDONED_S = 86400.0  # clocks of machines may differ by hours
 
 
 @dataclass
@@ -83,8 +84,12 @@ class Claims:
                 if self._lives(path):
                     return None
                 continue
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_content(token, 0))
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(_content(token, 0))
+            except OSError:  # a full disk keeps the file, but not its content
+                path.unlink(missing_ok=True)
+                raise
             if not claim_file(target, number + 1).exists():
                 return number
         return None
@@ -102,16 +107,20 @@ class Claims:
         if content != known:
             since = now
         self._met[path] = content, since
-        return now - since < self.stale_s
+        # A claim without content is of an owner that was killed, or met a full disk, when it made the file.
+        return now - since < (self.stale_s if content else self.beat_s)
 
     def _beat(self) -> None:
         count = 0
         while not self._end.wait(self.beat_s):
             count += 1
-            with self._guard, suppress(OSError):  # a folder that is away for a moment
+            with self._guard:
                 for path, token in self._held.items():
                     # Never makes the file anew, and follows no link that another user may have laid.
-                    with os.fdopen(os.open(path, os.O_WRONLY | _NO_LINK), "wb") as file:
+                    with (
+                        suppress(OSError),  # a folder that is away for a moment
+                        os.fdopen(os.open(path, os.O_WRONLY | _NO_LINK), "wb") as file,
+                    ):
                         file.write(_content(token, count))
 
 
@@ -121,10 +130,11 @@ def claim_file(target: Path, number: int) -> Path:
 
 
 def remove_left_claims(folder: Path) -> None:
-    """Remove the claims below a folder whose owners on this machine have ended."""
+    """Remove the claims below a folder whose owners on this machine have ended, and those a day old."""
     for path in list(folder.rglob(".*.claim-*.lock")):
         with suppress(OSError):
-            if _NAME.fullmatch(path.name) and has_ended(path.read_text("ascii", "replace")):
+            ended = has_ended(path.read_text("ascii", "replace"))
+            if _NAME.fullmatch(path.name) and (ended or time.time() - path.lstat().st_mtime > _ABANDONED_S):
                 path.unlink()
 
 

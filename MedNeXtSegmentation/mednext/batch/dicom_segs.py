@@ -16,10 +16,9 @@ from ..images.dicom.header import read_header
 from ..segmentation.formats.dicom_seg import SEG_UID, check_dicom_seg, write_dicom_seg
 from ..segmentation.result import Segmentation
 from .case import Case
+from .finished_case import FORMER
 
 SUFFIX = ".dcm"
-
-_FORMER_UID = "former_dicom_seg_uid"
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,11 @@ class DicomSegs:
             )
         check_dicom_seg(case.images[0])
 
-    def named(self, result: Segmentation, former: str) -> Segmentation:
-        """The result with the UID of its DICOM SEG, and the `former` one. An empty result has none."""
+    def named(self, result: Segmentation) -> Segmentation:
+        """The result with the UID of its DICOM SEG. An empty result has none."""
         if not result.labelmap.any():
             return result
-        words = {SEG_UID: f"2.25.{uuid.uuid4().int}", _FORMER_UID: former}
-        return replace(result, provenance={**result.provenance, **words})
+        return replace(result, provenance={**result.provenance, SEG_UID: f"2.25.{uuid.uuid4().int}"})
 
     def write(self, path: Path, result: Segmentation, case: Case) -> None:
         """Write the DICOM SEG of a result that was `named`. Raises the errors of `write_dicom_seg`."""
@@ -71,19 +69,18 @@ def refuse_to_lose_seg(path: Path, words: Mapping[str, str]) -> None:
 
     That of the former result may be there too, after a batch that was killed between both files.
     """
-    if _holds_something(path) and _uid_of(path) not in {words.get(SEG_UID), words.get(_FORMER_UID)} - {
-        None,
-        "",
-    }:
+    known = [uid for uid in (words.get(SEG_UID), words.get(FORMER + SEG_UID)) if uid]
+    if _holds_something(path) and _uid_of(path) not in known:
         raise OutputError(
             f"{path} is there already, and no batch wrote it with its result, or it was changed since: it "
             "stays. Move it away to have the case segmented."
         )
 
 
-def remove_former(path: Path, uid: str) -> None:
-    """Remove the DICOM SEG with this UID, which belonged to a result that was replaced."""
-    if uid and _holds_something(path) and _uid_of(path) == uid:
+def remove_former_seg(path: Path, words: Mapping[str, str]) -> None:
+    """Remove the DICOM SEG of the result that the one with this provenance has replaced without any."""
+    former = words.get(FORMER + SEG_UID)
+    if former and not uid_in(words) and _holds_something(path) and _uid_of(path) == former:
         path.unlink()
 
 

@@ -23,6 +23,7 @@ from ..images.formats.nrrd_header import nrrd_header
 from ..images.formats.stored_voxels import read_voxels
 from ..model.labels import Label, Region
 from ..model.sides import has_sides
+from ..segmentation.formats.dicom_seg import SEG_UID
 from ..segmentation.formats.seg_nrrd import header_value, read_provenance
 from ..segmentation.result import Segmentation
 from .case import Case
@@ -30,10 +31,10 @@ from .case import Case
 SOURCE = "source"
 SEAL = "labelmap_sha256"
 UNCERTAINTY_SEAL = "uncertainty_sha256"
-FORMER_UNCERTAINTY = (
-    "former_uncertainty_sha256"  # there until the new one is, if a batch is killed in between
-)
 FINGERPRINT = "source_fingerprint"
+FORMER = "former_"  # prefix of the marks of a replaced result's files, which stay there if a batch is killed
+
+_MARKS = (UNCERTAINTY_SEAL, SEG_UID)
 
 _PIECES = 16
 _PIECE_BYTES = 2**16
@@ -50,8 +51,7 @@ def sealed(
     words = {SOURCE: case.source, FINGERPRINT: files, SEAL: _seal(segmentation.labelmap)}
     if segmentation.uncertainty is not None:
         words[UNCERTAINTY_SEAL] = _seal(segmentation.uncertainty)
-    if former and UNCERTAINTY_SEAL in former:
-        words[FORMER_UNCERTAINTY] = former[UNCERTAINTY_SEAL]
+    words |= {FORMER + mark: former[mark] for mark in _MARKS if former and former.get(mark)}
     return replace(segmentation, provenance={**segmentation.provenance, **words})
 
 
@@ -170,12 +170,19 @@ def refuse_to_lose(uncertainty: Path, result: Path) -> None:
     That of the former result may be there too, after a batch that was killed between both files.
     """
     words = words_of(result)
-    seals = [words.get(UNCERTAINTY_SEAL), words.get(FORMER_UNCERTAINTY)]
+    seals = [words.get(UNCERTAINTY_SEAL), words.get(FORMER + UNCERTAINTY_SEAL)]
     if _is_there(uncertainty) and not _sealed_by(uncertainty, seals):
         raise OutputError(
             f"{uncertainty} is there already, and no batch wrote it with {result.name}, or it was changed "
             "since: it stays. Move it away to have the case segmented."
         )
+
+
+def remove_former(uncertainty: Path, words: Mapping[str, str]) -> None:
+    """Remove the uncertainty of the result that the one with this provenance has replaced without any."""
+    seals = [words.get(FORMER + UNCERTAINTY_SEAL)]
+    if UNCERTAINTY_SEAL not in words and _is_there(uncertainty) and _sealed_by(uncertainty, seals):
+        uncertainty.unlink()
 
 
 def _sealed_by(path: Path, seals: Sequence[str | None]) -> bool:
