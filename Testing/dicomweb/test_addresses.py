@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from mednext.cli import main
 from mednext.dicomweb.archive import Archive, Credentials, checked_address
@@ -72,17 +70,6 @@ def test_a_selection_from_a_folder_is_refused(tmp_path, capsys) -> None:
     assert "give its address as INPUT" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("most", [7, 25, 1000])
-def test_an_archive_that_gives_fewer_results_than_it_was_asked_for_is_asked_on(most: int) -> None:
-    listed = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{n}"]}} for n in range(60)]
-
-    def search(_client: Any, limit: int, offset: int) -> list[dict[str, Any]]:
-        return listed[offset : offset + min(limit, most)]
-
-    found = Archive("http://127.0.0.1:9/d", Credentials()).pages("Searching", "0020000D", search)
-    assert found == listed
-
-
 def test_no_proxy_gets_what_is_for_an_archive_on_this_computer(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -93,11 +80,3 @@ def test_no_proxy_gets_what_is_for_an_archive_on_this_computer(monkeypatch: pyte
         for host in ("localhost", "pacs.example")
     )
     assert (dict(here), "http" in there) == ({}, True)
-
-
-def test_an_archive_that_knows_no_pages_gives_each_result_once() -> None:
-    listed = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{n}"]}} for n in range(60)]
-    found = Archive("http://127.0.0.1:9/d", Credentials()).pages(
-        "Searching", "0020000D", lambda _client, limit, offset: listed
-    )
-    assert found == listed

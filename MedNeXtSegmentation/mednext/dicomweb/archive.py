@@ -30,6 +30,7 @@ TOKEN, USER, PASSWORD = (f"MEDNEXT_DICOMWEB_{name}" for name in ("TOKEN", "USER"
 _TIMEOUT_S = (10.0, 120.0)  # to connect, and between two pieces of an answer
 _PAUSES_S = (1.0, 3.0, 9.0)  # between the attempts
 _PAGE = 200
+_MORE = "additional results"  # the standard's words in the header Warning of a page that others follow
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 ANY_SYNTAX = (("application/dicom", "*"),)  # as stored: compressed pixels stay compressed
 
@@ -74,6 +75,8 @@ class Archive:
         session.trust_env = False  # else requests would send the credentials of ~/.netrc
         if not is_this_computer(self.url):
             session.proxies.update(get_environ_proxies(self.url))
+        session.hooks["response"].append(self._note)
+        self._warning = ""  # of the last answer
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
         if credentials.token:
             session.headers["Authorization"] = f"Bearer {credentials.token}"
@@ -103,13 +106,13 @@ class Archive:
                 ) from None
         raise AssertionError
 
-    def pages(self, doing: str, key: str, search: Callable[..., Any]) -> list[Item]:
+    def pages(self, doing: str, key: str, search: Callable[..., Any]) -> Listed:
         """All results of a search, which servers give in pages; each once, by its attribute `key`.
 
         `search` gets the client, and the arguments `limit` and `offset`.
         """
         found: dict[str, Item] = {}
-        answered = 0
+        answered, is_whole, more = 0, True, False
         while True:
             page = self.call(
                 doing,
@@ -118,19 +121,20 @@ class Archive:
             fresh = {text(item, key): item for item in page if text(item, key) not in found}
             found |= fresh
             answered += len(page)
-            if not fresh:  # the end, or a server that knows no offset
-                return list(found.values())
+            is_whole = is_whole and len(fresh) == len(page)
+            if not fresh:
+                return Listed(list(found.values()), is_whole and not more)
+            more = _MORE in self._warning
 
-    def instances(self, study: str, series: str) -> list[str]:
-        """The SOPInstanceUIDs of a series, sorted. Raises `ArchiveError`."""
+    def instances(self, study: str, series: str) -> Listed:
+        """The images of a series. Raises `ArchiveError`."""
 
         def search(client: Any, **page: int) -> Any:
             return client.search_for_instances(study, series, **page)
 
-        found = self.pages("Listing the images of a series", SOP_UID, search)
-        return sorted(text(item, SOP_UID) for item in found)
+        return self.pages("Listing the images of a series", SOP_UID, search)
 
-    def series_of_study(self, study: str) -> list[Item]:
+    def series_of_study(self, study: str) -> Listed:
         """The series of a study. Raises `ArchiveError`."""
 
         def search(client: Any, **page: int) -> Any:
@@ -139,14 +143,44 @@ class Archive:
 
         return self.pages("Listing the series of a study", SERIES_UID, search)
 
-    def studies(self, filters: Mapping[str, str]) -> list[Item]:
+    def studies(self, filters: Mapping[str, str]) -> Listed:
         """The studies that match, with their patient. Raises `ArchiveError`."""
 
         def search(client: Any, **page: int) -> Any:
-            fields = ["PatientID", "PatientBirthDate", "PatientName"]
+            fields = ["PatientID", "PatientBirthDate", "PatientName", "NumberOfStudyRelatedSeries"]
             return client.search_for_studies(fields=fields, search_filters=dict(filters), **page)
 
         return self.pages("Searching studies", STUDY_UID, search)
+
+    def _note(self, response: requests.Response, **_: Any) -> None:
+        self._warning = response.headers.get("Warning", "")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The results of a search.
+
+    Attributes:
+        items: each result once.
+        is_whole: False where the server may have more: it repeated results, as a server that ignores the
+            offset does, or announced more than it gave.
+    """
+
+    items: list[Item]
+    is_whole: bool
+
+    def check(self, things: str, count: str, remedy: str) -> None:
+        """Raise `ArchiveError` where results are missing, by the archive's own `count` if there is one."""
+        counted = int(count) if count.isdecimal() else None
+        if counted is not None and counted != len(self.items):
+            raise ArchiveError(
+                f"The archive lists {len(self.items)} {things}, and counts {counted}: {remedy}."
+            )
+        if counted is None and not self.is_whole:
+            raise ArchiveError(
+                f"The archive lists {len(self.items)} {things}, but gives no further pages of its list, and "
+                f"may have more: {remedy}."
+            )
 
 
 STUDY_UID, SERIES_UID, SOP_UID = "0020000D", "0020000E", "00080018"
@@ -165,6 +199,11 @@ def text(item: Item, tag: str) -> str:
     values = item.get(tag, {}).get("Value", [])
     words = [each.get("Alphabetic", "") if isinstance(each, dict) else str(each) for each in values]
     return "\\".join(words).strip()
+
+
+def uids_of(instances: Listed) -> list[str]:
+    """The SOPInstanceUIDs of images, sorted."""
+    return sorted(text(item, SOP_UID) for item in instances.items)
 
 
 def is_address(place: str) -> bool:

@@ -16,7 +16,7 @@ from ..errors import ArchiveError
 from ..images.dicom.series import series_in
 from ..system.atomic import UNFINISHED, explaining
 from ..system.running_processes import signature
-from .archive import ANY_SYNTAX, Archive, attribute
+from .archive import ANY_SYNTAX, Archive, attribute, uids_of
 from .search import PREFIX, content_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def retrieved(archive: Archive, case: Case, output: Path) -> Iterator[Case]:
         DiskSpaceError, OutputError: of writing.
     """
     series = [image.removeprefix(PREFIX).split("/") for image in case.images]
-    listed = [archive.instances(study, uid) for study, uid in series]
+    listed = [uids_of(archive.instances(study, uid)) for study, uid in series]
     if content_of(listed) != case.content:
         raise ArchiveError(
             f"The images of {case.name} in the archive have changed since they were listed: run the batch "

@@ -17,14 +17,14 @@ from ..images.dicom.header import DicomHeader
 from ..images.dicom.series import SeriesHeader, series_header
 from ..model.description import Model
 from ..system.file_names import told_apart
-from .archive import SERIES_UID, STUDY_UID, Archive, Item, checked_items, text
+from .archive import SERIES_UID, STUDY_UID, Archive, Item, checked_items, text, uids_of
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "dicomweb:"  # of the images of a case, followed by study/series
 
 _UID = re.compile(r"[0-9.]{1,64}")
-_MODALITY, _DESCRIPTION, _COUNT = "00080060", "0008103E", "00201209"
+_MODALITY, _DESCRIPTION, _SERIES_COUNT, _COUNT = "00080060", "0008103E", "00201206", "00201209"
 _SAMPLED = {  # attributes of one image by which a localizer or a derived series is told
     "00080008": "ImageType",
     "00080016": "SOPClassUID",
@@ -80,14 +80,19 @@ def cases_in_archive(archive: Archive, model: Model, selection: Selection) -> li
     """
     cases: list[Case] = []
     met: set[str] = set()
-    for study in _studies(archive, selection):
+    for study, count in _studies(archive, selection).items():
         try:
-            items = archive.series_of_study(study)
+            listed = archive.series_of_study(study)
+            if not selection.series:
+                remedy = "run the batch again later, or name the series with --series"
+                listed.check(f"series of the study {study}", count, remedy)
         except ArchiveError as error:  # the other studies may be all right
             cases.append(Case(study, (), (), study, problem=error))
             continue
         chosen = [
-            item for item in items if not selection.series or text(item, SERIES_UID) in selection.series
+            item
+            for item in listed.items
+            if not selection.series or text(item, SERIES_UID) in selection.series
         ]
         met |= {text(item, SERIES_UID) for item in chosen}
         cases += _cases(archive, model, study, chosen)
@@ -98,29 +103,32 @@ def cases_in_archive(archive: Archive, model: Model, selection: Selection) -> li
     return [replace(case, name=name) for case, name in zip(cases, names, strict=True)]
 
 
-def _studies(archive: Archive, selection: Selection) -> list[str]:
-    """The UIDs of the studies, each known to be there."""
-    found: dict[str, None] = {}
+def _studies(archive: Archive, selection: Selection) -> dict[str, str]:
+    """The UIDs of the studies, each known to be there, with the archive's count of their series, or ""."""
+    found: dict[str, str] = {}
     filters = [{"StudyInstanceUID": uid} | selection.query for uid in selection.studies]
     if not filters and selection.query:
         filters = [selection.query]
     for each in filters:
-        uids = [text(item, STUDY_UID) for item in archive.studies(each)]
-        wanted = each.get("StudyInstanceUID")
-        if wanted and wanted not in uids:
+        listed, wanted = archive.studies(each), each.get("StudyInstanceUID")
+        counts = {text(item, STUDY_UID): text(item, _SERIES_COUNT) for item in listed.items}
+        if wanted is None:
+            listed.check("studies", "", "narrow the query, or name each study with --study")
+        elif wanted not in counts:
             raise OptionError(f"The archive has no study {wanted} that fits the query.")
-        found |= dict.fromkeys([wanted] if wanted else uids)
+        else:
+            counts = {wanted: counts[wanted]}
+        found |= counts
     if not filters:
-        for uid in selection.series:
-            found |= dict.fromkeys(_study_of(archive, uid))
-    return [uid for uid in found if _UID.fullmatch(uid)]
+        found = {uid: "" for series in selection.series for uid in _study_of(archive, series)}
+    return {uid: count for uid, count in found.items() if _UID.fullmatch(uid)}
 
 
 def _study_of(archive: Archive, series: str) -> list[str]:
     def search(client: Any, **page: int) -> Any:
         return client.search_for_series(search_filters={"SeriesInstanceUID": series}, **page)
 
-    found = archive.pages("Searching a series", SERIES_UID, search)
+    found = archive.pages("Searching a series", SERIES_UID, search).items
     return [text(item, STUDY_UID) for item in found if text(item, SERIES_UID) == series]
 
 
@@ -148,15 +156,13 @@ def _cases(archive: Archive, model: Model, study: str, items: Sequence[Item]) ->
 
 
 def _listed(archive: Archive, study: str, item: Item) -> list[str]:
-    """The SOPInstanceUIDs of a series. Raises `ArchiveError` where the archive counts other ones."""
-    series, count = text(item, SERIES_UID), text(item, _COUNT)
+    """The SOPInstanceUIDs of a series. Raises `ArchiveError` where some are missing."""
+    series = text(item, SERIES_UID)
     found = archive.instances(study, series)
-    if not found or (count.isdecimal() and int(count) != len(found)):
-        raise ArchiveError(
-            f"The archive lists {len(found)} images of the series {series}, and counts {count or 'none'}: "
-            "a part of a series is not segmented."
-        )
-    return found
+    found.check(f"images of the series {series}", text(item, _COUNT), "a part of a series is not segmented")
+    if not found.items:
+        raise ArchiveError(f"The archive lists no images of the series {series}: run the batch again later.")
+    return uids_of(found)
 
 
 def _header(archive: Archive, study: str, item: Item, instances: Sequence[str]) -> SeriesHeader:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import ArchiveError, OutputError
 from ..system.atomic import replacing
 from ..system.json_reading import read_json
-from .archive import SERIES_UID, STUDY_UID, Archive, Item, attribute, text
+from .archive import SERIES_UID, STUDY_UID, Archive, Item, attribute, text, uids_of
 
 if TYPE_CHECKING:
     import pydicom
@@ -45,7 +45,7 @@ def store(archive: Archive, path: Path) -> str:
             f"{archive.url} refuses to store {path.name} (reason {reason:#06x}): "
             "ask the archive's staff for the reason."
         )
-    if uid not in archive.instances(study, series):
+    if uid not in uids_of(archive.instances(study, series)):
         raise ArchiveError(f"{archive.url} accepted {path.name}, but does not list it: look for it there.")
     words = {"archive": archive.url, "sop_instance_uid": uid, "time": datetime.now(UTC).isoformat()}
     with replacing(record) as temporary:
@@ -66,14 +66,15 @@ def _recorded(record: Path) -> tuple[str, str] | None:
 def _check_belongs(archive: Archive, dataset: pydicom.Dataset) -> None:
     """Refuse an object whose study, patient or series the archive does not have."""
     uid = attribute(dataset, "StudyInstanceUID")
-    studies = [item for item in archive.studies({"StudyInstanceUID": uid}) if text(item, STUDY_UID) == uid]
+    found = archive.studies({"StudyInstanceUID": uid}).items
+    studies = [item for item in found if text(item, STUDY_UID) == uid]
     if len(studies) != 1:
         raise ArchiveError(
             f"{archive.url} has no study {uid}: the result would lie there without its images. Store it "
             "in the archive that has them."
         )
     _check_patient(archive, studies[0], dataset)
-    present = {text(item, SERIES_UID) for item in archive.series_of_study(uid)}
+    present = {text(item, SERIES_UID) for item in archive.series_of_study(uid).items}
     for series in dataset.get("ReferencedSeriesSequence", []):
         if attribute(series, "SeriesInstanceUID") not in present:
             raise ArchiveError(f"{archive.url} lacks the series of the study {uid} that was segmented.")

@@ -1,0 +1,126 @@
+"""Archives that give their lists in pages, in part, or the same page again: all results, or a refusal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from bundles import tiny_model
+from http_server import Handler, Server
+from mednext.dicomweb import archive as archive_module
+from mednext.dicomweb.archive import Archive, Credentials
+from mednext.dicomweb.search import Selection, cases_in_archive
+from mednext.errors import ArchiveError
+
+pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed")
+
+STUDIES, SERIES, PAGE = 7, 5, 4
+QUERY = Selection(query={"StudyDate": "20260101"})
+Cut = Callable[[list[Any], int, int], list[Any]]
+
+
+def in_pages(items: list[Any], limit: int, offset: int) -> list[Any]:
+    return items[offset : offset + limit]
+
+
+def in_smaller_pages(items: list[Any], limit: int, offset: int) -> list[Any]:
+    return items[offset : offset + min(limit, 3)]
+
+
+def without_offset(items: list[Any], limit: int, _offset: int) -> list[Any]:
+    return items[:limit]
+
+
+def whole_without_pages(items: list[Any], _limit: int, _offset: int) -> list[Any]:
+    return items
+
+
+def in_another_order(items: list[Any], limit: int, offset: int) -> list[Any]:
+    return (items if offset == 0 else items[::-1])[offset : offset + limit]
+
+
+def cut(items: list[Any], limit: int, offset: int) -> list[Any]:
+    return items[:3][offset : offset + limit]
+
+
+def item(**tags: str) -> dict[str, Any]:
+    return {tag: {"vr": "LO", "Value": [value]} for tag, value in tags.items()}
+
+
+class Lists(Handler):
+    """Answers searches for studies and for their series, of which none has a modality that a model takes."""
+
+    def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+        place = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(place.query).items()}
+        series = re.search(r"/studies/([0-9.]+)/series", place.path)
+        wanted = query.get("StudyInstanceUID") or query.get("0020000D")
+        if series:
+            kind, items = "series", [{"0020000E": f"{series[1]}.{n}"} for n in range(SERIES)]
+        else:
+            kind, items = "studies", [{"0020000D": f"1.2.{n}", **self.server.count} for n in range(STUDIES)]
+            items = [each for each in items if wanted in (None, each["0020000D"])]
+        page = self.server.cuts[kind](items, int(query["limit"]), int(query["offset"]))
+        body = json.dumps([item(**each) for each in page]).encode()
+        self.head(200, len(body), **{"Content-Type": "application/dicom+json"}, **self.server.warning)
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(archive_module, "_PAGE", PAGE)
+    with Server(handler=Lists) as running:
+        running.cuts = {"studies": in_pages, "series": in_pages}
+        running.count, running.warning = {"00201206": str(SERIES)}, {}
+        yield running
+
+
+def found(server: Server, selection: Selection = QUERY) -> list[Any]:
+    archive = Archive(server.address, Credentials())
+    return cases_in_archive(archive, tiny_model(), selection)
+
+
+@pytest.mark.parametrize("way", [in_pages, in_smaller_pages])
+def test_all_pages_are_asked_for(server: Server, way: Cut) -> None:
+    server.cuts = {"studies": way, "series": way}
+    assert len({case.name for case in found(server)}) == STUDIES * SERIES
+
+
+@pytest.mark.parametrize("way", [without_offset, whole_without_pages, in_another_order])
+def test_studies_are_refused_where_the_pages_repeat(server: Server, way: Cut) -> None:
+    server.cuts["studies"] = way
+    with pytest.raises(ArchiveError, match=r"lists \d studies, .*may have more: .*--study"):
+        found(server)
+    assert len(found(server, Selection(("1.2.6",)))) == SERIES
+
+
+def test_studies_are_refused_where_the_archive_announces_more_than_it_gives(server: Server) -> None:
+    server.cuts["studies"] = cut
+    server.warning = {"Warning": '299 pacs "There are 4 additional results that can be requested"'}
+    with pytest.raises(ArchiveError, match="lists 3 studies"):
+        found(server)
+
+
+@pytest.mark.parametrize("way", [without_offset, cut])
+def test_series_are_refused_where_the_archive_counts_more_than_it_lists(server: Server, way: Cut) -> None:
+    server.cuts["series"] = way
+    cases = found(server)
+    assert len(cases) == STUDIES
+    assert all(re.search(r"lists [34] series of the study .* counts 5", str(case.problem)) for case in cases)
+
+
+def test_series_without_pages_are_taken_where_the_archive_counts_as_many(server: Server) -> None:
+    server.cuts["series"] = whole_without_pages
+    assert len(found(server)) == STUDIES * SERIES
+    server.count = {}
+    assert all("may have more" in str(case.problem) for case in found(server))
+
+
+def test_a_series_that_is_named_needs_no_whole_list(server: Server) -> None:
+    server.cuts["series"] = without_offset
+    selection = Selection(("1.2.3",), ("1.2.3.2",))
+    assert [case.source for case in found(server, selection)] == ["1.2.3/1.2.3.2#1.2.3.2"]
