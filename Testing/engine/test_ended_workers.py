@@ -17,18 +17,61 @@ from mednext import errors
 from mednext.system.running_processes import is_running
 from mednext.worker import protocol, run_folder
 from mednext.worker.protocol import Order
+from MedNeXtSegmentationLib.engine import conversation
 from MedNeXtSegmentationLib.engine.child_process import ChildProcess, find_python
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
 from worker_dialogue import channel, environment
 from worker_runs import SLOW, cancel, posix, python_that_runs, stage_reached, until_gone, worker_pid
 
+WITHOUT_TORCH = """
+import numpy as np
+from pathlib import Path
+from mednext.model.labels import Label
+from mednext.segmentation.result import Segmentation
+from mednext.system.cancellation import check_cancelled
+from mednext.worker import protocol, serving
+from mednext.worker.hand_over import HandedOver
+
+def segment(worker, request):
+    (channel,), order, _ = protocol.read_request(Path(request.folder))
+    worker.say(protocol.progress_event(request.run, "network"))
+    while order.model == "endless":
+        check_cancelled(lambda: request.run in worker._cancelled)
+        time.sleep(0.01)
+    labelmap = (channel.array > channel.array.mean()).astype(np.uint8)
+    result = Segmentation(labelmap, channel.geometry, (Label(1, "a", (1, 2, 3)),))
+    HandedOver.of(result).write(Path(request.folder))
+
+serving.import_engine, serving.accelerators, serving.Worker._segment = (lambda: ""), (lambda: ()), segment
+serving.main(sys.argv[3:])
+"""
+QUICK, ENDLESS = Order("quick"), Order("endless")
+
+
+@pytest.fixture
+def quick_python(tmp_path):
+    """A program in the place of Python whose worker is the real one, but for torch and for the networks."""
+    (tmp_path / "quick").mkdir()
+    return python_that_runs(tmp_path / "quick", WITHOUT_TORCH)
+
+
+@pytest.fixture
+def light(quick_python):
+    client = WorkerClient(quick_python)
+    yield client
+    client.shutdown()
+
+
+def works(client):
+    return client.start([channel()], QUICK).wait().labelmap.any()
+
 
 @posix
 @pytest.mark.usefixtures("temporary_folder")
-def test_a_worker_that_does_not_answer_a_cancel_is_killed(client, fine):
-    run = client.start([channel(SLOW)], fine)
+def test_a_worker_that_does_not_answer_a_cancel_is_killed(light):
+    run = light.start([channel()], ENDLESS)
     stage_reached(run, "network")
-    pid = worker_pid(client)
+    pid = worker_pid(light)
     os.kill(pid, signal.SIGSTOP)  # as in a tile of minutes
     cancel(run)
     assert not is_running(pid)
@@ -42,8 +85,20 @@ def test_a_killed_worker_is_explained_and_the_next_run_works(client, tiny, fine)
     os.kill(worker_pid(client), signal.SIGKILL)
     with pytest.raises(errors.EngineProcessError, match="killed, probably for lack of memory"):
         run.wait()
-    kill_while_idle(client)  # and one that dies between two runs is not even noticed
     assert client.start([channel()], tiny).wait().labelmap.any()
+
+
+@posix
+@pytest.mark.usefixtures("temporary_folder")
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["died", "froze"])
+def test_a_worker_that_died_or_froze_idle_does_not_fail_the_next_run(light, monkeypatch, fault):
+    assert works(light)
+    monkeypatch.setattr(conversation, "ACCEPTING_S", 0.5)
+    first = worker_pid(light)
+    os.kill(first, fault)
+    assert works(light)
+    assert worker_pid(light) != first
+    until_gone(first)
 
 
 LINGERING_LAUNCHER = """
@@ -55,36 +110,28 @@ time.sleep(2)
 
 @posix
 @pytest.mark.usefixtures("temporary_folder")
-def test_a_worker_that_died_idle_does_not_fail_the_next_run_even_if_its_launcher_lives(tmp_path, tiny):
-    client = WorkerClient(python_that_runs(tmp_path, LINGERING_LAUNCHER.format(python=sys.executable)))
-    assert client.start([channel()], tiny).wait().labelmap.any()
+def test_a_worker_that_died_idle_does_not_fail_the_next_run_even_if_its_launcher_lives(
+    tmp_path, quick_python
+):
+    client = WorkerClient(python_that_runs(tmp_path, LINGERING_LAUNCHER.format(python=quick_python)))
+    assert works(client)
     first = worker_pid(client)
     os.kill(first, signal.SIGKILL)
-    assert client.start([channel()], tiny).wait().labelmap.any()
+    assert works(client)
     assert worker_pid(client) != first
     client.shutdown()
 
 
-def kill_while_idle(client):
-    """Kill a worker that was started, but has not been asked for anything."""
-    client.prepare()
-    while not (client.process.alive and worker_pid(client)):
-        time.sleep(0.01)
-    os.kill(worker_pid(client), signal.SIGKILL)
-    while client.process.alive:
-        time.sleep(0.01)
-
-
 @posix
 @pytest.mark.usefixtures("temporary_folder")
-def test_a_hung_worker_is_found_by_its_silence(client, tiny, fine, monkeypatch):
-    client.start([channel()], tiny).wait()  # it says nothing while it imports torch
-    monkeypatch.setattr(client, "silence_s", 3)
-    run = client.start([channel(SLOW)], fine)
+def test_a_hung_worker_is_found_by_its_silence(light, monkeypatch):
+    assert works(light)
+    monkeypatch.setattr(light, "silence_s", 2)
+    run = light.start([channel()], ENDLESS)
     stage_reached(run, "network")
-    pid = worker_pid(client)
+    pid = worker_pid(light)
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(errors.EngineProcessError, match="sent nothing for 3 s"):
+    with pytest.raises(errors.EngineProcessError, match="sent nothing for 2 s"):
         run.wait()
     until_gone(pid)
 
@@ -106,14 +153,12 @@ for line in sys.stdin:  # it ends slowly, and its other thread still takes reque
 
 @posix
 @pytest.mark.usefixtures("temporary_folder")
-def test_a_run_does_not_reach_a_worker_that_ends_since_its_import_failed(tmp_path, tiny):
-    program = "import json\n" + FAILING_IMPORT.format(
-        mark=str(tmp_path / "failed once"), python=sys.executable
-    )
-    client = WorkerClient(python_that_runs(tmp_path, program))
+def test_a_run_does_not_reach_a_worker_that_ends_since_its_import_failed(tmp_path, quick_python):
+    program = FAILING_IMPORT.format(mark=str(tmp_path / "failed once"), python=quick_python)
+    client = WorkerClient(python_that_runs(tmp_path, f"import json\n{program}"))
     with pytest.raises(errors.MissingPackageError, match="no memory"):
-        client.start([channel()], tiny).wait()
-    assert client.start([channel()], tiny).wait().labelmap.any()
+        client.start([channel()], QUICK).wait()
+    assert works(client)
     client.shutdown()
 
 
@@ -152,9 +197,9 @@ os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 
 @posix
 @pytest.mark.usefixtures("temporary_folder")
-def test_garbage_on_standard_output_is_kept_for_the_log_and_does_no_harm(tmp_path, tiny):
-    client = WorkerClient(python_that_runs(tmp_path, CHATTY.format(python=sys.executable)))
-    assert client.start([channel()], tiny).wait().labelmap.any()
+def test_garbage_on_standard_output_does_no_harm(tmp_path, quick_python):
+    client = WorkerClient(python_that_runs(tmp_path, CHATTY.format(python=quick_python)))
+    assert works(client)
     client.shutdown()
 
 
@@ -192,8 +237,8 @@ def test_a_shutdown_ends_a_worker_that_is_just_being_started():
 
 
 @posix
-def test_a_worker_behind_a_launcher_is_ended_too(tmp_path):
-    client = WorkerClient(python_that_runs(tmp_path, LAUNCHER.format(python=sys.executable)))
+def test_a_worker_behind_a_launcher_is_ended_too(tmp_path, quick_python):
+    client = WorkerClient(python_that_runs(tmp_path, LAUNCHER.format(python=quick_python)))
     client.prepare()
     while not worker_pid(client):
         time.sleep(0.01)
@@ -272,13 +317,13 @@ def test_the_application_itself_is_never_started_as_python(monkeypatch, tmp_path
         find_python()
 
 
-def test_the_remedy_for_too_many_open_files_is_not_to_install_slicer_again(client, tiny, monkeypatch):
+def test_the_remedy_for_too_many_open_files_is_not_to_install_slicer_again(monkeypatch):
     def refuse(*_arguments, **_named):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     with pytest.raises(errors.EngineProcessError, match=r"Too many open files.*restart Slicer"):
-        client.start([channel()], tiny).wait()
+        WorkerClient().start([channel()], QUICK).wait()
 
 
 def test_voxels_that_could_not_be_removed_are_removed_before_the_next_run(tmp_path, monkeypatch):

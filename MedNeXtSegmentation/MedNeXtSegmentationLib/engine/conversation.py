@@ -13,6 +13,7 @@ from .run import WAITING, Run, Steps
 from .worker_process import WorkerProcess
 
 SILENCE_S = 120.0  # importing torch from a cold disk stops the heartbeat; Cancel does not wait for it
+ACCEPTING_S = 20.0  # an idle worker accepts a request at once, even if its memory was swapped out
 CANCEL_ANSWER_S = 1.2
 
 _LONGEST_LOOK_S = 1.0  # time that the computer slept does not count as silence
@@ -29,7 +30,7 @@ def _nothing(_event: protocol.Message, _send: Send) -> Steps[None]:
 
 
 class DiedIdleError(Exception):
-    """The worker died unnoticed before this request."""
+    """The worker died or froze unnoticed before this request."""
 
 
 class Conversation:
@@ -144,7 +145,7 @@ class Conversation:
             raise protocol.error_from_event(event)
         elif kind == "done" and ours:
             self._over = True
-        elif ours:
+        elif ours and kind != "accepted":
             self._others.append(event)
 
     def _greet(self, event: protocol.Message) -> None:
@@ -162,10 +163,14 @@ class Conversation:
         now = time.monotonic()
         self._silence_s += min(now - self._looked, _LONGEST_LOOK_S)
         self._looked = now
-        if self._silence_s <= self._silence_limit_s:
+        was_idle = not self._answered and not self._fresh and self._process.accelerators is not None
+        limit_s = min(self._silence_limit_s, ACCEPTING_S) if was_idle else self._silence_limit_s
+        if self._silence_s <= limit_s:
             return
         self._process.kill()
         self._over = True
+        if was_idle:
+            raise DiedIdleError
         error = EngineProcessError(
             f"The worker sent nothing for {self._silence_limit_s:g} s and was ended. The scene is "
             "unchanged, and the next run starts a new worker; details are in Slicer's log."

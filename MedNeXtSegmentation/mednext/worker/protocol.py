@@ -11,12 +11,14 @@ standard input, one per line:
     {"request": "greet", "run": 3, "server": {"address": "https://...", "key": "...", "certificate": ""}}
 
 Events come from its standard output, one per line. `hello` is the first, `ready` reports that torch is
-imported, and each run ends with `done` or `error`. While it imports or segments, the worker sends a
-`heartbeat` every second.
+imported, and each run ends with `done` or `error`. The worker answers a request at once with `accepted`, or
+with the stage "starting" while it imports torch. While it imports or segments, it sends a `heartbeat` every
+second.
 
-    {"event": "hello", "protocol": "5-3f09c2a1", "pid": 4711, "mednext": "0.1.0"}
+    {"event": "hello", "protocol": "6-3f09c2a1", "pid": 4711, "mednext": "0.1.0"}
     {"event": "ready", "torch": "2.6.0"}
     {"event": "devices", "devices": [{"name": "cuda", "title": "NVIDIA H200", "memory_bytes": 150754820096}]}
+    {"event": "accepted", "run": 1}
     {"event": "heartbeat"}
     {"event": "progress", "run": 1, "stage": "network", "done": 3, "total": 8, "remaining_s": 4.2}
     {"event": "done", "run": 1}
@@ -57,7 +59,7 @@ from ..system.json_values import from_json
 from .hand_over import Wishes
 from .voxel_files import mapped, writing
 
-VERSION = 5
+VERSION = 6
 HEARTBEAT_S = 1.0
 RELEASE_AFTER_S = 300.0  # longer than a pause between two cases; then other programs may need the device
 

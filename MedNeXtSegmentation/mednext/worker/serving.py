@@ -108,8 +108,8 @@ class Worker:
             else:
                 self._waiting[request.run] = request
                 self._queue.put(request.run)
-                if not self._ready:
-                    self.say(protocol.progress_event(request.run, "starting"))
+                starting = protocol.progress_event(request.run, "starting")
+                self.say({"event": "accepted", "run": request.run} if self._ready else starting)
         os._exit(0)
 
     def show_life(self, parent: int) -> None:
