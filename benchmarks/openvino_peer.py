@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from mednext.network.mednext import SIDE_DIVISOR, MedNeXt
+from mednext.network.mednext import MedNeXt
+from mednext.network.patch_sides import SIDE_DIVISOR
 from torch import Tensor
 
 

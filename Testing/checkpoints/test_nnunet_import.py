@@ -226,6 +226,19 @@ def test_weights_with_the_prefix_of_a_wrapper_are_recognised(tmp_path: Path, pre
     assert import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS).model.network == TINY_NETWORK
 
 
+def test_a_fold_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    write_v2_folder(tmp_path / "v2", folds=(0, 1))
+    (tmp_path / "v2" / "fold_1").rename(tmp_path / "v2" / "fold_00")
+    with pytest.raises(CheckpointError, match="are the same fold"):
+        import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
+
+
+def test_a_folder_with_plans_and_no_weights_is_refused(tmp_path: Path) -> None:
+    write_v2_folder(tmp_path / "v2", folds=())
+    with pytest.raises(CheckpointError, match=r"has neither weights \(checkpoint_final.* nor folders fold_0"):
+        import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
+
+
 def test_an_unfinished_fold_is_refused(tmp_path: Path) -> None:
     write_v2_folder(tmp_path / "v2", folds=(0, 1))
     (tmp_path / "v2" / "fold_1" / "checkpoint_final.pth").unlink()
@@ -275,6 +288,16 @@ def test_plans_that_inference_cannot_follow_are_refused(
         ({"num_modalities": 2}, "'1' is missing"),
         ({"all_classes": [1, 2, 3]}, r"3 output channels, but the plans have the labels \[1, 2, 3\]"),
         ({"plans_per_stage": {}}, "'0' is missing"),
+        (
+            {
+                "segmentation_export_params": {
+                    "force_separate_z": True,
+                    "interpolation_order": 1,
+                    "interpolation_order_z": 0,
+                }
+            },
+            "segmentation_export_params",
+        ),
     ],
 )
 def test_v1_plans_that_inference_cannot_follow_are_refused(
@@ -311,11 +334,20 @@ def test_the_second_stage_of_a_cascade_is_refused(tmp_path: Path) -> None:
         import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
 
 
-def test_the_clean_up_found_by_v1s_cross_validation_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [({}, (2,)), ({"min_valid_object_sizes": "None"}, (2,)), ({"min_valid_object_sizes": "{2: 8.0}"}, ())],
+    ids=["no sizes", "None", "sizes"],
+)
+def test_the_clean_up_found_by_v1s_cross_validation_is_kept_unless_it_spares_large_parts(
+    tmp_path: Path, sizes: dict[str, str], kept: tuple[int, ...]
+) -> None:
     write_v1_folder(tmp_path / "v1")
-    (tmp_path / "v1" / "postprocessing.json").write_text(json.dumps({"for_which_classes": [[1, 2], 2]}))
+    found = {"for_which_classes": [[1, 2], 2], **sizes}
+    (tmp_path / "v1" / "postprocessing.json").write_text(json.dumps(found))
     model = import_checkpoint(tmp_path / "v1", tmp_path / "model", NAMED).model
-    assert model.keep_largest == (2,)
+    assert model.keep_largest == kept
+    assert "clean-up of" in model.description
 
 
 def test_half_precision_halves_the_file(tmp_path: Path) -> None:

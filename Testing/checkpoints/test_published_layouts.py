@@ -427,9 +427,16 @@ def test_the_report_tells_every_fact_and_its_source(v2: Path) -> None:
     assert any(line.startswith("  orientation") and "[given]" in line for line in report.lines())
 
 
-def test_the_results_folder_of_mist_is_refused_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "mist" / "models").mkdir(parents=True)
-    (tmp_path / "mist" / "config.json").write_text("{}")
-    torch.save({}, tmp_path / "mist" / "models" / "fold_0.pt")
-    with pytest.raises(CheckpointError, match="results folder of MIST, which normalises"):
-        import_checkpoint(tmp_path / "mist", tmp_path / "model", RAS)
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [("config.json", "results folder of MIST, which normalises"), ("metadata.json", r"models/fold_0\.pt")],
+    ids=["MIST", "MONAI"],
+)
+def test_a_folder_of_another_program_is_refused_with_the_way_to_import_its_weights(
+    tmp_path: Path, file: str, message: str
+) -> None:
+    (tmp_path / "other" / "models").mkdir(parents=True)
+    (tmp_path / "other" / file).write_text("{}")
+    torch.save({}, tmp_path / "other" / "models" / "fold_0.pt")
+    with pytest.raises(CheckpointError, match=message):
+        import_checkpoint(tmp_path / "other", tmp_path / "model", RAS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -80,8 +81,11 @@ def assert_ours(weights: dict[str, Tensor], expected: dict[str, Tensor] = WEIGHT
         },
         {"n_averaged": torch.tensor(7), **prefixed("module.")},
         {"model": WEIGHTS, "ema": dict(WEIGHTS)},
+        {name: value.numpy() for name, value in WEIGHTS.items()},
+        (WEIGHTS, 300),
+        {"runs": [{"folds": {0: {"a": {"b": {"c": {"d": WEIGHTS}}}}}}]},
     ],
-    ids=lambda checkpoint: f"{next(iter(checkpoint))}-{len(checkpoint)}",
+    ids=lambda checkpoint: f"{str(next(iter(checkpoint)))[:20]}-{len(checkpoint)}",
 )
 def test_the_weights_are_found_in_any_container_and_under_any_prefix(checkpoint: Any) -> None:
     spec, weights, notes = read(checkpoint)
@@ -115,6 +119,27 @@ def _has(checkpoint: Any, part: str) -> bool:
         assert "has no single network" in str(error)
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    "average",
+    [
+        [OTHER],
+        {0: OTHER},
+        {"a": {"b": {"c": {"d": {"e": {"f": OTHER}}}}}},
+        {name: value.numpy() for name, value in OTHER.items()},
+    ],
+    ids=["list", "numbers", "deep", "numpy"],
+)
+def test_a_second_network_is_found_in_any_container(average: Any) -> None:
+    with pytest.raises(CheckpointError, match="several networks, 'model', 'average"):
+        read({"model": WEIGHTS, "average": average})
+
+
+def test_an_average_without_names_is_remarked() -> None:
+    _, weights, notes = read({"model": WEIGHTS, "ema": {"shadow_params": list(OTHER.values())}})
+    assert_ours(weights)
+    assert "tensors without names too, in ema.shadow_params" in notes.remarks[0]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +227,8 @@ def without(*names: str) -> dict[str, Tensor]:
         (without("up_3.norm.bias"), r"up_3\.norm\.bias are missing"),
         (dict(list(WEIGHTS.items())[:20]), "do not belong to one"),
         ({}, "it is empty"),
-        ([WEIGHTS], "its content is a list"),
+        ([1], "its content is a list"),
+        ({name.replace(".", "/"): value for name, value in WEIGHTS.items()}, "no weights .* stem/weight"),
         (
             {**prefixed("module.", without("up_3.norm.bias")), "up_3.norm.bias": torch.ones(4)},
             r"have a prefix in their names, and others, up_3\.norm\.bias",
@@ -218,6 +244,7 @@ def without(*names: str) -> dict[str, Tensor]:
         "truncated",
         "empty",
         "a list",
+        "slashes",
         "half a prefix",
         "int8",
         "twice",
@@ -270,6 +297,31 @@ def test_a_safetensors_file_is_imported(tmp_path: Path) -> None:
     bundle = imported(tmp_path, lambda path: save_file(prefixed("model."), path), "w.safetensors")
     assert_same_output(bundle, 0, TINY_NETWORK, WEIGHTS)
     assert bundle.model.patch == (48, 32, 32)
+
+
+def test_a_safetensors_file_with_a_counter_and_another_name_is_imported(tmp_path: Path) -> None:
+    state = {**prefixed("module."), "n_averaged": torch.tensor(7)}
+    bundle = imported(tmp_path, lambda path: save_file(state, path), "pytorch_model.bin")
+    assert_same_output(bundle, 0, TINY_NETWORK, WEIGHTS)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pt"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
+        (gzip.compress(b"weights"), "unpack it first"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    ],
+    ids=["git lfs", "web page", "gzip", "hdf5"],
+)
+def test_another_file_in_the_place_of_weights_is_named(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(tmp_path / name, ImportNotes())
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

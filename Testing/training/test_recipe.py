@@ -14,6 +14,7 @@ from mednext.errors import DiskSpaceError, InputError, MedNeXtError, OptionError
 from mednext.network.mednext import MedNeXt
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
+from mednext_training.learning_rate import WarmUpAndDecay
 from mednext_training.planning import (
     checked_regions,
     describe_regions,
@@ -21,7 +22,7 @@ from mednext_training.planning import (
     plan_and_preprocess,
     task_regions,
 )
-from mednext_training.schedule import Schedule, WarmUpAndDecay, recipe_schedule
+from mednext_training.schedule import Schedule, recipe_schedule
 from mednext_training.splits import read_splits, renew_splits, splits_file, validation_cases
 from mednext_training.start_weights import begin_with, weights_of_model, weights_of_small_kernel
 from mednext_training.workspace import Workspace

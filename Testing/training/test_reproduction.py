@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from http_server import Server, serve
 from mednext import load_bundle
-from mednext.checkpoints.label_naming import find_task
 from mednext.library.catalog import read_catalog
+from mednext.library.catalog_source import find_task
 from mednext.model.labels import Terminology
 from mednext_training import cli
 from mednext_training.conversion.challenges import LAYOUTS

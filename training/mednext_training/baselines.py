@@ -12,7 +12,7 @@ from mednext.errors import OptionError
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
-from .schedule import WarmUpAndDecay
+from .learning_rate import WarmUpAndDecay
 from .trainer_frame import FramedTrainer
 
 

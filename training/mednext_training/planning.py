@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mednext.checkpoints.label_naming import find_task
 from mednext.errors import InputError, MedNeXtError, OptionError, OutOfMemoryError
-from mednext.network.mednext import SIDE_DIVISOR
-from mednext.network.mednext import check_patch as check_sides
+from mednext.library.catalog_source import find_task
+from mednext.network.patch_sides import check_patch
 from mednext.system.atomic import explaining, replacing
 from mednext.system.json_reading import read_json
 
@@ -120,13 +119,6 @@ def checked_regions(dataset: Dataset, regions: Mapping[str, tuple[int, ...]]) ->
             f"{list(dataset.values)}: each must be in a region."
         )
     return dict(regions)
-
-
-def check_patch(patch: Sequence[int]) -> None:
-    """Refuse a patch `(Z, Y, X)` that MedNeXt cannot halve four times. Raises `OptionError`."""
-    if any(side < 1 or side % SIDE_DIVISOR for side in patch):
-        raise OptionError(f"The patch {tuple(patch)} must have sides divisible by {SIDE_DIVISOR}.")
-    check_sides(patch)
 
 
 def read_plans(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:

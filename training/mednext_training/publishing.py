@@ -13,9 +13,9 @@ from typing import Any
 from mednext import load_bundle
 from mednext.checkpoints import ImportOptions, import_checkpoint
 from mednext.checkpoints.import_options import WhichWeights
-from mednext.checkpoints.label_naming import find_task
 from mednext.errors import CheckpointError, OptionError
 from mednext.library.catalog import Task
+from mednext.library.catalog_source import find_task
 from mednext.model.bundle import Bundle, check_replaceable
 from mednext.model.model_file import MODEL_FILE
 from mednext.system.atomic import explaining, replacing, replacing_folder

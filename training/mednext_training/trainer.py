@@ -17,9 +17,9 @@ from mednext.network.mednext import VARIANTS, Checkpointing, MedNeXt, Resampling
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 
 from .channels_last import use_native_kernels
+from .learning_rate import WarmUpAndDecay
 from .network_names import TINY
 from .publishing import trainer_name
-from .schedule import WarmUpAndDecay
 from .trainer_frame import FramedTrainer
 from .triton_blocks import use_triton_kernels
 

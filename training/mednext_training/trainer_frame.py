@@ -26,8 +26,9 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from .curves import write_curves
+from .learning_rate import WarmUpAndDecay
 from .loaders import TiedLoader, loader_processes, start_loader, stop_loader
-from .schedule import Schedule, WarmUpAndDecay
+from .schedule import Schedule
 
 logger = logging.getLogger(__name__)
 

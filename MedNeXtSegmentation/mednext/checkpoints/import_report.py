@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..model.description import Channel, Model, NetworkSpec
-from ..model.description_consistency import SIDE_DIVISOR
+from ..network.patch_sides import SIDE_DIVISOR
 
 logger = logging.getLogger(__name__)
 

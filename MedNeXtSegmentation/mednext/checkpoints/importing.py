@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, MedNeXtError
 from ..library.catalog_source import load_catalog
+from ..library.import_memory import WEIGHTS_SUFFIXES
 from ..library.store import check_name
 from ..model.bundle import Bundle, stored_weights, write_bundle
 from ..model.description import Model, Skull
@@ -112,7 +113,7 @@ def _read(
     with located(source, _is_training, notes) as place:
         format = next((format for format in FORMATS if format.accepts(place)), None)
         if format is None:
-            raise _unknown(source)
+            raise _unknown(source, place)
         model, weights = format.read(place, name, options, notes)
     if options.images:
         model = replace(model, field_of_view=largest_field_of_view(options.images, model.orientation))
@@ -120,16 +121,23 @@ def _read(
     return model, weights
 
 
-def _unknown(source: Path) -> CheckpointError:
-    """The error for a folder that no format reads."""
-    if (source / "config.json").is_file() and any((source / "models").glob("fold_*.pt")):
+def _unknown(source: Path, folder: Path) -> CheckpointError:
+    """The error for a folder, perhaps of an unpacked zip file, that no format reads."""
+    if (folder / MODEL_FILE).is_file():
+        return CheckpointError(f"{source} is a model already. Install it with 'mednext models install'.")
+    files = (path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.suffix in WEIGHTS_SUFFIXES)
+    weights = min(files, default=None)
+    if weights and (folder / "config.json").is_file():
         return CheckpointError(
             f"{source} is a results folder of MIST, which normalises each image by its percentiles, and "
-            "resamples otherwise than is done here. Import the weights of a fold, such as models/fold_0.pt, "
-            "with a description of a preprocessing that fits them."
+            f"resamples otherwise than is done here. Import the weights of a fold, such as "
+            f"{weights.relative_to(folder)}, with a description of a preprocessing that fits them."
         )
-    if (source / MODEL_FILE).is_file():
-        return CheckpointError(f"{source} is a model already. Install it with 'mednext models install'.")
+    if weights:
+        return CheckpointError(
+            f"{source} is no training of nnU-Net, but holds weights, in {weights.relative_to(folder)}. "
+            "Import that file, with a description of its preprocessing."
+        )
     plans = " nor ".join(f"{each.plans_file} ({each.name})" for each in FORMATS if each.plans_file)
     return CheckpointError(
         f"{source} holds neither {plans}. Give the folder that contains the folders fold_0, fold_1, ... of "

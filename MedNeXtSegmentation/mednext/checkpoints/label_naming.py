@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..errors import CheckpointError, UnknownModelError
+from ..errors import CheckpointError
 from ..library.catalog import Task
-from ..library.catalog_source import load_catalog
+from ..library.catalog_source import find_task, load_catalog
 from ..model.labels import Label
 from .import_options import ImportOptions
 
@@ -59,22 +59,6 @@ def name_labels(
         else Label(value, names[value], color_of(value))
         for value in values
     )
-
-
-def find_task(name: str) -> Task:
-    """The task of this name in the catalog.
-
-    Raises:
-        UnknownModelError: there is none; the message lists the tasks.
-    """
-    catalog = load_catalog()
-    task = catalog.task(name)
-    if task is None:
-        raise UnknownModelError(
-            f"There is no task {name!r} in the catalog: choose one of "
-            f"{', '.join(task.name for task in catalog.tasks)}, or name the labels yourself."
-        )
-    return task
 
 
 def _labels_of_task(values: Sequence[int], task: Task | None) -> tuple[Label, ...]:

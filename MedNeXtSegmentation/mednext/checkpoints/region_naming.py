@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from ..errors import CheckpointError
 from ..library.catalog import Task
-from ..library.catalog_source import load_catalog
+from ..library.catalog_source import find_task, load_catalog
 from ..model.labels import Label, Region
 from ..model.regions import beyond_painting, derived_names, painted_values, with_painted
 from .import_options import ImportOptions
-from .label_naming import color_of, find_task, name_labels, words_of
+from .label_naming import color_of, name_labels, words_of
 
 logger = logging.getLogger(__name__)
 

@@ -63,7 +63,7 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], source: str) -> dict[st
     ]
     if unusable:
         raise IncompatibleCheckpointError(
-            f"These are not the weights of a MedNeXt from {source!r}: {_listed(unusable)} are not names of "
+            f"These are not the weights of a MedNeXt from {source!r}: {listed(unusable)} are not names of "
             "tensors with floating point numbers. Choose the checkpoint of a MedNeXt."
         )
     state = {_without_prefix(name): value for name, value in state_dict.items()}
@@ -82,7 +82,7 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], source: str) -> dict[st
     strange = [name for name in state if not _is_ours(name)]
     if strange or "stem.weight" not in state or "out_0.conv_out.weight" not in state:
         raise IncompatibleCheckpointError(
-            f"These are not the weights of a MedNeXt from {source!r}: {_listed(strange or list(state))} "
+            f"These are not the weights of a MedNeXt from {source!r}: {listed(strange or list(state))} "
             "do not belong to one. Choose the checkpoint of a MedNeXt."
         )
     return state
@@ -142,7 +142,7 @@ def without_training_parts(
     lost = [name for name in outside if is_ours(name)]
     if lost:
         raise IncompatibleCheckpointError(
-            f"Some weights of the network have a prefix in their names, and others, {_listed(lost)}, have "
+            f"Some weights of the network have a prefix in their names, and others, {listed(lost)}, have "
             "none. Save the network's own state_dict()."
         )
     ours = {name: value for name, value in state_dict.items() if is_ours(name)}
@@ -151,7 +151,7 @@ def without_training_parts(
     strange = [name for name in unused if not serves_training(name)]
     if strange:
         raise IncompatibleCheckpointError(
-            f"Beside the weights of a MedNeXt there are others, {_listed(strange)}, whose purpose their "
+            f"Beside the weights of a MedNeXt there are others, {listed(strange)}, whose purpose their "
             "names do not tell. If they change the network's answer, it cannot be computed here; if not, "
             "save the network's own state_dict() without them."
         )
@@ -273,7 +273,7 @@ def _check_same(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> No
     surplus = [name for name in state if name not in wanted]
     if missing or surplus:
         raise IncompatibleCheckpointError(
-            f"These weights do not fit a MedNeXt: {_listed(missing)} are missing and {_listed(surplus)} too "
+            f"These weights do not fit a MedNeXt: {listed(missing)} are missing and {listed(surplus)} too "
             "many. Choose the checkpoint of a MedNeXt."
         )
     for name, value in wanted.items():
@@ -284,7 +284,8 @@ def _check_same(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> No
             )
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first three of some names, and the number of the others, for messages."""
     if not names:
         return "none"
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from .state_dicts import (
     convert_state_dict,
     infer_network,
     inference_weights,
+    listed,
     program_of,
     without_training_parts,
 )
@@ -41,7 +43,13 @@ _ANCHOR = "stem.weight"
 # Wrappers that stand anywhere in a name: of torch.compile, of activation checkpointing, of sharded training.
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
 _COUNTERS = ("n_averaged", "num_batches_tracked")
-_MAX_DEPTH = 6  # of dictionaries in each other
+_MANY = 20  # tensors without names, which may be the weights of a network
+_OTHER_FILES = {
+    b"version https://git-lfs": "is a pointer of Git LFS: fetch the file itself, with 'git lfs pull'",
+    b"<": "is a web page: download the file itself",
+    b"\x1f\x8b": "is packed by gzip: unpack it first",
+    b"\x89HDF": "is a file of HDF5: save the network's state_dict() with torch.save",
+}
 
 
 @dataclass(frozen=True)
@@ -67,24 +75,35 @@ def load_weights(path: Path, notes: ImportNotes) -> Any:
     Raises:
         UnsafeCheckpointError, CheckpointError: see `load_torch`.
     """
-    if path.suffix.lower() != SAFETENSORS:
-        removed: list[str] = []
-        content = load_torch(path, removed)
-        if removed:
-            notes.remark(f"Not read, as only the training program knows their classes: {_listed(removed)}.")
-        return content
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError as cause:
+        raise CheckpointError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
+    for mark, sentence in _OTHER_FILES.items():
+        if start.startswith(mark):
+            raise CheckpointError(f"{path} {sentence}.")
+    if path.suffix.lower() == SAFETENSORS or start[LENGTH_BYTES:].startswith(b"{"):
+        return _load_safetensors(path)
+    removed: list[str] = []
+    content = load_torch(path, removed)
+    if removed:
+        notes.remark(f"Not read, as only the training program knows their classes: {listed(removed)}.")
+    return content
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     try:
-        check_regular(path)
         data = path.read_bytes()
         length = header_length(data[:LENGTH_BYTES])
-        check_layout(path, data[LENGTH_BYTES:][:length], len(data) - LENGTH_BYTES - length)
+        header = data[LENGTH_BYTES:][:length]
+        check_layout(path, header, len(data) - LENGTH_BYTES - length, floats_only=False)
         return load(data)
     except MedNeXtError as cause:
         raise CheckpointError(str(cause)) from cause
-    except OSError as cause:
-        raise CheckpointError(f"{path} cannot be read: {cause.strerror or cause}.") from cause
     except Exception as cause:  # boundary: safetensors' reader of a foreign file
         logger.debug("%s cannot be read", path, exc_info=True)
         raise CheckpointError(f"{path} is not a safetensors file: {cause}. Copy it again.") from cause
@@ -117,7 +136,8 @@ def read_network(
         OptionError: the denominator of a network without global response normalisation is given.
         IncompatibleCheckpointError: there is no MedNeXt, or not a whole one.
     """
-    networks = list(_networks(checkpoint))
+    containers = list(_containers(checkpoint))
+    networks = [network for keys, each in containers for network in _networks(each, keys)]
     usual = [each for each in networks if container and each.place.split(".")[0] == container]
     if usual and part is None and len(networks) > len(usual):
         others = [each for each in networks if each not in usual]
@@ -141,8 +161,14 @@ def read_network(
     spec = _with_denominator(spec, grn_denominator, notes)
     if found.place != TOP:
         notes.sources["weights"] = found.place
+    unnamed = [".".join(keys) or TOP for keys, each in containers if _is_many_tensors(each)]
+    if unnamed:
+        notes.remark(
+            f"{path.name} has tensors without names too, in {listed(unnamed)}. If its program uses these as "
+            "weights, such as a running average, save the state_dict() of that network, and import it."
+        )
     if dropped:
-        notes.remark(f"Left out, as only a training uses them: {_listed(dropped)}.")
+        notes.remark(f"Left out, as only a training uses them: {listed(dropped)}.")
     if program == "nnunet_v1" and spec.resampling != "residual":
         notes.remark("Assumed: the stages have residual paths, which the weights do not show.")
     return spec, weights
@@ -169,19 +195,30 @@ def _with_denominator(spec: NetworkSpec, given: GrnDenominator | None, notes: Im
     return replace(spec, grn_denominator=given or "mean")
 
 
-def _networks(value: Any, path: tuple[str, ...] = ()) -> Iterator[FoundNetwork]:
-    """Every network in a tree of dictionaries."""
-    if not isinstance(value, Mapping) or len(path) > _MAX_DEPTH:
-        return
-    yield from _networks_of_container(value, path)
-    for key, item in value.items():
-        if isinstance(key, str) and isinstance(item, Mapping):
-            yield from _networks(item, (*path, key))
+def _containers(root: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every dictionary, list and tuple of a tree, once, after the keys that lead to it; outer ones first."""
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), root)]
+    seen = set()
+    for keys, value in waiting:
+        if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            yield keys, value
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            waiting += [((*keys, str(key)), each) for key, each in items if not isinstance(each, Tensor)]
 
 
-def _networks_of_container(container: Mapping[Any, Any], path: tuple[str, ...]) -> Iterator[FoundNetwork]:
+def _is_many_tensors(value: Any) -> bool:
+    is_list = isinstance(value, list | tuple) and len(value) > _MANY
+    return is_list and all(isinstance(each, Tensor) for each in value)
+
+
+def _networks(container: Any, path: tuple[str, ...]) -> Iterator[FoundNetwork]:
+    """The networks whose weights lie directly in a container."""
+    items = container.items() if isinstance(container, Mapping) else ()
     named = {
-        key: item for key, item in container.items() if isinstance(key, str) and isinstance(item, Tensor)
+        key: _tensor(item)
+        for key, item in items
+        if isinstance(key, str) and isinstance(item, Tensor | np.ndarray)
     }
     weights = {_WRAPPERS.sub("", key): item for key, item in named.items()}
     if len(weights) < len(named):
@@ -189,7 +226,7 @@ def _networks_of_container(container: Mapping[Any, Any], path: tuple[str, ...]) 
             "These weights are there twice, with and without the wrapper of a compiled network in their "
             "names. Save those of one network."
         )
-    prefixes = [key.removesuffix(_ANCHOR) for key in weights if re.fullmatch(rf"(.*\.)?{_ANCHOR}", key)]
+    prefixes = [key.removesuffix(_ANCHOR) for key in weights if f".{key}".endswith(f".{_ANCHOR}")]
     states: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in prefixes}
     others = []
     for key, item in weights.items():
@@ -200,6 +237,12 @@ def _networks_of_container(container: Mapping[Any, Any], path: tuple[str, ...]) 
             states[owner][key.removeprefix(owner)] = item
     for prefix, state in states.items():
         yield FoundNetwork(".".join((*path, prefix)).strip(".") or TOP, state, tuple(others))
+
+
+def _tensor(value: Tensor | np.ndarray) -> Tensor:
+    return (
+        value if isinstance(value, Tensor) else torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
+    )
 
 
 def _chosen(
@@ -244,8 +287,4 @@ def _contents(checkpoint: Any) -> str:
     if not isinstance(checkpoint, Mapping):
         return f"its content is a {type(checkpoint).__name__}"
     names = [str(key) for key in checkpoint]
-    return f"it has {_listed(names)}" if names else "it is empty"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"it has {listed(names)}" if names else "it is empty"

@@ -9,9 +9,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import Cancelled, CatalogError, DiskSpaceError, DownloadError, OutputError
+from ..errors import (
+    Cancelled,
+    CatalogError,
+    DiskSpaceError,
+    DownloadError,
+    OutputError,
+    UnknownModelError,
+)
 from ..system.atomic import replacing
-from .catalog import Catalog, read_catalog
+from .catalog import Catalog, Task, read_catalog
 from .folder_locations import models_folder, shipped_models_folder
 from .web_address import check_address, is_private, shown_address
 
@@ -62,6 +69,22 @@ def load_catalog(refresh: bool = False, remarks: list[str] | None = None) -> Cat
         except CatalogError as error:
             tell(f"The catalog of {URL_VARIABLE} is not used, but the shipped one: {error}")
     return read_catalog(shipped_models_folder() / "catalog.json")
+
+
+def find_task(name: str) -> Task:
+    """The task of this name in the catalog.
+
+    Raises:
+        UnknownModelError: there is none; the message lists the tasks.
+    """
+    catalog = load_catalog()
+    task = catalog.task(name)
+    if task is None:
+        raise UnknownModelError(
+            f"There is no task {name!r} in the catalog: choose one of "
+            f"{', '.join(task.name for task in catalog.tasks)}, or name the labels yourself."
+        )
+    return task
 
 
 def _by_http() -> bool:

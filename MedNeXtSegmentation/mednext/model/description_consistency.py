@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
-from ..errors import BundleFormatError
+from ..errors import BundleFormatError, OptionError
+from ..network.patch_sides import check_patch
 from .description import Model
 from .labels import MAX_LABEL
 from .location import SIDES
 from .regions import painted_values
-
-SIDE_DIVISOR = 16  # the network's; importing that would import torch
 
 
 def check_model(model: Model) -> None:
@@ -140,16 +139,10 @@ def _check_regions(model: Model) -> None:
 
 def _check_tiles(model: Model) -> None:
     sides = model.patch if model.network.dimensions == 3 else model.patch[1:]
-    if any(side % SIDE_DIVISOR for side in sides):
-        raise _refusal(
-            model, f"'patch' is {list(model.patch)}; every side must be divisible by {SIDE_DIVISOR}."
-        )
-    if all(side == SIDE_DIVISOR for side in sides):
-        raise _refusal(
-            model,
-            f"'patch' is {list(model.patch)}, of which the network's last stage sees one voxel, too few to "
-            f"normalise. Make one side {2 * SIDE_DIVISOR} or longer.",
-        )
+    try:
+        check_patch(sides)
+    except OptionError as error:
+        raise _refusal(model, f"'patch' is {list(model.patch)}. {error}") from error
     if model.network.dimensions == 2 and (model.patch[0] != 1 or 0 in model.mirror_axes):
         raise _refusal(
             model,

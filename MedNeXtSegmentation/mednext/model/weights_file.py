@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from ..system.json_reading import parse_json
 
 logger = logging.getLogger(__name__)
 
-_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # and the bytes of a number
+_OTHERS = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
 LENGTH_BYTES = 8
 _LONGEST_HEADER = 16 * 2**20  # that of MedNeXt-L has 150 KB
 _MAX_DIMENSIONS = 16
@@ -53,14 +55,17 @@ def header_length(start: bytes) -> int:
     return length if length <= _LONGEST_HEADER else 0
 
 
-def check_layout(path: Path, header: bytes, data_bytes: int) -> None:
-    """Check that a header describes whole tensors of floating point that fill the rest of the file.
+def check_layout(path: Path, header: bytes, data_bytes: int, *, floats_only: bool = True) -> None:
+    """Check that a header describes whole tensors that fill the rest of the file.
+
+    Args:
+        floats_only: refuse tensors of whole numbers, such as the counters of a training program.
 
     Raises:
         BundleIntegrityError: it does not.
     """
     try:
-        _check_tensors(parse_json(header), data_bytes)
+        _check_tensors(parse_json(header), data_bytes, _FLOATS if floats_only else _FLOATS | _OTHERS)
     except Exception as cause:  # boundary: the header of a stranger's file
         logger.debug("%s cannot be read", path, exc_info=True)
         raise BundleIntegrityError(
@@ -83,7 +88,7 @@ def changed(path: Path, found: str, expected: str) -> BundleIntegrityError:
     )
 
 
-def _check_tensors(header: dict[str, Any], data_bytes: int) -> None:
+def _check_tensors(header: dict[str, Any], data_bytes: int, types: Mapping[str, int]) -> None:
     """Raise for anything but tensors that follow each other without a gap and fill the file."""
     metadata = header.pop("__metadata__", {})
     if not all(isinstance(text, str) for text in metadata.values()):
@@ -94,9 +99,9 @@ def _check_tensors(header: dict[str, Any], data_bytes: int) -> None:
         numbers = [begin, stop, *shape]
         if len(shape) > _MAX_DIMENSIONS or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
             raise ValueError("its header has numbers that are no sizes")
-        if tensor["dtype"] not in _BYTES:
-            raise ValueError(f"{name} has the type {tensor['dtype']}, which is no floating point")
-        if begin != end or stop - begin != math.prod(shape) * _BYTES[tensor["dtype"]]:
+        if tensor["dtype"] not in types:
+            raise ValueError(f"{name} has the type {tensor['dtype']}, which is none of {', '.join(types)}")
+        if begin != end or stop - begin != math.prod(shape) * types[tensor["dtype"]]:
             raise ValueError("its tensors are not where its header says")
         end = stop
     if not header or end != data_bytes:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from ..system.devices import is_out_of_memory
-from .mednext import SIDE_DIVISOR, MedNeXt
+from .mednext import MedNeXt
+from .patch_sides import SIDE_DIVISOR
 
 _TOLERANCE = 1e-2  # of the largest logit
 

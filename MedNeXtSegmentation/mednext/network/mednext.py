@@ -9,7 +9,7 @@ This is the plain formulation, against which every faster one is timed and check
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,12 +19,12 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import OptionError
 from .blocks import CONVOLUTION, TRANSPOSED, DownBlock, GrnDenominator, MedNeXtBlock, OutBlock, UpBlock
+from .patch_sides import check_patch
 
 Resampling = Literal["residual", "bottleneck", "standard"]
 Checkpointing = Literal["none", "expansion", "blocks"]
 
 STEM_CHANNELS = 32
-SIDE_DIVISOR = 16  # four halvings: every side of a patch must be divisible by it
 
 
 @dataclass(frozen=True)
@@ -317,23 +317,6 @@ class MedNeXt(nn.Module):
             if level == 0 or self.deep_supervision:
                 heads.append(self._run(f"out_{level}", x))
         return heads[::-1] if self.deep_supervision else heads[0]
-
-
-def check_patch(sides: Sequence[int]) -> None:
-    """Check that MedNeXt can halve and normalise a patch of these sides.
-
-    Raises:
-        OptionError: a side is not divisible by 16, or all of them are 16.
-    """
-    if any(side % SIDE_DIVISOR for side in sides):
-        raise OptionError(
-            f"MedNeXt needs sides divisible by {SIDE_DIVISOR}, not {tuple(sides)}: pad the patch."
-        )
-    if all(side == SIDE_DIVISOR for side in sides):
-        raise OptionError(
-            f"A patch of {tuple(sides)} is one voxel at the bottom of MedNeXt, too few to "
-            f"normalise: one side must have at least {2 * SIDE_DIVISOR} voxels."
-        )
 
 
 def _check(

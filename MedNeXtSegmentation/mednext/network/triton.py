@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from ..system.devices import is_out_of_memory, runs_triton
 from .blocks import DownBlock, MedNeXtBlock, UpBlock
 from .candidate import HALF, Formulation
-from .mednext import MedNeXt, check_patch
+from .mednext import MedNeXt
+from .patch_sides import check_patch
 from .triton_graph import Graph, record
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,3 +170,12 @@ def test_cases_without_any_structure_are_no_data_set(
     options = ["--leave-out", "hippocampus_001", "--allow-empty"]
     assert convert("hippocampus", source, *options) == 2
     assert "there is nothing to learn from" in capsys.readouterr().err
+
+
+def test_data_are_converted_where_torch_is_not_installed(tmp_path: Path) -> None:
+    """A hospital's computer that only prepares the data needs no network."""
+    source = trees.write_hippocampus(tmp_path / "source", 2)
+    program = "import sys; sys.modules['torch'] = None; from mednext_training.cli import main; exit(main())"
+    words = ["--workspace", str(tmp_path / "runs"), "convert", "hippocampus", str(source)]
+    subprocess.run([sys.executable, "-c", program, *words], check=True)
+    assert cases_in(raw(tmp_path, "hippocampus")) == CASES["hippocampus"]

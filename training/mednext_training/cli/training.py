@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from mednext.errors import OptionError
+from mednext.network.patch_sides import check_patch
 from mednext.system.memory_settings import restart_tuned
 
 from ..conversion.checking import check_dataset
@@ -14,7 +15,6 @@ from ..datasets import Dataset
 from ..planning import (
     PATCH,
     check_fold,
-    check_patch,
     checked_regions,
     plan_and_preprocess,
     read_plans,

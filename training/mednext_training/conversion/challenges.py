@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from mednext.checkpoints.label_naming import find_task
 from mednext.library.catalog import Task
+from mednext.library.catalog_source import find_task
 
 from ..datasets import Dataset
 from .form import Form, channels_of, unchanged

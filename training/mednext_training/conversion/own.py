@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mednext.checkpoints.label_naming import find_task
 from mednext.errors import OptionError
+from mednext.library.catalog_source import find_task
 from mednext.system.json_reading import read_json
 from mednext.training_set.dataset import DATASET_FILE
 

@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import CheckpointError, IncompatibleCheckpointError, OptionError
+from ...library.catalog_source import find_task
 from ...model.description import Channel, NetworkSpec
 from ..import_options import ImportOptions
 from ..import_report import ImportNotes, network_in_words
-from ..label_naming import find_task
 from ..weights_in_file import read_network
 
 _ALL_CASES = ("fold_all", "all")
@@ -66,10 +66,14 @@ def find_folds(source: Path, names: Sequence[str], options: ImportOptions, notes
     folders = _fold_folders(source, names)
     numbered = tuple(fold for fold in folders if fold != "all")
     chosen = options.folds if options.folds is not None else numbered or tuple(folders)
+    if not folders:
+        raise CheckpointError(
+            f"{source} has neither weights ({', '.join(names)}) nor folders fold_0, fold_1, ... or fold_all "
+            "with such. Give the folder of a finished training."
+        )
     if not chosen or ("all" in chosen and len(chosen) > 1):
         raise CheckpointError(
-            f"{source} has the folds {sorted(map(str, folders)) or 'none'}: choose numbered ones, or 'all' "
-            "alone."
+            f"{source} has the folds {sorted(map(str, folders))}: choose numbered ones, or 'all' alone."
         )
     name = _name([folders[fold] for fold in chosen if fold in folders], names, options)
     files = {}
@@ -109,8 +113,13 @@ def _fold_folders(source: Path, names: Sequence[str]) -> dict[int | str, Path]:
     """The folder of each fold; a folder with weights of its own is a fold."""
     own = [source] if any((source / name).is_file() for name in names) else []
     inner = [path for path in sorted(source.iterdir()) if re.fullmatch(_FOLD_FOLDER, path.name)]
-    folders = [path for path in inner if path.is_dir()] or own
-    return {"all" if path.name in _ALL_CASES else _number(path): path for path in folders}
+    found: dict[int | str, Path] = {}
+    for path in [path for path in inner if path.is_dir()] or own:
+        fold = "all" if path.name in _ALL_CASES else _number(path)
+        if fold in found:
+            raise CheckpointError(f"{found[fold]} and {path} are the same fold. Move one of them away.")
+        found[fold] = path
+    return found
 
 
 def _number(folder: Path) -> int:

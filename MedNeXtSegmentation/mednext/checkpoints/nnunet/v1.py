@@ -17,13 +17,14 @@ import numpy as np
 from torch import Tensor
 
 from ...errors import CheckpointError, IncompatibleCheckpointError
+from ...library.catalog_source import find_task
 from ...model.description import Channel, Model
 from ...model.labels import Label
 from ...system.json_reading import Fields, is_unicode, read_json
 from ..checkpoint_format import CheckpointFormat
 from ..import_options import ImportOptions
 from ..import_report import ImportNotes, whole_patch
-from ..label_naming import color_of, find_task, name_labels
+from ..label_naming import color_of, name_labels
 from ..orientation import training_orientation, transposed_orientation
 from ..pickles.reading import load_pickle
 from ..region_naming import regions_of_task
@@ -53,6 +54,7 @@ _PREPROCESSING = (
     "transpose_forward",
     "preprocessor_name",
 )
+_RESAMPLING = {"force_separate_z": None, "interpolation_order": 1, "interpolation_order_z": 0}
 _STATISTICS_OF_A_CHANNEL = ("mean", "sd", "percentile_00_5", "percentile_99_5")
 
 
@@ -222,6 +224,9 @@ def _channels(plans: Fields, options: ImportOptions, notes: ImportNotes) -> tupl
             f"The plans preprocess images with {preprocessor!r}; only {_PREPROCESSOR!r} (three-dimensional, "
             "default resampling) can be imported from nnU-Net v1."
         )
+    resampling = plans.take("segmentation_export_params", _RESAMPLING)
+    if resampling != _RESAMPLING:
+        raise plans.refuse("segmentation_export_params", resampling, f"{_RESAMPLING}, the default")
     modalities = plans.fields("modalities")
     schemes = plans.fields("normalization_schemes")
     masks = plans.fields("use_mask_for_norm")
@@ -293,6 +298,11 @@ def _largest_components(found: FoundFolds, values: tuple[int, ...], notes: Impor
     )
     if groups is None or not all(type(value) is int for group in groups for value in group):
         raise fields.refuse("for_which_classes", chosen, "a list of label values, or of lists of them")
+    if groups and fields.take("min_valid_object_sizes", None) not in (None, "None", "{}"):
+        notes.remark(
+            f"The clean-up of the labels {chosen} is left out: nnU-Net's spares parts above a measured size."
+        )
+        return ()
     kept = tuple(group[0] for group in groups if len(group) == 1 and group[0] in values)
     left_out = [group for group in groups if len(group) != 1]
     if left_out:

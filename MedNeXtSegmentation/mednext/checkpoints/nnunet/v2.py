@@ -18,12 +18,12 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import CheckpointError, IncompatibleCheckpointError, OptionError
+from ...library.catalog_source import find_task
 from ...model.description import Model
 from ...system.json_reading import Fields, read_json
 from ..checkpoint_format import CheckpointFormat
 from ..import_options import ImportOptions
 from ..import_report import ImportNotes, whole_patch
-from ..label_naming import find_task
 from ..orientation import training_orientation, transposed_orientation
 from ..weights_in_file import SAFETENSORS, load_weights
 from .mirroring import mirroring, read_axes

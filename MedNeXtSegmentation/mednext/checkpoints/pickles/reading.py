@@ -30,7 +30,7 @@ def load_pickle(path: Path) -> Any:
         UnsafeCheckpointError: the pickle names anything else; no code of it was run.
         CheckpointError: the file cannot be read, is truncated, or is not a pickle.
     """
-    return _guarded(path, _read_pickle, "a pickle")
+    return _guarded(path, _read_pickle, "a pickle", "Copy it again")
 
 
 def load_torch(path: Path, removed: list[str] | None = None) -> Any:
@@ -46,7 +46,8 @@ def load_torch(path: Path, removed: list[str] | None = None) -> Any:
         CheckpointError: the file cannot be read, is truncated, or was not written by `torch.save`.
     """
     left_out: list[str] = [] if removed is None else removed
-    return _guarded(path, lambda file: read_torch_file(file, left_out), "a checkpoint of torch")
+    remedy = "Copy it again, or save the network's state_dict() with torch.save"
+    return _guarded(path, lambda file: read_torch_file(file, left_out), "a checkpoint of torch", remedy)
 
 
 def _read_pickle(path: Path) -> Any:
@@ -57,7 +58,7 @@ def _read_pickle(path: Path) -> Any:
     return check_tree(machine.run(BytesIO(path.read_bytes())))
 
 
-def _guarded(path: Path, read: Callable[[Path], Any], kind: str) -> Any:
+def _guarded(path: Path, read: Callable[[Path], Any], kind: str, remedy: str) -> Any:
     """The value that `read` returns; any error becomes a `CheckpointError`."""
     try:
         check_regular(path)
@@ -74,9 +75,7 @@ def _guarded(path: Path, read: Callable[[Path], Any], kind: str) -> Any:
         logger.debug("%s cannot be read", path, exc_info=True)
         if isinstance(cause, OSError) and cause.strerror:
             raise CheckpointError(f"{path} cannot be read: {cause.strerror}.") from cause
-        raise CheckpointError(
-            f"{path} is truncated or not {kind} ({_reason(cause)}). Copy it again."
-        ) from cause
+        raise CheckpointError(f"{path} is truncated or not {kind} ({_reason(cause)}). {remedy}.") from cause
 
 
 def _reason(cause: Exception) -> str:

@@ -96,7 +96,9 @@ def read_torch_file(path: Path, removed: list[str]) -> Any:
     if start.startswith(_ZIP_START):
         return _read_zip(path, removed)
     if start[_TAR_MARK[0]] == _TAR_MARK[1]:
-        raise DamagedPickleError("a tar file, as torch wrote them before 0.1.10; save it with a newer torch")
+        raise DamagedPickleError(
+            "a tar file: unpack it, or, if torch before 0.1.10 wrote it, use a newer torch"
+        )
     return _read_legacy(path.read_bytes(), removed)
 
 
@@ -143,7 +145,7 @@ def _read_zip(path: Path, removed: list[str]) -> Any:
 def _read_legacy(data: bytes, removed: list[str]) -> Any:
     """Read the format that torch wrote until 1.5, and still writes on request."""
     file = BytesIO(data)
-    plain = names_of_python()
+    plain = names_of_python() | names_of_numpy()
     magic, protocol, system = (PickleMachine(plain).run(file) for _ in range(3))
     if magic != _MAGIC or protocol != _PROTOCOL:
         raise DamagedPickleError("it does not begin as torch's files do")
