@@ -1,16 +1,21 @@
-"""The process that reads the mutated files, and prints the begin and the end of each execution.
+"""The processes that read the mutated files, and print the begin and the end of each execution.
 
-    python -m fuzzing.child MODULE TARGET FOLDER SEED FIRST COUNT
+    python -m fuzzing.child
 
-With the seed "former" the numbers are those of `former_findings`.
+The process imports all targets once, which takes seconds, and forks for each request: a line of JSON on
+standard input, [MODULE, TARGET, FOLDER, SEED, FIRST, COUNT]. With the seed "former" the numbers are those of
+`former_findings`. Where there is no fork, the process itself carries out its first request, and ends.
 
-The seeds are written into `FOLDER/seeds`, and mutated there. Lines on standard output: `begin NUMBER FILE`,
-then `end NUMBER HOW`, or `bad NUMBER HOW` for an exception that is not in the tree.
+The seeds are written into `FOLDER/seeds`, and mutated there. Lines on standard output: `process PID`; for
+each execution `begin NUMBER FILE`, then `end NUMBER HOW`, or `bad NUMBER HOW` for an exception that is not in
+the tree; after the end of a fork `gone CODE`, with its exit code or the negative number of a signal.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import random
 import shutil
 import sys
@@ -21,10 +26,25 @@ from pathlib import Path
 from mednext.errors import MedNeXtError
 
 from .former_findings import FORMER, former_case
-from .targets import Target, targets_of
+from .targets import Target, all_targets, targets_of
 
 
-def main(module: str, name: str, folder: Path, seed: str, numbers: range) -> None:
+def main() -> None:
+    """Carry out requests, each in a process of its own, until standard input ends."""
+    all_targets()
+    for line in sys.stdin:
+        child = os.fork() if hasattr(os, "fork") else 0
+        if child:
+            _, status = os.waitpid(child, 0)
+            _say(f"gone {os.waitstatus_to_exitcode(status)}")
+            continue
+        _say(f"process {os.getpid()}")
+        module, name, folder, seed, first, count = json.loads(line)
+        carry_out(module, name, Path(folder), seed, range(first, first + count))
+        return
+
+
+def carry_out(module: str, name: str, folder: Path, seed: str, numbers: range) -> None:
     """Carry out the executions with these numbers."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
@@ -88,5 +108,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    _module, _name, _folder, _seed, _first, _count = sys.argv[1:]
-    main(_module, _name, Path(_folder), _seed, range(int(_first), int(_first) + int(_count)))
+    main()

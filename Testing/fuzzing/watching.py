@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import json
 import os
 import queue
 import shutil
@@ -10,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +21,9 @@ from .child import kept_at
 from .targets import Finding, Outcome, Target
 
 BATCH = 20_000  # executions in one child
-START_S = 120.0  # the longest time of a child for its imports and the seeds
+START_S = 120.0  # the longest time for the imports, and for a child's seeds
+
+_Lines = Callable[[float], str | None]  # the next line, or None if there is none within these seconds
 
 
 def fuzz(
@@ -40,9 +45,9 @@ def fuzz(
 def _batch(target: Target, folder: Path, seed: str, numbers: range, seconds: float, outcome: Outcome) -> int:
     """Watch one child's executions; return the number of the next one."""
     number, file, since = numbers.start, None, time.monotonic()
-    with _child(target, folder, seed, numbers) as (child, lines):
+    with _child(target, folder, seed, numbers) as next_line:
         while True:
-            line = _next(lines, target.seconds if file else START_S)
+            line = next_line(target.seconds if file else START_S)
             if line is None:
                 how = f"more than {target.seconds if file else START_S:g} s"
                 break
@@ -60,12 +65,10 @@ def _batch(target: Target, folder: Path, seed: str, numbers: range, seconds: flo
                 assert file
                 outcome.executions += 1
                 outcome.findings.append(Finding(number, text, kept_at(folder, number, file)))
-            elif child.wait() == 0:
-                return numbers.stop
             else:
-                how = _cause(child.returncode)
+                how = _cause(int(told))
                 break
-            if word != "begin" and outcome.seconds > seconds:
+            if word != "begin" and (number + 1 == numbers.stop or outcome.seconds > seconds):
                 return number + 1
     if file is None:
         raise RuntimeError(f"The target {target.name!r} cannot read its own seeds: {how}.")
@@ -75,42 +78,69 @@ def _batch(target: Target, folder: Path, seed: str, numbers: range, seconds: flo
     return number + 1
 
 
+class _Parent:
+    """The process that imports the targets once and forks the children, and the lines that they print."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "fuzzing.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+        atexit.register(self.process.kill)
+
+    def ask(self, *request: str | int) -> int:
+        """Ask for executions by a new child; return its process."""
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        line = self.next_line(START_S) or "no line"
+        if not line.startswith("process "):
+            raise RuntimeError(f"The process that imports the targets does not start: {line}.")
+        return int(line.removeprefix("process "))
+
+    def next_line(self, seconds: float) -> str | None:
+        """The next line of the child, or None if there is none within these seconds."""
+        try:
+            return self._lines.get(timeout=seconds)
+        except queue.Empty:
+            return None
+
+    def _listen(self) -> None:
+        for line in self.process.stdout or ():
+            self._lines.put(line.strip())
+        self._lines.put(f"gone {self.process.wait()}")
+
+
+_parent = functools.cache(_Parent)
+
+
 @contextmanager
-def _child(
-    target: Target, folder: Path, seed: str, numbers: range
-) -> Iterator[tuple[subprocess.Popen[str], queue.Queue[str]]]:
-    """A child and the lines that it prints, followed by "gone"."""
-    command = [sys.executable, "-m", "fuzzing.child", target.module, target.name, str(folder), seed]
-    child = subprocess.Popen(
-        [*command, str(numbers.start), str(len(numbers))],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    lines: queue.Queue[str] = queue.Queue()
+def _child(target: Target, folder: Path, seed: str, numbers: range) -> Iterator[_Lines]:
+    """Wait for the lines of a new child, of which the last one would be "gone CODE"; end it afterwards."""
+    parent, last = _parent(), ""
+    child = parent.ask(target.module, target.name, str(folder), seed, numbers.start, len(numbers))
 
-    def listen() -> None:
-        for line in child.stdout or ():
-            lines.put(line.strip())
-        lines.put("gone")
+    def next_line(seconds: float) -> str | None:
+        nonlocal last
+        line = parent.next_line(seconds)
+        last = line or ""
+        return line
 
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
     try:
-        yield child, lines
+        yield next_line
     finally:
-        child.kill()
-        child.wait()
-        listener.join()
-
-
-def _next(lines: queue.Queue[str], seconds: float) -> str | None:
-    try:
-        return lines.get(timeout=seconds)
-    except queue.Empty:
-        return None
+        if not last.startswith("gone"):
+            os.kill(child, getattr(signal, "SIGKILL", signal.SIGTERM))
+        while not last.startswith("gone"):
+            assert next_line(START_S)
+        if parent.process.poll() is not None:
+            _parent.cache_clear()
 
 
 def _cause(code: int) -> str:
