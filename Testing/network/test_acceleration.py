@@ -296,12 +296,28 @@ def test_a_formulation_that_cannot_be_made_is_skipped(
     assert difference(FastNetwork(network), network) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"native", "lean", "Triton"}),
+        ({"grn": True}, {"native", "Triton"}),
+        ({"channels": 64}, {"native", "lean"}),
+        ({"dimensions": 2}, set()),
+        ({"deep_supervision": True}, set()),
+        ({"resampling": "standard"}, set()),
+        ({"output_padding": True}, set()),
+    ],
+)
 @pytest.mark.usefixtures("with_kernels")
-@pytest.mark.parametrize("options", [{"dimensions": 2}, {"resampling": "standard"}, {"grn": True}])
-def test_networks_supported_only_by_the_plain_formulation_use_it(options: dict) -> None:
-    network = MedNeXt(2, 3, (2,) * 9, (1,) * 9, channels=8, **options).eval()
-    image = IMAGE[:, :, 0] if "dimensions" in options else IMAGE
-    assert difference(FastNetwork(network), network, image) < 1e-5
+def test_a_formulation_is_offered_only_for_networks_that_it_supports(
+    options: dict, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triton, "runs_triton", lambda _: True)
+    with torch.device("meta"):
+        network = MedNeXt(1, 2, **{"expansion": (2,) * 9, "blocks": (1,) * 9, **options})
+    devices = map(torch.device, ("cpu", "cuda"))
+    found = {each.name for device in devices for each in formulations(network, device, "float32")}
+    assert found - {"channels-last"} == expected
 
 
 def test_bfloat16_is_used_only_on_request(network: MedNeXt, with_kernels: None) -> None:
@@ -340,7 +356,7 @@ def test_cards_without_kernels_may_use_channels_last(
     dimensions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = MedNeXt(2, 3, expansion=(2,) * 9, blocks=(1,) * 9, channels=4, dimensions=dimensions).eval()
-    monkeypatch.setattr(triton, "is_supported", lambda *_: False)
+    monkeypatch.setattr(triton, "runs_triton", lambda _: False)
     (only,) = formulations(network, torch.device("cuda"), "float32")
     assert only.name == "channels-last"
     x = IMAGE if dimensions == 3 else IMAGE[:, :, 0]

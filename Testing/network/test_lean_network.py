@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mednext.network.lean import LeanMedNeXt, is_supported
+from mednext.network.lean import LeanMedNeXt
 from mednext.network.mednext import MedNeXt
 from torch import Tensor
 
@@ -34,13 +34,3 @@ def test_the_lean_formulation_is_as_near_to_double_precision_as_the_reference(op
         exact = network.double()(image.double())
     assert isinstance(exact, Tensor)
     assert float((found - exact).abs().max() / exact.abs().max()) < 2e-6
-
-
-def test_unsupported_networks_are_recognised() -> None:
-    def network(**options: object) -> MedNeXt:
-        return MedNeXt(1, 3, (2,) * 9, (1,) * 9, channels=8, **options)  # type: ignore[arg-type]
-
-    assert is_supported(network())
-    for options in ({"dimensions": 2}, {"deep_supervision": True}, {"resampling": "standard"}, {"grn": True}):
-        assert not is_supported(network(**options))
-    assert not is_supported(network(output_padding=True))

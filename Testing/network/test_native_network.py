@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.errors import DeviceError
 from mednext.network.mednext import MedNeXt
-from mednext.network.native import NativeMedNeXt, is_supported
+from mednext.network.native import NativeMedNeXt
 from mednext.network.native_library import SAME, Depthwise, Kernels, Pointwise, load_library
 from torch import Tensor
 
@@ -146,14 +146,6 @@ def test_logits_of_the_next_image_lie_where_those_of_the_last_one_were(native_ke
 
 def test_many_classes_that_need_their_own_memory_are_right(native_kernels: ctypes.CDLL) -> None:
     assert_reference_logits(small_network(num_classes=40), torch.randn(1, 2, 32, 32, 32), native_kernels)
-
-
-def test_networks_that_the_kernels_do_not_support_are_recognised() -> None:
-    assert is_supported(small_network(grn=True))
-    assert not is_supported(small_network(dimensions=2))
-    assert not is_supported(small_network(deep_supervision=True))
-    assert not is_supported(small_network(resampling="standard"))
-    assert not is_supported(small_network(output_padding=True))
 
 
 def test_an_unknown_instruction_set_is_refused(native_kernels: ctypes.CDLL) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import IncompatibleCheckpointError, OptionError
 from ..model.description import NetworkSpec
-from ..network.mednext import VARIANTS, Resampling
+from ..network.mednext import VARIANTS, Resampling, Variant
 from ..system.json_reading import Fields
 
 logger = logging.getLogger(__name__)
@@ -260,8 +260,8 @@ def _check_sizes(spec: NetworkSpec) -> None:
 def _variant(spec: NetworkSpec) -> str | None:
     if spec.resampling != "residual" or spec.down_expansion:
         return None
-    numbers = (spec.expansion, spec.blocks, spec.channels, spec.grn_first_down)
-    return next((name for name, size in VARIANTS.items() if size.fits(*numbers)), None)
+    found = Variant(spec.expansion, spec.blocks, spec.channels, spec.grn_first_down)
+    return next((name for name, size in VARIANTS.items() if size == found), None)
 
 
 def _count(state: Mapping[str, Tensor], stage: str) -> int:

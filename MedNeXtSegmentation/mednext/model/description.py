@@ -123,10 +123,10 @@ class NetworkSpec:
         Raises:
             BundleFormatError: `variant` is another size than that of the ratios and block counts.
         """
-        from ..network.mednext import VARIANTS, MedNeXt
+        from ..network.mednext import VARIANTS, MedNeXt, Variant
 
         size = VARIANTS.get(self.variant) if self.variant else None
-        if size and not size.fits(self.expansion, self.blocks, self.channels, self.grn_first_down):
+        if size and size != Variant(self.expansion, self.blocks, self.channels, self.grn_first_down):
             raise BundleFormatError(
                 f"network: the variant is {self.variant!r}, which is {size}, but expansion, blocks, channels "
                 f"and grn_first_down are {self.expansion}, {self.blocks}, {self.channels} and "

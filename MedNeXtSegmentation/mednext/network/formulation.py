@@ -87,8 +87,8 @@ class FastNetwork(nn.Module):
             self._start_on(x.device)
         if x.device.type == "cuda" and not torch.is_autocast_enabled("cuda"):
             return self.plain(x)
-        while self._accept(x):
-            with self._leaving_on_failure():
+        while self._accept(x) and self._current:
+            with self._leaving_on_failure(self._current):
                 return self._chosen(x)
         return _image_by_image(self.plain, x)
 
@@ -108,22 +108,22 @@ class FastNetwork(nn.Module):
     def _start_on(self, device: torch.device) -> None:
         self._device = device
         self._leave()
-        known = isinstance(self.plain, MedNeXt)
-        self._left = formulations(self.plain, device, self._precision) if known else []
+        plain = self.plain
+        self._left = formulations(plain, device, self._precision) if isinstance(plain, MedNeXt) else []
 
     def _leave(self) -> None:
         self._current, self._chosen = None, self.plain
         self._checked.clear()
 
     @contextmanager
-    def _leaving_on_failure(self) -> Iterator[None]:
+    def _leaving_on_failure(self, formulation: Formulation) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # boundary: an optional formulation may raise anything
-            if self._current and self._current.frugal and is_out_of_memory(error):
+            if formulation.frugal and is_out_of_memory(error):
                 raise
-            logger.warning("The %s network failed: continuing without it.", self.formulation, exc_info=True)
-            self._failed.append(self.formulation)
+            logger.warning("The %s network failed: continuing without it.", formulation.name, exc_info=True)
+            self._failed.append(formulation.name)
             self._leave()
 
     def _accept(self, x: Tensor) -> bool:
@@ -132,31 +132,26 @@ class FastNetwork(nn.Module):
             return True
         if self._current:
             right = False
-            with self._leaving_on_failure():
+            with self._leaving_on_failure(self._current):
                 right = self._is_right(self._current, self._chosen, x)
             if not right:
                 self._leave()
         while not self._current and self._left:
-            self._try(self._left.pop(0), x)
+            formulation = self._left.pop(0)
+            with self._leaving_on_failure(formulation):
+                self._try(formulation, x)
         if self._current:
             self._checked.add(x.shape)
         return self._current is not None
 
     def _try(self, formulation: Formulation, x: Tensor) -> None:
         assert isinstance(self.plain, MedNeXt)
-        try:
-            network = formulation.make()
-            if not self._is_right(formulation, network, x):
-                return
-            part = _with_contrast(x[_corner(self.plain.dimensions)][:1])
-            if not is_faster(network, self.plain, part):
-                logger.info("The %s network is not faster than the plain one here.", formulation.name)
-                return
-        except Exception as error:  # boundary: an optional formulation may raise anything
-            if formulation.frugal and is_out_of_memory(error):
-                raise
-            logger.warning("The %s network cannot be used here.", formulation.name, exc_info=True)
-            self._failed.append(formulation.name)
+        network = formulation.make()
+        if not self._is_right(formulation, network, x):
+            return
+        part = _with_contrast(x[_corner(self.plain.dimensions)][:1])
+        if not is_faster(network, self.plain, part):
+            logger.info("The %s network is not faster than the plain one here.", formulation.name)
             return
         self._current, self._chosen = formulation, network
         logger.info("The network runs in its %s formulation on %s.", formulation.name, self._device)
@@ -178,9 +173,8 @@ class FastNetwork(nn.Module):
         return False
 
 
-def formulations(network: nn.Module, device: torch.device, precision: str) -> list[Formulation]:
+def formulations(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:
     """The formulations that may exist for this network and device, in order of preference."""
-    assert isinstance(network, MedNeXt)
     return [formulation for offer in OFFERS for formulation in offer(network, device, precision)]
 
 
@@ -240,7 +234,8 @@ def _image_by_image(network: nn.Module, x: Tensor) -> Tensor:
 
 def _with_contrast(x: Tensor) -> Tensor:
     """The tile, or noise of its shape if it holds a single value: air would hide a fault."""
-    if bool((x != x[:, :, :1, :1, :1] if x.ndim == 5 else x != x[:, :, :1, :1]).any()):
+    voxels = x.flatten(2)
+    if bool((voxels != voxels[..., :1]).any()):
         return x
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device, x.dtype)
 

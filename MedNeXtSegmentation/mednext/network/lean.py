@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import DownBlock, MedNeXtBlock, UpBlock
-from .candidate import Formulation
+from .blocks import MedNeXtBlock, UpBlock
+from .candidate import Formulation, is_usual, steps
 from .mednext import MedNeXt
 
 Part = TypeVar("Part")
@@ -37,15 +37,8 @@ _VoxelSums = tuple[int, Tensor, Tensor]
 
 
 def is_supported(network: MedNeXt) -> bool:
-    """True for a network of three dimensions, one head, resampling by blocks and no response norm.
-
-    Up blocks with `output_padding` are not among them.
-    """
-    blocks = [part for part in network.modules() if isinstance(part, MedNeXtBlock)]
-    resampling = [block for block in blocks if block.stride > 1]
-    plain = not network.deep_supervision and not any(block.grn for block in blocks)
-    plain = plain and not any(isinstance(block, UpBlock) and block.output_padding for block in blocks)
-    return network.dimensions == 3 and plain and len(resampling) == 8
+    """True for a network that `is_usual`, without global response norm."""
+    return is_usual(network) and not any(block.grn for block, _, _ in steps(network))
 
 
 def offer(network: MedNeXt, device: torch.device, _precision: str) -> list[Formulation]:
@@ -81,30 +74,15 @@ class _Pass:
 
     def run(self, image: Tensor, logits: Tensor) -> None:
         """Write the logits `(num_classes, Z, Y, X)` of an image `(in_channels, Z, Y, X)`."""
-        x = self._stem(image)
-        skips = []
-        for level in range(4):
-            x = self._stage(f"enc_block_{level}", x)
-            skips.append(x)
-            x = self._down(self._block(f"down_{level}"), x)
-        x = self._stage("bottleneck", x)
-        for level in (3, 2, 1, 0):
-            x = self._added_up(self._block(f"up_{level}"), x, skips.pop())
-            x = self._stage(f"dec_block_{level}", x)
-        self._head(x, logits)
-
-    def _block(self, name: str) -> MedNeXtBlock:
-        block = self._network.get_submodule(name)
-        assert isinstance(block, MedNeXtBlock)
-        return block
-
-    def _stage(self, name: str, x: Tensor) -> Tensor:
-        stage = self._network.get_submodule(name)
-        assert isinstance(stage, nn.Sequential)
-        for block in stage:
-            assert isinstance(block, MedNeXtBlock)
-            x = self._same(block, x)
-        return x
+        levels = {0: self._stem(image)}
+        for block, source, target in steps(self._network):
+            if target == source:
+                levels[target] = self._same(block, levels[source])
+            elif target > source:
+                levels[target] = self._down(block, levels[source])
+            else:
+                levels[target] = self._added_up(block, levels.pop(source), levels[target])
+        self._head(levels[0], logits)
 
     def _stem(self, image: Tensor) -> Tensor:
         weight, bias = (self._network.get_parameter(f"stem.{name}") for name in ("weight", "bias"))
@@ -135,7 +113,6 @@ class _Pass:
         return out
 
     def _down(self, block: MedNeXtBlock, x: Tensor) -> Tensor:
-        assert isinstance(block, DownBlock)
         parts = self._threads.map(_Convolution(block, x), _slabs(range(len(x) // 2), x[0].numel()))
         transform = _Transform(block, [part.sums for part in parts])
         residual = _residual(block)
@@ -158,7 +135,6 @@ class _Pass:
         The convolution runs twice, first for the norm, since its output would be the largest activation of
         the network.
         """
-        assert isinstance(block, UpBlock)
         convolution, target = _Convolution(block, x), skip[1:, 1:, 1:]
         # The same taps reach the planes of one parity.
         parities = [range(parity, len(target), 2) for parity in (0, 1)]

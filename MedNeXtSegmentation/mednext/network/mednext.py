@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,17 +42,6 @@ class Variant:
     channels: int = STEM_CHANNELS
     v2: bool = False
 
-    def fits(
-        self, expansion: tuple[int, ...], blocks: tuple[int, ...], channels: int, grn_first_down: bool
-    ) -> bool:
-        """Whether a network with these numbers is of this size."""
-        return (expansion, blocks, channels, grn_first_down) == (
-            self.expansion,
-            self.blocks,
-            self.channels,
-            self.v2,
-        )
-
 
 VARIANTS: dict[str, Variant] = {
     "S": Variant((2, 2, 2, 2, 2, 2, 2, 2, 2), (2, 2, 2, 2, 2, 2, 2, 2, 2)),
@@ -69,40 +59,6 @@ _PARTS = (
     ("down_3", "bottleneck", "out_4"),
     *((f"up_{level}", f"dec_block_{level}", f"out_{level}") for level in (3, 2, 1, 0)),
 )
-
-
-def _down(
-    c_in: int,
-    c_out: int,
-    expansion: int,
-    kernel: int,
-    dims: int,
-    mode: Resampling,
-    grn: bool,
-    grn_denominator: GrnDenominator,
-) -> nn.Module:
-    if mode == "standard":
-        return CONVOLUTION[dims](c_in, c_out, 3, stride=2, padding=1)
-    return DownBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn, grn_denominator)
-
-
-def _up(
-    c_in: int,
-    c_out: int,
-    expansion: int,
-    kernel: int,
-    dims: int,
-    mode: Resampling,
-    grn: bool,
-    grn_denominator: GrnDenominator,
-    output_padding: bool,
-) -> nn.Module:
-    if mode == "standard":
-        return TRANSPOSED[dims](c_in, c_out, 2, stride=2)
-    block = UpBlock(c_in, c_out, expansion, kernel, dims, mode == "residual", grn, grn_denominator)
-    if output_padding:
-        block.compute_last_plane()
-    return block
 
 
 class MedNeXt(nn.Module):
@@ -165,51 +121,37 @@ class MedNeXt(nn.Module):
         self.dimensions = dimensions
         widths = [channels * 2**level for level in range(5)]
 
+        shared: dict[str, Any] = {
+            "kernel_size": kernel_size, "dimensions": dimensions, "grn_denominator": grn_denominator
+        }  # fmt: skip
+
         def stage(index: int, width: int) -> nn.Sequential:
-            return nn.Sequential(
-                *(
-                    MedNeXtBlock(
-                        width,
-                        width,
-                        expansion[index],
-                        kernel_size,
-                        dimensions,
-                        residual,
-                        grn,
-                        grn_denominator,
-                    )
-                    for _ in range(blocks[index])
-                )
+            block = partial(
+                MedNeXtBlock, width, width, expansion[index], residual=residual, grn=grn, **shared
             )
+            return nn.Sequential(*(block() for _ in range(blocks[index])))
+
+        def resampled(
+            kind: type[DownBlock | UpBlock], widths: tuple[int, int], ratio: int, grn: bool
+        ) -> nn.Module:
+            if resampling != "standard":
+                return kind(*widths, ratio, residual=resampling == "residual", grn=grn, **shared)
+            if kind is UpBlock:
+                return TRANSPOSED[dimensions](*widths, 2, stride=2)
+            return CONVOLUTION[dimensions](*widths, 3, stride=2, padding=1)
 
         self.stem = CONVOLUTION[dimensions](in_channels, channels, 1)
         for level in range(4):
             self.add_module(f"enc_block_{level}", stage(level, widths[level]))
-            down = _down(
-                widths[level],
-                widths[level + 1],
-                down_expansion[level],
-                kernel_size,
-                dimensions,
-                resampling,
-                grn and (level > 0 or grn_first_down),
-                grn_denominator,
-            )
-            self.add_module(f"down_{level}", down)
+            with_grn = grn and (level > 0 or grn_first_down)
+            ends = widths[level], widths[level + 1]
+            self.add_module(f"down_{level}", resampled(DownBlock, ends, down_expansion[level], with_grn))
         self.bottleneck = stage(4, widths[4])
         for level in (3, 2, 1, 0):
             index = 8 - level
-            up = _up(
-                widths[level + 1],
-                widths[level],
-                expansion[index],
-                kernel_size,
-                dimensions,
-                resampling,
-                grn,
-                grn_denominator,
-                output_padding,
-            )
+            up = resampled(UpBlock, (widths[level + 1], widths[level]), expansion[index], grn)
+            if output_padding and isinstance(up, UpBlock):
+                up.compute_last_plane()
             self.add_module(f"up_{level}", up)
             self.add_module(f"dec_block_{level}", stage(index, widths[level]))
         for level in range(5 if deep_supervision else 1):
@@ -225,13 +167,13 @@ class MedNeXt(nn.Module):
         kernel_size: int = 3,
         deep_supervision: bool = False,
         dimensions: int = 3,
-        residual: bool = True,
-        resampling: Resampling = "residual",
+        *,
         grn: bool = False,
-        grn_denominator: GrnDenominator = "mean",
-        checkpointing: Checkpointing | bool = "none",
+        **options: Any,
     ) -> MedNeXt:
         """One of the papers' sizes: "S", "B", "M", "L", "v2-B" or "v2-W"; the last two always have GRN.
+
+        `options` are the other arguments of the class.
 
         Raises:
             OptionError: the name is unknown, or a value outside of its range.
@@ -240,20 +182,17 @@ class MedNeXt(nn.Module):
             raise OptionError(f"There is no MedNeXt variant {name!r}: choose one of {', '.join(VARIANTS)}.")
         size = VARIANTS[name]
         return cls(
-            in_channels=in_channels,
-            num_classes=num_classes,
-            expansion=size.expansion,
-            blocks=size.blocks,
-            kernel_size=kernel_size,
-            deep_supervision=deep_supervision,
-            dimensions=dimensions,
-            residual=residual,
-            resampling=resampling,
+            in_channels,
+            num_classes,
+            size.expansion,
+            size.blocks,
+            kernel_size,
+            deep_supervision,
+            dimensions,
             channels=size.channels,
             grn=grn or size.v2,
             grn_first_down=size.v2,
-            grn_denominator=grn_denominator,
-            checkpointing=checkpointing,
+            **options,
         )
 
     def checkpoint(self, what: Checkpointing | bool, stages: Collection[int] = range(9)) -> None:

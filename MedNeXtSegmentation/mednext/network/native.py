@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import RESPONSE_EPSILON, DownBlock, MedNeXtBlock, UpBlock
-from .candidate import HALF, Formulation
+from .candidate import HALF, Formulation, is_usual, steps
 from .mednext import MedNeXt
 from .native_library import (
     CHANNELS,
@@ -36,17 +36,10 @@ from .native_library import (
 Shape = tuple[int, int, int]
 
 
-def is_supported(network: MedNeXt) -> bool:
-    """True for a network of three dimensions, one head and resampling by blocks without `output_padding`."""
-    resampling = [part for part in network.modules() if isinstance(part, DownBlock | UpBlock)]
-    padded = any(isinstance(part, UpBlock) and part.output_padding for part in resampling)
-    return network.dimensions == 3 and not network.deep_supervision and len(resampling) == 8 and not padded
-
-
 def offer(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:
     """This formulation where the library knows the network; in bfloat16 first where that is wanted."""
     library = native_library()
-    if device.type != "cpu" or library is None or not is_supported(network):
+    if device.type != "cpu" or library is None or not is_usual(network):
         return []
 
     def on_kernels(instructions: str | None) -> nn.Module:
@@ -77,11 +70,9 @@ class NativeMedNeXt(nn.Module):
         self._stem_bias = _padded(state["stem.bias"], (width,))
         self._head_weights = _packed(kernels, state["out_0.conv_out.weight"].flatten(1))
         self._head_bias = _padded(state["out_0.conv_out.bias"], (_wide(self._classes),))
-        self._encoder = [_blocks(network, f"enc_block_{level}", kernels) for level in range(4)]
-        self._down = [_blocks(network, f"down_{level}", kernels)[0] for level in range(4)]
-        self._bottleneck = _blocks(network, "bottleneck", kernels)
-        self._up = [_blocks(network, f"up_{level}", kernels)[0] for level in range(4)]
-        self._decoder = [_blocks(network, f"dec_block_{level}", kernels) for level in range(4)]
+        self._steps = [(_Block(block, kernels), source, target) for block, source, target in steps(network)]
+        widths = {source: block.channels for block, source, _ in self._steps}
+        self._widths = tuple(widths[level] for level in range(5))
         self._activations: _Activations | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,7 +84,7 @@ class NativeMedNeXt(nn.Module):
         shape = x.shape[2], x.shape[3], x.shape[4]
         if self._activations is None or self._activations.shape != shape:
             self._activations = None  # free the old ones before the new ones are made
-            self._activations = _activations_for(shape, tuple(self._widths), self._dtype)
+            self._activations = _activations_for(shape, self._widths, self._dtype)
         logits = self._activations.room((len(x), self._classes, *shape))
         for image, target in zip(x, logits, strict=True):
             self._one(image, target, self._activations)
@@ -104,22 +95,10 @@ class NativeMedNeXt(nn.Module):
         planes = image.float().contiguous()
         size = (planes[0].numel(), self._in_channels, self._widths[0])
         self._kernels.stem(*_pointers(planes, self._stem_weights, self._stem_bias, levels[0]), *size, threads)
-        for level in range(4):
-            for block in self._encoder[level]:
-                block.run(levels[level], levels[level], normed, threads)
-            self._down[level].run(levels[level], levels[level + 1], normed, threads)
-        for block in self._bottleneck:
-            block.run(levels[4], levels[4], normed, threads)
-        for level in (3, 2, 1, 0):
-            self._up[level].run(levels[level + 1], levels[level], None, threads)
-            for block in self._decoder[level]:
-                block.run(levels[level], levels[level], normed, threads)
+        for block, source, target in self._steps:
+            block.run(levels[source], levels[target], normed if target >= source else None, threads)
         size = (planes[0].numel(), self._widths[0], self._classes)
         self._kernels.head(*_pointers(levels[0], self._head_weights, self._head_bias, logits), *size, threads)
-
-    @property
-    def _widths(self) -> list[int]:
-        return [blocks[0].channels for blocks in (*self._encoder, self._bottleneck)]
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -259,12 +238,6 @@ class _ResponseNorm:
         norm = torch.sqrt(squares)
         relative = norm / (norm.sum() / self._divisor + RESPONSE_EPSILON)
         return 1 + self._gamma * relative, self._beta
-
-
-def _blocks(network: MedNeXt, name: str, kernels: Kernels) -> list[_Block]:
-    part = network.get_submodule(name)
-    blocks = part if isinstance(part, nn.Sequential) else [part]
-    return [_Block(block, kernels) for block in blocks if isinstance(block, MedNeXtBlock)]
 
 
 def _packed(kernels: Kernels, matrix: Tensor) -> Tensor:

@@ -16,9 +16,8 @@ from ..errors import DeviceError
 logger = logging.getLogger(__name__)
 
 VERSION = 4  # of the functions below; a library of another version is not used
-PLAIN_NUMBERS = (
-    32 * 48**3
-)  # voxels times channels of the largest tile for which the plain network is the reference on the CPU
+# Voxels times channels of the largest tile for which the plain network is the reference on the CPU.
+PLAIN_NUMBERS = 32 * 48**3
 CHANNELS = 32  # activations have a multiple of this number of channels
 
 SAME, DOWN, UP = 0, 1, 2  # stride of a depthwise convolution
@@ -26,7 +25,7 @@ NONE, IDENTITY, CONVOLUTION = 0, 1, 2  # residual path of a block
 
 _DONE, _OUT_OF_MEMORY, _NOT_NEIGHBOURS = 0, 1, 3  # `Status` of exported_functions.h
 
-_SUFFIX = {"win32": ".dll", "darwin": ".so"}.get(sys.platform, ".so")  # CMake's for a module
+_SUFFIX = ".dll" if sys.platform == "win32" else ".so"  # CMake's for a module
 # The folder of a library built by the user; "off" for none.
 _FOLDER_VARIABLE = "MEDNEXT_NATIVE"
 

@@ -22,14 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from ..system.devices import is_out_of_memory, runs_triton
-from .blocks import DownBlock, MedNeXtBlock, UpBlock
-from .candidate import HALF, Formulation
+from .candidate import HALF, Formulation, is_usual, steps
 from .mednext import MedNeXt
 from .patch_sides import check_patch
 from .triton_graph import Graph, record
 
 if TYPE_CHECKING:
-    from .triton_kernels.block_launches import TritonBlock, Workspace
+    from .triton_kernels.block_launches import Workspace
     from .triton_kernels.tile_choice import Choices
 
 _WIDEST = 512  # channels that fit into a program
@@ -43,8 +42,7 @@ logger = logging.getLogger(__name__)
 def is_supported(network: nn.Module, device: torch.device) -> bool:
     """Whether the kernels support this network and device, and Triton is installed. Does not import Triton.
 
-    They need three dimensions, one head, resampling by blocks without `output_padding`, at most 512 channels,
-    and an NVIDIA card that Triton supports (compute capability 8.0 and later). Other networks run on torch.
+    They need an NVIDIA card of compute capability 8.0 or later. Other networks run on torch.
     """
     return runs_triton(device) and knows(network)
 
@@ -58,14 +56,8 @@ def offer(network: MedNeXt, device: torch.device, _precision: str) -> list[Formu
 
 
 def knows(network: nn.Module) -> bool:
-    """Whether the kernels support this network, on any device."""
-    if not isinstance(network, MedNeXt) or network.dimensions != 3 or network.deep_supervision:
-        return False
-    blocks = [part for part in network.modules() if isinstance(part, MedNeXtBlock)]
-    resampling = [part for part in blocks if isinstance(part, DownBlock | UpBlock)]
-    padded = any(isinstance(block, UpBlock) and block.output_padding for block in blocks)
-    widest = max((len(block.get_parameter("conv1.weight")) for block in blocks), default=0)
-    return len(resampling) == 8 and widest <= _WIDEST and not padded
+    """Whether the kernels support this network, on any device: `is_usual`, with at most 512 channels."""
+    return is_usual(network) and all(block.norm.num_channels <= _WIDEST for block, _, _ in steps(network))
 
 
 class TritonMedNeXt(nn.Module):
@@ -96,17 +88,13 @@ class TritonMedNeXt(nn.Module):
         self._dtype, self._device = dtype, device
         self._choices: Choices = {}
         self._classes = network.num_classes
-
-        def blocks(name: str) -> list[TritonBlock]:
-            parts = network.get_submodule(name).modules()
-            found = [part for part in parts if isinstance(part, MedNeXtBlock)]
-            return [TritonBlock(part, dtype, device, self._choices) for part in found]
-
-        self._encoder = [blocks(f"enc_block_{level}") for level in range(4)]
-        self._down = [blocks(f"down_{level}")[0] for level in range(4)]
-        self._bottleneck = blocks("bottleneck")
-        self._up = [blocks(f"up_{level}")[0] for level in range(4)]
-        self._decoder = [blocks(f"dec_block_{level}") for level in range(4)]
+        self._steps = [
+            (TritonBlock(block, dtype, device, self._choices), source, target)
+            for block, source, target in steps(network)
+        ]
+        self._last = self._steps.pop()[0]
+        widths = {source: block.channels for block, source, _ in self._steps}
+        self._widths = [widths[level] for level in range(5)]
         self._stem = Stem(stem, network.get_parameter("stem.bias"), device)
         self._head = Head(
             head, network.get_parameter("out_0.conv_out.bias"), self._stem.channels, dtype, device
@@ -129,7 +117,7 @@ class TritonMedNeXt(nn.Module):
             RuntimeError: a patch has too many numbers for the kernels' 32-bit offsets.
         """
         check_patch(x.shape[2:])
-        if math.prod(x.shape[2:]) * self._widths()[0] > _MOST_NUMBERS:
+        if math.prod(x.shape[2:]) * self._widths[0] > _MOST_NUMBERS:
             raise RuntimeError(
                 f"A patch of {tuple(x.shape[2:])} is too large for the kernels' 32-bit offsets."
             )
@@ -173,7 +161,7 @@ class TritonMedNeXt(nn.Module):
         return min(self._at_once[tuple(sides)], self._most_images or _MOST_IMAGES)
 
     def _room(self, sides: Sequence[int]) -> int:
-        numbers = sum(width / 8**level for level, width in enumerate(self._widths())) + 2 * self._widths()[0]
+        numbers = sum(width / 8**level for level, width in enumerate(self._widths)) + 2 * self._widths[0]
         # Activations, convolved ones of the last up block, and the logits with a copy.
         size = math.prod(sides) * (numbers * self._dtype.itemsize + self._classes * 4 * 2)
         unused = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
@@ -199,10 +187,12 @@ class TritonMedNeXt(nn.Module):
         logits.copy_(together[: len(image)])
 
     def _compute(self, image: Tensor, logits: Tensor) -> None:
-        from .triton_kernels.compiler_errors import as_runtime_errors
+        from triton.errors import TritonError
 
-        with as_runtime_errors():
+        try:
             self._launch(image, logits)
+        except TritonError as error:  # no resources, no compiler: callers expect a RuntimeError of a device
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
     def _launch(self, image: Tensor, logits: Tensor) -> None:
         activations = self._take_activations(image)
@@ -218,45 +208,34 @@ class TritonMedNeXt(nn.Module):
     def _take_activations(self, image: Tensor) -> _Activations:
         """The activations of the last call, or of another network of this shape, or new ones."""
         stream = torch.cuda.current_stream(image.device).cuda_stream if image.device.type == "cuda" else 0
-        key = (image.device, stream, threading.get_ident(), image.shape, self._dtype, *self._widths())
+        key = (image.device, stream, threading.get_ident(), image.shape, self._dtype, *self._widths)
         if self._activations is None or self._activations.key != key:
             self._activations = self._graph = None  # free the old ones first
             self._without_graph = False
             self._activations = _SHARED.get(key)
             if self._activations is None:
                 logger.info("Compiling kernels for %s takes minutes the first time.", tuple(image.shape))
-                self._activations = _SHARED[key] = _Activations(key, image, self._widths(), self._dtype)
+                self._activations = _SHARED[key] = _Activations(key, image, self._widths, self._dtype)
         return self._activations
 
     def _blocks(self, activations: _Activations) -> None:
         """Launch all but the last block's second pass, which writes the logits to a new place each time."""
         levels, workspace = activations.levels, activations.workspace
-        for level in range(4):
-            for block in self._encoder[level]:
-                block.run(levels[level], levels[level], workspace)
-            self._down[level].run(levels[level], levels[level + 1], workspace)
-        for block in self._bottleneck:
-            block.run(levels[4], levels[4], workspace)
-        for level in (3, 2, 1, 0):
-            self._up[level].run(levels[level + 1], levels[level], workspace)
-            for block in self._decoder[level][: None if level else -1]:
-                block.run(levels[level], levels[level], workspace)
-        self._decoder[0][-1].first_pass(levels[0], levels[0], workspace)
+        for block, source, target in self._steps:
+            block.run(levels[source], levels[target], workspace)
+        self._last.first_pass(levels[0], levels[0], workspace)
 
     def _finish(self, activations: _Activations, logits: Tensor) -> None:
         from .triton_kernels.block_launches import Answer
 
         finest, workspace = activations.levels[0], activations.workspace
-        self._decoder[0][-1].second_pass(finest, finest, workspace, Answer(self._head, logits))
+        self._last.second_pass(finest, finest, workspace, Answer(self._head, logits))
 
     def _record(self, activations: _Activations) -> None:
         """Record the launches of `_blocks`, once they are compiled and the memory no longer moves."""
         if not self._without_graph:
             self._graph = record(partial(self._blocks, activations), self._device, activations.workspace)
             self._without_graph = self._graph is None
-
-    def _widths(self) -> list[int]:
-        return [block.channels for block in self._down] + [self._up[3].channels]
 
 
 class _Activations:
