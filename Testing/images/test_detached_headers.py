@@ -131,6 +131,7 @@ def test_a_list_that_is_empty_or_leads_elsewhere_is_refused(header):
     refused(header, UnreadableImageError, "only a file beside it")
 
 
+@pytest.mark.parametrize("header", FORMATS[:1], indirect=True)
 def test_a_batch_segments_a_case_again_if_the_voxels_beside_its_header_have_changed(
     header, tmp_path_factory, capsys
 ):

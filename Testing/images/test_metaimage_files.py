@@ -6,9 +6,6 @@ import zlib
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
-from geometries import geometries
-from hypothesis import given, settings
 from mednext.errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from mednext.images.geometry import Geometry
 from mednext.images.volume import read_volume
@@ -111,18 +108,6 @@ def test_a_missing_order_of_bytes_is_warned_of(path):
 def test_both_orders_of_bytes_are_read(path):
     metaimage(path, noise().astype(">f4").tobytes(), BinaryDataByteOrderMSB="True")
     np.testing.assert_array_equal(read_volume(path).array[0], noise())
-
-
-@settings(max_examples=40)
-@given(geometry=geometries(smallest=2))
-def test_every_grid_that_itk_writes_is_read_as_itk_reads_it(tmp_path_factory, geometry):
-    path = tmp_path_factory.mktemp("grids") / "image.mha"
-    image = sitk.GetImageFromArray(np.arange(np.prod(geometry.shape), dtype="i4").reshape(geometry.shape))
-    image.SetSpacing(geometry.spacing)
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(geometry.direction)
-    sitk.WriteImage(image, str(path))
-    assert read_volume(path, insist=True).geometry.close_to(Geometry.from_image(sitk.ReadImage(str(path))))
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,11 @@ def test_a_position_by_sform_that_is_not_a_number_is_refused(tmp_path):
     refused(path, GeometryError, "degenerate sform")
 
 
-def test_voxels_that_would_begin_within_the_header_are_refused(tmp_path):
-    path = patched(written(tmp_path / "image.nii"), 108, "<f", 0)
-    refused(path, UnreadableImageError, "voxels at byte 0")
+@pytest.mark.parametrize("start", [0, 348, 351])
+def test_voxels_that_would_begin_within_the_header_are_refused(tmp_path, start):
+    """Four bytes after the header would become voxels, and all others would be shifted."""
+    path = patched(written(tmp_path / "image.nii"), 108, "<f", start)
+    refused(path, UnreadableImageError, f"voxels at byte {start}", "352")
 
 
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz"])

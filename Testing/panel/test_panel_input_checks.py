@@ -106,7 +106,7 @@ def test_a_spacing_that_no_image_has_is_refused(scene, check, spacing):
 def test_thick_slices_and_tiny_voxels_are_warned_of(scene, check):
     thick = add_volume(scene, head(), np.diag([1, 1, 7, 1]), name="thick")
     (warning,) = check(TINY_MODEL, thick).warnings
-    assert "(1 × 1 × 7 mm) are coarse against the model's (1 × 1 × 1 mm)" in warning
+    assert "(1 × 1 × 7 mm) are coarse compared with the model's (1 × 1 × 1 mm)" in warning
     tiny = add_volume(scene, head(), np.diag([0.1, 0.1, 0.1, 1]), name="tiny")
     assert "much finer than the model's" in check(TINY_MODEL, tiny).warnings[0]
     assert check(replace(TINY_MODEL, spacing=None), thick).warnings == ()

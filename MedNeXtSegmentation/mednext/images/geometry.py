@@ -157,10 +157,6 @@ class Geometry:
         size = _triple([stop - start for start, stop, _ in reversed(bounds)])
         return replace(self, size=size, origin=_triple((self.affine @ first)[:3]), forms=None)
 
-    def with_forms(self, forms: NiftiForms) -> Geometry:
-        """The same grid, with the forms of the NIfTI file that it is from."""
-        return replace(self, forms=forms)
-
     def close_to(self, other: Geometry, tolerance: float = 0.01) -> bool:
         """True if no voxels of the two grids are further apart than `tolerance` of a voxel's side."""
         if self.size != other.size:

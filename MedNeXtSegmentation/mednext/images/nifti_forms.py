@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# nifti1_io's: with less, the real part of the quaternion is rounding noise.
+# The limit of nifti1_io: below it, the real part of the quaternion is rounding noise.
 _LEAST_REAL_SQUARE = 1e-7
 
 

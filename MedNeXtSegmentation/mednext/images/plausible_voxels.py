@@ -66,8 +66,8 @@ def _with_background(array: np.ndarray, name: str, insist: bool) -> CheckedVoxel
 def _is_label_image(array: np.ndarray, low: float, high: float) -> bool:
     """True if all values are whole numbers, and fewer than eight or nearly all equal to their neighbours.
 
-    Measured on real CT, MR and atlases, at most 13 % of neighbouring voxels outside the background are equal,
-    in label images at least 88 %.
+    In real CT, MR and atlases at most 13 % of neighbouring voxels outside the background were equal, in label
+    images at least 88 %.
     """
     if low < 0 or high > np.iinfo(np.uint16).max:
         return False

@@ -18,7 +18,7 @@ from .formats.image_files import kept_type, read_image, to_image, write_image
 from .geometry import Geometry
 from .plausible_grids import check_grid, check_overlap
 from .plausible_voxels import check_voxels
-from .read_image import ReadImage
+from .source_image import ReadImage
 
 __all__ = [
     "Volume",

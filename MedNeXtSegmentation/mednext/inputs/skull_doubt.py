@@ -23,7 +23,7 @@ _NOISE = 0.1  # of the range of the values: the air around a head is below
 
 
 def skull_doubts(model: Model, images: Sequence[tuple[str, Geometry, VoxelSample]]) -> Iterator[Doubt]:
-    """Doubts about images, given with name and grid, of which the model's description says something."""
+    """Doubts about images, each with name and grid, that show a skull against the model's description."""
     if not model.skull:
         return
     unlike = [f'"{name}"' for name, grid, sample in images if _shows(grid, sample) not in ("", model.skull)]

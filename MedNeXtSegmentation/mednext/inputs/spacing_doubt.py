@@ -18,7 +18,7 @@ def spacing_warning(geometry: Geometry, model: Model, name: str) -> str:
     axes = range(3) if model.network.dimensions == 3 else (1, 2)  # a 2D model takes slices as they are
     if any(own[axis] > max(_COARSE * model.spacing[axis], _COARSE_MM) for axis in axes):
         return (
-            f"The voxels of {name} ({_sides(own)} mm) are coarse against the model's "
+            f"The voxels of {name} ({_sides(own)} mm) are coarse compared with the model's "
             f"({_sides(model.spacing)} mm): small structures may be missed."
         )
     if any(own[axis] < _FINE * model.spacing[axis] for axis in axes):

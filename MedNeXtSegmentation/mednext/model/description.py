@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import BundleFormatError, OptionError
 from ..system.file_names import check_relative
@@ -18,8 +18,7 @@ from .location import Location
 from .regions import beyond_painting, from_labels
 
 if TYPE_CHECKING:
-    from ..network.blocks import GrnDenominator
-    from ..network.mednext import MedNeXt, Resampling
+    from ..network.mednext import MedNeXt
 
 FORMAT_VERSION = 1
 
@@ -138,23 +137,9 @@ class NetworkSpec:
                 f"output_padding are {self.down_expansion} and {self.output_padding}, as in other "
                 "programs. Set the variant to null."
             )
-        return MedNeXt(
-            in_channels=self.in_channels,
-            num_classes=self.num_classes,
-            expansion=self.expansion,
-            blocks=self.blocks,
-            kernel_size=self.kernel_size,
-            deep_supervision=self.deep_supervision,
-            dimensions=self.dimensions,
-            channels=self.channels,
-            residual=self.residual,
-            resampling=cast("Resampling", self.resampling),
-            grn=self.grn,
-            grn_first_down=self.grn_first_down,
-            grn_denominator=cast("GrnDenominator", self.grn_denominator),
-            down_expansion=self.down_expansion,
-            output_padding=self.output_padding,
-        )
+        arguments = dict(vars(self))
+        del arguments["variant"]
+        return MedNeXt(**arguments)
 
     @classmethod
     def read(cls, fields: Fields) -> NetworkSpec:
@@ -310,22 +295,18 @@ class Model:
 
     def to_json(self) -> dict[str, Any]:
         """The form that `parse_model` takes."""
-        data = asdict(self)
-        del data["network"]["deep_supervision"]
+        data = {"format_version": self.format_version, **asdict(self)}
+        del data["network"]["deep_supervision"], data["regions"]
         for name, usual in _NEWER_FIELDS.items():
             if data["network"][name] == usual:
                 del data["network"][name]
-        if self.location is None:  # nor do engines before whole heads know this one
-            del data["location"]
-        data["labels"] = [label.to_json() for label in self.labels]
-        if not self.skull:  # engines before it do not know the field
-            del data["skull"]
-        regions = [region.to_json() for region in self.regions]
-        del data["regions"]
-        data |= {"regions": regions} if regions else {}
         data["channels"] = [
             {key: value for key, value in channel.items() if value is not None}
             for channel in data["channels"]
         ]
-        ordered = {"format_version": data.pop("format_version"), **data}
-        return json.loads(json.dumps(ordered))  # tuples become lists
+        data["labels"] = [label.to_json() for label in self.labels]
+        data["regions"] = [region.to_json() for region in self.regions]
+        for name in ("skull", "location", "regions"):  # older engines do not know them
+            if not data[name]:
+                del data[name]
+        return json.loads(json.dumps(data))  # tuples become lists

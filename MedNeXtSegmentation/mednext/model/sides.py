@@ -62,7 +62,7 @@ def sided_regions(regions: Sequence[Region], labels: Sequence[Label]) -> tuple[R
 def sided_structures(
     structures: Sequence[str | int], labels: Sequence[Label], regions: Sequence[Region] = ()
 ) -> list[str | int]:
-    """Wishes for structures of the model as wishes for those of both sides; wishes for one side stay.
+    """The chosen structures of the model as those of both sides; structures of one side stay as they are.
 
     `labels` and `regions` are those of both sides.
     """

@@ -97,7 +97,7 @@ def as_compared(name: str) -> str:
 
 
 def told_apart(names: Sequence[str], longer: Sequence[str]) -> list[str]:
-    """Give each name once: names that are alike (`as_compared`) get their longer form, then a number."""
+    """Make names unique: those that are alike (`as_compared`) get their longer form, then a number."""
     counts = Counter(as_compared(name) for name in names)
     told = [long if counts[as_compared(name)] > 1 else name for name, long in zip(names, longer, strict=True)]
     seen: Counter[str] = Counter()

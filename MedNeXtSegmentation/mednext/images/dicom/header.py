@@ -202,7 +202,7 @@ class Parser:
             tag, _, length = self._element()
             value = self._value(length)
             if tag == _TRANSFER_SYNTAX:
-                syntax = value.decode("latin-1").strip("\0 ")
+                self._values["TransferSyntaxUID"] = syntax = value.decode("latin-1").strip("\0 ")
             elif tag == _MEDIA_CLASS:
                 self._media_class = value
         if syntax == _DEFLATED:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import InputError, MedNeXtError, UnreadableImageError
 from ..geometry import Geometry
-from ..read_image import ReadImage
+from ..source_image import ReadImage
 from .header import DicomHeader, read_header
 from .slice import Slice, damaged, slice_of, voxels_of
 from .stack import stacked

@@ -85,7 +85,11 @@ def voxels_of(piece: Slice) -> np.ndarray:
             reader.SetFileName(file)
             array = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        raise damaged(piece.file, reason(error)) from error
+        syntax = piece.header.get("TransferSyntaxUID") or "unknown"
+        raise UnreadableImageError(
+            f"The pixels of {piece.file} cannot be decoded ({reason(error)}; transfer syntax {syntax}): copy "
+            "it again, or convert the series to Explicit VR Little Endian."
+        ) from error
     columns, rows = piece.size
     if array.size != rows * columns:
         raise damaged(piece.file, f"{array.size} values for {columns} x {rows} pixels")

@@ -1,6 +1,7 @@
 """Find the files of voxels that a detached header names: only plain names in the header's own folder.
 
-A stranger's header must not turn other files of this computer into voxels, nor wait for a device or a pipe.
+A stranger's header must not turn other files of this computer into voxels, nor make the reader wait for a
+device or a pipe.
 """
 
 from __future__ import annotations

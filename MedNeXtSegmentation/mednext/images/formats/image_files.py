@@ -28,7 +28,7 @@ from ..dicom.header import frames_refused
 from ..dicom.header import read_header as dicom_header
 from ..geometry import Geometry
 from ..itk_paths import path_for_itk, reason
-from ..read_image import ReadImage
+from ..source_image import ReadImage
 from .foreign_files import refuse_foreign, unknown
 from .image_header import ImageHeader, refuse_flat
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES

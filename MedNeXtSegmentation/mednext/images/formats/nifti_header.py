@@ -32,7 +32,7 @@ TYPES = {  # by datatype code
     1024: "i8",
     1280: "u8",
 }
-HEADER_BYTES = 348
+HEADER_BYTES, DATA_START = 348, 352  # four bytes between them tell of extensions
 
 _GZIP = b"\x1f\x8b"
 _COMPLEX, _COLOURS = {32, 1792, 2048}, {128: 3, 2304: 4}
@@ -202,8 +202,11 @@ def _scale(fields: dict[str, tuple], path: Path, warnings: list[str]) -> tuple[f
 
 def _data_start(fields: dict[str, tuple], path: Path) -> int:
     start = fields["vox_offset"][0]
-    if not (HEADER_BYTES <= start <= 2**31 and start == int(start)):
-        raise UnreadableImageError(f"{path} has its voxels at byte {start:g}: it is damaged, copy it again.")
+    if not (DATA_START <= start <= 2**31 and start == int(start)):
+        raise UnreadableImageError(
+            f"{path} has its voxels at byte {start:g}, not at {DATA_START} or later: it is damaged, copy it "
+            "again."
+        )
     return int(start)
 
 

@@ -9,6 +9,7 @@ we follow the qform. Both are kept for the result.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,6 @@ def _distance(difference: np.ndarray, size: tuple[int, int, int]) -> float:
 
 def _grid(affine: np.ndarray, forms: NiftiForms, size: tuple[int, int, int], path: Path) -> Geometry:
     try:
-        return Geometry.from_ijk_to_ras(affine, size).with_forms(forms)
+        return replace(Geometry.from_ijk_to_ras(affine, size), forms=forms)
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error

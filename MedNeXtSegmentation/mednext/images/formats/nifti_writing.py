@@ -13,9 +13,8 @@ import numpy as np
 from ...errors import OutputError
 from ..geometry import Geometry
 from ..nifti_forms import both_forms
-from .nifti_header import HEADER_BYTES, TYPES
+from .nifti_header import DATA_START, HEADER_BYTES, TYPES
 
-_DATA_START = 352  # after four bytes for "no extensions"
 _LONGEST_AXIS = 2**15 - 1
 _MM = 2
 _CODES = {np.dtype(name): code for code, name in TYPES.items()}
@@ -43,7 +42,7 @@ def write_nifti(file: Path, array: np.ndarray, geometry: Geometry, level: int) -
 
 def _header(array: np.ndarray, geometry: Geometry) -> bytes:
     forms = geometry.forms or both_forms(geometry.ijk_to_ras)
-    block = bytearray(_DATA_START)
+    block = bytearray(DATA_START)
     kind = array.dtype.newbyteorder("=")
 
     def put(offset: int, form: str, *values: object) -> None:
@@ -54,7 +53,7 @@ def _header(array: np.ndarray, geometry: Geometry) -> bytes:
     put(40, "8h", 3, *geometry.size, 1, 1, 1, 1)
     put(70, "2h", _CODES[kind], 8 * kind.itemsize)
     put(76, "8f", forms.handedness, *forms.spacing, 0, 0, 0, 0)
-    put(108, "3f", _DATA_START, 1, 0)
+    put(108, "3f", DATA_START, 1, 0)
     put(123, "B", _MM)
     put(252, "2h", forms.qform_code, forms.sform_code)
     put(256, "6f", *forms.quaternion, *forms.position)

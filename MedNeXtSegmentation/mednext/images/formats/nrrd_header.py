@@ -58,6 +58,7 @@ _MM = {
     ),
     "nm": 1e-6,
 }
+_KINDS_OF_SPACE = {"space", "domain", "none", "???"}
 _SAME = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}  # without white space
 _READ = {
     "dimension",
@@ -166,6 +167,13 @@ def _place(fields: dict[str, str], sizes: list[int], path: Path) -> tuple[list[i
         raise GeometryError(
             f'{path} does not say where its axes point to (its "space directions" are "{text[:80]}"): '
             "convert it anew."
+        )
+    kinds = fields.get("kinds", "").casefold().split()
+    odd = [kind for axis, kind in enumerate(kinds) if axis in kept and kind not in _KINDS_OF_SPACE]
+    if odd and len(kinds) == len(sizes):
+        raise GeometryError(
+            f'{path} contradicts itself: an axis of the kind "{odd[0][:40]}" has a direction in space. '
+            "Correct its header."
         )
     origin = fields.get("space origin", "")
     if not origin or "nan" in origin.casefold():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,23 +114,11 @@ def _check_sizes(voxels: StoredVoxels, share: int) -> None:
     if voxels.packing == RAW:
         least += voxels.skip or 0
     for file in voxels.files:
-        missing = least + voxels.start - _size(file, voxels.image)
+        missing = least + voxels.start - file.stat().st_size
         if missing > 0:
             if file != voxels.image:
                 refuse_foreign(file)
             raise _truncated(voxels, file, missing)
-
-
-def _size(file: Path, image: Path) -> int:
-    try:
-        status = file.stat()
-    except OSError as error:
-        raise UnreadableImageError(
-            f"{image} says that its voxels are in {file.name}, which is not there: copy it too."
-        ) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableImageError(f"{file} is no ordinary file: give the image as one.")
-    return status.st_size
 
 
 def _fill(array: np.ndarray, voxels: StoredVoxels, file: Path) -> int:
