@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -20,6 +21,9 @@ from planned_data import planned_data, training_workspace  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# The collection makes a million objects that stay: looking through them, again and again, takes seconds.
+gc.disable()
+
 # Before torch is imported: two threads would mostly wait for each other on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -33,6 +37,12 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], 
 settings.register_profile("explore", patient)
 settings.register_profile("same examples", patient, derandomize=True)
 settings.load_profile("same examples")
+
+
+def pytest_collection_finish() -> None:
+    """Let Python look for garbage from now on, but not among the objects of the collection."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,20 @@ from mednext.model.description import NetworkSpec
 from mednext.network.blocks import UpBlock
 from mednext.network.mednext import MedNeXt
 from mednext.system.json_reading import Fields
-from monai.networks.nets.mednext import MedNeXt as MonaiMedNeXt
-from monai.networks.nets.mednext import create_mednext
 from torch import Tensor, nn
 
 SIDES = {3: (16, 32, 16), 2: (32, 48)}
+
+
+def monais(factory: str, *arguments: Any, **named: Any) -> nn.Module:
+    """MONAI's network. MONAI is imported late, since every process of the tests imports this file."""
+    from monai.networks.nets import mednext
+
+    return getattr(mednext, factory)(*arguments, **named)
+
+
+def create_mednext(*arguments: Any, **named: Any) -> nn.Module:
+    return monais("create_mednext", *arguments, **named)
 
 
 def randomised(network: nn.Module) -> nn.Module:
@@ -68,7 +77,8 @@ def test_s_gives_the_same_numbers_and_gradients(dimensions: int, kernel_size: in
 
 def test_s_with_global_response_norm_gives_the_same_numbers_and_gradients() -> None:
     theirs = randomised(
-        MonaiMedNeXt(
+        monais(
+            "MedNeXt",
             in_channels=2,
             out_channels=3,
             kernel_size=3,
@@ -83,7 +93,8 @@ def test_s_with_global_response_norm_gives_the_same_numbers_and_gradients() -> N
 
 
 def test_a_network_without_residuals_gives_the_same_numbers_and_gradients() -> None:
-    theirs = randomised(MonaiMedNeXt(in_channels=2, out_channels=3, kernel_size=3, deep_supervision=True))
+    plain = monais("MedNeXt", in_channels=2, out_channels=3, kernel_size=3, deep_supervision=True)
+    theirs = randomised(plain)
     state = convert_state_dict(theirs.state_dict(), "monai")
     ours = MedNeXt.variant("S", 2, 3, deep_supervision=True, residual=False, resampling="bottleneck")
     ours.load_state_dict(state)
