@@ -1,6 +1,6 @@
 """The checklist of a release: the rules of Slicer's Extensions Index that need no network, and our own.
 
-They follow `check_description_files.py` and the pull request form of the Index (August 2026).
+They follow `check_description_files.py`, the schema and the pull request form of the Index (August 2026).
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 __all__ = ["BY_HAND", "Finding", "check_release", "version_of"]
 
 NAME = "MedNeXtSegmentation"
+CATEGORY = "Segmentation"  # one of the Index's list
+FIELDS = {"$schema", "category", "scm_url", "scm_revision", "build_dependencies", "tier"}
+MORE_FIELDS = {"scm_type", "build_subdirectory", "dicom_support_rule", "enabled"}
 LIMIT_MB = 100
 PNG = b"\x89PNG"
 
@@ -24,7 +27,8 @@ BY_HAND = (
     "The repository on GitHub has the topic 3d-slicer-extension.",
     "The addresses of icon and screenshots answer; the home page is public.",
     "The extension builds on Slicer's factories for Windows, macOS and Linux.",
-    "Wiki, Projects and Discussions are switched off on GitHub unless they are used.",
+    "Wiki, Projects, Discussions, Releases and Packages are switched off on GitHub unless they are used.",
+    "The description mentions each patent that is known to concern the method.",
     "Two people have installed the archive into Slicer and segmented their own images.",
 )
 
@@ -60,7 +64,7 @@ def check_release(root: Path) -> list[Finding]:
     rules: list[tuple[str, Callable[[Path], Iterator[str]]]] = [
         ("All changes are committed.", _uncommitted),
         ("CHANGELOG.md has a section for this version, and it stands first.", _changelog),
-        ("The Index's entry is JSON with LF line ends, and has the required fields.", _entry),
+        ("The Index's entry is JSON with LF line ends, and has the fields of its schema.", _entry),
         ("The extension's name does not begin with Slicer, the repository's name does.", _names),
         ("CMakeLists.txt has the entry's name, dependencies and home page.", _cmake),
         (
@@ -110,9 +114,10 @@ def _entry(root: Path) -> Iterator[str]:
     except ValueError as error:
         yield f"it is not JSON: {error}"
         return
-    for field in ("$schema", "category", "scm_url", "scm_revision", "build_dependencies", "tier"):
-        if not entry.get(field):
-            yield f"it has no {field}"
+    yield from (f"it has no {field}" for field in sorted(FIELDS) if not entry.get(field))
+    yield from (f"the schema has no {field}" for field in sorted(entry.keys() - FIELDS - MORE_FIELDS))
+    if entry.get("category") != CATEGORY:
+        yield f"its category is {entry.get('category')!r}, not {CATEGORY}"
     if urlsplit(entry.get("scm_url", "")).scheme not in {"https", "git"}:
         yield f"scm_url is {entry.get('scm_url')!r}, not an address with https or git"
 
@@ -167,7 +172,7 @@ def _readme(root: Path) -> Iterator[str]:
         "a tutorial": "^## Tutorial",
         "the module": "^## The module",
     }
-    wanted["the publication"] = r"MICCAI|arxiv\.org|doi\.org"
+    wanted["a link to the publication"] = r"\(https://doi\.org/"
     for name, pattern in wanted.items():
         if not re.search(pattern, text, re.MULTILINE):
             yield f"{name} is missing"

@@ -16,8 +16,9 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from bundles import tiny_bundle
-from cases import noise
+from cases import add_image, noise
 from dicom_files import change, write_series
+from documented import DOCS, commands
 from faulty_proxy import Answer, FaultyProxy
 from mednext import read_volume, segment
 from mednext.cli import main
@@ -116,6 +117,24 @@ def test_a_series_comes_from_the_archive_and_its_dicom_seg_goes_there(
     assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
     assert np.count_nonzero(seg.pixel_array) == np.count_nonzero(expected.labelmap)
     assert not hidden(tmp_path)
+
+
+def test_the_commands_of_the_page_for_departments(
+    archive: Orthanc, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """With this archive's address and study; those for a Ray cluster need `make department-ray`."""
+    study = pydicom.dcmread(next(series.iterdir())).StudyInstanceUID
+    add_image(tmp_path / "images" / "one.nii.gz")
+    tiny_bundle(tmp_path / "models" / "liver", channels=(Channel("CT", "CT", "zscore"),))
+    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
+    typed = [words for words in commands(DOCS / "department.md") if "--ray" not in words]
+    for words in typed:
+        here = [archive.address if "://" in word else word for word in words]
+        assert main([study if word == "1.2.840.1" else word for word in here]) == DONE, words
+    assert study in capsys.readouterr().out
+    assert (tmp_path / "results" / "one.seg.nrrd").is_file()
+    assert len(segmentations(archive)) == 1
 
 
 def test_a_second_run_neither_segments_nor_stores_again(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import slicer
+from documented import DOCS, examples
 from mednext.errors import OptionError
 from panel_driving import choose, let_run, segment, segmentations
 from slicer_nodes import add_volume, add_warp, head
@@ -167,11 +165,8 @@ def test_output_is_locked_while_a_run_is_on_its_way(ready):
 
 
 def test_the_example_of_the_page_about_correcting_runs(ready, volume):
-    page = Path(__file__).parents[2] / "docs" / "correcting.md"
-    (example,) = re.findall(
-        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    (example,) = examples(DOCS / "correcting.md")
     known = {"MedNeXtSegmentationLogic": type(ready.logic), "volumeNode": volume}
-    exec(compile(example, str(page), "exec"), known)
+    exec(example, known)
     assert names(known["node"]) == ["anterior hippocampus", "posterior hippocampus"]
     assert slicer.mrmlScene.GetFirstNodeByName("T1 uncertainty")

@@ -5,24 +5,33 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-import shlex
 import tomllib
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from documented import DOCS, README, ROOT, commands
 from mednext import cli
 
-ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedNeXtSegmentation"
 PAGES = [
-    ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    README,
+    *sorted(DOCS.glob("*.md")),
     *sorted((ROOT / "benchmarks").glob("*.md")),
     *sorted((ROOT / "Testing").glob("*/README.md")),
 ]
 SUFFIXES = ("py", "h", "cpp", "ui", "cmake")
+# Each page with commands for users, and a test that runs them as they stand there.
+RUN_BY = {
+    "README.md": "test_typed_commands.py::test_the_first_commands_of_the_readme",
+    "console.md": "test_console_examples.py::test_the_examples_for_a_shell_run",
+    "department.md": "test_archive.py::test_the_commands_of_the_page_for_departments",
+    "hippocampus.md": "test_typed_commands.py::test_the_commands_for_whole_heads",
+    "models.md": "test_typed_commands.py::test_the_commands_about_models",
+    "server.md": "test_typed_commands.py::test_the_commands_about_a_server",
+    "training.md": "test_training_guide.py::test_the_commands_of_the_guide_that_take_seconds_do_what_it_says",
+}
 MOST_KIB = 150  # of a picture: the Extensions Index wants a small repository
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -37,12 +46,6 @@ def links(page: Path) -> list[str]:
 def code(page: Path) -> list[str]:
     """The words between backticks of a page."""
     return re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
-
-
-def commands(page: Path, program: str) -> list[list[str]]:
-    """The arguments of each command of a program in the page's blocks of code, without comments."""
-    lines = re.findall(rf"^(?:    )?{program} (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,7 @@ def test_every_command_has_the_options_of_the_program(page, tmp_path, monkeypatc
         monkeypatch.setenv(variable, "http://")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path))
-    for arguments in commands(page, "mednext"):
+    for arguments in commands(page):
         if arguments[0] == "serve" and "keys" not in arguments:  # it would serve until it is stopped
             cli.main([*arguments, "--replicas", "0"])
         else:
@@ -117,6 +120,14 @@ def test_every_command_has_the_options_of_the_program(page, tmp_path, monkeypatc
         from mednext_training.cli import command_parser
 
         command_parser().parse_args(arguments)  # argparse exits for wrong options
+
+
+def test_every_page_with_commands_has_a_test_that_runs_them(files):
+    with_commands = {page.name for page in PAGES if commands(page) or commands(page, "mednext-train")}
+    assert with_commands == set(RUN_BY)
+    for file, _, name in (test.partition("::") for test in RUN_BY.values()):
+        found = [path for path in files if path.startswith("/Testing/") and path.endswith(f"/{file}")]
+        assert any(name in names_of_tests(path) for path in found)
 
 
 @every_page
@@ -166,6 +177,6 @@ def texts_of_the_panel() -> set[str]:
 @pytest.mark.parametrize("name", ["tutorial", "performance", "troubleshooting"])
 def test_a_guide_names_the_panels_own_words(name):
     """In bold; Slicer's words are in italics."""
-    text = " ".join((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").split())
+    text = " ".join((DOCS / f"{name}.md").read_text(encoding="utf-8").split())
     named = {name.rstrip(":.") for name in re.findall(r"\*\*([^*]+)\*\*", text)}
     assert named - texts_of_the_panel() == set()

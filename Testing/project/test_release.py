@@ -70,6 +70,11 @@ def test_another_dependency_in_the_indexs_entry_is_named(copy):
     assert problems(copy) == ["EXTENSION_DEPENDS differs from build_dependencies ['SlicerElastix']"]
 
 
+def test_a_field_or_a_category_that_the_index_does_not_know_is_named(copy):
+    change(copy / f"{NAME}.json", '"category": "Segmentation"', '"category": "Segmenting", "version": "1"')
+    assert problems(copy) == ["the schema has no version", "its category is 'Segmenting', not Segmentation"]
+
+
 def test_windows_line_ends_in_the_indexs_entry_are_named(copy):
     file = copy / f"{NAME}.json"
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))

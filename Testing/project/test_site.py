@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from documented import DOCS, ROOT, examples, type_in
 
-ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedNeXtSegmentation" / "MedNeXtSegmentation.py"
 
 
@@ -41,14 +41,15 @@ def test_no_page_of_the_site_fetches_anything_from_elsewhere(site):
     assert (site / "search" / "search_index.js").is_file()  # for the search in a folder, without a server
 
 
-def test_the_steps_for_assistants_run_in_their_order(scene, show_panel):
+def test_the_steps_for_assistants_run_in_their_order(scene, show_panel, capsys):
     from slicer_nodes import add_volume, head
 
     show_panel(MODULE)
     add_volume(scene, head())
-    page = (ROOT / "docs" / "automation.md").read_text(encoding="utf-8")
     names: dict[str, object] = {}
-    for step in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(step, names)
+    for step in examples(DOCS / "automation.md"):
+        type_in(step, names)
+    printed = capsys.readouterr().out
+    assert "anterior hippocampus" in printed and "SCT^5366008^Hippocampus" in printed
     assert names["segmentation"].GetSegmentation().GetNumberOfSegments() == 2
     assert Path(__import__("slicer").app.temporaryPath, "hippocampus.seg.nrrd").stat().st_size > 0

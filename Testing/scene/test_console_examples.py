@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-from pathlib import Path
-
 import numpy as np
 import pytest
 import slicer
 import slicer_standin
 from cases import add_image
+from documented import DOCS, commands, examples, type_in
 from mednext.cli import main
 from panel_driving import MODULE
 
-PAGE = Path(__file__).parents[2] / "docs" / "console.md"
-
-
-def examples(language):
-    return re.findall(
-        rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+PAGE = DOCS / "console.md"
 
 
 @pytest.fixture
@@ -35,8 +26,8 @@ def folder(tmp_path, monkeypatch):
 def test_the_examples_for_python_run(scene, folder, capsys):
     module = slicer_standin.load_module(MODULE)
     names = {"slicer": slicer, "MedNeXtSegmentationLogic": module.MedNeXtSegmentationLogic}
-    for example in examples("python"):
-        exec(compile(example, str(PAGE), "exec"), names)
+    for example in examples(PAGE):
+        type_in(example, names)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "crop segmentation"
     assert said[1].startswith("crop segmentation_")  # the second one
@@ -48,10 +39,8 @@ def test_the_examples_for_python_run(scene, folder, capsys):
 
 
 def test_the_examples_for_a_shell_run(folder):
-    lines = [line for example in examples("sh") for line in example.splitlines()]
+    lines = commands(PAGE)
     assert lines
-    for line in lines:
-        program, *arguments = shlex.split(line)
-        assert program == "mednext"
-        assert main([*arguments, "--threads", "1"]) == 0
+    for words in lines:
+        assert main([*words, "--threads", "1"]) == 0
     assert (folder / "results-of-shell" / "report.csv").is_file()

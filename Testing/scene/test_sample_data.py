@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
+from documented import README, examples, type_in
 from panel_driving import MODULE
 from slicer_nodes import add_volume
 
@@ -124,10 +124,9 @@ def test_a_failed_download_is_told_in_the_panel(source, scene, tmp_path):
 
 def test_the_readmes_example_runs_on_the_sample(source, module):
     source.customDownloader(source)
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(from MedNeXtSegmentation import .*?)```", page, re.DOTALL)
+    (example,) = [code for code in examples(README) if "from MedNeXtSegmentation import" in code]
     names = {"slicer": slicer}
-    exec(compile(example, "README.md", "exec"), names)
+    type_in(example, names)
     assert names["segmentation"].GetName() == "T1 right hippocampus segmentation"
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import shutil
 from pathlib import Path
 
 import challenge_trees as trees
 import numpy as np
 import pytest
+from documented import DOCS, commands
 from mednext import cli as engine
 from mednext.library.store import find_model
 from mednext_training import cli
@@ -20,16 +19,9 @@ from mednext_training.reproducing import BUDGETS, Recipe, commands_of
 from mednext_training.workspace import Workspace
 from results_folders import write_v2_folder
 
-ROOT = Path(__file__).parents[2]
-GUIDE = ROOT / "docs" / "training.md"
+GUIDE = DOCS / "training.md"
 # `test_reproduction.py` runs all that `reproduce` consists of, and `test_experiments.py` the other two.
 COMPARISONS = {"experiment", "baseline"}
-
-
-def commands(program: str) -> list[list[str]]:
-    """The arguments of each command of a program in the page's blocks of code, in their order."""
-    lines = re.findall(rf"^    {program} (.*)$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in lines]
 
 
 @pytest.fixture
@@ -87,7 +79,7 @@ def test_the_commands_of_the_guide_that_take_seconds_do_what_it_says(
     workplace: Path, capsys: pytest.CaptureFixture
 ) -> None:
     left = []
-    for words in commands("mednext-train"):
+    for words in commands(GUIDE, "mednext-train"):
         if words[0] == "export":
             trained(words[1:])
         if words[0] in ("convert", "check", "export", "reproduce"):
@@ -97,7 +89,7 @@ def test_the_commands_of_the_guide_that_take_seconds_do_what_it_says(
             left.append(words[0])
     recipe = Recipe(("btcv", "source"), "Dataset017_BTCV", BUDGETS["tiny"], Path("model"), ("--to", "x"))
     assert set(left) <= {command[0] for command in commands_of(recipe)} | COMPARISONS
-    models = commands("mednext")
+    models = commands(GUIDE)
     assert models
     for words in models:
         assert engine.main(words) == 0, words

@@ -114,7 +114,7 @@ def _made(
         import highdicom  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
-            "Writing DICOM SEG needs highdicom: pip install slicer-mednext-segmentation[dicom]."
+            "Writing DICOM SEG needs highdicom: pip install 'slicer-mednext-segmentation[dicom]'."
         ) from error
     with quietly():
         try:
