@@ -122,7 +122,9 @@ def test_a_series_comes_from_the_archive_and_its_dicom_seg_goes_there(
 def test_the_commands_of_the_page_for_departments(
     archive: Orthanc, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """With this archive's address and study; those for a Ray cluster need `make department-ray`."""
+    """With this archive's address and study, and one worker: `test_many_workers.py` and
+    `test_ray_workers.py` have more.
+    """
     study = pydicom.dcmread(next(series.iterdir())).StudyInstanceUID
     add_image(tmp_path / "images" / "one.nii.gz")
     tiny_bundle(tmp_path / "models" / "liver", channels=(Channel("CT", "CT", "zscore"),))
@@ -131,7 +133,8 @@ def test_the_commands_of_the_page_for_departments(
     typed = [words for words in commands(DOCS / "department.md") if "--ray" not in words]
     for words in typed:
         here = [archive.address if "://" in word else word for word in words]
-        assert main([study if word == "1.2.840.1" else word for word in here]) == DONE, words
+        here = [study if word == "1.2.840.1" else word for word in here]
+        assert main([*here, "--workers", "1"]) == DONE, words
     assert study in capsys.readouterr().out
     assert (tmp_path / "results" / "one.seg.nrrd").is_file()
     assert len(segmentations(archive)) == 1
