@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,28 @@ def tiny(tmp_path_factory):
     return tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
-@pytest.fixture
-def image(tmp_path):
-    return add_image(tmp_path / "in" / "a.nii.gz")
+def code_of(folder: Path, output: str, model, *options: str) -> int:
+    """The exit code of a batch."""
+    place = [str(folder / "in"), str(folder / output), "--model", str(model.path), "--device", "cpu"]
+    return main(["segment-folder", *place, "--no-mirror", "--threads", "1", *options])
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory, tiny):
+    """The folders `in` and `out` after a run with `--uncertainty`."""
+    folder = tmp_path_factory.mktemp("first run")
+    add_image(folder / "in" / "a.nii.gz")
+    assert code_of(folder, "out", tiny, "--uncertainty") == 0
+    return folder
 
 
 @pytest.fixture
-def run(tiny, tmp_path, image):
-    """Segment the folder; returns the exit code and the row of the case."""
+def run(tiny, tmp_path, first_run):
+    """Segment a copy of the folder again; returns the exit code and the row of the case."""
+    shutil.copytree(first_run, tmp_path, dirs_exist_ok=True)
 
     def run_it(*options, output="out"):
-        place = [str(tmp_path / "in"), str(tmp_path / output), "--model", str(tiny.path), "--device", "cpu"]
-        code = main(["segment-folder", *place, "--no-mirror", "--threads", "1", *options])
+        code = code_of(tmp_path, output, tiny, *options)
         with (tmp_path / output / "report.csv").open(encoding="utf-8-sig", newline="") as file:
             (row,) = csv.DictReader(file)
         return code, row
@@ -55,8 +66,11 @@ def times(*files: Path) -> list[int]:
 
 
 def test_it_lies_beside_the_result_and_in_the_report(run, tiny, result, uncertainty, tmp_path):
+    before = times(result, uncertainty)
     code, row = run("--uncertainty")
     assert (code, row["output"], row["uncertainty"]) == (0, result.name, uncertainty.name)
+    assert run()[1]["uncertainty"] == uncertainty.name
+    assert times(result, uncertainty) == before  # a case that has both is finished
     volume = read_volume(tmp_path / "in" / "a.nii.gz")
     expected = segment(volume, tiny, device="cpu", mirroring=False, uncertainty=True)
     np.testing.assert_array_equal(
@@ -64,10 +78,9 @@ def test_it_lies_beside_the_result_and_in_the_report(run, tiny, result, uncertai
     )
 
 
-def test_a_batch_killed_between_a_new_result_and_its_uncertainty_is_resumed(run, result, uncertainty, image):
-    run("--uncertainty")
+def test_a_batch_killed_between_a_new_result_and_its_uncertainty_is_resumed(run, uncertainty, tmp_path):
     former = uncertainty.read_bytes()
-    add_image(image, seed=5)
+    add_image(tmp_path / "in" / "a.nii.gz", seed=5)
     run("--uncertainty")
     new = uncertainty.read_bytes()
     uncertainty.write_bytes(former)  # as the files lie after a kill between both renames
@@ -80,39 +93,25 @@ def _voxels(data: bytes, place: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(place)))
 
 
-def test_a_case_that_has_both_is_finished(run, result, uncertainty):
-    run("--uncertainty")
-    before = times(result, uncertainty)
-    assert run("--uncertainty")[1]["uncertainty"] == uncertainty.name
-    assert run()[1]["uncertainty"] == uncertainty.name
-    assert times(result, uncertainty) == before
-
-
-def test_a_case_without_it_is_segmented_again(run, result, uncertainty):
+def test_a_result_that_is_made_again_without_it_leaves_no_former_one(run, uncertainty):
+    former = uncertainty.read_bytes()
+    assert run("--no-resume")[1]["uncertainty"] == ""
+    assert not uncertainty.exists()
+    uncertainty.write_bytes(former)  # as the files lie after a kill between writing and removing
     assert run()[1]["uncertainty"] == ""
-    run("--uncertainty")
+    assert not uncertainty.exists()
+    assert run("--uncertainty")[0] == 0
+    assert uncertainty.exists()
+
+
+def test_a_case_whose_uncertainty_was_lost_is_segmented_again(run, uncertainty):
     uncertainty.unlink()
     assert run("--uncertainty")[0] == 0
     assert uncertainty.exists()
 
 
-def test_a_result_that_is_made_again_without_it_leaves_no_former_one(run, uncertainty):
-    run("--uncertainty")
-    assert run("--no-resume")[1]["uncertainty"] == ""
-    assert not uncertainty.exists()
-
-
-def test_a_batch_killed_before_it_removes_a_former_one_is_resumed(run, uncertainty):
-    run("--uncertainty")
-    former = uncertainty.read_bytes()
-    run("--no-resume")
-    uncertainty.write_bytes(former)  # as the files lie after a kill between writing and removing
-    assert run()[1]["uncertainty"] == ""
-    assert not uncertainty.exists()
-
-
 def test_a_file_that_is_none_of_ours_stays(run, result, uncertainty):
-    uncertainty.parent.mkdir()
+    result.unlink()
     uncertainty.write_bytes(b"mine")
     code, row = run("--uncertainty")
     assert (code, row["error"]) == (FAILED, "OutputError")
@@ -123,7 +122,6 @@ def test_a_file_that_is_none_of_ours_stays(run, result, uncertainty):
 
 
 def test_a_changed_one_stays(run, uncertainty):
-    run("--uncertainty")
     image = sitk.ReadImage(str(uncertainty))
     sitk.WriteImage(image * 0.5, str(uncertainty))
     changed = uncertainty.read_bytes()

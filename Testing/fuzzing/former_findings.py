@@ -31,9 +31,9 @@ CASES: dict[str, tuple[tuple[str, Change], ...]] = {
     ),
     "request in a folder": (
         # numpy's reader of headers raised errors of Python's tokenizer, and of its integers.
-        ("channel_0.npy", _replaced(b"(4, 5, 6)", b"(4, 5, 6(")),
-        ("channel_0.npy", _replaced(b"(4, 5, 6), }  ", b"(4, 5, 2**99)}")),
-        ("channel_0.npy", _replaced(b"(4, 5, 6), }" + b" " * 20, b"(4, 5, 99999999999999999999), }")),
+        ("request_0.npy", _replaced(b"(4, 5, 6)", b"(4, 5, 6(")),
+        ("request_0.npy", _replaced(b"(4, 5, 6), }  ", b"(4, 5, 2**99)}")),
+        ("request_0.npy", _replaced(b"(4, 5, 6), }" + b" " * 20, b"(4, 5, 99999999999999999999), }")),
     ),
     "small file of ours": (("dataset.json", lambda _sound: b"[]"),),
 }

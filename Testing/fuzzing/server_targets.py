@@ -227,7 +227,7 @@ def _line(path: Path) -> None:
 def _handed(folder: Path) -> list[Path]:
     voxels = np.arange(120, dtype=np.int16).reshape(SHAPE)
     write_request(folder, [SourceImage("a", voxels, GRID)], protocol.Order("tiny", Options()))
-    return [folder / "request.json", folder / "channel_0.npy"]
+    return [folder / "request.json", folder / "request_0.npy"]
 
 
 def _dicomweb(folder: Path) -> list[Path]:

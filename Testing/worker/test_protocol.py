@@ -17,7 +17,7 @@ from mednext.segmentation.result import Segmentation
 from mednext.segmentation.uncertainty_storage import to_float32
 from mednext.system.atomic import explaining
 from mednext.worker import protocol
-from mednext.worker.hand_over import LABELS_FILE, HandedOver, Wishes
+from mednext.worker.hand_over import RESULT_FILE, HandedOver, Wishes
 from mednext.worker.protocol import CancelRequest, Order, SegmentRequest
 from worker_dialogue import channel, write_request
 
@@ -63,9 +63,9 @@ def test_a_large_request_is_written_plane_by_plane(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_a_full_disk_is_reported_as_such(tmp_path):
-    (tmp_path / LABELS_FILE).symlink_to("/dev/full")
+    (tmp_path / "result_0.npy").symlink_to("/dev/full")
     sent = Segmentation(np.zeros(GEOMETRY.shape, np.uint8), GEOMETRY, (Label(1, "a", (1, 2, 3)),))
-    with pytest.raises(errors.DiskSpaceError), explaining(tmp_path / LABELS_FILE):
+    with pytest.raises(errors.DiskSpaceError), explaining(tmp_path / RESULT_FILE):
         HandedOver.of(sent).write(tmp_path)
 
 
@@ -150,8 +150,8 @@ def spoil_order(folder):
     [
         lambda folder: (folder / "request.json").unlink(),
         lambda folder: (folder / "request.json").write_text("{}"),
-        lambda folder: (folder / "channel_0.npy").unlink(),
-        lambda folder: (folder / "channel_0.npy").write_bytes(b"\x93NUMPY"),
+        lambda folder: (folder / "request_0.npy").unlink(),
+        lambda folder: (folder / "request_0.npy").write_bytes(b"\x93NUMPY"),
         spoil_order,
     ],
     ids=["no request", "empty request", "no voxels", "cut voxels", "no order"],

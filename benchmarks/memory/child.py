@@ -15,10 +15,10 @@ from mednext.images.source_image import SourceImage
 from mednext.images.volume import handed_over
 from mednext.locating.segment import segment
 from mednext.network.formulation import FastNetwork
+from mednext.worker.exchange import mapped, writing
 from mednext.worker.hand_over import ALL, HandedOver
 from mednext.worker.received_volume import received_volume
 from mednext.worker.serving import import_engine
-from mednext.worker.voxel_files import mapped, writing
 
 from ..children import peak_mib
 from .cases import Case, cases

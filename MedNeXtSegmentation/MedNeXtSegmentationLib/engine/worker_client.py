@@ -110,7 +110,7 @@ class WorkerClient:
         """The steps of a batch, which report its rows as events.
 
         `channelsOf` returns the channels of a scene's case by its name, when the worker asks for them; an
-        `InputError` in it becomes the case's row. Raises the errors of `WorkerBatch.carry_out`.
+        `InputError` in it becomes the case's row. Raises the errors of `worker.batch.carry_out`.
         """
         yield from self._turn_of(run)
         try:

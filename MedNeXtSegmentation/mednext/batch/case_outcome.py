@@ -39,6 +39,8 @@ _ENDS_ALL = (
     UnknownModelError,
 )
 
+_KNOWN = ("model", "model_version", "model_sha256", "mednext", "device", "time", "seconds", "warning")
+
 Made = TypeVar("Made")
 
 logger = logging.getLogger(__name__)
@@ -88,19 +90,14 @@ def done(
     case: Case, output: str, known: Mapping[str, str], volumes_ml: Mapping[str, float], warning: str = ""
 ) -> Row:
     """The row of a finished case; `known` is the provenance of its result."""
+    texts = {name: known.get(name, "") for name in _KNOWN}
+    texts["warning"] = texts["warning"] or warning
     return Row(
         case.name,
         DONE,
         case.source,
         output,
-        model=known.get("model", ""),
-        model_version=known.get("model_version", ""),
-        model_sha256=known.get("model_sha256", ""),
-        mednext=known.get("mednext", ""),
-        device=known.get("device", ""),
-        time=known.get("time", ""),
-        seconds=known.get("seconds", ""),
-        warning=known.get("warning", "") or warning,
+        **texts,
         volumes_ml=dict(volumes_ml),
         intensities=of_structures(known, list(volumes_ml)),
         asymmetry_percent=asymmetry_in(known),

@@ -30,7 +30,7 @@ class SourceImage:
     """One input image: `array` `(Z, Y, X)` of any real voxel type, on `geometry`; `name` is for messages,
     `image` describes it, `warnings` are the doubts about its file.
 
-    `writing_request` also takes `voxel_files.Planes`.
+    `writing_request` also takes `exchange.Planes`.
     """
 
     name: str

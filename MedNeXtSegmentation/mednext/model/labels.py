@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import OptionError
+from ..errors import BundleFormatError, OptionError
 from ..system.json_reading import Fields
 
 # The names of the terminology and of the anatomic list in which Slicer looks up codes.
@@ -104,6 +104,11 @@ class Label:
         fields.finish()
         return label
 
+    @classmethod
+    def from_json(cls, data: Any) -> Label:
+        """The inverse of `to_json`. Raises `BundleFormatError`."""
+        return cls.read(Fields(data, "label", BundleFormatError))
+
     def to_json(self) -> dict[str, Any]:
         """The form that `read` takes."""
         data = {"value": self.value, **_look(self)}
@@ -135,6 +140,11 @@ class Region:
         name, color, terminology = _read_look(fields)
         fields.finish()
         return cls(name, labels, color, terminology)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Region:
+        """The inverse of `to_json`. Raises `BundleFormatError`."""
+        return cls.read(Fields(data, "region", BundleFormatError))
 
     def to_json(self) -> dict[str, Any]:
         """The form that `read` takes."""

@@ -32,18 +32,9 @@ logger = logging.getLogger(__name__)
 _READ_BYTES = 2**16
 _LONGEST_PAUSE_S = 10.0
 _FAREWELL_S = 1.0
-_BUSY = 503
 _NOT_FOUND = 404
 _TOO_LARGE = 413
-_GATEWAY_TROUBLE = (
-    408,
-    _TOO_LARGE,
-    429,
-    500,
-    502,
-    503,
-    504,
-)  # without a document of ours: a proxy on the way
+_GATEWAY_TROUBLE = (408, _TOO_LARGE, 429, 500, 502, 503, 504)  # of a proxy: without a document of ours
 
 
 @dataclass(frozen=True)

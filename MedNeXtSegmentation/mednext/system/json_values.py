@@ -64,7 +64,7 @@ def _read(kind: Any, data: Any) -> Any:
     if origin is Path and isinstance(data, str):
         return Path(data)
     if origin in (Mapping, dict) and isinstance(data, dict):
-        return {key: _read(kinds[1], each) for key, each in data.items()}
+        return {kinds[0](key): _read(kinds[1], each) for key, each in data.items()}  # JSON's keys are texts
     if origin in (Sequence, tuple, list) and isinstance(data, list):
         several = origin is not tuple or kinds[-1] is Ellipsis
         items = [
@@ -72,9 +72,7 @@ def _read(kind: Any, data: Any) -> Any:
             for each, item in zip([kinds[0]] * len(data) if several else kinds, data, strict=True)
         ]
         return items if origin is list else tuple(items)
-    if origin in (str, int, bool, float, type(None)) and isinstance(
-        data, int | float if origin is float else origin
-    ):
+    if isinstance(origin, type) and isinstance(data, int | float if origin is float else origin):
         return data
     raise ValueError(f"not of the form {kind}: {str(data)[:200]}")
 

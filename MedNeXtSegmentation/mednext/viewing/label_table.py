@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 from ..errors import UnreadableImageError
+from ..images.formats.readable import without_suffix
 
-SUFFIX = ".labels.csv"
-
-_IMAGE = re.compile(r"(\.nii(\.gz)?|\.nrrd|\.nhdr|\.mha|\.mhd)$", re.IGNORECASE)
+_SUFFIX = ".labels.csv"  # as Slicer's own export names it
 
 
 def table_beside(image: Path) -> dict[int, tuple[str, tuple[int, int, int] | None]]:
@@ -18,7 +16,7 @@ def table_beside(image: Path) -> dict[int, tuple[str, tuple[int, int, int] | Non
 
     Raises `UnreadableImageError` for a table that cannot be read.
     """
-    table = image.with_name(_IMAGE.sub("", image.name) + SUFFIX)
+    table = image.with_name(without_suffix(image.name) + _SUFFIX)
     if not table.is_file():
         return {}
     try:

@@ -6,15 +6,12 @@ voxels of each case when its turn comes.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..batch.case import Case
 from ..batch.report import Row
-from ..errors import EngineProcessError
-from ..system.json_reading import read_json
-from ..system.json_values import from_json, to_json
+from .exchange import read_object, write_object
 from .protocol import Order
 
 _JOB_FILE = "batch.json"
@@ -42,15 +39,12 @@ class BatchJob:
 
     def write(self, folder: Path) -> None:
         """Write the job into a folder. Raises OSError."""
-        (folder / _JOB_FILE).write_text(json.dumps(to_json(self)), encoding="utf-8")
+        write_object(folder, _JOB_FILE, self)
 
     @classmethod
     def read(cls, folder: Path) -> BatchJob:
         """The inverse of `write`. Raises `EngineProcessError` where the folder holds no whole job."""
-        try:
-            return from_json(cls, read_json(folder / _JOB_FILE, EngineProcessError))
-        except ValueError as cause:
-            raise EngineProcessError(f"The batch in {folder} is not complete: {cause}.") from cause
+        return read_object(cls, folder, _JOB_FILE)
 
 
 @dataclass(frozen=True)
@@ -62,12 +56,9 @@ class BatchOutcome:
 
     def write(self, folder: Path) -> None:
         """Write the outcome beside the job. Raises OSError."""
-        (folder / _ROWS_FILE).write_text(json.dumps(to_json(self)), encoding="utf-8")
+        write_object(folder, _ROWS_FILE, self)
 
     @classmethod
     def read(cls, folder: Path) -> BatchOutcome:
         """The inverse of `write`. Raises `EngineProcessError` where the folder holds no outcome."""
-        try:
-            return from_json(cls, read_json(folder / _ROWS_FILE, EngineProcessError))
-        except ValueError as cause:
-            raise EngineProcessError(f"The outcome in {folder} is not complete: {cause}.") from cause
+        return read_object(cls, folder, _ROWS_FILE)

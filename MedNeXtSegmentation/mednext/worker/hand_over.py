@@ -7,14 +7,12 @@ and copies their planes into the memory of VTK.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import BundleFormatError
 from ..images.geometry import Box, Geometry
 from ..model.labels import Label, Region
 from ..segmentation.fingerprints import fingerprints
@@ -23,16 +21,10 @@ from ..segmentation.result import Segmentation
 from ..segmentation.uncertain_places import Place, uncertain_places
 from ..segmentation.uncertainty_storage import to_fixed_point, to_float32
 from ..system.cancellation import check_cancelled
-from ..system.json_reading import Fields
-from ..system.json_values import from_json
+from .exchange import read_object, writing_object
 from .scene.label_placement import placed
-from .voxel_files import mapped, writing
 
 RESULT_FILE = "result.json"
-LABELS_FILE = "labels.npy"
-FOUND_FILE = "found.zlib"
-UNCERTAINTY_FILE = "uncertainty.npy"
-
 PERCENT = 100
 
 Cancelled = Callable[[], bool] | None
@@ -139,54 +131,13 @@ class HandedOver:
 
     def write(self, folder: Path, cancelled: Cancelled = None) -> None:
         """Write the files. Raises OSError when the disk is full, and `Cancelled`."""
-        arrays = {LABELS_FILE: self.voxels}
-        if self.uncertainty is not None:
-            arrays[UNCERTAINTY_FILE] = self.uncertainty
-        for name, array in arrays.items():
-            for _ in writing(folder / name, array):
-                check_cancelled(cancelled)
-        (folder / FOUND_FILE).write_bytes(self.found.packed)
-        told = {
-            "geometry": asdict(self.geometry),
-            "labels": [label.to_json() for label in self.labels],
-            "regions": [region.to_json() for region in self.regions],
-            "provenance": dict(self.provenance),
-            "volumes_ml": dict(self.volumes_ml),
-            "box": [[axis.start, axis.stop] for axis in self.box],
-            "found": [list(self.found.shape), self.found.type],
-            "largest": self.largest,
-            "places": [asdict(place) for place in self.places],
-            "fingerprints": list(self.fingerprints.items()),
-        }
-        (folder / RESULT_FILE).write_text(json.dumps(told), encoding="utf-8")
+        for _ in writing_object(folder, RESULT_FILE, self):
+            check_cancelled(cancelled)
 
     @classmethod
     def read(cls, folder: Path) -> HandedOver:
-        """The result in a folder; the folder must stay, since the arrays are mapped."""
-        told = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-        k, j, i = (slice(start, stop) for start, stop in told["box"])
-        shape, voxel_type = told["found"]
-        uncertainty = folder / UNCERTAINTY_FILE
-        return cls(
-            Geometry(**told["geometry"]),
-            tuple(
-                Label.read(Fields(label, f"{RESULT_FILE}: labels[{number}]", BundleFormatError))
-                for number, label in enumerate(told["labels"])
-            ),
-            told["provenance"],
-            told["volumes_ml"],
-            (k, j, i),
-            mapped(folder / LABELS_FILE),
-            FoundLabels(tuple(shape), voxel_type, (folder / FOUND_FILE).read_bytes()),
-            mapped(uncertainty) if uncertainty.exists() else None,
-            told["largest"],
-            tuple(from_json(Place, place) for place in told["places"]),
-            tuple(
-                Region.read(Fields(region, f"{RESULT_FILE}: regions[{number}]", BundleFormatError))
-                for number, region in enumerate(told["regions"])
-            ),
-            dict(told["fingerprints"]),
-        )
+        """The result in a folder, which must stay, since the arrays are mapped. See `read_object`."""
+        return read_object(cls, folder, RESULT_FILE)
 
 
 def _shortened(uncertainty: np.ndarray, in_percent: bool, cancelled: Cancelled) -> np.ndarray:

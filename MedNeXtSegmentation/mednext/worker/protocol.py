@@ -1,8 +1,8 @@
 """The protocol between Slicer and the worker: voxels as files, requests and events as lines of JSON.
 
-For each run the client writes `request.json` and one `channel_<n>.npy` per channel into a new folder; the
-worker maps the channels into memory and adds the files of `hand_over.HandedOver`. Requests go to the worker's
-standard input, one per line:
+For each run the client writes the files of `writing_request` into a new folder; the worker maps the voxels
+into memory and adds the files of `hand_over.HandedOver`. Requests go to the worker's standard input, one per
+line:
 
     {"request": "segment", "run": 1, "folder": "/tmp/mednext_...", "release_after_s": 300}
     {"request": "cancel", "run": 1}
@@ -39,7 +39,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,10 @@ from ..inference.options import Options
 from ..model.description import Model
 from ..model.model_file import parse_model
 from ..remote.address import Server
-from ..system.json_reading import Fields, read_json
+from ..system.json_reading import Fields
 from ..system.json_values import from_json
+from .exchange import read_object, writing_object
 from .hand_over import Wishes
-from .voxel_files import mapped, writing
 
 VERSION = 6
 HEARTBEAT_S = 1.0
@@ -89,12 +89,12 @@ class Order:
         return {"model": self.model, "options": self.options.to_json(), "description": description}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Order:
-        """The inverse of `to_json`. Raises KeyError, TypeError and `OptionError`."""
-        told = data["description"]
-        return cls(
-            data["model"], Options.from_json(data["options"]), None if told is None else model_of(told)
-        )
+    def from_json(cls, data: Any) -> Order:
+        """The inverse of `to_json`. Raises `EngineProcessError` and `OptionError`."""
+        fields = Fields(data, "order", errors.EngineProcessError)
+        told = fields.take("description")
+        description = None if told is None else model_of(told)
+        return cls(fields.text("model"), Options.from_json(fields.take("options")), description)
 
 
 @dataclass(frozen=True)
@@ -272,6 +272,15 @@ def error_from_event(event: Message) -> errors.MedNeXtError:
     return error
 
 
+@dataclass(frozen=True)
+class _Handed:
+    """The content of `REQUEST_FILE`."""
+
+    channels: tuple[SourceImage, ...]
+    order: Order
+    wishes: Wishes
+
+
 def writing_request(
     folder: Path, channels: Sequence[SourceImage], order: Order, wishes: Wishes
 ) -> Iterator[None]:
@@ -279,22 +288,7 @@ def writing_request(
 
     Raises OSError when the folder cannot be written, or the disk is full.
     """
-    for number, channel in enumerate(channels):
-        yield from writing(_channel_file(folder, number), channel.array)
-    request = {
-        "channels": [
-            {
-                "name": channel.name,
-                "geometry": asdict(channel.geometry),
-                "image": channel.image and asdict(channel.image),
-                "warnings": channel.warnings,
-            }
-            for channel in channels
-        ],
-        "order": order.to_json(),
-        "wishes": asdict(wishes),
-    }
-    (folder / REQUEST_FILE).write_text(json.dumps(request), encoding="utf-8")
+    return writing_object(folder, REQUEST_FILE, _Handed(tuple(channels), order, wishes))
 
 
 def read_request(folder: Path) -> tuple[list[SourceImage], Order, Wishes]:
@@ -303,22 +297,5 @@ def read_request(folder: Path) -> tuple[list[SourceImage], Order, Wishes]:
     Raises:
         EngineProcessError: a file is missing, or not as `writing_request` writes it.
     """
-    request = read_json(folder / REQUEST_FILE, errors.EngineProcessError)
-    try:
-        channels = [
-            SourceImage(
-                channel["name"],
-                mapped(_channel_file(folder, number)),
-                Geometry(**channel["geometry"]),
-                channel["image"] and ImageDescription(**channel["image"]),
-                tuple(channel["warnings"]),
-            )
-            for number, channel in enumerate(request["channels"])
-        ]
-        return channels, Order.from_json(request["order"]), from_json(Wishes, request["wishes"])
-    except (KeyError, TypeError, ValueError, OSError) as cause:
-        raise errors.EngineProcessError(f"The request in {folder} is not complete: {cause!r}.") from cause
-
-
-def _channel_file(folder: Path, number: int) -> Path:
-    return folder / f"channel_{number}.npy"
+    handed = read_object(_Handed, folder, REQUEST_FILE)
+    return list(handed.channels), handed.order, handed.wishes

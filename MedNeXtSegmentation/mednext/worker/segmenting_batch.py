@@ -28,12 +28,16 @@ def segmenting_batch(
     archives: Archives = Archives(),  # noqa: B008 - frozen
     *,
     showing: Callable[[], AbstractContextManager[Show | None]] = nullcontext,
+    wanted: Callable[[Case], list[Volume]] | None = None,
     **rest: Any,
 ) -> Iterator[Batch]:
     """A batch of image files that keeps the networks loaded.
 
-    `archives` are those that images come from and results go to. `showing` is entered for each case, and
-    yields a function that shows its progress; `rest` are attributes of `Batch`.
+    Args:
+        archives: those that images come from and results go to.
+        showing: is entered for each case, and yields a function that shows its progress.
+        wanted: returns the images of a case without files.
+        rest: attributes of `Batch`.
     """
 
     def carry_out(_case: Case, volumes: list[Volume], alive: Alive) -> Segmentation:
@@ -46,12 +50,15 @@ def segmenting_batch(
 
             return runs.segment(volumes, options, progress, rest.get("cancelled"))
 
+    def read(case: Case) -> list[Volume]:
+        return reading.read(case.images, options.insist) if case.images or not wanted else wanted(case)
+
     with ReadingProcess() as reading:
         yield Batch.of(
             output,
             runs.model,
             options,
-            lambda case: reading.read(case.images, options.insist),
+            read,
             carry_out,
             stop_reading=reading.stop,
             fetch=archives.fetch(output),

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -53,9 +53,8 @@ class Worker:
     """
 
     def __init__(self, events: TextIO, engine: bool = True) -> None:
-        self._events = events
+        self.say = speaker(events)
         self._engine = engine
-        self._speaking = threading.Lock()
         self._ready = False
         self._busy = True
         self._queue: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -120,15 +119,6 @@ class Worker:
             time.sleep(protocol.HEARTBEAT_S)
         os._exit(0)
 
-    def say(self, event: protocol.Message) -> None:
-        """Send one event at once; end the process when the client is gone."""
-        with self._speaking:
-            try:
-                self._events.write(protocol.format_message(event))
-                self._events.flush()
-            except OSError:
-                os._exit(0)
-
     def _cancel(self, run: int) -> None:
         if self._waiting.pop(run, None):
             self.say(protocol.error_event(run, Cancelled("Cancelled by the user.")))
@@ -170,7 +160,7 @@ class Worker:
         from ..images.volume import handed_over
         from ..remote.segmenter import segmenter
         from ..system.atomic import explaining
-        from .hand_over import LABELS_FILE, HandedOver
+        from .hand_over import RESULT_FILE, HandedOver
         from .received_volume import received_volume
 
         def cancelled() -> bool:
@@ -188,24 +178,15 @@ class Worker:
         segmentation = runs.segment(
             (received_volume(channel) for channel in handed_over(channels)), order.options, report, cancelled
         )
-        with explaining(folder / LABELS_FILE):
+        with explaining(folder / RESULT_FILE):
             HandedOver.of(segmentation, wishes, cancelled).write(folder, cancelled)
 
     def _batch(self, request: protocol.BatchRequest) -> None:
-        from .batch import WorkerBatch
+        from .batch import carry_out
 
         self._release_after_s = request.release_after_s
         self._provided = queue.SimpleQueue()
-        batch = WorkerBatch(
-            request.run,
-            Path(request.folder),
-            self.say,
-            self._provided,
-            lambda: request.run in self._cancelled,
-            self._networks,
-            request.server,
-        )
-        batch.carry_out()
+        carry_out(request, self.say, self._provided, lambda: request.run in self._cancelled, self._networks)
 
     def _release(self) -> None:
         """Free the device's memory for other programs."""
@@ -236,6 +217,21 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=worker.show_life, args=[options.parent], daemon=True).start()
     threading.Thread(target=remove_leftovers, daemon=True).start()  # of clients that crashed
     return worker.work()
+
+
+def speaker(events: TextIO) -> Callable[[protocol.Message], None]:
+    """Return a function that sends an event at once; without a client it ends the process."""
+    speaking = threading.Lock()
+
+    def say(event: protocol.Message) -> None:
+        with speaking:
+            try:
+                events.write(protocol.format_message(event))
+                events.flush()
+            except OSError:
+                os._exit(0)
+
+    return say
 
 
 def take_standard_output() -> TextIO:

@@ -33,7 +33,7 @@ def segmentation_file_of(node: slicer.vtkMRMLSegmentationNode) -> SegmentationFi
     return SegmentationFile(
         Geometry.from_ijk_to_ras(ijk_to_ras, size),
         copied_layers(segmentation),
-        _header_by_slicer(segmentation),
+        _words_by_slicer(segmentation),
         list(segmentation.GetSegmentIDs()),
         {
             "Segmentation_ConversionParameters": segmentation.SerializeAllConversionParameters(),
@@ -63,11 +63,13 @@ def _common_grid(segmentation: slicer.vtkSegmentation) -> tuple[np.ndarray, list
     return slicer.util.arrayFromVTKMatrix(matrix), extent
 
 
-def _header_by_slicer(segmentation: slicer.vtkSegmentation) -> bytes:
-    """The bytes of a file that Slicer writes for the same segments with a single voxel each.
+def _words_by_slicer(segmentation: slicer.vtkSegmentation) -> dict[str, str]:
+    """The header fields that Slicer writes for the same segments with a single voxel each.
 
     They have no reference geometry, since Slicer would write all voxels of it.
     """
+    from mednext.segmentation.formats.seg_nrrd import segment_words  # not above: it loads SimpleITK
+
     voxel = slicer.vtkOrientedImageData()
     voxel.SetDimensions(1, 1, 1)
     voxel.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
@@ -82,4 +84,4 @@ def _header_by_slicer(segmentation: slicer.vtkSegmentation) -> bytes:
         storage.SetFileName(str(file))
         if not storage.WriteData(node):
             raise OutputError("Slicer could not write the segmentation: see its error log.")
-        return file.read_bytes()
+        return segment_words(file)

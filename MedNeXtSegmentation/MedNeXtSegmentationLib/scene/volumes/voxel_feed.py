@@ -15,7 +15,7 @@ from .channels_from_nodes import channels_from_nodes
 
 
 class VoxelFeed:
-    """The voxels of a node, plane by plane: an array `(Z, Y, X)` as `mednext.worker.voxel_files.Planes`.
+    """The voxels of a node, plane by plane: an array `(Z, Y, X)` as `mednext.worker.exchange.Planes`.
 
     Each plane is looked up anew: when a script resizes VTK's array, its memory moves, and reading the old
     place would crash Slicer. The feed keeps the array when the node drops it.

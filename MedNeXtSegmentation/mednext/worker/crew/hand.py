@@ -32,9 +32,9 @@ from ...system.cancellation import POLL_S, check_cancelled
 from ...system.child_processes import guard_this_process
 from ...system.json_values import from_json
 from ...system.memory_settings import give_memory_back
-from ..protocol import error_event, format_message
+from ..protocol import error_event
 from ..segmenting_batch import segmenting_batch
-from ..serving import take_standard_output
+from ..serving import speaker, take_standard_output
 from .job import CrewJob, Message
 
 Make = Callable[[CrewJob, Callable[[], bool]], AbstractContextManager[Batch]]
@@ -113,16 +113,7 @@ def main(make: Make | None = None) -> int:
     """Work until there are no more cases; return the exit code."""
     faulthandler.enable()
     guard_this_process()
-    events, speaking = take_standard_output(), threading.Lock()
-
-    def say(message: Message) -> None:
-        with speaking:
-            try:
-                events.write(format_message(message))
-                events.flush()
-            except OSError:
-                os._exit(0)
-
+    say = speaker(take_standard_output())
     requests = os.fdopen(sys.stdin.fileno(), "rb", buffering=0)  # not sys.stdin: see serving.main
     hand = Hand(say)
     try:

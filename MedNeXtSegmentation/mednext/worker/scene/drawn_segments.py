@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...errors import BundleFormatError, GeometryError, OutputError
+from ...errors import GeometryError, OutputError
 from ...images.geometry import Box, Geometry
 from ...model.labels import Label
 from ...segmentation.result import Segmentation
-from ...system.json_reading import Fields
 from .label_placement import placed
-from .segment_layers import SegmentLayer, layers_to_json, read_layers, with_values, writing_layers
+from .segment_layers import SegmentLayer, with_values
 
 
 @dataclass(frozen=True)
@@ -55,36 +52,6 @@ class DrawnSegments:
         for layer in self.layers:
             self._check_regions(layer, labelmap)
         return Segmentation(labelmap, self.geometry, self.labels, self.provenance)
-
-    def writing(self, folder: Path) -> Iterator[None]:
-        """Write the voxels; yield before each plane. Raises OSError."""
-        return writing_layers(folder, self.layers)
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the voxels."""
-        return {
-            "geometry": asdict(self.geometry),
-            "labels": [label.to_json() for label in self.labels],
-            "provenance": dict(self.provenance),
-            "to_image": self.to_image.tolist(),
-            "values": dict(self.values),
-            "layers": layers_to_json(self.layers),
-            "regions": {each: [region.name, region.labels] for each, region in self.regions.items()},
-        }
-
-    @classmethod
-    def read(cls, folder: Path, told: Mapping[str, Any]) -> DrawnSegments:
-        """The inverse of `writing` and `to_json`."""
-        labels = (Label.read(Fields(each, "labels", BundleFormatError)) for each in told["labels"])
-        return cls(
-            Geometry(**told["geometry"]),
-            tuple(labels),
-            told["provenance"],
-            np.array(told["to_image"]),
-            told["values"],
-            read_layers(folder, told["layers"]),
-            {each: DrawnRegion(name, tuple(labels)) for each, (name, labels) in told["regions"].items()},
-        )
 
     @property
     def _largest(self) -> int:

@@ -6,62 +6,35 @@ ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...images.geometry import Box, Geometry
 from .label_placement import placed
-from .segment_layers import SegmentLayer, layers_to_json, read_layers, with_values, writing_layers
+from .segment_layers import SegmentLayer, with_values
 
 _NOWHERE = "0 -1 0 -1 0 -1"  # the extent of a segment without voxels
-_HEADER_FILE = "header.seg.nrrd"
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentationFile:
     """The content of the file, copied from the scene.
 
-    `header` is the file that Slicer writes of the same segments with a single voxel each. `words_of_all` are
-    the header fields of the whole segmentation.
+    `words` are the header fields that Slicer writes of the same segments with a single voxel each,
+    `words_of_all` those of the whole segmentation.
     """
 
     geometry: Geometry
     layers: Sequence[SegmentLayer]
-    header: bytes
+    words: Mapping[str, str]
     segment_ids: Sequence[str]
     words_of_all: Mapping[str, str]
 
-    def writing(self, folder: Path) -> Iterator[None]:
-        """Write voxels and header; yield before each plane. Raises OSError."""
-        (folder / _HEADER_FILE).write_bytes(self.header)
-        return writing_layers(folder, self.layers)
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the files of `writing`."""
-        return {
-            "geometry": asdict(self.geometry),
-            "layers": layers_to_json(self.layers),
-            "segment_ids": list(self.segment_ids),
-            "words_of_all": dict(self.words_of_all),
-        }
-
-    @classmethod
-    def read(cls, folder: Path, told: Mapping[str, Any]) -> SegmentationFile:
-        """The inverse of `writing` and `to_json`."""
-        return cls(
-            Geometry(**told["geometry"]),
-            read_layers(folder, told["layers"]),
-            (folder / _HEADER_FILE).read_bytes(),
-            told["segment_ids"],
-            told["words_of_all"],
-        )
-
-    def write(self, path: Path, folder: Path) -> None:
-        """Write the file; `folder` holds the files of `writing`.
+    def write(self, path: Path) -> None:
+        """Write the file.
 
         Raises `OutputError` or `DiskSpaceError`; no file is left then.
         """
@@ -83,19 +56,16 @@ class SegmentationFile:
         layers = merged or [_Merged(np.zeros(self.geometry.shape, np.uint8))]
         widest = max((layer.voxels.dtype for layer in layers), key=lambda kind: kind.itemsize)
         arrays = [layer.voxels.astype(widest, copy=False) for layer in layers]
-        write_layers(path, arrays, self.geometry, self._words(where, folder))
+        write_layers(path, arrays, self.geometry, self._header(where))
 
     def _place(self, layer: SegmentLayer) -> tuple[Box, np.ndarray]:
         """The voxels of a layer's segments on the grid of the file, and their box."""
         kept = with_values(layer.voxels, {each: each for each in layer.values.values()}, layer.voxels.dtype)
         return placed(kept, np.linalg.inv(self.geometry.ijk_to_ras) @ layer.ijk_to_ras)
 
-    def _words(self, where: Mapping[str, Mapping[str, str]], folder: Path) -> dict[str, str]:
+    def _header(self, where: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
         """Slicer's header, with the places of these voxels instead of the single ones."""
-        from ...segmentation.formats.seg_nrrd import segment_words
-
-        words = segment_words(folder / _HEADER_FILE)
-        words.update(self.words_of_all)
+        words = {**self.words, **self.words_of_all}
         for number, segment_id in enumerate(self.segment_ids):
             place = where.get(segment_id, {"Layer": "0", "Extent": _NOWHERE})
             words.update({f"Segment{number}_{word}": value for word, value in place.items()})
