@@ -47,7 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
     channels = (Channel("CT", "CT", "zscore"),)
-    return tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", channels=channels)
+    return tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny", channels=channels, mirror_axes=())
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_run_killed_after_storing_stores_the_same_object_again(
 def test_workers_retrieve_and_store_too(run: Any, archive: Orthanc, series: Path, tmp_path: Path) -> None:
     write_series(tmp_path / "other", noise(2), GRID)
     archive.add((tmp_path / "other").iterdir())
-    assert run(archive.address, *ALL, "--store", archive.address, "--workers", "2") == DONE
+    assert run(archive.address, *ALL, "--store", archive.address, "--workers", "1") == DONE
     assert len(segmentations(archive)) == 2 and not hidden(tmp_path)
 
 

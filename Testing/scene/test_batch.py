@@ -36,7 +36,7 @@ def logic(scene):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny", mirror_axes=())
 
 
 @pytest.fixture
@@ -94,7 +94,10 @@ sys.addaudithook(hook)
 def test_a_file_that_crashes_its_reader_is_a_row_and_the_scene_stays(
     scene, logic, tiny, images, tmp_path, monkeypatch
 ):
-    """A reader that ends the process for one name stands for a library that does so for one header."""
+    """A reader that ends the process for one name stands for a library that does so for one header.
+
+    The worker of the following tests has that reader too.
+    """
     shared_client().shutdown()  # the next worker has the reader
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "sitecustomize.py").write_text(CRASHING_READER)
@@ -102,7 +105,6 @@ def test_a_file_that_crashes_its_reader_is_a_row_and_the_scene_stays(
     add_image(images / "crash.nii.gz")
     volume = add_volume(scene, head(), name="mine")
     rows = logic.segmentFolder(images, tmp_path / "out", tiny.path, device="cpu")
-    shared_client().shutdown()
     assert statuses(rows) == {"a": "done", "crash": "failed", "Süd/左 'b'": "done"}
     assert "crashed the process that reads images" in rows[1].message
     assert volume.GetScene() is scene

@@ -148,9 +148,7 @@ def _mask_cases(root: Path, folder: Path, names: Sequence[str], alone: bool) -> 
         yield replace(case, left_out=f"The folder or its {len(names)} images are named as masks.")
         return
     for name in names:
-        case = _case(
-            safe_path((*folder.relative_to(root).parts, without_suffix(name))), [folder / name], root
-        )
+        case = _case(_name(root, folder, without_suffix(name)), [folder / name], root)
         yield replace(case, left_out="It is named as a mask, or lies in a folder that is.")
 
 
@@ -162,7 +160,7 @@ def _could_be_channels(channels: dict[int, str], model: Model) -> bool:
 
 def _numbered_case(root: Path, folder: Path, stem: str, channels: dict[int, str], model: Model) -> Case:
     """A case in nnU-Net's naming: files with the numbers of the model's channels."""
-    name = safe_path((*folder.relative_to(root).parts, stem))
+    name = _name(root, folder, stem)
     files = [folder / channels[number] for number in sorted(channels)]
     if sorted(channels) == list(range(len(model.channels))):
         return _case(name, files, root)
@@ -179,7 +177,7 @@ def _numbered_case(root: Path, folder: Path, stem: str, channels: dict[int, str]
 
 
 def _single_case(root: Path, file: Path, model: Model) -> Case:
-    name = safe_path((*file.parent.relative_to(root).parts, without_suffix(file.name)))
+    name = _name(root, file.parent, without_suffix(file.name))
     left_out = why_another(without_suffix(file.name), model.channels[0].name)
     return replace(_case(name, [file], root), left_out=left_out)
 
@@ -191,16 +189,20 @@ def _named_cases(root: Path, folder: Path, names: Sequence[str], model: Model) -
     for index in unclaimed:
         file = folder / names[index]
         left_out = f"None of the model's channels ({', '.join(channels)}) is in its name."
-        name = safe_path((*folder.relative_to(root).parts, without_suffix(file.name)))
+        name = _name(root, folder, without_suffix(file.name))
         yield replace(_case(name, [file], root), left_out=left_out)
     for group in groups:
-        parts = (*folder.relative_to(root).parts, *([group.name] if group.name else []))
-        name = safe_path(parts) if group.name else folder_name(folder, root)
+        name = _name(root, folder, group.name) if group.name else folder_name(folder, root)
         if group.problem:
             sentence = f"{group.problem} The model needs {', '.join(channels)}, each once."
             yield _refused(name, [folder], root, ChannelError(sentence))
         else:
             yield _case(name, [folder / names[index] for index in group.members], root)
+
+
+def _name(root: Path, folder: Path, last: str) -> str:
+    """The name of a case in a folder below `root`."""
+    return safe_path((*folder.relative_to(root).parts, last))
 
 
 def _case(name: str, files: Iterable[Path], root: Path) -> Case:

@@ -33,7 +33,7 @@ def dicom_cases(root: Path, folders: Sequence[Path], model: Model) -> Iterator[C
             for header in series_in(folder):
                 found.setdefault(header.uid, []).append(header)
         except InputError as error:
-            yield Case(folder_name(folder, root), (), (), relative(folder, root), problem=error)
+            yield _refused(root, folder, error)
     studies: dict[str, list[SeriesHeader]] = {}
     for headers in found.values():
         if len(headers) > 1 and not are_copies(headers):
@@ -97,16 +97,11 @@ def _single_channel(root: Path, series: Sequence[SeriesHeader], model: Model) ->
         chosen = [header for header in series if channel_in(header.description, [channel.name]) is not None]
         if not chosen:
             listed = "; ".join(f"{relative(header.folder, root)} {header.title}" for header in series)
-            yield Case(
-                folder_name(_common_folder(series), root),
-                (),
-                (),
-                relative(_common_folder(series), root),
-                problem=ChannelError(
-                    f"The study has {len(series)} series, and none is called {channel.name}: {listed}. Put "
-                    "the right one into a folder without the others."
-                ),
+            sentence = (
+                f"The study has {len(series)} series, and none is called {channel.name}: {listed}. Put the "
+                "right one into a folder without the others."
             )
+            yield _refused(root, _common_folder(series), ChannelError(sentence))
             return
     for header in series:
         if header in chosen:
@@ -125,11 +120,11 @@ def _several_channels(root: Path, series: Sequence[SeriesHeader], model: Model) 
     for index in unclaimed:
         yield _left_out(root, series[index], f"None of {', '.join(channels)} is in its description.")
     for group in groups:
-        name = folder_name(folder, root)
         if group.problem or not group.members:
             sentence = f"{group.problem} The model needs {', '.join(channels)}, each once."
-            yield Case(name, (), (), relative(folder, root), problem=ChannelError(sentence))
+            yield _refused(root, folder, ChannelError(sentence))
             continue
+        name = folder_name(folder, root)
         if len(groups) > 1:
             name = f"{name}/{safe_part(group.name)}"
         yield _case(root, [series[index] for index in group.members], name)
@@ -143,6 +138,10 @@ def _case(root: Path, series: Sequence[SeriesHeader], name: str) -> Case:
         "; ".join(f"{relative(header.folder, root)}#{header.uid}" for header in series),
         long_name=f"{name}/{safe_part(series[0].description or series[0].uid)}",
     )
+
+
+def _refused(root: Path, folder: Path, problem: InputError) -> Case:
+    return Case(folder_name(folder, root), (), (), relative(folder, root), problem=problem)
 
 
 def _left_out(root: Path, header: SeriesHeader, why: str) -> Case:

@@ -30,10 +30,6 @@ CarryOut = Callable[[Case, Any, Alive], Segmentation]
 Told = Callable[[int, int, Row], None]
 
 
-def nothing() -> None:
-    """Wait until a call of `read` ends by itself."""
-
-
 @dataclass(kw_only=True)
 class Batch(Results):
     """A batch: the form of its results, and the functions that make them.
@@ -43,7 +39,8 @@ class Batch(Results):
             written meanwhile. It raises the errors of a case, which become its row.
         told: called after each case with the number of cases done, that of all cases, and the case's row.
         cancelled: asked between the cases; True ends the batch.
-        stop_reading: end a call of `read` in another thread whose images are no longer needed.
+        stop_reading: end a call of `read` in another thread whose images are no longer needed; by default the
+            batch waits for its end.
 
     `read` and `fetch` are called in a thread of their own, for the next case while `carry_out` works on one.
     """
@@ -51,7 +48,7 @@ class Batch(Results):
     carry_out: CarryOut
     told: Told | None = None
     cancelled: Callable[[], bool] | None = None
-    stop_reading: Callable[[], None] = nothing
+    stop_reading: Callable[[], None] = lambda: None
 
     @classmethod
     def of(

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _READ_BYTES = 2**16
 _LONGEST_PAUSE_S = 10.0
-_FAREWELL_S = 1.0
+_FORGETTING_S = 1.0
 _NOT_FOUND = 404
 _TOO_LARGE = 413
 _GATEWAY_TROUBLE = (408, _TOO_LARGE, 429, 500, 502, 503, 504)  # of a proxy: without a document of ours
@@ -161,9 +161,9 @@ class Connection:
 
     def forget(self, path: str) -> None:
         """Send DELETE once, and wait for no more than a moment; the server forgets lost clients by itself."""
-        farewell = Connection(self.server, None, self.patience)  # this one may have been cancelled
+        other = Connection(self.server, None, self.patience)  # this one may have been cancelled
         with suppress(MedNeXtError, _LostError):
-            farewell._attempt(Request("DELETE", path), wire.LARGEST_DOCUMENT, _FAREWELL_S)
+            other._attempt(Request("DELETE", path), wire.LARGEST_DOCUMENT, _FORGETTING_S)
 
     def _attempt(self, request: Request, most: int, within_s: float | None = None) -> Answer:
         """Do the request in a thread, since look-up, connecting and reading cannot be interrupted."""

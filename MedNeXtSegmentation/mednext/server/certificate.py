@@ -40,7 +40,7 @@ def _no_password() -> str:
 
 
 def _handshake(served: ssl.SSLContext, trusting: ssl.SSLContext) -> dict[str, object]:
-    """Let both sides greet each other in memory; return the facts of the verified certificate."""
+    """Do the handshake of both sides in memory; return the facts of the verified certificate."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = served.wrap_bio(to_server, to_client, server_side=True)
     client = trusting.wrap_bio(to_client, to_server)

@@ -7,7 +7,7 @@ and copies their planes into the memory of VTK.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -143,12 +143,7 @@ class HandedOver:
 def _shortened(uncertainty: np.ndarray, in_percent: bool, cancelled: Cancelled) -> np.ndarray:
     """An uncertainty in [0, 1] as fixed point with two bytes a voxel, or in percent with one."""
     short = np.empty(uncertainty.shape, np.uint8 if in_percent else np.uint16)
-    for target, plane in zip(short, _planes(uncertainty, cancelled), strict=True):
+    for target, plane in zip(short, uncertainty, strict=True):
+        check_cancelled(cancelled)
         target[...] = np.rint(plane * PERCENT) if in_percent else to_fixed_point(plane)
     return short
-
-
-def _planes(array: np.ndarray, cancelled: Cancelled) -> Iterator[np.ndarray]:
-    for plane in array:
-        check_cancelled(cancelled)
-        yield plane

@@ -157,7 +157,7 @@ _CROSSING = (*_NAMES, Server, Order, Options, Wishes, SourceImage, Geometry, Ima
 
 
 def language() -> str:
-    """The first word of a worker: two sides with different ones would misread each other.
+    """The version of the protocol, which a worker sends first: another one would be misread.
 
     It follows the fields of the classes that cross; raise `VERSION` for a change that no field shows.
     """

@@ -43,6 +43,8 @@ from .run_folder import remove_leftovers
 if TYPE_CHECKING:
     from ..inference.progress import Progress
 
+Cancelling = Callable[[], bool]
+
 
 class Worker:
     """Answers the requests of one client.
@@ -130,13 +132,17 @@ class Worker:
 
         Raises `DeviceLostError` and unexpected errors, which end the process: torch may be broken.
         """
+
+        def cancelled() -> bool:
+            return request.run in self._cancelled
+
         try:
             if isinstance(request, protocol.GreetRequest):
-                self._greet(request)
+                self._greet(request, cancelled)
             elif isinstance(request, protocol.BatchRequest):
-                self._batch(request)
+                self._batch(request, cancelled)
             else:
-                self._segment(request)
+                self._segment(request, cancelled)
         except DeviceLostError:
             raise
         except MedNeXtError as error:
@@ -146,25 +152,19 @@ class Worker:
             return protocol.error_event(request.run, no_memory, traceback.format_exc())
         return {"event": "done", "run": request.run}
 
-    def _greet(self, request: protocol.GreetRequest) -> None:
+    def _greet(self, request: protocol.GreetRequest, cancelled: Cancelling) -> None:
         from ..remote.served_models import described_models, greet
-
-        def cancelled() -> bool:
-            return request.run in self._cancelled
 
         hello = greet(request.server, cancelled)
         models = described_models(request.server, hello, cancelled)
         self.say(protocol.Greeting(tuple(hello.lines), models).to_event(request.run))
 
-    def _segment(self, request: protocol.SegmentRequest) -> None:
+    def _segment(self, request: protocol.SegmentRequest, cancelled: Cancelling) -> None:
         from ..images.volume import handed_over
         from ..remote.segmenter import segmenter
         from ..system.atomic import explaining
         from .hand_over import RESULT_FILE, HandedOver
         from .received_volume import received_volume
-
-        def cancelled() -> bool:
-            return request.run in self._cancelled
 
         def report(progress: Progress) -> None:
             check_cancelled(cancelled)
@@ -181,12 +181,12 @@ class Worker:
         with explaining(folder / RESULT_FILE):
             HandedOver.of(segmentation, wishes, cancelled).write(folder, cancelled)
 
-    def _batch(self, request: protocol.BatchRequest) -> None:
+    def _batch(self, request: protocol.BatchRequest, cancelled: Cancelling) -> None:
         from .batch import carry_out
 
         self._release_after_s = request.release_after_s
         self._provided = queue.SimpleQueue()
-        carry_out(request, self.say, self._provided, lambda: request.run in self._cancelled, self._networks)
+        carry_out(request, self.say, self._provided, cancelled, self._networks)
 
     def _release(self) -> None:
         """Free the device's memory for other programs."""

@@ -18,7 +18,7 @@ from ...system.running_processes import signature
 from .job import CrewJob
 from .schedule import Crew, Schedule
 
-MOST_WORKERS = 512
+_MOST_WORKERS = 512
 
 
 def run_with_crew(
@@ -66,14 +66,19 @@ def jobs_of_this_machine(job: CrewJob, count: int) -> list[CrewJob]:
 
     Raises `OptionError` for a number that makes no sense.
     """
-    if not 1 <= count <= MOST_WORKERS:
-        raise OptionError(f"The number of workers must be 1 to {MOST_WORKERS}, not {count}.")
+    check_count(count)
     options = job.order.options
-    job = job.with_threads(options.threads or max(1, usable_cores() // count))
+    job = job.with_options(threads=options.threads or max(1, usable_cores() // count))
     cards = count_cards() if options.device in ("auto", "cuda") else 0
     if not cards:
         return [job] * count
-    return [job.on_device(f"cuda:{place % cards}") for place in range(count)]
+    return [job.with_options(device=f"cuda:{place % cards}") for place in range(count)]
+
+
+def check_count(workers: int) -> None:
+    """Raise `OptionError` for a number of workers that makes no sense."""
+    if not 1 <= workers <= _MOST_WORKERS:
+        raise OptionError(f"The number of workers must be 1 to {_MOST_WORKERS}, not {workers}.")
 
 
 def count_cards() -> int:

@@ -52,13 +52,9 @@ class CrewJob:
     alive_s: float = 5.0
     archives: Archives = Archives()  # noqa: RUF009 - frozen
 
-    def with_threads(self, count: int | None) -> CrewJob:
-        """The job for a worker with this many threads."""
-        return replace(self, order=replace(self.order, options=replace(self.order.options, threads=count)))
-
-    def on_device(self, device: str) -> CrewJob:
-        """The job for a worker on this device."""
-        return replace(self, order=replace(self.order, options=replace(self.order.options, device=device)))
+    def with_options(self, **changes: Any) -> CrewJob:
+        """The job for a worker with other options, such as `threads` or `device`."""
+        return replace(self, order=replace(self.order, options=replace(self.order.options, **changes)))
 
     @classmethod
     def read(cls, told: Any) -> CrewJob:

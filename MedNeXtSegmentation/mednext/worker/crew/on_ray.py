@@ -15,9 +15,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...errors import EngineProcessError, MissingPackageError, OptionError
+from ...errors import EngineProcessError, MissingPackageError
 from ...system.json_values import to_json
-from .batch import MOST_WORKERS
+from .batch import check_count
 from .job import CrewJob, Message
 from .joining import join_cluster
 from .processes import PROGRAM, ProcessWorker
@@ -151,9 +151,8 @@ def ray_crew(
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cards = 0 if options.device == "cpu" else int(sum(each.get("GPU", 0) for each in machines))
     size = count if count is not None else cards or len(machines)
-    if not 1 <= size <= MOST_WORKERS:
-        raise OptionError(f"The number of workers must be 1 to {MOST_WORKERS}, not {size}.")
+    check_count(size)
     smallest = int(min(each.get("CPU", 1) for each in machines))
     share = max(1, smallest // math.ceil(size / len(machines)))
     threads = options.threads or (None if cards else share)
-    return RayCrew(job.with_threads(threads), size, min(cards, 1), 1 if cards else share, program)
+    return RayCrew(job.with_options(threads=threads), size, min(cards, 1), 1 if cards else share, program)

@@ -93,7 +93,7 @@ class Schedule:
         self._again: deque[Task] = deque()
         self._alone: deque[Task] = deque()
         self._deaths: Counter[int] = Counter()
-        self._hungry: set[int] = set()
+        self._short_of_memory: set[int] = set()
         self._losses: Counter[int] = Counter()
         self._looked = 0.0
 
@@ -226,8 +226,8 @@ class Schedule:
     def _take_row(self, member: _Member, message: Mapping[str, Any]) -> None:
         task, row = member.tasks.pop(message["number"]), Row(**message["row"])
         others = any(each.tasks for each in self._members) or member.tasks
-        if row.error == OutOfMemoryError.__name__ and others and task.number not in self._hungry:
-            self._hungry.add(task.number)
+        if row.error == OutOfMemoryError.__name__ and others and task.number not in self._short_of_memory:
+            self._short_of_memory.add(task.number)
             self._alone.append(task)
             return
         self._finish(task, row)
