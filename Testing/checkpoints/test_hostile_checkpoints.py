@@ -153,7 +153,9 @@ def test_pickles_of_numpy_1_and_2_are_read(tmp_path: Path, core: str, protocol: 
         "number": np.float16(0.5),
         "text": np.str_("spleen"),
         "bytes": (b"", bytearray(b""), bytearray(b"\xff"), b"\x80"),
+        "flag": np.bool_(True),
         "complex": 1 + 2j,
+        "nested": OrderedDict(a=[{"b": (1, 2)}, {3, 4}, None, "text", b"\xff\x00"]),
     }
     pickled = pickle.dumps(values, protocol)
     if protocol < 4:  # later ones have a length before each name
@@ -163,12 +165,8 @@ def test_pickles_of_numpy_1_and_2_are_read(tmp_path: Path, core: str, protocol: 
     for key in ("c", "fortran", "flags", "texts"):
         assert np.array_equal(found[key], values[key])
     assert len(found["empty"]) == 0
-    assert [found[key] for key in ("number", "text", "bytes", "complex")] == [
-        0.5,
-        "spleen",
-        values["bytes"],
-        1 + 2j,
-    ]
+    for key in ("number", "text", "bytes", "flag", "complex", "nested"):
+        assert found[key] == values[key]
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -200,11 +198,13 @@ def test_values_that_trainings_save_beside_weights_are_read(tmp_path: Path) -> N
         "size": torch.Size([1, 2]),
         "random": torch.get_rng_state(),
         "type": torch.float16,
+        "numbers": [np.float32(2), np.int64(3)],
     }
     torch.save(saved, tmp_path / "training.pth")
     found = load_torch(tmp_path / "training.pth")
     assert isinstance(found["state_dict"], OrderedDict)
     assert (found["device"], found["size"], found["type"]) == ("cpu", (1, 2), torch.float16)
+    assert found["numbers"] == [2, 3]
     assert torch.equal(
         found["optimizer"]["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"]
     )

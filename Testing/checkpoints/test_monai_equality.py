@@ -101,25 +101,19 @@ def test_a_network_without_residuals_gives_the_same_numbers_and_gradients() -> N
     assert_same_function(theirs, ours, image(3))
 
 
-def test_s_of_monai_is_recognised() -> None:
-    with torch.device("meta"):
-        state = create_mednext("S", in_channels=4, out_channels=3, kernel_size=5).state_dict()
-        spec = infer_network(convert_state_dict(state, "monai"))
-    assert (spec.variant, spec.in_channels, spec.num_classes, spec.kernel_size) == ("S", 4, 3, 5)
-
-
 @pytest.mark.parametrize("variant", ["S", "B", "M", "L"])
 def test_every_size_is_recognised_with_the_expansion_of_its_down_blocks(variant: str) -> None:
     with torch.device("meta"):
-        state = create_mednext(variant, in_channels=4, out_channels=3).state_dict()
+        state = create_mednext(variant, in_channels=4, out_channels=3, kernel_size=5).state_dict()
         spec = infer_network(convert_state_dict(state, "monai"))
+    assert (spec.in_channels, spec.num_classes, spec.kernel_size) == (4, 3, 5)
     expected = {"S": None, "B": (2, 3, 4, 4), "M": (2, 3, 4, 4), "L": (3, 4, 8, 8)}
     assert spec.down_expansion == expected[variant]
     assert spec.variant == ("S" if variant == "S" else None), "B, M and L of the paper are other networks"
 
 
-@pytest.mark.parametrize("variant", ["S", "B", "M", "L"])
-def test_every_size_gives_the_same_numbers(variant: str) -> None:
+@pytest.mark.parametrize("variant", ["M", "L"])
+def test_the_larger_sizes_give_the_same_numbers(variant: str) -> None:
     theirs = randomised(create_mednext(variant, 3, 2, 3, deep_supervision=True))
     ours = recognised(theirs)
     with torch.no_grad():

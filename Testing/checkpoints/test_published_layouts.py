@@ -362,12 +362,6 @@ def test_of_several_trainings_the_user_chooses(v2: Path, tmp_path: Path) -> None
         import_checkpoint(tmp_path / "outer", tmp_path / "model", RAS)
 
 
-@pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "models"))
-    return tmp_path / "models"
-
-
 def test_a_zip_file_with_nested_folders_is_imported(v2: Path, tmp_path: Path, models: Path) -> None:
     with zipfile.ZipFile(tmp_path / "export.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for file in v2.rglob("*.*"):

@@ -134,9 +134,8 @@ def test_the_default_quality_is_the_former_default():
     assert "quality" not in Options().recipe(tiny_model())
 
 
-@pytest.mark.parametrize("quality", QUALITIES)
-def test_the_result_tells_its_quality(tmp_path, quality):
-    bundle = tiny_bundle(tmp_path / "tiny", (0, 1))
+def test_the_result_tells_its_quality(tmp_path):
+    quality, bundle = "fast", tiny_bundle(tmp_path / "tiny", (0, 1))
     voxels = np.random.default_rng(0).normal(500, 200, (1, 20, 36, 24)).astype(np.float32)
     volume = Volume(voxels, Geometry((24, 36, 20), (1.0, 1.0, 1.0)))
     found = segment(volume, bundle, device="cpu", quality=quality)

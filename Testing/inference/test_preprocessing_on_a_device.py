@@ -136,32 +136,6 @@ def test_the_image_stays_on_the_device_that_made_it(bundle: Bundle, monkeypatch)
 
 
 @pytest.mark.usefixtures("_card")
-def test_a_device_that_is_full_while_preprocessing_leaves_it_to_the_cpu(
-    bundle: Bundle, monkeypatch, caplog
-) -> None:
-    expected = segment(volume(), bundle, device="cpu")
-    tried = attempts(monkeypatch, ())
-
-    def full(volume, model, device=pipeline.CPU):
-        image = preprocess(volume, model, device)
-        if device.type != "cpu":  # it is full at the end
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return image
-
-    monkeypatch.setattr(pipeline, "preprocess", full)
-    told = []
-    found = segment(volume(), bundle, progress=lambda now: told.append((now.stage, now.remark)))
-    assert tried == [("cpu", ("mps", "mps"))]
-    (stage, remark) = next(each for each in told if each[1])
-    assert stage == "preprocessing"
-    assert "memory of mps was full: a part of the work moved" in remark
-    assert remark in caplog.text
-    assert found.provenance["warning"] == remark
-    assert found.provenance["device"] == "mps"
-    assert (found.labelmap != expected.labelmap).mean() < 1e-3
-
-
-@pytest.mark.usefixtures("_card")
 def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory(bundle: Bundle, monkeypatch) -> None:
     def broken(*_):
         raise RuntimeError("an illegal instruction")
@@ -171,27 +145,30 @@ def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory(bundle: B
         segment(volume(), bundle)
 
 
-@pytest.mark.usefixtures("_card")
-def test_when_the_networks_need_its_memory_the_image_leaves_the_device(bundle: Bundle, monkeypatch) -> None:
-    expected = segment(volume(), bundle, device="cpu")
-    tried = attempts(monkeypatch, (("mps", "mps"),))
-    found = segment(volume(), bundle)
-    assert tried == [("mps", ("mps", "mps")), ("cpu", ("mps", "cpu"))]
-    assert found.provenance["device"] == "mps"
-    assert (found.labelmap != expected.labelmap).mean() < 1e-3
+ON_CARD, SUMS_ON_CPU = ("mps", "mps"), ("mps", "cpu")
 
 
 @pytest.mark.usefixtures("_card")
-def test_on_a_device_that_is_too_small_at_every_step_the_cpu_does_all(
-    bundle: Bundle, monkeypatch, caplog
+@pytest.mark.parametrize(
+    ("full", "places", "device"),
+    [
+        ((ON_CARD,), [("mps", ON_CARD), ("cpu", SUMS_ON_CPU)], "mps"),
+        (
+            (ON_CARD, SUMS_ON_CPU),
+            [("mps", ON_CARD), ("cpu", SUMS_ON_CPU), ("cpu", ("cpu", "cpu"))],
+            "cpu",
+        ),
+    ],
+    ids=["for all", "for the networks"],
+)
+def test_an_image_leaves_a_device_that_is_too_small(
+    bundle: Bundle, monkeypatch, full, places, device
 ) -> None:
-    expected = segment(volume(), bundle, device="cpu")
-    tried = attempts(monkeypatch, (("mps", "mps"), ("mps", "cpu")))
+    """The remarks and labels of this are tested in test_degrading.py."""
+    tried = attempts(monkeypatch, full)
     found = segment(volume(), bundle)
-    assert [image for image, _ in tried] == ["mps", "cpu", "cpu"]
-    assert found.provenance["device"] == "cpu"
-    assert "the networks ran on the CPU" in caplog.text
-    assert (found.labelmap != expected.labelmap).mean() < 1e-3
+    assert tried == places
+    assert found.provenance["device"] == device
 
 
 def settings_of_a_user() -> list[object]:

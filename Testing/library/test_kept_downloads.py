@@ -19,12 +19,6 @@ from mednext.system.locks import locked
 DAY_S = 24 * 3600.0
 
 
-@pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MEDNEXT_MODELS", str(tmp_path / "models"))
-    return tmp_path / "models"
-
-
 def leave(name: str, size: int, days: float = 0.0) -> Path:
     """A download of `size` bytes that was interrupted some days ago."""
     place = downloads_folder() / name

@@ -66,11 +66,6 @@ def small_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.
     return path
 
 
-def test_the_record_has_gigabytes_and_takes_nearly_no_space(record: Path) -> None:
-    assert record.stat().st_size > 8 * 10**9
-    assert record.stat().st_blocks * 512 < 10 * 2**20
-
-
 def test_members_beyond_four_gigabytes_are_listed_with_their_sizes(remote: RemoteFile) -> None:
     members = {member.name: member for member in list_members(remote)}
     assert members[f"{GLIOMA}/fold_0/model_best.model"].size == len(CONTENT)

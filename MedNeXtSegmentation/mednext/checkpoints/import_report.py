@@ -16,7 +16,7 @@ from ..network.patch_sides import SIDE_DIVISOR
 
 logger = logging.getLogger(__name__)
 
-_PIPELINES = {"nnunet_v1": "nnU-Net v1", "nnunet_v2": "nnU-Net v2"}
+PIPELINES = {"nnunet_v1": "nnU-Net v1", "nnunet_v2": "nnU-Net v2"}
 _NORMALIZATIONS = {
     "zscore": "z-score of the whole image",
     "zscore_masked": "z-score of the part that is not zero",
@@ -146,7 +146,7 @@ def report_of(model: Model, notes: ImportNotes) -> ImportReport:
         Row("normalisation", "; ".join(f"{c.name}: {_normalization(c)}" for c in model.channels)),
         Row("spacing", f"{_numbers(model.spacing)} mm (z, y, x)" if model.spacing else "left as it is"),
         Row("patch", f"{_numbers(model.patch)} voxels (z, y, x)"),
-        Row("pipeline", _PIPELINES[model.pipeline]),
+        Row("pipeline", PIPELINES[model.pipeline]),
         Row("clean-up", ", ".join(f"largest component of label {value}" for value in model.keep_largest)),
     ]
     named = {"mirroring": "mirror_axes", "normalisation": "normalization"}

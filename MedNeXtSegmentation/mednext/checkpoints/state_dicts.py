@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 SOURCES = ("nnunet_v1", "monai", "mist")
 
-_PREFIXES = ("module.", "_orig_mod.")  # left by data parallel training and by torch.compile
+_PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")  # left by data parallel training and by torch.compile
 _OUR_PARTS = r"stem|enc_block_[0-3]|down_[0-3]|bottleneck|up_[0-3]|dec_block_[0-3]|out_[0-4]"
 _MONAI_PARTS = r"enc_stages|down_blocks|up_blocks|dec_stages|out_blocks"
 # Words in the names of modules that only a training uses, and such names as a whole.
@@ -66,7 +66,7 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], source: str) -> dict[st
             f"These are not the weights of a MedNeXt from {source!r}: {listed(unusable)} are not names of "
             "tensors with floating point numbers. Choose the checkpoint of a MedNeXt."
         )
-    state = {_without_prefix(name): value for name, value in state_dict.items()}
+    state = {_PREFIXES.sub("", name): value for name, value in state_dict.items()}
     if len(state) < len(state_dict):
         raise IncompatibleCheckpointError(
             "These weights are there twice, with and without a prefix of their names. Save those of one "
@@ -184,12 +184,6 @@ def _explaining() -> Iterator[None]:
         raise IncompatibleCheckpointError(
             f"These are not the weights of a whole MedNeXt ({cause}). Choose the checkpoint of a MedNeXt."
         ) from cause
-
-
-def _without_prefix(name: str) -> str:
-    while name.startswith(_PREFIXES):
-        name = name.split(".", 1)[1]
-    return name
 
 
 def _is_ours(name: str) -> bool:

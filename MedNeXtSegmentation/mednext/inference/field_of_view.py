@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..images.geometry import Box, Geometry, Roi
 from ..model.description import Model
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,9 @@ from ..model.labels import Label, Region
 from ..model.model_file import read_skull
 from ..system.json_reading import Fields, read_json
 from .elsewhere import Elsewhere
-from .web_address import check_address, shown_address
+from .web_address import check_field, read_address
 
 FORMAT_VERSION = 1
-
-_URL_FORM = r"https?://\S+"
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,10 @@ class Dataset:
         dataset = cls(
             name=fields.text("name"),
             cases=fields.integer("cases", 1, 1_000_000) if fields.has("cases") else None,
-            url=fields.text("url", pattern=_URL_FORM),
+            url=read_address(fields, "url"),
             access=fields.text("access", choices=("open", "registration")),
             licence=fields.text("licence"),
         )
-        _check_address(fields, "url", dataset.url)
         fields.finish()
         return dataset
 
@@ -273,15 +270,8 @@ def read_catalog(path: Path) -> Catalog:
 def _addresses(fields: Fields, key: str) -> tuple[str, ...]:
     values = fields.texts(key)
     for value in values:
-        _check_address(fields, key, value)
+        check_field(fields, key, value)
     return values
-
-
-def _check_address(fields: Fields, key: str, value: str) -> None:
-    try:
-        check_address(value)
-    except ValueError as error:
-        raise fields.error(f"{fields.where}: {key!r} has {shown_address(value)!r}: {error}.") from error
 
 
 def _refuse_repeats(fields: Fields, key: str, values: Iterable[Hashable]) -> None:

@@ -10,7 +10,7 @@ from ..errors import OptionError, UnsafePathError
 from ..model.description import ORIENTATION_FORM
 from ..system.file_names import check_relative
 from ..system.json_reading import Fields
-from .web_address import check_address, is_private, shown_address
+from .web_address import check_field, read_address
 
 _FOLD = "{fold}"
 
@@ -76,8 +76,8 @@ class Elsewhere:
         """The place as `catalog.json` writes it."""
         kind = fields.text("checkpoint", choices=("final", "best")) if fields.has("checkpoint") else None
         place = cls(
-            page=_address(fields, "page"),
-            archive=_address(fields, "archive") if fields.has("archive") else None,
+            page=read_address(fields, "page", private=True),
+            archive=read_address(fields, "archive", private=True) if fields.has("archive") else None,
             folder=fields.text("folder"),
             files=fields.objects("files", ElsewhereFile.read, minimum=1),
             folds=fields.integers("folds", 0, 999),
@@ -92,7 +92,7 @@ class Elsewhere:
         if not place.folds:
             raise fields.error(f"{fields.where}: 'folds' is empty. Name the folds that are there.")
         if place.archive is None:
-            _check_private(fields, "folder", place.folder)
+            check_field(fields, "folder", place.folder, private=True)
         fields.finish()
         return place
 
@@ -111,18 +111,3 @@ class Elsewhere:
             for file in self.files
             for fold in folds
         }
-
-
-def _address(fields: Fields, key: str) -> str:
-    value = fields.text(key)
-    _check_private(fields, key, value)
-    return value
-
-
-def _check_private(fields: Fields, key: str, value: str) -> None:
-    try:
-        check_address(value)
-    except ValueError as error:
-        raise fields.error(f"{fields.where}: {key!r} has {shown_address(value)!r}: {error}.") from error
-    if not is_private(value):
-        raise fields.error(f"{fields.where}: {key!r} has {shown_address(value)!r}, which is not of https.")

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from ..system.json_reading import Fields
 from ..system.shown_text import shown
 
 _LONGEST = 8192
@@ -34,6 +35,27 @@ def check_address(text: str) -> None:
         raise ValueError("only http and https addresses can be downloaded")
     if not parts.hostname or port == 0:
         raise ValueError("it names no server")
+
+
+def read_address(fields: Fields, key: str, private: bool = False) -> str:
+    """The address in a field of a catalog; the field's own error for another text.
+
+    Args:
+        private: refuse http, but for this computer.
+    """
+    text = fields.text(key)
+    check_field(fields, key, text, private)
+    return text
+
+
+def check_field(fields: Fields, key: str, text: str, private: bool = False) -> None:
+    """Refuse a text in a field that is not an address, as `read_address` does."""
+    try:
+        check_address(text)
+    except ValueError as error:
+        raise fields.error(f"{fields.where}: {key!r} has {shown_address(text)!r}: {error}.") from error
+    if private and not is_private(text):
+        raise fields.error(f"{fields.where}: {key!r} has {shown_address(text)!r}, which is not of https.")
 
 
 def is_private(text: str) -> bool:

@@ -53,7 +53,7 @@ def _nearer_to_other(box: Box, side: str, boxes: Mapping[str, Roi], geometry: Ge
     grid = geometry.cropped(box)
     indices = np.stack(np.meshgrid(*(np.arange(a.start, a.stop) for a in overlap), indexing="ij"), axis=-1)
     points = indices[..., ::-1] @ grid.ijk_to_ras[:3, :3].T + grid.ijk_to_ras[:3, 3]
-    own, others = (np.linalg.norm(points - _middle(boxes[each]), axis=-1) for each in (side, other_side))
+    own, others = (np.linalg.norm(points - middle_of(boxes[each]), axis=-1) for each in (side, other_side))
     nearer[overlap] = (own > others) | ((own == others) & (side != SIDES[0]))
     return nearer
 
@@ -75,10 +75,11 @@ def _reduced(labels: np.ndarray, side: str, roi: Roi, grid: Geometry) -> Part:
         side,
         len(where) * grid.voxel_volume_ml,
         len(where) / everything,
-        float(np.linalg.norm(centre - _middle(roi))),
+        float(np.linalg.norm(centre - middle_of(roi))),
         any(axis.start == 0 or axis.stop == side for axis, side in zip(one, labels.shape, strict=True)),
     )
 
 
-def _middle(roi: Roi) -> np.ndarray:
+def middle_of(roi: Roi) -> np.ndarray:
+    """The middle of a box, mm RAS."""
     return (np.array(roi.lower) + roi.upper) / 2

@@ -15,6 +15,7 @@ from ..images.volume import Volume
 from ..model.description import Model
 from ..model.location import SIDES
 from ..model.sides import box_word
+from .both_sides import middle_of
 from .levels import levels
 from .plausibility import contradiction, refusal, registration_doubts
 from .registration import register
@@ -58,7 +59,7 @@ def given_boxes(boxes: Mapping[str, Roi], geometry: Geometry) -> Boxes:
         GeometryError: a box is outside of the image.
     """
     left, right = (boxes[side] for side in SIDES)
-    if _middle(left)[0] >= _middle(right)[0]:
+    if middle_of(left)[0] >= middle_of(right)[0]:
         raise OptionError(
             "The box of the left side lies to the right of the other one in the patient: exchange them."
         )
@@ -151,10 +152,6 @@ def _within(points: np.ndarray, geometry: Geometry) -> np.ndarray:
     indices = points @ to_index[:3, :3].T + to_index[:3, 3]
     covered = (indices >= -0.5) & (indices <= np.array(geometry.size) - 0.5)
     return np.asarray(covered.all(axis=1))
-
-
-def _middle(roi: Roi) -> np.ndarray:
-    return (np.array(roi.lower) + roi.upper) / 2
 
 
 def _three(values: np.ndarray) -> tuple[float, float, float]:

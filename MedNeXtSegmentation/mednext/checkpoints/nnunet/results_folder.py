@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ...errors import CheckpointError, IncompatibleCheckpointError, OptionError
 from ...library.catalog_source import find_task
-from ...model.description import Channel, NetworkSpec
+from ...model.description import Channel, Model, NetworkSpec, Pipeline
 from ..import_options import ImportOptions
-from ..import_report import ImportNotes, network_in_words
+from ..import_report import PIPELINES, ImportNotes, network_in_words
 from ..weights_in_file import read_network
 
 _ALL_CASES = ("fold_all", "all")
@@ -173,6 +173,25 @@ def network_of_folds(
                 f"{network_in_words(first)}. Import folds of one training only."
             )
     return first, {fold: weights for fold, (_, weights) in read.items()}
+
+
+def imported_model(name: str, pipeline: Pipeline, options: ImportOptions, **facts: Any) -> Model:
+    """The model of a training: the options' part of its description, and the facts of the training.
+
+    Raises:
+        UnknownModelError: there is no such task.
+    """
+    return Model(
+        name=name,
+        version=options.version,
+        task=find_task(options.task).name if options.task else name,
+        title=options.title or f"{name} ({PIPELINES[pipeline]})",
+        pipeline=pipeline,
+        licence=options.licence,
+        citation=options.citation,
+        training_data=options.training_data,
+        **facts,
+    )
 
 
 def check_same_plans(path: Path, plans_file: str, told: Any, plans: Any, fields: Sequence[str]) -> None:

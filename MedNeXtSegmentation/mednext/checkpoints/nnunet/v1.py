@@ -17,7 +17,6 @@ import numpy as np
 from torch import Tensor
 
 from ...errors import CheckpointError, IncompatibleCheckpointError
-from ...library.catalog_source import find_task
 from ...model.description import Channel, Model
 from ...model.labels import Label
 from ...system.json_reading import Fields, is_unicode, read_json
@@ -35,6 +34,7 @@ from .results_folder import (
     check_channels,
     check_same_plans,
     find_folds,
+    imported_model,
     named_channels,
     network_of_folds,
     places_of,
@@ -102,11 +102,10 @@ def read_v1(
     patch = stage.integers("patch_size", 1, 4096, length=3)
     file = next(iter(found.files.values()))
     notes.sources |= dict.fromkeys(("channels", "normalization", "spacing", "patch"), "plans")
-    model = Model(
-        name=name,
-        version=options.version,
-        task=find_task(options.task).name if options.task else name,
-        title=options.title or f"{name} (nnU-Net v1)",
+    model = imported_model(
+        name,
+        "nnunet_v1",
+        options,
         description=f"Imported from nnU-Net v1, trainer {trainer_name}, {file.name}.",
         network=spec,
         channels=channels,
@@ -114,13 +113,9 @@ def read_v1(
         orientation=transposed_orientation(training_orientation(options, notes), transpose, notes),
         spacing=(spacing[0], spacing[1], spacing[2]),
         patch=whole_patch(patch, spec.dimensions, notes),
-        pipeline="nnunet_v1",
         output="softmax",
         mirror_axes=axes,
         keep_largest=_largest_components(found, values, notes),
-        licence=options.licence,
-        citation=options.citation,
-        training_data=options.training_data,
         regions=regions_of_task(labels, options),
     )
     return model, weights

@@ -18,7 +18,6 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import CheckpointError, IncompatibleCheckpointError, OptionError
-from ...library.catalog_source import find_task
 from ...model.description import Model
 from ...system.json_reading import Fields, read_json
 from ..checkpoint_format import CheckpointFormat
@@ -32,6 +31,7 @@ from .results_folder import (
     check_channels,
     check_same_plans,
     find_folds,
+    imported_model,
     network_of_folds,
     places_of,
 )
@@ -118,11 +118,10 @@ def read_v2(
     file = next(iter(found.files.values()))
     notes.sources |= {"labels": "given" if options.labels else DATASET_FILE, "channels": DATASET_FILE}
     notes.sources |= dict.fromkeys(("normalization", "spacing", "patch"), f"plans, configuration {used}")
-    model = Model(
-        name=name,
-        version=options.version,
-        task=find_task(options.task).name if options.task else name,
-        title=options.title or f"{name} (nnU-Net v2)",
+    model = imported_model(
+        name,
+        "nnunet_v2",
+        options,
         description=f"Imported from nnU-Net v2, trainer {trainer}, configuration {used}, {file.name}.",
         network=spec,
         channels=channels,
@@ -130,13 +129,9 @@ def read_v2(
         orientation=transposed_orientation(training_orientation(options, notes, reader), transpose, notes),
         spacing=(spacing[0], spacing[1], spacing[2]),
         patch=whole_patch(patch, spec.dimensions, notes),
-        pipeline="nnunet_v2",
         output="regions" if order else "softmax",
         mirror_axes=axes,
         regions_class_order=order,
-        licence=options.licence,
-        citation=options.citation,
-        training_data=options.training_data,
         regions=regions,
     )
     return model, weights

@@ -67,7 +67,7 @@ def copies_to_mean(
                 likely += powers / tl.sum(powers, axis=0)[None, :]
         flips = flips >> 3
         logits += classes.to(tl.int64) * voxels
-    # A sum that is finite has only finite parts; NaN is less than nothing.
+    # A finite sum has only finite parts; no comparison with NaN is true.
     wrong = tl.max(tl.max((~(tl.abs(sums) < float("inf"))).to(tl.int32), axis=0), axis=0)
     tl.store(overflowed, 1, mask=wrong != 0)
     if LOGITS:

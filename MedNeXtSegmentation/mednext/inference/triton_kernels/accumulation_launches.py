@@ -1,4 +1,4 @@
-"""The launches of `sums.py`, with the arguments of `mednext/inference/accumulation.py`."""
+"""Launch the kernels of `accumulation.py`, with the arguments of `inference/accumulation.py`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCK = 65536 if INTERPRETED else 2048  # numbers of a program: 16 registers of 
 
 
 def add_copies(logits: Tensor, batch: Sequence[Copies], averaged: Averaged) -> Tensor:
-    """As `accumulation.add_copies`, but gives a number on the device: 0 if all logits are finite."""
+    """As `inference.accumulation.add_copies`, but return a number on the device: 0 if all are finite."""
     overflowed = torch.zeros(1, dtype=torch.int32, device=logits.device)
     logits = logits.contiguous()
     classes, z, y, x = logits.shape[1:]
@@ -40,7 +40,7 @@ def add_copies(logits: Tensor, batch: Sequence[Copies], averaged: Averaged) -> T
 
 
 def add_tile(targets: Sequence[Target], tile: Tensor, shares: Sequence[Tensor]) -> None:
-    """As `mednext.inference.accumulation.add_tile`."""
+    """As `inference.accumulation.add_tile`."""
     begun = False
     for target in targets:
         outside, inside = overlap(target.corner, tile.shape[1:], target.sums.shape[1:])

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from ...errors import DownloadError, DownloadIntegrityError, MedNeXtError, UnsafePathError
 from ...system.atomic import explaining, replacing
 from ...system.file_names import as_compared, check_relative, shortened
+from ..archive import MAX_RATIO, SMALL_BYTES
 from ..web_address import shown_address
 from .remote_file import RemoteFile, RemoteReader
 from .resumable import LARGEST_BYTES, DownloadProgress, download
@@ -26,8 +27,6 @@ from .resumable import LARGEST_BYTES, DownloadProgress, download
 logger = logging.getLogger(__name__)
 
 MAX_MEMBERS = 200_000
-MAX_RATIO = 100  # as for zip files on the disk: weights hardly shrink
-SMALL_BYTES = 64 * 2**20  # below this no ratio is suspicious
 
 _BLOCK_BYTES = 2**20
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
