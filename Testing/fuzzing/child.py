@@ -3,12 +3,13 @@
     python -m fuzzing.child
 
 The process imports all targets once, which takes seconds, and forks for each request: a line of JSON on
-standard input, [MODULE, TARGET, FOLDER, SEED, FIRST, COUNT]. With the seed "former" the numbers are those of
-`former_findings`. Where there is no fork, the process itself carries out its first request, and ends.
+standard input, [MODULE, TARGET, SCRATCH, FOLDER, SEED, FIRST, COUNT]. With the seed "former" the numbers are
+those of `former_findings`. Where there is no fork, the process itself carries out its first request and ends.
 
-The seeds are written into `FOLDER/seeds`, and mutated there. Lines on standard output: `process PID`; for
-each execution `begin NUMBER FILE`, then `end NUMBER HOW`, or `bad NUMBER HOW` for an exception that is not in
-the tree; after the end of a fork `gone CODE`, with its exit code or the negative number of a signal.
+The seeds are written into `SCRATCH/seeds`, and mutated there; files that led to findings are copied into
+`FOLDER`. Lines on standard output: `process PID`; for each execution `begin NUMBER FILE`, then
+`end NUMBER HOW`, or `bad NUMBER HOW` for an exception that is not in the tree; after the end of a fork
+`gone CODE`, with its exit code or the negative number of a signal.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import os
 import random
 import shutil
 import sys
+import tempfile
 import traceback
 import warnings
 from pathlib import Path
@@ -39,19 +41,19 @@ def main() -> None:
             _say(f"gone {os.waitstatus_to_exitcode(status)}")
             continue
         _say(f"process {os.getpid()}")
-        module, name, folder, seed, first, count = json.loads(line)
-        carry_out(module, name, Path(folder), seed, range(first, first + count))
+        module, name, scratch, folder, seed, first, count = json.loads(line)
+        carry_out(module, name, Path(scratch), Path(folder), seed, range(first, first + count))
         return
 
 
-def carry_out(module: str, name: str, folder: Path, seed: str, numbers: range) -> None:
+def carry_out(module: str, name: str, scratch: Path, folder: Path, seed: str, numbers: range) -> None:
     """Carry out the executions with these numbers."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     target = next(target for target in targets_of(module) if target.name == name)
-    place = folder / "seeds"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    tempfile.tempdir = str(scratch)
+    place = scratch / "seeds"
+    place.mkdir()
     paths = [Path(path) for path in target.seeds(place)]
     for path in paths:  # late imports count as memory of the idle process
         target.run(path)

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from .targets import Finding, Outcome, Target
 BATCH = 20_000  # executions in one child
 START_S = 120.0  # the longest time for the imports, and for a child's seeds
 
+IN_MEMORY = Path("/dev/shm")  # on a disk each execution waits for two writes
+
 _Lines = Callable[[float], str | None]  # the next line, or None if there is none within these seconds
 
 
@@ -31,21 +34,30 @@ def fuzz(
 ) -> Outcome:
     """Carry out the executions `first`, `first + 1`, ... of a target, for at most `seconds`.
 
-    The time of the child's imports does not count.
-
-    The child works in `folder`, and the files that led to findings are kept there.
+    The time of the child's imports does not count. Files that led to findings are kept in `folder`.
     """
     outcome = Outcome()
+    folder.mkdir(parents=True, exist_ok=True)
     number, end = first, first + executions
     while number < end and outcome.seconds < seconds:
-        number = _batch(target, folder, seed, range(number, min(end, number + BATCH)), seconds, outcome)
+        numbers = range(number, min(end, number + BATCH))
+        with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as scratch:
+            number = _batch(target, scratch, folder, seed, numbers, seconds, outcome)
     return outcome
 
 
-def _batch(target: Target, folder: Path, seed: str, numbers: range, seconds: float, outcome: Outcome) -> int:
+def _batch(
+    target: Target,
+    scratch: str,
+    folder: Path,
+    seed: str,
+    numbers: range,
+    seconds: float,
+    outcome: Outcome,
+) -> int:
     """Watch one child's executions; return the number of the next one."""
     number, file, since = numbers.start, None, time.monotonic()
-    with _child(target, folder, seed, numbers) as next_line:
+    with _child(target, scratch, folder, seed, numbers) as next_line:
         while True:
             line = next_line(target.seconds if file else START_S)
             if line is None:
@@ -121,14 +133,17 @@ _parent = functools.cache(_Parent)
 
 
 @contextmanager
-def _child(target: Target, folder: Path, seed: str, numbers: range) -> Iterator[_Lines]:
+def _child(target: Target, scratch: str, folder: Path, seed: str, numbers: range) -> Iterator[_Lines]:
     """Wait for the lines of a new child, of which the last one would be "gone CODE"; end it afterwards."""
     parent, last = _parent(), ""
-    child = parent.ask(target.module, target.name, str(folder), seed, numbers.start, len(numbers))
+    words = (target.module, target.name, scratch, str(folder), seed)
+    child = parent.ask(*words, numbers.start, len(numbers))
 
     def next_line(seconds: float) -> str | None:
         nonlocal last
-        line = parent.next_line(seconds)
+        since, line = _computed_s(child), None
+        while line is None and (left := seconds - _computed_s(child) + since) > 0:
+            line = parent.next_line(left)
         last = line or ""
         return line
 
@@ -141,6 +156,15 @@ def _child(target: Target, folder: Path, seed: str, numbers: range) -> Iterator[
             assert next_line(START_S)
         if parent.process.poll() is not None:
             _parent.cache_clear()
+
+
+def _computed_s(process: int) -> float:
+    """The time, less that in which a process waited for a processor, where Linux tells it."""
+    try:
+        waited_ns = int(Path(f"/proc/{process}/schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError):
+        waited_ns = 0
+    return time.monotonic() - waited_ns / 1e9
 
 
 def _cause(code: int) -> str:
