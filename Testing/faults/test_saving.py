@@ -34,7 +34,12 @@ WHOLE = (
     "record of a training",
     "curves of a training",
     "scores of an evaluation",
+    "scores of an experiment",
+    "comparison of networks",
     "description of a data set",
+    "split of a data set",
+    "catalog with a new model",
+    "record of a stored result",
 )
 
 pytestmark = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from mednext.errors import OptionError
-from mednext.system.atomic import replacing
+from mednext.system.atomic import replacing, together
 
 from .evaluation import CaseResult, summary
 
@@ -80,10 +80,11 @@ def write_report(folder: Path, title: str, entries: Sequence[Entry]) -> Path:
         raise OptionError("There is nothing to report: name a network, or a folder of results.")
     text = report(title, entries)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_table(folder / TABLE, entries)
-    _draw(folder / PICTURE, title, entries)
-    with replacing(folder / REPORT) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with together():
+        _write_table(folder / TABLE, entries)
+        _draw(folder / PICTURE, title, entries)
+        with replacing(folder / REPORT) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return folder / REPORT
 
 

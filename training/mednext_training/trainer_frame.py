@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -335,7 +336,8 @@ class FramedTrainer(nnUNetTrainer):
                     os.fsync(file.fileno())
                 temporary.replace(target)
         except (OSError, RuntimeError) as error:  # torch does not tell a full disk from other failures
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # a read-only disk
+                temporary.unlink(missing_ok=True)
             raise OutputError(
                 f"{target} was not written ({error}), and the former one stays: check the disk's free space, "
                 "and give the same command again to go on."

@@ -6,10 +6,11 @@ import os
 import platform
 import re
 from collections.abc import Iterable
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import slicer
 import vtk
+from mednext.library.folder_locations import expanded
 from mednext.system.child_processes import child_environment, is_secret
 
 from .. import settings
@@ -56,7 +57,7 @@ def redacted(text: str, words: Iterable[str]) -> str:
         text = text.replace(word, "<secret>")
     for word in sorted(words, key=len, reverse=True):
         text = text.replace(word, "<name>")
-    home = str(Path.home())
+    home = str(expanded("~"))
     for form in {home, home.replace("\\", "/")}:
         text = re.sub(re.escape(form), "~", text, flags=re.IGNORECASE)
     return text.replace(platform.node() or "\0", "<computer>")

@@ -14,7 +14,7 @@ from ..errors import DownloadIntegrityError
 from ..system.atomic import explaining, replacing
 from ..system.json_reading import Fields, json_text, read_json
 from ..system.locks import locked
-from .folder_locations import models_folder
+from .folder_locations import made_models_folder, models_folder
 from .web_address import shown_address
 
 LEDGER = ".first-use.json"
@@ -44,7 +44,7 @@ def compare_or_keep(digests: Mapping[str, str], *, accept_change: bool = False) 
     """
     ledger = models_folder() / LEDGER
     with explaining(ledger):
-        ledger.parent.mkdir(parents=True, exist_ok=True)
+        made_models_folder()
         with locked(ledger.with_name(f"{LEDGER}.lock")):
             kept = _read(ledger)
             for source, sha256 in digests.items():

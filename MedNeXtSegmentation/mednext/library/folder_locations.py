@@ -10,11 +10,12 @@ import os
 import sys
 from pathlib import Path
 
-from ..errors import CatalogError
+from ..errors import CatalogError, OutputError
 
 MODELS_VARIABLE = "MEDNEXT_MODELS"
 
 _chosen_models_folder: Path | None = None
+_NOWHERE = Path(os.devnull, "mednext")
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -45,20 +46,37 @@ def choose_models_folder(folder: Path | None) -> None:
     _chosen_models_folder = folder
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with "~" and "~user" replaced, where that user and home are known."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def made_models_folder() -> Path:
+    """`models_folder`, made if it is not there. Raises `OutputError` and OSError."""
+    folder = models_folder()
+    if folder == _NOWHERE:
+        raise OutputError(f"This user has no home folder: set {MODELS_VARIABLE} to a folder for models.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def models_folder() -> Path:
     """Folder of the user's models: `$MEDNEXT_MODELS`, the chosen one, or the platform's for a user's data.
 
-    The folder may not exist yet.
+    The folder may not exist yet. For a user without a home, as in some containers, it never does.
     """
     named = os.environ.get(MODELS_VARIABLE)
     if named:
-        try:
-            return Path(named).expanduser()
-        except RuntimeError:  # "~" with an unknown user
-            return Path(named)
+        return expanded(named)
     if _chosen_models_folder:
         return _chosen_models_folder
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return _NOWHERE
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "mednext"
     if sys.platform == "win32":

@@ -9,6 +9,7 @@ from ..errors import UnknownModelError
 from ..model.bundle import Bundle
 from ..model.model_file import read_model
 from ..system.atomic import recover_folder
+from .folder_locations import expanded
 from .store import find_model
 
 
@@ -27,7 +28,7 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
 
 
 def _folder_of(name_or_path: str | Path) -> Path:
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if not path.exists():
         with suppress(OSError):  # a read-only folder around it
             recover_folder(path)

@@ -17,7 +17,7 @@ from ..model.model_file import MODEL_FILE
 from ..system.atomic import SET_ASIDE, UNFINISHED, explaining, recover_folder, remove_if_left
 from ..system.locks import locked
 from ..system.running_processes import signature
-from .folder_locations import models_folder
+from .folder_locations import made_models_folder, models_folder
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +32,8 @@ def exclusive_models_folder() -> Iterator[Path]:
     Raises:
         OutputError, DiskSpaceError: the folder cannot be made or written to.
     """
-    folder = models_folder()
-    with explaining(folder / "model"):
-        folder.mkdir(parents=True, exist_ok=True)
+    with explaining(models_folder() / "model"):
+        folder = made_models_folder()
         with locked(folder / ".lock"):
             _bring_back(folder)
             _remove_leftovers(folder)
@@ -47,9 +46,8 @@ def staging_folder() -> Iterator[Path]:
 
     Those of killed processes are removed, too. Raises the errors of `exclusive_models_folder`.
     """
-    folder = models_folder()
-    with explaining(folder / "model"):
-        folder.mkdir(parents=True, exist_ok=True)
+    with explaining(models_folder() / "model"):
+        folder = made_models_folder()
         _remove_leftovers(folder)
         ours = folder / f"{_WORKSHOP}{signature()}-{secrets.token_hex(6)}"
         ours.mkdir()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from .. import __version__
 from ..errors import BundleFormatError, ServerError, UnknownModelError
+from ..library.folder_locations import expanded
 from ..library.model_by_name import load_bundle
 from ..model.description import Model
 from ..model.model_file import parse_model
@@ -103,7 +103,7 @@ def served_model(
         UnknownModelError: the server has no such model.
         ServerError, ServerAccessError: no answer.
     """
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if path.name != name_or_path:
         return load_bundle(path).model
     return _described(Connection(server, cancelled, patience), name_or_path)

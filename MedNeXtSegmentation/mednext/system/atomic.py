@@ -31,6 +31,8 @@ _UNFIT = {  # errors of a place where nothing can be written
     errno.EISDIR,
     errno.ELOOP,
     errno.ENAMETOOLONG,
+    errno.ENODEV,
+    errno.ENOTCONN,
     errno.ENOTDIR,
     errno.ENOTEMPTY,
     errno.ENXIO,
@@ -98,13 +100,18 @@ def _keep_former(path: Path, formers: ExitStack) -> Callable[[], object]:
     """Keep the file at `path` under another name until `formers` ends; return a function that restores it."""
     if not path.exists():
         return partial(path.unlink, missing_ok=True)
+
+    def restore() -> None:
+        with explaining(path):  # its disk may be read-only by now
+            former.replace(path)
+
     former = _beside(path)
     formers.callback(_remove, former)
     try:
         os.link(path, former)
     except OSError:  # a file system without links
         shutil.copy2(path, former)
-    return partial(former.replace, path)
+    return restore
 
 
 def _remove(temporary: Path) -> None:
@@ -229,6 +236,11 @@ def explaining(path: Path) -> Iterator[None]:
             raise OutputError(f"The folder {path.parent} does not exist: make it first.") from error
         if not path.parent.is_dir():
             raise OutputError(f"The folder {path.parent} is a file: choose another place.") from error
+        if error.errno == errno.ENOENT and path.parent in Path(str(error.filename)).parents:
+            raise OutputError(
+                f"{path} was not written: {error.filename} has vanished. Look whether the disk of "
+                f"{path.parent} is still there."
+            ) from error
         if error.errno in _UNFIT:
             raise OutputError(
                 f"{path} cannot be written ({error.strerror}): choose another place."

@@ -145,17 +145,18 @@ def write_with_colors(
     from ...segmentation.formats.color_table import color_table, write_color_table
 
     _check_colors(path, colors, segmentation.labels)
-    former = colors.read_bytes() if colors.exists() else None
-    try:
-        with together():
-            write_segmentation(path, segmentation, format)
-            write_color_table(colors, segmentation.labels)
-            if former != color_table(segmentation.labels):
-                colors.unlink(missing_ok=True)
-    except BaseException:  # boundary: whatever ended it, the former names come back
-        if former is not None and not colors.exists():
-            colors.write_bytes(former)
-        raise
+    with explaining(colors):
+        former = colors.read_bytes() if colors.exists() else None
+        try:
+            with together():
+                write_segmentation(path, segmentation, format)
+                write_color_table(colors, segmentation.labels)
+                if former != color_table(segmentation.labels):
+                    colors.unlink(missing_ok=True)
+        except BaseException:  # boundary: whatever ended it, the former names come back
+            if former is not None and not colors.exists():
+                colors.write_bytes(former)
+            raise
 
 
 def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
