@@ -32,11 +32,11 @@ from mednext.system.cancellation import check_cancelled
 from mednext.worker import protocol, serving
 from mednext.worker.hand_over import HandedOver
 
-def segment(worker, request):
+def segment(worker, request, cancelled):
     (channel,), order, _ = protocol.read_request(Path(request.folder))
     worker.say(protocol.progress_event(request.run, "network"))
     while order.model == "endless":
-        check_cancelled(lambda: request.run in worker._cancelled)
+        check_cancelled(cancelled)
         time.sleep(0.01)
     labelmap = (channel.array > channel.array.mean()).astype(np.uint8)
     result = Segmentation(labelmap, channel.geometry, (Label(1, "a", (1, 2, 3)),))
