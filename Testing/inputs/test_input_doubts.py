@@ -55,6 +55,26 @@ def test_a_ct_in_a_model_of_mr_is_recognised_by_its_values():
     assert "as a CT has; the model takes PT" in found(pet, "scan", voxels=[CHEST]).warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("voxels", "words"),
+    [
+        (CHEST + 1024, "Subtract the offset, usually 1024"),
+        (CHEST + 1000, "Subtract the offset, usually 1024"),
+        (CHEST + 32768, "Subtract the offset, usually 1024"),
+        (np.interp(CHEST, (-160, 240), (0, 255)).round(), "as a picture has, and not Hounsfield units"),
+        (np.interp(CHEST, (-1000, 1000), (0, 1)), "it was normalised, and has no Hounsfield units"),
+        (np.interp(CHEST, (-1000, 1000), (-1, 1)), "it was normalised, and has no Hounsfield units"),
+        ((CHEST - CHEST.mean()) / CHEST.std(), "it was normalised, and has no Hounsfield units"),
+        (np.clip(CHEST, -160, 240), "has no air (values from -160 to 240)"),
+        (np.clip(CHEST, -1350, 150), "has no value above 150, which many voxels have, as in a window"),
+        (noise() * 2, "Subtract the offset, usually 1024; give another image if it is no CT"),  # an MR
+    ],
+)
+def test_values_that_are_not_hounsfield_units_are_warned_of(voxels, words):
+    (warning,) = found(CT_MODEL, "scan", voxels=[voxels.astype(np.float32)]).warnings
+    assert words in warning
+
+
 @pytest.mark.parametrize("name", ["adc.nii.gz", "sub-01_ADC", "prostate_adc_map.nrrd"])
 @pytest.mark.parametrize("model", [CT_MODEL, tiny_model()])
 def test_a_map_is_recognised_by_its_name_or_its_header(model, name):

@@ -56,28 +56,11 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     return run_it
 
 
-@pytest.mark.parametrize(
-    ("voxels", "words"),
-    [
-        (CHEST + 1024, "Subtract the offset, usually 1024"),
-        (CHEST + 1000, "Subtract the offset, usually 1024"),
-        (CHEST + 32768, "Subtract the offset, usually 1024"),
-        (np.interp(CHEST, (-160, 240), (0, 255)).round(), "as a picture has, and not Hounsfield units"),
-        (np.interp(CHEST, (-1000, 1000), (0, 1)), "it was normalised, and has no Hounsfield units"),
-        (np.interp(CHEST, (-1000, 1000), (-1, 1)), "it was normalised, and has no Hounsfield units"),
-        ((CHEST - CHEST.mean()) / CHEST.std(), "it was normalised, and has no Hounsfield units"),
-        (np.clip(CHEST, -160, 240), "has no air (values from -160 to 240)"),
-        (np.clip(CHEST, -1350, 150), "has no value above 150, which many voxels have, as in a window"),
-        (noise() * 2, "Subtract the offset, usually 1024; give another image if it is no CT"),  # an MR
-    ],
-)
-def test_values_that_are_not_hounsfield_units_are_warned_of_on_the_command_line(
-    run, ct, tmp_path, voxels, words
-):
-    image = add_image(tmp_path / "scan.nii.gz", voxels=voxels.astype(np.float32))
+def test_values_that_are_not_hounsfield_units_are_warned_of_on_the_command_line(run, ct, tmp_path):
+    image = add_image(tmp_path / "scan.nii.gz", voxels=(CHEST + 1024).astype(np.float32))
     code, document = run(ct, image)
     assert code == 0
-    assert words in document["warning"]
+    assert "Subtract the offset, usually 1024" in document["warning"]
     assert document["warning"] == document["provenance"]["warning"]
 
 
@@ -148,13 +131,16 @@ def same(tmp_path: Path, how: str) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     "how", ["path", "hard link", "symbolic link", "copy", "other format", "other orientation"]
 )
-def test_one_image_for_two_channels_is_refused_unless_the_user_insists(run, two, tmp_path, how):
+def test_one_image_for_two_channels_is_refused(run, two, tmp_path, how):
     pair = same(tmp_path, how)
     code, document = run(two, *pair)
     assert (code, document["error"]) == (2, "SuspectInputError")
     assert "are one file" in document["message"] or "have the same voxels" in document["message"]
-    code, document = run(two, *pair, "--insist")
-    assert code == 0 and document["warning"]
+
+
+def test_one_image_for_two_channels_is_taken_when_the_user_insists(run, two, tmp_path):
+    code, document = run(two, *same(tmp_path, "copy"), "--insist")
+    assert code == 0 and "have the same voxels" in document["warning"]
 
 
 def write_mr(folder: Path, description: str, patient: str, seed: int, study_uid: str | None = None) -> Path:
@@ -203,27 +189,21 @@ def test_the_engine_checks_volumes_of_one_and_of_several_channels_alike(two, tmp
     ]
 
 
-def test_a_batch_writes_the_doubts_into_its_report(ct, tmp_path):
-    add_image(tmp_path / "in" / "a.nii.gz", voxels=(CHEST + 1024).astype(np.int16))
-    add_image(tmp_path / "in" / "flair.nii.gz")
-    arguments = ["segment-folder", str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(ct.path)]
-    assert main([*arguments, "--device", "cpu", "--threads", "1"]) == 3
-    with (tmp_path / "out" / "report.csv").open(encoding="utf-8-sig", newline="") as file:
-        rows = {row["case"]: row for row in csv.DictReader(file)}
-    assert rows["a"]["status"] == "done" and "Subtract the offset" in rows["a"]["warning"]
-    assert rows["flair"]["error"] == "SuspectInputError"
-    assert main([*arguments, "--device", "cpu", "--threads", "1", "--insist"]) == 0
-
-
-def test_a_batch_gives_programs_a_report_on_all_cases_if_one_failed(ct, tmp_path, capsys):
+def test_a_batch_reports_the_doubts_to_people_and_programs_also_if_a_case_failed(ct, tmp_path, capsys):
     add_image(tmp_path / "in" / "a.nii.gz", voxels=(CHEST + 1024).astype(np.int16))
     add_image(tmp_path / "in" / "flair.nii.gz")
     places = [str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(ct.path)]
-    assert main(["segment-folder", *places, "--device", "cpu", "--threads", "1", "--json"]) == 3
+    arguments = ["segment-folder", *places, "--device", "cpu", "--threads", "1"]
+    assert main([*arguments, "--json"]) == 3
     document = json.loads(capsys.readouterr().out)
     assert (document["ok"], document["error"]) == (False, "IncompleteBatchError")
     done, failed = document["cases"]
     assert "Subtract the offset" in done["warning"] and "not CT" in failed["message"]
+    with (tmp_path / "out" / "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    assert rows["a"]["status"] == "done" and "Subtract the offset" in rows["a"]["warning"]
+    assert rows["flair"]["error"] == "SuspectInputError"
+    assert main([*arguments, "--insist"]) == 0
 
 
 def test_a_batch_checks_the_headers_of_dicom(two, tmp_path):

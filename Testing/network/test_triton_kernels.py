@@ -62,15 +62,15 @@ def difference(block: MedNeXtBlock, sides: tuple[int, ...], dtype: torch.dtype, 
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize("k", [3, 5])
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize(("k", "residual"), [(3, True), (3, False), (5, True)])
 @pytest.mark.parametrize("kind", SIDES)
 def test_a_block_equals_the_reference(kind: Kind, residual: bool, k: int) -> None:
     assert difference(random_block(kind, k, residual=residual), SIDES[kind], torch.float32) < EXACT
 
 
-@pytest.mark.parametrize("denominator", ["mean", "sum"])
-@pytest.mark.parametrize("kind", SIDES)
+@pytest.mark.parametrize(
+    ("kind", "denominator"), [*((kind, "mean") for kind in SIDES), (MedNeXtBlock, "sum")]
+)
 def test_the_global_response_norm_equals_the_reference(
     kind: Kind, denominator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +123,6 @@ def test_the_size_of_the_tiles_changes_nothing(kind: Kind, monkeypatch: pytest.M
     ("classes", "splits", "dtype"),
     [
         (1, 1, torch.float32),
-        (14, 1, torch.float32),
         (14, 1, torch.float16),
         (60, 1, torch.float32),
         (14, 2, torch.float32),
