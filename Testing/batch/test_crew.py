@@ -166,7 +166,7 @@ def test_two_batches_with_workers_share_the_cases(run: Run, job: CrewJob) -> Non
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_the_cores_are_divided_among_the_workers(job: CrewJob, count: int) -> None:
+def test_the_cores_are_divided_among_the_workers(count: int) -> None:
     jobs = jobs_of_this_machine(CrewJob(Order("m", Options(device="cpu")), ".", Path("out"), ""), count)
     assert [each.order.options.threads for each in jobs] == [max(1, usable_cores() // count)] * count
 

@@ -137,16 +137,13 @@ def test_an_installed_model_is_used_by_its_name(run: Run, image: Path, tiny: Bun
     assert document["provenance"]["model"] == "tiny"
 
 
-def test_an_existing_result_is_replaced_on_request(run: Run, image: Path, tiny: Bundle) -> None:
-    Path("out.nii.gz").write_text("old")
-    run("segment", image, "--model", tiny.path, "-o", "out.nii.gz", "--overwrite", "--threads", 1)
+@pytest.mark.parametrize(("there", "options"), [("old", ["--overwrite"]), ("", [])])
+def test_a_result_is_replaced_on_request_and_an_empty_file_that_reserves_its_name_always(
+    run: Run, image: Path, tiny: Bundle, there: str, options: list[str]
+) -> None:
+    Path("out.nii.gz").write_text(there)
+    run("segment", image, "--model", tiny.path, "-o", "out.nii.gz", "--no-mirror", "--threads", 1, *options)
     assert sitk.ReadImage("out.nii.gz").GetSize() == (30, 28, 20)
-
-
-def test_an_empty_file_that_reserves_the_name_is_replaced(run, tiny, image):
-    Path("reserved.nii.gz").touch()
-    run("segment", image, "--model", tiny.path, "-o", "reserved.nii.gz", "--no-mirror")
-    assert Path("reserved.nii.gz").stat().st_size > 0
 
 
 def test_people_read_volumes_in_ml(image: Path, tiny: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

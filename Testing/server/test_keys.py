@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from mednext.errors import OptionError
@@ -61,8 +62,9 @@ def test_a_file_that_is_no_key_file_lets_nobody_in(keys, text):
         keys.listed()
 
 
-def test_the_file_holds_hashes_only(keys):
+def test_the_file_holds_hashes_only_and_is_private(keys):
     key = keys.add("jane")
     (entry,) = json.loads(keys.path.read_text())["keys"]
     assert set(entry) == {"name", "sha256", "created"}
     assert key not in keys.path.read_text()
+    assert os.name == "nt" or keys.path.stat().st_mode & 0o777 == 0o600

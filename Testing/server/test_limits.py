@@ -46,6 +46,12 @@ def serving(tmp_path, bundle, engines, **limits):
     return running_server(tmp_path, [bundle], engines, Limits(**limits))
 
 
+def post(server, document, path="", access=None):
+    """The answer to a request below `/v1/jobs`."""
+    sent = headers(access or server.access())
+    return requests.post(f"{server.address}/v1/jobs{path}", json=document, headers=sent, timeout=60)
+
+
 def test_an_image_beyond_the_limit_is_refused_before_it_is_sent(tmp_path, bundle, engines):
     with (
         serving(tmp_path, bundle, engines, largest_bytes=IMAGE_BYTES - 1) as server,
@@ -63,13 +69,7 @@ def test_a_run_beyond_the_time_limit_is_ended(tmp_path, bundle, engines):
 
 def test_a_silent_client_loses_its_run(tmp_path, bundle, engines):
     with serving(tmp_path, bundle, engines, silence_s=0.5) as server:
-        answer = requests.post(
-            f"{server.address}/v1/jobs",
-            json=application(bundle),
-            headers=headers(server.access()),
-            timeout=60,
-        )
-        assert answer.status_code == 201
+        assert post(server, application(bundle)).status_code == 201
         wait_until(lambda: not server.jobs())
 
 
@@ -107,10 +107,7 @@ def test_a_key_has_only_so_many_runs_and_others_are_not_hindered(tmp_path, bundl
     with serving(tmp_path, bundle, engines, jobs_per_owner=2) as server:
         jane, carl = server.access("jane"), server.access("carl")
         codes = [
-            requests.post(
-                f"{server.address}/v1/jobs", json=application(bundle), headers=headers(who), timeout=60
-            ).status_code
-            for who in (jane, jane, jane, carl)
+            post(server, application(bundle), access=who).status_code for who in (jane, jane, jane, carl)
         ]
         assert codes == [201, 201, 503, 201]
         with pytest.raises(ServerBusyError, match="has 2 runs"):
@@ -161,13 +158,7 @@ def put(server, job, piece, *, offset=0, size=None, sha256=None):
 @pytest.fixture
 def opened(tmp_path, bundle, engines):
     with serving(tmp_path, bundle, engines) as server:
-        answer = requests.post(
-            f"{server.address}/v1/jobs",
-            json=application(bundle),
-            headers=headers(server.access()),
-            timeout=60,
-        )
-        yield server, answer.json()["job"]
+        yield server, post(server, application(bundle)).json()["job"]
 
 
 def test_pieces_are_taken_in_their_order_and_once(opened):
@@ -210,13 +201,7 @@ def test_more_voxels_than_announced_are_refused(opened):
 def test_a_run_does_not_begin_with_missing_or_other_voxels(opened):
     server, job = opened
     for sums in (["0" * 64], [], ["x"], "0"):
-        answer = requests.post(
-            f"{server.address}/v1/jobs/{job}/start",
-            json={"sha256": sums},
-            headers=headers(server.access()),
-            timeout=60,
-        )
-        assert answer.status_code == 400
+        assert post(server, {"sha256": sums}, f"/{job}/start").status_code == 400
     assert not server.service.dispatcher._engines.begun
 
 
@@ -256,12 +241,7 @@ def changed(document, path, value):
 )
 def test_nonsense_is_refused_in_a_sentence(opened, bundle, path, value):
     server, _ = opened
-    answer = requests.post(
-        f"{server.address}/v1/jobs",
-        json=changed(application(bundle), path, value),
-        headers=headers(server.access()),
-        timeout=60,
-    )
+    answer = post(server, changed(application(bundle), path, value))
     assert answer.status_code in (400, 413, 422)
     assert answer.json()["message"].endswith(".")
     assert server.jobs() == 1  # that of the fixture
@@ -292,9 +272,7 @@ def test_a_client_that_never_reads_is_cut_off(tmp_path, bundle, engines, monkeyp
     with serving(tmp_path, bundle, engines) as server:
         access = server.access()
         voxels = np.random.default_rng(0).integers(0, 2**16, (1, 64, 256, 256)).astype(np.uint16)
-        requests.post(
-            f"{server.address}/v1/jobs", json=application(bundle), headers=headers(access), timeout=60
-        )
+        post(server, application(bundle))
         (job,) = server.service.table
         job.finish({"labels": voxels[0]}, {})
         host, port = server.address.split("//")[1].split(":")

@@ -83,15 +83,7 @@ def test_a_folder_is_segmented_on_a_server_and_resumed(tmp_path, capsys, served)
     for number in range(3):
         image = noise(number)
         write_image(tmp_path / "in" / f"case{number}.nii.gz", image.array[0], image.geometry)
-    command = (
-        "segment-folder",
-        tmp_path / "in",
-        tmp_path / "out",
-        "--model",
-        "tiny",
-        "--server",
-        served.address,
-    )
+    command = (*FOLDER, tmp_path / "in", tmp_path / "out", "--server", served.address)
     code, document = run(capsys, *command)
     assert code == 0, document
     assert [row["status"] for row in document["cases"]] == ["done"] * 3
@@ -103,19 +95,14 @@ def test_a_folder_is_segmented_on_a_server_and_resumed(tmp_path, capsys, served)
 def test_a_lost_server_ends_a_batch_and_keeps_the_finished_cases(tmp_path, capsys, served):
     image = noise()
     (tmp_path / "in").mkdir()
+    command = (*FOLDER, tmp_path / "in", tmp_path / "out", "--server", served.address)
     write_image(tmp_path / "in" / "a.nii.gz", image.array[0], image.geometry)
+    assert run(capsys, *command)[0] == 0
+    write_image(tmp_path / "in" / "b.nii.gz", image.array[0], image.geometry)
     served.keys.revoke("jane")
-    code, document = run(
-        capsys,
-        "segment-folder",
-        tmp_path / "in",
-        tmp_path / "out",
-        "--model",
-        "tiny",
-        "--server",
-        served.address,
-    )
+    code, document = run(capsys, *command)
     assert (code, document["error"]) == (2, "ServerAccessError")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.seg.nrrd", "report.csv"}
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import pytest
 from bundles import TINY_MODEL, TINY_NETWORK, tiny_model, tiny_regions
 from geometries import rotation
 from mednext.errors import ChannelError, GeometryError, OptionError, OutputError, SuspectInputError
+from mednext.images.formats.image_files import read_image
 from mednext.images.geometry import Geometry
 from mednext.images.source_image import SourceImage
+from mednext.images.volume import read_volume
 from mednext.model.description import Channel as ModelChannel
 from mednext.model.labels import Label
 from mednext.segmentation.result import Segmentation
@@ -76,8 +78,6 @@ def test_several_channels_are_resampled_to_the_grid_of_the_first_and_reported(tm
     other = Geometry((11, 9, 9), (1.0, 1.2, 1.9), (4.0, -8.0, 10.0))
     case = add_training_case(tmp_path / "Dataset501_A", two, [image(), image(1, other, "FLAIR")], truth())
     assert case.resampled == ("FLAIR",)
-    from mednext.images.volume import read_volume
-
     written = read_volume(case.folder / "imagesTr" / f"{case.name}_0001.nii.gz")
     assert written.geometry.close_to(GRID)
     record = json.loads((case.folder / "provenanceTr" / f"{case.name}.json").read_text())
@@ -165,8 +165,6 @@ def test_a_run_limited_to_a_region_makes_a_case_of_that_region(tmp_path):
     folder, whole = tmp_path / "Dataset501_A", tmp_path / "Dataset502_B"
     channels = [image(), flair]
     case = add_training_case(folder, two, channels, segmentation, region=box, found=0 * labels())
-    from mednext.images.formats.image_files import read_image
-
     read = read_image(folder / "labelsTr" / "tiny_0001.nii.gz")
     written, grid = read.array, read.geometry
     assert np.array_equal(written, labels()[box])
@@ -250,8 +248,6 @@ def test_a_left_handed_oblique_grid_is_written_as_it_is_or_refused(tmp_path):
     case = add_training_case(
         tmp_path / "Dataset501_A", TINY_MODEL, [channel], truth(labelmap, geometry=flipped)
     )
-    from mednext.images.volume import read_volume
-
     written = read_volume(case.folder / "imagesTr" / f"{case.name}_0000.nii.gz")
     assert written.geometry.close_to(flipped)
     assert np.array_equal(written.array[0], channel.array)

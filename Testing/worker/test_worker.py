@@ -52,12 +52,6 @@ def fresh():
     dialogue.end()
 
 
-def test_the_first_event_is_hello_with_the_version(fresh):
-    hello = json.loads(fresh.hear())
-    assert (hello["event"], hello["protocol"]) == ("hello", protocol.LANGUAGE)
-    assert hello["pid"] == fresh.process.pid
-
-
 def test_a_run_reports_every_stage_and_the_next_one_loads_nothing(warm, tiny, tmp_path):
     warm.segment(1, tmp_path / "übung 1", tiny)
     first = warm.events_until("done", "error")
@@ -140,8 +134,10 @@ def test_a_request_waits_for_torch_and_can_be_cancelled_meanwhile(fresh, tiny, t
     fresh.segment(2, tmp_path / "2", tiny)
     fresh.say(protocol.format_request(CancelRequest(1)))
     events = fresh.events_until("done")
+    hello = events[0]
+    assert (hello["protocol"], hello["pid"]) == (protocol.LANGUAGE, fresh.process.pid)
     kinds = [(event["event"], event.get("run")) for event in events]
-    assert kinds[1] == ("progress", 1)
+    assert kinds[:2] == [("hello", None), ("progress", 1)]
     assert events[1]["stage"] == "starting"
     assert kinds.index(("error", 1)) < kinds.index(("ready", None)) < kinds.index(("done", 2))
 

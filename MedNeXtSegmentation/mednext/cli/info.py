@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from .console import Console
-from .run_options import add_server_options, server_of_run
+from .run_options import add_output_options, add_server_options, server_of_run
 
 _PACKAGES = ("torch", "numpy", "SimpleITK", "requests", "safetensors", "highdicom", "tqdm")
 
@@ -17,8 +17,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("info", help=text, description=f"S{text[1:]}.", allow_abbrev=False)
     parser.set_defaults(run=run)
     add_server_options(parser.add_argument, "show the version, models and limits of a server instead")
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_output_options(parser.add_argument)
 
 
 def run(options: argparse.Namespace, console: Console) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 from .console import Console
+from .run_options import add_output_options
 
 _ADDRESSES = ("http://", "https://")
 
@@ -38,8 +39,7 @@ def _action(actions: Any, name: str, run: Any, text: str) -> Any:
         name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_output_options(parser.add_argument)
     parser.add_argument(
         "--events",
         action="store_true",

@@ -87,6 +87,11 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also segment images that look certainly wrong, with a warning",
     )
+    add_output_options(add)
+
+
+def add_output_options(add: Callable[..., object]) -> None:
+    """Add the arguments that the `Console` follows."""
     add("--json", action="store_true", help="print one JSON document instead of text")
     add("--quiet", action="store_true", help="print nothing but errors")
 

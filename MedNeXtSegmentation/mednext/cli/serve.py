@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 from .console import Console
+from .run_options import add_output_options
 
 if TYPE_CHECKING:
     from ..model.bundle import Bundle
@@ -74,8 +75,7 @@ def _add_keys(actions: Any) -> None:
         if name != "list":
             parser.add_argument("name", metavar="NAME", help="such as radiology-3 or jane.doe")
         _add_keys_file(parser.add_argument)
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-        parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        add_output_options(parser.add_argument)
 
 
 def _add(options: argparse.Namespace, console: Console) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import OptionError
 from .console import Console
+from .run_options import add_output_options
 
 
 def add_parser(commands: Any) -> None:
@@ -25,8 +26,7 @@ def add_parser(commands: Any) -> None:
     add("--port", type=int, default=0, help="of the address on this computer (default: a free one)")
     add("--no-browser", action="store_true", help="print the address only")
     add("--library", metavar="FILE", type=Path, help="niivue's archive, for a computer without a network")
-    add("--json", action="store_true", help="print one JSON document instead of text")
-    add("--quiet", action="store_true", help="print nothing but errors")
+    add_output_options(add)
 
 
 def run(options: argparse.Namespace, console: Console) -> None:

@@ -25,7 +25,7 @@ _MOST_ENGINES = 100_000
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model of a server."""
+    """A model of a server; `sha256` is `provenance.model_sha256` of it."""
 
     name: str
     version: str

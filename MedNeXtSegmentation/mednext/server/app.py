@@ -27,6 +27,7 @@ from ..errors import (
     to_json,
 )
 from ..remote import wire
+from ..remote.served_models import Hello
 from ..system.json_reading import Fields, parse_json
 from .dispatch import Dispatcher
 from .faults import where
@@ -169,16 +170,15 @@ async def _health(_request: Request) -> Response:
 
 async def _hello(service: Service, _owner: Owner, _request: Request) -> Response:
     dispatcher, limits = service.dispatcher, service.table.limits
-    return JSONResponse(
-        {
-            "mednext": __version__,
-            "engines": dispatcher.engine_count,
-            "waiting": len(dispatcher.waiting),
-            "largest_bytes": limits.largest_bytes,
-            "longest_s": limits.longest_s,
-            "models": dispatcher.described(),
-        }
+    hello = Hello(
+        __version__,
+        dispatcher.engine_count,
+        len(dispatcher.waiting),
+        limits.largest_bytes,
+        limits.longest_s,
+        dispatcher.described(),
     )
+    return JSONResponse(hello.to_json())
 
 
 async def _model(service: Service, _owner: Owner, request: Request) -> Response:

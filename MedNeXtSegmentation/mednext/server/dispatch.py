@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import EngineProcessError, UnknownModelError, from_json
 from ..model.bundle import Bundle
 from ..remote import wire
+from ..remote.served_models import ServedModel
 from ..segmentation.provenance import model_sha256
 from .fair_queue import FairQueue
 from .faults import where
@@ -68,17 +69,12 @@ class Dispatcher:
             raise UnknownModelError(f"This server has no model {name!r}, only: {known}.")
         return self._bundles[name]
 
-    def described(self) -> list[dict[str, str]]:
-        """Each model with its version, title and `model_sha256`."""
-        return [
-            {
-                "name": name,
-                "version": bundle.model.version,
-                "title": bundle.model.title,
-                "sha256": self._sums[name],
-            }
+    def described(self) -> tuple[ServedModel, ...]:
+        """All models."""
+        return tuple(
+            ServedModel(name, bundle.model.version, bundle.model.title, self._sums[name])
             for name, bundle in self._bundles.items()
-        ]
+        )
 
     def check(self, application: wire.Application) -> None:
         """Refuse a model that this server has not, or has otherwise, and folds that it lacks."""

@@ -119,9 +119,10 @@ def _serving(fleet: Fleet, largest_bytes: int, folder: str) -> Iterator[RayEngin
     import ray
     from ray import serve
 
-    replicas = _joined(fleet, largest_bytes, folder)
+    gpus = _joined(fleet, largest_bytes, folder)
+    replicas = fleet.replicas or max(gpus, 1)
     try:
-        yield RayEngines(_started(fleet, replicas), replicas)
+        yield RayEngines(_started(fleet, replicas, gpus), replicas)
     finally:
         with contextlib.suppress(Exception):  # boundary: Ray may have ended before
             serve.shutdown() if fleet.address is None else serve.delete(APPLICATION)
@@ -136,20 +137,20 @@ def _remove_leftovers() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _started(fleet: Fleet, replicas: int) -> Any:
+def _started(fleet: Fleet, replicas: int, gpus: int) -> Any:
     """The handle of the engines, when all of them are ready."""
     from ray import serve
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         serve.start(proxy_location="Disabled")
-        return serve.run(_deployment(fleet, replicas), name=APPLICATION, route_prefix=None)
+        return serve.run(_deployment(fleet, replicas, gpus), name=APPLICATION, route_prefix=None)
     except RuntimeError as error:  # Serve's own, for replicas that do not start
         raise ServerError(f"The engines cannot be started ({error}): see the log of Ray.") from error
 
 
 def _joined(fleet: Fleet, largest_bytes: int, folder: str) -> int:
-    """Join the cluster, or start one, and return the number of replicas."""
+    """Join the cluster, or start one, and return the number of GPUs for the engines."""
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
@@ -164,7 +165,7 @@ def _joined(fleet: Fleet, largest_bytes: int, folder: str) -> int:
         )
     if fleet.device == "auto" and not gpus:
         logger.warning("There is no GPU: the engines run on the CPU.")
-    return fleet.replicas or max(gpus, 1)
+    return gpus
 
 
 def _start_here(quiet: dict[str, Any], folder: str, store_bytes: int) -> None:
@@ -217,16 +218,13 @@ def _store_bytes(replicas: int, largest_bytes: int) -> int:
     return max(_LEAST_STORE_BYTES, min(sizes))
 
 
-def _deployment(fleet: Fleet, replicas: int) -> Any:
-    import ray
+def _deployment(fleet: Fleet, replicas: int, gpus: int) -> Any:
     from ray import serve
 
     from ..system.devices import usable_cores
     from .engine import Engine
 
-    gpus = int(ray.cluster_resources().get("GPU", 0)) if fleet.device != "cpu" else 0
-    on_gpu = gpus > 0
-    threads = fleet.threads or (None if on_gpu else max(1, usable_cores() // replicas))
+    threads = fleet.threads or (None if gpus else max(1, usable_cores() // replicas))
     deployment = serve.deployment(
         name="Engine",
         num_replicas=replicas,
@@ -235,12 +233,11 @@ def _deployment(fleet: Fleet, replicas: int) -> Any:
         graceful_shutdown_timeout_s=2,
         ray_actor_options={
             "num_cpus": 0,
-            "num_gpus": min(1.0, gpus / replicas) if on_gpu else 0,
+            "num_gpus": min(1.0, gpus / replicas),
             "runtime_env": {"env_vars": _environment()},
         },
     )(Engine)
-    device = "cuda" if on_gpu else "cpu"
-    return deployment.bind(device, threads, fleet.warm, fleet.kept)
+    return deployment.bind("cuda" if gpus else "cpu", threads, fleet.warm, fleet.kept)
 
 
 def _environment() -> dict[str, str]:
