@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from bundles import tiny_model
 from cases import noise
 from dicom_files import change, write_series
 from mednext.batch.case_finding import find_cases
-from mednext.errors import UnreadableImageError
+from mednext.errors import OutOfMemoryError, UnreadableImageError
 from mednext.images.dicom import header as dicom_header
+from mednext.images.dicom import series
 from mednext.images.geometry import Geometry
 from mednext.images.volume import read_volume
 from mednext.model.description import Channel
@@ -164,7 +166,18 @@ def test_every_file_of_a_flat_folder_is_read_once_for_all_series(tmp_path, monke
     assert len(read) == len(set(read)) == 12
 
 
-def test_a_file_that_has_changed_is_read_again(study):
-    before = read_volume(study).array
-    change(study, lambda dataset, _: setattr(dataset, "RescaleIntercept", "-24"))
-    np.testing.assert_array_equal(read_volume(study).array, before + 1000)
+def test_a_file_that_has_changed_is_read_again_even_if_its_size_and_time_are_the_same(study):
+    """As when an archive of another series is unpacked in the place of the first."""
+    before = read_volume(study).geometry
+    for file in study.iterdir():
+        state, content = file.stat(), file.read_bytes()
+        file.write_bytes(content.replace(b"DS\x04\x001\\1 ", b"DS\x04\x002\\2 "))
+        os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert file.read_bytes() != content and file.stat().st_size == state.st_size
+    assert (before.spacing[0], read_volume(study).geometry.spacing[0]) == (1.0, 2.0)
+
+
+def test_a_series_larger_than_the_memory_is_refused_before_it_is_read(study, monkeypatch):
+    monkeypatch.setattr(series, "obtainable_memory", lambda: 1000)
+    with pytest.raises(OutOfMemoryError, match=r"not enough memory for the voxels of .*study"):
+        read_volume(study)

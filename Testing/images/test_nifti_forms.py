@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import asdict
 
 import nibabel
@@ -16,8 +17,11 @@ from mednext.cli import main
 from mednext.errors import GeometryError
 from mednext.images.geometry import Geometry
 from mednext.images.nifti_forms import both_forms
+from mednext.images.source_image import SourceImage
 from mednext.images.volume import read_channels, read_volume, write_image
+from mednext.worker.protocol import Order, read_request
 from refusals import noise, refused
+from worker_dialogue import write_request
 
 MOVED = np.array([[1, 0, 0, 30], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 
@@ -153,6 +157,21 @@ def test_the_forms_survive_a_pipe_between_processes(tmp_path):
     for name, geometry_of in (("here", geometry), ("there", received)):
         write_image(tmp_path / f"{name}.nii", noise(), geometry_of)
     assert (tmp_path / "here.nii").read_bytes() == (tmp_path / "there.nii").read_bytes()
+
+
+@pytest.mark.parametrize(("code", "at", "count"), [(252, 256, 6), (254, 280, 12)], ids=["qform", "sform"])
+def test_an_image_whose_unset_form_holds_nan_reaches_a_worker(tmp_path, code, at, count):
+    """JSON has no NaN."""
+    path = nifti(tmp_path / "image.nii", np.eye(4), np.eye(4))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<h", content, code, 0)
+    struct.pack_into(f"<{count}f", content, at, *[np.nan] * count)
+    path.write_bytes(content)
+    volume = read_volume(path)
+    assert volume.geometry.close_to(Geometry.from_ijk_to_ras(np.eye(4), volume.geometry.size))
+    write_request(tmp_path, [SourceImage("T1", volume.array[0], volume.geometry)], Order("tiny"))
+    (received,) = read_request(tmp_path)[0]
+    assert received.geometry.forms == volume.geometry.forms
 
 
 @settings(max_examples=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import platform
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -142,6 +143,17 @@ def test_logits_of_the_next_image_lie_where_those_of_the_last_one_were(native_ke
         several = native(torch.randn(2, 2, 16, 32, 16))
     assert first.data_ptr() == second.data_ptr()
     assert several.data_ptr() != first.data_ptr()
+
+
+@torch.inference_mode()
+def test_a_network_in_another_thread_leaves_the_logits_alone(native_kernels: ctypes.CDLL) -> None:
+    """As where a script segments two cases at the same time: the threads need memory of their own."""
+    first, other = (NativeMedNeXt(small_network(), Kernels(native_kernels)) for _ in range(2))
+    logits = first(torch.randn(1, 2, 16, 32, 16))
+    before = logits.clone()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(other, torch.randn(1, 2, 16, 32, 16)).result()
+    assert torch.equal(logits, before)
 
 
 def test_many_classes_that_need_their_own_memory_are_right(native_kernels: ctypes.CDLL) -> None:

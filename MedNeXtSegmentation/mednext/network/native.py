@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import threading
 from collections.abc import Sequence
 from functools import partial
 from weakref import WeakValueDictionary
@@ -33,7 +34,7 @@ from .native_library import (
     native_library,
 )
 
-Shape = tuple[int, int, int]
+_Key = tuple[int, tuple[int, int, int], tuple[int, ...], torch.dtype]  # thread, shape, widths, type
 
 
 def offer(network: MedNeXt, device: torch.device, precision: str) -> list[Formulation]:
@@ -78,13 +79,16 @@ class NativeMedNeXt(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, in_channels, Z, Y, X)` to logits `(N, num_classes, Z, Y, X)`; sides divisible by 16.
 
-        The logits of a single image are valid only until the next image of this network or another fold,
-        whose activations use the same memory.
+        The logits of a single image are valid only until the next image of this network or another fold in
+        this thread, whose activations use the same memory.
         """
         shape = x.shape[2], x.shape[3], x.shape[4]
-        if self._activations is None or self._activations.shape != shape:
+        key = threading.get_ident(), shape, self._widths, self._dtype
+        if self._activations is None or self._activations.key != key:
             self._activations = None  # free the old ones before the new ones are made
-            self._activations = _activations_for(shape, self._widths, self._dtype)
+            self._activations = _IN_USE.get(key)
+        if self._activations is None:
+            self._activations = _IN_USE[key] = _Activations(key)
         logits = self._activations.room((len(x), self._classes, *shape))
         for image, target in zip(x, logits, strict=True):
             self._one(image, target, self._activations)
@@ -106,10 +110,14 @@ class NativeMedNeXt(nn.Module):
 
 
 class _Activations:
-    """Memory for the activations of all levels, `(Z, Y, X, C)`, and for the largest depthwise convolution."""
+    """Memory for the activations of all levels, `(Z, Y, X, C)`, and for the largest depthwise convolution.
 
-    def __init__(self, shape: Shape, widths: Sequence[int], dtype: torch.dtype) -> None:
-        self.shape = shape
+    The folds of a model share it, since they run in turn in one thread.
+    """
+
+    def __init__(self, key: _Key) -> None:
+        self.key = key
+        _, shape, widths, dtype = key
         self.levels = [
             torch.empty(*(side >> level for side in shape), width, dtype=dtype)
             for level, width in enumerate(widths)
@@ -124,15 +132,7 @@ class _Activations:
         return scratch[:size].view(*shape)
 
 
-def _activations_for(shape: Shape, widths: tuple[int, ...], dtype: torch.dtype) -> _Activations:
-    """Activations that the folds of a model share, since they run in turn; freed with the last of them."""
-    found = _in_use.get((shape, widths, dtype))
-    if found is None:
-        found = _in_use[shape, widths, dtype] = _Activations(shape, widths, dtype)
-    return found
-
-
-_in_use: WeakValueDictionary[tuple[Shape, tuple[int, ...], torch.dtype], _Activations] = WeakValueDictionary()
+_IN_USE: WeakValueDictionary[_Key, _Activations] = WeakValueDictionary()
 
 
 class _Block:

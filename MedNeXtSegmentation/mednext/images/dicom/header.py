@@ -147,7 +147,8 @@ def read_header(file: Path) -> DicomHeader | None:
         state = file.stat()
         if not stat.S_ISREG(state.st_mode):
             return None
-        return _remembered(file, state.st_size, state.st_mtime_ns)
+        # An archive may give other files of this name the same size and time.
+        return _remembered(file, state.st_size, (state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
     except OSError as error:
         raise UnreadableImageError(
             f"{file} cannot be read ({error.strerror}): check it and its permissions."
@@ -155,7 +156,7 @@ def read_header(file: Path) -> DicomHeader | None:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _remembered(file: Path, size: int, modified_ns: int) -> DicomHeader | None:
+def _remembered(file: Path, size: int, _version: tuple[int, ...]) -> DicomHeader | None:
     with file.open("rb", buffering=2**13) as content:
         start = content.read(132)
         if start[128:] == b"DICM":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import InputError, MedNeXtError, UnreadableImageError
+from ...errors import InputError, MedNeXtError, OutOfMemoryError, UnreadableImageError
+from ...system.free_memory import obtainable_memory
 from ..geometry import Geometry
 from ..source_image import ReadImage
 from .header import DicomHeader, read_header
@@ -101,10 +103,16 @@ def series_of(path: str | Path) -> tuple[Path, str | None]:
 def read_series(folder: Path, uid: str | None = None) -> ReadImage:
     """The image of a series, voxels `(Z, Y, X)` float32, rescaled to HU by its files' slope and intercept.
 
-    `uid` is a SeriesInstanceUID; without it the folder must hold one series to segment only. Raises as
-    `find_series` does.
+    `uid` is a SeriesInstanceUID; without it the folder must hold one series to segment only. Raises
+    `OutOfMemoryError` when there is not enough memory for the voxels, and the errors of `find_series`.
     """
     series = find_series(folder, uid)
+    free = obtainable_memory()
+    if free is not None and 4 * math.prod(series.geometry.shape) > free:
+        raise OutOfMemoryError(
+            f"There is not enough memory for the voxels of {folder}, {series.geometry.size} of 4 bytes each: "
+            "close other programs."
+        )
     array = np.empty(series.geometry.shape, np.float32)
     for plane, piece in zip(array, series.slices, strict=True):
         plane[:] = voxels_of(piece)

@@ -168,18 +168,23 @@ def _forms(fields: dict[str, tuple], path: Path) -> tuple[NiftiForms, bool]:
     pixdim = fields["pixdim"]
     x, y, z = (float(length) * mm for length in pixdim[1:4])
     check_spacing(path, (x, y, z))
-    right, anterior, superior = (float(place) * mm for place in fields["position"])
     qform_code, sform_code = fields["codes"]
+    quaternion, position = (_used(fields[name], qform_code) for name in ("quaternion", "position"))
     forms = NiftiForms(
         (x, y, z),
         qform_code,
         sform_code,
-        fields["quaternion"],
-        (right, anterior, superior),
+        (quaternion[0], quaternion[1], quaternion[2]),
+        (position[0] * mm, position[1] * mm, position[2] * mm),
         -1 if pixdim[0] < 0 else 1,
-        tuple(float(number) * mm for number in fields["sform"]),
+        tuple(number * mm for number in _used(fields["sform"], sform_code)),
     )
     return forms, unit != 0
+
+
+def _used(numbers: tuple[float, ...], code: int) -> tuple[float, ...]:
+    """The numbers of a form; 0 for NaN and infinity, which JSON lacks, in a form that is not set."""
+    return numbers if code > 0 else tuple(number if math.isfinite(number) else 0.0 for number in numbers)
 
 
 def _scale(fields: dict[str, tuple], path: Path, warnings: list[str]) -> tuple[float, float]:
