@@ -124,3 +124,12 @@ def test_a_series_that_is_named_needs_no_whole_list(server: Server) -> None:
     server.cuts["series"] = without_offset
     selection = Selection(("1.2.3",), ("1.2.3.2",))
     assert [case.source for case in found(server, selection)] == ["1.2.3/1.2.3.2#1.2.3.2"]
+
+
+def test_a_study_and_a_series_without_a_uid_are_reported_and_the_others_taken(server: Server) -> None:
+    server.cuts["studies"] = lambda items, *page: in_pages([{"0020000D": "odd uid"}, *items], *page)
+    server.cuts["series"] = lambda items, *page: in_pages([*items, {"0020000E": ""}], *page)
+    server.count = {}
+    problems = [case.name for case in found(server) if "UID is missing or wrong" in str(case.problem)]
+    assert problems == ["study without UID", *(f"1.2.{n}/series without UID" for n in range(STUDIES))]
+    assert len(found(server)) == 1 + STUDIES * (SERIES + 1)

@@ -215,7 +215,7 @@ def _add_import(actions: Any) -> None:
         actions, "import", _import, "make a model of a checkpoint of nnU-Net (v1, v2), MONAI or others"
     )
     add(
-        "checkpoint",
+        "source",
         metavar="PATH|URL",
         help="results folder of nnU-Net or its zip file, a checkpoint, or a file of weights; or the address "
         "of a file or of a zip file",
@@ -261,36 +261,49 @@ def _add_import(actions: Any) -> None:
     add("--folds", type=_folds, help="folds to take, such as 0,1 or all; by default every numbered one")
     add(
         "--weights",
+        dest="checkpoint",
         choices=("final", "best"),
         help="which weights of a training (final, or the only ones that are there)",
     )
     add("--configuration", metavar="NAME", help="trained one of nnU-Net v2's plans, where nothing tells it")
     add("--part", metavar="NAME", help="place of the network in a file with several, such as ema")
-    add("--grn", choices=("mean", "sum"), help="denominator of MedNeXt-v2's global response normalisation")
+    add(
+        "--grn",
+        dest="grn_denominator",
+        choices=("mean", "sum"),
+        help="denominator of MedNeXt-v2's global response normalisation",
+    )
     add(
         "--dry-run",
         action="store_true",
         help="only report the facts that are known and those that are missing",
     )
-    add("--full-precision", action="store_true", help="store the weights with 32 bits instead of 16")
+    add(
+        "--full-precision",
+        dest="half",
+        action="store_false",
+        help="store the weights with 32 bits instead of 16",
+    )
     add(
         "--description",
         metavar="FILE",
         type=Path,
         help="JSON file with the facts that a file of weights lacks (MONAI, MIST, Lightning)",
     )
-    add("--model-version", default="1.0.0", help="version of the new model (%(default)s)")
+    add("--model-version", dest="version", default="1.0.0", help="version of the new model (%(default)s)")
     for text in ("title", "licence", "citation", "training-data"):
         add(f"--{text}", default="", help=f"{text.replace('-', ' ')} of the new model")
     add("--overwrite", action="store_true", help="replace an installed model of the same name")
 
 
 def _import(options: argparse.Namespace, console: Console) -> None:
+    from dataclasses import fields
+
     from ..checkpoints import ImportOptions, examine_checkpoint
     from ..checkpoints.installing import Installing, install_checkpoint
     from ..checkpoints.remote.address import install_from_address
 
-    source = options.checkpoint
+    source = options.source
     is_address = source.startswith(_ADDRESSES)
     if not is_address and (options.member or options.list or options.accept_change):
         raise OptionError("--member, --list and --accept-change need an address that begins with https://.")
@@ -300,27 +313,7 @@ def _import(options: argparse.Namespace, console: Console) -> None:
         return _list_members(source, options.member, console)
     if not options.name:
         raise OptionError("--name is missing: give the new model a name.")
-    chosen = ImportOptions(
-        channels=options.channels,
-        task=options.task,
-        labels=options.labels,
-        orientation=options.orientation,
-        images=options.images,
-        mirror_axes=options.mirror_axes,
-        skull=options.skull,
-        folds=options.folds,
-        checkpoint=options.weights,
-        configuration=options.configuration,
-        part=options.part,
-        grn_denominator=options.grn,
-        half=not options.full_precision,
-        description=options.description,
-        version=options.model_version,
-        title=options.title,
-        licence=options.licence,
-        citation=options.citation,
-        training_data=options.training_data,
-    )
+    chosen = ImportOptions(**{each.name: getattr(options, each.name) for each in fields(ImportOptions)})
     if options.dry_run:
         report = examine_checkpoint(Path(source), options.name, chosen)
         console.done({"report": report.to_json()}, *report.lines())

@@ -81,6 +81,9 @@ def cases_in_archive(archive: Archive, model: Model, selection: Selection) -> li
     cases: list[Case] = []
     met: set[str] = set()
     for study, count in _studies(archive, selection).items():
+        if not _UID.fullmatch(study):
+            cases.append(_without_uid("study"))
+            continue
         try:
             listed = archive.series_of_study(study)
             if not selection.series:
@@ -121,7 +124,7 @@ def _studies(archive: Archive, selection: Selection) -> dict[str, str]:
         found |= counts
     if not filters:
         found = {uid: "" for series in selection.series for uid in _study_of(archive, series)}
-    return {uid: count for uid, count in found.items() if _UID.fullmatch(uid)}
+    return found
 
 
 def _study_of(archive: Archive, series: str) -> list[str]:
@@ -140,6 +143,7 @@ def _cases(archive: Archive, model: Model, study: str, items: Sequence[Item]) ->
     for item in items:
         series, modality = text(item, SERIES_UID), text(item, _MODALITY)
         if not _UID.fullmatch(series):
+            yield _without_uid("series", f"{study}/")
             continue
         problem, listed[series] = None, []
         try:
@@ -153,6 +157,12 @@ def _cases(archive: Archive, model: Model, study: str, items: Sequence[Item]) ->
         content = content_of([listed[uid] for uid in uids]) if uids else ""
         images = tuple(f"{PREFIX}{study}/{uid}" for uid in uids)
         yield replace(case, images=images, files=(), content=content)
+
+
+def _without_uid(kind: str, place: str = "") -> Case:
+    """A case that cannot be asked for; its UID is not shown, since it may be anything."""
+    problem = ArchiveError(f"The archive lists a {kind} whose UID is missing or wrong: tell its staff.")
+    return Case(f"{place}{kind} without UID", (), (), f"{place}{kind} without UID", problem=problem)
 
 
 def _listed(archive: Archive, study: str, item: Item) -> list[str]:
