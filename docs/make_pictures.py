@@ -4,7 +4,7 @@ make pictures                               all of them: two minutes, with the d
 python docs/make_pictures.py ready          one
 python docs/make_pictures.py --output test  into another folder
 
-With SLICER_SOURCE set to a checkout of Slicer, the uncertainty has the colours that it has in Slicer.
+Set SLICER_SOURCE to a checkout of Slicer, whose colours the uncertainty has; without it that picture is skipped.
 
 The head is the ICBM152 template: Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre,
 Montreal Neurological Institute, McGill University.
@@ -13,6 +13,7 @@ Montreal Neurological Institute, McGill University.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -35,8 +37,12 @@ import vtk  # noqa: E402
 CORE = slicer_standin.start()
 
 from mednext import __version__  # noqa: E402
+from mednext.library.model_by_name import load_bundle  # noqa: E402
 from mednext.remote.served_models import Hello, ServedModel  # noqa: E402
+from mednext.worker.protocol import Greeting  # noqa: E402
+from MedNeXtSegmentationLib.engine.run import WAITING, Run, Steps  # noqa: E402
 from MedNeXtSegmentationLib.icbm152 import BOX_MM, CENTRES_RAS  # noqa: E402
+from MedNeXtSegmentationLib.panel.run import server_view  # noqa: E402
 from MedNeXtSegmentationLib.sample_data import SAMPLE_NAME, cropAround  # noqa: E402 - needs Slicer
 from MedNeXtSegmentationLib.scene.result_record import uncertainty_of  # noqa: E402
 from MedNeXtSegmentationLib.scene.results.uncertainty_node import places_of  # noqa: E402
@@ -202,6 +208,9 @@ def result() -> None:
 
 def uncertain() -> None:
     """The most uncertain place, with the uncertainty over the image."""
+    if "SLICER_SOURCE" not in os.environ:
+        print("tutorial-uncertain.png: skipped, set SLICER_SOURCE to draw it in Slicer's colours")
+        return
     node = finished()
     panel().ui.showUncertaintyButton.click()
     panel().ui.nextPlaceButton.click()
@@ -249,15 +258,31 @@ def environment() -> None:
     ui.advancedButton.collapsed = ui.environmentButton.collapsed = True
 
 
+class Department:
+    """Answers like the server of a department."""
+
+    def greeting(self) -> Run[Greeting]:
+        model = load_bundle("hippocampus").model
+        served = ServedModel(model.name, model.version, model.title, "")
+        lines = Hello(__version__, 2, 0, 2**31, 3600.0, (served,)).lines
+
+        def steps(_run: Run[Greeting]) -> Steps[Greeting]:
+            yield WAITING
+            return Greeting(tuple(lines), (model,))
+
+        return Run(steps)
+
+
 def server() -> None:
     """The section Advanced with a server, whose test has just succeeded."""
     ui = panel().ui
     ui.advancedButton.collapsed = False
-    ui.placeBox.setCurrentIndex(1)
-    ui.serverAddressEdit.text, ui.serverKeyEdit.text = "https://gpu.example:8443", "a key"
-    ui.serverAddressEdit.editingFinished.emit()
-    hello = Hello(__version__, 2, 0, 2**31, 3600.0, (ServedModel("hippocampus", "1.0.0", "", ""),))
-    ui.serverStatusLabel.text, ui.serverStatusLabel.visible = "\n".join(hello.lines), True
+    with mock.patch.object(server_view, "remote_client", lambda _server: Department()):
+        ui.placeBox.setCurrentIndex(1)
+        ui.serverAddressEdit.text, ui.serverKeyEdit.text = "https://gpu.example:8443", "a key"
+        ui.serverAddressEdit.editingFinished.emit()
+        while "The connection works" not in ui.serverStatusLabel.text:
+            slicer.app.processEvents()
     panel_picture()  # lays it out
     write(SCREENSHOTS / "tutorial-server.png", grabbed(ui.advancedButton))
     ui.placeBox.setCurrentIndex(0)

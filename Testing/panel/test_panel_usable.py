@@ -9,6 +9,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import slicer
+import slicer_standin
 from panel_driving import choose
 
 FORMS = Path(__file__).parents[2] / "MedNeXtSegmentation" / "Resources" / "UI"
@@ -86,3 +88,21 @@ def test_everything_is_reached_by_the_keyboard(widgets):
         return any(part.focusPolicy & qt.Qt.TabFocus for part in (widget, *inside))
 
     assert [name_of(widget) for widget in widgets if not reached(widget)] == []
+
+
+def test_no_sentence_is_cut_off_when_others_come_and_go(widget, tmp_path):
+    """A form of Qt gives too little height to a sentence after its rows were hidden and shown."""
+    ui = widget.ui
+    for section in (ui.advancedButton, ui.environmentButton, ui.modelsButton):
+        section.collapsed = False
+    for group in (ui.inputsGroup, ui.outputGroup, ui.serverGroup, ui.checkpointGroup, ui.weightsGroup):
+        group.visible = True
+    children = slicer.util.findChildren(widget.parent)
+    labels = [child for child in children if child.className() == "QLabel" and child.wordWrap]
+    for turn in range(6):
+        for number, label in enumerate(labels):
+            label.visible = (number + turn) % 3 > 0
+            label.text = "some words and more " * (1 + (2 * number + turn) % 5)
+        slicer_standin.save_picture(widget.parent, tmp_path / "panel.png", 400)
+        shown = [label for label in labels if label.isVisible()]
+        assert [name_of(label) for label in shown if label.height < label.heightForWidth(label.width)] == []

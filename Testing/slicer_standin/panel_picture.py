@@ -7,7 +7,7 @@ from typing import Any
 
 import slicer
 
-ROUNDS_OF_LAYOUT = 3
+ROUNDS_OF_LAYOUT = 8  # Qt passes a changed height on from one nested layout to the next
 
 
 def save_picture(

@@ -80,7 +80,7 @@ class Panel(VTKObservationMixin):
         self.weightsView = WeightsView(ui, self.showModels, self.modelsView.askForCheckpoint, self._onTask)
         self.dropTarget = DropTarget(root, self.weightsView.importPath)
         self.selectors = ChannelSelectors(
-            ui.inputsGroup.layout(), self._onChannel, self._onAdded, self._orderTabs
+            ui.inputsForm, self._onChannel, self._onAdded, self._orderTabs
         )
         self.filling = ChannelFilling()
         self.chosenImages = ChosenImages(ui, self._update)

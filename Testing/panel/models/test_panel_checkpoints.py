@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 
+import pytest
 import torch
 from bundles import tiny_weights
+from mednext import cli
+from mednext.worker.protocol import error_from_event
 from panel_driving import choose, set_option
 from panel_models import let_work
 from results_folders import write_v1_folder, write_v2_folder
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Commands run in this process after some turns of the event loop: one of their own would import torch."""
+    from MedNeXtSegmentationLib.engine.run import WAITING, Run
+    from MedNeXtSegmentationLib.panel.models import command_view
+
+    def start(*arguments):
+        def steps(run):
+            for _ in range(3):
+                yield WAITING
+                run.check_cancelled()
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                cli.main([*arguments, "--json"])
+            document = json.loads(said.getvalue())
+            if document["ok"]:
+                return document
+            raise error_from_event(document)
+
+        return Run(steps)
+
+    monkeypatch.setattr(command_view, "start_command", start)
 
 
 def understood(ui):
@@ -44,7 +72,7 @@ def test_a_results_folder_of_nnunet_becomes_a_model(panel, dialogs, tmp_path):
     assert panel.panel.choice.name == "Dataset007-my-liver"
 
 
-def test_the_form_asks_along_which_axes_an_unknown_training_mirrored(panel, dialogs, tmp_path):
+def test_the_form_asks_along_which_axes_an_unknown_training_mirrored(panel, dialogs, tmp_path, here):
     ui = panel.ui
     write_v1_folder(tmp_path / "v1", trainer="OurTrainer")
     dialogs.answer(str(tmp_path / "v1"))
@@ -63,7 +91,7 @@ def test_the_form_asks_along_which_axes_an_unknown_training_mirrored(panel, dial
     assert panel.panel.choice.model.mirror_axes == (0, 1)
 
 
-def test_of_several_networks_in_a_file_the_form_lets_choose(panel, dialogs, tmp_path):
+def test_of_several_networks_in_a_file_the_form_lets_choose(panel, dialogs, tmp_path, here):
     ui = panel.ui
     torch.save({"model": tiny_weights(seed=1), "ema": tiny_weights(seed=2)}, tmp_path / "weights.pt")
     description = {
@@ -91,7 +119,7 @@ def test_of_several_networks_in_a_file_the_form_lets_choose(panel, dialogs, tmp_
     assert panel.panel.choice.model.patch == (48, 32, 32)
 
 
-def test_a_changed_answer_is_examined_before_the_import(panel, dialogs, tmp_path):
+def test_a_changed_answer_is_examined_before_the_import(panel, dialogs, tmp_path, here):
     ui = panel.ui
     write_v1_folder(tmp_path / "v1")
     dialogs.answer(str(tmp_path / "v1"))
@@ -108,3 +136,18 @@ def test_a_changed_answer_is_examined_before_the_import(panel, dialogs, tmp_path
     let_work(panel)
     assert ui.checkpointGroup.visible, "nothing is imported that was not shown"
     assert understood(ui)["Structures"] == "1 liver, 2 spleen (given)"
+
+
+def test_an_answer_that_changes_during_an_examination_is_examined_instead(panel, dialogs, tmp_path, here):
+    ui = panel.ui
+    write_v2_folder(tmp_path / "v2")
+    dialogs.answer(str(tmp_path / "v2"))
+    ui.importFolderButton.click()
+    let_work(panel)
+    set_option(ui.checkpointOrientationBox, "RAS")
+    set_option(ui.checkpointOrientationBox, "LAS")
+    let_work(panel)
+    assert understood(ui)["Orientation"] == "LAS (given)"
+    ui.importCheckpointButton.click()
+    let_work(panel)
+    assert panel.panel.choice.model.orientation == "LAS"

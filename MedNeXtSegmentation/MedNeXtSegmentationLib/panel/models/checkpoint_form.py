@@ -23,23 +23,24 @@ class CheckpointForm:
 
     Whenever an answer changes, the checkpoint is examined again; it can be imported when no question is open.
 
-    onExamine: gets the arguments of `mednext models import` that report without importing; what the command
-        answers goes to `showReport`.
+    onExamine: gets the arguments of `mednext models import` that report without importing, and a function for
+        the report; an earlier examination is of no use any more.
     onImport: gets the arguments of `mednext models import`.
     """
 
     def __init__(
         self,
         ui: Any,
-        onExamine: Callable[[Sequence[str]], None],
+        onExamine: Callable[[Sequence[str], Callable[[dict[str, Any]], None]], None],
         onImport: Callable[[Sequence[str]], None],
     ) -> None:
         self._ui = ui
         self._onExamine = onExamine
         self._onImport = onImport
         self._path = ""
-        self._examined: list[str] | None = None  # the answers that were examined last
+        self._examined: list[str] | None = None  # the answers that are or were examined last
         self._isComplete = False  # with them no question is open
+        self._running = self._examining = False  # a command, one that examines
         box = ui.checkpointOrientationBox
         box.addItem(_("As the checkpoint tells"), "")
         box.addItem(_("As in the training images"), _FROM_IMAGES)
@@ -88,7 +89,8 @@ class CheckpointForm:
     def ask(self, path: str, task: str = "") -> None:
         """Open the form for a results folder of nnU-Net or a file of weights, and examine it."""
         ui = self._ui
-        self._path, self._examined = path, None
+        self.close()
+        self._path = path
         ui.checkpointLabel.text = shown(path)
         ui.checkpointNameEdit.text = _nameOf(path)
         ui.checkpointTaskBox.setCurrentIndex(ui.checkpointTaskBox.findData(task))
@@ -105,17 +107,22 @@ class CheckpointForm:
         self._examined = None
 
     def update(self, running: bool) -> None:
-        """Examine the checkpoint if an answer has changed, unless a command is running."""
+        """Examine the checkpoint if an answer has changed, unless another command is running."""
         ui, answers = self._ui, self._answers()
-        if ui.checkpointGroup.visible and not running and answers != self._examined:
-            self._examined, self._isComplete = answers, False
-            self._onExamine(["models", "import", self._path, "--name=model", "--dry-run", *answers])
+        self._running, self._examining = running, running and self._examining
+        if ui.checkpointGroup.visible and answers != self._examined and running == self._examining:
+            self._examined, self._isComplete, self._examining = answers, False, True
+            self._onExamine(
+                ["models", "import", self._path, "--name=model", "--dry-run", *answers],
+                lambda document: self._showReport(document["report"], answers),
+            )
             return
         ui.importCheckpointButton.enabled = not running and self._isComplete and answers == self._examined
 
-    def showReport(self, document: dict[str, Any]) -> None:
+    def _showReport(self, report: dict[str, Any], answers: Sequence[str]) -> None:
         """Show the facts that were understood, and offer the choices of the questions that have some."""
-        report = document["report"]
+        if answers != self._examined:
+            return
         asked = {question["option"]: question for question in report["questions"]}
         for option, (_label, box) in self._offered.items():
             if option in asked:
@@ -123,13 +130,11 @@ class CheckpointForm:
         sentences = [question["text"] for question in report["questions"]]
         self._showFacts(report["facts"], [*sentences, *report["remarks"]])
         self._isComplete = not asked
-        self._showRows()
-        self.update(False)
+        self._changed()
 
     def _changed(self) -> None:
         self._showRows()
-        if self._ui.checkpointGroup.visible:
-            self.update(False)
+        self.update(self._running)
 
     def _showFacts(self, facts: Sequence[dict[str, str]], sentences: Sequence[str]) -> None:
         ui = self._ui
@@ -149,10 +154,8 @@ class CheckpointForm:
         self._fitting.start(0)  # when the columns have their widths
 
     def _fit(self) -> None:
-        """Make the table as high as its rows, up to a limit, and the remarks as high as their lines."""
-        table, remarks = self._ui.checkpointTable, self._ui.checkpointRemarksLabel
-        remarks.setMinimumHeight(0)  # which counts in the next line
-        remarks.setMinimumHeight(max(0, remarks.heightForWidth(remarks.width)))
+        """Make the table as high as its rows, up to a limit."""
+        table = self._ui.checkpointTable
         table.resizeRowsToContents()
         rows = sum(table.rowHeight(row) for row in range(table.rowCount))
         table.setFixedHeight(min(_MOST_HEIGHT_PX, table.horizontalHeader().height + rows + 4))
@@ -197,7 +200,7 @@ class CheckpointForm:
     def _import(self) -> None:
         answers = self._answers()
         if answers != self._examined:
-            self.update(False)
+            self.update(self._running)
             return
         name = self._ui.checkpointNameEdit.text.strip()
         self._onImport(["models", "import", self._path, f"--name={name}", *answers])

@@ -102,7 +102,7 @@ class CommandView:
             self._run.cancel()
 
     def abandon(self) -> None:
-        """Cancel without further callbacks, when the panel is closed."""
+        """Cancel without further callbacks: the panel is closed, or the outcome is of no use any more."""
         if self._run:
             self._run.cancel()
         self._run = None

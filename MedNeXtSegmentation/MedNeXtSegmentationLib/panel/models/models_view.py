@@ -156,10 +156,11 @@ class ModelsView:
             "models", "install", path, stage=_("Checking and installing"), onDone=self._installedOne
         )
 
-    def _examineCheckpoint(self, arguments: Sequence[str]) -> None:
-        self.command.start(
-            *arguments, stage=_("Reading the checkpoint"), onDone=self.checkpointForm.showReport
-        )
+    def _examineCheckpoint(
+        self, arguments: Sequence[str], onReport: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.command.abandon()  # an examination of other answers
+        self.command.start(*arguments, stage=_("Reading the checkpoint"), onDone=onReport)
 
     def _importCheckpoint(self, arguments: Sequence[str]) -> None:
         self.command.start(*arguments, stage=_("Reading the checkpoint"), onDone=self._installedOne)
