@@ -4,7 +4,8 @@ make pictures                               all of them: two minutes, with the d
 python docs/make_pictures.py ready          one
 python docs/make_pictures.py --output test  into another folder
 
-Set SLICER_SOURCE to a checkout of Slicer, whose colours the uncertainty has; without it that picture is skipped.
+Set SLICER_SOURCE to a checkout of Slicer, for the colours of the uncertainty; without it that picture is
+skipped.
 
 The head is the ICBM152 template: Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre,
 Montreal Neurological Institute, McGill University.

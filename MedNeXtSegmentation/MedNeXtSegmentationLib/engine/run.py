@@ -122,11 +122,15 @@ class Run(Generic[Result]):
         def askLater(busy: bool) -> None:
             qt.QTimer.singleShot(BUSY_INTERVAL_MS if busy else INTERVAL_MS, ask)
 
+        def tell(event: dict[str, Any]) -> None:
+            if self._followed and onProgress:
+                onProgress(event)
+
         def ask() -> None:
             busy = self.advance()
             if not self.finished:
                 askLater(busy)  # before the callback, so that the run continues whatever that does
-            self._tell(onProgress)
+            self._tell(tell)
             if not self.finished or not self._followed:
                 return
             self._followed = False
@@ -148,6 +152,10 @@ class Run(Generic[Result]):
     def running(self) -> bool:
         """Whether the event loop advances the run and has called neither `onDone` nor `onError` yet."""
         return self._followed
+
+    def unfollow(self) -> None:
+        """Call none of the callbacks of `follow` any more; the event loop still advances the run."""
+        self._followed = False
 
     def cancel(self) -> None:
         """Ask the run to end, which takes up to 2 s."""

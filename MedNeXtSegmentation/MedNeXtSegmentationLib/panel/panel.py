@@ -44,7 +44,6 @@ from .models.weights_view import WeightsView
 from .parameter_node import MedNeXtSegmentationParameterNode, channelNode, plainChoices, setChannelNode
 from .remembered_choices import beginWithLastChoices, rememberChoices
 from .result.result_view import ResultView
-from .run.folds_choice import FoldsChoice
 from .run.memory_view import MemoryView
 from .run.output_view import OutputView, mayReplaceCorrected, wantedValues
 from .run.quality_choice import QualityChoice, networkOptions
@@ -79,14 +78,11 @@ class Panel(VTKObservationMixin):
         self.modelsView = ModelsView(ui, self.showModels)
         self.weightsView = WeightsView(ui, self.showModels, self.modelsView.askForCheckpoint, self._onTask)
         self.dropTarget = DropTarget(root, self.weightsView.importPath)
-        self.selectors = ChannelSelectors(
-            ui.inputsForm, self._onChannel, self._onAdded, self._orderTabs
-        )
+        self.selectors = ChannelSelectors(ui.inputsForm, self._onChannel, self._onAdded, self._orderTabs)
         self.filling = ChannelFilling()
         self.chosenImages = ChosenImages(ui, self._update)
         self.checksView = ChecksView(ui)
         self.insistBox = InsistBox(ui)
-        self.foldsChoice = FoldsChoice(ui, self._onFolds)
         self.qualityChoice = QualityChoice(ui)
         self.framesChoice = FramesChoice(ui)
         self.boxesRow = BoxesRow(ui, self._update)
@@ -280,10 +276,6 @@ class Panel(VTKObservationMixin):
             self._fillChannels()
             self._update()
 
-    def _onFolds(self, folds):
-        if self.parameters is not None:
-            self.parameters.folds = folds
-
     def _onChannel(self, index, node):
         if self.parameters is not None:
             setChannelNode(self.parameters, index, node)
@@ -340,7 +332,6 @@ class Panel(VTKObservationMixin):
         self.selectors.showChannels(self._channels)
         self.ui.inputsGroup.visible = bool(self._channels)
         model = choice.model if choice else None
-        self.foldsChoice.show(model, self.parameters.folds)
         self.qualityChoice.show(model, self.parameters)
 
     def _checks(self) -> Checks:

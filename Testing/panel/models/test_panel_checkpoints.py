@@ -18,7 +18,7 @@ from results_folders import write_v1_folder, write_v2_folder
 
 @pytest.fixture
 def here(monkeypatch):
-    """Commands run in this process after some turns of the event loop: one of their own would import torch."""
+    """Run commands in this process, after some turns of the event loop; each of their own imports torch."""
     from MedNeXtSegmentationLib.engine.run import WAITING, Run
     from MedNeXtSegmentationLib.panel.models import command_view
 

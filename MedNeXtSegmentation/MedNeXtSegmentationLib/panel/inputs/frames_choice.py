@@ -26,7 +26,7 @@ class FramesChoice:
     def show(self, nodes: Sequence[Volume | None], parameters: MedNeXtSegmentationParameterNode) -> None:
         """Show or hide the check box for these volumes."""
         self._nodes, self._parameters = list(nodes), parameters
-        sequence = next(filter(None, map(sequenceShownBy, nodes)), None)
+        sequence = self._sequence
         box = self._ui.allFramesBox
         box.visible = self._ui.Frames.visible = sequence is not None  # an empty section would leave a gap
         if sequence is not None:
@@ -36,14 +36,16 @@ class FramesChoice:
     @property
     def all(self) -> bool:
         """Whether all frames of a sequence are segmented, into a new sequence."""
-        shows = any(sequenceShownBy(node) is not None for node in self._nodes)
-        return shows and self._parameters is not None and self._parameters.allFrames
+        return bool(self._sequence and self._parameters and self._parameters.allFrames)
 
     @property
     def count(self) -> int:
         """The number of frames to segment."""
-        sequence = next(filter(None, map(sequenceShownBy, self._nodes)), None) if self.all else None
-        return sequence.GetNumberOfDataNodes() if sequence else 1
+        return self._sequence.GetNumberOfDataNodes() if self.all else 1
+
+    @property
+    def _sequence(self) -> slicer.vtkMRMLSequenceNode | None:
+        return next(filter(None, map(sequenceShownBy, self._nodes)), None)
 
     def inputs(self) -> list[Any]:
         """The nodes to segment: the volumes, or the sequences of which they are frames."""
@@ -53,9 +55,5 @@ class FramesChoice:
 
     def options(self, options: dict[str, Any], onDone: Callable[[Any], None]) -> dict[str, Any]:
         """The options of the run; `onDone` gets a segmentation node, also for a sequence."""
-        if not self.all:
-            return {**options, "onDone": onDone}
-        return {
-            **options,
-            "onDone": lambda sequence: onDone(shownSegmentation(sequence)),
-        }
+        done = (lambda sequence: onDone(shownSegmentation(sequence))) if self.all else onDone
+        return {**options, "onDone": done}

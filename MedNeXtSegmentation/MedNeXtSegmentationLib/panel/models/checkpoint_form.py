@@ -12,6 +12,8 @@ from mednext.library.catalog import Task
 from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
+from ..lists import showRows
+
 _ORIENTATIONS = ("RAS", "LAS", "LPS", "RPS", "RAI", "LAI", "LPI", "RPI")
 _FROM_IMAGES = "images"
 _MIRRORED = ("0,1,2", "0,1", "0,2", "1,2", "0", "1", "2")
@@ -41,24 +43,20 @@ class CheckpointForm:
         self._examined: list[str] | None = None  # the answers that are or were examined last
         self._isComplete = False  # with them no question is open
         self._running = self._examining = False  # a command, one that examines
-        box = ui.checkpointOrientationBox
-        box.addItem(_("As the checkpoint tells"), "")
-        box.addItem(_("As in the training images"), _FROM_IMAGES)
-        for code in _ORIENTATIONS:
-            box.addItem(code, code)
-        ui.checkpointMirrorBox.addItem(_("As the checkpoint tells"), "")
-        ui.checkpointMirrorBox.addItem(_("Not mirrored"), "none")
-        for axes in _MIRRORED:
-            ui.checkpointMirrorBox.addItem(
-                _("Along the axes {axes}").format(axes=axes.replace(",", ", ")), axes
-            )
+        told = (_("As the checkpoint tells"), "")
+        codes = ((code, code) for code in _ORIENTATIONS)
+        fromImages = (_("As in the training images"), _FROM_IMAGES)
+        showRows(ui.checkpointOrientationBox, [told, fromImages, *codes], "")
+        axes = ((_("Along the axes {axes}").format(axes=each.replace(",", ", ")), each) for each in _MIRRORED)
+        showRows(ui.checkpointMirrorBox, [told, (_("Not mirrored"), "none"), *axes], "")
         self._offered = {  # boxes with the answers that a report offers, by the question
             "part": (ui.checkpointPartLabel, ui.checkpointPartBox),
             "configuration": (ui.checkpointConfigurationLabel, ui.checkpointConfigurationBox),
             "grn_denominator": (ui.checkpointGrnLabel, ui.checkpointGrnBox),
         }
         offered = [choices for _label, choices in self._offered.values()]
-        for choice in (box, ui.checkpointMirrorBox, ui.checkpointTaskBox, *offered):
+        boxes = (ui.checkpointOrientationBox, ui.checkpointMirrorBox, ui.checkpointTaskBox)
+        for choice in (*boxes, *offered):
             choice.connect("currentIndexChanged(int)", lambda _index: self._changed())
         ui.checkpointLabelsEdit.connect("editingFinished()", self._changed)
         for edit in (ui.checkpointImagesEdit, ui.checkpointDescriptionEdit):
@@ -76,15 +74,9 @@ class CheckpointForm:
 
     def setTasks(self, tasks: Sequence[Task]) -> None:
         """Offer these tasks."""
-        box = self._ui.checkpointTaskBox
-        chosen = box.currentData
-        wasBlocked = box.blockSignals(True)
-        box.clear()
-        for task in tasks:
-            box.addItem(shown(task.title), task.name)
-        box.addItem(_("Another"), "")
-        box.setCurrentIndex(max(0, box.findData(chosen) if chosen is not None else box.count - 1))
-        box.blockSignals(wasBlocked)
+        box, names = self._ui.checkpointTaskBox, {task.name for task in tasks}
+        rows = [*((shown(task.title), task.name) for task in tasks), (_("Another"), "")]
+        showRows(box, rows, box.currentData if box.currentData in names else "")
 
     def ask(self, path: str, task: str = "") -> None:
         """Open the form for a results folder of nnU-Net or a file of weights, and examine it."""
@@ -126,7 +118,8 @@ class CheckpointForm:
         asked = {question["option"]: question for question in report["questions"]}
         for option, (_label, box) in self._offered.items():
             if option in asked:
-                _offer(box, asked[option]["choices"])
+                choices = [(shown(choice), choice) for choice in asked[option]["choices"]]
+                showRows(box, [(_("Choose..."), ""), *choices], "")
         sentences = [question["text"] for question in report["questions"]]
         self._showFacts(report["facts"], [*sentences, *report["remarks"]])
         self._isComplete = not asked
@@ -204,16 +197,6 @@ class CheckpointForm:
             return
         name = self._ui.checkpointNameEdit.text.strip()
         self._onImport(["models", "import", self._path, f"--name={name}", *answers])
-
-
-def _offer(box: Any, choices: Sequence[str]) -> None:
-    """Let the user choose one of these, first none."""
-    wasBlocked = box.blockSignals(True)
-    box.clear()
-    box.addItem(_("Choose..."), "")
-    for choice in choices:
-        box.addItem(shown(choice), choice)
-    box.blockSignals(wasBlocked)
 
 
 def _factNames() -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import slicer
@@ -20,33 +19,24 @@ _MIB = 2**20
 _STEPS = 1000
 
 
-@dataclass(frozen=True)
-class CommandWidgets:
-    """The widgets of a `CommandView`; `progress` is visible while a command runs."""
-
-    progress: Any
-    bar: Any
-    stageLabel: Any
-    cancelButton: Any
-    errorLabel: Any
-    statusLabel: Any
-
-
 class CommandView:
     """Runs one command at a time.
 
+    section: the beginning of the names of its widgets; `<section>Progress` is visible while a command runs.
     onChanged: is called when a command begins or ends.
     """
 
-    def __init__(self, widgets: CommandWidgets, onChanged: Callable[[], None]) -> None:
-        self._widgets = widgets
-        self._messages = Messages(widgets.statusLabel, widgets.errorLabel)
+    def __init__(self, ui: Any, section: str, onChanged: Callable[[], None]) -> None:
+        self._progress, self._bar, self._stageLabel, self._cancelButton, statusLabel, errorLabel = (
+            getattr(ui, f"{section}{name}")
+            for name in ("Progress", "Bar", "StageLabel", "CancelButton", "StatusLabel", "ErrorLabel")
+        )
+        self._messages = Messages(statusLabel, errorLabel)
         self._onChanged = onChanged
         self._run: Run | None = None
-        self._number = 0
         self._arrived: tuple[float, int] | None = None  # time and bytes of the first progress
-        widgets.cancelButton.connect("clicked()", self.cancel)
-        widgets.progress.visible = False
+        self._cancelButton.connect("clicked()", self.cancel)
+        self._progress.visible = False
 
     @property
     def running(self) -> bool:
@@ -64,16 +54,11 @@ class CommandView:
         """
         if self._run:
             return
-        self._number += 1
-        number = self._number
         self.say("")
         self._arrived = None
-        self._widgets.stageLabel.text = stage
-        self._widgets.bar.setRange(0, 0)
-        self._widgets.cancelButton.enabled = True
-
-        def ofThisCommand(callback: Callable[[Any], None]) -> Callable[[Any], None]:
-            return lambda what: callback(what) if number == self._number else None
+        self._stageLabel.text = stage
+        self._bar.setRange(0, 0)
+        self._cancelButton.enabled = True
 
         def failed(error: Exception) -> None:
             self._end()
@@ -86,27 +71,23 @@ class CommandView:
             self._end()
             onDone(document)
 
-        self._run = start_command(*arguments).follow(
-            onProgress=ofThisCommand(self._showProgress),
-            onDone=ofThisCommand(done),
-            onError=ofThisCommand(failed),
-        )
-        self._widgets.progress.visible = True
+        self._run = start_command(*arguments).follow(self._showProgress, done, failed)
+        self._progress.visible = True
         self._onChanged()
 
     def cancel(self) -> None:
         """Ask the command to stop, which takes less than 2 s."""
         if self._run:
-            self._widgets.cancelButton.enabled = False
-            self._widgets.stageLabel.text = _("Cancelling...")
+            self._cancelButton.enabled = False
+            self._stageLabel.text = _("Cancelling...")
             self._run.cancel()
 
     def abandon(self) -> None:
         """Cancel without further callbacks: the panel is closed, or the outcome is of no use any more."""
         if self._run:
             self._run.cancel()
+            self._run.unfollow()
         self._run = None
-        self._number += 1
 
     def say(self, sentence: str, error: bool = False) -> None:
         """Show a sentence, as an error or as a remark."""
@@ -114,7 +95,7 @@ class CommandView:
 
     def _end(self) -> None:
         self._run = None
-        self._widgets.progress.visible = False
+        self._progress.visible = False
         self._onChanged()
 
     def _tell(self, error: Exception, cancelled: str) -> None:
@@ -124,18 +105,18 @@ class CommandView:
         self._messages.fail(error)
 
     def _showProgress(self, event: dict[str, Any]) -> None:
-        if not self._widgets.cancelButton.enabled:  # after a cancel
+        if not self._cancelButton.enabled:  # after a cancel
             return
         done, total = event["done"], event["total"]
         if not total:
-            self._widgets.stageLabel.text = _("{done:.0f} MiB").format(done=done / _MIB)
+            self._stageLabel.text = _("{done:.0f} MiB").format(done=done / _MIB)
         elif done >= total:
-            self._widgets.bar.setRange(0, 0)
-            self._widgets.stageLabel.text = _("Checking and installing")
+            self._bar.setRange(0, 0)
+            self._stageLabel.text = _("Checking and installing")
         else:
-            self._widgets.bar.setRange(0, _STEPS)
-            self._widgets.bar.setValue(int(_STEPS * done / total))
-            self._widgets.stageLabel.text = self._downloadText(done, total)
+            self._bar.setRange(0, _STEPS)
+            self._bar.setValue(int(_STEPS * done / total))
+            self._stageLabel.text = self._downloadText(done, total)
 
     def _downloadText(self, done: int, total: int) -> str:
         digits = 0 if total > 10 * _MIB else 1

@@ -17,8 +17,9 @@ from slicer.i18n import tr as _
 
 from ... import settings
 from ...models_folder import changeModelsFolder, isSetOutside
+from ..lists import fitHeight
 from .checkpoint_form import CheckpointForm
-from .command_view import CommandView, CommandWidgets
+from .command_view import CommandView
 from .task_card import sizeText
 from .task_choices import TaskChoice
 
@@ -37,15 +38,7 @@ class ModelsView:
         self._ui = ui
         self._onChanged = onChanged
         self._installed: list[TaskChoice] = []
-        widgets = CommandWidgets(
-            ui.modelsProgress,
-            ui.modelsBar,
-            ui.modelsStageLabel,
-            ui.modelsCancelButton,
-            ui.modelsErrorLabel,
-            ui.modelsStatusLabel,
-        )
-        self.command = CommandView(widgets, self._update)
+        self.command = CommandView(ui, "models", self._update)
         self.checkpointForm = CheckpointForm(ui, self._examineCheckpoint, self._importCheckpoint)
         header = ui.modelsTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
@@ -89,9 +82,7 @@ class ModelsView:
                 item.setToolTip(tool_tip(_tooltip(choice)))
                 table.setItem(row, column, item)
         table.clearSelection()
-        table.resizeRowsToContents()
-        rows = sum(table.rowHeight(row) for row in range(min(len(self._installed), _MOST_ROWS)))
-        table.setFixedHeight(table.horizontalHeader().sizeHint.height() + rows + 4)
+        fitHeight(table, _MOST_ROWS)
 
     def _selected(self) -> TaskChoice | None:
         row = self._ui.modelsTable.currentRow()

@@ -8,6 +8,7 @@ from typing import Any
 from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
+from ..lists import showRows
 from .task_choices import TaskChoice
 
 
@@ -53,12 +54,8 @@ class TaskList:
         """Fill the box with the matches of the search, or else with all choices, and return the matches."""
         words = self._ui.searchBox.text
         found = [choice for choice in self._choices if choice.matches(words)]
-        box = self._ui.taskBox
-        wasBlocked = box.blockSignals(True)
-        box.clear()
-        for choice in found or self._choices:
-            box.addItem(shown(_rowText(choice)), choice.name)
-        box.blockSignals(wasBlocked)
+        rows = ((shown(_rowText(choice)), choice.name) for choice in found or self._choices)
+        showRows(self._ui.taskBox, rows, self._name)
         self._showRow()
         label = self._ui.searchLabel
         label.visible = bool(words.strip())

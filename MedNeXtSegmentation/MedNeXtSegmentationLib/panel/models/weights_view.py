@@ -11,7 +11,7 @@ from mednext.system.shown_text import rich_text, shown_lines, tool_tip
 from slicer.i18n import tr as _
 
 from . import terms_of_use
-from .command_view import CommandView, CommandWidgets
+from .command_view import CommandView
 from .task_card import downloadSize, sizeText
 from .task_choices import TaskChoice
 
@@ -35,15 +35,7 @@ class WeightsView:
         self._onInstalled = onInstalled
         self._choice: TaskChoice | None = None
         self._doing = ""
-        widgets = CommandWidgets(
-            ui.weightsProgress,
-            ui.weightsBar,
-            ui.weightsStageLabel,
-            ui.weightsCancelButton,
-            ui.weightsErrorLabel,
-            ui.weightsStatusLabel,
-        )
-        self.command = CommandView(widgets, self._update)
+        self.command = CommandView(ui, "weights", self._update)
         ui.downloadButton.connect("clicked()", self._download)
         ui.importWeightsButton.connect("clicked()", self._chooseZip)
         ui.importOtherButton.connect("clicked()", lambda: askForCheckpoint(self._choice.task.name))

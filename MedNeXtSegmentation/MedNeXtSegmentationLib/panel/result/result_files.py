@@ -42,7 +42,8 @@ class ResultFiles:
 
     def abandon(self) -> None:
         """Let the file be written without further messages, when the panel is closed."""
-        self._writing = None
+        if self._writing:
+            self._writing.unfollow()
 
     def show(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Offer the buttons for a result."""
@@ -93,14 +94,10 @@ class ResultFiles:
         self._messages.say(_("Writing..."))
 
         def done(outcome: Any) -> None:
-            if self._writing is None:
-                return
             self._enable(True)
             self._messages.say(told(outcome))
 
         def failed(error: Exception) -> None:
-            if self._writing is None:
-                return
             self._enable(True)
             self._messages.fail(error)
 

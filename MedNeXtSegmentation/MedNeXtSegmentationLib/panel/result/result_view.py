@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from ...scene.result_record import images_of, provenance_of, volumes_of
 from ...scene.segments.region_segments import follow_labels, show_segments, shown_regions
 from ...scene.segments.segment_history import can_redo, can_undo, redo, undo
+from ..lists import fitHeight
 from ..messages import Messages
 from .result_files import ResultFiles
 from .statistics import openStatistics
@@ -83,21 +84,15 @@ class ResultView:
         found = any(volumes.values())
         table.visible = self._ui.copyTableButton.visible = self._ui.statisticsButton.visible = found
         self._ui.show3DButton.enabled = found
-        compared = _comparedSides(node)
-        table.setRowCount(len(volumes) + len(compared))
-        for row, (name, volume) in enumerate(volumes.items()):
-            table.setItem(row, 0, _nameItem(node, name))
-            amount = qt.QTableWidgetItem(_amount(volume))
+        rows = [(_nameItem(node, name), _amount(volume)) for name, volume in volumes.items()]
+        rows += [(qt.QTableWidgetItem(text), amount) for text, amount in _comparedSides(node)]
+        table.setRowCount(len(rows))
+        for row, (item, text) in enumerate(rows):
+            amount = qt.QTableWidgetItem(text)
             amount.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            table.setItem(row, 0, item)
             table.setItem(row, 1, amount)
-        for row, (text, amount) in enumerate(compared, len(volumes)):
-            table.setItem(row, 0, qt.QTableWidgetItem(text))
-            item = qt.QTableWidgetItem(amount)
-            item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-            table.setItem(row, 1, item)
-        table.resizeRowsToContents()
-        rows = sum(table.rowHeight(row) for row in range(min(table.rowCount, _MOST_ROWS)))
-        table.setFixedHeight(table.horizontalHeader().sizeHint.height() + rows + 4)
+        fitHeight(table, _MOST_ROWS)
 
     def _copyTable(self) -> None:
         """Copy names and volumes in mL, separated by tabs, with four decimals."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import slicer
@@ -11,15 +10,15 @@ from mednext.model.description import Model
 from slicer.i18n import tr as _
 
 from ...settings import ALL_FOLDS
+from ..lists import showRows
 from ..parameter_node import MedNeXtSegmentationParameterNode
-from .folds_choice import foldsOf
 
 _STEPS = (0.75, 0.5, 0.25)
 _USUAL_STEP = 0.5  # of models; the number of tiles in a large image grows with the third power
 
 
 class QualityChoice:
-    """The rows "Quality" and "Overlap"; Slicer binds mirroring and precision to the parameter node.
+    """The rows "Quality", "Folds" and "Overlap"; Slicer binds mirroring and precision to the parameter node.
 
     The parameter node has the single options alone. The row "Quality" shows the quality with these options,
     or "Custom", and writes the options of a chosen one.
@@ -30,6 +29,7 @@ class QualityChoice:
         self._model: Model | None = None
         self._parameters: MedNeXtSegmentationParameterNode | None = None
         ui.qualityBox.connect("currentIndexChanged(int)", self._onQuality)
+        ui.foldsBox.connect("currentIndexChanged(int)", self._onFolds)
         ui.overlapBox.connect("currentIndexChanged(int)", self._onOverlap)
 
     def show(self, model: Model | None, parameters: MedNeXtSegmentationParameterNode) -> None:
@@ -38,9 +38,11 @@ class QualityChoice:
         ui = self._ui
         for widget in (ui.qualityTitle, ui.qualityBox, ui.qualityLabel, ui.overlapLabel, ui.overlapBox):
             widget.visible = model is not None
+        ui.foldsLabel.visible = ui.foldsBox.visible = model is not None and len(model.folds) > 1
         if model is None:
             return
         self._showQuality(self.quality)
+        self._showFolds(model, parameters.folds)
         self._showOverlap(model, parameters.step)
 
     @property
@@ -65,17 +67,26 @@ class QualityChoice:
 
     def _showQuality(self, quality: str) -> None:
         names = [*QUALITIES, *([CUSTOM] if quality == CUSTOM else [])]
-        _fill(self._ui.qualityBox, [(_title(name), name) for name in names], quality)
+        showRows(self._ui.qualityBox, [(_title(name), name) for name in names], quality)
         self._ui.qualityLabel.text = _measured(quality)
+
+    def _showFolds(self, model: Model, chosen: str) -> None:
+        rows = [(_("All {count} folds (best)").format(count=len(model.folds)), ALL_FOLDS)]
+        rows += [(_("Fold {fold} only (fastest)").format(fold=f.index), str(f.index)) for f in model.folds]
+        showRows(self._ui.foldsBox, rows, ALL_FOLDS if _foldsOf(model, chosen) is None else chosen)
 
     def _showOverlap(self, model: Model, step: float) -> None:
         steps = sorted({*_STEPS, *([step] if step else [])}, reverse=True)
         own = _("{overlap:.0%} (the model's)").format(overlap=1 - model.step)
         rows = [(own, 0.0), *((_("{overlap:.0%}").format(overlap=1 - each), each) for each in steps)]
-        _fill(self._ui.overlapBox, rows, step)
+        showRows(self._ui.overlapBox, rows, step)
 
     def _onQuality(self, index: int) -> None:
         self.apply(self._ui.qualityBox.itemData(index), self._model)
+
+    def _onFolds(self, index: int) -> None:
+        if self._parameters is not None:
+            self._parameters.folds = self._ui.foldsBox.itemData(index)
 
     def _onOverlap(self, index: int) -> None:
         if self._parameters is not None:
@@ -85,21 +96,16 @@ class QualityChoice:
 def networkOptions(model: Model, parameters: MedNeXtSegmentationParameterNode) -> dict[str, Any]:
     """The options that a quality sets, by their names."""
     return {
-        "folds": foldsOf(model, parameters.folds),
+        "folds": _foldsOf(model, parameters.folds),
         "mirroring": parameters.mirroring,
         "step": parameters.step or None,
         "precision": parameters.precision,
     }
 
 
-def _fill(box: Any, rows: Sequence[tuple[str, Any]], chosen: Any) -> None:
-    """Show rows of text and data, one of them chosen, without telling that anything was chosen."""
-    wasBlocked = box.blockSignals(True)
-    box.clear()
-    for text, data in rows:
-        box.addItem(text, data)
-    box.setCurrentIndex(box.findData(chosen))
-    box.blockSignals(wasBlocked)
+def _foldsOf(model: Model, chosen: str) -> tuple[int, ...] | None:
+    """The folds to average; None for all, also if the model lacks the chosen one."""
+    return next(((fold.index,) for fold in model.folds if str(fold.index) == chosen), None)
 
 
 def _title(quality: str) -> str:

@@ -43,7 +43,7 @@ class RunView:
         self._onChanged = onChanged
         self._onDone = onDone
         self._run: Run | None = None
-        self._number = 0
+        self._wanted = False  # until its scene is closed
         self._remarks: list[str] = []  # of the run, shown also after its end
         self._preparing = False
         ui.segmentButton.connect("clicked()", self._onClicked)
@@ -59,8 +59,8 @@ class RunView:
         """Cancel the run without further callbacks, when its scene is closed."""
         if self._run:
             self._run.cancel()
-        self._run = None
-        self._number += 1
+            self._run.unfollow()
+        self._run, self._wanted = None, False
         self.say("")
         self._show()
 
@@ -79,34 +79,29 @@ class RunView:
             self._begin()
 
     def _begin(self) -> None:
-        self._number += 1
         self._remarks = []
         self.say("")
         try:
-            if not self._isPrepared(self._number):
+            if not self._isPrepared():
                 return
-            self._run = self._start(
-                onProgress=self._ofThisRun(self._showProgress),
-                onDone=self._ofThisRun(self._done),
-                onError=self._ofThisRun(self._failed),
-            )
+            self._run = self._start(onProgress=self._showProgress, onDone=self._done, onError=self._failed)
         except MedNeXtError as error:
             self._failed(error)
             return
         self._show()
         self._onChanged()
 
-    def _isPrepared(self, number: int) -> bool:
+    def _isPrepared(self) -> bool:
         """Prepare a run. Returns whether it can begin: also not after the scene was closed."""
-        self._preparing = True
+        self._preparing = self._wanted = True
         try:
             reason = self._prepare(self._showPreparing)
         finally:
             self._preparing = False
-        if number == self._number and not reason:
+        if self._wanted and not reason:
             return True
         self._end()
-        if number == self._number:
+        if self._wanted:
             self.say(reason)
         return False
 
@@ -115,16 +110,6 @@ class RunView:
         self._ui.segmentButton.text = _("&Segment")
         self._ui.segmentButton.enabled = False  # an installation cannot be cancelled
         self._ui.stageLabel.text = stage
-
-    def _ofThisRun(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
-        """The callback, without effect once another run has begun or this one was abandoned."""
-        number = self._number
-
-        def call(what: Any) -> None:
-            if number == self._number:
-                callback(what)
-
-        return call
 
     def _done(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         self._end()

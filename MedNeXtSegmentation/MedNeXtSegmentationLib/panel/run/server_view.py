@@ -95,6 +95,7 @@ class ServerView:
         """Forget a server that is being asked, when the panel is closed or other entries are made."""
         if self._asking:
             self._asking.cancel()
+            self._asking.unfollow()
             self._asking = None
 
     def _onPlace(self, _index: int) -> None:
@@ -126,15 +127,13 @@ class ServerView:
 
     def _greet(self, server: Server) -> None:
         self._messages.say(_("Asking the server"))
-        self._asking = asking = remote_client(server).greeting()
-        asking.follow(
-            onDone=lambda greeting: self._heard(asking, "\n".join(greeting.lines), greeting.models),
-            onError=lambda error: self._heard(asking, str(error), None),
+        self._asking = remote_client(server).greeting()
+        self._asking.follow(
+            onDone=lambda greeting: self._heard("\n".join(greeting.lines), greeting.models),
+            onError=lambda error: self._heard(str(error), None),
         )
 
-    def _heard(self, asking: Run[Greeting], text: str, models: tuple[Model, ...] | None) -> None:
-        if asking is not self._asking:  # it was abandoned
-            return
+    def _heard(self, text: str, models: tuple[Model, ...] | None) -> None:
         self._asking = None
         self.models, self._trouble = models, "" if models is not None else text
         self._messages.say(text, error=models is None)
