@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +57,6 @@ class Setting(Generic[T]):
         self.read(str(value))
         slicer.app.userSettings().setValue(f"{_GROUP}/{self.key}", str(value))
 
-    def reset(self) -> None:
-        """Return to the default."""
-        slicer.app.userSettings().remove(f"{_GROUP}/{self.key}")
-
 
 @dataclass(frozen=True)
 class SecretSetting(Setting[str]):
@@ -75,10 +71,13 @@ class SecretSetting(Setting[str]):
             Path(stored.fileName()).chmod(0o600)
 
 
-def _device(text: str) -> str:
-    if text not in DEVICES:
-        raise ValueError(f"no device: {text!r}")
-    return text
+def _one_of(values: Collection[str]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in values:
+            raise ValueError(f"none of {', '.join(values)}: {text!r}")
+        return text
+
+    return read
 
 
 def _flag(text: str) -> bool:
@@ -102,12 +101,6 @@ def _step(text: str) -> float:
     return step
 
 
-def _precision(text: str) -> str:
-    if text not in PRECISIONS:
-        raise ValueError(f"no precision: {text!r}")
-    return text
-
-
 def _minutes(text: str) -> float:
     minutes = float(text)
     if not math.isfinite(minutes) or not 0 <= minutes <= _LONGEST_IDLE_MINUTES:
@@ -118,7 +111,7 @@ def _minutes(text: str) -> float:
 TASK = Setting("task", "", str)
 """Name of the model or task chosen last; "" before the first choice."""
 
-DEVICE = Setting("device", "auto", _device)
+DEVICE = Setting("device", "auto", _one_of(DEVICES))
 """The device of the network: one of `mednext.system.devices.DEVICES`."""
 
 FOLDS = Setting("folds", ALL_FOLDS, _folds)
@@ -130,7 +123,7 @@ MIRRORING = Setting("mirroring", True, _flag)
 STEP = Setting("step", 0.0, _step)
 """The distance of tiles as a fraction of the patch; 0 for the model's."""
 
-PRECISION = Setting("precision", "float32", _precision)
+PRECISION = Setting("precision", "float32", _one_of(PRECISIONS))
 """The precision of the network on the CPU: one of `mednext.system.devices.PRECISIONS`."""
 
 MODELS_FOLDER = Setting("modelsFolder", "", str)

@@ -138,6 +138,8 @@ def test_a_cancelled_run_keeps_what_it_has(offered, patients):
     click(patients["Ada"])
     offered.ui.segmentButton.click()
     let_run(offered, until=lambda: len(segmentations()) == 1)
+    click(patients["Bo"])
+    assert "choose the images again" in offered.ui.statusLabel.text
     offered.ui.segmentButton.click()
     let_run(offered)
     assert 1 <= len(segmentations()) < 3

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +23,6 @@ from panel_driving import (
 )
 from slicer_nodes import add_volume, head
 
-HERE = Path(__file__).parents[1]
-
 
 @pytest.fixture
 def uninstalled(ready, models, tmp_path):
@@ -47,24 +42,6 @@ def test_the_first_look_shows_the_default_model_and_asks_for_a_volume(widget):
     assert not any(
         part.visible for part in (ui.progressWidget, ui.errorLabel, ui.statusLabel, ui.resultGroup)
     )
-
-
-def test_the_panel_imports_no_torch():
-    program = f"""
-import sys
-sys.path[:0] = [{str(HERE)!r}, {str(HERE / "fixtures")!r}, {str(MODULE.parent)!r}]
-import slicer_standin
-from pathlib import Path
-core = slicer_standin.start()
-slicer_standin.load_module(Path({str(MODULE)!r}))
-panel, widget = slicer_standin.show_module("MedNeXtSegmentation")
-from slicer_nodes import add_volume, head
-add_volume(core.scene, head())
-assert widget.ui.segmentButton.enabled
-assert "torch" not in sys.modules
-"""
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
 
 
 def test_a_volume_that_is_loaded_is_chosen_by_itself_so_that_one_click_segments(widget, scene):
@@ -90,22 +67,13 @@ def test_segment_adds_a_node_and_shows_its_volumes(ready, volume):
     assert not ready.ui.progressWidget.visible
 
 
-def test_progress_says_the_stage_and_the_tiles(ready, scene):
+def test_a_run_tells_its_stage_and_tiles_and_after_cancel_it_adds_nothing(ready, scene):
     choose(ready, "fine")
     selector(ready, 0).setCurrentNode(add_volume(scene, head(LARGE), name="large"))
     ready.ui.segmentButton.click()
     let_run(ready, until=lambda: "left" in ready.ui.stageLabel.text)
     assert "Segmenting, tile" in ready.ui.stageLabel.text
     assert ready.ui.progressBar.maximum > 1
-    ready.ui.segmentButton.click()
-    let_run(ready)
-
-
-def test_cancel_ends_the_run_and_adds_nothing(ready, scene):
-    choose(ready, "fine")
-    selector(ready, 0).setCurrentNode(add_volume(scene, head(LARGE), name="large"))
-    ready.ui.segmentButton.click()
-    let_run(ready, until=lambda: "tile" in ready.ui.stageLabel.text)
     ready.ui.segmentButton.click()
     assert not ready.ui.segmentButton.enabled
     let_run(ready)
@@ -305,13 +273,12 @@ def test_leaving_the_panel_does_not_stop_the_run(ready):
     assert len(segmentations()) == 1
 
 
-@pytest.mark.parametrize("width_px", [380, 700])
-def test_the_panel_fits_a_narrow_and_a_wide_dock(ready, scene, tmp_path, width_px):
+def test_the_panel_fits_a_narrow_and_a_wide_dock(ready, scene, tmp_path):
     long_name = "301 MPRAGE sagittal isotropic reconstructed after contrast agent " * 2
     scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", long_name)
     selector(ready, 0).setCurrentNode(add_volume(scene, head(), name=long_name))
     ready.ui.segmentButton.click()
     let_run(ready)
-    panel = ready.parent
     assert ready.ui.resultGroup.visible
-    assert slicer_standin.save_picture(panel, tmp_path / "panel.png", width_px)[0] == width_px
+    for width_px in (380, 700):
+        assert slicer_standin.save_picture(ready.parent, tmp_path / "panel.png", width_px)[0] == width_px

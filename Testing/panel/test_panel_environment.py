@@ -207,14 +207,6 @@ def test_torch_that_looks_strange_is_looked_at_before_anything_is_asked(bare, py
     assert len(segmentations()) == 1
 
 
-def test_check_lists_the_packages_and_offers_no_repair(section):
-    text = check(section)
-    assert "PyTorch" in text
-    assert "works, on" in text
-    assert "safetensors" in text
-    assert not section.ui.repairButton.enabled
-
-
 def test_repair_installs_the_packages_that_the_check_missed(bare, python, dialogs):
     import qt
 
@@ -237,7 +229,6 @@ def test_the_time_until_the_device_is_freed_is_remembered(section):
     section.ui.idleBox.setValue(12)
     assert shared_client().release_after_s == 720
     assert settings.IDLE_MINUTES.get() == 12
-    settings.IDLE_MINUTES.reset()
     section.ui.idleBox.setValue(5)
 
 
@@ -268,10 +259,14 @@ def test_diagnostics_tell_a_developer_all_but_whose_image_it_was(ready, scene, t
         assert words not in text
 
 
-def test_diagnostics_have_the_check_and_the_last_result(section, volume):
+def test_check_lists_the_packages_and_diagnostics_have_it_and_the_last_result(section, volume, tmp_path):
     section.ui.segmentButton.click()
     let_run(section)
-    check(section)
+    text = check(section)
+    assert "PyTorch" in text and "works, on" in text and "safetensors" in text
+    assert not section.ui.repairButton.enabled
+    for width_px in (380, 700):
+        assert slicer_standin.save_picture(section.parent, tmp_path / "panel.png", width_px)[0] == width_px
     section.ui.copyAllDiagnosticsButton.click()
     text = clipboard()
     for words in ("== Environment check", "[ok] PyTorch", "site_packages", "== Last result", "model: tiny"):
@@ -312,12 +307,22 @@ sys.meta_path.insert(0, Missing())
     return result.stdout
 
 
-def test_loading_the_module_imports_neither_the_engine_nor_the_parts_of_the_panel():
-    loaded = in_a_new_slicer("""
-before = set(sys.modules)
+def test_the_parts_of_the_module_are_imported_when_they_are_used_and_nothing_heavy():
+    stages = in_a_new_slicer("""
+def new():
+    global known
+    print(*set(sys.modules) - known)
+    known = set(sys.modules)
+
+known = set(sys.modules)
 slicer_standin.load_module(MODULE)
-print(*set(sys.modules) - before)
-""").split()
+new()
+from MedNeXtSegmentation import MedNeXtSegmentationLogic
+print(MedNeXtSegmentationLogic().segment.__name__)
+slicer_standin.show_module("MedNeXtSegmentation")
+new()
+""").splitlines()
+    loaded, named, opened = (set(stage.split()) for stage in stages)
     assert {name for name in loaded if name.startswith(("MedNeXt", "mednext"))} == {
         "MedNeXtSegmentation",
         "MedNeXtSegmentationLib",
@@ -327,26 +332,9 @@ print(*set(sys.modules) - before)
         "MedNeXtSegmentationLib.panel.widget",
     }
     assert len(loaded) < 20
-
-
-def test_opening_the_panel_imports_nothing_heavy():
-    loaded = in_a_new_slicer("""
-before = set(sys.modules)
-slicer_standin.load_module(MODULE)
-slicer_standin.show_module("MedNeXtSegmentation")
-print(*{name.partition(".")[0] for name in set(sys.modules) - before})
-""").split()
-    assert "mednext" in loaded
-    assert not HEAVY & set(loaded)
-
-
-def test_the_logic_is_imported_when_it_is_asked_for():
-    assert in_a_new_slicer("""
-slicer_standin.load_module(MODULE)
-assert "MedNeXtSegmentationLib.logic" not in sys.modules
-from MedNeXtSegmentation import MedNeXtSegmentationLogic
-print(MedNeXtSegmentationLogic().segment.__name__)
-""").split() == ["segment"]
+    assert named == {"segment"}
+    assert "mednext" in opened
+    assert not HEAVY & {name.partition(".")[0] for name in opened}
 
 
 def test_the_panel_segments_in_a_slicer_that_can_import_none_of_the_engines_packages(models):
@@ -367,8 +355,7 @@ segment(widget)
     )
 
 
-def test_the_section_fits_a_narrow_and_a_wide_dock(section, tmp_path):
-    check(section)
+def test_long_texts_in_the_section_widen_no_panel(section, tmp_path):
     section.ui.logText.plainText = "a line of the log that is longer than any panel " * 9
     section.panel.runView.say("Something is wrong. " * 12, error=True)
     section.panel.errorButtons.show(EngineProcessError("Something"))

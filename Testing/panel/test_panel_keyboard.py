@@ -108,7 +108,7 @@ def shown(ready, models, scene):
     return ready
 
 
-def test_the_tab_key_follows_the_reading_order(shown):
+def test_the_tab_key_follows_the_reading_order_with_the_channels_at_their_place(shown):
     panel = shown.parent
     widgets = chain(panel)
     assert len(widgets) > 15
@@ -119,12 +119,7 @@ def test_the_tab_key_follows_the_reading_order(shown):
         same_line = abs(next_top - top) <= max(before.height, after.height) and next_left >= left
         assert lower or same_line or before.isAncestorOf(after), names
 
-
-def test_the_channels_come_between_the_task_and_the_button(shown):
     import slicer
-
-    panel = shown.parent
-    widgets = chain(panel)
 
     def place(name: str) -> int:
         whole = slicer.util.findChild(panel, name)
@@ -152,15 +147,23 @@ def test_no_accelerator_key_of_the_panel_is_that_of_a_menu_of_slicer():
     assert {text for text in texts if key_of(text) in MENUS} == set()
 
 
-def test_the_most_used_buttons_have_an_accelerator_key():
-    texts = texts_of_ui_files()
-    assert [name for name in [*BY_KEY.split(), *BY_LABEL] if not key_of(texts[name])] == []
+def test_accelerator_keys_and_labels_lead_to_the_parts_of_the_panel(shown):
+    import qt
+    import slicer
 
-
-def test_qt_makes_shortcuts_of_these_keys(shown):
     for name in BY_KEY.split():
         button = getattr(shown.ui, name)
         assert button.shortcut.toString() == f"Alt+{key_of(button.text)}", name
+    for label, target in BY_LABEL.items():
+        assert key_of(getattr(shown.ui, label).text), label
+        buddy, whole = getattr(shown.ui, label).buddy(), getattr(shown.ui, target)
+        assert buddy is whole or whole.isAncestorOf(buddy), label
+        assert buddy.focusPolicy & qt.Qt.TabFocus, label
+    titles = {"memoryTitle"}  # beside a sentence, not a choice
+    labels = slicer.util.findChildren(shown.parent, className="QLabel")
+    named = [label for label in labels if label.text.endswith(":") and label.objectName not in titles]
+    assert len(named) > 10
+    assert [label.text for label in named if label.buddy() is None] == []
 
 
 def test_the_key_of_the_button_stays_while_it_cancels(ready):
@@ -170,22 +173,3 @@ def test_the_key_of_the_button_stays_while_it_cancels(ready):
     assert ready.ui.segmentButton.shortcut.toString() == "Alt+C"
     let_run(ready)
     assert ready.ui.segmentButton.shortcut.toString() == "Alt+S"
-
-
-def test_the_keys_of_labels_lead_to_widgets_that_take_keys(shown):
-    import qt
-
-    for label, target in BY_LABEL.items():
-        buddy, whole = getattr(shown.ui, label).buddy(), getattr(shown.ui, target)
-        assert buddy is whole or whole.isAncestorOf(buddy), label
-        assert buddy.focusPolicy & qt.Qt.TabFocus, label
-
-
-def test_every_label_of_a_choice_leads_to_it(shown):
-    import slicer
-
-    titles = {"memoryTitle"}  # beside a sentence, not a choice
-    labels = slicer.util.findChildren(shown.parent, className="QLabel")
-    named = [label for label in labels if label.text.endswith(":") and label.objectName not in titles]
-    assert len(named) > 10
-    assert [label.text for label in named if label.buddy() is None] == []

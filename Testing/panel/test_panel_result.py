@@ -15,7 +15,6 @@ from mednext.errors import InputError, OutputError
 from mednext.images.formats.image_files import read_image
 from mednext.segmentation import export
 from MedNeXtSegmentationLib.engine.scene_job import start_job
-from MedNeXtSegmentationLib.scene.export.export_job import export_job
 from MedNeXtSegmentationLib.scene.export.training_job import training_job
 from panel_driving import MODULE, choose, segment, selector, set_option
 from segmentation_nodes import blocks, by_name, draw, new_segmentation, paint, voxels
@@ -48,7 +47,7 @@ def let_write(widget):
         slicer_standin.rest(0.01)
 
 
-def export_to(widget, dialogs, path, format="Slicer segmentation"):
+def export_to(widget, dialogs, path, format="Slicer segmentation", wait=True):
     """Press Export, and choose a file and one of the formats in the dialog."""
 
     def choose_file(dialog):
@@ -60,7 +59,8 @@ def export_to(widget, dialogs, path, format="Slicer segmentation"):
 
     dialogs.answer(choose_file if path else 0)
     widget.ui.exportButton.click()
-    let_write(widget)
+    if wait:
+        let_write(widget)
 
 
 def mask(seed=1):
@@ -253,11 +253,11 @@ def test_export_writes_the_corrected_segmentation(ready, volume, dialogs, tmp_pa
 def test_a_reload_while_a_file_is_written_leaves_the_whole_file(ready, dialogs, tmp_path):
     segment(ready)
     path = tmp_path / "T1.nii.gz"
-    files = ready.panel.resultView.files
-    files._write(export_job(files._node, path, "nifti"), str)
-    writing = files._writing
+    export_to(ready, dialogs, path, wait=False)
     slicer_standin.close_module(MODULE.stem)
-    while writing.running:
+    begin = time.monotonic()
+    while not path.exists():  # it gets its name when it is whole
+        assert time.monotonic() - begin < PATIENCE_S
         slicer.app.processEvents()
         slicer_standin.rest(0.01)
     assert read_image(path).geometry.shape == SHAPE

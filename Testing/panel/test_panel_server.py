@@ -16,13 +16,27 @@ from panel_driving import MODULE, choose, segment, segmentations
 from slicer_nodes import add_volume, head
 
 
+@pytest.fixture(scope="module")
+def department(tmp_path_factory, models):
+    """A server with its engines: one for all tests, since each new address or key is a client's process."""
+    engines, folder = HeldEngines(), models / "tiny"
+    keys = tmp_path_factory.mktemp("keys")
+    with running_server(keys, [Bundle(folder, read_model(folder))], engines) as server:
+        yield server, engines
+
+
 @pytest.fixture
-def served(tmp_path, models):
-    engines = HeldEngines()
+def engines(department):
+    """The engines of the server; runs do not wait, unless the test lets them."""
+    engines = department[1]
+    engines.begun.clear()
     engines.release.set()
-    folder = models / "tiny"
-    with running_server(tmp_path, [Bundle(folder, read_model(folder))], engines) as server:
-        yield server
+    return engines
+
+
+@pytest.fixture
+def served(department, engines):
+    return department[0]
 
 
 def enter(edit, text):
@@ -104,27 +118,33 @@ def test_a_server_that_does_not_answer_is_told_with_the_way_out(connected, serve
     assert connected.ui.segmentButton.enabled
 
 
-def test_other_structures_of_the_servers_model_are_not_left_out_by_their_values(connected, served):
+def test_other_structures_of_the_servers_model_are_not_left_out_by_their_values(
+    connected, served, monkeypatch
+):
     connected.panel._onLeftOut([1])
-    bundle = served.service.dispatcher._bundles["tiny"]
-    labels = (replace(bundle.model.labels[0], name="something else"), *bundle.model.labels[1:])
-    served.service.dispatcher._bundles["tiny"] = replace(bundle, model=replace(bundle.model, labels=labels))
+    bundles = served.service.dispatcher._bundles
+    model = bundles["tiny"].model
+    labels = (replace(model.labels[0], name="something else"), *model.labels[1:])
+    changed = replace(bundles["tiny"], model=replace(model, labels=labels))
+    monkeypatch.setitem(bundles, "tiny", changed)
     connected.ui.testServerButton.click()
     wait_for(lambda: connected.panel.choice.model.labels == labels)
     assert connected.panel.parameters.leftOut == []
 
 
-def test_several_images_in_one_go_leave_this_computer_only_after_the_same_sentence(connected, served, scene):
+def test_several_images_in_one_go_leave_this_computer_only_after_the_same_sentence(
+    connected, served, engines, scene
+):
     connected.panel.segmentSeveral([add_volume(scene, head(), name=name) for name in "AB"])
     assert "The images leave this computer" in connected.ui.warningLabel.text
     segment(connected)
-    assert len(served.service.dispatcher._engines.begun) == 2
+    assert len(engines.begun) == 2
     assert {node.GetAttribute("MedNeXtSegmentation.server") for node in segmentations()} == {
         served.access().name
     }
 
 
-def test_segment_lets_the_server_compute_and_says_so_before(connected, served):
+def test_segment_lets_the_server_compute_and_says_so_before(connected, served, engines):
     assert "The images leave this computer" in connected.ui.warningLabel.text
     assert "leave this computer" in connected.ui.serverPrivacyLabel.text
     assert not connected.ui.deviceBox.visible
@@ -132,14 +152,21 @@ def test_segment_lets_the_server_compute_and_says_so_before(connected, served):
     segment(connected)
     (node,) = segmentations()
     assert node.GetAttribute("MedNeXtSegmentation.server") == served.access().name
-    assert len(served.service.dispatcher._engines.begun) == 1
+    assert len(engines.begun) == 1
+
+
+def revoke_the_key(widget, served):
+    """Let the user have a key of his own, which is then revoked."""
+    enter(widget.ui.serverKeyEdit, served.access("leaver").key)
+    wait_for(lambda: "The connection works" in widget.ui.serverStatusLabel.text)
+    served.keys.revoke("leaver")
 
 
 def test_the_connection_can_be_tested(connected, served):
     connected.ui.testServerButton.click()
     wait_for(lambda: "The connection works" in connected.ui.serverStatusLabel.text)
     assert "tiny 1.0.0" in connected.ui.serverStatusLabel.text
-    served.keys.revoke("jane")
+    revoke_the_key(connected, served)
     connected.ui.testServerButton.click()
     wait_for(lambda: connected.ui.serverErrorLabel.visible)
     assert "was revoked" in connected.ui.serverErrorLabel.text
@@ -158,17 +185,17 @@ def test_a_wrong_entry_is_told_and_stops_a_run(connected, address, told):
 
 
 def test_a_refused_run_leaves_the_scene_alone(connected, served):
-    served.keys.revoke("jane")
+    revoke_the_key(connected, served)
     connected.ui.segmentButton.click()
     wait_for(lambda: connected.ui.errorLabel.visible)
     assert "was revoked" in connected.ui.errorLabel.text
     assert not segmentations()
 
 
-def test_a_run_on_the_server_can_be_cancelled(connected, served):
-    served.service.dispatcher._engines.release.clear()
+def test_a_run_on_the_server_can_be_cancelled(connected, served, engines):
+    engines.release.clear()
     connected.ui.segmentButton.click()
-    wait_for(lambda: bool(served.service.dispatcher._engines.begun))
+    wait_for(lambda: bool(engines.begun))
     connected.ui.segmentButton.click()
     wait_for(lambda: not connected.isBusy())
     assert "Cancelled" in connected.ui.statusLabel.text

@@ -23,7 +23,7 @@ def failureOfTorch(result: CheckResult) -> str:
     if not result.complete and facts.step in ("import torch", "use torch", "import the engine"):
         return _howItEnded(result.exit_code)
     if torch.error or (torch.trial_error and not torch.build):
-        return _whatIsBroken(facts, torch.error or torch.trial_error or "")
+        return _failedImport(facts, torch.error or torch.trial_error or "")
     return ""
 
 
@@ -45,7 +45,7 @@ def _nameOf(exit_code: int) -> str:
     return _("exit code {code}").format(code=hex(exit_code) if exit_code > 255 else exit_code)
 
 
-def _whatIsBroken(facts: Facts, error: str) -> str:
+def _failedImport(facts: Facts, error: str) -> str:
     error = shortened(error)
     if facts.system == "win32" and any(sign in error.casefold() for sign in _LIBRARY_SIGNS):
         return _(

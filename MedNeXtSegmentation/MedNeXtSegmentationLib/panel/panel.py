@@ -194,7 +194,10 @@ class Panel(VTKObservationMixin):
 
     def segmentSeveral(self, volumes: Sequence[Volume]) -> None:
         """Take these images, to be segmented one after the other; a single one goes into its selector."""
-        if self.parameters is None or self.isBusy():
+        if self.parameters is None:
+            return
+        if self.isBusy():
+            self.runView.say(_("One after the other: choose the images again when this has ended."))
             return
         single = len(volumes) == 1 and len(self._channels) == 1
         self.chosenImages.choose([] if single else volumes)

@@ -10,6 +10,14 @@ import slicer
 from .. import settings
 from .parameter_node import MedNeXtSegmentationParameterNode
 
+_KEPT = {
+    "device": settings.DEVICE,
+    "folds": settings.FOLDS,
+    "mirroring": settings.MIRRORING,
+    "step": settings.STEP,
+    "precision": settings.PRECISION,
+}
+
 
 def beginWithLastChoices(
     parameters: MedNeXtSegmentationParameterNode, names: Container[str], first: str
@@ -20,20 +28,14 @@ def beginWithLastChoices(
     """
     task = settings.TASK.get()
     with slicer.util.NodeModify(parameters.parameterNode):  # the panel updates once, not six times
-        parameters.device = settings.DEVICE.get()
-        parameters.folds = settings.FOLDS.get()
-        parameters.mirroring = settings.MIRRORING.get()
-        parameters.step = settings.STEP.get()
-        parameters.precision = settings.PRECISION.get()
+        for name, setting in _KEPT.items():
+            setattr(parameters, name, setting.get())
         parameters.choice = task if task in names else first
 
 
 def rememberChoices(parameters: MedNeXtSegmentationParameterNode) -> None:
     """Store the choices of a run; merely looking at other tasks or scenes stores nothing."""
     settings.TASK.set(parameters.choice)
-    settings.DEVICE.set(parameters.device)
-    settings.MIRRORING.set(parameters.mirroring)
-    settings.PRECISION.set(parameters.precision)
-    with contextlib.suppress(ValueError):  # a scene with an invalid value
-        settings.FOLDS.set(parameters.folds)
-        settings.STEP.set(parameters.step)
+    for name, setting in _KEPT.items():
+        with contextlib.suppress(ValueError):  # a scene with an invalid value
+            setting.set(getattr(parameters, name))

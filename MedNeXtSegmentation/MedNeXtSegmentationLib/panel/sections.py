@@ -57,7 +57,7 @@ def _prepareLabels(children: Iterable[Any]) -> None:
     for label in children:
         if label.className() == "QLabel":
             _keepNarrow(label)
-            _leadToWhatTakesKeys(label)
+            _leadToPartThatTakesKeys(label)
 
 
 def _keepNarrow(label: Any) -> None:
@@ -68,7 +68,7 @@ def _keepNarrow(label: Any) -> None:
         label.setSizePolicy(policy)
 
 
-def _leadToWhatTakesKeys(label: Any) -> None:
+def _leadToPartThatTakesKeys(label: Any) -> None:
     """Let the accelerator key of a label focus its selector, not the frame around it."""
     buddy = label.buddy()
     if buddy is not None:

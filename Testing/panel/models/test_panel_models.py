@@ -11,7 +11,7 @@ from http_server import serve, stall_after, status
 from mednext.library import store
 from mednext.library.folder_locations import shipped_models_folder
 from panel_driving import MODULE, choose, segment, set_option
-from panel_models import let_work, rows
+from panel_models import drop, let_work, rows
 
 MODELS_OF_OTHERS = {
     "brats23-glioma-b",
@@ -88,13 +88,16 @@ def test_a_download_that_breaks_off_is_gone_on_with(panel, server, packed):
     assert not panel.ui.weightsErrorLabel.visible
 
 
-def test_a_silent_download_can_be_cancelled(panel, server, packed):
+def test_a_silent_download_lets_no_other_begin_and_can_be_cancelled(panel, server, packed):
     data = packed.read_bytes()
     server.answer("/free.zip", stall_after(data, 65536))
     choose(panel, "free")
     panel.ui.downloadButton.click()
     let_work(panel, until=lambda: panel.ui.weightsBar.value > 0)
     assert panel.ui.weightsBar.value == int(1000 * 65536 / len(data))
+    assert drop(panel, packed)
+    assert "Downloading" in panel.ui.weightsLabel.text
+    assert f"import {packed} again later" in panel.ui.weightsStatusLabel.text
     panel.ui.weightsCancelButton.click()
     let_work(panel)
     assert "Cancelled" in panel.ui.weightsStatusLabel.text

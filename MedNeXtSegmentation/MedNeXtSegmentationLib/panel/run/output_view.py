@@ -16,7 +16,7 @@ from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
 from ...scene.segments.corrected_segments import corrected_segments
-from ...scene.segments.model_segments import model_structures
+from ...scene.segments.model_segments import model_structures, values_in
 from ...scene.segments.segmentation_grid import grid_in_segmentation
 from ..parameter_node import MedNeXtSegmentationParameterNode
 
@@ -62,7 +62,7 @@ class OutputView:
             )
         else:
             self._ui.replacedLabel.text = (
-                shown(_whatHappens(node, model, _onBothSides(model, wanted))) if node else ""
+                shown(_replacement(node, model, _onBothSides(model, wanted))) if node else ""
             )
 
     def problem(
@@ -156,12 +156,12 @@ def mayReplaceCorrected(model: Model, parameters: MedNeXtSegmentationParameterNo
     )
 
 
-def _whatHappens(node: slicer.vtkMRMLSegmentationNode, model: Model, wanted: Sequence[int]) -> str:
+def _replacement(node: slicer.vtkMRMLSegmentationNode, model: Model, wanted: Sequence[int]) -> str:
     segmentation = node.GetSegmentation()
     names = [
         segmentation.GetSegment(segment_id).GetName()
         for structure, segment_id in model_structures(segmentation, model.name).items()
-        if set(structure if isinstance(structure, tuple) else (structure,)) <= set(wanted)
+        if values_in(structure) <= set(wanted)
     ]
     if not names:
         return _("Nothing in it is replaced; the structures are added.")

@@ -36,7 +36,7 @@ class ServerView:
         self._onChanged = onChanged
         self._messages = Messages(ui.serverStatusLabel, ui.serverErrorLabel)
         self._asking: Run[Greeting] | None = None
-        self._trouble = ""  # why the server has told no models
+        self._trouble = ""  # the reason why the models are unknown
         self.models: tuple[Model, ...] | None = None
         self._edits = {
             ui.serverAddressEdit: settings.SERVER_ADDRESS,

@@ -11,10 +11,11 @@ from mednext.images.geometry import Geometry
 from mednext.model.labels import MAX_LABEL, Label, Terminology
 from mednext.worker.scene.drawn_segments import DrawnRegion, DrawnSegments
 
+from ..matrices import ijk_to_ras_of
 from ..result_record import provenance_of
 from ..segments.corrected_segments import fingerprints_of, is_untouched
-from ..segments.model_segments import is_a_copy, label_value_of, model_of, model_structures
-from ..segments.segmentation_grid import ijk_to_ras_of, segmentation_to_volume
+from ..segments.model_segments import is_a_copy, label_value_of, model_of, structures_of_models
+from ..segments.segmentation_grid import segmentation_to_volume
 from ..segments.shared_labelmaps import copied_layers, has_labelmaps
 
 
@@ -61,15 +62,12 @@ def _regions_with_labels(segmentation: slicer.vtkSegmentation) -> dict[str, tupl
 
     A region without its labels counts as a segment drawn by the user.
     """
-    models = {model_of(segmentation.GetSegment(each)) for each in segmentation.GetSegmentIDs()} - {""}
-    found = {}
-    for ours in (model_structures(segmentation, model) for model in sorted(models)):
-        found |= {
-            each: structure
-            for structure, each in ours.items()
-            if isinstance(structure, tuple) and set(structure) <= set(ours)
-        }
-    return found
+    return {
+        each: structure
+        for ours in structures_of_models(segmentation)
+        for structure, each in ours.items()
+        if isinstance(structure, tuple) and set(structure) <= set(ours)
+    }
 
 
 def _corrected(

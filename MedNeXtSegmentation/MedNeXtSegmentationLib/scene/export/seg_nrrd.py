@@ -12,6 +12,7 @@ from mednext.errors import OutputError
 from mednext.images.geometry import Geometry
 from mednext.worker.scene.segmentation_file import SegmentationFile
 
+from ..matrices import image_to_ras_of
 from ..segments.shared_labelmaps import LABELMAP, copied_layers, without_voxels
 from .drawn_segments import refuse_without_labelmaps
 
@@ -56,11 +57,9 @@ def _common_grid(segmentation: slicer.vtkSegmentation) -> tuple[np.ndarray, list
             images.append(image)
     if not images:  # for empty segments Slicer writes a single voxel
         return np.eye(4), [0] * 6
-    matrix = vtk.vtkMatrix4x4()
-    images[0].GetImageToWorldMatrix(matrix)
     sides = zip(*(image.GetExtent() for image in images), strict=True)
     extent = [max(ends) if side % 2 else min(ends) for side, ends in enumerate(sides)]
-    return slicer.util.arrayFromVTKMatrix(matrix), extent
+    return image_to_ras_of(images[0]), extent
 
 
 def _words_by_slicer(segmentation: slicer.vtkSegmentation) -> dict[str, str]:

@@ -13,10 +13,11 @@ from mednext.images.geometry import Roi
 from mednext.worker.hand_over import HandedOver, Wishes
 from vtk.util.numpy_support import get_vtk_array_type
 
+from ..matrices import ijk_to_ras_of, transform_between
 from ..result_record import ATTRIBUTE_PREFIX, set_found_labels, set_images, set_uncertainty, set_volumes
 from ..segments.corrected_segments import replaceable
 from ..segments.label_voxels import LabelVoxels, copying_for_vtk
-from ..segments.segmentation_grid import SegmentationGrid, grid_in_segmentation, grid_of_volume, ijk_to_ras_of
+from ..segments.segmentation_grid import SegmentationGrid, grid_in_segmentation, grid_of_volume
 from ..subject_hierarchy import place_beside
 from ..volumes.parent_transform import deformation_of
 from .color_table import add_color_table
@@ -184,19 +185,11 @@ def _place_beside(
 ) -> tuple[float, ...]:
     """The place of a channel's voxels in the space of the first one, through both parent transforms; empty if
     a transform bends space."""
-    matrix = vtk.vtkMatrix4x4()
-    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-        channel.GetParentTransformNode(), first.GetParentTransformNode(), matrix
-    ):
-        return ()
-    grid = slicer.util.vtkMatrixFromArray(ijk_to_ras_of(channel))
-    vtk.vtkMatrix4x4.Multiply4x4(matrix, grid, matrix)
-    return tuple(slicer.util.arrayFromVTKMatrix(matrix).ravel().round(3))
+    to_first = transform_between(channel.GetParentTransformNode(), first.GetParentTransformNode())
+    return () if to_first is None else tuple((to_first @ ijk_to_ras_of(channel)).ravel().round(3))
 
 
 def _grid(volume: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, ...]:
     """Dimensions and IJK to RAS without the parent transform, which a new segmentation will share."""
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
     image = volume.GetImageData()
-    return (*(image.GetDimensions() if image else ()), *slicer.util.arrayFromVTKMatrix(matrix).ravel())
+    return (*(image.GetDimensions() if image else ()), *ijk_to_ras_of(volume).ravel())

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import slicer
-import vtk
 from mednext.images.geometry import Box
 from mednext.worker.scene.segment_layers import with_values
 
+from ..matrices import array_to_ras_of
 from .label_voxels import LabelVoxels, copy_for_vtk
 from .segmentation_grid import SegmentationGrid
 from .shared_labelmaps import LABELMAP, voxels_of
@@ -69,7 +69,8 @@ def placed_segment(segment: slicer.vtkSegment, grid: SegmentationGrid) -> LabelV
     if image is None or image.GetPointData().GetScalars() is None:
         return None
     mask = with_values(voxels_of(image), {segment.GetLabelValue(): 1}, np.dtype(np.uint8))
-    return SegmentationGrid(np.eye(4), _to_grid(image, grid)).place(mask)
+    to_grid = np.linalg.inv(grid.ijk_to_ras) @ array_to_ras_of(image)
+    return SegmentationGrid(np.eye(4), to_grid).place(mask)
 
 
 def _outside(old: slicer.vtkSegment, grid: SegmentationGrid, region: Box) -> LabelVoxels | None:
@@ -87,12 +88,3 @@ def _outside(old: slicer.vtkSegment, grid: SegmentationGrid, region: Box) -> Lab
             inside &= (index >= axis.start - 0.5) & (index < axis.stop - 0.5)
         plane[inside] = 0
     return placed if voxels.any() else None
-
-
-def _to_grid(image: slicer.vtkOrientedImageData, grid: SegmentationGrid) -> np.ndarray:
-    """The 4x4 matrix from the indices of an image's array to those of the grid."""
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    to_grid = np.linalg.inv(grid.ijk_to_ras) @ slicer.util.arrayFromVTKMatrix(matrix)
-    to_grid[:3, 3] += to_grid[:3, :3] @ image.GetExtent()[::2]
-    return to_grid

@@ -8,7 +8,7 @@ import slicer
 from mednext.segmentation.fingerprints import NOTHING, fingerprints
 
 from .label_voxels import LabelVoxels
-from .model_segments import Structure, is_a_copy, marks_of, model_structures, structure_of
+from .model_segments import is_a_copy, marks_of, model_structures, structure_of, values_in
 from .shared_labelmaps import layers_of, voxels_of
 
 
@@ -56,11 +56,11 @@ def corrected_segments(
     segmentation: slicer.vtkSegmentation, model: str, values: Collection[int]
 ) -> list[str]:
     """The names of the corrected segments that a run for these labels would replace."""
-
-    def wanted(structure: Structure) -> bool:
-        return set(structure if isinstance(structure, tuple) else (structure,)) <= set(values)
-
-    ours = [each for structure, each in model_structures(segmentation, model).items() if wanted(structure)]
+    ours = [
+        each
+        for structure, each in model_structures(segmentation, model).items()
+        if values_in(structure) <= set(values)
+    ]
     marks = fingerprints_of(segmentation, ours)
     return [
         segmentation.GetSegment(each).GetName()

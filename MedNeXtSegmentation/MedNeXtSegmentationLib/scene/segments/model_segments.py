@@ -77,6 +77,17 @@ def model_structures(segmentation: slicer.vtkSegmentation, model: str) -> dict[S
     return found
 
 
+def structures_of_models(segmentation: slicer.vtkSegmentation) -> list[dict[Structure, str]]:
+    """The `model_structures` of each model that has made segments, in the order of the models' names."""
+    models = {model_of(segmentation.GetSegment(each)) for each in segmentation.GetSegmentIDs()} - {""}
+    return [model_structures(segmentation, model) for model in sorted(models)]
+
+
+def values_in(structure: Structure) -> set[int]:
+    """The label value of a label, or those of a region's labels."""
+    return set(structure) if isinstance(structure, tuple) else {structure}
+
+
 def structure_of(segment: slicer.vtkSegment) -> Structure | None:
     """The structure of a model's segment; None for other segments."""
     labels = _tag(segment, LABELS_TAG).split()

@@ -15,7 +15,7 @@ from mednext.worker.scene.segment_layers import with_values
 from .combined_voxels import placed_segment, united
 from .corrected_segments import fingerprint_of, fingerprints_of, is_untouched
 from .label_voxels import LabelVoxels, copy_for_vtk
-from .model_segments import marks_of, model_of, model_structures, set_marks
+from .model_segments import marks_of, set_marks, structures_of_models
 from .segment_history import exchange_segments
 from .segmentation_grid import SegmentationGrid
 from .shared_labelmaps import LABELMAP, layers_of, without_voxels
@@ -43,9 +43,7 @@ def follow_labels(node: slicer.vtkMRMLSegmentationNode) -> None:
     A region stays as it is if it was corrected itself, or if one of its labels is missing.
     """
     segmentation = node.GetSegmentation()
-    models = {model_of(segmentation.GetSegment(each)) for each in segmentation.GetSegmentIDs()} - {""}
-    for model in sorted(models):
-        ours = model_structures(segmentation, model)
+    for ours in structures_of_models(segmentation):
         regions = {each: structure for structure, each in ours.items() if isinstance(structure, tuple)}
         now = fingerprints_of(segmentation, regions) if regions else {}
         changed = {}
@@ -60,8 +58,7 @@ def follow_labels(node: slicer.vtkMRMLSegmentationNode) -> None:
 
 def regions_of(segmentation: slicer.vtkSegmentation) -> list[str]:
     """The IDs of all segments that are regions."""
-    models = {model_of(segmentation.GetSegment(each)) for each in segmentation.GetSegmentIDs()} - {""}
-    found = [model_structures(segmentation, model).items() for model in sorted(models)]
+    found = (ours.items() for ours in structures_of_models(segmentation))
     return [each for items in found for structure, each in items if isinstance(structure, tuple)]
 
 

@@ -11,6 +11,7 @@ from mednext.errors import GeometryError, OptionError
 from mednext.images.geometry import Geometry
 from mednext.worker.scene.label_placement import placed
 
+from ..matrices import ijk_to_ras_of, image_to_ras_of, transform_between
 from .label_voxels import LabelVoxels, copy_for_vtk
 from .shared_labelmaps import has_labelmaps
 
@@ -78,15 +79,13 @@ def segmentation_to_volume(
 
     Raises `GeometryError` when a non-linear transform lies between the two.
     """
-    matrix = vtk.vtkMatrix4x4()
-    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-        node.GetParentTransformNode(), volume.GetParentTransformNode(), matrix
-    ):
+    matrix = transform_between(node.GetParentTransformNode(), volume.GetParentTransformNode())
+    if matrix is None:
         raise GeometryError(
             f'There is a non-linear transform between "{volume.GetName()}" and the segmentation '
             f'"{node.GetName()}": choose a new segmentation, or harden the transform.'
         )
-    return slicer.util.arrayFromVTKMatrix(matrix)
+    return matrix
 
 
 def set_reference(
@@ -120,11 +119,7 @@ def _lattice(segmentation: slicer.vtkSegmentation) -> np.ndarray | None:
             segmentation.GetSegment(each).GetRepresentation(name) for each in segmentation.GetSegmentIDs()
         )
         image = next((each for each in images if each is not None and not each.IsEmpty()), None)
-    if image is None:
-        return None
-    matrix = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
+    return None if image is None else image_to_ras_of(image)
 
 
 def _reference_geometry(segmentation: slicer.vtkSegmentation) -> slicer.vtkOrientedImageData | None:
@@ -134,10 +129,3 @@ def _reference_geometry(segmentation: slicer.vtkSegmentation) -> slicer.vtkOrien
     if not text or not slicer.vtkSegmentationConverter.DeserializeImageGeometry(text, image, False):
         return None
     return image
-
-
-def ijk_to_ras_of(volume: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
-    """The 4x4 matrix from the volume's indices to its own space, without the parent transform."""
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 import slicer
-import vtk
 from mednext.worker.scene.segment_layers import SegmentLayer, with_values
 from vtk.util.numpy_support import vtk_to_numpy
 
+from ..matrices import array_to_ras_of
 from .label_voxels import copy_for_vtk
 
 LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
@@ -72,12 +72,8 @@ def copied_layers(segmentation: slicer.vtkSegmentation) -> list[SegmentLayer]:
     """Copies of all labelmaps that have voxels."""
     copies = []
     for image, segment_ids in layers_of(segmentation).items():
-        matrix = vtk.vtkMatrix4x4()
-        image.GetImageToWorldMatrix(matrix)
-        ijk_to_ras = slicer.util.arrayFromVTKMatrix(matrix)
-        ijk_to_ras[:3, 3] += ijk_to_ras[:3, :3] @ image.GetExtent()[::2]
         values = {each: segmentation.GetSegment(each).GetLabelValue() for each in segment_ids}
-        copies.append(SegmentLayer(voxels_of(image).copy(), ijk_to_ras, values))
+        copies.append(SegmentLayer(voxels_of(image).copy(), array_to_ras_of(image), values))
     return copies
 
 

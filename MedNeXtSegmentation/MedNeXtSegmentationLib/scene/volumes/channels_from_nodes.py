@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import slicer
-import vtk
 from mednext.errors import ChannelError, GeometryError, InputError, UnsupportedImageError
 from mednext.images.geometry import Geometry
 from mednext.images.source_image import SourceImage
 from vtk.util.numpy_support import vtk_to_numpy
 
+from ..matrices import ijk_to_ras_of, transform_between
 from .image_description import describe
 from .nifti_place import nifti_place_warning
 
@@ -87,20 +87,15 @@ def _voxels(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
 
 def _geometry(node: slicer.vtkMRMLScalarVolumeNode, first: slicer.vtkMRMLScalarVolumeNode) -> Geometry:
     """The geometry of `node` in the space of `first`, which is the one under its parent transform."""
-    ijk_to_first = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(ijk_to_first)
+    matrix = ijk_to_ras_of(node)
     if node.GetParentTransformNode() != first.GetParentTransformNode():
-        node_to_first = vtk.vtkMatrix4x4()
-        linear = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-            node.GetParentTransformNode(), first.GetParentTransformNode(), node_to_first
-        )
-        if not linear:
+        to_first = transform_between(node.GetParentTransformNode(), first.GetParentTransformNode())
+        if to_first is None:
             raise GeometryError(
                 f'There is a non-linear transform between "{first.GetName()}" and "{node.GetName()}": '
                 "harden it on the volume, in the module Transforms."
             )
-        vtk.vtkMatrix4x4.Multiply4x4(node_to_first, ijk_to_first, ijk_to_first)
-    matrix = slicer.util.arrayFromVTKMatrix(ijk_to_first)
+        matrix = to_first @ matrix
     try:
         return Geometry.from_ijk_to_ras(matrix, node.GetImageData().GetDimensions())
     except (GeometryError, UnsupportedImageError) as error:

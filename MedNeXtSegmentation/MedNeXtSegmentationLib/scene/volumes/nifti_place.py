@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-import vtk
 from mednext.errors import MedNeXtError
 from mednext.images.formats.nifti_header import SUFFIXES, nifti_forms
 from mednext.images.formats.nifti_place import followed_form
 from mednext.images.geometry import Geometry
+
+from ..matrices import ijk_to_ras_of
 
 
 def nifti_place_warning(node: slicer.vtkMRMLScalarVolumeNode) -> str:
@@ -23,12 +24,8 @@ def nifti_place_warning(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     name = storage.GetFullNameFromFileName() if storage and storage.GetFileName() else ""
     if not name.lower().endswith(SUFFIXES):
         return ""
-    matrix = vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
     try:
-        geometry = Geometry.from_ijk_to_ras(
-            slicer.util.arrayFromVTKMatrix(matrix), node.GetImageData().GetDimensions()
-        )
+        geometry = Geometry.from_ijk_to_ras(ijk_to_ras_of(node), node.GetImageData().GetDimensions())
         with np.errstate(invalid="ignore"):
             said = followed_form(nifti_forms(Path(name)), geometry)
     except (MedNeXtError, OSError):  # the file was removed or replaced

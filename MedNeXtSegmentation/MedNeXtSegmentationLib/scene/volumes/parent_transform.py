@@ -8,6 +8,8 @@ import numpy as np
 import slicer
 import vtk
 
+from ..matrices import transform_between
+
 _TOLERANCE = 1e-3  # of a length: a thousandth along each axis changes a volume in mL by three
 # The limits of an affine registration; a stronger transform corrects an image, or is wrong.
 _MOST_SCALE = 1.2
@@ -23,12 +25,12 @@ def deformation_of(volume: slicer.vtkMRMLVolumeNode) -> tuple[str, bool]:
     parent = volume.GetParentTransformNode()
     if parent is None:
         return "", False
-    to_world = vtk.vtkMatrix4x4()
-    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(parent, None, to_world):
+    to_world = transform_between(parent, None)
+    if to_world is None:
         return "is under a transform that bends it", True
     axes = vtk.vtkMatrix4x4()
     volume.GetIJKToRASDirectionMatrix(axes)
-    linear = slicer.util.arrayFromVTKMatrix(to_world)[:3, :3]
+    linear = to_world[:3, :3]
     moved = linear @ slicer.util.arrayFromVTKMatrix(axes)[:3, :3]
     if np.linalg.det(linear) <= 0:
         return "is under a transform that swaps its sides", True

@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 import slicer
-import vtk
 from mednext.errors import GeometryError
 from mednext.images.geometry import Roi
 
+from ..matrices import transform_between
 from .parent_transform import is_sheared
 
 
@@ -24,16 +24,15 @@ def roi_from_node(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScala
     if min(roi.GetSize()) <= 0:
         raise GeometryError(f'The region "{roi.GetName()}" has no extent: draw its box first.')
     place = f'"{volume.GetName()}"' if volume else "the world"
-    roi_to_volume = vtk.vtkMatrix4x4()
-    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-        roi.GetParentTransformNode(), volume.GetParentTransformNode() if volume else None, roi_to_volume
-    ):
+    to_volume = transform_between(
+        roi.GetParentTransformNode(), volume.GetParentTransformNode() if volume else None
+    )
+    if to_volume is None:
         raise GeometryError(
             f'There is a non-linear transform between {place} and the region "{roi.GetName()}": '
             "draw the region under the same transform."
         )
-    vtk.vtkMatrix4x4.Multiply4x4(roi_to_volume, roi.GetObjectToNodeMatrix(), roi_to_volume)
-    matrix = slicer.util.arrayFromVTKMatrix(roi_to_volume)
+    matrix = to_volume @ slicer.util.arrayFromVTKMatrix(roi.GetObjectToNodeMatrix())
     if is_sheared(matrix[:3, :3]):
         raise GeometryError(
             f'The transform between {place} and the region "{roi.GetName()}" shears the region, '
