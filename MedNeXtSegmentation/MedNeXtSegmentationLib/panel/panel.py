@@ -197,7 +197,9 @@ class Panel(VTKObservationMixin):
         if self.parameters is None:
             return
         if self.isBusy():
-            self.runView.say(_("One after the other: choose the images again when this has ended."))
+            self.runView.say(
+                _("A run or an installation is running: choose the images again when it has ended.")
+            )
             return
         single = len(volumes) == 1 and len(self._channels) == 1
         self.chosenImages.choose([] if single else volumes)

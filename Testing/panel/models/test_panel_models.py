@@ -97,7 +97,7 @@ def test_a_silent_download_lets_no_other_begin_and_can_be_cancelled(panel, serve
     assert panel.ui.weightsBar.value == int(1000 * 65536 / len(data))
     assert drop(panel, packed)
     assert "Downloading" in panel.ui.weightsLabel.text
-    assert f"import {packed} again later" in panel.ui.weightsStatusLabel.text
+    assert f"import {packed} again" in panel.ui.weightsStatusLabel.text
     panel.ui.weightsCancelButton.click()
     let_work(panel)
     assert "Cancelled" in panel.ui.weightsStatusLabel.text

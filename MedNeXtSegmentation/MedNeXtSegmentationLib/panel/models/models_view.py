@@ -110,7 +110,7 @@ class ModelsView:
         ui.cleanButton.enabled = not running
         ui.cleanButton.text = _("Remove unfinished downloads ({size})").format(size=sizeText(kept))
         ui.cleanButton.toolTip = tool_tip(
-            _("Parts of downloads that were broken off, kept to be resumed, in {folder}.").format(
+            _("Unfinished downloads in {folder}, which a later download resumes.").format(
                 folder=downloads_folder()
             )
         )

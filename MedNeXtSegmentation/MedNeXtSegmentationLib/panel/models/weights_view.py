@@ -58,7 +58,11 @@ class WeightsView:
     def importPath(self, path: str) -> None:
         """Install the model in a zip file or in a folder, unless a command is running."""
         if self.command.running:
-            self.command.say(_("One after the other: import {path} again later.").format(path=path))
+            self.command.say(
+                _("A download or an import is running: import {path} again when it has ended.").format(
+                    path=path
+                )
+            )
             return
         self._doing = _("Importing {name}").format(name=Path(path).name)
         # The slashes of an absolute path distinguish it from the name of a model.
