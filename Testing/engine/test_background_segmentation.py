@@ -12,6 +12,7 @@ import slicer
 import slicer_standin
 from bundles import tiny_bundle
 from mednext.errors import Cancelled, GeometryError, InputError, UnknownModelError
+from MedNeXtSegmentationLib.engine.run import WAITING, Run
 from panel_driving import FELT_S, LARGE, TRIES, standstill
 from slicer_nodes import add_volume, head
 
@@ -171,3 +172,21 @@ def test_a_volume_that_was_changed_meanwhile_gets_no_segmentation(scene, logic, 
     let_run(running)
     assert [type(error) for error in listener.errors] == [GeometryError]
     assert scene.GetNumberOfNodes() == nodes
+
+
+def test_a_run_that_is_not_followed_any_more_goes_on_and_calls_nobody(scene):
+    heard = []
+
+    def steps(run):
+        run.report({"done": 1})
+        yield WAITING
+        return "the result"
+
+    run = Run(steps).follow(heard.append, heard.append, heard.append)
+    run.unfollow()
+    begin = time.monotonic()
+    while not run.finished and time.monotonic() - begin < PATIENCE_S:
+        slicer.app.processEvents()
+    slicer.app.processEvents()
+    assert run.result() == "the result"
+    assert heard == []

@@ -308,8 +308,7 @@ class Panel(VTKObservationMixin):
         self.boxesRow.show(model, first, self.parameters.roi)
         for selector in self.selectors.widgets:
             selector.enabled = not several
-        self.outputView.show(model, self.parameters, self.framesChoice.all)
-        self.ui.outputGroup.visible = self.ui.outputGroup.visible and not several
+        self.outputView.show(None if several else model, self.parameters, self.framesChoice.all)
         self.resultView.show(None if self.isBusy() else self.parameters.result)
         for widget in (
             self.taskList,
