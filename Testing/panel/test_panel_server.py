@@ -155,18 +155,18 @@ def test_segment_lets_the_server_compute_and_says_so_before(connected, served, e
     assert len(engines.begun) == 1
 
 
-def revoke_the_key(widget, served):
-    """Let the user have a key of his own, which is then revoked."""
-    enter(widget.ui.serverKeyEdit, served.access("leaver").key)
+def lose_the_key(widget, served, user):
+    """Give the panel the key of another user, which is then revoked."""
+    enter(widget.ui.serverKeyEdit, served.access(user).key)
     wait_for(lambda: "The connection works" in widget.ui.serverStatusLabel.text)
-    served.keys.revoke("leaver")
+    served.keys.revoke(user)
 
 
 def test_the_connection_can_be_tested(connected, served):
     connected.ui.testServerButton.click()
     wait_for(lambda: "The connection works" in connected.ui.serverStatusLabel.text)
     assert "tiny 1.0.0" in connected.ui.serverStatusLabel.text
-    revoke_the_key(connected, served)
+    lose_the_key(connected, served, "joe")
     connected.ui.testServerButton.click()
     wait_for(lambda: connected.ui.serverErrorLabel.visible)
     assert "was revoked" in connected.ui.serverErrorLabel.text
@@ -185,7 +185,7 @@ def test_a_wrong_entry_is_told_and_stops_a_run(connected, address, told):
 
 
 def test_a_refused_run_leaves_the_scene_alone(connected, served):
-    revoke_the_key(connected, served)
+    lose_the_key(connected, served, "ann")
     connected.ui.segmentButton.click()
     wait_for(lambda: connected.ui.errorLabel.visible)
     assert "was revoked" in connected.ui.errorLabel.text

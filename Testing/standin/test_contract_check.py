@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from slicer_contract.facts import qt_wrappers, slicer_classes
 from slicer_contract.module_folder import check_module
 from slicer_contract.ui_file import UiFile
 
@@ -103,10 +102,3 @@ def test_the_command_tells_file_and_line_and_fails(tmp_path):
 
 def test_the_extension_keeps_the_contract():
     assert check_module(HERE.parent / "MedNeXtSegmentation") == []
-
-
-def test_the_facts_are_sorted_and_small():
-    assert list(slicer_classes()) == sorted(slicer_classes())
-    assert list(qt_wrappers()) == sorted(qt_wrappers())
-    size = sum(file.stat().st_size for file in (HERE / "slicer_contract").glob("*.json"))
-    assert size < 700_000
