@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 import slicer
 import slicer_standin
@@ -106,6 +107,17 @@ def test_one_can_go_back_to_a_single_image(offered, patients):
     assert selector(offered, 0).enabled
     segment(offered)
     assert len(segmentations()) == 1
+
+
+def test_insisting_on_a_single_image_is_not_insisting_on_the_images_chosen_afterwards(
+    offered, patients, scene
+):
+    voxels = head()
+    voxels[:8] = np.nan
+    selector(offered, 0).setCurrentNode(add_volume(scene, voxels, name="T1 damaged"))
+    offered.ui.insistBox.checked = True
+    click(patients["first"])
+    assert not offered.ui.insistBox.visible and not offered.ui.insistBox.checked
 
 
 def test_an_image_that_fails_does_not_stop_the_others_and_is_told(offered, patients):

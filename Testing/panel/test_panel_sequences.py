@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import slicer
 from panel_driving import let_run, segment, segmentations, table
@@ -44,6 +45,17 @@ def test_with_it_all_frames_are_segmented_and_the_volumes_follow_the_shown_one(r
     assert table(ready) != first
     browser.SetSelectedItemNumber(0)
     assert table(ready) == first
+
+
+def test_insisting_on_the_shown_frame_is_not_insisting_on_all_frames(ready, sequence):
+    frame = slicer.util.findChild(ready.parent, "channelSelector0").currentNode()
+    slicer.util.arrayFromVolume(frame)[:8] = np.nan
+    slicer.util.arrayFromVolumeModified(frame)
+    slicer.app.processEvents()
+    assert ready.ui.insistBox.visible
+    ready.ui.insistBox.checked = True
+    ready.ui.allFramesBox.checked = True
+    assert ready.ui.insistBox.visible and not ready.ui.insistBox.checked
 
 
 def test_the_frame_is_told_while_it_runs(ready, sequence):

@@ -33,7 +33,6 @@ from .inputs.checks_view import ChecksView
 from .inputs.chosen_images import ChosenImages, outcomeOf
 from .inputs.frames_choice import FramesChoice
 from .inputs.input_checks import Checks, checkInputs
-from .inputs.insist_box import InsistBox
 from .models.drop_target import DropTarget
 from .models.models_view import ModelsView
 from .models.sample_button import SampleButton
@@ -82,7 +81,6 @@ class Panel(VTKObservationMixin):
         self.filling = ChannelFilling()
         self.chosenImages = ChosenImages(ui, self._update)
         self.checksView = ChecksView(ui)
-        self.insistBox = InsistBox(ui)
         self.qualityChoice = QualityChoice(ui)
         self.framesChoice = FramesChoice(ui)
         self.boxesRow = BoxesRow(ui, self._update)
@@ -322,9 +320,9 @@ class Panel(VTKObservationMixin):
             widget.setEnabled(not self.isBusy())
         if not self.isBusy():
             self._watched.watch([*nodes, self.parameters.roi, *self.boxesRow.nodes()])
-            checks = self._checks()
-            self.checksView.show(checks)
-            self.insistBox.show((self.parameters.choice, *map(last_change, nodes)), checks.suspect)
+            images = self.chosenImages.volumes or nodes
+            inputs = (self.parameters.choice, self.framesChoice.all, *map(last_change, images))
+            self.checksView.show(self._checks(), inputs)
 
     def _showChoice(self):
         """Show row, card and selectors of the choice."""
@@ -410,13 +408,13 @@ class Panel(VTKObservationMixin):
             segmentationNode=None if self.framesChoice.all else parameters.segmentation,
             labels=wantedValues(model, parameters) if parameters.leftOut else None,
             uncertainty=parameters.uncertainty,
-            insist=self.insistBox.ticked,
+            insist=self.checksView.insisted,
         )
 
     def _onError(self, error: Exception | None) -> None:
         self.errorButtons.show(error)
         if isinstance(error, SuspectInputError):
-            self.insistBox.refused()
+            self.checksView.refuse()
 
     def _lastResult(self):
         return self.parameters.result if self.parameters is not None else None

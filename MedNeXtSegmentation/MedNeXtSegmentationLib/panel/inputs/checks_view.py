@@ -1,8 +1,8 @@
-"""The labels for the problem and the warnings of the chosen images."""
+"""The problem and the warnings of the chosen images, and the check box to insist on them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from mednext.system.shown_text import rich_text, shown_lines, tool_tip
@@ -12,14 +12,19 @@ from .input_checks import Checks
 
 
 class ChecksView:
-    """The warnings, the problem, and the button that the problem disables; hidden if there are none."""
+    """The warnings, the problem, and the button that the problem disables; hidden if there are none.
+
+    The check box is visible while the checks or the engine refuse the images; otherwise hidden, not ticked.
+    """
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
-        self.show(Checks())
+        self._inputs: Hashable = None
+        ui.insistBox.visible = False
+        self.show(Checks(), None)
 
-    def show(self, checks: Checks) -> None:
-        """Show the findings of the checks."""
+    def show(self, checks: Checks, inputs: Hashable) -> None:
+        """Show the findings of the checks; `inputs` is a key that changes with every change of the images."""
         ui = self._ui
         ui.problemLabel.text = shown_lines(checks.problem)
         ui.problemLabel.visible = bool(checks.problem)
@@ -29,6 +34,20 @@ class ChecksView:
         ui.segmentButton.toolTip = tool_tip(
             checks.problem or _("Segment the chosen volumes in the background.")
         )
+        if inputs != self._inputs:
+            self._inputs, ui.insistBox.checked = inputs, False
+            ui.insistBox.visible = checks.suspect
+        elif checks.suspect:
+            ui.insistBox.visible = True
+
+    def refuse(self) -> None:
+        """Show the check box after the engine has refused the images."""
+        self._ui.insistBox.visible = True
+
+    @property
+    def insisted(self) -> bool:
+        """Whether the user insists on these images."""
+        return bool(self._ui.insistBox.visible and self._ui.insistBox.checked)
 
 
 def _list(sentences: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import qt
 import slicer
+from mednext.errors import OutputError
 from mednext.model.sides import ASYMMETRY
 from mednext.system.shown_text import csv_cell, shown, tool_tip
 from slicer.i18n import tr as _
@@ -16,7 +17,6 @@ from ...scene.segments.segment_history import can_redo, can_undo, redo, undo
 from ..lists import fitHeight
 from ..messages import Messages
 from .result_files import ResultFiles
-from .statistics import openStatistics
 from .uncertainty_view import UncertaintyView
 
 _MOST_ROWS = 12  # more than these scroll
@@ -38,7 +38,7 @@ class ResultView:
         header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         ui.volumesTable.verticalHeader().hide()
         ui.copyTableButton.connect("clicked()", self._copyTable)
-        ui.statisticsButton.connect("clicked()", self._messages.guard(lambda: openStatistics(self._node)))
+        ui.statisticsButton.connect("clicked()", self._messages.guard(lambda: _openStatistics(self._node)))
         ui.editButton.connect("clicked()", self._edit)
         ui.undoButton.connect("clicked()", self._undo)
         ui.redoButton.connect("clicked()", self._redo)
@@ -124,6 +124,23 @@ class ResultView:
             editor.mrmlSegmentEditorNode().SetOverwriteMode(mode)
         if image:
             editor.setSourceVolumeNode(image)
+
+
+def _openStatistics(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Show the module with this segmentation and its first image, and with a new table.
+
+    A table that was chosen there before may hold the numbers of another segmentation.
+
+    Raises `OutputError` when Slicer runs without the module.
+    """
+    module = getattr(slicer.modules, "segmentstatistics", None)
+    if module is None:
+        raise OutputError("Slicer's module Segment Statistics is not loaded: enable it in the settings.")
+    slicer.util.selectModule("SegmentStatistics")
+    widget = module.widgetRepresentation().self()
+    widget.segmentationSelector.setCurrentNode(node)
+    widget.scalarSelector.setCurrentNode(next(iter(images_of(node)), None))
+    widget.outputTableSelector.setCurrentNode(None)
 
 
 def _comparedSides(node: slicer.vtkMRMLSegmentationNode) -> list[tuple[str, str]]:
