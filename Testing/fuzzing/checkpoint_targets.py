@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from bundles import tiny_bundle
-from mednext.checkpoints import ImportOptions
+from mednext.checkpoints import ImportOptions, weights_in_file
 from mednext.checkpoints.import_report import ImportNotes
 from mednext.checkpoints.nnunet.v1 import read_v1
 from mednext.checkpoints.nnunet.v2 import read_v2
@@ -136,10 +136,21 @@ def _v2(folder: Path) -> list[Path]:
     return [folder / "v2" / "plans.json", folder / "v2" / "dataset.json"]
 
 
+_checkpoints: dict[Path, Any] = {}
+
+
+def _load_once(path: Path, removed: list[str] | None = None) -> Any:
+    """A checkpoint beside the mutated files, which nothing changes."""
+    if path not in _checkpoints:
+        _checkpoints[path] = load_torch(path, removed)
+    return _checkpoints[path]
+
+
 def _reading(read: Callable[..., Any], name: str) -> Callable[[Path], None]:
     """A function that reads the results folder of this name around a file."""
 
     def run(path: Path) -> None:
+        weights_in_file.load_torch = _load_once  # type: ignore[attr-defined]
         folder = next(parent for parent in path.parents if parent.name == name)
         model, _ = read(folder, "model", OPTIONS, ImportNotes())
         check_model(model)
