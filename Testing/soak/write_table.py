@@ -12,11 +12,19 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- written by make soak -->", "<!-- end of soak -->"
 
 
-def table(lines: Sequence[str], machine: str) -> str:
-    """The medians of the first and the last fifth of the runs."""
+def table(former: str, lines: Sequence[str], machine: str) -> str:
+    """The medians of the first and the last fifth of the runs; what was not measured anew stays as it was."""
+    blocks: dict[str, list[str]] = {}
+    for row in former.partition("|---|---|---|---|---|")[2].split("\n"):
+        if row.startswith("|"):
+            subject = row.split("|")[1].strip() or next(reversed(blocks))
+            blocks.setdefault(subject, []).append(row)
+    for line in lines:
+        soak = json.loads(line)
+        blocks[soak["subject"]] = list(_rows(soak))
     rows = [f"Measured on {datetime.date.today()}, {machine}.", "", "| | runs | measured | first | last |"]
     rows.append("|---|---|---|---|---|")
-    return "\n".join([*rows, *(row for line in lines for row in _rows(json.loads(line)))])
+    return "\n".join([*rows, *(row for block in blocks.values() for row in block)])
 
 
 def _rows(soak: dict) -> Iterator[str]:
@@ -29,9 +37,9 @@ def _rows(soak: dict) -> Iterator[str]:
 def main(file: str, machine: str) -> None:
     """Replace the table of the page."""
     head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    former, _, after = rest.partition(END)
     lines = Path(file).read_text(encoding="utf-8").splitlines()
-    text = f"{head}{BEGIN}\n{table(lines, machine)}\n{END}{rest.partition(END)[2]}"
-    PAGE.write_text(text, encoding="utf-8")
+    PAGE.write_text(f"{head}{BEGIN}\n{table(former, lines, machine)}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
