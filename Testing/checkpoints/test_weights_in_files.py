@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from bundles import TINY_NETWORK, tiny_weights
@@ -81,7 +82,8 @@ def assert_ours(weights: dict[str, Tensor], expected: dict[str, Tensor] = WEIGHT
         },
         {"n_averaged": torch.tensor(7), **prefixed("module.")},
         {"model": WEIGHTS, "ema": dict(WEIGHTS)},
-        {name: value.numpy() for name, value in WEIGHTS.items()},
+        {"names": np.array(["a", "b"]), **{name: value.numpy() for name, value in WEIGHTS.items()}},
+        {name: value.numpy().astype(">f4") for name, value in WEIGHTS.items()},
         (WEIGHTS, 300),
         {"runs": [{"folds": {0: {"a": {"b": {"c": {"d": WEIGHTS}}}}}}]},
     ],

@@ -187,9 +187,8 @@ def _explaining() -> Iterator[None]:
 
 
 def _is_ours(name: str) -> bool:
-    part = r"stem|enc_block_[0-3]\.\d+|down_[0-3]|bottleneck\.\d+|up_[0-3]|dec_block_[0-3]\.\d+|out_[0-4]"
     leaf = r"(conv1|norm|conv2|conv3|res_conv|conv_out)\.(weight|bias)|weight|bias|grn_beta|grn_gamma"
-    return re.fullmatch(rf"({part})\.({leaf})", name) is not None
+    return re.fullmatch(rf"({_OUR_PARTS})(\.\d+)?\.({leaf})", name) is not None
 
 
 def _from_monai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

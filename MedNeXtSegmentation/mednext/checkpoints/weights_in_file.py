@@ -43,6 +43,7 @@ _ANCHOR = "stem.weight"
 # Wrappers that stand anywhere in a name: of torch.compile, of activation checkpointing, of sharded training.
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
 _COUNTERS = ("n_averaged", "num_batches_tracked")
+_CONTAINERS = (Mapping, list, tuple)
 _MANY = 20  # tensors without names, which may be the weights of a network
 _OTHER_FILES = {
     b"version https://git-lfs": "is a pointer of Git LFS: fetch the file itself, with 'git lfs pull'",
@@ -136,19 +137,7 @@ def read_network(
         OptionError: the denominator of a network without global response normalisation is given.
         IncompatibleCheckpointError: there is no MedNeXt, or not a whole one.
     """
-    containers = list(_containers(checkpoint))
-    networks = [network for keys, each in containers for network in _networks(each, keys)]
-    usual = [each for each in networks if container and each.place.split(".")[0] == container]
-    if usual and part is None and len(networks) > len(usual):
-        others = [each for each in networks if each not in usual]
-        notes.remark(f"{path.name} has other weights too, {_places(others)}; its program uses {container}.")
-        networks = usual
-    found = _chosen(networks, path, part, notes)
-    if found is None:
-        raise IncompatibleCheckpointError(
-            f"{path} holds no weights of a MedNeXt: {_contents(checkpoint)}. Choose the checkpoint of a "
-            "MedNeXt, or save its state_dict()."
-        )
+    found = _found(checkpoint, path, part, container, notes)
     state, dropped = without_training_parts(_without_counters(found.state), found.others)
     program = program or program_of(state)
     weights = inference_weights(convert_state_dict(state, program))
@@ -161,12 +150,6 @@ def read_network(
     spec = _with_denominator(spec, grn_denominator, notes)
     if found.place != TOP:
         notes.sources["weights"] = found.place
-    unnamed = [".".join(keys) or TOP for keys, each in containers if _is_many_tensors(each)]
-    if unnamed:
-        notes.remark(
-            f"{path.name} has tensors without names too, in {listed(unnamed)}. If its program uses these as "
-            "weights, such as a running average, save the state_dict() of that network, and import it."
-        )
     if dropped:
         notes.remark(f"Left out, as only a training uses them: {listed(dropped)}.")
     if program == "nnunet_v1" and spec.resampling != "residual":
@@ -195,16 +178,42 @@ def _with_denominator(spec: NetworkSpec, given: GrnDenominator | None, notes: Im
     return replace(spec, grn_denominator=given or "mean")
 
 
+def _found(
+    checkpoint: Any, path: Path, part: str | None, container: str | None, notes: ImportNotes
+) -> FoundNetwork:
+    """The network to import; see `read_network`."""
+    containers = list(_containers(checkpoint))
+    networks = [network for keys, each in containers for network in _networks(each, keys)]
+    usual = [each for each in networks if container and each.place.split(".")[0] == container]
+    if usual and part is None and len(networks) > len(usual):
+        others = [each for each in networks if each not in usual]
+        notes.remark(f"{path.name} has other weights too, {_places(others)}; its program uses {container}.")
+        networks = usual
+    unnamed = [".".join(keys) or TOP for keys, each in containers if _is_many_tensors(each)]
+    if unnamed:
+        notes.remark(
+            f"{path.name} has tensors without names too, in {listed(unnamed)}. If its program uses these as "
+            "weights, such as a running average, save the state_dict() of that network, and import it."
+        )
+    found = _chosen(networks, path, part, notes)
+    if found is None:
+        raise IncompatibleCheckpointError(
+            f"{path} holds no weights of a MedNeXt: {_contents(checkpoint)}. Choose the checkpoint of a "
+            "MedNeXt, or save its state_dict()."
+        )
+    return found
+
+
 def _containers(root: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every dictionary, list and tuple of a tree, once, after the keys that lead to it; outer ones first."""
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), root)]
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), root)] if isinstance(root, _CONTAINERS) else []
     seen = set()
     for keys, value in waiting:
-        if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+        if id(value) not in seen:
             seen.add(id(value))
             yield keys, value
             items = value.items() if isinstance(value, Mapping) else enumerate(value)
-            waiting += [((*keys, str(key)), each) for key, each in items if not isinstance(each, Tensor)]
+            waiting += [((*keys, str(key)), each) for key, each in items if isinstance(each, _CONTAINERS)]
 
 
 def _is_many_tensors(value: Any) -> bool:
@@ -215,11 +224,7 @@ def _is_many_tensors(value: Any) -> bool:
 def _networks(container: Any, path: tuple[str, ...]) -> Iterator[FoundNetwork]:
     """The networks whose weights lie directly in a container."""
     items = container.items() if isinstance(container, Mapping) else ()
-    named = {
-        key: _tensor(item)
-        for key, item in items
-        if isinstance(key, str) and isinstance(item, Tensor | np.ndarray)
-    }
+    named = {key: _tensor(item) for key, item in items if isinstance(key, str) and _is_weight(item)}
     weights = {_WRAPPERS.sub("", key): item for key, item in named.items()}
     if len(weights) < len(named):
         raise IncompatibleCheckpointError(
@@ -239,10 +244,14 @@ def _networks(container: Any, path: tuple[str, ...]) -> Iterator[FoundNetwork]:
         yield FoundNetwork(".".join((*path, prefix)).strip(".") or TOP, state, tuple(others))
 
 
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
+
+
 def _tensor(value: Tensor | np.ndarray) -> Tensor:
-    return (
-        value if isinstance(value, Tensor) else torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
-    )
+    if isinstance(value, Tensor):
+        return value
+    return torch.from_numpy(value.astype(value.dtype.newbyteorder("=")))
 
 
 def _chosen(

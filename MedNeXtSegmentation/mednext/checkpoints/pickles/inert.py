@@ -18,22 +18,17 @@ _LIGHTNING = b"pytorch-lightning_version"  # a key of every checkpoint of Lightn
 
 # Of Python itself: classes of settings, whatever program wrote them.
 _SETTINGS = frozenset(
-    (
-        *(f"argparse.{name}" for name in ("Namespace",)),
-        *(f"collections.{name}" for name in ("defaultdict", "deque")),
-        *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
-        *(
-            f"pathlib{module}.{name}"
-            for module in ("", "._local")
-            for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath")
-        ),
-        *(
-            f"{module}.{name}"
-            for module in ("builtins", "__builtin__")
-            for name in ("bool", "dict", "float", "int", "list", "long", "object", "str", "tuple", "unicode")
-        ),
-        "types.SimpleNamespace",
+    f"{module}.{name}"
+    for modules, names in (
+        ("argparse", "Namespace"),
+        ("collections", "defaultdict deque"),
+        ("datetime", "date datetime time timedelta timezone"),
+        ("pathlib pathlib._local", "Path PosixPath PurePath PurePosixPath PureWindowsPath WindowsPath"),
+        ("builtins __builtin__", "bool dict float int list long object str tuple unicode"),
+        ("types", "SimpleNamespace"),
     )
+    for module in modules.split()
+    for name in names.split()
 )
 _SETTINGS_OF_LIGHTNING = frozenset(("functools.partial", "uuid.UUID", "typing.Any", "typing.Union"))
 _PASSED_OVER = ("torch.nn.modules.", "torch.optim.")

@@ -50,11 +50,11 @@ _STORAGES = {
 }
 _TYPES = (
     *filter(None, _STORAGES.values()),
-    *(
-        getattr(torch, name)
-        for name in ("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2")
-        if hasattr(torch, name)
-    ),
+    torch.uint16,
+    torch.uint32,
+    torch.uint64,
+    torch.float8_e4m3fn,
+    torch.float8_e5m2,
 )
 
 
