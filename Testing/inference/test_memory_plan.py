@@ -259,14 +259,14 @@ def test_a_machine_with_too_little_memory_is_told_the_numbers_before_torch_takes
     arguments = [tmp_path / "in.nrrd", "-o", output, "--model", bundle.path, "--device", device]
     answer = under_limit(ONE_GB, "-v 1000000", *arguments)
     assert answer.returncode == 2, answer.stderr
-    assert re.search(r"needs about \d\.\d GB of memory, and 0\.\d GB can be had", answer.stderr)
+    assert re.search(r"needs about \d\.\d GB of memory, and 0\.\d GB are available", answer.stderr)
     assert not output.exists()
 
 
 def test_torch_that_finds_no_memory_is_not_taken_for_a_broken_one():
     told = explained(ImportError("libtorch_cpu.so: failed to map segment from shared object"))
     assert isinstance(told, OutOfMemoryError)
-    assert re.search(r"not enough memory for the engine, [\d.]+ GB can be had .*limit", str(told))
+    assert re.search(r"not enough memory for the engine, [\d.]+ GB are available .*limit", str(told))
     assert isinstance(explained(ImportError("No module named 'torch'")), MissingPackageError)
 
 
@@ -301,7 +301,7 @@ def test_a_run_in_boxes_is_refused_before_anything_is_looked_for(monkeypatch):
     monkeypatch.setattr(memory_check, "obtainable_memory", lambda: 100_000_000)
     array = np.random.default_rng(0).integers(0, 200, (1, 320, 256, 256), np.uint8)
     head = Volume(array, Geometry((256, 256, 320), (1.0, 1.0, 0.6)))
-    with pytest.raises(OutOfMemoryError, match=r"256 x 256 x 320 voxels .* 0\.1 GB can be had"):
+    with pytest.raises(OutOfMemoryError, match=r"256 x 256 x 320 voxels .* 0\.1 GB are available"):
         segment(head, "hippocampus", device="cpu", insist=True)
 
 

@@ -90,7 +90,7 @@ class ImportNotes:
     """The remarks and questions of a reader of checkpoints.
 
     Attributes:
-        asking: collect questions, and go on with placeholders, instead of raising them as errors.
+        asking: collect questions, and continue with placeholders, instead of raising them as errors.
         sources: where a fact comes from, by the name of the fact's field in `Model`, such as "orientation".
         remarks: see `ImportReport`.
         questions: those that were asked, by the option.
@@ -104,7 +104,7 @@ class ImportNotes:
     files: dict[int, str] = field(default_factory=dict)
 
     def ask(self, option: str, error: CheckpointError, choices: Sequence[str] = ()) -> None:
-        """Note a question; the caller goes on with a placeholder, of which no model is written.
+        """Note a question; the caller continues with a placeholder, and no model is written.
 
         Raises:
             CheckpointError: the given one, where questions are not collected.

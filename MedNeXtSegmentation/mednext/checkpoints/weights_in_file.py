@@ -132,8 +132,8 @@ def read_network(
         grn_denominator: see `ImportOptions`.
 
     Raises:
-        CheckpointError: there are several networks, and `part` names none of them; or nobody has told the
-            denominator of MedNeXt-v2.
+        CheckpointError: there are several networks, and `part` names none of them; or the
+            denominator of a MedNeXt-v2 is not given.
         OptionError: the denominator of a network without global response normalisation is given.
         IncompatibleCheckpointError: there is no MedNeXt, or not a whole one.
     """

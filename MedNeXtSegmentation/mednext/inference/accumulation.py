@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 PLANES = 8  # processed at a time on the CPU: they stay in its caches
 _MOST_CLASSES = 256  # in one program of a kernel
-_MOST_NUMBERS = 2**30  # of an image's logits: offsets within them have 32 bits, also with classes filled up
+_MOST_NUMBERS = 2**30  # of an image's logits: offsets have 32 bits, also with the classes padded
 _TOLERANCE = 1e-5
 
 
@@ -39,7 +39,7 @@ class Adding:
     def add_copies(self, logits: Tensor, batch: Sequence[Copies], averaged: Averaged) -> bool:
         """Add the logits of a batch, `(N, classes, Z, Y, X)` float32, to the means of their tiles.
 
-        Returns whether all logits are finite; if not, the means are of no use. That waits for the device.
+        Return whether all logits are finite; if not, the means are invalid. This waits for the device.
         """
         if self._kernels and averaged.classes <= _MOST_CLASSES and logits[0].numel() <= _MOST_NUMBERS:
             try:
@@ -67,7 +67,7 @@ class Adding:
     def _leave(self, error: Exception) -> None:
         if is_out_of_memory(error) or isinstance(error, DeviceError):
             raise error
-        logger.warning("The kernels that add tiles failed: going on without them.", exc_info=error)
+        logger.warning("The kernels that add tiles failed: continuing without them.", exc_info=error)
         self._kernels = None
 
 

@@ -41,12 +41,12 @@ def to_float32(array: np.ndarray, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """An array as it lies in memory: a view whose axes come in the order of their steps, none backwards.
+    """An array as it lies in memory: a view with its axes in the order of their strides, none negative.
 
     Attributes:
         array: that view.
-        order: which axis of the array that was given each of its axes is.
-        backwards: axes of the array that was given which ran backwards.
+        order: for each of its axes, the number of that axis in the given array.
+        backwards: axes of the given array with negative strides.
     """
 
     array: np.ndarray
@@ -54,7 +54,7 @@ class Stored:
     backwards: tuple[int, ...]
 
     def as_given(self, stored: Tensor) -> Tensor:
-        """A tensor of the shape of `array`, in the order and directions of the array that was given."""
+        """A tensor of the shape of `array`, in the order and directions of the given array."""
         given = stored.permute(tuple(np.argsort(self.order).tolist()))
         return given.flip(self.backwards) if self.backwards else given
 
@@ -64,7 +64,7 @@ class Stored:
 
 
 def as_stored(array: np.ndarray) -> Stored:
-    """How an array lies in memory; torch knows no steps backwards."""
+    """How an array lies in memory; torch has no negative strides."""
     backwards = tuple(axis for axis, step in enumerate(array.strides) if step < 0)
     ahead = array[tuple(slice(None, None, -1 if axis in backwards else 1) for axis in range(array.ndim))]
     order = tuple(np.argsort([-step for step in ahead.strides], kind="stable").tolist())

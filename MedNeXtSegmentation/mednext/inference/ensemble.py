@@ -125,7 +125,7 @@ class Ensemble:
         means = self._room(tiles)
         done = self._fill(means, tiles)
         if done < len(self.networks):
-            logger.warning("The network overflowed in half precision; going on in full precision.")
+            logger.warning("The network overflowed in half precision; continuing in full precision.")
             self.mixed_precision = False
             self._fill(means, tiles, told=done)
         return means

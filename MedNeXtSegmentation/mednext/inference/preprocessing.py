@@ -68,7 +68,7 @@ def preprocess(volume: Volume, model: Model, device: torch.device = CPU) -> Prep
     Args:
         volume: already in the model's orientation, with the model's channels.
         model: gives spacing, normalisation and the order of the two.
-        device: where it is done, and the result stays; it must know float64.
+        device: where it is done, and the result stays; it must support float64.
 
     Raises:
         RuntimeError: the device's memory ran out (`devices.is_out_of_memory`).
@@ -105,7 +105,7 @@ def _before_resampling(
 def nonzero_box(array: np.ndarray) -> Box:
     """The smallest box of `(C, Z, Y, X)` with all that is not zero in any channel; the whole if all is zero.
 
-    Looked for from the outside, since most images have little to cut away.
+    It is searched from the outside, since most images have little to cut away.
     """
     box = [slice(0, side) for side in array.shape[1:]]
     for axis in range(3):
@@ -160,7 +160,7 @@ def normalize(image: Tensor, channel: Channel, mask: Tensor | None) -> None:
     """Normalise one channel in place, as its training did.
 
     Args:
-        image: float32 `(Z, Y, X)`, on any device that knows float64.
+        image: float32 `(Z, Y, X)`, on any device that supports float64.
         channel: gives the normalisation.
         mask: bool `(Z, Y, X)`, true within the patient; only for "zscore_masked".
     """

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: its model, the checked options, and the sentences that the user must hear."""
+    """One run: its model, the checked options, and the remarks for the user."""
 
     bundle: Bundle
     options: Options

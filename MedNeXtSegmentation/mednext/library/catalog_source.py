@@ -127,7 +127,7 @@ def _refresh(url: str, copy: Path, tell: Callable[[str], None]) -> None:
             read_catalog(temporary)
     except (CatalogError, DownloadError, DiskSpaceError, OutputError, OSError) as error:
         kept = "the one downloaded before" if _is_there(copy) else "the shipped one"
-        tell(f"The catalog at {shown_address(url)} cannot be had ({error}); using {kept}.")
+        tell(f"The catalog at {shown_address(url)} cannot be downloaded ({error}); using {kept}.")
 
 
 def _fetch(url: str) -> bytes:

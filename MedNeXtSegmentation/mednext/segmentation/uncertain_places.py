@@ -43,7 +43,7 @@ def uncertain_places(
 
     uncertainty: `(Z, Y, X)` in [0, 1], 1 for the largest.
     labelmap: `(Z, Y, X)`, the uncertain result, 0 for background.
-    cancelled: asked before every plane; its True raises `Cancelled`.
+    cancelled: asked before every plane; True raises `Cancelled`.
 
     Voxels with less than half of the largest value do not count. The others are summed in cells of a few mm
     and their neighbours: an uncertain border often surrounds a whole organ, and its worst stretches are to be

@@ -26,7 +26,7 @@ def explained(error: Exception) -> MissingPackageError | OutOfMemoryError:
     reason = error if isinstance(error, ImportError | OSError) else f"{type(error).__name__}: {error}"
     if lacks_memory(error):
         free = obtainable_memory()
-        had = "" if free is None else f", {free / 1e9:.1f} GB can be had"
+        had = "" if free is None else f", {free / 1e9:.1f} GB are available"
         return OutOfMemoryError(
             f"There is not enough memory for the engine{had} ({reason}). Close other programs, or raise the "
             "limit of memory that this program runs under."

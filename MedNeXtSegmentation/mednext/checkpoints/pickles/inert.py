@@ -16,7 +16,7 @@ from typing import Any
 
 _LIGHTNING = b"pytorch-lightning_version"  # a key of every checkpoint of Lightning
 
-# Of Python itself: classes of settings, whatever program wrote them.
+# Classes of Python itself that hold settings, in files of any program.
 _SETTINGS = frozenset(
     f"{module}.{name}"
     for modules, names in (
@@ -53,7 +53,7 @@ class Inert:
 
 
 def passing_over(pickled: bytes | bytearray) -> Callable[[str], bool]:
-    """A function that tells of each unknown name in this pickle whether it is passed over.
+    """Return a function that decides whether an unknown name in this pickle is passed over.
 
     In files of Lightning these are the classes of any package but the refused ones.
     """

@@ -31,7 +31,7 @@ def install_elsewhere(
 ) -> tuple[Model, ImportReport]:
     """Download a model that lies elsewhere, and install it under its name in the catalog.
 
-    Names and order of channels and labels are those of the catalog's task, whatever the files say.
+    Names and order of channels and labels are those of the catalog's task, not those of the files.
 
     Args:
         folds: those to install; None takes the first one.

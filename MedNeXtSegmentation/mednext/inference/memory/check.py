@@ -17,7 +17,7 @@ def check_memory(model: Model, grid: Geometry, needed: int, name: str) -> None:
     An image whose spacing has the wrong unit becomes huge at the model's spacing, and the process killed.
 
     Raises:
-        OutOfMemoryError: with the spacing, the size that comes of it, and the memory.
+        OutOfMemoryError: with the spacing, the resulting size, and the memory.
     """
     free = obtainable_memory()
     if free is None or needed <= free:
@@ -28,7 +28,7 @@ def check_memory(model: Model, grid: Geometry, needed: int, name: str) -> None:
     raise OutOfMemoryError(
         f"{name} has {_size(size.size)} voxels of {shown(size.spacing)} mm and becomes {_size((x, y, z))} "
         f"voxels {target}: that needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
-        "can be had. Correct the spacing if its unit is wrong; else limit the run to a region, or close "
+        "are available. Correct the spacing if its unit is wrong; else limit the run to a region, or close "
         "other programs."
     )
 

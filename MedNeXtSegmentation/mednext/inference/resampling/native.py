@@ -72,9 +72,9 @@ def resampling_kernels() -> Kernels | None:
         if _is_right(kernels):
             return kernels
     except Exception:  # boundary: an optional formulation may raise anything
-        logger.warning("The native kernels cannot resample here: going on with torch.", exc_info=True)
+        logger.warning("The native kernels cannot resample here: continuing with torch.", exc_info=True)
         return None
-    logger.warning("The native kernels resample wrongly on this machine: going on with torch.")
+    logger.warning("The native kernels resample wrongly on this machine: continuing with torch.")
     return None
 
 

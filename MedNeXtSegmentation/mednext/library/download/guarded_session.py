@@ -20,7 +20,9 @@ class _GuardedAdapter(HTTPAdapter):
         packing = response.headers.get("Content-Encoding", "").strip().lower()
         if packing not in _PACKINGS:
             response.close()
-            raise requests.exceptions.ContentDecodingError("its answer is packed in a way nobody asked for")
+            raise requests.exceptions.ContentDecodingError(
+                "its answer has an encoding that was not asked for"
+            )
         if response.is_redirect:
             response.close()
             response.raw = io.BytesIO()

@@ -57,7 +57,7 @@ class PartialFile:
             while block := self._file.read(_BLOCK_BYTES):
                 self._hash.update(block)
                 self.size += len(block)
-        except BaseException:  # boundary: whatever ends the reading, the file is closed
+        except BaseException:  # boundary: any end of the reading closes the file
             self._file.close()
             raise
         self.answers = int(self.size > 0)

@@ -70,7 +70,7 @@ class RemoteFile:
         if not is_private(url):
             raise DownloadError(
                 f"{shown_address(url)} is an address of http: anybody on the way can change the file, whose "
-                "SHA-256 nobody has published. Give its address of https."
+                "SHA-256 is not published. Give its address of https."
             )
         remote = cls(url, _BEGIN_BYTES, "", patience or Patience())
         remote._persist(remote._ask)
@@ -83,8 +83,8 @@ class RemoteFile:
         """
         if not 0 <= first <= first + size <= self.size:
             raise DownloadIntegrityError(
-                f"{shown_address(self.url)} is damaged: it has {self.size} bytes, and tells of "
-                f"{size} at {first}. Report this to its publisher."
+                f"{shown_address(self.url)} is damaged: it has {self.size} bytes, but lists "
+                f"{size} at position {first}. Report this to its publisher."
             )
         return Span(first, size, self.size, self.validator)
 

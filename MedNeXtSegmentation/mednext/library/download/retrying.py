@@ -126,7 +126,7 @@ def check_private(response: requests.Response) -> None:
         if not is_private(answer.url):
             raise MirrorError(
                 f"{shown_address(answer.url)} is an address of http, where anybody on the way can change a "
-                "file whose SHA-256 nobody has published"
+                "file whose SHA-256 is not published"
             )
 
 

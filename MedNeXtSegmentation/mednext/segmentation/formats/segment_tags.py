@@ -20,7 +20,7 @@ def segment_tags(
     The tags repeat the ID: a copy made by the user has the same tags but another ID, and belongs to the user.
     The fingerprint is that of the voxels as the model found them.
     """
-    what = {VALUE_TAG: str(structure)}
+    meaning = {VALUE_TAG: str(structure)}
     if isinstance(structure, tuple):
-        what = {LABELS_TAG: " ".join(map(str, structure))}
-    return {MODEL_TAG: model, **what, ID_TAG: segment_id, FINGERPRINT_TAG: fingerprint}
+        meaning = {LABELS_TAG: " ".join(map(str, structure))}
+    return {MODEL_TAG: model, **meaning, ID_TAG: segment_id, FINGERPRINT_TAG: fingerprint}
