@@ -218,8 +218,15 @@ def test_folds_of_which_some_have_the_best_weights_only_are_refused(v2: Path) ->
 def test_an_unfinished_training_is_refused(v2: Path) -> None:
     for fold in ("fold_0", "fold_1"):
         (v2 / fold / "checkpoint_final.pth").rename(v2 / fold / "checkpoint_latest.pth")
-    with pytest.raises(CheckpointError, match=r"the folds|no checkpoint_final"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint_final"):
         import_checkpoint(v2, v2.parent / "model", RAS)
+    with pytest.raises(CheckpointError, match="of an unfinished training"):
+        import_checkpoint(v2 / "fold_0" / "checkpoint_latest.pth", v2.parent / "model", RAS)
+    write_v1_folder(v2.parent / "v1")
+    for file in sorted((v2.parent / "v1" / "fold_0").iterdir()):
+        file.rename(file.with_name(file.name.replace("final_checkpoint", "ep_050")))
+    with pytest.raises(CheckpointError, match="of an unfinished training"):
+        import_checkpoint(v2.parent / "v1" / "fold_0" / "model_ep_050.model", v2.parent / "model", NAMED)
 
 
 @pytest.mark.parametrize(

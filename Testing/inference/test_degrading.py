@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from apple_gpu import MPS, AppleGpu
 from bundles import TINY_NETWORK, tiny_bundle
 from mednext.cli import main
 from mednext.errors import OutOfMemoryError
@@ -40,16 +39,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def volume() -> Volume:
     array = np.random.default_rng(0).normal(500, 200, (1, *SIZE[::-1])).astype(np.float32)
     return Volume(array, Geometry(SIZE, (1.1, 1.0, 1.0)))
-
-
-@pytest.fixture
-def _card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The device "auto" is a card that preprocesses."""
-    monkeypatch.setattr(pipeline, "choose_device", lambda name: MPS if name == "auto" else torch.device(name))
-    monkeypatch.setattr(pipeline, "trouble", lambda *_: None)
-    monkeypatch.setattr(pipeline, "PREPROCESSING_DEVICES", ("mps",))
-    with AppleGpu(float64=True):
-        yield
 
 
 def full_while_preprocessing(patch: pytest.MonkeyPatch) -> None:

@@ -84,16 +84,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny", mirror_axes=())
 
 
-@pytest.fixture
-def _card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The device "auto" is a card that preprocesses."""
-    monkeypatch.setattr(pipeline, "choose_device", lambda name: MPS if name == "auto" else torch.device(name))
-    monkeypatch.setattr(pipeline, "trouble", lambda *_: None)
-    monkeypatch.setattr(pipeline, "PREPROCESSING_DEVICES", ("mps",))
-    with AppleGpu(float64=True):
-        yield
-
-
 def volume() -> Volume:
     """Larger than a tile along one axis, to be resampled, and stored along other axes than the model's."""
     array = np.random.default_rng(0).normal(size=(1, 20, 30, 24)).astype(np.float32)

@@ -19,6 +19,7 @@ from ..weights_in_file import read_network
 
 _ALL_CASES = ("fold_all", "all")
 _FOLD_FOLDER = r"fold_\d{1,3}|fold_all|all"
+_UNFINISHED = r"(checkpoint|model)_(latest|ep_\d+)"  # the beginning of names
 _MODALITIES = {"CT": "CT", "PET": "PT", "PT": "PT", "SUV": "PT", "US": "US"}
 _MR_NAMES = r"(MRI?|T1.*|T2.*|FLAIR|DWI|ADC|PD|SWI)( \(\d+\))?$"
 
@@ -56,7 +57,7 @@ def find_folds(source: Path, names: Sequence[str], options: ImportOptions, notes
         notes: get a remark if others than the last weights are taken unasked.
 
     Raises:
-        CheckpointError: a fold has no such file, or there are none.
+        CheckpointError: a fold has no such file, there are none, or the file is of an unfinished training.
         OptionError: the source is a file, and the options choose another.
     """
     places = places_of(source)
@@ -91,7 +92,11 @@ def find_folds(source: Path, names: Sequence[str], options: ImportOptions, notes
 
 
 def _check_file(file: Path, names: Sequence[str], options: ImportOptions) -> None:
-    """Refuse options that choose another fold or another checkpoint than the given file."""
+    """Refuse an unfinished training, and options that choose another fold or checkpoint than the file."""
+    if re.match(_UNFINISHED, file.name):
+        raise CheckpointError(
+            f"{file} is of an unfinished training. Take {names[0]}, the weights of its end, or {names[1]}."
+        )
     fold = "all" if file.parent.name in _ALL_CASES else _number(file.parent)
     is_named = re.fullmatch(_FOLD_FOLDER, file.parent.name) is not None
     if options.folds is not None and (len(options.folds) != 1 or (is_named and options.folds != (fold,))):
