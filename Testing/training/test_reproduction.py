@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -198,7 +199,10 @@ def test_the_papers_budget_begins_kernel_5_with_the_weights_of_kernel_3(
 ) -> None:
     words = ["reproduce", "brats21", str(tmp_path), "--budget", "paper", "--folds", "2", "--show"]
     assert cli.main(["--workspace", str(tmp_path / "runs"), *words]) == 0
-    trainings = [line for line in capsys.readouterr().out.splitlines() if " train " in line]
+    lines = capsys.readouterr().out.splitlines()
+    for line in lines:
+        cli.command_parser().parse_args(shlex.split(line)[1:])  # as it is pasted into a shell
+    trainings = [line for line in lines if " train " in line]
     assert [line.partition("--variant ")[2] for line in trainings] == [
         "L --kernel 3 --fold 2",
         "L --kernel 5 --upkern --fold 2",
@@ -206,12 +210,15 @@ def test_the_papers_budget_begins_kernel_5_with_the_weights_of_kernel_3(
     assert not (tmp_path / "runs").exists()
 
 
-def test_regions_of_a_task_without_any_are_refused_at_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize(
+    ("option", "told"), [("--regions", "train its labels"), ("--with-mr", "Only AMOS22")]
+)
+def test_an_option_that_the_challenge_has_not_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture, option: str, told: str
 ) -> None:
-    words = ["reproduce", "kits19", str(tmp_path), "--budget", "paper", "--regions"]
+    words = ["reproduce", "kits19", str(tmp_path), "--budget", "paper", option]
     assert cli.main(["--workspace", str(tmp_path / "runs"), *words]) == 2
-    assert "train its labels" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

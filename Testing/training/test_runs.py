@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from mednext.errors import Cancelled, NumericalError, OptionError
+from mednext.errors import Cancelled, CheckpointError, InputError, NumericalError, OptionError
 from mednext.network.mednext import MedNeXt
 from mednext.system.running_processes import is_running
 from mednext_training import cli
@@ -84,6 +86,118 @@ def test_a_former_training_of_which_nothing_is_recorded_is_not_taken_for_this_on
     (run.folder / "checkpoint_latest.pth").write_bytes(b"")
     with pytest.raises(OptionError, match="nothing is recorded"):
         train_run(run)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_last_whole_one(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert train_run(run, stop_after_s=0.0) == "stopped"
+    shutil.copy(run.folder / "checkpoint_latest.pth", run.folder / "checkpoint_best.pth")
+    cut(run.folder / "checkpoint_latest.pth")
+    caplog.set_level(logging.INFO)
+    assert train_run(run) == "finished"
+    assert "checkpoint_latest.pth is passed over" in caplog.text
+    assert "Resuming from epoch 1, by checkpoint_best.pth" in caplog.text
+    cut(run.folder / "checkpoint_final.pth")
+    assert train_run(run) == "finished"  # again, and not "was finished"
+    assert train_run(run) == "was finished"
+    cut(run.folder / "checkpoint_final.pth")
+    state = torch.load(run.folder / "checkpoint_best.pth", weights_only=False)
+    torch.save(state | {"network_weights": {}}, run.folder / "checkpoint_best.pth")
+    with pytest.raises(CheckpointError, match=r"None of the checkpoints.*--again"):
+        train_run(run)
+
+
+def cut(file: Path) -> None:
+    """Let a file end in its middle, as an interrupted copy does."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_preprocessed_data_that_are_damaged_end_the_run_with_a_sentence(run: Run) -> None:
+    class Spoilt(run.trainer):  # type: ignore[misc, name-defined]
+        def get_tr_and_val_datasets(self) -> Any:
+            both = super().get_tr_and_val_datasets()
+            for dataset in both:
+                dataset.source_folder = "/nowhere"
+            return both
+
+    Spoilt.__name__ = run.trainer.__name__
+    with pytest.raises(InputError, match=r"stopped in epoch 0.*training_log_.*Plan again"):
+        train_run(replace(run, trainer=Spoilt))
+    assert "Traceback" in next(run.folder.glob("training_log_*.txt")).read_text()
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"WORLD_SIZE": "many"}, "$WORLD_SIZE is 'many'"),
+        ({"WORLD_SIZE": "0"}, "start them with torchrun"),
+        ({"WORLD_SIZE": "2"}, "start them with torchrun"),
+        ({"LOCAL_RANK": "-1"}, "$LOCAL_RANK is '-1'"),
+        ({"nnUNet_n_proc_DA": "abc"}, "$nnUNet_n_proc_DA is 'abc', no whole number from 0 on"),
+        ({"nnUNet_def_n_proc": "0"}, "$nnUNet_def_n_proc is '0', no whole number from 1 on"),
+    ],
+)
+def test_a_variable_that_is_no_number_of_processes_is_named(
+    training_workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    variables: dict[str, str],
+    told: str,
+) -> None:
+    for name, value in ({"GLIBC_TUNABLES": ""} | variables).items():
+        monkeypatch.setenv(name, value)
+    words = ["train", "--variant", "tiny", "--name", "unstarted"]
+    assert cli.main(["--workspace", str(training_workspace.root), *words]) == 2
+    assert told in capsys.readouterr().err
+    assert not list(training_workspace.results.rglob("*unstarted*/fold_0"))
+
+
+def test_folders_of_nnunet_in_the_environment_are_not_used_and_it_is_told(
+    training_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("nnUNet_results", "/data/results")
+    training_workspace.activate()
+    assert dict(os.environ)["nnUNet_results"] == str(training_workspace.results)
+    assert "$nnUNet_results is not used: --workspace chooses" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--learning-rate", "nan"], "between 0 and 1, not be nan"),
+        (["--learning-rate", "0"], "between 0 and 1, not be 0.0"),
+        (["--warm-up", "-1"], "A warm-up of -1 epochs"),
+        (["--precision", "bf16"], "needs a CUDA card"),
+        (["--compile"], "needs a CUDA card"),
+        (["--checkpointing-stages", "99"], "0 to 8, not [99]"),
+        (["--epochs", "0"], "a whole number from 1 on"),
+        (["--epochs", "1.5"], "a whole number from 1 on"),
+        (["--seed", "-1"], "a whole number from 0"),
+        (["--stop-after", "nan"], "a number of seconds"),
+    ],
+)
+def test_an_impossible_value_begins_no_training(
+    training_workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    words: list[str],
+    told: str,
+) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "")
+    command = [
+        "--workspace",
+        str(training_workspace.root),
+        "train",
+        "--variant",
+        "tiny",
+        "--name",
+        "unstarted",
+    ]
+    with pytest.raises(SystemExit, match="2"):
+        raise SystemExit(cli.main([*command, *words]))
+    assert told in capsys.readouterr().err
+    assert not list(training_workspace.results.rglob("*unstarted*/*/*.pth"))
 
 
 def test_curves_are_a_table_with_a_line_per_epoch_and_a_picture(run: Run) -> None:
@@ -165,21 +279,29 @@ def test_data_that_were_converted_again_have_to_be_planned_again(training_worksp
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_no_loader_outlives_a_training_that_is_stopped(
-    training_workspace: Workspace, number: signal.Signals, children_hear_ctrl_c: None
+def test_no_loader_outlives_a_training_that_is_stopped_and_the_same_command_goes_on(
+    training_workspace: Workspace,
+    number: signal.Signals,
+    children_hear_ctrl_c: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    command = [sys.executable, "-m", "mednext_training.cli", "--workspace", str(training_workspace.root)]
-    options = ["train", "--variant", "tiny", "--fold", "1", "--iterations", "100000"]
+    words = ["--workspace", str(training_workspace.root), "train", "--variant", "tiny", "--fold", "1"]
+    words += ["--name", number.name, "--epochs", "2", "--iterations", "60", "--validation-iterations", "1"]
     environment = os.environ | {"nnUNet_n_proc_DA": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [*command, *options], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-m", "mednext_training.cli", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert process.stdout is not None
     seen = []
     for line in process.stdout:
-        if line.startswith("Current learning rate"):
-            break
         seen.append(line)
+        if line.startswith("Current learning rate") and (number == signal.SIGINT or seen.count("Epoch 1\n")):
+            break
     children = _children(process.pid)
     assert children, "".join(seen)
     process.send_signal(number)
@@ -188,10 +310,17 @@ def test_no_loader_outlives_a_training_that_is_stopped(
     while any(map(is_running, children)) and time.monotonic() < end:
         time.sleep(0.2)
     assert not [child for child in children if is_running(child)]
-    if number != signal.SIGKILL:
+    if number == signal.SIGINT:
         assert process.returncode == 130
         assert "The same command goes on from its beginning" in rest
         assert "Traceback" not in rest
+    else:
+        monkeypatch.setenv("GLIBC_TUNABLES", "")
+        caplog.set_level(logging.INFO)
+        assert cli.main(words) == 0
+        assert "Resuming from epoch 1" in caplog.text
+        curves = next(training_workspace.results.glob(f"*/*{number.name}*/fold_1/curves.csv"))
+        assert len(curves.read_text().splitlines()) == 3
 
 
 def _children(pid: int) -> list[int]:

@@ -12,13 +12,11 @@ import torch
 from bundles import TINY_NETWORK, tiny_bundle, tiny_model
 from mednext import load_bundle
 from mednext.errors import CheckpointError, OptionError, UnsafeCheckpointError, UnsupportedImageError
+from mednext.inference.options import Options
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.datasets import find_dataset
-from mednext_training.evaluation import (
-    CaseResult,
-    evaluate,
-)
+from mednext_training.evaluation import CaseResult, evaluate
 from mednext_training.metrics import Score
 from mednext_training.planning import read_plans
 from mednext_training.publishing import record_accuracy
@@ -101,7 +99,7 @@ def test_a_finished_training_becomes_a_bundle_with_its_accuracy(
 
     _, dataset = find_dataset(workspace)
     cases = validation_cases(workspace, dataset, 0)
-    results = evaluate(bundle, workspace.raw / dataset.folder_name, cases, mirroring=False)
+    results = evaluate(bundle, workspace.raw / dataset.folder_name, cases, options=Options(mirroring=False))
     assert [result.case for result in results] == cases
     weights = (tmp_path / "model" / "fold_0.safetensors").read_bytes()
     record_accuracy(bundle, results, "a test")
@@ -182,7 +180,7 @@ def test_a_case_with_a_label_that_the_model_does_not_have_is_not_evaluated(tmp_p
     network = replace(TINY_NETWORK, num_classes=2)
     bundle = tiny_bundle(tmp_path / "one", network=network, labels=tiny_model().labels[:1], keep_largest=())
     with pytest.raises(UnsupportedImageError, match="case_0 has the label 2"):
-        evaluate(bundle, tmp_path / "raw", ["case_0"], mirroring=False)
+        evaluate(bundle, tmp_path / "raw", ["case_0"], options=Options(mirroring=False))
     with pytest.raises(OptionError, match="no cases"):
         evaluate(bundle, tmp_path / "raw", [])
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from .datasets import FILE_ENDING
 from .metrics import Score, score
 
 logger = logging.getLogger(__name__)
+
+_USUAL = Options()
 
 
 @dataclass(frozen=True)
@@ -46,41 +49,15 @@ class CaseResult:
         return _mean(list(self.dice.values()))
 
 
-def cross_validate(
-    bundle: Bundle,
-    raw: Path,
-    splits: Sequence[Mapping[str, Sequence[str]]],
-    mirroring: bool | None = None,
-    judge: Callable[[np.ndarray, np.ndarray], None] | None = None,
-    options: Options | None = None,
-) -> list[CaseResult]:
-    """Evaluate every fold of a bundle on the cases that it validates on.
-
-    Raises:
-        OptionError: the bundle has a fold that the split has not; and as `evaluate`.
-    """
-    results = []
-    for fold in (each.index for each in bundle.model.folds):
-        if fold >= len(splits):
-            raise OptionError(
-                f"{bundle.model.name} has a fold {fold}, but the data set is split in {len(splits)}: it was "
-                "trained on another split, or on all cases."
-            )
-        cases = sorted(splits[fold]["val"])
-        found = evaluate(bundle, raw, cases, [fold], mirroring=mirroring, judge=judge, options=options)
-        results += [replace(result, fold=fold) for result in found]
-    return results
-
-
 def evaluate(
     bundle: Bundle | str | Path,
     raw: Path,
     cases: Iterable[str],
     folds: Sequence[int] | None = None,
-    mirroring: bool | None = None,
     part: str = "Tr",
     judge: Callable[[np.ndarray, np.ndarray], None] | None = None,
-    options: Options | None = None,
+    options: Options = _USUAL,
+    ending: str = FILE_ENDING,
 ) -> list[CaseResult]:
     """Segment cases of a raw nnU-Net data set and compare with their labels.
 
@@ -89,10 +66,10 @@ def evaluate(
         raw: folder with `imagesTr` and `labelsTr`.
         cases: case names without endings.
         folds: folds to average; all by default. Give only folds that did not train on the cases.
-        mirroring: average over mirrored tiles; None as the options say.
         part: "Tr", or "Ts" for the folder of test cases.
-        judge: is given the labels `(Z, Y, X)` of truth and result of each case as well.
-        options: such as those of another quality than the standard's.
+        judge: also gets the labels `(Z, Y, X)` of truth and result of each case.
+        options: of the run; `folds` takes the place of theirs.
+        ending: of the files.
 
     Raises:
         GeometryError: the labels of a case lie on another grid than its image.
@@ -101,15 +78,13 @@ def evaluate(
         OptionError: there are no cases.
     """
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
-    how = replace(options or Options(), folds=folds)
-    how = how if mirroring is None else replace(how, mirroring=mirroring)
+    how = replace(options, folds=folds)
     results = []
     for case in cases:
         started = time.monotonic()
-        images = images_of(raw, part, case)
-        volume = read_channels(images)
+        volume = read_channels(images_of(raw, part, case, ending))
         found = segment(volume, bundle, how)
-        truth = labels_on(raw / f"labels{part}" / f"{case}{FILE_ENDING}", volume.geometry)
+        truth = labels_on(raw / f"labels{part}" / f"{case}{ending}", volume.geometry)
         known = {label.value for label in found.labels}.union(*(each.labels for each in found.regions))
         strange = sorted({*np.unique(truth).tolist()} - {0, *known})
         if strange:
@@ -145,10 +120,10 @@ def labels_on(path: Path, grid: Geometry) -> np.ndarray:
     return labels.array
 
 
-def images_of(raw: Path, part: str, case: str) -> list[Path]:
+def images_of(raw: Path, part: str, case: str, ending: str = FILE_ENDING) -> list[Path]:
     """The images of a case, one per channel; `part` is "Tr" or "Ts". Raises `UnreadableImageError`."""
     folder = raw / f"images{part}"
-    images = sorted(folder.glob(f"{case}_[0-9][0-9][0-9][0-9]{FILE_ENDING}"))
+    images = sorted(folder.glob(f"{escape(case)}_[0-9][0-9][0-9][0-9]{ending}"))
     if not images:
         raise UnreadableImageError(f"{case} has no images in {folder}.")
     return images

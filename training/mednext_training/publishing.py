@@ -17,6 +17,7 @@ from mednext.errors import CheckpointError, OptionError
 from mednext.library.catalog import Task
 from mednext.library.catalog_source import find_task
 from mednext.model.bundle import Bundle, check_replaceable
+from mednext.model.description import Model
 from mednext.model.model_file import MODEL_FILE
 from mednext.system.atomic import explaining, replacing, replacing_folder
 from mednext.system.json_reading import json_text
@@ -28,6 +29,7 @@ from .planning import CONFIGURATION, PLANS_NAME
 from .run_record import read_record
 from .workspace import Workspace
 
+_ON_ALL_CASES = "; folds all (split "  # as `training_history` tells it
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,31}")
 
 
@@ -197,6 +199,14 @@ def training_history(source: Path, folds: Sequence[int | str]) -> str:
         )
         told.setdefault(sentence, []).append(f"{fold} (split {str(run.get('split_sha256'))[:12]})")
     return " ".join(f"{sentence}; folds {', '.join(folds)}." for sentence, folds in told.items())
+
+
+def check_not_trained_on_all(model: Model) -> None:
+    """Refuse to validate a model on cases that taught it. Raises `OptionError`."""
+    if _ON_ALL_CASES in model.training_data:
+        raise OptionError(
+            f"{model.name} was trained on every case: measure it on others (imagesTs, labelsTs), with --test."
+        )
 
 
 def record_accuracy(bundle: Bundle, results: Sequence[CaseResult], source: str) -> Bundle:

@@ -62,7 +62,7 @@ def cases_of(raw: Path, part: str, ending: str) -> list[str]:
     Raises:
         OptionError: there are none.
     """
-    cases = sorted(file.name.removesuffix(ending) for file in (raw / f"labels{part}").glob(f"*{ending}"))
+    cases = sorted(file.name.removesuffix(ending) for file in (raw / f"labels{part}").glob(f"[!.]*{ending}"))
     if not cases:
         raise OptionError(f"{raw} has no labelled cases in labels{part}: put them there.")
     return cases

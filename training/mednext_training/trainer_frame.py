@@ -37,6 +37,7 @@ Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 LATEST = "checkpoint_latest.pth"
 FINAL = "checkpoint_final.pth"
+BEST = "checkpoint_best.pth"
 
 _SAVED = {
     "network_weights",
@@ -344,26 +345,48 @@ class FramedTrainer(nnUNetTrainer):
             ) from error
 
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
-        """Resume from a checkpoint of this trainer, without unpickling anything but tensors and numbers."""
+        """Resume from a checkpoint of this trainer, without unpickling anything but tensors and numbers.
+
+        Raises:
+            CheckpointError: it is damaged, or of another network.
+        """
         if not self.was_initialized:
             self.initialize()
         state = filename_or_checkpoint
         if isinstance(state, str):
-            state = load_torch(Path(state))
-            missing = sorted(_SAVED - set(state)) if isinstance(state, dict) else sorted(_SAVED)
-            if missing:
-                raise CheckpointError(
-                    f"{filename_or_checkpoint} has no {missing[0]!r}, so it is no checkpoint to resume from. "
-                    "Remove it to train from the beginning."
-                )
-        self.plain_network.load_state_dict(state["network_weights"])
-        self.optimizer.load_state_dict(state["optimizer_state"])
-        if self.grad_scaler is not None and state["grad_scaler_state"] is not None:
-            self.grad_scaler.load_state_dict(state["grad_scaler_state"])
+            state = read_checkpoint(Path(state))
+        try:
+            self.plain_network.load_state_dict(state["network_weights"])
+            self.optimizer.load_state_dict(state["optimizer_state"])
+            if self.grad_scaler is not None and state["grad_scaler_state"] is not None:
+                self.grad_scaler.load_state_dict(state["grad_scaler_state"])
+            self.logger.load_checkpoint(state["logging"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{filename_or_checkpoint} is of another network, or damaged ({str(error)[:200]})."
+            ) from error
         self.current_epoch = state["current_epoch"]
-        self.logger.load_checkpoint(state["logging"])
         self._best_ema = state["_best_ema"]
         self.inference_allowed_mirroring_axes = state["inference_allowed_mirroring_axes"]
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """The contents of a trainer's checkpoint. Raises `CheckpointError`."""
+    state = load_torch(file)
+    missing = sorted(_SAVED - set(state)) if isinstance(state, dict) else sorted(_SAVED)
+    if missing:
+        raise CheckpointError(f"{file} has no {missing[0]!r}, so it is no checkpoint to resume from.")
+    return state
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a checkpoint can be read to its end."""
+    try:
+        read_checkpoint(file)
+    except CheckpointError:
+        logger.warning("%s is damaged.", file, exc_info=True)
+        return False
+    return True
 
 
 def _gathered_mean(value: float, is_ddp: bool) -> float:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,16 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from mednext.errors import Cancelled, DeviceError, OptionError
+from mednext.errors import (
+    Cancelled,
+    CheckpointError,
+    DeviceError,
+    InputError,
+    MedNeXtError,
+    OptionError,
+    OutOfMemoryError,
+    UnsafeCheckpointError,
+)
 from mednext.network.mednext import Checkpointing
 from mednext.system.locks import locked_if_free
 from tqdm import tqdm
@@ -31,7 +41,7 @@ from .schedule import Schedule
 from .splits import read_splits
 from .start_weights import StartWeights, begin_with
 from .trainer import nnUNetTrainerMedNeXt
-from .trainer_frame import FINAL, LATEST, FramedTrainer, Precision
+from .trainer_frame import BEST, FINAL, LATEST, FramedTrainer, Precision, is_whole
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -115,13 +125,14 @@ def train_run(
         if _is_first():
             how = {"device": _name(device), "precision": trainer.precision, "processes": _processes()}
             write_record(run.folder, identity, how)
-        if run.start and not (run.folder / LATEST).exists():
-            trainer.initialize()
-            kept_new = begin_with(trainer.plain_network, run.start.read())
-            trainer.print_to_log_file(
-                f"Begun as: {run.start.source}; new heads: {', '.join(kept_new) or 'none'}"
-            )
-        return "finished" if train(trainer, stop_after_s) else "stopped"
+        with _explaining(trainer):
+            if run.start and not _checkpoints(run.folder):
+                trainer.initialize()
+                kept_new = begin_with(trainer.plain_network, run.start.read())
+                trainer.print_to_log_file(
+                    f"Begun as: {run.start.source}; new heads: {', '.join(kept_new) or 'none'}"
+                )
+            return "finished" if train(trainer, stop_after_s) else "stopped"
 
 
 def validate_run(run: Run) -> None:
@@ -138,8 +149,30 @@ def validate_run(run: Run) -> None:
     plans, description = read_plans(run.workspace, run.dataset)
     with _device() as device:
         trainer = _trainer(run, plans, description, device, Execution())
-        trainer.load_checkpoint(str(final))
-        trainer.perform_actual_validation()
+        with _explaining(trainer):
+            trainer.load_checkpoint(str(final))
+            trainer.perform_actual_validation()
+
+
+@contextmanager
+def _explaining(trainer: FramedTrainer) -> Iterator[None]:
+    """Explain a lack of memory, and what nnU-Net raises; its traceback goes into the log."""
+    try:
+        yield
+    except (MedNeXtError, OSError):
+        raise
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"The card has too little memory for {trainer.title}: give --checkpointing blocks, or plan a "
+            "smaller --patch."
+        ) from error
+    except Exception as error:  # boundary: nnU-Net's loaders raise anything for damaged preprocessed data
+        trainer.print_to_log_file(traceback.format_exc(), also_print_to_console=False)
+        raise InputError(
+            f"The training stopped in epoch {trainer.current_epoch} ({type(error).__name__}: "
+            f"{str(error)[:300]}). {trainer.log_file} has the details. Plan again if preprocessed data may "
+            "be damaged; if memory was short, set $nnUNet_n_proc_DA to a smaller number of loaders."
+        ) from error
 
 
 def train(trainer: FramedTrainer, stop_after_s: float | None = None) -> bool:
@@ -157,10 +190,7 @@ def train(trainer: FramedTrainer, stop_after_s: float | None = None) -> bool:
         Cancelled: by Ctrl+C or a signal; the last finished epoch is kept.
     """
     deadline = None if stop_after_s is None else time.monotonic() + stop_after_s
-    latest = Path(trainer.output_folder) / LATEST
-    if latest.exists():
-        trainer.load_checkpoint(str(latest))
-        logger.info("Resuming from epoch %d", trainer.current_epoch)
+    _resume(trainer)
     try:
         with _terminated_like_interrupted():
             return _train_epochs(trainer, deadline)
@@ -172,6 +202,34 @@ def train(trainer: FramedTrainer, stop_after_s: float | None = None) -> bool:
         ) from None
     finally:
         trainer.stop_loaders()
+
+
+def _resume(trainer: FramedTrainer) -> None:
+    """Load the latest checkpoint that is whole, if there are any.
+
+    Raises:
+        CheckpointError: none of them is whole, or one would run code.
+    """
+    files = _checkpoints(Path(trainer.output_folder))
+    for file in files:
+        try:
+            trainer.load_checkpoint(str(file))
+        except UnsafeCheckpointError:
+            raise
+        except CheckpointError as error:
+            logger.warning("%s is passed over: %s", file.name, error)
+            continue
+        logger.info("Resuming from epoch %d, by %s", trainer.current_epoch, file.name)
+        return
+    if files:
+        raise CheckpointError(
+            f"None of the checkpoints in {files[0].parent} is whole: begin anew with --again."
+        )
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a fold, the most advanced first."""
+    return [folder / name for name in (FINAL, LATEST, BEST) if (folder / name).exists()]
 
 
 def _train_epochs(trainer: FramedTrainer, deadline: float | None) -> bool:
@@ -238,18 +296,19 @@ def _identity(run: Run, plans: Mapping[str, Any], description: Mapping[str, Any]
 
 
 def _check_former(run: Run, identity: Mapping[str, Any]) -> bool:
-    """Whether the run is finished already; raises `OptionError` where the folder holds another one."""
-    finished = (run.folder / FINAL).exists()
-    if finished or (run.folder / LATEST).exists():
+    """Whether the run is finished, and its result whole; raises `OptionError` for another one."""
+    files = _checkpoints(run.folder)
+    if files:
         check_same_run(run.folder, identity)
-    return finished
+    return FINAL in (file.name for file in files) and is_whole(run.folder / FINAL)
 
 
 def _trainer(
     run: Run, plans: dict[str, Any], description: dict[str, Any], device: torch.device, execution: Execution
 ) -> FramedTrainer:
-    if execution.compile and device.type != "cuda":
-        raise OptionError("--compile needs a CUDA card: the CPU runs on kernels of its own.")
+    if device.type != "cuda" and (execution.compile or execution.precision in ("bf16", "fp16")):
+        option = "--compile" if execution.compile else f"--precision {execution.precision}"
+        raise OptionError(f"{option} needs a CUDA card: the CPU computes in fp32, on kernels of its own.")
     trainer = run.trainer(plans, CONFIGURATION, run.fold, description, device)
     trainer.follow(run.schedule)
     trainer.precision, trainer.use_compile, trainer.seed = execution.precision, execution.compile, run.seed
@@ -262,8 +321,7 @@ def _trainer(
 @contextmanager
 def _device() -> Iterator[torch.device]:
     """The device of this process, which `torchrun` may have started as one of several."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    number = int(os.environ.get("LOCAL_RANK", "0"))
+    count, number = _of_torchrun("WORLD_SIZE", 1), _of_torchrun("LOCAL_RANK", 0)
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if cards and number >= cards:
         raise DeviceError(f"There are {cards} CUDA cards, too few for process {number}: start fewer.")
@@ -273,11 +331,24 @@ def _device() -> Iterator[torch.device]:
         return
     if cards:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if cards else "gloo")
+    try:
+        dist.init_process_group("nccl" if cards else "gloo")
+    except (ValueError, RuntimeError) as error:
+        raise OptionError(
+            f"The {count} processes of $WORLD_SIZE did not find each other ({error}): start them with "
+            "torchrun, or unset it."
+        ) from error
     try:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def _of_torchrun(variable: str, usual: int) -> int:
+    text = os.environ.get(variable, str(usual))
+    if not text.isdecimal():
+        raise OptionError(f"${variable} is {text!r}, no whole number: unset it, or start with torchrun.")
+    return int(text)
 
 
 def _processes() -> int:

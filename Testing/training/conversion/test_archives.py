@@ -100,3 +100,14 @@ def test_an_archive_whose_names_collide_is_an_explained_error(
     assert convert("hippocampus", _members(tmp_path / "data.zip", names)) == 2
     assert told in capsys.readouterr().err
     assert not list((tmp_path / "runs" / "raw").iterdir())
+
+
+def test_an_archive_that_windows_packed_is_taken(tmp_path: Path, convert: Callable[..., int]) -> None:
+    tree = trees.write_hippocampus(tmp_path / "tree", 2)
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as packed:
+        for path in sorted(tree.rglob("*")):
+            member = zipfile.ZipInfo()
+            member.filename = str(path.relative_to(tree)).replace("/", "\\") + ("\\" if path.is_dir() else "")
+            packed.writestr(member, b"" if path.is_dir() else path.read_bytes())
+    assert convert("hippocampus", tmp_path / "data.zip") == 0
+    assert cases_in(raw(tmp_path, "hippocampus")) == CASES["hippocampus"]

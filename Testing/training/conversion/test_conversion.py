@@ -84,6 +84,7 @@ def _nan(source: Path) -> None:
         (_change(7), "has the label 7, but the labels of this data set are 1 anterior hippocampus"),
         (_change(1.5), "has the label 1.5"),
         (_change(-1), "has the label -1"),
+        (_change(0.9999999), "has the label 0.99999988"),
         (_change(float("nan")), "has the label nan"),
         (_empty, "is empty"),
         (_remove("labelsTr"), "It has no labels"),

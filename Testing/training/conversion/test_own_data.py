@@ -14,6 +14,7 @@ from mednext.errors import OptionError
 from mednext.images.formats.image_files import read_image
 from mednext_training import cli
 from mednext_training.datasets import find_dataset
+from mednext_training.splits import cases_of
 from mednext_training.workspace import Workspace
 
 
@@ -124,6 +125,7 @@ def test_label_values_with_gaps_become_those_that_nnunet_trains(
         ),
         ([*SAID, "--leave-out", "b7"], 'There is no case "b7"'),
         ([*SAID, "--labels", "{case}.nrrd"], "It has no labels"),
+        (["--task", "KiTS19", "--label", "1=liver"], "names the labels already"),
     ],
 )
 def test_missing_facts_are_asked_for(
@@ -234,6 +236,41 @@ def test_a_check_reads_everything_and_names_each_fault(
     assert "b2_0001.nii.gz is of a channel that the data set does not have" in output
     assert run("plan", "--patch", "32", "32", "32") == 2
     assert not (tmp_path / "runs" / "preprocessed").exists()
+
+
+def test_names_that_a_description_gives_are_not_given_twice(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    assert run("convert", "own", nnunet(tmp_path / "Dataset501_A"), "--label", "1=liver") == 2
+    assert "dataset.json names the labels already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("imagesTr/b1_0000.nii.gz", "imagesTr/b1_0000.nii", "nnU-Net would pass over"),
+        ("labelsTr/b1.nii.gz", "labelsTr/b1.nii", "nnU-Net would pass over"),
+        ("imagesTr/b1_0000.nii.gz", "deeper/imagesTr/b1_0000.nii.gz", "nnU-Net would pass over"),
+        ("", "imagesTr/._b1_0000.nii.gz", "remove the hidden files there"),
+    ],
+)
+def test_files_that_nnunet_would_pass_over_or_take_for_images_are_named(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture, old: str, new: str, told: str
+) -> None:
+    folder = nnunet(tmp_path / "Dataset501_A")
+    image = read_image(folder / (old or "labelsTr/b1.nii.gz"))
+    trees.write(folder / new, image.array, image.geometry)
+    if old:
+        (folder / old).unlink()
+    assert run("check", "--dataset", folder) == 2
+    output = capsys.readouterr()
+    assert told in output.out + output.err
+
+
+def test_a_macs_hidden_labels_are_no_cases(tmp_path: Path) -> None:
+    folder = nnunet(tmp_path / "Dataset501_A")
+    (folder / "labelsTr" / "._b0.nii.gz").write_bytes(b"Mac OS X")
+    assert cases_of(folder, "Tr", ".nii.gz") == ["b0", "b1"]
 
 
 def test_images_stored_in_two_orientations_are_not_planned_but_converted(

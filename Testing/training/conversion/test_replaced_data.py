@@ -70,6 +70,8 @@ def test_folders_that_no_conversion_made_are_not_replaced(
 def test_the_same_data_again_keep_their_plans(tmp_path: Path, convert: Callable[..., int]) -> None:
     source = trees.write_hippocampus(tmp_path / "source", 2)
     assert convert("hippocampus", source) == 0
+    for folder in (raw(tmp_path, "hippocampus"), raw(tmp_path, "hippocampus") / "labelsTr"):
+        (folder / ".DS_Store").write_bytes(b"of a Mac that showed the folder")
     planned = tmp_path / "runs" / "preprocessed" / FOLDERS["hippocampus"] / "splits_final.json"
     planned.parent.mkdir(parents=True)
     planned.write_text("[]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 
 from ..datasets import Dataset, find_dataset
@@ -52,7 +53,17 @@ def _word(text: str) -> str:
 
 def count(text: str) -> int:
     """A number of at least one."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number from 1 on")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A duration in s."""
+    try:
+        duration = float(text)
+    except ValueError:
+        duration = math.nan
+    if not duration >= 0:
+        raise argparse.ArgumentTypeError("must be a number of seconds")
+    return duration

@@ -99,28 +99,40 @@ def _export(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from mednext import load_bundle
 
-    from ..evaluation import cross_validate, evaluate, markdown_table, write_csv
+    from ..evaluation import evaluate, markdown_table, write_csv
     from ..postprocessing import KeptLargest
-    from ..publishing import record_accuracy, record_kept_largest
-    from ..splits import cases_of, read_splits, validation_cases
+    from ..publishing import check_not_trained_on_all, record_accuracy, record_kept_largest
+    from ..splits import cases_of, validation_cases
 
     workspace, dataset = chosen_dataset(arguments)
     bundle = load_bundle(arguments.model)
-    raw = workspace.raw / dataset.folder_name
-    cases = validation_cases(workspace, dataset, arguments.fold or 0)
-    decision = KeptLargest(bundle.model) if arguments.keep_largest else None
-    judge = decision.judge if decision else None
-    mirroring = False if arguments.no_mirror else None
-    how = Options(quality=arguments.quality, precision=arguments.precision, mirroring=mirroring)
-    restart_tuned("mednext_training.cli", sys.argv[1:])
+    raw, ending = workspace.raw / dataset.folder_name, dataset.file_ending
+    cases: dict[int | None, list[str]]  # by the fold that segments them; None for all folds together
     if arguments.test:
-        cases = cases_of(raw, "Ts", dataset.file_ending)
-        results = evaluate(bundle, raw, cases, part="Ts", judge=judge, options=how)
-    elif arguments.fold is not None:
-        results = evaluate(bundle, raw, cases, [arguments.fold], judge=judge, options=how)
+        cases = {None: cases_of(raw, "Ts", ending)}
     else:
-        splits = read_splits(workspace, dataset) or []
-        results = cross_validate(bundle, raw, splits, judge=judge, options=how)
+        check_not_trained_on_all(bundle.model)
+        every = [each.index for each in bundle.model.folds]
+        folds = every if arguments.fold is None else [arguments.fold]
+        cases = {fold: validation_cases(workspace, dataset, fold) for fold in folds}
+    decision = KeptLargest(bundle.model) if arguments.keep_largest else None
+    mirroring = False if arguments.no_mirror else None
+    options = Options(quality=arguments.quality, precision=arguments.precision, mirroring=mirroring)
+    restart_tuned("mednext_training.cli", sys.argv[1:])
+    results = [
+        replace(result, fold=fold)
+        for fold, names in cases.items()
+        for result in evaluate(
+            bundle,
+            raw,
+            names,
+            folds=None if fold is None else [fold],
+            part="Ts" if arguments.test else "Tr",
+            judge=decision.judge if decision else None,
+            options=options,
+            ending=ending,
+        )
+    ]
     table = markdown_table(results)
     if arguments.table:
         with replacing(arguments.table) as temporary:
@@ -128,8 +140,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.csv:
         write_csv(arguments.csv, results)
     if decision:
-        kept = decision.decided()
-        bundle = record_kept_largest(bundle, kept)
+        bundle = record_kept_largest(bundle, decision.decided())
         table += "\n" + decision.text()
     if arguments.record:
         record_accuracy(bundle, results, arguments.record)
@@ -147,7 +158,8 @@ def _publish(arguments: argparse.Namespace) -> None:
     if images is None:
         workspace, dataset = chosen_dataset(arguments)
         raw = workspace.raw / dataset.folder_name
-        images = images_of(raw, "Tr", cases_of(raw, "Tr", dataset.file_ending)[0])
+        ending = dataset.file_ending
+        images = images_of(raw, "Tr", cases_of(raw, "Tr", ending)[0], ending)
     bundle = load_bundle(arguments.model)
     catalog = publish(bundle, arguments.to, arguments.url, images, arguments.catalog)
     sys.stdout.write(

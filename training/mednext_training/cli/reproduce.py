@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -51,7 +52,8 @@ def _reproduce(parse: Parse, arguments: argparse.Namespace) -> None:
     recipe = _recipe(arguments)
     shared = ("--workspace", str(arguments.workspace.root))
     if arguments.show:
-        sys.stdout.writelines(f"mednext-train {' '.join((*shared, *each))}\n" for each in commands_of(recipe))
+        commands = [("mednext-train", *shared, *each) for each in commands_of(recipe)]
+        sys.stdout.writelines(f"{shlex.join(each)}\n" for each in commands)
         return
     restart_tuned("mednext_training.cli", sys.argv[1:])
     recipe.target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,9 @@ def _reproduce(parse: Parse, arguments: argparse.Namespace) -> None:
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
-    with_mr = arguments.with_mr and arguments.challenge == "amos22"
+    with_mr = arguments.with_mr
+    if with_mr and arguments.challenge != "amos22":
+        raise OptionError("Only AMOS22 has MR images: leave out --with-mr.")
     dataset = challenge(arguments.challenge, with_mr).dataset
     if arguments.regions:
         task_regions(dataset)  # raises where the task has none, before days of work

@@ -22,7 +22,7 @@ from ..planning import (
 )
 from ..schedule import Schedule, recipe_schedule
 from ..workspace import Workspace
-from .arguments import add_dataset, add_network, chosen_dataset, count, fold
+from .arguments import add_dataset, add_network, chosen_dataset, count, fold, seconds
 
 _CHOICES = {"auto": None, "on": True, "off": False}
 
@@ -69,7 +69,9 @@ def add_commands(commands: Any) -> None:
     _add_learning(training)
     _add_execution(training)
     training.add_argument("--again", action="store_true", help="begin anew, whatever is there")
-    training.add_argument("--stop-after", type=float, metavar="SECONDS", help="stop at the epoch's end after")
+    training.add_argument(
+        "--stop-after", type=seconds, metavar="SECONDS", help="stop at the epoch's end after"
+    )
     training.set_defaults(run=_train)
 
 
@@ -101,10 +103,9 @@ def _region(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _seed(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError("must be a number from 0 to 4294967295")
-    return number
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError("must be a whole number from 0 to 4294967295")
+    return int(text)
 
 
 def _add_execution(parser: argparse.ArgumentParser) -> None:

@@ -91,7 +91,7 @@ def _is_ours(error: Exception) -> bool:
 
 def _unpack_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as source:
-        members = [each for each in source.infolist() if not each.is_dir() and not _is_clutter(each.filename)]
+        members = [each for each in source.infolist() if _is_wanted(each.filename)]
         _check_size(archive, folder, len(members), sum(each.file_size for each in members))
         for member in members:
             if stat.S_ISLNK(member.external_attr >> 16):
@@ -103,7 +103,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
 
 def _unpack_tar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as source:  # compressed or not
-        members = [each for each in source if not each.isdir() and not _is_clutter(each.name)]
+        members = [each for each in source if not each.isdir() and _is_wanted(each.name)]
         _check_size(archive, folder, len(members), sum(each.size for each in members))
         for member in members:
             data = source.extractfile(member) if member.isreg() else None
@@ -146,10 +146,15 @@ def _new_file(archive: Path, target: Path, name: str) -> BinaryIO:
         ) from error
 
 
-def _is_clutter(name: str) -> bool:
-    """True for a file that a Mac adds to a packed folder."""
-    path = PurePosixPath(name)
-    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store"
+def _is_wanted(name: str) -> bool:
+    """False for a folder, which Windows may name with a backslash, and for a Mac's additions."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return not name.endswith(("/", "\\")) and "__MACOSX" not in path.parts and not is_clutter(path.name)
+
+
+def is_clutter(name: str) -> bool:
+    """True for the name of a file that a Mac adds to folders."""
+    return name.startswith("._") or name == ".DS_Store"
 
 
 def _unsafe(archive: Path, name: str) -> UnsafePathError:

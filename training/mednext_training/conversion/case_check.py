@@ -128,7 +128,7 @@ def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> np.ndarray
         value for value in values.tolist() if not np.isfinite(value) or value != int(value) or value < 0
     ]
     if broken:
-        shown = ", ".join(f"{value:g}" for value in broken[:_MOST_SHOWN])
+        shown = ", ".join(f"{value:.9g}" for value in broken[:_MOST_SHOWN])
         case.problems.append(f"{path} has the label {shown}: labels are whole numbers from 0 up.")
         return None
     case.voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}

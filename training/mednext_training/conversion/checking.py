@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from pathlib import Path
 
 from mednext.errors import InputError
+from mednext.training_set.dataset import IMAGES, LABELS
 
 from ..datasets import Dataset
 from ..workspace import Workspace
+from .case_check import CheckedCase
 from .converting import Choices, check_cases
 from .itk_view import check_itk
 from .own import raw_form
@@ -29,8 +32,10 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
     found = find_cases([folder], form.layout, dataset.same_patient)
     if not found.cases:
         raise InputError(f"{folder} has no cases: their files are {form.layout.hint}.")
+    _check_hidden(folder, dataset)
     report = check_cases(form, found, Choices(allow_empty=True)).report
     for case in report.cases:
+        _check_names(case, folder, dataset)
         check_itk(case)
     table = workspace.reports / f"{dataset.folder_name}.csv"
     report.write(table)
@@ -50,3 +55,24 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
             f"train on each as it is: bring them to one: 'mednext-train convert own {folder} --name NAME'."
         )
     return report
+
+
+def _check_hidden(folder: Path, dataset: Dataset) -> None:
+    """Refuse hidden files, such as a Mac adds, which nnU-Net would read as images."""
+    hidden = sorted((folder / IMAGES).glob(f".*{dataset.file_ending}"))
+    if hidden:
+        raise InputError(f"nnU-Net would read {hidden[0]} as an image: remove the hidden files there.")
+
+
+def _check_names(case: CheckedCase, folder: Path, dataset: Dataset) -> None:
+    """Add a problem to a case with a file in another folder, or of another ending, than nnU-Net reads."""
+    names = [f"{IMAGES}/{case.name}_{number:04d}" for number in range(len(case.found.images))]
+    for path, name in zip(
+        (*case.found.images, case.found.label), (*names, f"{LABELS}/{case.name}"), strict=True
+    ):
+        wanted = folder / f"{name}{dataset.file_ending}"
+        if path is not None and path != wanted:
+            case.problems.append(
+                f"nnU-Net would pass over {path}: name it {wanted}, or bring all into one form "
+                "('mednext-train convert own')."
+            )

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from ..datasets import FILE_ENDING, Dataset, datasets_in, describe, told_patients, write_dataset_json
 from ..workspace import Workspace
-from .archives import unpacked
+from .archives import is_clutter, unpacked
 from .case_check import CheckedCase, check_case
 from .form import Form
 from .itk_view import itk_sees
@@ -220,8 +220,9 @@ def _check_former(target: Path) -> None:
         raise OptionError(
             f"{target} was not made by 'mednext-train convert': move it away, or use another --workspace."
         )
-    strange = sorted({path.name for path in target.iterdir()} - {IMAGES, LABELS, DATASET_FILE})
-    cases = {path.name for path in (target / LABELS).glob("*")}
+    names = {path.name for path in target.iterdir() if not is_clutter(path.name)}
+    strange = sorted(names - {IMAGES, LABELS, DATASET_FILE})
+    cases = [path for path in (target / LABELS).glob("*") if not is_clutter(path.name)]
     if strange or len(cases) != said.get("numTraining"):
         what = strange[0] if strange else f"{len(cases)} instead of {said.get('numTraining')} cases"
         raise OptionError(

@@ -13,7 +13,7 @@ from mednext.library.catalog_source import find_task
 from mednext.system.json_reading import read_json
 from mednext.training_set.dataset import DATASET_FILE
 
-from ..datasets import FOLDER_FORM, Dataset, checked_values, datasets_in, read_description
+from ..datasets import FILE_ENDING, FOLDER_FORM, Dataset, checked_values, datasets_in, read_description
 from ..workspace import Workspace
 from .challenges import dataset_of
 from .form import Form, channels_named, channels_of, unchanged
@@ -61,6 +61,10 @@ def own_form(sources: Sequence[Path], said: OwnData, workspace: Workspace) -> Fo
     if any(each is None for each in described) != all(each is None for each in described):
         raise OptionError("Some sources have a dataset.json, others have none: convert them one by one.")
     if first is not None and not (said.channels or said.labels):
+        if said.values:
+            raise OptionError(
+                f"{sources[0] / DATASET_FILE} names the labels already: correct them there, without --label."
+            )
         form = _same(sources, [each for each in described if each is not None])
         form = form if not said.task else _with_task(form, said.task)
     else:
@@ -71,7 +75,8 @@ def own_form(sources: Sequence[Path], said: OwnData, workspace: Workspace) -> Fo
     number = said.number if said.number is not None else _number(workspace, name)
     if not 1 <= number <= 999:
         raise OptionError(f"The number of a data set is 1 to 999, not {number}.")
-    return replace(form, dataset=replace(form.dataset, identifier=number, name=name))
+    dataset = replace(form.dataset, identifier=number, name=name, file_ending=FILE_ENDING)
+    return replace(form, dataset=dataset)
 
 
 def raw_form(dataset: Dataset) -> Form:
@@ -178,6 +183,8 @@ def _by_patterns(said: OwnData) -> Form:
 def _dataset(said: OwnData) -> tuple[Dataset, tuple[str, ...], tuple[Mapping[int, int], ...]]:
     """The data set without number and name, the names of its channels, and how its labels are written."""
     if said.task:
+        if said.values:
+            raise OptionError(f"The task {said.task} names the labels already: leave out --label, or --task.")
         dataset = dataset_of(0, "", find_task(said.task))
         given = {name for name in said.channels if name} - set(dataset.channels)
         if given:
