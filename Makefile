@@ -12,13 +12,14 @@ SEED    ?= 0
 CASES   ?= 300
 FAULTS  ?= 1
 GROUPS  ?=
+COMMANDS ?= plan train evaluate publish experiment baseline torchrun
 RUNS    ?= 500
 KILLS   ?= 100
 JOBS    ?= 3
 RESUME  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup docs demo test truth faults soak reproduce-tiny fuzz server-proof lint audit format pictures bench memory bench-smoke bench-gpu \
+.PHONY: help setup docs demo test truth faults soak reproduce-tiny guide fuzz server-proof lint audit format pictures bench memory bench-smoke bench-gpu \
 	heads department department-kills department-ray department-archive department-schedule department-study release clean
 
 help: ## list the targets
@@ -56,6 +57,9 @@ soak: $(STAMP) ## segment in one session for a long time, and compare its end wi
 
 reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from its files to a published zip
 	MEDNEXT_ALL_TASKS=1 $(PYTHON) -m pytest Testing/training/test_reproduction.py
+
+guide: $(STAMP) ## run the commands of docs/training.md on phantoms, with a tiny budget: make guide [COMMANDS="plan train"]
+	MEDNEXT_GUIDE="$(COMMANDS)" $(PYTHON) -m pytest Testing/training/test_training_guide.py
 
 fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=40000] [SECONDS=120] [SEED=0], for each reader
 	PYTHONPATH=Testing:Testing/fixtures:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \

@@ -17,6 +17,7 @@ from mednext.model.labels import Label, Region
 from mednext_training.evaluation import (
     CaseResult,
     compare,
+    images_of,
     labels_on,
     markdown_table,
     mean_dice,
@@ -179,6 +180,14 @@ def test_the_largest_component_is_kept_where_that_raises_the_dice_of_the_label()
     assert "| spleen |" in decision.text()
     with pytest.raises(OptionError, match="Regions lie within each other"):
         KeptLargest(tiny_model(**tiny_regions()))
+
+
+def test_images_of_a_case_are_found_by_all_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "imagesTr").mkdir()
+    for name in ("scan[1]_0000", "scan[1]_0001", "scan1_0000", "scan[1]_2_0000"):
+        (tmp_path / "imagesTr" / f"{name}.nrrd").touch()
+    found = images_of(tmp_path, "Tr", "scan[1]", ".nrrd")
+    assert [file.name for file in found] == ["scan[1]_0000.nrrd", "scan[1]_0001.nrrd"]
 
 
 def test_labels_on_another_grid_are_not_compared_voxel_by_voxel(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mednext.errors import OptionError
+from mednext.errors import InputError, OptionError
 from mednext_training import cli
 from mednext_training.baselines import nnUNetTrainerSwinUNETR, nnUNetTrainerUNETR
 from mednext_training.comparison import Entry, paired, report, write_report
@@ -116,19 +116,13 @@ def test_a_cascade_is_refused_for_images_that_are_too_small_for_it(training_work
 
 
 def test_nnunet_itself_trains_its_own_configuration_on_the_same_split(
-    training_workspace: Workspace, nnunet_in_threads: None, monkeypatch: pytest.MonkeyPatch
+    training_workspace: Workspace, nnunet_in_threads: None, nnunet_trains_one_step: None
 ) -> None:
-    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-
-    def start(trainer: nnUNetTrainer) -> None:
-        trainer.num_epochs = trainer.num_iterations_per_epoch = trainer.num_val_iterations_per_epoch = 1
-        true_start(trainer)
-
-    true_start = nnUNetTrainer.on_train_start
-    monkeypatch.setattr(nnUNetTrainer, "on_train_start", start)
     folder = run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
     cases = imported_entry(training_workspace, HIPPOCAMPUS, folder, [4]).results
     assert [each.case for each in cases] == validation_cases(training_workspace, HIPPOCAMPUS, 4)
+    with pytest.raises(InputError, match="cannot train 3d_fullres, fold 4, by nnUNetTrainerOfNobody"):
+        run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4], "nnUNetTrainerOfNobody")
 
 
 def test_two_networks_are_trained_validated_and_reported_and_nothing_is_repeated(
@@ -151,8 +145,10 @@ def test_two_networks_are_trained_validated_and_reported_and_nothing_is_repeated
     ]
     before = [file.stat().st_mtime_ns for file in files]
     imported = ["--results", str(files[1].parent.parent)]
-    assert cli.main([*command, *schedule, "--networks", "S_k3", *imported]) == 0
+    assert cli.main([*command, *schedule, "--networks", "S_k3", "S_k3", *imported]) == 0
     assert [file.stat().st_mtime_ns for file in files] == before
-    assert "nnUNetTrainerPlain, MedNeXtPlans, 3d_1mm" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "nnUNetTrainerPlain, MedNeXtPlans, 3d_1mm" in told
+    assert told.count("| MedNeXt-S, kernel 3 (S_k3) |") == 1
     scores = json.loads((files[0].parent / "scores.json").read_text())
     assert np.isfinite(scores[next(iter(scores))]["scores"]["anterior hippocampus"]["dice"])

@@ -48,7 +48,7 @@ class Trained:
     def export(self, *words: str) -> int:
         return cli.main(["--workspace", str(self.workspace.root), "export", str(self.target), *words])
 
-    def record(self, fold: int, **changes: Any) -> None:
+    def record(self, fold: int | str, **changes: Any) -> None:
         run = {"epochs": 1000, "iterations": 250, "patch": [64, 64, 64], "start": "random weights", "seed": 1}
         write_record(
             self.results / f"fold_{fold}",
@@ -186,6 +186,17 @@ def test_untrained_folds_and_impossible_values_are_refused_and_nothing_is_writte
     assert why in told()
     assert not trained.target.exists()
     assert not list(trained.target.parent.glob(".export-*"))
+
+
+def test_a_model_that_was_trained_on_every_case_is_not_validated_on_them(
+    trained: Trained, told: Callable[[], str]
+) -> None:
+    write_v2_folder(trained.results, ("all",))
+    trained.record("all")
+    assert trained.export("--folds", "all") == 0
+    words = ["evaluate", str(trained.target), "--record", "fold 0"]
+    assert cli.main(["--workspace", str(trained.workspace.root), *words]) == 2
+    assert "was trained on every case: measure it on others" in told()
 
 
 @pytest.mark.parametrize("is_model", [False, True])

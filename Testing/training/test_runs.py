@@ -114,16 +114,16 @@ def cut(file: Path) -> None:
 
 
 def test_preprocessed_data_that_are_damaged_end_the_run_with_a_sentence(run: Run) -> None:
-    class Spoilt(run.trainer):  # type: ignore[misc, name-defined]
-        def get_tr_and_val_datasets(self) -> Any:
-            both = super().get_tr_and_val_datasets()
-            for dataset in both:
-                dataset.source_folder = "/nowhere"
-            return both
-
-    Spoilt.__name__ = run.trainer.__name__
-    with pytest.raises(InputError, match=r"stopped in epoch 0.*training_log_.*Plan again"):
-        train_run(replace(run, trainer=Spoilt))
+    folder = run.workspace.preprocessed / HIPPOCAMPUS.folder_name / "MedNeXtPlans_3d_1mm"
+    whole = {file: file.read_bytes() for file in folder.glob("*.b2nd")}
+    for file in whole:
+        cut(file)
+    try:
+        with pytest.raises(InputError, match=r"stopped in epoch 0.*training_log_.*Plan again"):
+            train_run(run)
+    finally:
+        for file, content in whole.items():
+            file.write_bytes(content)
     assert "Traceback" in next(run.folder.glob("training_log_*.txt")).read_text()
 
 
@@ -287,7 +287,7 @@ def test_no_loader_outlives_a_training_that_is_stopped_and_the_same_command_goes
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     words = ["--workspace", str(training_workspace.root), "train", "--variant", "tiny", "--fold", "1"]
-    words += ["--name", number.name, "--epochs", "2", "--iterations", "60", "--validation-iterations", "1"]
+    words += ["--name", number.name, "--epochs", "2", "--iterations", "25", "--validation-iterations", "1"]
     environment = os.environ | {"nnUNet_n_proc_DA": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "mednext_training.cli", *words],

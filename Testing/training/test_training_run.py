@@ -18,10 +18,11 @@ from mednext_training.conversion.challenges import challenge
 from mednext_training.datasets import find_dataset
 from mednext_training.evaluation import CaseResult, evaluate
 from mednext_training.metrics import Score
+from mednext_training.network_names import TINY
 from mednext_training.planning import read_plans
 from mednext_training.publishing import record_accuracy
 from mednext_training.splits import validation_cases
-from mednext_training.trainer import TRAINERS, nnUNetTrainerMedNeXt
+from mednext_training.trainer import mednext_trainer, nnUNetTrainerMedNeXt
 from mednext_training.training import Execution, Run, train
 from mednext_training.workspace import Workspace
 from planned_data import CASES, write_case
@@ -44,8 +45,7 @@ def make_trainer(workspace: Workspace):
     def make(epochs: int) -> nnUNetTrainerMedNeXt:
         plans = json.loads((folder / "MedNeXtPlans.json").read_text(encoding="utf-8"))
         dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        plans["continue_training"] = True
-        trainer = TRAINERS["S", 3](plans, "3d_1mm", 0, dataset, torch.device("cpu"))
+        trainer = mednext_trainer(TINY)(plans, "3d_1mm", 0, dataset, torch.device("cpu"))
         trainer.num_epochs = epochs
         trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 2, 1
         return trainer
@@ -91,7 +91,10 @@ def test_a_finished_training_becomes_a_bundle_with_its_accuracy(
     workspace: Workspace, make_trainer, tmp_path: Path
 ) -> None:
     train(make_trainer(epochs=2))
-    assert cli.main(["--workspace", str(workspace.root), "export", str(tmp_path / "model")]) == 0
+    assert (
+        cli.main(["--workspace", str(workspace.root), "export", "--variant", TINY, str(tmp_path / "model")])
+        == 0
+    )
     bundle = load_bundle(tmp_path / "model")
     assert bundle.model.orientation == "LPS"
     assert bundle.model.field_of_view == (20.0, 22.0, 18.0)
@@ -233,10 +236,9 @@ def test_a_checkpoint_that_would_run_code_is_not_resumed(make_trainer, tmp_path:
 
 
 def test_the_larger_variants_recompute_their_blocks() -> None:
-    assert [TRAINERS[variant, 5].checkpointing for variant in ("S", "B", "M", "L", "v2-B")] == [
-        "none"
-    ] * 2 + ["blocks"] * 3
-    assert TRAINERS["L", 5].__name__ == "nnUNetTrainerMedNeXt_L_k5"
+    trainers = [mednext_trainer(variant, 5) for variant in ("S", "B", "M", "L", "v2-B")]
+    assert [trainer.checkpointing for trainer in trainers] == ["none"] * 2 + ["blocks"] * 3
+    assert trainers[3].__name__ == "nnUNetTrainerMedNeXt_L_k5"
 
 
 def test_the_command_line_chooses_the_stages_to_recompute(

@@ -28,7 +28,7 @@ _CHILD = f"{__package__}.child"
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, and print what was measured."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(prog="benchmarks.memory", description=__doc__)
     parser.add_argument("--file", type=Path, default=Path("build/memory.jsonl"), help="measurements, kept")
     parser.add_argument("--only", nargs="+", default=[], help="names of cases")

@@ -165,7 +165,7 @@ _BOXES = {
 
 
 def cases() -> Iterator[Case]:
-    """Every size by each of three networks, then what else decides over the memory."""
+    """Every size by each of three networks, then the other options that decide over the memory."""
     for size, spacing in SIZES.items():
         for network in FIRST:
             patch = (128, 128, 128) if network == "S3" else (96, 96, 96)

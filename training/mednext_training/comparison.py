@@ -11,7 +11,7 @@ import numpy as np
 from mednext.errors import OptionError
 from mednext.system.atomic import replacing, together
 
-from .evaluation import CaseResult, summary
+from .evaluation import SCORE_COLUMNS, CaseResult, score_rows, summary
 
 REPORT, TABLE, PICTURE = "report.md", "scores.csv", "report.png"
 
@@ -70,7 +70,7 @@ def paired(first: Entry, other: Entry) -> Paired:
 
 
 def write_report(folder: Path, title: str, entries: Sequence[Entry]) -> Path:
-    """Write `report.md`, `scores.csv` and `report.png`; the first entry is what the others are held against.
+    """Write `report.md`, `scores.csv` and `report.png`; the others are compared with the first entry.
 
     Raises:
         OptionError: there are no entries, or they are not of the same cases.
@@ -164,15 +164,8 @@ def _means(entry: Entry) -> dict[tuple[int | None, str], float]:
 def _write_table(path: Path, entries: Sequence[Entry]) -> None:
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(
-            ["network", "fold", "case", "structure", "state", "dice", "surface_dice_1mm", "hd95_mm"]
-        )
-        for entry in entries:
-            for each in entry.results:
-                for name, one in each.scores.items():
-                    numbers = (one.dice, one.surface_dice, one.hd95_mm)
-                    texts = ["" if value is None else f"{value:.6f}" for value in numbers]
-                    table.writerow([entry.name, each.fold, each.case, name, one.state, *texts])
+        table.writerow(["network", *SCORE_COLUMNS])
+        table.writerows([entry.name, *row] for entry in entries for row in score_rows(entry.results))
 
 
 def _draw(path: Path, title: str, entries: Sequence[Entry]) -> None:

@@ -1,9 +1,9 @@
-"""A data set in nnU-Net's raw layout: its name, and what its `dataset.json` says."""
+"""A data set in nnU-Net's raw layout: its name, and the facts of its `dataset.json`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ FOLDER_FORM = re.compile(r"Dataset(\d{3})_(.+)")
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as nnU-Net names it, and what its files hold.
+    """A data set: its name in nnU-Net, and the contents of its files.
 
     Attributes:
         identifier: nnU-Net's number.
@@ -110,7 +110,7 @@ def read_dataset(folder: Path) -> Dataset:
 
 
 def read_description(file: Path, identifier: int, name: str, said: Any = None) -> Dataset:
-    """The data set that a `dataset.json` describes; `said` is its content where that had another form.
+    """The data set that a `dataset.json` describes; `said` is its content, where a caller translated it.
 
     Raises:
         OptionError: it is damaged, or not nnU-Net's.
@@ -166,7 +166,7 @@ def find_dataset(workspace: Workspace, wanted: str | None = None) -> tuple[Works
         workspace = replace(workspace, raw_data=folder.parent)
     else:
         dataset = read_dataset(_chosen(workspace, wanted))
-    _check_number(workspace, dataset)
+    check_number(workspace, dataset)
     return workspace, dataset
 
 
@@ -201,14 +201,14 @@ def _is_called(folder_name: str, wanted: str) -> bool:
     return wanted.casefold() in (folder_name.casefold(), name.casefold())
 
 
-def _check_number(workspace: Workspace, dataset: Dataset) -> None:
-    """nnU-Net finds its folders by the number alone, and stops at the second one."""
+def check_number(workspace: Workspace, dataset: Dataset) -> None:
+    """Refuse a second data set of a number: nnU-Net finds folders by it alone. Raises `OptionError`."""
     for place in (workspace.raw, workspace.preprocessed, workspace.results):
         for other in datasets_in(place):
             if int(other.name[7:10]) == dataset.identifier and other.name != dataset.folder_name:
                 raise OptionError(
-                    f"{dataset.folder_name} has the number of {other}: rename one of them, or use another "
-                    "--workspace."
+                    f"{dataset.folder_name} has the number of {other}: rename one of them, or give another "
+                    "--number or --workspace."
                 )
 
 
@@ -237,13 +237,3 @@ def _value(file: Path, name: str, said: Any) -> int | tuple[int, ...]:
     if isinstance(said, list) and said and _are_integers(said) and min(said) > 0:
         return tuple(said)
     raise OptionError(f'{file}: the label "{name}" is {said!r}, no value above 0 and no list of such values.')
-
-
-def checked_values(values: Sequence[int]) -> None:
-    """Refuse label values that nnU-Net cannot train: they are 1, 2, 3 ... without gaps.
-
-    Raises:
-        OptionError: there is a gap.
-    """
-    if sorted(values) != list(range(1, len(values) + 1)):
-        raise OptionError(f"The label values are {sorted(values)}; nnU-Net trains 1, 2, 3 ... without gaps.")

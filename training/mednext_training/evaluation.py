@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
@@ -237,14 +237,20 @@ def write_csv(path: Path, results: Sequence[CaseResult]) -> None:
     """
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(
-            ["case", "fold", "structure", "state", "dice", "surface_dice_1mm", "hd95_mm", "seconds"]
-        )
-        for each in results:
-            for name, one in each.scores.items():
-                numbers = [_text(value, 6, "") for value in (one.dice, one.surface_dice, one.hd95_mm)]
-                fold = "" if each.fold is None else each.fold
-                table.writerow([each.case, fold, name, one.state, *numbers, f"{each.seconds:.1f}"])
+        table.writerow(SCORE_COLUMNS)
+        table.writerows(score_rows(results))
+
+
+SCORE_COLUMNS = ("case", "fold", "structure", "state", "dice", "surface_dice_1mm", "hd95_mm", "seconds")
+
+
+def score_rows(results: Iterable[CaseResult]) -> Iterator[list[str]]:
+    """Yield the values of `SCORE_COLUMNS` for each case and structure."""
+    for each in results:
+        for name, one in each.scores.items():
+            numbers = [_text(value, 6, "") for value in (one.dice, one.surface_dice, one.hd95_mm)]
+            fold = "" if each.fold is None else str(each.fold)
+            yield [each.case, fold, name, one.state, *numbers, f"{each.seconds:.1f}"]
 
 
 def _row(name: str, values: Sequence[float | None]) -> str:

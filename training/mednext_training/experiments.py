@@ -81,7 +81,7 @@ def run_experiment(
     folds: Sequence[int],
     schedule: Schedule,
 ) -> list[Entry]:
-    """Train and validate every contestant on every fold, alternating; what is done already is not repeated.
+    """Train and validate every contestant on every fold, alternating; finished runs are not repeated.
 
     Args:
         schedule: of all; without a learning rate each network has its own.

@@ -64,7 +64,7 @@ def _surfaces(truth: np.ndarray, result: np.ndarray, spacing: Sequence[float]) -
 
 
 def _around(extent: np.ndarray, *masks: np.ndarray) -> list[np.ndarray]:
-    """Masks cut to what they hold, with a border of background: a surface at the image's edge is one too."""
+    """Crop masks to their extent and add background: a structure at the image's edge has a surface there."""
     box = tuple(
         slice(int(places.min()), int(places.max()) + 1)
         for places in (np.flatnonzero(extent.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1)))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from mednext.errors import OptionError
+from mednext.errors import InputError, OptionError
 from mednext.system.json_reading import read_json
 
 from .datasets import Dataset
@@ -15,7 +15,7 @@ from .workspace import Workspace
 logger = logging.getLogger(__name__)
 
 PLANS = "nnUNetPlans"
-# The cascade's second stage reads what every fold of its first stage segmented.
+# The cascade's second stage reads the segmentations of every fold of its first stage.
 CONFIGURATIONS = {
     "2d": ("2d",),
     "3d_fullres": ("3d_fullres",),
@@ -44,11 +44,15 @@ def run_baseline(
 
     Raises:
         OptionError: nnU-Net's planner found no use for the configuration, as for the cascade on small images.
+        InputError: nnU-Net fails, as for a trainer that it does not have.
     """
     file = workspace.preprocessed / dataset.folder_name / f"{PLANS}.json"
     if not file.is_file():
         raise OptionError(f"{file} does not exist: plan first, with 'mednext-train plan'.")
-    planned = read_json(file, OptionError)["configurations"]
+    plans = read_json(file, OptionError)
+    planned = plans.get("configurations") if isinstance(plans, dict) else None
+    if not isinstance(planned, dict):
+        raise OptionError(f"{file} has no configurations: plan again.")
     missing = [name for name in CONFIGURATIONS[baseline] if name not in planned]
     if missing:
         raise OptionError(
@@ -71,7 +75,13 @@ def run_baseline(
                 logger.info("%s, fold %d: was finished", name, fold)
                 continue
             again = (folder / f"fold_{fold}" / "checkpoint_latest.pth").is_file()
-            run_training(
-                str(dataset.identifier), name, fold, trainer, PLANS, continue_training=again, device=device
-            )
+            words = (str(dataset.identifier), name, fold, trainer, PLANS)
+            try:
+                run_training(*words, continue_training=again, device=device)
+            except Exception as error:  # boundary: nnU-Net raises anything
+                logger.debug("nnU-Net failed", exc_info=True)
+                raise InputError(
+                    f"nnU-Net cannot train {name}, fold {fold}, by {trainer} ({type(error).__name__}: "
+                    f"{str(error)[:300]}). Check --trainer; if preprocessed data may be damaged, plan again."
+                ) from error
     return folder

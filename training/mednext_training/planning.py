@@ -20,7 +20,7 @@ from mednext.system.json_reading import read_json
 
 from .datasets import Dataset
 from .run_record import digest
-from .splits import cases_of, check_enough, read_splits, renew_splits, splits_file
+from .splits import cases_of, check_enough, renew_splits
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def plan_and_preprocess(
             have it where the median image has more than four patches of 128³.
         regions: the label values of each region, where these are trained instead of labels; a region comes
             before those within it.
-        same_patient: the cases of each patient who has several: the split keeps them together.
+        same_patient: the cases of each patient with several: the split keeps them together.
 
     Returns:
         The plans file.
@@ -146,23 +146,6 @@ def read_plans(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], 
     if raw.is_file() and planned.get("dataset_sha256") != digest(read_json(raw, OptionError)):
         raise OptionError(f"{dataset.folder_name} was changed since it was planned: plan again.")
     return plans, description
-
-
-def check_fold(workspace: Workspace, dataset: Dataset, fold: int | str) -> None:
-    """Refuse a fold that nnU-Net would replace by a random split, or take for another one.
-
-    Raises:
-        OptionError: there is no such fold.
-    """
-    if fold == "all":
-        return
-    splits = read_splits(workspace, dataset)
-    if splits is None:
-        raise OptionError(f"{splits_file(workspace, dataset)} does not exist: plan again.")
-    if not isinstance(fold, int) or not 0 <= fold < len(splits):
-        raise OptionError(
-            f"There is no fold {fold} in {dataset.folder_name}: it has {len(splits)}, from 0 on."
-        )
 
 
 def _plan(

@@ -50,8 +50,7 @@ def results_folder(
     workspace: Workspace, dataset: Dataset, variant: str, kernel_size: int, name: str = ""
 ) -> Path:
     """The folder in which nnU-Net keeps all folds of one training."""
-    trainer = trainer_name(variant, kernel_size, name=name)
-    return workspace.results / dataset.folder_name / f"{trainer}__{PLANS_NAME}__{CONFIGURATION}"
+    return fold_folder(workspace, dataset, trainer_name(variant, kernel_size, name=name), 0).parent
 
 
 def finished_folds(source: Path) -> list[int]:
@@ -155,7 +154,7 @@ def export_bundle(source: Path, target: Path, options: ImportOptions, descriptio
         source: see `results_folder`.
         target: folder of the bundle; its name is the model's name.
         options: of the import; its `images` give orientation and field of view.
-        description: what the model is for, in words for a radiologist.
+        description: the model's purpose, in words for a radiologist.
 
     Raises:
         CheckpointError: nothing was trained yet, or a checkpoint is damaged.
@@ -217,7 +216,7 @@ def record_accuracy(bundle: Bundle, results: Sequence[CaseResult], source: str) 
     Args:
         bundle: the model that was evaluated.
         results: one entry per case.
-        source: what was measured where, in a sentence.
+        source: the measurement, in a sentence.
     """
     table = summary(results)
     accuracy: dict[str, Any] = {"source": source, "cases": len(results)}
@@ -240,7 +239,7 @@ def record_kept_largest(bundle: Bundle, values: Sequence[int]) -> Bundle:
 
 
 def _rewrite(bundle: Bundle, **changes: Any) -> Bundle:
-    """Change what `model.json` says; the weights are not touched."""
+    """Change fields of `model.json`; the weights stay as they are."""
     model = replace(bundle.model, **changes)
     with replacing(bundle.path / MODEL_FILE) as temporary:
         temporary.write_text(json_text(model.to_json()) + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mednext import load_bundle
+from mednext import load_bundle, read_channels, segment, write_segmentation
 from mednext.errors import EngineProcessError, OptionError
 from mednext.images.formats.image_files import read_image
 from mednext.library.archive import pack
@@ -115,12 +115,10 @@ def _try(bundle: Bundle, catalog_url: str, images: Sequence[Path], scratch: Path
     installed = load_bundle(models / name)
     if installed.model != bundle.model:
         raise EngineProcessError(f"{name} is another model once it is installed: publish it again.")
-    results = []
-    for number, model in enumerate((name, str(bundle.path))):
-        result = scratch / f"result_{number}.nii.gz"
-        _run(["segment", *files, "--model", model, "--no-mirror", "-o", str(result)], environment)
-        results.append(read_image(result).array)
-    if not np.array_equal(results[0], results[1]):
+    found, expected = scratch / "found.nii.gz", scratch / "expected.nii.gz"
+    _run(["segment", *files, "--model", name, "--no-mirror", "-o", str(found)], environment)
+    write_segmentation(expected, segment(read_channels(images), bundle, mirroring=False))
+    if not np.array_equal(read_image(found).array, read_image(expected).array):
         raise EngineProcessError(f"{name} segments differently once it is installed: publish it again.")
     logger.info("%s was installed from a server and segments as before", name)
 

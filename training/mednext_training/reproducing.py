@@ -99,7 +99,7 @@ def reproduce(
 
     Args:
         sources: the files that the conversion reads; where they have changed, all begins anew.
-        run: runs one command, and raises what it raises.
+        run: runs one command, and raises its errors.
     """
     state = workspace.root / f"reproduce_{recipe.dataset}.json"
     source = _listing(sources)

@@ -34,7 +34,7 @@ _IN_WORDS = {
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of whatever JSON can hold."""
+    """SHA-256 of a value that JSON can hold."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -66,7 +66,7 @@ def read_record(fold_folder: Path) -> dict[str, Any] | None:
 
 
 def write_record(fold_folder: Path, run: Mapping[str, Any], how: Mapping[str, Any]) -> None:
-    """Keep what a run is, and how it is run (precision, device, versions), which may change when it resumes.
+    """Write a run's identity, and its execution (precision, device, versions), which may change on resuming.
 
     Raises:
         OutputError, DiskSpaceError: it cannot be written.
@@ -80,7 +80,7 @@ def check_same_run(fold_folder: Path, wanted: Mapping[str, Any]) -> None:
     """Refuse to go on with a training that was another one.
 
     Raises:
-        OptionError: with what differs, or that nothing is known of it.
+        OptionError: it differs, or nothing is recorded of it.
     """
     record = read_record(fold_folder)
     if record is None:

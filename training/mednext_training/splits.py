@@ -40,20 +40,31 @@ def read_splits(workspace: Workspace, dataset: Dataset) -> list[dict[str, list[s
     return splits
 
 
-def validation_cases(workspace: Workspace, dataset: Dataset, fold: int) -> list[str]:
-    """The validation cases of a fold.
+def split_of(workspace: Workspace, dataset: Dataset, fold: int | str) -> dict[str, list[str]] | str:
+    """The cases of a fold, "train" and "val"; "all" for the fold of this name.
 
     Raises:
-        OptionError: the data set was not planned yet, or has no such fold.
+        OptionError: the data set was not planned yet, or has no such fold, which nnU-Net would replace by a
+            random split.
     """
+    if fold == "all":
+        return "all"
     splits = read_splits(workspace, dataset)
     if splits is None:
+        file = splits_file(workspace, dataset)
+        raise OptionError(f"{file} does not exist: plan first, with 'mednext-train plan'.")
+    if not 0 <= int(fold) < len(splits):
         raise OptionError(
-            f"{splits_file(workspace, dataset)} does not exist: train first; planning makes the split."
+            f"There is no fold {fold} in {dataset.folder_name}: it has {len(splits)}, from 0 on."
         )
-    if not 0 <= fold < len(splits):
-        raise OptionError(f"There is no fold {fold} in {dataset.folder_name}: it has {len(splits)}.")
-    return sorted(splits[fold]["val"])
+    return splits[int(fold)]
+
+
+def validation_cases(workspace: Workspace, dataset: Dataset, fold: int) -> list[str]:
+    """The validation cases of a fold. Raises `OptionError`, as `split_of`."""
+    split = split_of(workspace, dataset, fold)
+    assert isinstance(split, dict)
+    return sorted(split["val"])
 
 
 def cases_of(raw: Path, part: str, ending: str) -> list[str]:
@@ -85,7 +96,7 @@ def renew_splits(
         workspace: where the data set was planned.
         dataset: the data set.
         cases: names of all cases; fewer than five make as many folds.
-        same_patient: the cases of each patient who has several; they stay together.
+        same_patient: the cases of each patient with several; they stay together.
 
     Raises:
         OptionError: there is only one case.

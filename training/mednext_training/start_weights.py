@@ -23,9 +23,9 @@ class StartWeights:
     """Where a training begins.
 
     Attributes:
-        source: what they are, in words.
+        source: their origin, in words.
         digest: SHA-256 of the file.
-        read: gives the state dict.
+        read: returns the state dict.
     """
 
     source: str

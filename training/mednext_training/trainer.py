@@ -2,7 +2,7 @@
 
 Differences from nnU-Net's own trainer, after the reference's `nnUNetTrainerV2_MedNeXt`: the network, AdamW
 with learning rate 1e-3 and epsilon 1e-4, deep supervision on all five heads. Data loading, augmentation,
-loss, schedule and gradient clipping are nnU-Net's; `trainer_frame.py` says what is changed in them.
+loss, schedule and gradient clipping are nnU-Net's; `trainer_frame.py` lists the changes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from .trainer_frame import FramedTrainer
 from .triton_blocks import use_triton_kernels
 
 HEADS = 5
-KERNELS = (3, 5, 7)
 
 
 class nnUNetTrainerMedNeXt(FramedTrainer):  # noqa: N801 - nnU-Net's naming, recorded in checkpoints
@@ -160,8 +159,3 @@ def mednext_trainer(
         "__doc__": f"MedNeXt-{variant} with kernel {kernel}.",
     }
     return type(trainer_name(variant, kernel, resampling, suffix), (base,), attributes)
-
-
-TRAINERS: dict[tuple[str, int], type[nnUNetTrainerMedNeXt]] = {
-    (variant, kernel): mednext_trainer(variant, kernel) for variant in VARIANTS for kernel in KERNELS
-}

@@ -1,6 +1,6 @@
-"""The frame in which every network is trained: nnU-Net v2's, with what a long run needs.
+"""The frame in which every network is trained: nnU-Net v2's, with additions for long runs.
 
-What is ours: loaders that end with the training, half precision as the card has it, steps without finite
+These are loaders that end with the training, half precision as the card has it, steps without finite
 gradients left out and counted, checkpoints that replace the former one only when they are whole and finite,
 resuming without unpickling, several processes on cards or on the CPU, curves as a table and a picture.
 """
@@ -129,7 +129,7 @@ class FramedTrainer(nnUNetTrainer):
         self.was_initialized = True
 
     def prepare_network(self) -> None:
-        """Whatever the network needs on its device, before it is compiled or distributed."""
+        """Prepare the network on its device, before it is compiled or distributed."""
 
     def _set_precision(self) -> None:
         self._dtype = torch.float32
@@ -148,7 +148,7 @@ class FramedTrainer(nnUNetTrainer):
 
     @property
     def plain_network(self) -> nn.Module:
-        """The network within what distributes and compiles it."""
+        """The network without its wrappers for distribution and compilation."""
         network = self.network.module if self.is_ddp else self.network
         return getattr(network, "_orig_mod", network)
 

@@ -34,11 +34,11 @@ from mednext.system.locks import locked_if_free
 from tqdm import tqdm
 
 from .datasets import Dataset
-from .planning import CONFIGURATION, check_fold, read_plans
+from .planning import CONFIGURATION, read_plans
 from .publishing import fold_folder
 from .run_record import check_same_run, digest, write_record
 from .schedule import Schedule
-from .splits import read_splits
+from .splits import split_of
 from .start_weights import StartWeights, begin_with
 from .trainer import nnUNetTrainerMedNeXt
 from .trainer_frame import BEST, FINAL, LATEST, FramedTrainer, Precision, is_whole
@@ -97,9 +97,9 @@ def train_run(
     """Begin a run, or go on with it; in every process where `torchrun` started several.
 
     Args:
-        run: what is trained.
-        execution: how it is computed.
-        again: begin anew, whatever is there.
+        run: the training.
+        execution: its way of computing.
+        again: begin anew, also where a run is finished.
         stop_after_s: stop after the first epoch that ends later than this many seconds from now.
 
     Raises:
@@ -108,7 +108,6 @@ def train_run(
         Cancelled: by Ctrl+C or a signal; the last finished epoch is kept.
     """
     plans, description = read_plans(run.workspace, run.dataset)
-    check_fold(run.workspace, run.dataset, run.fold)
     identity = _identity(run, plans, description)
     with ExitStack() as stack:
         device = stack.enter_context(_device())
@@ -156,7 +155,7 @@ def validate_run(run: Run) -> None:
 
 @contextmanager
 def _explaining(trainer: FramedTrainer) -> Iterator[None]:
-    """Explain a lack of memory, and what nnU-Net raises; its traceback goes into the log."""
+    """Explain a lack of memory and errors of nnU-Net, whose traceback goes into the log."""
     try:
         yield
     except (MedNeXtError, OSError):
@@ -271,8 +270,6 @@ def _train_epoch(trainer: FramedTrainer, bar: Any) -> None:
 
 
 def _identity(run: Run, plans: Mapping[str, Any], description: Mapping[str, Any]) -> dict[str, Any]:
-    splits = read_splits(run.workspace, run.dataset) or []
-    split: Any = "all" if run.fold == "all" else splits[int(run.fold)]
     configuration = plans["configurations"][CONFIGURATION]
     intensities = plans.get("foreground_intensity_properties_per_channel")
     schedule = run.schedule
@@ -280,7 +277,7 @@ def _identity(run: Run, plans: Mapping[str, Any], description: Mapping[str, Any]
         "network": run.trainer.title,
         "plan_sha256": digest([configuration, plans.get("transpose_forward"), intensities]),
         "labels": digest(description.get("labels")),
-        "split_sha256": digest(split),
+        "split_sha256": digest(split_of(run.workspace, run.dataset, run.fold)),
         "content_sha256": description.get("content_sha256", ""),
         "epochs": schedule.epochs,
         "iterations": schedule.iterations,

@@ -20,7 +20,7 @@ from .channels_last import ChannelsLastBlock, ChannelsLastUpBlock, Kinds, switch
 
 logger = logging.getLogger(__name__)
 
-_TENSOR_CORES = (8, 0)  # compute capability: what Triton's compiler supports
+_TENSOR_CORES = (8, 0)  # the least compute capability that Triton's compiler supports
 TOLERANCE = 1e-2  # of the largest number, where the card rounds products to tf32; usual is 1e-6
 
 

@@ -100,7 +100,7 @@ def depthwise_kernel_gradient(
     """Sums over a column of voxels `s` of `small[s] * large[STRIDE * s + tap - K // 2]`, for K² of the taps.
 
     Programs that follow each other have the same voxels and another plane of taps: they share the cache. A
-    thread has `ROWS` neighbouring rows of `small`, which share what is loaded of `large`. `partials` is
+    thread has `ROWS` neighbouring rows of `small`, which share the loaded values of `large`. `partials` is
     `(N, programs, K, K, K, C)`.
     """
     P: tl.constexpr = K // 2

@@ -78,7 +78,7 @@ def kernel_gradient(large: Tensor, small: Tensor, kernel: int, stride: int) -> T
     """Sums over all voxels `s` of `small[s] * large[stride * s + tap - kernel // 2]`, in float32.
 
     Args:
-        large: `(N, C, Z, Y, X)`, what the taps move over: the input, or for a transposed convolution the
+        large: `(N, C, Z, Y, X)`, which the taps move over: the input, or for a transposed convolution the
             gradient of its output.
         small: `(N, C, z, y, x)`, the other of the two.
         kernel: side of the kernel.
@@ -116,7 +116,7 @@ depthwise.register_autograd(_depthwise_backward, setup_context=_keep_for_depthwi
 
 @torch.library.custom_op("mednext::channel_norm", mutates_args=())
 def channel_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Group norm with one group per channel of `(N, C, Z, Y, X)`, and what gives mean 0 and variance 1.
+    """Group norm with one group per channel of `(N, C, Z, Y, X)`, and the factors for mean 0 and variance 1.
 
     Returns:
         The normed tensor, and scale and shift, `(N, 2, C)`.

@@ -12,8 +12,9 @@ from typing import Any
 from mednext.system.memory_settings import restart_tuned
 
 from ..nnunet_baseline import CONFIGURATIONS, run_baseline
-from ..planning import check_fold, read_plans
+from ..planning import read_plans
 from ..schedule import Schedule
+from ..splits import split_of
 from .arguments import add_dataset, chosen_dataset, count
 
 
@@ -27,8 +28,8 @@ def add_commands(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="NETWORK",
-        help="S_k3, S_k5_upkern, S_k3_standard, S_k3_twice, v2-B_k3 ..., nnunet, unetr, swinunetr; the first "
-        "is what the others are held against",
+        help="S_k3, S_k5_upkern, S_k3_standard, S_k3_twice, v2-B_k3 ..., nnunet, unetr, swinunetr; the "
+        "others are compared with the first",
     )
     experiment.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     experiment.add_argument("--epochs", type=count, default=1000)
@@ -63,14 +64,14 @@ def _experiment(arguments: argparse.Namespace) -> None:
     folds = list(dict.fromkeys(arguments.folds))
     read_plans(workspace, dataset)
     for fold in folds:
-        check_fold(workspace, dataset, fold)
+        split_of(workspace, dataset, fold)
     restart_tuned("mednext_training.cli", sys.argv[1:])
     _few_processes()
     workspace.activate()
     from ..comparison import write_report
     from ..experiments import contestant, imported_entry, run_experiment
 
-    contestants = [contestant(name) for name in arguments.networks]
+    contestants = [contestant(name) for name in dict.fromkeys(arguments.networks)]
     schedule = Schedule(arguments.epochs, arguments.iterations, arguments.validation_iterations)
     entries = run_experiment(workspace, dataset, contestants, folds, schedule)
     entries += [imported_entry(workspace, dataset, each, folds) for each in arguments.results]
@@ -82,7 +83,7 @@ def _experiment(arguments: argparse.Namespace) -> None:
 def _baseline(arguments: argparse.Namespace) -> None:
     workspace, dataset = chosen_dataset(arguments)
     for fold in arguments.folds:
-        check_fold(workspace, dataset, fold)
+        split_of(workspace, dataset, fold)
     _few_processes()
     folder = run_baseline(workspace, dataset, arguments.configuration, arguments.folds, arguments.trainer)
     sys.stdout.write(f"Compare it: mednext-train experiment NAME --results {folder}\n")

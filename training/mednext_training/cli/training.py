@@ -14,13 +14,13 @@ from ..conversion.checking import check_dataset
 from ..datasets import Dataset
 from ..planning import (
     PATCH,
-    check_fold,
     checked_regions,
     plan_and_preprocess,
     read_plans,
     task_regions,
 )
 from ..schedule import Schedule, recipe_schedule
+from ..splits import split_of
 from ..workspace import Workspace
 from .arguments import add_dataset, add_network, chosen_dataset, count, fold, seconds
 
@@ -68,7 +68,7 @@ def add_commands(commands: Any) -> None:
     training.add_argument("--validation-iterations", type=count, default=50)
     _add_learning(training)
     _add_execution(training)
-    training.add_argument("--again", action="store_true", help="begin anew, whatever is there")
+    training.add_argument("--again", action="store_true", help="begin anew, also where a run is finished")
     training.add_argument(
         "--stop-after", type=seconds, metavar="SECONDS", help="stop at the epoch's end after"
     )
@@ -119,7 +119,7 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpointing",
         choices=("none", "expansion", "blocks"),
-        help="what the backward pass computes again (default: blocks for the larger networks, else none)",
+        help="computed again by the backward pass (default: blocks for the larger networks, else none)",
     )
     parser.add_argument(
         "--checkpointing-stages",
@@ -154,7 +154,7 @@ def _plan(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     workspace, dataset = chosen_dataset(arguments)
     read_plans(workspace, dataset)
-    check_fold(workspace, dataset, arguments.fold)
+    split_of(workspace, dataset, arguments.fold)  # raises before the program restarts
     restart_tuned("mednext_training.cli", sys.argv[1:])
     workspace.activate()
     from ..training import Execution, train_run

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from mednext.errors import UnreadableImageError, UnsafePathError
+from mednext.errors import MedNeXtError, UnreadableImageError, UnsafePathError
 from mednext.system.atomic import UNFINISHED, check_space, explaining
 from mednext.system.running_processes import signature
 
@@ -27,12 +27,12 @@ _MEMBERS = 1_000_000  # BraTS 2021 has 7,500 files, a data set of DICOM slices a
 
 @contextmanager
 def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> Iterator[list[Path]]:
-    """The folders to look for cases in: `source` itself, and what its archives hold.
+    """Yield the folders to search for cases: `source` itself, and one for each archive.
 
     Args:
         source: a folder, in which archives may lie, or one archive.
-        is_whole: whether a folder has its cases unpacked already, beside the archives that they came in.
-        beside: an existing folder in which archives are unpacked, and from which they go at the end.
+        is_whole: tells whether a folder holds cases already, beside the archives that they came in.
+        beside: an existing folder; archives are unpacked there, and removed at the end.
 
     Raises:
         UnreadableImageError: there is no such file or folder, or an archive is damaged or needs a password.
@@ -72,21 +72,16 @@ def _unpack(archive: Path, folder: Path) -> None:
             _unpack_zip(archive, folder)
         else:
             _unpack_tar(archive, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise _damaged(archive, error) from error
-    except OSError as error:
-        if error.errno is None or isinstance(error, zipfile.BadZipFile):  # of gzip, bz2 and lzma
-            raise _damaged(archive, error) from error
+    except MedNeXtError:
         raise
-    except Exception as error:  # boundary: zlib and lzma have errors of their own for damaged files
-        logger.info("Unpacking %s failed.", archive, exc_info=True)
-        if isinstance(error, UnsafePathError | UnreadableImageError) or _is_ours(error):
+    except Exception as error:  # boundary: a damaged archive makes its readers raise anything
+        if isinstance(error, OSError) and error.errno is not None:  # gzip, bz2 and lzma give no number
             raise
-        raise _damaged(archive, error) from error
-
-
-def _is_ours(error: Exception) -> bool:
-    return type(error).__module__.startswith("mednext")
+        logger.debug("Unpacking %s failed.", archive, exc_info=True)
+        raise UnreadableImageError(
+            f"{archive} cannot be unpacked ({str(error)[:200] or type(error).__name__}): download it again, "
+            "and use no password."
+        ) from error
 
 
 def _unpack_zip(archive: Path, folder: Path) -> None:
@@ -161,11 +156,4 @@ def _unsafe(archive: Path, name: str) -> UnsafePathError:
     return UnsafePathError(
         f"{archive}: {name[:100]!r} is no ordinary file below its folder. Unpack the archive yourself if you "
         "trust it, and give the folder."
-    )
-
-
-def _damaged(archive: Path, error: Exception) -> UnreadableImageError:
-    return UnreadableImageError(
-        f"{archive} cannot be unpacked ({str(error)[:200] or type(error).__name__}): download it again, and "
-        "use no password."
     )

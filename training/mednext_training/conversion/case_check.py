@@ -28,17 +28,17 @@ _AT_ONCE = 2**22
 
 @dataclass
 class CheckedCase:
-    """A case and what was seen of it.
+    """A case and the findings on it.
 
     Attributes:
         grid: of its first image; None where that cannot be read.
         voxels: how many voxels each label value of the file has, the background among them.
         digests: of each image, the same for the same voxels in any orientation, type and format.
-        turned_digests: of each image, the same for the same voxels at whatever places.
+        turned_digests: of each image, the same for the same voxels at any places.
         looks: of each image, see `look_of`.
         way: the trained value for each value of its labels.
         label_digest: of its labels; "" where there are none.
-        patient: whose images they are, as far as DICOM or their names tell; "" where nothing does.
+        patient: known from DICOM or from names; "" where neither tells.
         notes, problems: sentences; a case with problems cannot be trained on.
     """
 
@@ -70,7 +70,7 @@ def check_case(
     """Read all files of a case to their ends, one after the other.
 
     Args:
-        channels: what each image should be; None where only its voxels can be checked.
+        channels: the expected values of each image; None where only its voxels can be checked.
         allow_empty: a case without any structure teaches that there is none.
     """
     case = CheckedCase(found, problems=list(found.problems))

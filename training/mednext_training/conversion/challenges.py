@@ -1,4 +1,4 @@
-"""The public challenges that MedNeXt was measured on: their files, and what their label values mean.
+"""The public challenges that MedNeXt was measured on: their files, and the meaning of their label values.
 
 Names and codes of the labels are those of the catalog's task.
 """

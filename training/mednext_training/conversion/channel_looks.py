@@ -1,8 +1,7 @@
 """Channels of a case that look exchanged: each of the two looks as the other one does in the other cases.
 
 No file says whether an image is a T1 or a FLAIR. Within a data set, though, a channel shows the same
-structures brighter or darker than their surroundings in nearly every case, on whatever scale its scanner
-writes.
+structures brighter or darker than their surroundings in nearly every case, on any scanner's scale.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
     if not found.cases:
         raise InputError(f"{folder} has no cases: their files are {form.layout.hint}.")
     _check_hidden(folder, dataset)
-    report = check_cases(form, found, Choices(allow_empty=True)).report
+    report = check_cases(form, found, Choices(allow_empty=True))
     for case in report.cases:
         _check_names(case, folder, dataset)
         check_itk(case)
@@ -41,11 +41,7 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
     report.write(table)
     sys.stdout.write(report.text())
     if report.faulty:
-        first = report.faulty[0]
-        raise InputError(
-            f"{len(report.faulty)} of {len(report.cases)} cases of {dataset.folder_name} have problems "
-            f"({first.name}: {first.problems[0]}): correct or remove them. {table} names all."
-        )
+        raise InputError(f"{report.count_of_faulty()}: correct or remove them. {table} names all.")
     check_taught(report)
     orientations = Counter(case.grid.orientation for case in report.cases if case.grid)
     if len(orientations) > 1:

@@ -24,7 +24,7 @@ from mednext.system.running_processes import signature
 from mednext.training_set.dataset import DATASET_FILE, IMAGES, LABELS
 from tqdm import tqdm
 
-from ..datasets import FILE_ENDING, Dataset, datasets_in, describe, told_patients, write_dataset_json
+from ..datasets import FILE_ENDING, Dataset, check_number, describe, told_patients, write_dataset_json
 from ..workspace import Workspace
 from .archives import is_clutter, unpacked
 from .case_check import CheckedCase, check_case
@@ -59,14 +59,6 @@ class Choices:
     allow_empty: bool = False
 
 
-@dataclass(frozen=True)
-class CheckedSet:
-    """Cases that were read whole, and the orientation of most, such as "LPS", in which all are written."""
-
-    report: Report
-    orientation: str
-
-
 def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: Choices = Choices()) -> Path:
     """Make a data set in nnU-Net's raw layout, in the place of a former one of the same name.
 
@@ -90,7 +82,7 @@ def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: 
         return bool(find_cases([folder], form.layout).cases)
 
     target = workspace.raw / form.dataset.folder_name
-    _check_number_is_free(workspace, form.dataset)
+    check_number(workspace, form.dataset)
     _check_former(target)
     workspace.raw.mkdir(parents=True, exist_ok=True)
     for folder in (workspace.raw, workspace.preprocessed):
@@ -98,17 +90,17 @@ def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: 
             remove_if_left(left)
     with ExitStack() as stack:
         folders = [stack.enter_context(unpacked(each, workspace.raw, has_cases)) for each in sources]
-        checked = check_cases(form, _found(form, sources, folders), choices)
-        _tell(checked.report, workspace.reports / f"{form.dataset.folder_name}.csv", choices)
-        content = _content(form, checked)
+        report = check_cases(form, _found(form, sources, folders), choices)
+        _tell(report, workspace.reports / f"{form.dataset.folder_name}.csv", choices)
+        content = _content(form, report)
         _check_results(workspace, form.dataset, content)
         with replacing_folder(target) as temporary:
-            _write(form, checked, temporary, content)
+            _write(form, report, temporary, content)
             _forget_preprocessed(workspace, form.dataset, content)
     return target
 
 
-def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> CheckedSet:
+def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> Report:
     """Read all cases whole, and judge them one by one and together."""
     unknown = set(choices.leave_out) - {case.name for case in found.cases}
     if unknown:
@@ -123,10 +115,9 @@ def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> Check
     sound = [case for case in cases if not case.problems]
     check_channels(sound, form.dataset.channels)
     same_patient = check_patients(sound)
-    orientation = common_orientation(sound)
+    orientation = common_orientation(sound)  # before the report, as it adds notes
     left_out = [*found.left_out, *((name, "It was not wanted.") for name in choices.leave_out)]
-    report = Report(cases, left_out, _remarks(sound, form), same_patient)
-    return CheckedSet(report, orientation)
+    return Report(cases, left_out, _remarks(sound, form), same_patient, orientation)
 
 
 def _remarks(sound: Sequence[CheckedCase], form: Form) -> list[str]:
@@ -181,20 +172,16 @@ def _tell(report: Report, table: Path, choices: Choices) -> None:
     check_taught(report)
     if report.faulty and not choices.skip_faulty:
         raise InputError(
-            f"{len(report.faulty)} of {len(report.cases)} cases have problems ({_first(report.faulty)}): "
+            f"{report.count_of_faulty()}: "
             "correct them, leave them out one by one (--leave-out) or all together (--skip-faulty)."
         )
 
 
-def _first(cases: Sequence[CheckedCase]) -> str:
-    return f"{cases[0].name}: {cases[0].problems[0]}"
-
-
-def _content(form: Form, checked: CheckedSet) -> str:
-    """A digest of all voxels and of what they are called: the same data set has the same one."""
+def _content(form: Form, report: Report) -> str:
+    """A digest of all voxels and names: the same data set has the same one."""
     digest = hashlib.sha256(json_text(describe(form.dataset, 0)).encode())
-    for case in sorted(checked.report.sound, key=lambda case: case.name):
-        line = (case.name, case.digests, case.label_digest, sorted(case.way.items()), checked.orientation)
+    for case in sorted(report.sound, key=lambda case: case.name):
+        line = (case.name, case.digests, case.label_digest, sorted(case.way.items()), report.orientation)
         digest.update(repr(line).encode())
     return digest.hexdigest()
 
@@ -224,30 +211,18 @@ def _check_former(target: Path) -> None:
     strange = sorted(names - {IMAGES, LABELS, DATASET_FILE})
     cases = [path for path in (target / LABELS).glob("*") if not is_clutter(path.name)]
     if strange or len(cases) != said.get("numTraining"):
-        what = strange[0] if strange else f"{len(cases)} instead of {said.get('numTraining')} cases"
+        held = strange[0] if strange else f"{len(cases)} instead of {said.get('numTraining')} cases"
         raise OptionError(
-            f"{target} holds {what}, which the conversion did not make and which would be lost: move it "
+            f"{target} holds {held}, which the conversion did not make and which would be lost: move it "
             "away, or use another --workspace."
         )
-
-
-def _check_number_is_free(workspace: Workspace, dataset: Dataset) -> None:
-    for place in (workspace.raw, workspace.preprocessed, workspace.results):
-        for other in datasets_in(place):
-            if int(other.name[7:10]) == dataset.identifier and other.name != dataset.folder_name:
-                raise OptionError(
-                    f"{other} has the number {dataset.identifier} already: choose another --number, or "
-                    "another --workspace."
-                )
 
 
 def _check_results(workspace: Workspace, dataset: Dataset, content: str) -> None:
     """Weights that were trained on other data must not be taken for those of the new data, nor get lost."""
     results = workspace.results / dataset.folder_name
     if results.is_dir() and any(results.iterdir()) and _former_content(workspace, dataset) != content:
-        raise OptionError(
-            f"{results} holds what was trained on other data: move it away, or use another --workspace."
-        )
+        raise OptionError(f"{results} was trained on other data: move it away, or use another --workspace.")
 
 
 def _forget_preprocessed(workspace: Workspace, dataset: Dataset, content: str) -> None:
@@ -259,8 +234,8 @@ def _forget_preprocessed(workspace: Workspace, dataset: Dataset, content: str) -
         shutil.rmtree(aside)
 
 
-def _write(form: Form, checked: CheckedSet, target: Path, content: str) -> None:
-    cases = checked.report.sound
+def _write(form: Form, report: Report, target: Path, content: str) -> None:
+    cases = report.sound
     files = [path for case in cases for path in case.found.images if path is not None]
     check_space(target.parent, sum(_size(path) for path in files), f"Converting {form.dataset.name}")
     for name in (IMAGES, LABELS):
@@ -269,9 +244,9 @@ def _write(form: Form, checked: CheckedSet, target: Path, content: str) -> None:
         for number, path in enumerate(case.found.images):
             assert path is not None  # sound cases have all images
             file = target / IMAGES / f"{case.name}_{number:04d}{FILE_ENDING}"
-            _write_image(path, file, checked.orientation)
-        _write_labels(case, target / LABELS / f"{case.name}{FILE_ENDING}", checked.orientation)
-    same_patient = tuple(map(tuple, checked.report.same_patient))
+            _write_image(path, file, report.orientation)
+        _write_labels(case, target / LABELS / f"{case.name}{FILE_ENDING}", report.orientation)
+    same_patient = tuple(map(tuple, report.same_patient))
     write_dataset_json(target, replace(form.dataset, content=content, same_patient=same_patient), len(cases))
 
 

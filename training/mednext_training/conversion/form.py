@@ -29,11 +29,12 @@ class Form:
     Attributes:
         dataset: the data set that is made.
         layout: the source's files.
-        channels: what each image should be; None where only its voxels can be checked.
-        ways: in which the labels may be written: the trained value for each value of a file. The way is the
-            same for all cases of an edition.
-        refused: why a case of a name and with these label values is none of this data set; "" if it is.
-        edition: of the data set, to which a case of a name belongs.
+        channels: the expected values of each image; None where only its voxels can be checked.
+        ways: possible meanings of label values: each maps a file's values to the trained ones. All cases of
+            an edition have the same.
+        refused: returns a sentence for a case that is not of this data set, by its name and label values;
+            else "".
+        edition: returns the edition of the data set by the name of a case.
     """
 
     dataset: Dataset

@@ -13,7 +13,7 @@ from mednext.library.catalog_source import find_task
 from mednext.system.json_reading import read_json
 from mednext.training_set.dataset import DATASET_FILE
 
-from ..datasets import FILE_ENDING, FOLDER_FORM, Dataset, checked_values, datasets_in, read_description
+from ..datasets import FILE_ENDING, FOLDER_FORM, Dataset, datasets_in, read_description
 from ..workspace import Workspace
 from .challenges import dataset_of
 from .form import Form, channels_named, channels_of, unchanged
@@ -50,7 +50,7 @@ class OwnData:
 
 
 def own_form(sources: Sequence[Path], said: OwnData, workspace: Workspace) -> Form:
-    """The form of sources, all alike, by what their `dataset.json` and the user say.
+    """The form of sources, all alike, by their `dataset.json` and the user's words.
 
     Raises:
         OptionError: neither says which channels and labels there are, or the sources differ.
@@ -203,7 +203,6 @@ def _dataset(said: OwnData) -> tuple[Dataset, tuple[str, ...], tuple[Mapping[int
     if len(labels) < len(way) or min(said.values) < 1:
         raise OptionError("Each label needs a name of its own, and a value above 0, which is background.")
     dataset = Dataset(0, "", tuple(said.channels), labels)
-    checked_values(dataset.values)
     return dataset, dataset.channels, (way,)
 
 

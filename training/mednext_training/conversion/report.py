@@ -23,15 +23,17 @@ class Report:
 
     Attributes:
         cases: all that were read.
-        left_out: name or path of what was not looked at, and why.
+        left_out: name or path of each file or case that was left out, and the reason.
         remarks: sentences on the data set as a whole.
-        same_patient: the sound cases of each patient who has several.
+        same_patient: the sound cases of each patient with several.
+        orientation: in which most sound cases are stored, such as "LPS", and all are written.
     """
 
     cases: Sequence[CheckedCase]
     left_out: Sequence[tuple[str, str]] = ()
     remarks: list[str] = field(default_factory=list)
     same_patient: Sequence[Sequence[str]] = ()
+    orientation: str = ""
 
     @property
     def sound(self) -> list[CheckedCase]:
@@ -40,6 +42,13 @@ class Report:
     @property
     def faulty(self) -> list[CheckedCase]:
         return [case for case in self.cases if case.problems]
+
+    def count_of_faulty(self) -> str:
+        """How many cases have problems, with the first of them."""
+        first = self.faulty[0]
+        return (
+            f"{len(self.faulty)} of {len(self.cases)} cases have problems ({first.name}: {first.problems[0]})"
+        )
 
     def write(self, path: Path) -> None:
         """Write a table with a line per case. Raises `OutputError` and `DiskSpaceError`."""

@@ -19,8 +19,8 @@ def check_copies(cases: Iterable[CheckedCase]) -> None:
             other = images.setdefault(digest, case.name)
             if other != case.name:
                 case.problems.append(
-                    f"It has an image with the same voxels as {other}: one would be validated with what the "
-                    "other taught. Keep one of them (--leave-out)."
+                    f"It has an image with the same voxels as {other}: a network that learnt one would be "
+                    "validated on the other. Keep one of them (--leave-out)."
                 )
                 break
         else:
@@ -58,7 +58,7 @@ def check_patients(cases: Iterable[CheckedCase]) -> list[list[str]]:
     """Note for each case that an earlier one is of the same patient.
 
     Returns:
-        The cases of each patient who has several.
+        The cases of each patient with several.
     """
     names: dict[str, list[str]] = {}
     for case in cases:
@@ -78,15 +78,14 @@ def map_of_values(
     edition: Callable[[str], str],
     names: Mapping[int, str],
 ) -> None:
-    """Tell each case the way in which its labels are written: for each value of its file the trained value.
+    """Give each case its map from the label values of its file to the trained values.
 
-    A case with a value that the way does not have gets a problem; so does one that `refused` has a sentence
-    for.
+    A case with a value that the map lacks gets a problem; so does one that `refused` returns a sentence for.
 
     Args:
-        ways: those that there are; for each edition of a data set, the one that fits most of its cases.
-        edition: of a case, by its name.
-        names: of the values that are trained, for messages.
+        ways: the possible maps; each edition of a data set gets the one that fits most of its cases.
+        edition: returns the edition by the name of a case.
+        names: of the trained values, for messages.
     """
     editions: dict[str, list[CheckedCase]] = {}
     for case in cases:
@@ -123,7 +122,7 @@ def _way_of_edition(
 def common_orientation(cases: Iterable[CheckedCase]) -> str:
     """The orientation that most cases are stored in, such as "LPS": a network is trained in one.
 
-    A case that is stored in another one is told that it will be turned. "" without cases.
+    A case that is stored in another one gets a note. Returns "" without cases.
     """
     grids = [(case, case.grid.orientation) for case in cases if case.grid is not None]
     counts = Counter(orientation for _, orientation in grids)

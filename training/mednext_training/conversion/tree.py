@@ -24,7 +24,7 @@ class Layout:
         images: for each channel the patterns of its images, with the group "case".
         labels: the patterns of the labels, with the group "case".
         surplus: patterns of images of channels that there should not be, with the group "case".
-        left_out: patterns of what is there, but is no case for training, and why.
+        left_out: patterns of files that are not for training, and the reason of each.
         name: the name of a case, made of the group.
         hint: where the files lie usually, for messages.
     """
@@ -39,9 +39,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class FoundCase:
-    """The files of one case, and what is wrong with them already.
+    """The files of one case, and the problems that their names show.
 
-    `patient` is told by the source or by names of files and folders; "" where nothing tells it.
+    `patient` is known from the source or from names of files and folders; else "".
     """
 
     name: str
@@ -58,7 +58,7 @@ class FoundCase:
 
 @dataclass
 class Found:
-    """The cases of a folder by name, and what was left out: its path and why."""
+    """The cases of a folder by name, and path and reason of each file that was left out."""
 
     cases: list[FoundCase] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
@@ -67,11 +67,11 @@ class Found:
 def find_cases(folders: Iterable[Path], layout: Layout, same_patient: Iterable[Sequence[str]] = ()) -> Found:
     """Group the images and labels below folders into cases, each by its own name.
 
-    A file of a case that is there twice, or not at all, is a problem of that case; files that the layout does
-    not know are no affair of ours.
+    A file that is missing or there twice is a problem of its case. Files that the layout does not know are
+    skipped.
 
     Args:
-        same_patient: the cases of each patient that has several, as far as the source tells them.
+        same_patient: the cases of each patient with several, as far as the source lists them.
     """
     folders = list(folders)
     patients = {name: f"that of {names[0]} in {folders[0]}" for names in same_patient for name in names}

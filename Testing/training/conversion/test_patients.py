@@ -10,7 +10,6 @@ import challenge_trees as trees
 import pytest
 from dicom_files import change, write_series
 from mednext.errors import OptionError
-from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.conversion.checking import check_dataset
 from mednext_training.datasets import find_dataset
@@ -19,12 +18,6 @@ from mednext_training.workspace import Workspace
 
 HIPPOCAMPUS = challenge("hippocampus").dataset
 CASES = [f"case_{number:02d}" for number in range(12)]
-
-
-@pytest.fixture
-def convert(tmp_path: Path) -> Callable[..., int]:
-    """Run `mednext-train convert` in a workspace of its own; the exit code."""
-    return lambda *words: cli.main(["--workspace", str(tmp_path / "runs"), "convert", *map(str, words)])
 
 
 def split(tmp_path: Path, cases: list[str], same_patient: list[list[str]]) -> list[dict[str, list[str]]]:
