@@ -38,8 +38,8 @@ IN_EVERY_RUN = "kits19"
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch, nnunet_in_threads: None) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", "")  # no new process with another allocator
-    for variable in ("nnUNet_n_proc_DA", "nnUNet_def_n_proc", "MPLBACKEND"):
-        monkeypatch.setenv(variable, {"MPLBACKEND": "Agg"}.get(variable, "0"))
+    for variable, value in (("nnUNet_n_proc_DA", "0"), ("nnUNet_def_n_proc", "1"), ("MPLBACKEND", "Agg")):
+        monkeypatch.setenv(variable, value)
 
 
 @pytest.mark.timeout(1800)

@@ -1,7 +1,7 @@
 """Triton kernels for a training step: transposed convolution, gradient of the kernel, channelwise norm.
 
-Activations are `(N, Z, Y, X, C)`, weights `(k, k, k, C)` float32; all sums are float32. What many programs
-add up goes into partial sums that are added in a fixed order: the same input gives the same bits. The
+Activations are `(N, Z, Y, X, C)`, weights `(k, k, k, C)` float32; all sums are float32. Sums of many
+programs go into partial sums that are added in a fixed order: the same input gives the same bits. The
 convolutions that gather are those of `mednext.network.triton_kernels.depthwise`.
 """
 

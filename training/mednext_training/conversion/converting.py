@@ -37,7 +37,7 @@ from .set_check import (
     check_labels_occur,
     check_patients,
     common_orientation,
-    map_of_values,
+    map_values,
 )
 from .tree import Found, find_cases
 
@@ -110,7 +110,7 @@ def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> Repor
     wanted = [case for case in found.cases if case.name not in choices.leave_out]
     progress = tqdm(wanted, "Checking", unit="case", disable=not sys.stderr.isatty())
     cases = [check_case(case, form.channels, choices.allow_empty) for case in progress]
-    map_of_values(cases, form.ways, form.refused, form.edition, form.names)
+    map_values(cases, form)
     check_copies(cases)
     sound = [case for case in cases if not case.problems]
     check_channels(sound, form.dataset.channels)
@@ -158,7 +158,7 @@ def _nothing_in(source: Path, found: Found, hint: str) -> str:
         reasons = " ".join(sorted({why for _, why in found.left_out}))
         return f"There are no cases in {source}: {len(found.left_out)} files were left out. {reasons}"
     return (
-        f"There are no cases in {source}: this data set has its files as {hint}. What lies in nnU-Net's "
+        f"There are no cases in {source}: this data set has its files as {hint}. A data set in nnU-Net's "
         "layout already is given with --dataset to the other commands."
     )
 

@@ -12,16 +12,6 @@ from ..datasets import Dataset
 from .tree import Layout
 
 
-def one_edition(_name: str) -> str:
-    """For sources whose cases are all written in the same way."""
-    return ""
-
-
-def nothing_refused(_name: str, _values: set[int]) -> str:
-    """For sources of which every case is welcome."""
-    return ""
-
-
 @dataclass(frozen=True)
 class Form:
     """A kind of source.
@@ -41,8 +31,8 @@ class Form:
     layout: Layout
     channels: tuple[Channel | None, ...]
     ways: Sequence[Mapping[int, int]] = field(hash=False)
-    refused: Callable[[str, set[int]], str] = nothing_refused
-    edition: Callable[[str], str] = one_edition
+    refused: Callable[[str, set[int]], str] = lambda _name, _values: ""
+    edition: Callable[[str], str] = lambda _name: ""
 
     @property
     def names(self) -> dict[int, str]:

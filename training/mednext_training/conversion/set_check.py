@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .case_check import CheckedCase
 from .channel_looks import exchanged_channels
+from .form import Form
 
 
 def check_copies(cases: Iterable[CheckedCase]) -> None:
@@ -71,52 +72,30 @@ def check_patients(cases: Iterable[CheckedCase]) -> list[list[str]]:
     return [each for each in names.values() if len(each) > 1]
 
 
-def map_of_values(
-    cases: Sequence[CheckedCase],
-    ways: Sequence[Mapping[int, int]],
-    refused: Callable[[str, set[int]], str],
-    edition: Callable[[str], str],
-    names: Mapping[int, str],
-) -> None:
+def map_values(cases: Sequence[CheckedCase], form: Form) -> None:
     """Give each case its map from the label values of its file to the trained values.
 
-    A case with a value that the map lacks gets a problem; so does one that `refused` returns a sentence for.
-
-    Args:
-        ways: the possible maps; each edition of a data set gets the one that fits most of its cases.
-        edition: returns the edition by the name of a case.
-        names: of the trained values, for messages.
+    Of the maps of a form each edition of the data set gets the one that fits most of its cases. A case with a
+    value that the map lacks gets a problem; so does one that the form refuses.
     """
     editions: dict[str, list[CheckedCase]] = {}
     for case in cases:
-        editions.setdefault(edition(case.name), []).append(case)
-    for each in editions.values():
-        _way_of_edition(each, ways, refused, names)
-
-
-def _way_of_edition(
-    cases: Sequence[CheckedCase],
-    ways: Sequence[Mapping[int, int]],
-    refused: Callable[[str, set[int]], str],
-    names: Mapping[int, str],
-) -> None:
-    sound = []
-    for case in cases:
-        sentence = refused(case.name, case.values)
+        sentence = form.refused(case.name, case.values)
         if sentence:
             case.problems.append(sentence)
         else:
-            sound.append(case)
-    best = max(ways, key=lambda way: sum(case.values <= set(way) for case in sound))
-    known = ", ".join(f"{value} {names[trained]}" for value, trained in best.items())
-    for case in sound:
-        case.way = best
-        strange = sorted(case.values - set(best))
-        if strange:
-            case.problems.append(
-                f"{case.found.label} has the label {strange[0]}, but the labels of this data set are "
-                f"{known}. Correct the file, or leave the case out."
-            )
+            editions.setdefault(form.edition(case.name), []).append(case)
+    for sound in editions.values():
+        best = max(form.ways, key=lambda way: sum(case.values <= set(way) for case in sound))
+        known = ", ".join(f"{value} {form.names[trained]}" for value, trained in best.items())
+        for case in sound:
+            case.way = best
+            strange = sorted(case.values - set(best))
+            if strange:
+                case.problems.append(
+                    f"{case.found.label} has the label {strange[0]}, but the labels of this data set are "
+                    f"{known}. Correct the file, or leave the case out."
+                )
 
 
 def common_orientation(cases: Iterable[CheckedCase]) -> str:

@@ -141,15 +141,12 @@ def _case(name: str, files: Sequence[Sequence[Path]], patient: str) -> FoundCase
     *needed, surplus = files
     problems = [f"{path} is of a channel that the data set does not have." for path in surplus]
     for number, paths in enumerate(needed):
-        what = "labels" if number == len(needed) - 1 else _image(number, len(needed) - 1)
+        part = f"image of channel {number + 1}" if len(needed) > 2 else "image"
+        part = "labels" if number == len(needed) - 1 else part
         if not paths:
-            problems.append(f"It has no {what}.")
+            problems.append(f"It has no {part}.")
         if len(paths) > 1:
             places = " and ".join(str(path) for path in paths[:2])
-            problems.append(f"Its {what} is there {len(paths)} times, as {places}: keep one.")
+            problems.append(f"There are {len(paths)} files of its {part}, as {places}: keep one.")
     *images, label = (paths[0] if paths else None for paths in needed)
     return FoundCase(name, tuple(images), label, tuple(problems), patient)
-
-
-def _image(number: int, channels: int) -> str:
-    return "image" if channels == 1 else f"image of channel {number + 1}"
