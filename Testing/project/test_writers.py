@@ -28,7 +28,6 @@ OTHERS = {
     "mednext/segmentation/formats/dicom_seg.py": "memory",
     "mednext/training_set/case.py": "a folder beside, which is renamed and then put in place",
     "mednext/viewing/page_server.py": TEMPORARY,
-    "mednext/worker/scene/jobs.py": "the way back after an error",
     "mednext/worker/exchange.py": TEMPORARY,
     "mednext_training/comparison.py": ELSEWHERE,
     "mednext_training/conversion/archives.py": TEMPORARY,

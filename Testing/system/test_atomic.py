@@ -174,6 +174,39 @@ def test_a_second_file_that_cannot_take_its_place_takes_the_first_one_back(
     assert sorted(tmp_path.iterdir()) == [first, second][1 - there :]
 
 
+KILLED_BETWEEN = """
+import os, signal, sys
+from pathlib import Path
+from mednext.system.atomic import replacing, together
+
+first, second = map(Path, sys.argv[1:])
+replace = Path.replace
+
+def killed(path, target):
+    if Path(target) == second:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(path, target)
+
+Path.replace = killed
+with together():
+    for path in (first, second):
+        with replacing(path) as temporary:
+            temporary.write_text("new")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_kill_between_two_files_leaves_no_former_second_beside_a_new_first(tmp_path):
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    first.write_text("old")
+    second.write_text("old")
+    environment = {**os.environ, "PYTHONPATH": ENGINE}
+    subprocess.run([sys.executable, "-c", KILLED_BETWEEN, first, second], check=False, env=environment)
+    assert first.read_text() == "new" and not second.exists()
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [first]
+
+
 def killed_while_writing(path):
     """A process that was killed within `replacing`; its temporary file."""
     code = (

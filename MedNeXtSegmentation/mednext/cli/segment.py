@@ -55,9 +55,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
     _check_places(options, dicom)
     segmentation = _segmentation(options, console, format)
     with together():  # write both, or keep both former files
+        write_segmentation(options.output, segmentation, format, source=dicom)
         if segmentation.uncertainty is not None:
             write_image(options.uncertainty, segmentation.uncertainty, segmentation.geometry)
-        write_segmentation(options.output, segmentation, format, source=dicom)
     _report(options, console, segmentation)
 
 

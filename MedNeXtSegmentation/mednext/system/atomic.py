@@ -78,6 +78,8 @@ def replacing(path: str | Path, private: bool = False) -> Iterator[Path]:
 def together() -> Iterator[None]:
     """Put all files of `replacing` within this block in their places at its end, or none.
 
+    A kill in between may leave the first file without the others, but never beside the former ones.
+
     Raises the errors of `replacing`.
     """
     waiting: dict[Path, Path] = {}
@@ -85,9 +87,14 @@ def together() -> Iterator[None]:
     try:
         yield
         with ExitStack() as formers, ExitStack() as undo:
-            for temporary, path in waiting.items():
+            for path in waiting.values():
                 with explaining(path):
                     undo.callback(_keep_former(path, formers))
+            for path in list(waiting.values())[1:]:
+                with explaining(path):
+                    path.unlink(missing_ok=True)
+            for temporary, path in waiting.items():
+                with explaining(path):
                     temporary.replace(path)
             undo.pop_all()
     finally:

@@ -135,28 +135,17 @@ def carry_out(folder: Path) -> dict[str, Any]:
 def write_with_colors(
     path: Path, colors: Path, segmentation: Segmentation, format: str | None = None
 ) -> None:
-    """Write a labelmap and the names of its values, or keep both former files.
-
-    At no time a labelmap lies beside the names of another one: after a kill it has its own, or none.
+    """Write a labelmap and the names of its values, or keep both former files; see `together`.
 
     Raises the errors of `write_segmentation`, and `OutputError` where the names of another file lie.
     """
     from ...segmentation.export import write_segmentation
-    from ...segmentation.formats.color_table import color_table, write_color_table
+    from ...segmentation.formats.color_table import write_color_table
 
     _check_colors(path, colors, segmentation.labels)
-    with explaining(colors):
-        former = colors.read_bytes() if colors.exists() else None
-        try:
-            with together():
-                write_segmentation(path, segmentation, format)
-                write_color_table(colors, segmentation.labels)
-                if former != color_table(segmentation.labels):
-                    colors.unlink(missing_ok=True)
-        except BaseException:  # boundary: whatever ended it, the former names come back
-            if former is not None and not colors.exists():
-                colors.write_bytes(former)
-            raise
+    with together():
+        write_segmentation(path, segmentation, format)
+        write_color_table(colors, segmentation.labels)
 
 
 def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
