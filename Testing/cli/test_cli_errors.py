@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from bundles import TINY_NETWORK, tiny_bundle
 from mednext.cli import main
 from mednext.library import store
 from mednext.model.description import Channel
+from mednext_training.cli import main as training_main
 
 ENGINE = str(Path(__file__).resolve().parents[2] / "MedNeXtSegmentation")
 
@@ -303,3 +305,26 @@ def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_a_server_without_its_packages_is_refused_with_the_remedy():
+    code = (
+        "import sys; sys.modules['uvicorn'] = None; from mednext.cli import main; sys.exit(main(['serve']))"
+    )
+    environment = {**os.environ, "PYTHONPATH": ENGINE}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "needs the package uvicorn: pip install 'slicer-mednext-segmentation[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_training_without_its_packages_is_refused_with_the_remedy(monkeypatch, capsys):
+    def train(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'nnunetv2'", name="nnunetv2")
+
+    chosen = SimpleNamespace(parse_args=lambda _: SimpleNamespace(run=train))
+    monkeypatch.setattr("mednext_training.cli.command_parser", lambda: chosen)
+    assert training_main(["train"]) == 2
+    assert "pip install 'slicer-mednext-segmentation[training]'" in capsys.readouterr().err

@@ -69,11 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.debug("The system refused a path.", exc_info=True)
         return console.failed(OptionError(f"{error.filename}: {error.strerror}. Check the path."))
     except Exception as error:  # boundary: a defect of ours gets its own exit code and a log
-        from ..system.failed_import import explained, is_missing_engine, lacks_memory
+        from ..system.failed_import import explained, is_missing_engine, lacks_memory, missing_extra
 
         if lacks_memory(error) or is_missing_engine(error):
             logger.debug("The engine cannot be loaded.", exc_info=True)
             return console.failed(explained(error))
+        if missing := missing_extra(error):
+            logger.debug("A package is missing.", exc_info=True)
+            return console.failed(missing)
         logger.exception("Unexpected error")
         return console.crashed(error)
     return 0

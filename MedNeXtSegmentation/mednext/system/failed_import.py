@@ -1,4 +1,4 @@
-"""Explain why the engine's packages cannot be imported: torch is missing, broken, or finds no memory."""
+"""Explain why packages cannot be imported: torch is missing, broken, out of memory; an extra is missing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from ..errors import MissingPackageError, OutOfMemoryError
 from .free_memory import obtainable_memory
 
 _PACKAGES = ("torch", "safetensors")
+_EXTRAS = {  # of pyproject.toml, by the packages that they add
+    "dicomweb_client": "dicomweb",
+    "highdicom": "dicom",
+    "monai": "training",
+    "nnunetv2": "training",
+    "pydicom": "dicom",
+    "ray": "server",
+    "starlette": "server",
+    "uvicorn": "server",
+}
 
 # Of the dynamic loader, and of Windows (1455: the page file is too small).
 _NO_MEMORY = ("failed to map segment", "annot allocate memory", "WinError 1455")
@@ -19,6 +29,16 @@ def lacks_memory(error: Exception) -> bool:
 def is_missing_engine(error: Exception) -> bool:
     """Whether a package of the engine is not installed, as on a computer that is only a server's client."""
     return isinstance(error, ModuleNotFoundError) and error.name in _PACKAGES
+
+
+def missing_extra(error: Exception) -> MissingPackageError | None:
+    """The error for the user where a package of an extra is not installed; None for any other error."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if name not in _EXTRAS:
+        return None
+    return MissingPackageError(
+        f"This needs the package {name}: pip install 'slicer-mednext-segmentation[{_EXTRAS[name]}]'."
+    )
 
 
 def explained(error: Exception) -> MissingPackageError | OutOfMemoryError:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mednext.errors import Cancelled, MedNeXtError
+from mednext.system.failed_import import missing_extra
 
 from ..workspace import Workspace
 from . import data, experiments, models, reproduce, training
@@ -43,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MedNeXtError as error:
         sys.stderr.write(f"mednext-train: {error}\n")
         return error.exit_code
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        sys.stderr.write(f"mednext-train: {missing}\n")
+        return missing.exit_code
     except OSError as error:
         logger.debug("a file cannot be read or written", exc_info=True)
         sys.stderr.write(
