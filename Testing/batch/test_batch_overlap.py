@@ -5,6 +5,7 @@ Events determine the order, never time; a test that would hang fails at `PATIENC
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -286,6 +287,23 @@ def test_a_full_disk_ends_the_batch(
         make().run(CASES)
     assert statuses(Report(tmp_path / "report.csv").rows()) == {"a": "done"}
     assert not left_behind(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on file sizes there")
+def test_a_disk_that_is_full_from_the_beginning_leaves_nothing_that_holds_up_the_next_batch(
+    make: Callable[..., Batch], tmp_path: Path
+) -> None:
+    import resource
+
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, former[1]))  # a file can be made, but not written
+    try:
+        with pytest.raises(DiskSpaceError):
+            make().run(CASES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert not list(tmp_path.iterdir())
+    assert set(statuses(make().run(CASES)).values()) == {"done"}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Cancelled])

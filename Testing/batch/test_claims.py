@@ -132,20 +132,6 @@ def test_an_owner_that_was_believed_dead_leaves_the_claim_to_its_successor(targe
     assert not list(target.parent.iterdir())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on file sizes there")
-def test_a_full_disk_leaves_no_claim(target: Path, one: Claims) -> None:
-    import resource
-
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, former[1]))  # a file can be made, but not written
-    try:
-        with pytest.raises(OSError, match="File too large"), one.claimed_if_free(target):
-            pass
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
-    assert not list(target.parent.iterdir())
-
-
 def test_a_claim_without_content_is_taken_over_after_a_beat(target: Path) -> None:
     """An owner that was killed between making the file and writing it left it empty."""
     claim_file(target, 0).touch()
