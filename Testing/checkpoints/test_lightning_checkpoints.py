@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import os
 import pickle
 import sys
@@ -19,7 +18,7 @@ from bundles import TINY_NETWORK, tiny_weights
 from mednext.checkpoints import ImportOptions, import_checkpoint
 from mednext.checkpoints.pickles.reading import load_pickle, load_torch
 from mednext.errors import CheckpointError, UnsafeCheckpointError
-from results_folders import assert_same_output
+from results_folders import assert_same_output, write_description
 from torch import nn
 
 WEIGHTS = tiny_weights(TINY_NETWORK)
@@ -100,23 +99,11 @@ def lightning(**changes: Any) -> dict[str, Any]:
     }
 
 
-def description(folder: Path) -> Path:
-    fields = {
-        "channels": [{"name": "T1", "modality": "MR", "normalization": "zscore"}],
-        "labels": [{"value": value, "name": f"part {value}", "color": [1, 2, 3]} for value in (1, 2)],
-        "orientation": "RAS",
-        "spacing": [1, 1, 1],
-        "patch": [32, 32, 32],
-    }
-    (folder / "description.json").write_text(json.dumps(fields))
-    return folder / "description.json"
-
-
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_the_weights_are_imported_and_no_class_is_built(tmp_path: Path, zipped: bool) -> None:
     torch.save(lightning(), tmp_path / "last.ckpt", _use_new_zipfile_serialization=zipped)
     BUILT.clear()
-    options = ImportOptions(description=description(tmp_path), half=False)
+    options = ImportOptions(description=write_description(tmp_path / "description.json"), half=False)
     bundle = import_checkpoint(tmp_path / "last.ckpt", tmp_path / "model", options)
     assert_same_output(bundle, 0, TINY_NETWORK, WEIGHTS)
     assert not BUILT
@@ -200,7 +187,9 @@ def test_a_whole_model_is_refused_with_the_remedy(tmp_path: Path) -> None:
     torch.save({"pytorch-lightning_version": "2.4.0", "state_dict": Config()}, tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError, match="holds no weights of a MedNeXt"):
         import_checkpoint(
-            tmp_path / "last.ckpt", tmp_path / "model", ImportOptions(description=description(tmp_path))
+            tmp_path / "last.ckpt",
+            tmp_path / "model",
+            ImportOptions(description=write_description(tmp_path / "description.json")),
         )
 
 
@@ -209,5 +198,7 @@ def test_weights_that_are_objects_of_unknown_classes_are_missed(tmp_path: Path) 
     torch.save(lightning(state_dict=state), tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError, match=r"stem\.bias are missing"):
         import_checkpoint(
-            tmp_path / "last.ckpt", tmp_path / "model", ImportOptions(description=description(tmp_path))
+            tmp_path / "last.ckpt",
+            tmp_path / "model",
+            ImportOptions(description=write_description(tmp_path / "description.json")),
         )

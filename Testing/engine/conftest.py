@@ -5,21 +5,18 @@ from __future__ import annotations
 import tempfile
 
 import pytest
-from bundles import tiny_bundle
-from mednext.inference.options import Options
-from mednext.worker.protocol import Order
+from bundles import tiny_order
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    return Order(str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path), Options("cpu"))
+    return tiny_order(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="session")
 def fine(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "fine"
-    return Order(str(tiny_bundle(folder, spacing=(0.5, 0.5, 0.5)).path), Options("cpu"))
+    return tiny_order(tmp_path_factory.mktemp("models") / "fine", spacing=(0.5, 0.5, 0.5))
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
+from bundles import tiny_order
 from fault_table import Tally, injections
 from mednext.errors import Cancelled, MedNeXtError
-from mednext.inference.options import Options
 from mednext.system.running_processes import is_running
 from mednext.worker.protocol import Order
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
@@ -50,7 +49,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def order(tmp_path_factory):
-    return Order(str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path), Options("cpu"))
+    return tiny_order(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from apple_gpu import attempts
 from bundles import TINY_NETWORK, tiny_bundle
 from mednext.cli import main
 from mednext.errors import OutOfMemoryError
@@ -16,10 +17,8 @@ from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
 from mednext.inference import segment as pipeline
-from mednext.inference.ensemble import Ensemble
 from mednext.inference.preprocessing import preprocess
 from mednext.inference.segment import segment
-from mednext.inference.sliding_window import slide
 from mednext.model.bundle import Bundle
 from mednext.network import formulation, lean, native
 from mednext.network.candidate import Formulation
@@ -28,7 +27,7 @@ from torch import nn
 
 SIZE = (40, 30, 24)
 
-Inject = Callable[[pytest.MonkeyPatch], None]
+Inject = Callable[[pytest.MonkeyPatch], object]
 
 
 @pytest.fixture(scope="module")
@@ -52,25 +51,7 @@ def full_while_preprocessing(patch: pytest.MonkeyPatch) -> None:
 
 def full_while_predicting(*places: tuple[str, str]) -> Inject:
     """The devices of networks and sums with which memory runs out after the first block."""
-    ensembles: list[Ensemble] = []
-
-    def inject(patch: pytest.MonkeyPatch) -> None:
-        class Seen(Ensemble):
-            def __init__(self, *arguments, **options):
-                super().__init__(*arguments, **options)
-                ensembles.append(self)
-
-        def look(image, predict, outputs, patch_size, step, device, axes):
-            blocks = slide(image, predict, outputs, patch_size, step, device, axes)
-            yield next(blocks)
-            if (ensembles[-1].device.type, device.type) in places:
-                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-            yield from blocks
-
-        patch.setattr(pipeline, "Ensemble", Seen)
-        patch.setattr(pipeline, "slide", look)
-
-    return inject
+    return lambda patch: attempts(patch, places)
 
 
 MOVED, ON_CPU = "a part of the work moved to the computer's memory", "the networks ran on the CPU"

@@ -11,18 +11,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from apple_gpu import MPS, AppleGpu
+from apple_gpu import MPS, AppleGpu, attempts
 from bundles import tiny_bundle, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.volume import Volume
 from mednext.inference import segment as pipeline
-from mednext.inference.ensemble import Ensemble
 from mednext.inference.preprocessing import preprocess
 from mednext.inference.resampling.matrices import axis_weights, by_whole_matrix, full_precision
 from mednext.inference.segment import segment
-from mednext.inference.sliding_window import slide
 from mednext.model.bundle import Bundle
 from mednext.model.description import Channel
 
@@ -90,33 +88,10 @@ def volume() -> Volume:
     return Volume(*reorient_array(array, Geometry((24, 30, 20), (1.1, 1.2, 1.0)), "SAR"))
 
 
-def attempts(
-    monkeypatch: pytest.MonkeyPatch, full: tuple[tuple[str, str], ...]
-) -> list[tuple[str, tuple[str, str]]]:
-    """Where image, networks and sums are at each attempt; these pairs of devices run out of memory."""
-    tried, ensembles = [], []
-
-    class Seen(Ensemble):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            ensembles.append(self)
-
-    def look(image, predict, outputs, patch, step, device, axes):
-        devices = ensembles[-1].device.type, device.type
-        tried.append((image.device.type, devices))
-        if devices in full:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return slide(image, predict, outputs, patch, step, device, axes)
-
-    monkeypatch.setattr(pipeline, "Ensemble", Seen)
-    monkeypatch.setattr(pipeline, "slide", look)
-    return tried
-
-
 @pytest.mark.usefixtures("_card")
 def test_the_image_stays_on_the_device_that_made_it(bundle: Bundle, monkeypatch) -> None:
     expected = segment(volume(), bundle, device="cpu")
-    tried = attempts(monkeypatch, ())
+    tried = attempts(monkeypatch)
     found = segment(volume(), bundle)
     assert tried == [("mps", ("mps", "mps"))]
     assert found.provenance["device"] == "mps"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mednext.network.native_library import Kernels
 from native_build import SOURCE
+from python_programs import output_of_python
 
 ENGINE = SOURCE.parent
 
@@ -39,15 +40,8 @@ except MemoryError as error:
 def test_memory_that_runs_out_in_the_library_is_a_memory_error(native_library_folder: Path) -> None:
     library = next(native_library_folder.iterdir())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run(
-        [sys.executable, "-c", OUT_OF_MEMORY, str(library)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "told: The native kernels ran out of memory." in result.stdout
+    said = output_of_python("-c", OUT_OF_MEMORY, str(library), env=environment)
+    assert "told: The native kernels ran out of memory." in said
 
 
 def test_names_with_underscores_are_not_kernels(native_kernels: ctypes.CDLL) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from python_programs import output_of_python
 
 from benchmarks import ROOT, Settings, end_to_end
 from benchmarks.__main__ import main
@@ -50,16 +49,8 @@ def test_the_program_finds_itself_after_its_restart() -> None:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("GLIBC", "PYTHON"))
     }
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--help"],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    assert "usage: benchmarks" in run.stdout
+    said = output_of_python("-m", "benchmarks", "--help", env=environment, cwd=ROOT)
+    assert "usage: benchmarks" in said
 
 
 def test_the_reference_and_its_peers_are_measured_with_the_same_weights() -> None:

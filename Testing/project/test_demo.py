@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -81,19 +82,11 @@ def test_the_picture_shows_both_colours_of_the_model(finished):
     assert (blue - red > 80).sum() > 500
 
 
-def test_an_image_that_is_none_is_refused_in_a_sentence(tmp_path):
+def test_an_image_that_is_none_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
     file = tmp_path / "notes.nii.gz"
     file.write_text("no image")
-    command = [
-        sys.executable,
-        str(DEMO / "run_demo.py"),
-        "--image",
-        str(file),
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert "notes.nii.gz" in result.stderr
-    assert "Traceback" not in result.stderr
+    monkeypatch.syspath_prepend(DEMO)
+    demo = importlib.import_module("run_demo")
+    assert demo.main(["--image", str(file), "--output", str(tmp_path / "out")]) == 2
+    assert "notes.nii.gz" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

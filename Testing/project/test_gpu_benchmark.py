@@ -95,7 +95,7 @@ def test_every_job_runs(
     part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the plain network, since the kernels take minutes on Triton's interpreter."""
-    from benchmarks.gpu import forward, training
+    from benchmarks.gpu import forward, training, tuning
     from benchmarks.gpu.scale import TINY
 
     class Plain(nn.Module):
@@ -109,7 +109,8 @@ def test_every_job_runs(
         def tiles(self) -> dict[Any, Any]:
             return {("rule", 1): "tile"}
 
-    monkeypatch.setattr(forward, "TritonMedNeXt", Plain)
+    for module in (forward, tuning):
+        monkeypatch.setattr(module, "TritonMedNeXt", Plain)
     monkeypatch.setattr(training, "use_triton_kernels", lambda *_: True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
     measure(f"{part}:S3", TINY)

@@ -173,30 +173,17 @@ def test_in_the_background_the_sequence_is_given_to_the_callback(scene, logic, t
     assert ended[0].GetNumberOfDataNodes() == 3
 
 
-def test_a_frame_that_changes_meanwhile_gets_no_result(scene, logic, tiny):
+@pytest.mark.parametrize(("frame", "turn"), [(2, 2), (1, 3)], ids=["meanwhile", "after its own turn"])
+def test_a_frame_that_changes_gets_no_result(scene, logic, tiny, frame, turn):
     sequence = add_sequence(scene)[0]
     before = nodes(scene)
 
     def write(event):
-        if event["frame"] == 2 and event["stage"] == "network":
-            slicer.util.arrayFromVolume(sequence.GetNthDataNode(1))[0] = 0
-            slicer.util.arrayFromVolumeModified(sequence.GetNthDataNode(1))
+        if event["frame"] == turn and event["stage"] == "network":
+            slicer.util.arrayFromVolume(sequence.GetNthDataNode(frame - 1))[0] = 0
+            slicer.util.arrayFromVolumeModified(sequence.GetNthDataNode(frame - 1))
 
-    with pytest.raises(InputError, match=r"Frame 2 of 3.*changed"):
-        logic.segment(sequence, tiny, progressCallback=write)
-    assert nodes(scene) == before
-
-
-def test_a_frame_that_changes_after_its_own_turn_gets_no_result_either(scene, logic, tiny):
-    sequence = add_sequence(scene)[0]
-    before = nodes(scene)
-
-    def write(event):
-        if event["frame"] == 3 and event["stage"] == "network":
-            slicer.util.arrayFromVolume(sequence.GetNthDataNode(0))[0] = 0
-            slicer.util.arrayFromVolumeModified(sequence.GetNthDataNode(0))
-
-    with pytest.raises(InputError, match=r"Frame 1 of 3.*changed"):
+    with pytest.raises(InputError, match=rf"Frame {frame} of 3.*changed"):
         logic.segment(sequence, tiny, progressCallback=write)
     assert nodes(scene) == before
 

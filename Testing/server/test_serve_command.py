@@ -142,17 +142,23 @@ def test_workers_of_this_computer_and_a_server_exclude_each_other(tmp_path, caps
     assert "--workers is for runs without --server" in document["message"]
 
 
-def test_a_client_needs_no_torch(tmp_path, served):
+def without_torch(folder, *arguments):
+    """Run the command where neither torch nor safetensors is installed, with an image "t1.nii.gz"."""
     image = noise()
-    write_image(tmp_path / "t1.nii.gz", image.array[0], image.geometry)
+    write_image(folder / "t1.nii.gz", image.array[0], image.geometry)
     program = (
         "import sys\n"
         "sys.modules['torch'] = sys.modules['safetensors'] = None\n"
         "from mednext.cli import main\n"
-        f"sys.exit(main(['segment', {str(tmp_path / 't1.nii.gz')!r}, '-o', {str(tmp_path / 'o.nii.gz')!r},"
-        f" '--model', 'tiny', '--server', {served.address!r}]))"
+        "sys.exit(main(sys.argv[1:]))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_client_needs_no_torch(tmp_path, served):
+    segment = ("segment", "t1.nii.gz", "-o", "o.nii.gz", "--model", "tiny", "--server", served.address)
+    done = without_torch(tmp_path, *segment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.nii.gz").exists()
 
@@ -165,17 +171,7 @@ def test_a_client_needs_no_torch(tmp_path, served):
     ],
 )
 def test_a_client_without_torch_is_told_so(tmp_path, command, code, told):
-    image = noise()
-    write_image(tmp_path / "t1.nii.gz", image.array[0], image.geometry)
-    program = (
-        "import sys\n"
-        "sys.modules['torch'] = sys.modules['safetensors'] = None\n"
-        "from mednext.cli import main\n"
-        f"sys.exit(main({command!r}))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = without_torch(tmp_path, *command)
     assert done.returncode == code, done.stderr
     assert told in done.stdout + done.stderr
     assert "fault" not in done.stderr

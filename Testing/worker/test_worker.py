@@ -11,28 +11,25 @@ import tempfile
 import time
 
 import pytest
-from bundles import tiny_bundle
+from bundles import tiny_order
 from mednext.inference import segment as pipeline
-from mednext.inference.options import Options
 from mednext.worker import protocol
 from mednext.worker.hand_over import HandedOver
 from mednext.worker.protocol import CancelRequest, Order, SegmentRequest
 from mednext.worker.run_folder import run_folder
 from mednext.worker.serving import Worker
 from worker_dialogue import PATIENCE_S, Dialogue, channel, environment, stages, write_request
-
-SLOW = (96, 96, 96)  # for `fine`: 8 mirrored copies of thousands of tiles, on any machine more than enough
+from worker_runs import SLOW
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return Order(str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path), Options("cpu"))
+    return tiny_order(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="module")
 def fine(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "fine"
-    return Order(str(tiny_bundle(folder, spacing=(0.5, 0.5, 0.5)).path), Options("cpu"))
+    return tiny_order(tmp_path_factory.mktemp("models") / "fine", spacing=(0.5, 0.5, 0.5))
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +64,7 @@ def test_a_run_reports_every_stage_and_the_next_one_loads_nothing(warm, tiny, tm
 
 
 def test_another_model_replaces_the_last_one(warm, tiny, tmp_path):
-    other = Order(str(tiny_bundle(tmp_path / "other", folds=(0, 1)).path), Options("cpu"))
+    other = tiny_order(tmp_path / "other", folds=(0, 1))
     loaded = []
     for run, options in enumerate([tiny, other, other, tiny], start=10):
         warm.segment(run, tmp_path / str(run), options)

@@ -13,7 +13,7 @@ from mednext import cli
 from mednext.worker.protocol import error_from_event
 from panel_driving import choose, set_option
 from panel_models import let_work
-from results_folders import write_v1_folder, write_v2_folder
+from results_folders import write_description, write_v1_folder, write_v2_folder
 
 
 @pytest.fixture
@@ -94,19 +94,12 @@ def test_the_form_asks_along_which_axes_an_unknown_training_mirrored(panel, dial
 def test_of_several_networks_in_a_file_the_form_lets_choose(panel, dialogs, tmp_path, here):
     ui = panel.ui
     torch.save({"model": tiny_weights(seed=1), "ema": tiny_weights(seed=2)}, tmp_path / "weights.pt")
-    description = {
-        "channels": [{"name": "T1", "modality": "MR", "normalization": "zscore"}],
-        "labels": [{"value": value, "name": f"part {value}", "color": [1, 2, 3]} for value in (1, 2)],
-        "orientation": "RAS",
-        "spacing": [1, 1, 1],
-        "patch": [40, 32, 32],
-    }
-    (tmp_path / "more.json").write_text(json.dumps(description))
+    description = write_description(tmp_path / "more.json", patch=[40, 32, 32])
     dialogs.answer(str(tmp_path / "weights.pt"))
     ui.importFileButton.click()
     let_work(panel)
     assert "Give a description" in ui.modelsErrorLabel.text
-    ui.checkpointDescriptionEdit.currentPath = str(tmp_path / "more.json")
+    ui.checkpointDescriptionEdit.currentPath = str(description)
     let_work(panel)
     assert ui.checkpointPartBox.visible and not ui.checkpointConfigurationBox.visible
     assert not ui.importCheckpointButton.enabled
