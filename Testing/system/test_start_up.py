@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from python_programs import output_of_python
 
 HEAVY = {"torch", "numpy", "SimpleITK", "requests", "safetensors", "triton"}
 
@@ -15,7 +16,7 @@ HEAVY = {"torch", "numpy", "SimpleITK", "requests", "safetensors", "triton"}
 def modules_after(program: str) -> set[str]:
     """The modules of a new process after `program`, without those that every Python has at its start."""
     text = f"{program}\nimport sys; print('modules', *sys.modules)"
-    said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+    said = output_of_python("-c", text)
     return set(said.splitlines()[-1].split()[1:])
 
 
@@ -60,6 +61,19 @@ for name in ready - {"sys"}:
 """
     late = modules_after(program)
     assert {name for name in late if name.split(".")[0] in {"mednext", "SimpleITK", "safetensors"}} == set()
+
+
+def test_a_program_ends_without_a_search_for_garbage() -> None:
+    """It would take half a second among the objects of torch."""
+    program = """
+from mednext.system.memory_settings import end_without_search
+end_without_search()
+class Kept:
+    def __del__(self): print("searched", flush=True)
+kept = Kept()
+kept.itself = kept
+"""
+    assert output_of_python("-c", program) == ""
 
 
 def test_the_worker_answers_before_it_imports_torch() -> None:

@@ -45,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threading.Thread(target=_cancel_when_alone, daemon=True).start()
         if is_program:
             from ..system.child_processes import guard_this_process
+            from ..system.memory_settings import end_without_search
 
             guard_this_process()
+            end_without_search()
         _check(arguments)
         options = _parser().parse_args(_with_joined_roi(arguments))
         if is_program and options.runs_networks:

@@ -35,7 +35,7 @@ from ..system.cancellation import check_cancelled
 from ..system.child_processes import guard_this_process
 from ..system.devices import accelerators
 from ..system.failed_import import explained
-from ..system.memory_settings import give_memory_back
+from ..system.memory_settings import end_without_search, give_memory_back
 from ..system.running_processes import is_running
 from . import protocol
 from .run_folder import remove_leftovers
@@ -209,6 +209,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     faulthandler.enable()
     guard_this_process()
+    end_without_search()
     worker = Worker(take_standard_output(), engine=not options.without_engine)
     worker.say(protocol.hello_event())
     # Not sys.stdin: a waiting thread would hold its lock, and break the exit of a process that fails.

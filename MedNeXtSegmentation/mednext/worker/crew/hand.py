@@ -31,7 +31,7 @@ from ...remote.segmenter import segmenter
 from ...system.cancellation import POLL_S, check_cancelled
 from ...system.child_processes import guard_this_process
 from ...system.json_values import from_json
-from ...system.memory_settings import give_memory_back
+from ...system.memory_settings import end_without_search, give_memory_back
 from ..protocol import error_event
 from ..segmenting_batch import segmenting_batch
 from ..serving import speaker, take_standard_output
@@ -113,6 +113,7 @@ def main(make: Make | None = None) -> int:
     """Work until there are no more cases; return the exit code."""
     faulthandler.enable()
     guard_this_process()
+    end_without_search()
     say = speaker(take_standard_output())
     requests = os.fdopen(sys.stdin.fileno(), "rb", buffering=0)  # not sys.stdin: see serving.main
     hand = Hand(say)
