@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from mednext.system.child_processes import leave_deleted_folder
 from mednext.system.running_processes import has_ended, is_running, signature
 
 
@@ -43,3 +45,13 @@ def test_a_name_tells_whether_its_process_has_ended():
     assert not has_ended(ours)
     assert not has_ended(f".mednext-ffffffff-{process.pid}-0123456789ab.nii.gz")  # of another computer
     assert not has_ended(".mednext-0123456789ab.nii.gz")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps the current folder")
+def test_a_process_leaves_a_current_folder_that_was_deleted(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    leave_deleted_folder()
+    assert Path.cwd() == Path(os.sep)

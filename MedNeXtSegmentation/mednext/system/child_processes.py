@@ -56,12 +56,22 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name.upper()) is not None
 
 
+def leave_deleted_folder() -> None:
+    """Go to the root where the current folder is gone: there torch's libraries would end the process."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        os.chdir(os.sep)
+
+
 def guard_this_process() -> None:
     """Protect this program at its start from other users of the computer; Windows does so by itself.
 
     A crash writes none of the voxels in its memory into a file. Others may not change its files, also where
-    the user's umask would let them: models decide what is segmented.
+    the user's umask would let them: models decide what is segmented. A current folder that was deleted is
+    left.
     """
+    leave_deleted_folder()
     if sys.platform != "win32":
         import resource
 
