@@ -14,7 +14,7 @@ import triton.language as tl
 from mednext.network.triton_kernels import block_launches
 from mednext.network.triton_kernels.block_launches import Answer, TritonBlock, Workspace
 from mednext.network.triton_kernels.gelu import gelu
-from mednext.network.triton_kernels.stem_and_head_launches import Head
+from mednext.network.triton_kernels.stem_and_head_launches import Head, Stem
 from mednext.network.triton_kernels.tile_sizes import ColumnTile, PieceTile, PointTile
 
 EXACT = 2e-6  # relative, in float32; 2e-7 was measured
@@ -117,6 +117,16 @@ def test_the_size_of_the_tiles_changes_nothing(kind: Kind, monkeypatch: pytest.M
         block_launches, "point_tiles", lambda *_: [PointTile(16, 16, splits=2, warps=4, stages=1)]
     )
     assert difference(random_block(kind, channels=10), SIDES[kind], torch.float32) < EXACT
+
+
+def test_the_first_layer_equals_the_reference() -> None:
+    weights, bias, x = torch.randn(10, 3), torch.randn(10), torch.randn(2, 3, 5, 3, 9)
+    stem = Stem(weights, bias, DEVICE)
+    found = torch.full((2, 5, 3, 9, stem.channels), torch.nan, device=DEVICE)
+    stem.run(x.to(DEVICE), found)
+    expected = torch.einsum("oc,nczyx->nzyxo", weights.double(), x.double()) + bias
+    assert float((found[..., :10].cpu() - expected).abs().max() / expected.abs().max()) < EXACT
+    assert not found[..., 10:].any(), "the channels that were added are not zero"
 
 
 @pytest.mark.parametrize(

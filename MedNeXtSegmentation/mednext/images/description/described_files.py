@@ -13,7 +13,7 @@ from .image_description import ImageDescription, file_identity
 def describe_file(path: Path, dicom: Path | None = None) -> ImageDescription:
     """Describe the image at `path`, as `read_volume` takes it; `dicom` is one of the slices of a series."""
     known = ImageDescription(
-        path.name.partition("#")[0] if dicom else path.name,
+        (dicom.absolute().parent if dicom else path).name,
         path=str(path.absolute()),
         file=file_identity(dicom or path),
     )
