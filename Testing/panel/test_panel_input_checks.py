@@ -240,8 +240,23 @@ def test_nan_voxels_are_refused_before_the_run_unless_the_user_insists(scene, ch
     voxels = head()
     voxels[:8] = np.nan
     checks = check(TINY_MODEL, add_volume(scene, voxels, name="brain"))
-    assert checks.problem == "" and checks.suspect
+    assert checks.problem == ""
     assert checks.warnings == ('"brain" has NaN or infinite voxels: replace them by background.',)
+    assert checks.doubts == checks.warnings
+
+
+def test_insisting_in_spite_of_one_doubt_is_not_insisting_in_spite_of_the_next(ready, scene):
+    voxels = head()
+    voxels[:8] = np.nan
+    damaged = add_volume(scene, voxels, name="damaged")
+    selector(ready, 0).setCurrentNode(damaged)
+    ready.ui.insistBox.checked = True
+    ready.ui.mirroringBox.checked = not ready.ui.mirroringBox.checked
+    assert ready.ui.insistBox.checked, "options do not concern the images"
+    mirrored = add_linear_transform(scene, np.diag([-1.0, 1, 1, 1]))
+    damaged.SetAndObserveTransformNodeID(mirrored.GetID())
+    assert "swaps its sides" in ready.ui.warningLabel.text
+    assert ready.ui.insistBox.visible and not ready.ui.insistBox.checked
 
 
 def replace_scalars(volume):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import pytest
 import slicer
 from documented import DOCS, examples
 from mednext.errors import OptionError
-from panel_driving import choose, let_run, segment, segmentations
+from panel_driving import choose, let_run, segment, segmentations, selector
 from slicer_nodes import add_volume, add_warp, head
 
 
@@ -83,6 +85,15 @@ def test_a_segmentation_that_cannot_take_the_result_is_said_before_the_run(ready
     ready.ui.uncertaintyBox.click()
     assert "non-linear transform" in ready.ui.problemLabel.text
     assert not ready.ui.segmentButton.enabled
+
+
+def test_a_segmentation_of_another_image_is_warned_of(ready, scene):
+    ready.ui.segmentationSelector.setCurrentNode(segment(ready))
+    assert not ready.ui.warningLabel.visible
+    selector(ready, 0).setCurrentNode(add_volume(scene, head(seed=3), name="other"))
+    told = '"T1 segmentation" was made from "T1", and gets the result of "other".'
+    assert told in html.unescape(ready.ui.warningLabel.text)
+    assert ready.ui.segmentButton.enabled
 
 
 def test_a_removed_segmentation_is_no_longer_chosen(ready, scene):

@@ -164,7 +164,8 @@ def test_a_channel_that_is_scaled_lies_where_the_scene_shows_it_and_is_told(scen
     first, second = channels_from_nodes([t1, flair])
     assert second.geometry.close_to(first.geometry)
     checks = checkInputs(two, [t1, flair], None)
-    assert checks.suspect and '"FLAIR" is under a transform that scales it by 2 × 2 × 2' in checks.warnings[0]
+    assert '"FLAIR" is under a transform that scales it by 2 × 2 × 2' in checks.doubts[0]
+    assert checks.doubts[0] in checks.warnings
 
 
 def test_the_panel_tells_of_a_transform_as_soon_as_it_deforms_and_asks(ready, scene):

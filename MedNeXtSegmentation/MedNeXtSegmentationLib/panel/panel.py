@@ -364,7 +364,8 @@ class Panel(VTKObservationMixin):
             return checks
         problem = self.outputView.problem(model, self.parameters, nodes[0], self.framesChoice.all)
         short = self.memoryView.check(model, nodes, self._runOptions(), self.framesChoice.count)
-        return replace(checks, problem=problem, warnings=(*checks.warnings, *short))
+        other = () if self.framesChoice.all else self.outputView.warnings(self.parameters, nodes[0])
+        return replace(checks, problem=problem, warnings=(*checks.warnings, *other, *short))
 
     def _modelOfRun(self) -> str | Model:
         """The folder of the chosen model, or its description by the server."""

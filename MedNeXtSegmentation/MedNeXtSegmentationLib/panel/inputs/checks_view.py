@@ -19,12 +19,14 @@ class ChecksView:
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
-        self._inputs: Hashable = None
-        ui.insistBox.visible = False
+        self._insistedOn: Hashable = None
         self.show(Checks(), None)
 
     def show(self, checks: Checks, inputs: Hashable) -> None:
-        """Show the findings of the checks; `inputs` is a key that changes with every change of the images."""
+        """Show the findings of the checks; `inputs` is a key that changes with every change of the images.
+
+        The user insists on these images in spite of these doubts: after a change of either the tick is gone.
+        """
         ui = self._ui
         ui.problemLabel.text = shown_lines(checks.problem)
         ui.problemLabel.visible = bool(checks.problem)
@@ -34,11 +36,9 @@ class ChecksView:
         ui.segmentButton.toolTip = tool_tip(
             checks.problem or _("Segment the chosen volumes in the background.")
         )
-        if inputs != self._inputs:
-            self._inputs, ui.insistBox.checked = inputs, False
-            ui.insistBox.visible = checks.suspect
-        elif checks.suspect:
-            ui.insistBox.visible = True
+        if (inputs, checks.doubts) != self._insistedOn:
+            self._insistedOn, ui.insistBox.checked = (inputs, checks.doubts), False
+            ui.insistBox.visible = bool(checks.doubts)
 
     def refuse(self) -> None:
         """Show the check box after the engine has refused the images."""

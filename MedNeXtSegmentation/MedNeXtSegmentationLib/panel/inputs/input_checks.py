@@ -29,12 +29,12 @@ class Checks:
 
     problem: the reason why nothing can be segmented, or "".
     warnings: sentences for the user.
-    suspect: whether the volumes are refused unless the user insists.
+    doubts: those of the warnings for which the volumes are refused unless the user insists.
     """
 
     problem: str = ""
     warnings: tuple[str, ...] = ()
-    suspect: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 def checkInputs(
@@ -71,7 +71,7 @@ def checkInputs(
     told = [warning for channel in channels for warning in channel.warnings]
     size = "" if wants_boxes(model, grids[0], Options(roi=region)) else size_warning(seen, model)
     warnings = filter(None, [*told, *found.warnings, *overlaps, size])
-    return Checks("", tuple(warnings), any(doubt.certain for doubt in found.doubts))
+    return Checks("", tuple(warnings), tuple(doubt.sentence for doubt in found.doubts if doubt.certain))
 
 
 def _overlaps(nodes: Sequence[slicer.vtkMRMLScalarVolumeNode], grids: Sequence[Geometry]) -> list[str]:

@@ -15,6 +15,7 @@ from mednext.model.sides import value_offset
 from mednext.system.shown_text import shown, tool_tip
 from slicer.i18n import tr as _
 
+from ...scene.result_record import images_of
 from ...scene.segments.corrected_segments import corrected_segments
 from ...scene.segments.model_segments import model_structures, values_in
 from ...scene.segments.segmentation_grid import grid_in_segmentation
@@ -81,6 +82,17 @@ class OutputView:
             except MedNeXtError as error:
                 return str(error)
         return ""
+
+    def warnings(
+        self, parameters: MedNeXtSegmentationParameterNode, volume: slicer.vtkMRMLScalarVolumeNode
+    ) -> tuple[str, ...]:
+        """A sentence if the chosen segmentation was made from other images than this one."""
+        node = parameters.segmentation
+        images = images_of(node) if node is not None else []
+        if not images or volume in images:
+            return ()
+        told = _('"{segmentation}" was made from "{image}", and gets the result of "{volume}".')
+        return (told.format(segmentation=node.GetName(), image=images[0].GetName(), volume=volume.GetName()),)
 
     def _values(self) -> list[int]:
         return [label.value for label in self._labels]
