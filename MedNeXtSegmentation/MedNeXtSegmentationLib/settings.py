@@ -130,7 +130,7 @@ MODELS_FOLDER = Setting("modelsFolder", "", str)
 """The folder of installed models; "" for that of `mednext.library.store`."""
 
 ACCEPTED_TERMS = Setting("acceptedTerms", "", str)
-"""Names of the models whose terms of use were accepted, with spaces between."""
+"""The models whose terms of use were accepted, see `terms_of_use.py`, with spaces between."""
 
 TRAINING_SET_FOLDER = Setting("trainingSetFolder", "", str)
 """The last training set; "" before the first corrected case."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import slicer_standin
@@ -128,6 +129,11 @@ def test_terms_are_accepted_before_the_first_download_and_only_then(panel, serve
     choose(panel, "restricted")
     assert not ui.termsWidget.visible
     assert ui.downloadButton.enabled
+    from MedNeXtSegmentationLib.panel.models import terms_of_use
+
+    choice = panel.panel.choice
+    changed = replace(choice, published=replace(choice.published, licence="CC BY-NC-ND 4.0"))
+    assert terms_of_use.areAccepted(choice) and not terms_of_use.areAccepted(changed)
 
 
 def test_the_list_of_published_models_is_read_again(panel, server):

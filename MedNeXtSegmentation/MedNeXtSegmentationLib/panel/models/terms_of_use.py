@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from mednext.system.shown_text import rich_text
@@ -48,13 +49,17 @@ def termsOf(choice: TaskChoice) -> str:
     return "<br>".join(lines)
 
 
-def areAccepted(name: str) -> bool:
-    """Whether the user has accepted the terms of this model, in this or an earlier session."""
-    return name in settings.ACCEPTED_TERMS.get().split()
+def areAccepted(choice: TaskChoice) -> bool:
+    """Whether the user has accepted the present terms of this model, in this or an earlier session."""
+    return _mark(choice) in settings.ACCEPTED_TERMS.get().split()
 
 
-def accept(name: str) -> None:
+def accept(choice: TaskChoice) -> None:
     """Store that the user accepts the terms of this model."""
-    accepted = settings.ACCEPTED_TERMS.get().split()
-    if name not in accepted:
-        settings.ACCEPTED_TERMS.set(" ".join([*accepted, name]))
+    if not areAccepted(choice):
+        settings.ACCEPTED_TERMS.set(f"{settings.ACCEPTED_TERMS.get()} {_mark(choice)}".strip())
+
+
+def _mark(choice: TaskChoice) -> str:
+    """The model and its terms: others must be accepted anew."""
+    return f"{choice.name}@{hashlib.sha256(termsOf(choice).encode()).hexdigest()[:12]}"

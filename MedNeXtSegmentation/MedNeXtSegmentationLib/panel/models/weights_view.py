@@ -80,7 +80,7 @@ class WeightsView:
     def _download(self) -> None:
         choice = self._choice
         assert choice
-        terms_of_use.accept(choice.name)
+        terms_of_use.accept(choice)
         self._doing = _("Downloading {title}").format(title=choice.title)
         options = ["--overwrite"] if choice.model else []
         if choice.elsewhere:
@@ -116,7 +116,7 @@ class WeightsView:
         situation = self._doing if running else "" if complete else _situation(choice, self._folds)
         ui.weightsLabel.text = shown_lines(situation)
         terms = "" if complete else terms_of_use.termsOf(choice)
-        asked = bool(terms) and not terms_of_use.areAccepted(choice.name)
+        asked = bool(terms) and not terms_of_use.areAccepted(choice)
         ui.termsLabel.text = terms
         ui.termsWidget.visible = asked and not running
         see = choice.task.see if choice and choice.task and not choice.published and not running else ()
