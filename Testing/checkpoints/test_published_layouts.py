@@ -42,9 +42,6 @@ def v2(tmp_path: Path) -> Path:
     return tmp_path / "v2"
 
 
-# ---- nnU-Net v1 ----
-
-
 @pytest.mark.parametrize("flat", [False, True], ids=["fold_0", "flat"])
 def test_plans_are_taken_out_of_the_file_beside_the_weights(tmp_path: Path, flat: bool) -> None:
     weights = write_v1_folder(tmp_path / "v1")
@@ -108,9 +105,6 @@ def test_without_names_orientation_and_mirroring_the_report_asks_for_them(tmp_pa
     sided = examine_checkpoint(tmp_path / "v1", "model", ImportOptions(labels={1: "left lung", 2: "x"}))
     assert {each.option for each in sided.questions} == {"orientation", "mirror_axes"}
     assert value_of(sided, "mirroring") == "?"
-
-
-# ---- nnU-Net v2 ----
 
 
 @pytest.mark.parametrize("where", ["folder", "fold"])
@@ -353,9 +347,6 @@ def test_a_model_is_not_imported_but_installed(tmp_path: Path) -> None:
         import_checkpoint(tmp_path / "tiny", tmp_path / "model", RAS)
 
 
-# ---- where a training lies ----
-
-
 def test_the_only_training_in_a_folder_is_found(v2: Path, tmp_path: Path) -> None:
     (tmp_path / "outer" / "Dataset999_Tiny").mkdir(parents=True)
     v2.rename(tmp_path / "outer" / "Dataset999_Tiny" / "trainer__plans__3d_fullres")
@@ -407,9 +398,6 @@ def test_a_link_to_itself_is_an_explained_error(tmp_path: Path) -> None:
     (tmp_path / "v2" / "fold_0" / "checkpoint_final.pth").symlink_to("checkpoint_final.pth")
     with pytest.raises(CheckpointError):
         import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
-
-
-# ---- the report ----
 
 
 def test_the_report_tells_every_fact_and_its_source(v2: Path) -> None:

@@ -258,8 +258,6 @@ def test_a_file_without_a_whole_mednext_is_refused_with_the_reason(checkpoint: A
         read(checkpoint)
 
 
-# ---- files of weights with a description ----
-
 DESCRIPTION = {
     "channels": [{"name": "T1", "modality": "MR", "normalization": "zscore"}],
     "labels": [

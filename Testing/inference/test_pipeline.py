@@ -30,6 +30,7 @@ from mednext.inference import segment as pipeline
 from mednext.inference.progress import Progress
 from mednext.inference.segment import segment
 from mednext.model.bundle import Bundle, Channel
+from mednext.segmentation.result import Segmentation
 from scipy.ndimage import gaussian_filter
 
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
@@ -53,6 +54,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny", folds=(0, 1), mirror_axes=(0,))
 
 
+Run = tuple[Segmentation, list[Progress]]
+
+
+@pytest.fixture(scope="module")
+def whole(bundle: Bundle) -> Run:
+    """The segmentation of the brain, and its progress."""
+    steps: list[Progress] = []
+    return segment(brain(), bundle, device="cpu", progress=steps.append), steps
+
+
 @pytest.mark.parametrize("code", ["LPS", "PIR", "SAL", "RSA", "ILP"])
 def test_a_volume_stored_along_other_axes_gets_the_same_labels_in_space(bundle: Bundle, code: str) -> None:
     volume = brain()
@@ -64,18 +75,18 @@ def test_a_volume_stored_along_other_axes_gets_the_same_labels_in_space(bundle: 
     np.testing.assert_array_equal(back, labels.labelmap)
 
 
-def test_a_volume_that_was_handed_over_is_gone_before_the_networks_run(bundle: Bundle) -> None:
+def test_a_volume_that_was_handed_over_is_gone_before_the_networks_run(bundle: Bundle, whole: Run) -> None:
     volumes = [brain()]
-    voxels, expected = weakref.ref(volumes[0].array), segment(volumes[0], bundle)
+    voxels = weakref.ref(volumes[0].array)
     there = []
 
     def look(progress: Progress) -> None:
         if progress.stage == "network":
             there.append(voxels() is not None)
 
-    found = segment(handed_over(volumes), bundle, progress=look)
+    found = segment(handed_over(volumes), bundle, device="cpu", progress=look)
     assert there and not any(there)
-    np.testing.assert_array_equal(found.labelmap, expected.labelmap)
+    np.testing.assert_array_equal(found.labelmap, whole[0].labelmap)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.int32, np.float64])
@@ -90,18 +101,16 @@ def test_voxels_of_another_type_get_the_same_labels(bundle: Bundle, kind: type) 
     np.testing.assert_array_equal(*labels)
 
 
-def test_the_segmentation_lies_on_the_grid_of_the_volume(bundle: Bundle) -> None:
-    volume = brain()
-    segmentation = segment(volume, bundle, device="cpu")
-    assert segmentation.geometry == volume.geometry
+def test_the_segmentation_lies_on_the_grid_of_the_volume(bundle: Bundle, whole: Run) -> None:
+    segmentation, _ = whole
+    assert segmentation.geometry == brain().geometry
     assert segmentation.labelmap.dtype == np.uint8
     assert segmentation.labels == bundle.model.labels
     assert (segmentation.labelmap[:3] == 0).all()
 
 
-def test_the_same_run_gives_the_same_labels(bundle: Bundle) -> None:
-    first, second = (segment(brain(), bundle, device="cpu", threads=1) for _ in range(2))
-    np.testing.assert_array_equal(first.labelmap, second.labelmap)
+def test_the_same_run_gives_the_same_labels(bundle: Bundle, whole: Run) -> None:
+    np.testing.assert_array_equal(segment(brain(), bundle, device="cpu").labelmap, whole[0].labelmap)
 
 
 def test_channels_given_one_by_one_equal_one_volume_with_all(tmp_path: Path) -> None:
@@ -128,9 +137,8 @@ def test_an_image_of_nan_is_refused(bundle: Bundle) -> None:
         segment(volume, bundle, device="cpu")
 
 
-def test_a_region_limits_labels_and_work(bundle: Bundle) -> None:
+def test_a_region_limits_labels_and_work(bundle: Bundle, whole: Run) -> None:
     volume = brain()
-    whole = segment(volume, bundle, device="cpu")
     centre = (volume.geometry.ijk_to_ras @ (18, 17, 15, 1))[:3]
     roi = Roi(tuple(centre - 4), tuple(centre + 4))
     box = roi.box_in(volume.geometry)
@@ -140,17 +148,13 @@ def test_a_region_limits_labels_and_work(bundle: Bundle) -> None:
     outside[box] = False
     assert (part.labelmap[outside] == 0).all()
     assert (part.uncertainty[outside] == 0).all()
-    assert (part.labelmap[box] == whole.labelmap[box]).mean() > 0.9
+    assert (part.labelmap[box] == whole[0].labelmap[box]).mean() > 0.9
     assert max(step.total for step in steps if step.stage == "network") < tiles_of(volume, bundle)
 
 
-def test_a_region_of_everything_changes_nothing(bundle: Bundle) -> None:
-    volume = brain()
-    roi = Roi((-500, -500, -500), (500, 500, 500))
-    np.testing.assert_array_equal(
-        segment(volume, bundle, roi=roi, device="cpu").labelmap,
-        segment(volume, bundle, device="cpu").labelmap,
-    )
+def test_a_region_of_everything_changes_nothing(bundle: Bundle, whole: Run) -> None:
+    found = segment(brain(), bundle, roi=Roi((-500, -500, -500), (500, 500, 500)), device="cpu")
+    np.testing.assert_array_equal(found.labelmap, whole[0].labelmap)
 
 
 def test_a_region_without_anything_in_it_gets_no_labels(bundle: Bundle) -> None:
@@ -183,11 +187,9 @@ def test_uncertainty_is_of_mean_probabilities_whatever_the_pipeline_averages(tmp
     assert (both[0].labelmap != both[1].labelmap).any()
 
 
-def test_uncertainty_does_not_change_the_labels(bundle: Bundle) -> None:
-    np.testing.assert_array_equal(
-        segment(brain(), bundle, device="cpu", uncertainty=True).labelmap,
-        segment(brain(), bundle, device="cpu").labelmap,
-    )
+def test_uncertainty_does_not_change_the_labels(bundle: Bundle, whole: Run) -> None:
+    found = segment(brain(), bundle, device="cpu", uncertainty=True)
+    np.testing.assert_array_equal(found.labelmap, whole[0].labelmap)
 
 
 def test_only_the_largest_component_stays_where_the_model_says_so(tmp_path: Path) -> None:
@@ -201,14 +203,12 @@ def test_only_the_largest_component_stays_where_the_model_says_so(tmp_path: Path
     assert components("largest", keep_largest=(2,)) == 1
 
 
-def test_progress_counts_every_tile_once_per_fold_and_estimates_the_rest(bundle: Bundle) -> None:
-    steps: list[Progress] = []
-    volume = brain()
-    segment(volume, bundle, device="cpu", progress=steps.append)
+def test_progress_counts_every_tile_once_per_fold_and_estimates_the_rest(bundle: Bundle, whole: Run) -> None:
+    steps = whole[1]
     stages = list(dict.fromkeys(step.stage for step in steps))
     network = [step for step in steps if step.stage == "network"]
     assert stages == ["loading", "preprocessing", "network", "postprocessing"]
-    assert [step.done for step in network] == list(range(tiles_of(volume, bundle) + 1))
+    assert [step.done for step in network] == list(range(tiles_of(brain(), bundle) + 1))
     assert network[0].remaining_s is None
     assert all(step.remaining_s is not None and step.remaining_s > 0 for step in network[1:-1])
     assert network[-1].remaining_s == 0

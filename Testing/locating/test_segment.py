@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import TINY_NETWORK, tiny_bundle
-from mednext import Geometry, Roi, Volume, segment
+from mednext import Geometry, Roi, Segmentation, Volume, segment
 from mednext.cli import main
 from mednext.errors import GeometryError, LocationError, OptionError
 from mednext.images.formats.image_files import write_image
@@ -42,8 +42,19 @@ def volume(size: tuple[int, int, int] = SIZE) -> Volume:
     return Volume(array, Geometry(size, (1.0, 1.0, 1.0), (-35.0, 0.0, 0.0)), ("T1",))
 
 
-def test_both_sides_are_segmented_as_each_box_alone_would_be(bundle: Bundle) -> None:
-    found = segment(volume(), bundle, boxes=BOXES, device="cpu", mirroring=False)
+Run = tuple[Segmentation, list[Progress]]
+
+
+@pytest.fixture(scope="module")
+def run(bundle: Bundle) -> Run:
+    """A segmentation of both sides, and its progress."""
+    steps: list[Progress] = []
+    options = Options("cpu", mirroring=False, boxes=BOXES, uncertainty=True, intensities=True)
+    return segment(volume(), bundle, options, progress=steps.append), steps
+
+
+def test_both_sides_are_segmented_as_each_box_alone_would_be(bundle: Bundle, run: Run) -> None:
+    found, _ = run
     assert [label.name for label in found.labels] == [
         "left spleen",
         "left liver",
@@ -61,8 +72,8 @@ def test_both_sides_are_segmented_as_each_box_alone_would_be(bundle: Bundle) -> 
     assert set(np.unique(found.labelmap[..., 35:])) <= {0, 3, 4}
 
 
-def test_the_provenance_tells_boxes_asymmetry_and_the_users_way(bundle: Bundle) -> None:
-    found = segment(volume(), bundle, boxes=BOXES, device="cpu", mirroring=False).provenance
+def test_the_provenance_tells_boxes_asymmetry_and_the_users_way(run: Run) -> None:
+    found = run[0].provenance
     assert found["box_left_ras_mm"] == "-30.0 -36.0 4.0 -6.0 -8.0 30.0"
     assert found["location"] == "boxes given by the user"
     assert found["locate"].startswith("boxes -30 -36 4")
@@ -71,34 +82,22 @@ def test_the_provenance_tells_boxes_asymmetry_and_the_users_way(bundle: Bundle) 
     assert found["roi_ras_mm"] == ""
 
 
-def test_progress_counts_both_sides_once(bundle: Bundle) -> None:
-    steps: list[Progress] = []
-    segment(volume(), bundle, boxes=BOXES, device="cpu", mirroring=False, progress=steps.append)
-    network = [step for step in steps if step.stage == "network"]
+def test_progress_counts_both_sides_once(run: Run) -> None:
+    network = [step for step in run[1] if step.stage == "network"]
     assert [step.done for step in network] == sorted(step.done for step in network)
     assert network[-1].done == network[-1].total
     assert len({step.total for step in network}) == 1
 
 
-def test_doubts_are_told_during_the_run_and_kept(bundle: Bundle) -> None:
-    remarks: list[str] = []
-    found = segment(
-        volume(),
-        bundle,
-        boxes=BOXES,
-        device="cpu",
-        mirroring=False,
-        progress=lambda step: remarks.append(step.remark),
-    )
-    doubts = [remark for remark in remarks if "reaches the border" in remark]
+def test_doubts_are_told_during_the_run_and_kept(run: Run) -> None:
+    found, steps = run
+    doubts = [step.remark for step in steps if "reaches the border" in step.remark]
     assert doubts  # the labels of random weights are anywhere
     assert all(doubt in found.provenance["warning"] for doubt in doubts)
 
 
-def test_uncertainty_and_intensities_are_of_both_sides(bundle: Bundle) -> None:
-    found = segment(
-        volume(), bundle, boxes=BOXES, device="cpu", mirroring=False, uncertainty=True, intensities=True
-    )
+def test_uncertainty_and_intensities_are_of_both_sides(run: Run) -> None:
+    found, _ = run
     for roi in BOXES.values():
         assert found.uncertainty[roi.box_in(GRID)].any()
     assert not found.uncertainty[..., 32:38].any()
@@ -106,8 +105,8 @@ def test_uncertainty_and_intensities_are_of_both_sides(bundle: Bundle) -> None:
     assert "left spleen mean of T1 (a.u.)" in measured or "left liver mean of T1 (a.u.)" in measured
 
 
-def test_structures_of_the_model_are_kept_on_both_sides(bundle: Bundle) -> None:
-    found = segment(volume(), bundle, boxes=BOXES, device="cpu", mirroring=False)
+def test_structures_of_the_model_are_kept_on_both_sides(run: Run) -> None:
+    found, _ = run
     assert [label.name for label in found.only(["spleen"]).labels] == ["left spleen", "right spleen"]
     assert set(np.unique(found.only([1]).labelmap)) <= {0, 3, 5}
 
@@ -138,7 +137,7 @@ def test_a_box_outside_of_the_image_is_refused(bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"locate": "always"}, "no way 'always' to locate"),
+        ({"locate": "always"}, "no way to locate 'always'"),
         ({"boxes": {"left": BOXES["left"]}}, "one for left and one for right"),
         ({"boxes": BOXES, "roi": BOXES["left"]}, "give one of them"),
         ({"boxes": {"left": (1, 2), "right": (3, 4)}}, "must be Rois"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import CheckpointError
@@ -66,12 +66,9 @@ class ImportReport:
     def to_json(self) -> dict[str, Any]:
         """The report for other programs."""
         return {
-            "facts": [{"fact": row.fact, "value": row.value, "source": row.source} for row in self.rows],
+            "facts": [asdict(row) for row in self.rows],
             "remarks": list(self.remarks),
-            "questions": [
-                {"option": each.option, "text": each.text, "choices": list(each.choices)}
-                for each in self.questions
-            ],
+            "questions": [{**asdict(each), "choices": list(each.choices)} for each in self.questions],
         }
 
     def lines(self) -> list[str]:

@@ -22,7 +22,15 @@ SOURCES = ("nnunet_v1", "monai", "mist")
 
 _PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")  # left by data parallel training and by torch.compile
 _OUR_PARTS = r"stem|enc_block_[0-3]|down_[0-3]|bottleneck|up_[0-3]|dec_block_[0-3]|out_[0-4]"
-_MONAI_PARTS = r"enc_stages|down_blocks|up_blocks|dec_stages|out_blocks"
+# MONAI's modules under our names, and the number of its last one where it counts the other way round.
+_MONAI_NAMES = {
+    "enc_stages": ("enc_block", None),
+    "down_blocks": ("down", None),
+    "up_blocks": ("up", 3),
+    "dec_stages": ("dec_block", 3),
+    "out_blocks": ("out", 4),
+}
+_MONAI_PARTS = "|".join(_MONAI_NAMES)
 # Words in the names of modules that only a training uses, and such names as a whole.
 _TRAINING_WORDS = (
     r"heads?|aux|auxiliary|classifier|projector|recon|reconstruction|contrast|contrastive|loss|losses|"
@@ -31,14 +39,6 @@ _TRAINING_WORDS = (
 _TRAINING_NAMES = r"cls|fc|proj|projection|ssl|dice|out_[5-9]"
 _ENCODER, _DECODER = (0, 1, 2, 3), (3, 2, 1, 0)
 _STAGES = (*(f"enc_block_{i}" for i in _ENCODER), "bottleneck", *(f"dec_block_{i}" for i in _DECODER))
-
-_MONAI_NAMES = (
-    (re.compile(r"enc_stages\.(\d)\."), lambda i: f"enc_block_{i}."),
-    (re.compile(r"down_blocks\.(\d)\."), lambda i: f"down_{i}."),
-    (re.compile(r"up_blocks\.(\d)\."), lambda i: f"up_{3 - i}."),
-    (re.compile(r"dec_stages\.(\d)\."), lambda i: f"dec_block_{3 - i}."),
-    (re.compile(r"out_blocks\.(\d)\."), lambda i: f"out_{4 - i}."),
-)
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -204,11 +204,11 @@ def _from_monai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _monai_name(name: str) -> str:
-    for pattern, rename in _MONAI_NAMES:
-        found = pattern.match(name)
-        if found:
-            name = rename(int(found[1])) + name[found.end() :]
-            break
+    found = re.match(rf"({_MONAI_PARTS})\.(\d)\.", name)
+    if found:
+        ours, last = _MONAI_NAMES[found[1]]
+        number = int(found[2]) if last is None else last - int(found[2])
+        name = f"{ours}_{number}.{name[found.end() :]}"
     return name.replace("global_resp_", "grn_")
 
 

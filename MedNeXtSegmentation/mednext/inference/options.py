@@ -113,10 +113,6 @@ class Options:
                 "The region must be a Roi, such as Roi((-40, -30, -35), (40, 10, 15)) in mm RAS, "
                 f"not {self.roi!r}."
             )
-        if self.locate not in LOCATE:
-            raise OptionError(
-                f"There is no way {self.locate!r} to locate: choose one of {', '.join(LOCATE)}."
-            )
         if self.boxes is not None:
             self._set("boxes", _checked_boxes(self.boxes, self.roi))
         if self.step is not None:
@@ -125,15 +121,12 @@ class Options:
                     f"The step between tiles must be {MIN_STEP} to 1 of a patch, not {self.step}."
                 )
             self._set("step", float(self.step))
-        if self.precision is not None and self.precision not in PRECISIONS:
-            raise OptionError(
-                f"There is no precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}."
-            )
         if self.threads is not None:
             check_threads(self.threads)
             self._set("threads", int(self.threads))
-        if not (isinstance(self.quality, str) and self.quality in QUALITIES):
-            raise OptionError(f"There is no quality {self.quality!r}: choose one of {', '.join(QUALITIES)}.")
+        _check_choice("way to locate", self.locate, LOCATE)
+        _check_choice("precision", self.precision, (*PRECISIONS, None))
+        _check_choice("quality", self.quality, tuple(QUALITIES))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -221,6 +214,12 @@ class Options:
         """
         labels, _ = choose_structures(model.labels, structures, model.regions)
         return {**self.recipe(model), "structures": "" if structures is None else names_of(labels)}
+
+
+def _check_choice(kind: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        known = ", ".join(choice for choice in choices if choice)
+        raise OptionError(f"There is no {kind} {value!r}: choose one of {known}.")
 
 
 def _checked_boxes(boxes: Any, roi: Roi | None) -> dict[str, Roi]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -166,25 +166,21 @@ def full_precision() -> Iterator[None]:
     TORCH_ALLOW_TF32_CUBLAS_OVERRIDE let it, which NVIDIA's containers set. TF32 keeps eleven bits: one HU of
     2000.
     """
+    allow = torch.set_float32_matmul_precision
     try:
-        before = torch.get_float32_matmul_precision()
+        before, exact = torch.get_float32_matmul_precision(), "highest"
     except RuntimeError:  # set by the newer of torch's two interfaces, which must not be mixed
         matmul = torch.backends.cuda.matmul
-        given = matmul.fp32_precision
-        matmul.fp32_precision = "ieee"
-        try:
-            yield
-        finally:
-            matmul.fp32_precision = given
-        return
-    if before == "highest":
+        before, exact = matmul.fp32_precision, "ieee"
+        allow = partial(setattr, matmul, "fp32_precision")
+    if before == exact:
         yield
         return
-    torch.set_float32_matmul_precision("highest")
+    allow(exact)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        allow(before)
 
 
 def resample_image(image: Tensor, shape: Sequence[int], separate: int | None, order: int = 3) -> Tensor:
