@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ..errors import UnreadableImageError
 from ..images.formats.readable import without_suffix
-
-_SUFFIX = ".labels.csv"  # as Slicer's own export names it
+from ..segmentation.formats.color_table import SUFFIX
 
 
 def table_beside(image: Path) -> dict[int, tuple[str, tuple[int, int, int] | None]]:
@@ -16,7 +15,7 @@ def table_beside(image: Path) -> dict[int, tuple[str, tuple[int, int, int] | Non
 
     Raises `UnreadableImageError` for a table that cannot be read.
     """
-    table = image.with_name(without_suffix(image.name) + _SUFFIX)
+    table = image.with_name(without_suffix(image.name) + SUFFIX)
     if not table.is_file():
         return {}
     try:

@@ -4,7 +4,7 @@ The process, `python -m mednext.worker.reading_process PARENT`, receives request
 with a line of JSON, followed by the voxels of the volumes as in memory:
 
     {"images": ["/data/a.nrrd"], "insist": false}
-    {"volumes": [{"shape": [1, 24, 32, 40], "dtype": "<i2", "geometry": {...}, "names": ["a.nrrd"], ...}]}
+    {"volumes": [{"array": {"shape": [1, 24, 32, 40], "dtype": "<i2"}, "geometry": {...}, ...}]}
     {"event": "error", "run": null, "error": "UnreadableImageError", "message": "a.nrrd is empty ...", ...}
 """
 
@@ -20,17 +20,15 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import EngineProcessError, MedNeXtError, OutOfMemoryError, UnreadableImageError
-from ..images.description.image_description import ImageDescription
-from ..images.geometry import Geometry
 from ..images.volume import Volume, read_volume
 from ..system.child_processes import child_environment, guard_this_process
+from ..system.json_values import from_json, to_json
 from ..system.running_processes import is_running
 from .protocol import error_event, error_from_event
 
@@ -136,15 +134,14 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def _received(told: dict[str, Any], pipe: Any) -> Volume:
-    array = np.empty(told["shape"], told["dtype"])
+    array = np.empty(**told["array"])
     left = memoryview(array.reshape(-1).view(np.uint8))
     while left:
         count = pipe.readinto(left)
         if not count:
             raise EOFError
         left = left[count:]
-    images = tuple(ImageDescription(**each) for each in told["images"])
-    return Volume(array, Geometry(**told["geometry"]), tuple(told["names"]), tuple(told["warnings"]), images)
+    return from_json(Volume, {**told, "array": array})
 
 
 def main(parent: int) -> None:
@@ -165,31 +162,26 @@ def _end_with(parent: int) -> None:
 
 
 def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
-    volumes: list[Volume] = []
+    arrays: list[np.ndarray] = []
+
+    def outlined(array: np.ndarray) -> dict[str, Any]:
+        arrays.append(array)
+        return {"shape": array.shape, "dtype": array.dtype.str}
+
     try:
         volumes = [read_volume(image, request["insist"]) for image in request["images"]]
-        told: dict[str, Any] = {"volumes": [_told(volume) for volume in volumes]}
+        line = json.dumps({"volumes": to_json(volumes)}, default=outlined)
     except MedNeXtError as error:
-        told = error_event(None, error)
+        line = json.dumps(error_event(None, error))
     except MemoryError:
-        told = error_event(None, OutOfMemoryError("There is not enough memory to read this image."))
+        no_memory = OutOfMemoryError("There is not enough memory to read this image.")
+        line = json.dumps(error_event(None, no_memory))
     except Exception as error:  # noqa: BLE001  # boundary: readers of foreign formats; the traceback is logged
         sentence = f"The image cannot be read ({type(error).__name__}: {error})."
-        told = error_event(None, UnreadableImageError(sentence), traceback.format_exc())
-    answers.write(json.dumps(told).encode() + b"\n")
-    for volume in volumes if "volumes" in told else ():
-        answers.write(np.ascontiguousarray(volume.array).reshape(-1).view(np.uint8).data)
-
-
-def _told(volume: Volume) -> dict[str, Any]:
-    return {
-        "shape": volume.array.shape,
-        "dtype": volume.array.dtype.str,
-        "geometry": asdict(volume.geometry),
-        "images": [asdict(image) for image in volume.described],
-        "names": volume.names,
-        "warnings": volume.warnings,
-    }
+        line = json.dumps(error_event(None, UnreadableImageError(sentence), traceback.format_exc()))
+    answers.write(line.encode() + b"\n")
+    for array in arrays:
+        answers.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 if __name__ == "__main__":

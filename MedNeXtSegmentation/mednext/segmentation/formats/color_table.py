@@ -13,6 +13,8 @@ from pathlib import Path
 from ...model.labels import Code, Label
 from ...system.atomic import replacing
 
+SUFFIX = ".labels.csv"  # as Slicer's own export names it
+
 _ROLES = {
     "Category": "category",
     "Type": "type",

@@ -16,14 +16,13 @@ from ...images.formats.readable import without_suffix
 from ...images.geometry import Box
 from ...images.source_image import SourceImage
 from ...model.labels import Label
+from ...segmentation.formats.color_table import SUFFIX, color_table, write_color_table
 from ...segmentation.packed_labels import FoundLabels
 from ...segmentation.result import Segmentation
 from ...system.atomic import explaining, together
 from ..exchange import read_object, writing_object
 from .drawn_segments import DrawnSegments
 from .segmentation_file import SegmentationFile
-
-COLORS_SUFFIX = ".labels.csv"  # as Slicer's own export names it
 
 _JOB_FILE = "job.json"
 
@@ -75,7 +74,7 @@ class FileJob(_Job):
         if not FORMATS[format_of(self.path, self.format)].values_only:
             write_segmentation(self.path, segmentation, self.format, self.series or None)
             return {"files": [str(self.path)]}
-        colors = self.path.with_name(without_suffix(self.path.name) + COLORS_SUFFIX)
+        colors = self.path.with_name(without_suffix(self.path.name) + SUFFIX)
         write_with_colors(self.path, colors, segmentation, self.format)
         return {"files": [str(self.path), str(colors)]}
 
@@ -140,7 +139,6 @@ def write_with_colors(
     Raises the errors of `write_segmentation`, and `OutputError` where the names of another file lie.
     """
     from ...segmentation.export import write_segmentation
-    from ...segmentation.formats.color_table import write_color_table
 
     _check_colors(path, colors, segmentation.labels)
     with together():
@@ -150,8 +148,6 @@ def write_with_colors(
 
 def _check_colors(path: Path, colors: Path, labels: Sequence[Label]) -> None:
     """Refuse to replace a different colour table, unless it belongs to the replaced file."""
-    from ...segmentation.formats.color_table import color_table
-
     with explaining(colors):
         if not colors.exists() or colors.read_bytes() == color_table(labels):
             return
