@@ -14,11 +14,11 @@ from ..errors import ChannelError, GeometryError, UnreadableImageError, Unsuppor
 from .description.described_files import describe_file
 from .description.image_description import ImageDescription
 from .dicom.series import read_series, series_of
+from .file_image import ReadImage
 from .formats.image_files import kept_type, read_image, to_image, write_image
 from .geometry import Geometry
 from .plausible_grids import check_grid, check_overlap
 from .plausible_voxels import check_voxels
-from .source_image import ReadImage
 
 __all__ = [
     "Volume",

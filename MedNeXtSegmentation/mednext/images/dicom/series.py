@@ -12,8 +12,8 @@ import numpy as np
 
 from ...errors import InputError, MedNeXtError, OutOfMemoryError, UnreadableImageError
 from ...system.free_memory import obtainable_memory
+from ..file_image import ReadImage
 from ..geometry import Geometry
-from ..source_image import ReadImage
 from .header import DicomHeader, read_header
 from .slice import Slice, damaged, slice_of, voxels_of
 from .stack import stacked

@@ -26,9 +26,9 @@ from ...errors import (
 from ...system.atomic import replacing
 from ..dicom.header import frames_refused
 from ..dicom.header import read_header as dicom_header
+from ..file_image import ReadImage
 from ..geometry import Geometry
 from ..itk_paths import path_for_itk, reason
-from ..source_image import ReadImage
 from .foreign_files import refuse_foreign, unknown
 from .image_header import ImageHeader, refuse_flat
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
