@@ -35,6 +35,12 @@ CASES: dict[str, tuple[tuple[str, Change], ...]] = {
         ("request_0.npy", _replaced(b"(4, 5, 6), }  ", b"(4, 5, 2**99)}")),
         ("request_0.npy", _replaced(b"(4, 5, 6), }" + b" " * 20, b"(4, 5, 99999999999999999999), }")),
     ),
+    "result to view": (
+        # Label values and layers beyond all numbers.
+        ("a.seg.nrrd", _replaced(b"LabelValue:=2", b"LabelValue:=2147483647")),
+        ("a.seg.nrrd", _replaced(b"LabelValue:=1", b"LabelValue:=" + b"9" * 5000)),
+        ("a.seg.nrrd", _replaced(b"Layer:=0", b"Layer:=" + b"9" * 5000)),
+    ),
     "small file of ours": (("dataset.json", lambda _sound: b"[]"),),
 }
 

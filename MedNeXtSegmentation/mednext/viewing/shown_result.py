@@ -68,7 +68,7 @@ def read_result(path: Path) -> ShownResult:
         listed = [(number, name, color or _color(number), values) for (number, name, color), values in found]
         return _shown(labelmap, geometry, listed)
     words = segment_words(path) if path.name.lower().endswith(".seg.nrrd") else {}
-    stored = _described(words)
+    stored = _described(words, path)
     if any(layer for _, layer, _, _ in stored):
         return _in_layers(path, stored)
     read = read_image(path)  # the checks of images say nothing about label values
@@ -106,7 +106,7 @@ def _shown(
     counts = np.bincount(labelmap.ravel(), minlength=_MOST_LABELS + 1)
     segments = []
     for value, name, color, values in listed:
-        there = [each for each in values if counts[each]]
+        there = [each for each in values if 0 <= each < len(counts) and counts[each]]
         ml = int(counts[there].sum()) * geometry.voxel_volume_ml
         centre = _centre_ras(np.isin(labelmap, there), geometry) if there else None
         segments.append(ShownSegment(value, name, color, ml, centre, values))
@@ -137,17 +137,28 @@ def _label_values(array: np.ndarray, path: Path) -> np.ndarray:
 _Stored = tuple[int, int, str, "tuple[int, int, int] | None"]  # value, layer, name, colour
 
 
-def _described(words: dict[str, str]) -> list[_Stored]:
+def _described(words: dict[str, str], path: Path) -> list[_Stored]:
     """The segments in the header of a `.seg.nrrd`."""
     described = []
     for key, text in words.items():
         prefix, _, field = key.partition("_")
-        if field == "LabelValue" and text.strip().isdigit():
-            layer = words.get(f"{prefix}_Layer", "").strip()
-            name = words.get(f"{prefix}_Name", f"Label {text.strip()}")
-            color = _stored_color(words.get(f"{prefix}_Color", ""))
-            described.append((int(text), int(layer) if layer.isdigit() else 0, name, color))
+        if field == "LabelValue":
+            value = _number(text, path)
+            layer = _number(words.get(f"{prefix}_Layer") or "0", path)
+            name = words.get(f"{prefix}_Name", f"Label {value}")
+            described.append((value, layer, name, _stored_color(words.get(f"{prefix}_Color", ""))))
     return described
+
+
+def _number(text: str, path: Path) -> int:
+    """A label value or a layer in a header."""
+    word = text.strip()
+    if not (word.isascii() and word.isdecimal() and len(word) < 10 and int(word) <= _MOST_LABELS):
+        raise UnsupportedImageError(
+            f"{path} has the label value or layer {word[:20]!r}, and these end at {_MOST_LABELS}: save it "
+            "again in Slicer."
+        )
+    return int(word)
 
 
 def _stored_color(text: str) -> tuple[int, int, int] | None:
