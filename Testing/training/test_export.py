@@ -188,6 +188,20 @@ def test_untrained_folds_and_impossible_values_are_refused_and_nothing_is_writte
     assert not list(trained.target.parent.glob(".export-*"))
 
 
+@pytest.mark.parametrize("option", ["--table", "--csv"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_evaluation(
+    trained: Trained, told: Callable[[], str], monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr("mednext_training.evaluation.evaluate", pytest.fail)
+    write_v2_folder(trained.results)
+    assert trained.export() == 0
+    for part in ("images", "labels"):
+        shutil.copytree(trained.folder / "imagesTr", trained.folder / f"{part}Ts")
+    words = ["evaluate", str(trained.target), "--test", option, str(trained.folder / "nowhere" / "table")]
+    assert cli.main(["--workspace", str(trained.workspace.root), *words]) == 2
+    assert "nowhere" in told()
+
+
 def test_a_model_that_was_trained_on_every_case_is_not_validated_on_them(
     trained: Trained, told: Callable[[], str]
 ) -> None:

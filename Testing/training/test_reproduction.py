@@ -222,7 +222,11 @@ def test_an_option_that_the_challenge_has_not_is_refused_at_once(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_publication_needs_its_address(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(("more", "told"), [([], "needs --url"), (["--url", "C:/x"], "is no address")])
+def test_a_publication_needs_its_address(
+    tmp_path: Path, capsys: pytest.CaptureFixture, more: list[str], told: str
+) -> None:
     words = ["reproduce", "brats21", str(tmp_path), "--budget", "paper", "--publish", str(tmp_path / "x")]
-    assert cli.main(["--workspace", str(tmp_path / "runs"), *words]) == 2
-    assert "--url" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        raise SystemExit(cli.main(["--workspace", str(tmp_path / "runs"), *words, *more]))
+    assert told in capsys.readouterr().err

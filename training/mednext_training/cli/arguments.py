@@ -6,6 +6,8 @@ import argparse
 import math
 import re
 
+from mednext.library.web_address import check_address
+
 from ..datasets import Dataset, find_dataset
 from ..network_names import NETWORK_NAMES
 from ..workspace import Workspace
@@ -56,6 +58,15 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be a whole number from 1 on")
     return int(text)
+
+
+def address(text: str) -> str:
+    """An address in the web."""
+    try:
+        check_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: {error}") from None
+    return text
 
 
 def seconds(text: str) -> float:

@@ -73,8 +73,8 @@ def _experiment(arguments: argparse.Namespace) -> None:
 
     contestants = [contestant(name) for name in dict.fromkeys(arguments.networks)]
     schedule = Schedule(arguments.epochs, arguments.iterations, arguments.validation_iterations)
-    entries = run_experiment(workspace, dataset, contestants, folds, schedule)
-    entries += [imported_entry(workspace, dataset, each, folds) for each in arguments.results]
+    imported = [imported_entry(workspace, dataset, each, folds) for each in arguments.results]
+    entries = run_experiment(workspace, dataset, contestants, folds, schedule) + imported
     folder = workspace.root / "experiments" / arguments.name
     report = write_report(folder, f"{arguments.name}: {dataset.folder_name}", entries)
     sys.stdout.write(report.read_text(encoding="utf-8"))

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mednext.inference.options import QUALITIES, STANDARD, Options
-from mednext.system.atomic import replacing
+from mednext.model.model_file import MODEL_FILE
+from mednext.system.atomic import check_place, replacing
 from mednext.system.devices import PRECISIONS
 from mednext.system.memory_settings import restart_tuned
 
-from .arguments import add_dataset, add_network, chosen_dataset, fold
+from .arguments import add_dataset, add_network, address, chosen_dataset, fold
 
 
 def add_commands(commands: Any) -> None:
@@ -57,7 +58,9 @@ def add_commands(commands: Any) -> None:
     add_dataset(publication)
     publication.add_argument("model", help="name or folder of the bundle")
     publication.add_argument("--to", type=Path, required=True, help="folder for the zip and catalog.json")
-    publication.add_argument("--url", required=True, help="where the zip will be, such as a release's assets")
+    publication.add_argument(
+        "--url", type=address, required=True, help="where the zip will be, such as a release's assets"
+    )
     publication.add_argument("--catalog", type=Path, help="that gets the entry (default: the shipped)")
     publication.add_argument(
         "--images",
@@ -118,6 +121,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     decision = KeptLargest(bundle.model) if arguments.keep_largest else None
     mirroring = False if arguments.no_mirror else None
     options = Options(quality=arguments.quality, precision=arguments.precision, mirroring=mirroring)
+    changed = bundle.path / MODEL_FILE if arguments.record or decision else None
+    for path in filter(None, (arguments.table, arguments.csv, changed)):
+        check_place(path)  # before hours of work
     restart_tuned("mednext_training.cli", sys.argv[1:])
     results = [
         replace(result, fold=fold)

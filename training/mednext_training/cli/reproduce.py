@@ -19,6 +19,7 @@ from ..conversion.challenges import LAYOUTS, challenge
 from ..network_names import NETWORK_NAMES
 from ..planning import task_regions
 from ..reproducing import BUDGETS, Budget, Command, Recipe, commands_of, reproduce
+from .arguments import address
 
 Parse = Callable[[Sequence[str]], argparse.Namespace]
 
@@ -43,7 +44,9 @@ def add_commands(commands: Any, parse: Parse) -> None:
     )
     parser.add_argument("--target", type=Path, help="folder of the model (default: in the workspace)")
     parser.add_argument("--publish", type=Path, metavar="FOLDER", help="for the zip and the catalog's entry")
-    parser.add_argument("--url", help="where the zip of --publish will be, such as a release's assets")
+    parser.add_argument(
+        "--url", type=address, help="where the zip of --publish will be, such as a release's assets"
+    )
     parser.add_argument("--show", action="store_true", help="show the commands, and run none")
     parser.set_defaults(run=partial(_reproduce, parse))
 
@@ -56,7 +59,8 @@ def _reproduce(parse: Parse, arguments: argparse.Namespace) -> None:
         sys.stdout.writelines(f"{shlex.join(each)}\n" for each in commands)
         return
     restart_tuned("mednext_training.cli", sys.argv[1:])
-    recipe.target.parent.mkdir(parents=True, exist_ok=True)
+    for folder in filter(None, (recipe.target.parent, arguments.publish)):
+        folder.mkdir(parents=True, exist_ok=True)
 
     def run(command: Command) -> None:
         chosen = parse([*shared, *command])
