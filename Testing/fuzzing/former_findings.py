@@ -41,7 +41,11 @@ CASES: dict[str, tuple[tuple[str, Change], ...]] = {
         ("a.seg.nrrd", _replaced(b"LabelValue:=1", b"LabelValue:=" + b"9" * 5000)),
         ("a.seg.nrrd", _replaced(b"Layer:=0", b"Layer:=" + b"9" * 5000)),
     ),
-    "small file of ours": (("dataset.json", lambda _sound: b"[]"),),
+    "small file of ours": (
+        ("dataset.json", lambda _sound: b"[]"),
+        # A claim of a process whose number is beyond the system's.
+        ("claim-0.lock", _replaced(b"-0123456789ab", b"9999999999-0123456789ab")),
+    ),
 }
 
 

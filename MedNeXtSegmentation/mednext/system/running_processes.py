@@ -66,7 +66,7 @@ else:
         """Whether a process of this number runs, of whatever user."""
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return False
         except PermissionError:
             pass
