@@ -127,12 +127,16 @@ def test_preprocessed_data_that_are_damaged_end_the_run_with_a_sentence(run: Run
     assert "Traceback" in next(run.folder.glob("training_log_*.txt")).read_text()
 
 
+TORCHRUN = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
         ({"WORLD_SIZE": "many"}, "$WORLD_SIZE is 'many'"),
-        ({"WORLD_SIZE": "0"}, "start them with torchrun"),
-        ({"WORLD_SIZE": "2"}, "start them with torchrun"),
+        ({"WORLD_SIZE": "0"}, "$WORLD_SIZE is 0, but $RANK is not set"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "$LOCAL_RANK is not set, $MASTER_ADDR is not set"),
+        (TORCHRUN | {"RANK": "2"}, "$WORLD_SIZE is 2, but $RANK is 2"),
         ({"LOCAL_RANK": "-1"}, "$LOCAL_RANK is '-1'"),
         ({"nnUNet_n_proc_DA": "abc"}, "$nnUNet_n_proc_DA is 'abc', no whole number from 0 on"),
         ({"nnUNet_def_n_proc": "0"}, "$nnUNet_def_n_proc is '0', no whole number from 1 on"),

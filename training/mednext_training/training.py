@@ -326,6 +326,12 @@ def _device() -> Iterator[torch.device]:
     if count == 1:
         yield device
         return
+    needed = {each: os.environ.get(each) for each in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
+    if None in needed.values() or _of_torchrun("RANK", 0) >= count:  # torch would wait half an hour
+        told = ", ".join(f"${each} is {value or 'not set'}" for each, value in needed.items())
+        raise OptionError(
+            f"$WORLD_SIZE is {count}, but {told}: start the processes with torchrun, or unset $WORLD_SIZE."
+        )
     if cards:
         torch.cuda.set_device(device)
     try:
