@@ -96,6 +96,9 @@ def test_a_worker_that_died_or_froze_idle_does_not_fail_the_next_run(light, monk
     monkeypatch.setattr(conversation, "ACCEPTING_S", 0.5)
     first = worker_pid(light)
     os.kill(first, fault)
+    state = Path(f"/proc/{first}/stat")  # until it has stopped, its other threads may still answer
+    while fault == signal.SIGSTOP and state.exists() and ") T " not in state.read_text():
+        time.sleep(0.01)
     assert works(light)
     assert worker_pid(light) != first
     until_gone(first)

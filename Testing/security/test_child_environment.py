@@ -137,4 +137,4 @@ def test_the_processes_of_ray_start_without_secrets_and_the_server_keeps_its_own
     before = dict(os.environ)
     with _bare_environment():
         assert "planted" not in " ".join(os.environ.values())
-    assert before.items() <= os.environ.items()
+    assert dict(os.environ) == before

@@ -201,6 +201,7 @@ def _bare_environment() -> Iterator[None]:
     try:
         yield
     finally:
+        os.environ.clear()
         os.environ.update(whole)
 
 
