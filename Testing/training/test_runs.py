@@ -351,7 +351,7 @@ def test_a_polite_kill_ends_a_training_like_ctrl_c(run: Run) -> None:
 def test_two_processes_train_one_network_and_share_the_batch(
     training_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the variables of torchrun; this process is the first of them."""
+    """With the variables of torchrun; this process is the first, the other loads batches in a process."""
     words = ["--workspace", str(training_workspace.root), "train", "--variant", "tiny", "--fold", "2"]
     words += ["--name", "both", "--epochs", "1", "--iterations", "2", "--validation-iterations", "1"]
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -359,7 +359,7 @@ def test_two_processes_train_one_network_and_share_the_batch(
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLIBC_TUNABLES": ""}
     for name, value in (shared | {"RANK": "0", "LOCAL_RANK": "0"}).items():
         monkeypatch.setenv(name, value)
-    environment = os.environ | {"RANK": "1", "LOCAL_RANK": "1"}
+    environment = os.environ | {"RANK": "1", "LOCAL_RANK": "1", "nnUNet_n_proc_DA": "1"}
     other = subprocess.Popen([sys.executable, "-m", "mednext_training.cli", *words], env=environment)
     try:
         assert cli.main(words) == 0

@@ -61,8 +61,8 @@ def loader_processes() -> int:
 
 
 def stop_loader(batches: Any) -> None:
-    """End the processes behind batches at once."""
-    if isinstance(batches, NonDetMultiThreadedAugmenter):
+    """End the processes behind batches at once, unless nnU-Net has ended them."""
+    if isinstance(batches, NonDetMultiThreadedAugmenter) and batches._processes:
         batches.abort_event.set()
         for process in batches._processes:
             process.kill()
