@@ -116,7 +116,8 @@ def _studies(archive: Archive, selection: Selection) -> dict[str, str]:
         listed, wanted = archive.studies(each), each.get("StudyInstanceUID")
         counts = {text(item, STUDY_UID): text(item, _SERIES_COUNT) for item in listed.items}
         if wanted is None:
-            listed.check("studies", "", "narrow the query, or name each study with --study")
+            remedy = "name each study with --study, or narrow the query if the archive cuts long lists"
+            listed.check("studies", "", remedy)
         elif wanted not in counts:
             raise OptionError(f"The archive has no study {wanted} that fits the query.")
         else:
