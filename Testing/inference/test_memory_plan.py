@@ -22,7 +22,15 @@ from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry, Roi
 from mednext.images.volume import Volume
 from mednext.inference.memory import check as memory_check
-from mednext.inference.memory.plan import MIB, MemoryPlan, PlannedRun, parameters, plan_memory, planned_run
+from mednext.inference.memory.plan import (
+    MIB,
+    MemoryPlan,
+    PlannedRun,
+    parameters,
+    plan_memory,
+    planned_run,
+    process_bytes,
+)
 from mednext.inference.options import Options
 from mednext.library.model_by_name import load_bundle
 from mednext.locating.memory import plan_of
@@ -84,6 +92,17 @@ def test_the_plan_of_a_real_run_is_above_its_peak_and_not_by_more_than_half(tmp_
     peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
     planned = plan_memory(bundle.model, PlannedRun(Geometry((80, 64, 64), (1, 1, 1)), (4,), 1)).host
     assert peak < planned < 1.5 * peak
+
+
+def test_a_torch_with_the_libraries_of_cuda_takes_more_memory_also_without_a_card(tmp_path, monkeypatch):
+    before = process_bytes()
+    (tmp_path / "torch" / "lib").mkdir(parents=True)
+    (tmp_path / "torch" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    without = process_bytes()
+    (tmp_path / "torch" / "lib" / "libtorch_cuda.so").touch()
+    assert before >= without
+    assert process_bytes() - without >= (380 - 219) * 0.99 * MIB
 
 
 @pytest.mark.parametrize(("uncertainty", "measured_mib"), [(False, 2_411), (True, 3_760)])

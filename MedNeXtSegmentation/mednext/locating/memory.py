@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..images.geometry import Geometry, Roi
-from ..inference.memory.plan import PROCESS, DeviceKind, MemoryPlan, plan_memory, planned_run
+from ..inference.memory.plan import DeviceKind, MemoryPlan, plan_memory, planned_run, process_bytes
 from ..inference.options import Options
 from ..model.description import Model
 from ..model.location import SIDES
@@ -31,8 +31,8 @@ def plan_of(
     runs = [replace(options, roi=box, boxes=None, locate="none") for box in _boxes(model, options, grid)]
     plans = [plan_memory(model, planned_run(model, run, grid, voxel_bytes, device)) for run in runs]
     side = max(plan.worker for plan in plans)
-    joining = PROCESS + (len(SIDES) + 1) * result
-    finding = PROCESS + _REGISTRATION + whole * (voxel_bytes[0] + _FLOAT)
+    joining = process_bytes() + (len(SIDES) + 1) * result
+    finding = process_bytes() + _REGISTRATION + whole * (voxel_bytes[0] + _FLOAT)
     finding += _LEVELS * _FLOAT * whole // math.prod(bin_factors(grid.spacing))
     worker = max(side + result, joining, 0 if options.boxes else finding)
     largest = max(plans, key=lambda plan: plan.device)

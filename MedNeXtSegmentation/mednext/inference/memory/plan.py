@@ -11,6 +11,8 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Literal
 
 from ...images.geometry import Geometry, Roi
@@ -29,7 +31,8 @@ _UNCERTAINTY = 2  # while the networks run; the result has float32
 _COMPONENTS = 11  # of a label of which only the largest component stays; 7 to 11 measured, the most in noise
 _MASK = {"nnunet_v1": 12, "nnunet_v2": 4}  # of the patient, which v1 resamples; 10 and 3 measured
 _TILES = {"cpu": 2, "mps": 2, "cuda": 3}  # predictions of tiles: of air, and of those at work
-PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
+_PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
+_CUDA_BUILD = 160 * MIB  # more for a torch with CUDA's libraries, also without a card: 380 and 219 measured
 _CUDA_HOST = 700 * MIB  # libraries of CUDA in the worker, an estimate
 _CUDA_CONTEXT = 500 * MIB  # of a card for a process beside its tensors, an estimate
 # Of one channel on a card: before, at and after a step; stored, in order and as float32 at first.
@@ -67,7 +70,7 @@ class MemoryPlan:
     @property
     def more(self) -> int:
         """Of `host`, all that a process with the engine's packages does not have yet."""
-        return self.host - PROCESS
+        return self.host - process_bytes()
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,16 @@ def planned_run(
     )
 
 
+def process_bytes() -> int:
+    """Bytes of a worker that has imported the engine's packages; torch itself is not imported here."""
+    torch = PathFinder.find_spec("torch")
+    if torch is None or torch.origin is None:
+        return _PROCESS
+    folder = Path(torch.origin).parent / "lib"
+    names = ("libtorch_cuda.so", "torch_cuda.dll")
+    return _PROCESS + (_CUDA_BUILD if any((folder / name).exists() for name in names) else 0)
+
+
 def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     """The memory of a run. Raises `GeometryError` when the region is outside of the image."""
     whole = math.prod(run.grid.size)
@@ -152,7 +165,7 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     weights = run.folds * parameters(model.network) * _FLOAT * copies
     predicting = results + (max(network.sums + network.activations, network.check) if on_cpu else 0)
     finishing += _activations(model.network, math.prod(model.patch), run.device) if on_cpu else 0
-    host = PROCESS + weights + max(preparing, predicting + kept_images, finishing + kept_images)
+    host = process_bytes() + weights + max(preparing, predicting + kept_images, finishing + kept_images)
     host += model_images if on_cpu else _CUDA_HOST
     on_card = max(_ON_CARD * max(source, inside) * _FLOAT + _SLAB_ON_CARD, network.sums + network.activations)
     device = 0 if on_cpu else _CUDA_CONTEXT + weights + model_images + on_card
