@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 PYTHON_TYPES: dict[str, type] = {"bool": bool, "int": int, "double": float, "float": float, "QString": str}
 
 
+@functools.cache
 def parse_signature(signature: str) -> tuple[str, tuple[str, ...]]:
     """Name and types of the arguments; `const`, references and the digit of SIGNAL() do not count."""
     name, _, rest = signature.strip().lstrip("012").partition("(")

@@ -5,6 +5,7 @@ A Python slot gets at most as many arguments as it has positional parameters (Py
 
 from __future__ import annotations
 
+import functools
 import inspect
 import weakref
 from collections.abc import Callable
@@ -95,7 +96,7 @@ def _positional_parameters(slot: Slot) -> int | None:
 def find_signal(sender: Any, signature: str) -> tuple[Any, int]:
     """The bound signal of a signature and the number of its arguments; raises StandInError without one."""
     name, arguments = parse_signature(signature)
-    overloads = _signatures(sender, name)
+    overloads = _signatures(type(sender), name)
     if f"{name}({','.join(arguments)})" not in overloads:
         has = overloads or "none of this name"
         raise StandInError(
@@ -104,12 +105,13 @@ def find_signal(sender: Any, signature: str) -> tuple[Any, int]:
     return _overload(getattr(sender, name), arguments, overloads), len(arguments)
 
 
-def _signatures(sender: Any, name: str) -> list[str]:
-    contract = getattr(type(sender), "_signal_signatures", {})
+@functools.cache
+def _signatures(sender_class: type, name: str) -> list[str]:
+    contract = getattr(sender_class, "_signal_signatures", {})
     if name in contract:
         return contract[name]
-    # Not sender.metaObject(): PySide6 would end the class's meta-object together with the sender.
-    meta_object = type(sender).staticMetaObject
+    # Not a sender's metaObject(): PySide6 would end the class's meta-object together with the sender.
+    meta_object = sender_class.staticMetaObject  # type: ignore[attr-defined]
     methods = (meta_object.method(index) for index in range(meta_object.methodCount()))
     return [
         bytes(method.methodSignature()).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import xml.etree.ElementTree as ET
@@ -16,9 +17,27 @@ from .attributes import stands_for_cpp
 from .connections import connect
 
 
-class QUiLoader(QtUiTools.QUiLoader):
+class QUiLoader:
     """Raises StandInError for unknown classes, objects and signals, which Qt's own loader only prints."""
 
+    def load(self, device: Any, parent: Any = None) -> Any:
+        """Load from a path or an open QFile."""
+        content, enumerations, connections = _prepared(_text(device))
+        buffer = QtCore.QBuffer()
+        buffer.setData(content)
+        buffer.open(QtCore.QIODevice.ReadOnly)
+        loader = _loader()
+        widget = loader.load(buffer, parent)
+        if widget is None:
+            raise StandInError(f"QUiLoader: {loader.errorString()}")
+        for name, property_name, text in enumerations:
+            setattr(_object(widget, name), property_name, _enumeration_value(text))
+        for sender, signal, receiver, slot in connections:
+            connect(_object(widget, sender), signal, _object(widget, receiver), slot)
+        return widget
+
+
+class _Loader(QtUiTools.QUiLoader):
     def createWidget(self, className: str, parent: Any = None, name: str = "") -> Any:
         cls = _standin_class(className)
         if cls is None:
@@ -27,26 +46,30 @@ class QUiLoader(QtUiTools.QUiLoader):
         QtCore.QObject.setObjectName(widget, name)
         return widget
 
-    def load(self, device: Any, parent: Any = None) -> Any:
-        """Load from a path or an open QFile."""
-        root = ET.fromstring(_text(device))
-        # Here, for an exception in createWidget, which C++ calls, would end the process.
-        _check_classes(root)
-        connections = root.find("connections")
-        if connections is not None:
-            root.remove(connections)
-        enumerations = list(_take_enumerations(root))
-        buffer = QtCore.QBuffer()
-        buffer.setData(ET.tostring(root))
-        buffer.open(QtCore.QIODevice.ReadOnly)
-        widget = super().load(buffer, parent)
-        if widget is None:
-            raise StandInError(f"QUiLoader: {self.errorString()}")
-        for name, property_name, text in enumerations:
-            setattr(_object(widget, name), property_name, _enumeration_value(text))
-        for connection in connections if connections is not None else ():
-            _make_connection(widget, connection)
-        return widget
+
+@functools.cache
+def _loader() -> _Loader:
+    """One for all files, since Qt looks for plugins whenever one is made."""
+    return _Loader(QtCore.QCoreApplication.instance())
+
+
+@functools.cache
+def _prepared(text: str) -> tuple[bytes, list[tuple[str, str, str]], list[list[str]]]:
+    """A file without its connections and the enum values that Qt cannot read; these; the connections.
+
+    Every test of a panel loads the same files.
+    """
+    root = ET.fromstring(text)
+    # Here, for an exception in createWidget, which C++ calls, would end the process.
+    _check_classes(root)
+    connections = [
+        [connection.findtext(part, "") for part in ("sender", "signal", "receiver", "slot")]
+        for connection in root.iterfind("connections/connection")
+    ]
+    for element in root.findall("connections"):
+        root.remove(element)
+    enumerations = list(_take_enumerations(root))
+    return ET.tostring(root), enumerations, connections
 
 
 def _check_classes(root: ET.Element) -> None:
@@ -88,11 +111,6 @@ def _standin_class(name: str) -> type | None:
         if isinstance(cls, type) and stands_for_cpp(cls):
             return cls
     return None
-
-
-def _make_connection(widget: Any, connection: ET.Element) -> None:
-    sender, receiver = (_object(widget, connection.findtext(role, "")) for role in ("sender", "receiver"))
-    connect(sender, connection.findtext("signal", ""), receiver, connection.findtext("slot", ""))
 
 
 def _object(widget: Any, name: str) -> Any:
