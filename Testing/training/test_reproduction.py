@@ -58,8 +58,8 @@ def test_one_command_makes_a_model_that_segments_a_new_patient(
     if ALL not in os.environ:
         if challenge != IN_EVERY_RUN or options:
             pytest.skip("takes minutes: make reproduce-tiny")
-        shorter = replace(BUDGETS["tiny"], training=(*BUDGETS["tiny"].training, "--epochs", "2"))
-        monkeypatch.setitem(BUDGETS, "tiny", shorter)
+        training = (*BUDGETS["tiny"].training, "--epochs", "2", "--iterations", "25")
+        monkeypatch.setitem(BUDGETS, "tiny", replace(BUDGETS["tiny"], training=training))
     source = trees.WRITERS[challenge](tmp_path / "source", 6)
     model = tmp_path / "models" / "mine"
     words = ["reproduce", challenge, str(source), "--budget", "tiny", "--target", str(model)]

@@ -148,8 +148,13 @@ def test_a_folder_without_the_challenges_files_names_where_they_should_be(
 
 
 @pytest.mark.real_data
-def test_all_real_hippocampus_cases_are_sound(
+def test_real_hippocampus_cases_are_sound(
     tmp_path: Path, convert: Callable[..., int], real_data: Path
 ) -> None:
-    assert convert("hippocampus", real_data / "hippocampus") == 0
-    assert len(cases_in(raw(tmp_path, "hippocampus"))) == 220
+    """A fifth of the 220."""
+    for part in ("images", "labels"):
+        (tmp_path / "some" / part).mkdir(parents=True)
+        for file in sorted((real_data / "hippocampus" / part).iterdir())[::5]:
+            (tmp_path / "some" / part / file.name).symlink_to(file)
+    assert convert("hippocampus", tmp_path / "some") == 0
+    assert len(cases_in(raw(tmp_path, "hippocampus"))) == 44
