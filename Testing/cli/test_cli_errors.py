@@ -264,20 +264,20 @@ def test_a_fault_of_the_program_asks_to_be_reported(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on file sizes there")
-@pytest.mark.parametrize("name", ["out.seg.nrrd", "out.nii.gz"])
-def test_a_full_disk_is_an_explained_error(name: str, here: Path) -> None:
+def test_a_full_disk_is_an_explained_error(here: Path) -> None:
     """A process that may not write files over 256 bytes gets the same errors as on a full disk."""
     write(here / "good.nii.gz", noise())
     before = files(here)
     code = (
-        "import resource, sys\n"
+        "import resource\n"
         "from mednext.cli import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (256, 256))\n"
-        "sys.exit(main(sys.argv[1:]))"
+        "for name in ('out.seg.nrrd', 'out.nii.gz'):\n"
+        "    print(main(['segment', 'good.nii.gz', '--model', 'tiny', '-o', name, '--threads', '1']))"
     )
-    answer = run_python("-c", code, "segment", "good.nii.gz", "--model", "tiny", "-o", name, "--threads", "1")
-    assert answer.returncode == 2, answer.stderr
-    assert "space" in answer.stderr
+    answer = run_python("-c", code)
+    assert answer.stdout == "2\n2\n", answer.stderr
+    assert len([line for line in answer.stderr.splitlines() if "space" in line]) == 2
     assert "Traceback" not in answer.stderr
     assert files(here) == before
 
