@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from native_build import native_kernels, native_library_folder  # noqa: F401
 from nnunet_threads import nnunet_in_threads  # noqa: F401
-from panel_driving import models, ready, volume, widget  # noqa: F401
+from panel_driving import logic, models, ready, volume, widget  # noqa: F401
 from panel_fixtures import _no_open_question, dialogs, show_panel, slot_errors  # noqa: F401
 from planned_data import planned_data, training_workspace  # noqa: F401
 

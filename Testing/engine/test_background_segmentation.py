@@ -20,12 +20,6 @@ MODULE = Path(__file__).parents[2] / "MedNeXtSegmentation" / "MedNeXtSegmentatio
 PATIENCE_S = 200
 
 
-@pytest.fixture
-def logic(scene):
-    """As a script in Slicer gets it."""
-    return slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return str(tiny_bundle(tmp_path_factory.mktemp("models") / "tiny").path)

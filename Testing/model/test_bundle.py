@@ -223,7 +223,7 @@ def test_weights_too_large_for_half_precision_are_not_written(tmp_path: Path) ->
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        tiny_bundle(tmp_path / "file" / "tiny")
+        write_bundle(tmp_path / "file" / "tiny", tiny_model(), {0: tiny_weights()})
 
 
 def test_a_bundle_without_weights_is_not_written(tmp_path: Path) -> None:

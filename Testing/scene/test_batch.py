@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-import slicer_standin
 from bundles import tiny_bundle
 from cases import add_image, add_truncated, add_with_nan
 from dicom_files import change, write_series
@@ -27,11 +26,6 @@ from panel_driving import MODULE
 from slicer_nodes import add_linear_transform, add_volume, head, translation
 
 HERE = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def logic(scene):
-    return slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
 
 
 @pytest.fixture(scope="module")

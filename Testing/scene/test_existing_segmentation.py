@@ -350,8 +350,7 @@ def test_labels_of_a_wide_labelmap_keep_their_values(volume):
     labels = (replace(LABELS[0], value=300), LABELS[1])
     labelmap = np.zeros(SHAPE, dtype=np.uint16)
     labelmap[0, 0, 0], labelmap[1, 1, 1] = 300, 2
-    wide = replace(result(volume, np.zeros(SHAPE)), labelmap=labelmap, labels=labels)
-    only = wide.only([300])
+    only = result(volume, labelmap, labels=labels).only([300])
     assert set(np.unique(only.labelmap)) == {0, 300}
     assert [label.value for label in only.labels] == [300]
 

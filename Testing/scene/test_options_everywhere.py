@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-import slicer_standin
 from bundles import tiny_bundle
 from cases import add_image
 from mednext import Roi, read_volume, segment
@@ -18,7 +17,6 @@ from mednext.errors import OptionError
 from mednext.inference.options import Options
 from mednext.segmentation.formats.seg_nrrd import read_provenance
 from MedNeXtSegmentationLib.scene.result_record import provenance_of
-from panel_driving import MODULE
 
 OPTIONS = Options("cpu", (1,), False, Roi((-30.0, -40.0, 2.0), (30.0, 40.0, 14.0)), True, 0.25, "bfloat16", 1)
 ARGUMENTS = ["--device", "cpu", "--folds", "1", "--no-mirror", "--roi", "-30,-40,2,30,40,14"]
@@ -26,23 +24,17 @@ ARGUMENTS += ["--step", "0.25", "--precision", "bfloat16", "--threads", "1"]
 IN_SLICER = {name: value for name, value in vars(OPTIONS).items() if name != "insist"}
 
 
-@pytest.fixture
-def logic(scene):
-    return slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny", (0, 1))
 
 
-@pytest.fixture
-def image(tmp_path):
-    add_image(tmp_path / "in" / "a.nii.gz")
-    return tmp_path / "in" / "a.nii.gz"
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    return add_image(tmp_path_factory.mktemp("in") / "a.nii.gz")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def expected(image, tiny):
     return segment(read_volume(image), tiny, OPTIONS)
 
@@ -114,7 +106,7 @@ def test_results_of_a_folder_cannot_go_into_a_node(logic, image, tiny, tmp_path)
         logic.segmentFolder(image.parent, tmp_path / "out", tiny.path, segmentationNode=node)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fast(image, tiny):
     """The engine's result of quality "fast", which a tiny model of two folds gives with the first alone."""
     found = segment(read_volume(image), tiny, device="cpu", quality="fast")

@@ -8,17 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
-import slicer_standin
 from bundles import TINY_NETWORK, tiny_bundle
 from mednext.errors import MissingPackageError, OptionError, UnknownModelError
 from mednext.model.description import Channel
-from panel_driving import MODULE
 from slicer_nodes import add_volume, head
-
-
-@pytest.fixture
-def logic(scene):
-    return slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
-import slicer_standin
 from bundles import TINY_NETWORK, tiny_bundle
 from mednext.errors import Cancelled, GeometryError, InputError, OptionError, UnsupportedImageError
 from mednext.model.description import Channel
 from MedNeXtSegmentationLib.scene.matrices import ijk_to_ras_of
 from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
 from MedNeXtSegmentationLib.scene.results.uncertainty_node import is_uncertainty, places_of
-from panel_driving import MODULE
 from sequence_nodes import TIMES, add_sequence
 from slicer_nodes import (
     OBLIQUE_LEFT_HANDED,
@@ -24,11 +22,6 @@ from slicer_nodes import (
     head,
     translation,
 )
-
-
-@pytest.fixture
-def logic(scene):
-    return slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
 
 
 @pytest.fixture(scope="module")

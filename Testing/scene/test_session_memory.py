@@ -6,15 +6,8 @@ import gc
 import weakref
 
 import pytest
-import slicer_standin
 from bundles import tiny_bundle
-from panel_driving import MODULE
 from slicer_nodes import add_volume, head
-
-
-@pytest.fixture
-def logic(scene):
-    return slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
 
 
 @pytest.fixture(scope="module")

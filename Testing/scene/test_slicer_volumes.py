@@ -211,10 +211,3 @@ def test_a_region_follows_the_transforms_of_region_and_volume(scene):
 def test_a_region_without_extent_is_refused(scene):
     with pytest.raises(GeometryError, match="no extent"):
         roi_from_node(add_roi(scene, (0, 0, 0), (0, 5, 5)), add_volume(scene, head()))
-
-
-def test_a_warp_between_region_and_volume_is_refused(scene):
-    volume, roi = add_volume(scene, head()), add_roi(scene, (10, 0, 0), (4, 6, 8))
-    volume.SetAndObserveTransformNodeID(add_warp(scene).GetID())
-    with pytest.raises(GeometryError, match="non-linear"):
-        roi_from_node(roi, volume)

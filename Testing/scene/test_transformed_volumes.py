@@ -10,6 +10,10 @@ import slicer
 from bundles import tiny_bundle, tiny_model
 from mednext.errors import GeometryError, SuspectInputError
 from mednext.model.description import Channel
+from MedNeXtSegmentationLib.scene.result_record import volumes_of
+from MedNeXtSegmentationLib.scene.volumes.channels_from_nodes import channels_from_nodes
+from MedNeXtSegmentationLib.scene.volumes.parent_transform import deformation_of
+from MedNeXtSegmentationLib.scene.volumes.roi_from_node import roi_from_node
 from panel_driving import let_run, selector
 from slicer_nodes import (
     add_linear_transform,
@@ -33,23 +37,9 @@ DEFORMATIONS = {
 }
 
 
-@pytest.fixture
-def logic(scene):
-    from MedNeXtSegmentationLib.logic import MedNeXtSegmentationLogic
-
-    return MedNeXtSegmentationLogic()
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def deformation(scene):
-    from MedNeXtSegmentationLib.scene.volumes.parent_transform import deformation_of
-
-    return deformation_of
 
 
 def put_under(scene, node, *matrices):
@@ -82,28 +72,28 @@ def world_ml(node):
 
 @pytest.mark.parametrize("words", DEFORMATIONS)
 @pytest.mark.parametrize("above", [[], [ROTATED]])
-def test_a_transform_that_deforms_is_told_wherever_it_stands_in_the_chain(scene, deformation, words, above):
+def test_a_transform_that_deforms_is_told_wherever_it_stands_in_the_chain(scene, words, above):
     volume = add_volume(scene, head())
     put_under(scene, volume, DEFORMATIONS[words], *above)
-    assert words in deformation(volume)[0]
+    assert words in deformation_of(volume)[0]
     put_under(scene, volume, ROTATED, DEFORMATIONS[words])
-    assert deformation(volume)[1]
+    assert deformation_of(volume)[1]
 
 
-def test_transforms_that_only_move_and_that_cancel_out_get_no_word(scene, deformation):
+def test_transforms_that_only_move_and_that_cancel_out_get_no_word(scene):
     volume = add_volume(scene, head(), np.diag([-1.0, -1, 1.5, 1]))
-    assert deformation(volume) == ("", False)
+    assert deformation_of(volume) == ("", False)
     put_under(scene, volume, ROTATED, translation(0, 0, 100))
-    assert deformation(volume) == ("", False)
+    assert deformation_of(volume) == ("", False)
     put_under(scene, volume, np.diag([2.0, 1, 1, 1]), np.diag([0.5, 1, 1, 1]))
-    assert deformation(volume) == ("", False)
+    assert deformation_of(volume) == ("", False)
 
 
-def test_a_transform_that_bends_is_told_wherever_it_stands_in_the_chain(scene, deformation):
+def test_a_transform_that_bends_is_told_wherever_it_stands_in_the_chain(scene):
     volume = add_volume(scene, head())
     outer = put_under(scene, volume, ROTATED)
     outer.SetAndObserveTransformNodeID(add_warp(scene).GetID())
-    assert deformation(volume) == ("is under a transform that bends it", True)
+    assert deformation_of(volume) == ("is under a transform that bends it", True)
 
 
 @pytest.mark.parametrize("words", DEFORMATIONS)
@@ -133,8 +123,6 @@ def test_a_transform_like_that_of_a_registration_is_only_reported(scene, logic, 
 
 
 def test_a_hardened_scaling_is_seen_and_measured(scene, logic, tiny):
-    from MedNeXtSegmentationLib.scene.result_record import volumes_of
-
     volume = add_volume(scene, head())
     put_under(scene, volume, np.diag([1.5, 1.5, 1.5, 1]))
     volume.HardenTransform()
@@ -155,7 +143,6 @@ def test_a_bent_volume_is_refused_by_the_logic_and_in_a_batch_of_the_scene(scene
 
 def test_a_channel_that_is_scaled_lies_where_the_scene_shows_it_and_is_told(scene):
     from MedNeXtSegmentationLib.panel.inputs.input_checks import checkInputs
-    from MedNeXtSegmentationLib.scene.volumes.channels_from_nodes import channels_from_nodes
 
     two = tiny_model(channels=(Channel("T1", "MR", "zscore"), Channel("FLAIR", "MR", "zscore")))
     t1 = add_volume(scene, head(), name="T1")
@@ -188,8 +175,6 @@ def test_the_panel_tells_of_a_transform_as_soon_as_it_deforms_and_asks(ready, sc
     "matrix", [np.diag([2.0, 1, 3, 1]), np.diag([-1.0, 1, 1, 1]), ROTATED, ROTATED @ np.diag([-2.0, 2, 2, 1])]
 )
 def test_a_region_under_a_linear_transform_lies_where_the_scene_shows_it(scene, matrix):
-    from MedNeXtSegmentationLib.scene.volumes.roi_from_node import roi_from_node
-
     volume = add_volume(scene, head())
     region = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
     region.SetCenter(4.0, 5.0, 6.0)
@@ -202,14 +187,17 @@ def test_a_region_under_a_linear_transform_lies_where_the_scene_shows_it(scene, 
 
 
 def test_a_region_under_a_transform_that_bends_or_shears_is_refused(scene):
-    from MedNeXtSegmentationLib.scene.volumes.roi_from_node import roi_from_node
-
     volume = add_volume(scene, head())
     region = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
     region.SetSize(6.0, 8.0, 10.0)
     region.SetAndObserveTransformNodeID(add_warp(scene).GetID())
     with pytest.raises(GeometryError, match="non-linear transform"):
         roi_from_node(region, volume)
+    region.SetAndObserveTransformNodeID(None)
+    volume.SetAndObserveTransformNodeID(add_warp(scene).GetID())
+    with pytest.raises(GeometryError, match="non-linear transform"):
+        roi_from_node(region, volume)
+    volume.SetAndObserveTransformNodeID(None)
     shear = put_under(scene, region, SHEAR)
     with pytest.raises(GeometryError, match="shears the region"):
         roi_from_node(region, volume)
@@ -221,8 +209,6 @@ def test_a_region_under_a_transform_that_bends_or_shears_is_refused(scene):
 def test_a_result_in_a_segmentation_under_another_transform_has_its_place_and_its_volumes(
     scene, logic, tiny, matrix
 ):
-    from MedNeXtSegmentationLib.scene.result_record import volumes_of
-
     volume = add_volume(scene, head())
     plain = logic.segment(volume, tiny.path, device="cpu", mirroring=False)
     into = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")

@@ -7,6 +7,7 @@ import pytest
 import slicer
 import vtk
 from mednext.errors import OutputError
+from mednext.model.labels import Label
 from mednext.worker.scene.jobs import SegNrrdJob
 from MedNeXtSegmentationLib.scene.export.seg_nrrd import segmentation_file_of
 from MedNeXtSegmentationLib.scene.segments.shared_labelmaps import LABELMAP
@@ -224,14 +225,11 @@ def test_surfaces_are_made_again_where_there_were_some(node, tmp_path):
 
 
 def test_more_label_values_than_a_byte_holds(volume, tmp_path):
-    node = new_segmentation(volume, np.zeros(SHAPE, dtype=np.uint8))
-    masks = {}
-    for number in range(260):
-        mask = np.zeros(SHAPE, dtype=np.uint8)
-        mask.flat[3 * number] = 1
-        masks[node.GetSegmentation().AddEmptySegment("", f"s{number}")] = mask
-    for segment_id, mask in masks.items():
-        paint(node, segment_id, mask, volume)
+    labelmap = np.zeros(SHAPE, dtype=np.uint16)
+    labelmap.flat[: 3 * 260 : 3] = values = range(1, 261)
+    labels = tuple(Label(value, f"s{value}", (1, 2, 3)) for value in values)
+    node = new_segmentation(volume, labelmap, labels=labels)
+    assert node.GetSegmentation().GetNumberOfLayers(LABELMAP) == 1
     loaded = written_by_us(node, tmp_path / "a.seg.nrrd")
     assert voxels(facts(loaded, volume)) == voxels(facts(node, volume))
 

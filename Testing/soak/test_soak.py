@@ -62,14 +62,6 @@ def client() -> Iterator[Any]:
     shared_client().shutdown()
 
 
-@pytest.fixture
-def logic(scene: Any) -> Any:
-    import slicer_standin
-    from panel_driving import MODULE
-
-    return slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
-
-
 def in_shared_memory() -> int:
     return len(os.listdir("/dev/shm"))  # noqa: PTH208
 
