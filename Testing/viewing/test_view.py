@@ -217,6 +217,14 @@ def test_a_result_beside_the_image_is_refused(result):
         check_same_place(far, shown, ("image", "result"))
 
 
+def test_a_segment_that_leaves_the_image_is_refused_and_never_cut_off(result):
+    shown = read_result(result)  # its voxels have x from 1 to 11 of 14, and z from 2 to 7 of 10
+    check_same_place(replace(GRID, size=(12, 12, 8)), shown, ("image", "result"))
+    for size in ((10, 12, 10), (14, 12, 6)):
+        with pytest.raises(GeometryError, match="Segments of result reach beyond image"):
+            check_same_place(replace(GRID, size=size), shown, ("image", "result"))
+
+
 def test_the_page_gets_the_voxels_on_their_grids(result, library, segmentation, tmp_path):
     image = tmp_path / "image.nii.gz"
     write_image(image, np.arange(GRID.shape[0] * 12 * 14, dtype=np.int16).reshape(GRID.shape), GRID)
@@ -270,14 +278,19 @@ def test_nothing_can_be_written(server):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-def test_a_browser_draws_the_segments_in_their_colours(result, tmp_path):
+def test_a_browser_draws_the_segments_in_their_colours_and_the_patients_right_on_the_left(tmp_path):
     from PIL import Image
 
     try:
         viewer_script()
     except DownloadError:
         pytest.skip("niivue cannot be fetched: the npm registry does not answer")
-    command = [sys.executable, "-m", "mednext", "view", str(result), "--no-browser"]
+    sides = Label(1, "left kidney", (60, 120, 240)), Label(2, "right kidney", (230, 60, 60))
+    grid = Geometry((40, 30, 20), (1.0, 1.0, 1.0), (20.0, -15.0, -10.0), (-1, 0, 0, 0, 1, 0, 0, 0, 1))
+    labelmap = np.zeros(grid.shape, np.uint8)
+    labelmap[4:14, 8:22, 4:14], labelmap[4:14, 8:22, 26:36] = 1, 2  # x is counted from left to right
+    write_segmentation(tmp_path / "kidneys.seg.nrrd", Segmentation(labelmap, grid, sides, {"model": "kits"}))
+    command = [sys.executable, "-m", "mednext", "view", str(tmp_path / "kidneys.seg.nrrd"), "--no-browser"]
     program = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         address = re.search(r"http://\S+", program.stdout.readline())[0]
@@ -285,11 +298,17 @@ def test_a_browser_draws_the_segments_in_their_colours(result, tmp_path):
     finally:
         program.terminate()
         program.wait()
-    pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)[:, 340:]
-    ratio = pixels / np.maximum(pixels.max(axis=2, keepdims=True), 1)
-    kidney = np.array(LABELS[0].color) / max(LABELS[0].color)
-    seen = (np.abs(ratio - kidney) < 0.08).all(axis=2) & (pixels.max(axis=2) > 60)
+    slices = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)[:, 330:665]
+    left, right = (np.median(places_of(label.color, slices)) for label in sides)
+    assert right + 50 < left  # in the coronal and the axial view, which are those on the left of the page
+
+
+def places_of(color: tuple[int, int, int], picture: np.ndarray) -> np.ndarray:
+    """The columns of the pixels of a colour, in any brightness; more than a thousand."""
+    ratio = picture / np.maximum(picture.max(axis=2, keepdims=True), 1)
+    seen = (np.abs(ratio - np.array(color) / max(color)) < 0.08).all(axis=2) & (picture.max(axis=2) > 60)
     assert seen.sum() > 1000
+    return np.nonzero(seen)[1]
 
 
 def browse(address: str, picture: Path) -> None:
@@ -303,5 +322,5 @@ def browse(address: str, picture: Path) -> None:
     ]
     options += [f"--user-data-dir={picture.parent / 'profile'}", "--virtual-time-budget=20000"]
     subprocess.run(
-        [str(CHROMIUM), *options, f"--screenshot={picture}", address], check=True, timeout=200, env=os.environ
+        [str(CHROMIUM), *options, f"--screenshot={picture}", address], check=True, timeout=300, env=os.environ
     )

@@ -1,5 +1,5 @@
 // Show the result of result.json: slices, 3D and the list of segments, with niivue.
-import { Niivue, SHOW_RENDER } from "./niivue.js";
+import { MULTIPLANAR_TYPE, Niivue, SHOW_RENDER } from "./niivue.js";
 
 const byId = (id) => document.getElementById(id);
 const hidden = new Set();
@@ -53,10 +53,16 @@ async function show() {
   document.title = result.result;
   const viewer = new Niivue({
     isRadiologicalConvention: true, // the patient's right is on the left, as in Slicer
+    sagittalNoseLeft: true,
+    showAllOrientationMarkers: true,
+    isOrientCube: true,
+    fontColor: [1, 1, 0.4, 1],
     multiplanarShowRender: SHOW_RENDER.ALWAYS,
     isNearestInterpolation: true,
     dragAndDropEnabled: false,
-    crosshairWidth: 0.3, // mm
+    multiplanarLayout: MULTIPLANAR_TYPE.GRID,
+    crosshairWidth: 0.5,
+    crosshairWidthUnit: "percent", // in mm, a line would be thinner than a pixel on a whole head
   });
   await viewer.attachToCanvas(byId("view"));
   await viewer.loadVolumes([

@@ -114,13 +114,32 @@ def _shown(
 
 
 def check_same_place(image: Geometry, result: ShownResult, names: Sequence[str]) -> None:
-    """Raise `GeometryError` where image and result have no place in common."""
+    """Raise `GeometryError` where image and result have no place in common, or a segment leaves the image."""
+    to_image = np.linalg.inv(image.ijk_to_ras) @ result.geometry.ijk_to_ras
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in result.geometry.size])).reshape(3, -1)
-    world = result.geometry.ijk_to_ras @ np.vstack([corners, np.ones(8)])
-    inside = np.linalg.inv(image.ijk_to_ras) @ world
-    low, high = inside[:3].min(axis=1), inside[:3].max(axis=1)
+    low, high = _extent(to_image, corners)
     if (high < -0.5).any() or (low > np.array(image.size) - 0.5).any():
         raise GeometryError(f"{names[1]} lies beside {names[0]}: give the image that it was made of.")
+    low, high = _extent(to_image, _row_ends(result.labelmap > 0))
+    if (low < -1).any() or (high > np.array(image.size)).any():  # one voxel of tolerance
+        raise GeometryError(
+            f"Segments of {names[1]} reach beyond {names[0]}, where they could not be drawn: give the image "
+            "that it was made of, or none."
+        )
+
+
+def _extent(matrix: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest index along each axis of places `(3, n)`; inf and -inf without places."""
+    there = (matrix @ np.vstack([places, np.ones(places.shape[1])]))[:3]
+    return there.min(axis=1, initial=np.inf), there.max(axis=1, initial=-np.inf)
+
+
+def _row_ends(mask: np.ndarray) -> np.ndarray:
+    """The indices `(3, n)`, x first, of the first and the last voxel in each row."""
+    z, y = np.nonzero(mask.any(axis=2))
+    rows = mask[z, y]
+    ends = (rows.argmax(axis=1), mask.shape[2] - 1 - rows[:, ::-1].argmax(axis=1))
+    return np.hstack([(x, y, z) for x in ends])
 
 
 def _label_values(array: np.ndarray, path: Path) -> np.ndarray:
