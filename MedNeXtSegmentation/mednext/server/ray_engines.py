@@ -189,7 +189,10 @@ def _start_here(quiet: dict[str, Any], folder: str, store_bytes: int) -> None:
             logger.warning("Ray did not start.", exc_info=True)
             ray.shutdown()
             if attempt == _STARTS - 1:
-                raise ServerError(f"Ray cannot be started on this machine: {error}") from error
+                raise ServerError(
+                    f"Ray cannot be started on this machine ({error}): start the server again when other "
+                    "programs leave it some time."
+                ) from error
 
 
 @contextlib.contextmanager
