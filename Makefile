@@ -73,7 +73,7 @@ lint: $(STAMP) ## check style, types, imports, copied code, and every use of Sli
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	PYTHONPATH=MedNeXtSegmentation $(VENV)/bin/lint-imports
+	PYTHONPATH=MedNeXtSegmentation:Testing $(VENV)/bin/lint-imports
 	$(PYTHON) -m pylint MedNeXtSegmentation/mednext MedNeXtSegmentation/MedNeXtSegmentationLib training/mednext_training benchmarks
 	PYTHONPATH=Testing $(PYTHON) -m slicer_contract MedNeXtSegmentation Testing/example_module
 

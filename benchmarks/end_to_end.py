@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
+from mednext.inference.labelling.label_writer import LabelWriter
 from mednext.inference.loaded_networks import LoadedNetworks
-from mednext.inference.postprocessing import LabelWriter
 from mednext.inference.progress import Progress
 from mednext.inference.segment import segment
 from mednext.library.model_by_name import load_bundle

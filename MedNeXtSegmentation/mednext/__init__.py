@@ -26,7 +26,7 @@ _EXPORTS = {
     "combine_channels": "images.volume",
     "Bundle": "model.bundle",
     "load_bundle": "library.model_by_name",
-    "Progress": "inference.segment",
+    "Progress": "inference.progress",
     "segment": "locating.segment",
     "Segmentation": "segmentation.result",
     "write_segmentation": "segmentation.export",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from apple_gpu import MPS, AppleGpu
+from mednext.inference import preprocessing
 from mednext.inference import segment as pipeline
 
 
@@ -15,6 +16,6 @@ def _card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The device "auto" is a card that preprocesses."""
     monkeypatch.setattr(pipeline, "choose_device", lambda name: MPS if name == "auto" else torch.device(name))
     monkeypatch.setattr(pipeline, "trouble", lambda *_: None)
-    monkeypatch.setattr(pipeline, "PREPROCESSING_DEVICES", ("mps",))
+    monkeypatch.setattr(preprocessing, "DEVICES", ("mps",))
     with AppleGpu(float64=True):
         yield

@@ -13,7 +13,7 @@ from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_weights
 from mednext.errors import Cancelled
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
-from mednext.inference import segment as pipeline
+from mednext.inference import prediction
 from mednext.inference.ensemble import Ensemble
 from mednext.inference.progress import Progress
 from mednext.inference.segment import segment
@@ -154,7 +154,7 @@ def test_labels_and_uncertainty_are_the_same_bits_with_and_without(
                 predicted.append(tile)
                 yield from self.new().predict([tile])
 
-    monkeypatch.setattr(pipeline, "Ensemble", Forgetful)
+    monkeypatch.setattr(prediction, "Ensemble", Forgetful)
     expected = segmented(bundle)
     assert len(predicted) == 18
     np.testing.assert_array_equal(found.labelmap, expected.labelmap)

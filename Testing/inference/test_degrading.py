@@ -16,7 +16,7 @@ from mednext.errors import OutOfMemoryError
 from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
-from mednext.inference import segment as pipeline
+from mednext.inference import preprocessing
 from mednext.inference.preprocessing import preprocess
 from mednext.inference.segment import segment
 from mednext.model.bundle import Bundle
@@ -41,12 +41,12 @@ def volume() -> Volume:
 
 
 def full_while_preprocessing(patch: pytest.MonkeyPatch) -> None:
-    def fail(volume, model, device=pipeline.CPU):
+    def fail(volume, model, device=preprocessing.CPU):
         if device.type != "cpu":
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return preprocess(volume, model, device)
 
-    patch.setattr(pipeline, "preprocess", fail)
+    patch.setattr(preprocessing, "preprocess", fail)
 
 
 def full_while_predicting(*places: tuple[str, str]) -> Inject:

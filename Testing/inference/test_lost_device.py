@@ -20,6 +20,7 @@ from mednext.errors import DeviceLostError
 from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
+from mednext.inference import prediction
 from mednext.inference import segment as pipeline
 from mednext.inference.options import Options
 from mednext.inference.segment import segment
@@ -55,7 +56,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     monkeypatch.setattr(pipeline, "choose_device", lambda name: MPS if name == "auto" else torch.device(name))
     monkeypatch.setattr(pipeline, "trouble", lambda *_: None)
-    monkeypatch.setattr(pipeline, "slide", until_it_fails)
+    monkeypatch.setattr(prediction, "slide", until_it_fails)
     with AppleGpu():
         yield moments
 

@@ -14,7 +14,8 @@ from bundles import TINY_NETWORK, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.errors import DeviceError
-from mednext.inference.postprocessing import LabelWriter, entropy
+from mednext.inference.labelling.label_decision import entropy
+from mednext.inference.labelling.label_writer import LabelWriter
 from mednext.inference.resampling import native as native_resampling
 from mednext.inference.resampling.matrices import axis_weights, resample_image
 from mednext.inference.sliding_window import Block

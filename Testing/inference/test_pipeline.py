@@ -26,9 +26,10 @@ from mednext.errors import (
 )
 from mednext.images.geometry import Geometry, Roi, reorient_array
 from mednext.images.volume import Volume, handed_over
-from mednext.inference import segment as pipeline
+from mednext.inference import preprocessing
 from mednext.inference.progress import Progress
 from mednext.inference.segment import segment
+from mednext.inference.tiles import count_tiles
 from mednext.model.bundle import Bundle, Channel
 from mednext.segmentation.result import Segmentation
 from scipy.ndimage import gaussian_filter
@@ -217,8 +218,8 @@ def test_progress_counts_every_tile_once_per_fold_and_estimates_the_rest(bundle:
 def tiles_of(volume: Volume, bundle: Bundle) -> int:
     """Tiles of the whole volume, counted once per fold."""
     array, geometry = reorient_array(volume.array, volume.geometry, bundle.model.orientation)
-    image = pipeline.preprocess(Volume(array, geometry), bundle.model)
-    return pipeline.count_tiles(image.array.shape[1:], bundle.model.patch, bundle.model.step) * 2
+    image = preprocessing.preprocess(Volume(array, geometry), bundle.model)
+    return count_tiles(image.array.shape[1:], bundle.model.patch, bundle.model.step) * 2
 
 
 def test_cancelling_ends_the_run(bundle: Bundle) -> None:
@@ -263,7 +264,7 @@ def test_running_out_of_memory_is_an_error_with_a_remedy(
     def exhausted(*_: object) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(pipeline, "preprocess", exhausted)
+    monkeypatch.setattr(preprocessing, "preprocess", exhausted)
     with pytest.raises(OutOfMemoryError, match=r"\(38, 34, 30\) voxels"):
         segment(brain(), bundle, device="cpu")
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.volume import Volume
-from mednext.inference import segment as pipeline
+from mednext.inference import preprocessing
 from mednext.inference.preprocessing import preprocess
 from mednext.inference.resampling.matrices import axis_weights, by_whole_matrix, full_precision
 from mednext.inference.segment import segment
@@ -64,7 +64,8 @@ def test_a_device_gives_the_numbers_of_the_cpu(
     with torch.inference_mode(), AppleGpu(float64=True):
         found = preprocess(volume, model, MPS)
         assert found.array.device.type == "mps"
-        numbers = found.on_cpu().array
+        found.move_to_cpu()
+        numbers = found.array
     assert (found.crop, found.spacing) == (expected.crop, expected.spacing)
     largest = float(expected.array.abs().max())
     np.testing.assert_allclose(numbers, expected.array, atol=TOLERANCE * max(largest, 1))
@@ -105,7 +106,7 @@ def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory(bundle: B
     def broken(*_):
         raise RuntimeError("an illegal instruction")
 
-    monkeypatch.setattr(pipeline, "preprocess", broken)
+    monkeypatch.setattr(preprocessing, "preprocess", broken)
     with pytest.raises(RuntimeError, match="illegal instruction"):
         segment(volume(), bundle)
 

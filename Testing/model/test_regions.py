@@ -20,7 +20,8 @@ from mednext.checkpoints.importing import import_checkpoint
 from mednext.cli import main
 from mednext.errors import CheckpointError, OptionError
 from mednext.images.geometry import Geometry
-from mednext.inference.postprocessing import LabelWriter, keep_largest_components
+from mednext.inference.labelling.label_writer import LabelWriter
+from mednext.inference.labelling.largest_components import keep_largest_components
 from mednext.inference.resampling.matrices import axis_weights
 from mednext.inference.sliding_window import Block
 from mednext.model.description import Model

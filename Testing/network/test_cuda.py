@@ -12,7 +12,7 @@ import torch
 from bundles import tiny_bundle, tiny_model
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.volume import Volume
-from mednext.inference import segment as pipeline
+from mednext.inference import prediction
 from mednext.inference.device_transfer import Download, Upload
 from mednext.inference.preprocessing import preprocess
 from mednext.inference.segment import segment
@@ -206,13 +206,13 @@ def test_a_scan_is_segmented_on_the_card_as_on_the_cpu(
     bundle = tiny_bundle(tmp_path / "tiny", mirror_axes=())
     expected = segment(scan(), bundle, device="cpu", uncertainty=True)
     images = []
-    original = pipeline.slide
+    original = prediction.slide
 
     def look(image: Tensor, *others: object) -> object:
         images.append(image.device.type)
         return original(image, *others)
 
-    monkeypatch.setattr(pipeline, "slide", look)
+    monkeypatch.setattr(prediction, "slide", look)
     found = segment(scan(), bundle, device="cuda", uncertainty=True)
     assert images == ["cuda"]
     assert (found.labelmap == expected.labelmap).mean() > 0.99  # half precision, random weights

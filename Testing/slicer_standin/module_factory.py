@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 import slicer
-from slicer_contract.qt_classes import QtWidgets
 
 from .modules import qSlicerScriptedLoadableModule
 
@@ -55,16 +54,3 @@ def close_module(name: str) -> None:
     selector = slicer.util.mainWindow().moduleSelector()
     if selector.selectedModule == name:
         selector._forget()
-
-
-def make_panel(parent: qSlicerScriptedLoadableModule) -> None:
-    """Make the panel of a module: a widget with layout and scene, then the module's Widget and its setup."""
-    module, name = sys.modules[parent.name], parent.name
-    panel = slicer.qSlicerScriptedLoadableModuleWidget()
-    panel._module_name = name
-    panel.setLayout(QtWidgets.QVBoxLayout())
-    panel.setMRMLScene(slicer.mrmlScene)
-    parent._panel = panel
-    panel._widget = getattr(module, f"{name}Widget")(panel)
-    setattr(slicer.modules, f"{name}Widget", panel._widget)
-    panel._widget.setup()

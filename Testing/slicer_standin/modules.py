@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer_contract.qt_classes import QtWidgets
 
 from .widgets.contract_class import contract_class, emit
 
@@ -36,10 +38,19 @@ class qSlicerScriptedLoadableModule(contract_class("qSlicerScriptedLoadableModul
     def widgetRepresentation(self) -> Any:
         """The panel, made when it is asked for the first time."""
         if self._panel is None:
-            from .module_factory import make_panel
-
-            make_panel(self)
+            self._make_panel()
         return self._panel
+
+    def _make_panel(self) -> None:
+        """A widget with layout and scene, then the module's Widget and its setup."""
+        name = self.name
+        panel = self._panel = slicer.qSlicerScriptedLoadableModuleWidget()
+        panel._module_name = name
+        panel.setLayout(QtWidgets.QVBoxLayout())
+        panel.setMRMLScene(slicer.mrmlScene)
+        panel._widget = getattr(sys.modules[name], f"{name}Widget")(panel)
+        setattr(slicer.modules, f"{name}Widget", panel._widget)
+        panel._widget.setup()
 
 
 class qSlicerModuleManager(contract_class("qSlicerModuleManager")):

@@ -16,6 +16,7 @@ from mednext.errors import OptionError
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
 from mednext.inference import segment as pipeline
+from mednext.inputs import checked_volumes
 from mednext.model.bundle import Bundle, Fold
 from mednext.network.native import NativeMedNeXt
 from mednext.network.native_library import Kernels
@@ -103,8 +104,8 @@ def test_networks_and_resampling_of_a_run_use_that_number_of_threads(
         seen.append(threads())
         return combine_channels(volumes)
 
-    combine_channels = pipeline.combine_channels
-    monkeypatch.setattr(pipeline, "combine_channels", combine)
+    combine_channels = checked_volumes.combine_channels
+    monkeypatch.setattr(checked_volumes, "combine_channels", combine)
     cores(8)
     channel = tiny_model().channels[0]
     model = tiny_model(folds=(Fold(0, "none", "0" * 64),), channels=(channel, channel), mirror_axes=())

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 from mednext.images.volume import Volume
-from mednext.inference import segment as pipeline
+from mednext.inference import preprocessing
+from mednext.inference.labelling.label_writer import LabelWriter
 from mednext.inference.loaded_networks import LoadedNetworks
-from mednext.inference.postprocessing import LabelWriter
 from mednext.inference.progress import Progress
+from mednext.inference.segment import segment
 from mednext.model.bundle import Bundle
 from mednext.network.formulation import FastNetwork
 
@@ -47,10 +48,10 @@ def _run(volume: Volume, bundle: Bundle, networks: LoadedNetworks, mirroring: bo
     # The CPU does not wait for the device's preprocessing: "before s" may be less than "preprocessing s".
     with (
         timed_calls(FastNetwork, "forward") as passes,
-        timed_calls(pipeline, "preprocess") as preprocessing,
+        timed_calls(preprocessing, "preprocess") as prepared,
         timed_calls(LabelWriter, "add") as writing,
     ):
-        found = pipeline.segment(
+        found = segment(
             volume, bundle, device=DEVICE.type, mirroring=mirroring, progress=report, networks=networks
         )
     seconds = time.perf_counter() - start
@@ -60,7 +61,7 @@ def _run(volume: Volume, bundle: Bundle, networks: LoadedNetworks, mirroring: bo
         "network s": network,
         "share": network / seconds,
         "passes": float(len(passes)),
-        "preprocessing s": seconds_of(preprocessing),
+        "preprocessing s": seconds_of(prepared),
         "before s": began["network"] - start,
         "tiles s": began["postprocessing"] - began["network"],
         "of it labels s": seconds_of(writing),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from mednext.errors import OptionError
-from mednext.inference.postprocessing import keep_largest_components
+from mednext.inference.labelling.largest_components import keep_largest_components
 from mednext.model.description import Model
 
 from .metrics import dice

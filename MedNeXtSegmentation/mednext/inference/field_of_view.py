@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..images.geometry import Box, Geometry, Roi
+from ..images.geometry import Box, Geometry, Roi, reorient_array
+from ..images.volume import Volume
 from ..model.description import Model
 
 logger = logging.getLogger(__name__)
@@ -21,17 +22,32 @@ _TOLERANCE = 1.5  # an image may be so many times as large as the largest traini
 
 @dataclass(frozen=True, eq=False)
 class FieldOfView:
-    """The part of a volume that a model gets.
+    """The part of a volume that a model gets, and the way back.
 
     Attributes:
-        box: place of this part in the whole volume `(Z, Y, X)`.
-        whole: grid of the whole volume.
+        whole: grid of the volume.
+        box: place of the part in the volume `(Z, Y, X)`.
+        orientation: of the model.
         warning: a sentence for the user where the model was trained on much smaller images, or "".
     """
 
-    box: Box
     whole: Geometry
+    box: Box
+    orientation: str
     warning: str
+
+    @property
+    def oriented(self) -> Geometry:
+        """The grid of the part in the model's orientation."""
+        return self.whole.cropped(self.box).reoriented(self.orientation)
+
+    def view(self, array: np.ndarray) -> np.ndarray:
+        """The part, in the model's orientation, of an array `(..., Z, Y, X)` of the volume: a view."""
+        return reorient_array(array[(..., *self.box)], self.whole.cropped(self.box), self.orientation)[0]
+
+    def part(self, volume: Volume) -> Volume:
+        """The part of the volume, in the model's orientation; its voxels are a view."""
+        return Volume(self.view(volume.array), self.oriented, volume.names)
 
 
 def field_of_view(whole: Geometry, model: Model, roi: Roi | None) -> FieldOfView:
@@ -44,7 +60,7 @@ def field_of_view(whole: Geometry, model: Model, roi: Roi | None) -> FieldOfView
     warning = size_warning(whole.cropped(box), model)
     if warning:
         logger.warning(warning)
-    return FieldOfView(box, whole, warning)
+    return FieldOfView(whole, box, model.orientation, warning)
 
 
 def part_of(whole: Geometry, model: Model, roi: Roi | None) -> Box:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,19 +21,23 @@ from torch import Tensor
 from ..images.geometry import Box
 from ..images.volume import Volume
 from ..model.description import Channel, Model
+from ..system.devices import is_out_of_memory
 from .device_transfer import to_float32
+from .progress import Progress
 from .resampling.matrices import coarse_axis, resample_image, resampled_shape
+from .run import Run
 
 _EPSILON = 1e-8  # nnU-Net's least standard deviation
 # Size of the parts that are normalised: on a CPU they stay in the caches, a card wants more work at once.
 _SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**21, 2**26
 
 CPU = torch.device("cpu")
+DEVICES = ("cuda",)  # that preprocess beside the CPU; Apple's have no float64
 
 Spacing = tuple[float, float, float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Preprocessed:
     """A volume on the model's grid.
 
@@ -55,9 +59,32 @@ class Preprocessed:
         z, y, x = (side.stop - side.start for side in self.crop)
         return z, y, x
 
-    def on_cpu(self) -> Preprocessed:
-        """The same in the computer's memory."""
-        return replace(self, array=self.array.cpu())
+    def move_to_cpu(self) -> None:
+        """Keep the array in the computer's memory from now on, so that a device can free its own."""
+        self.array = self.array.cpu()
+
+
+def preprocess_for(run: Run, volume: Volume, device: torch.device) -> Preprocessed:
+    """The image on the model's grid, made and kept by a card that has room for it, else by the CPU."""
+    run.progress(Progress("preprocessing", 0, 1))
+    image = _preprocess_there(run, volume, device) if device.type in DEVICES else None
+    if image is None:
+        image = preprocess(volume, run.model)
+    run.progress(Progress("preprocessing", 1, 1))
+    return image
+
+
+def _preprocess_there(run: Run, volume: Volume, device: torch.device) -> Preprocessed | None:
+    """None, and a remark, if the memory of the device runs out."""
+    try:
+        return preprocess(volume, run.model, device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    run.remark_full_memory(device, device, "preprocessing")
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
 
 
 def preprocess(volume: Volume, model: Model, device: torch.device = CPU) -> Preprocessed:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..errors import ChannelError
-from ..images.volume import Volume, check_volume
+from ..images.volume import Volume, check_volume, combine_channels
 from ..model.description import Model
 from .input_doubts import check_inputs, inputs_of
+
+
+def checked_volume(volumes: Volume | Iterable[Volume], model: Model, insist: bool) -> Volume:
+    """All channels of a model on the grid of the first, checked, with the doubts among the warnings.
+
+    Raises the errors of `checked_volumes` and of `combine_channels`.
+    """
+    several, warnings = checked_volumes(volumes, model, insist)
+    one = several[0] if len(several) == 1 else combine_channels(several)
+    return replace(one, warnings=(*one.warnings, *warnings))
 
 
 def checked_volumes(

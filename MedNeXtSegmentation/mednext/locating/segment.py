@@ -20,6 +20,7 @@ from ..inference.memory.check import check_memory
 from ..inference.memory.plan import device_kind
 from ..inference.options import Options
 from ..inference.progress import Progress
+from ..inputs.checked_volumes import checked_volume
 from ..library.model_by_name import load_bundle
 from ..model.bundle import Bundle
 from ..model.description import Model
@@ -70,7 +71,7 @@ def segment(
         return inference.segment(
             handed_over(listed), bundle, options, progress=show, cancelled=cancelled, networks=networks
         )
-    volume = inference.checked_volume(handed_over(listed), bundle.model, options.insist)
+    volume = checked_volume(handed_over(listed), bundle.model, options.insist)
     return _both_sides(volume, bundle, options, show, cancelled, networks)
 
 

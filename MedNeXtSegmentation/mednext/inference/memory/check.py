@@ -6,9 +6,18 @@ from collections.abc import Sequence
 
 from ...errors import OutOfMemoryError
 from ...images.geometry import Geometry, shown
+from ...images.volume import Volume
 from ...model.description import Model
 from ...system.free_memory import obtainable_memory
-from .plan import resampled_shape
+from ..options import Options
+from .plan import device_kind, plan_memory, planned_run, resampled_shape
+
+
+def check_run(volume: Volume, model: Model, options: Options, device: str) -> None:
+    """Refuse a run on a volume whose plan exceeds the memory that can be had. Raises as `check_memory`."""
+    voxel_bytes = [volume.array.itemsize] * len(volume.array)
+    planned = planned_run(model, options, volume.geometry, voxel_bytes, device_kind(device))
+    check_memory(model, volume.geometry, plan_memory(model, planned).more, volume.name(0))
 
 
 def check_memory(model: Model, grid: Geometry, needed: int, name: str) -> None:
@@ -22,8 +31,8 @@ def check_memory(model: Model, grid: Geometry, needed: int, name: str) -> None:
     free = obtainable_memory()
     if free is None or needed <= free:
         return
-    size = grid.reoriented(model.orientation)
     z, y, x = resampled_shape(grid, model)
+    size = grid.reoriented(model.orientation)
     target = f"at the model's {shown(model.spacing[::-1])} mm" if model.spacing else "for the model"
     raise OutOfMemoryError(
         f"{name} has {_size(size.size)} voxels of {shown(size.spacing)} mm and becomes {_size((x, y, z))} "

@@ -14,12 +14,15 @@ from bundles import tiny_model, tiny_regions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from mednext.inference import postprocessing
-from mednext.inference.postprocessing import LabelWriter, entropy, keep_largest_components, label_boxes
+from mednext.inference.labelling import label_writer, largest_components
+from mednext.inference.labelling.label_decision import entropy
+from mednext.inference.labelling.label_writer import LabelWriter
+from mednext.inference.labelling.largest_components import keep_largest_components
+from mednext.inference.labelling.region import plan_extent
 from mednext.inference.preprocessing import Preprocessed
-from mednext.inference.region import plan_extent
 from mednext.inference.resampling.matrices import axis_weights
 from mednext.inference.sliding_window import Block
+from mednext.segmentation.label_boxes import label_boxes
 from mednext.segmentation.uncertainty_storage import to_float32
 from scipy.ndimage import gaussian_filter
 from skimage.measure import label as skimage_label
@@ -78,7 +81,7 @@ def test_labels_written_in_pieces_equal_those_of_the_whole(
 def test_slabs_of_one_row_give_the_same_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = smooth_logits(3, (12, 13, 14))
     labels = write_in_pieces(tiny_model(), logits, (30, 25, 20), [5])
-    monkeypatch.setattr(postprocessing, "SLAB_BYTES", 1)
+    monkeypatch.setattr(label_writer, "SLAB_BYTES", 1)
     np.testing.assert_array_equal(write_in_pieces(tiny_model(), logits, (30, 25, 20), [5]), labels)
 
 
@@ -86,7 +89,7 @@ def test_slabs_of_one_row_give_the_same_uncertainty(monkeypatch: pytest.MonkeyPa
     logits = smooth_logits(3, (12, 13, 14))
     both = torch.cat([logits, torch.softmax(logits, dim=0)])
     _, uncertainty = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
-    monkeypatch.setattr(postprocessing, "SLAB_BYTES", 1)
+    monkeypatch.setattr(label_writer, "SLAB_BYTES", 1)
     _, by_rows = write_in_pieces(tiny_model(), both, (30, 25, 20), [5], [4], True)
     assert uncertainty.max() > 0
     np.testing.assert_array_equal(by_rows, uncertainty)
@@ -133,7 +136,7 @@ def test_entropy_is_one_where_nothing_is_known_and_zero_where_all_is() -> None:
 def test_only_the_largest_component_of_a_label_stays(
     fully_connected: bool, connectivity: int, slab_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postprocessing, "SLAB_BYTES", slab_bytes)
+    monkeypatch.setattr(largest_components, "PLANES_BYTES", slab_bytes)
     labels = np.random.default_rng(4).choice([0, 1, 2], p=[0.7, 0.2, 0.1], size=(12, 13, 14)).astype(np.uint8)
     components = skimage_label(labels == 1, connectivity=connectivity)
     sizes = np.bincount(components.ravel())

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from ..images.geometry import Box
-from ..model.description import Model
-from .preprocessing import Preprocessed
-from .resampling.matrices import axis_weights, coarse_axis
-from .tiles import streaming_order
+from ...images.geometry import Box
+from ...model.description import Model
+from ..preprocessing import Preprocessed
+from ..resampling.matrices import axis_weights, coarse_axis
+from ..tiles import count_tiles, streaming_order
 
 T = TypeVar("T")
 
@@ -26,12 +26,14 @@ class Extent:
         source: box of the preprocessed image `(Z, Y, X)` that the networks see.
         weights: for z, y, x the matrix (voxels of target, voxels of source) that brings predictions back.
         axes: order of z, y, x (0, 1, 2) in which the image is worked through; the first one is streamed.
+        tiles: how many tiles the networks see.
     """
 
     target: Box
     source: Box
     weights: tuple[Tensor, Tensor, Tensor]
     axes: tuple[int, int, int]
+    tiles: int
 
 
 def plan_extent(
@@ -64,8 +66,10 @@ def plan_extent(
         source.append(seen)
         weights.append(part[:, seen])
     sides = [side.stop - side.start for side in source]
-    axes = streaming_order(sides, model.patch, model.step if step is None else step)
-    return Extent(target, _three(source), _three(weights), axes)
+    step = model.step if step is None else step
+    axes = streaming_order(sides, model.patch, step)
+    tiles = count_tiles(sides, model.patch, step)
+    return Extent(target, _three(source), _three(weights), axes, tiles)
 
 
 def _intersection(box: Box, other: Box) -> Box | None:

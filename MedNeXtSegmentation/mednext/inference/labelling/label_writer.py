@@ -1,4 +1,4 @@
-"""From a prediction on the model's grid to labels on the source grid, block by block, and their clean-up.
+"""Resample a prediction to the grid of the image and write its labels, block by block.
 
 nnU-Net resamples all logits at once; at the size of a CT with fourteen classes that takes many gigabytes.
 Linear resampling needs two neighbours along each axis, so that labels are made as soon as these are finished.
@@ -6,23 +6,20 @@ Linear resampling needs two neighbours along each axis, so that labels are made 
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from ..model.description import Model
-from ..network.native_library import Kernels
-from ..segmentation import uncertainty_storage
-from ..segmentation.label_boxes import label_boxes
-from .device_transfer import Download
-from .resampling import native as native_resampling
-from .resampling.matrices import along_axis, is_identity
-from .sliding_window import Block
+from ...model.description import Model
+from ...network.native_library import Kernels
+from ...segmentation import uncertainty_storage
+from ..device_transfer import Download
+from ..resampling import native as native_resampling
+from ..resampling.matrices import along_axis, is_identity
+from ..sliding_window import Block
+from .label_decision import Decision
 
 # Of resampled predictions at a time. On a CPU larger slabs were slower (cache); a card wants more work.
 SLAB_BYTES, _SLAB_BYTES_OF_A_DEVICE = 2**24, 2**28
@@ -46,11 +43,10 @@ class LabelWriter:
         labels: np.ndarray,
         uncertainty: np.ndarray | None = None,
     ) -> None:
-        self._model = model
+        self._decision = Decision.of(model)
         self._weights = weights
         self._labels = labels
         self._uncertainty = uncertainty
-        self._beyond_painting = model.beyond_painting
         self._rows, self._lines = _Neighbours(weights[0]), _Neighbours(weights[1])
         self._resampled = [axis for axis, matrix in enumerate(weights) if not is_identity(matrix)]
         self._row = self._line = 0  # the first that is not written; in the rows at work, the first line
@@ -79,7 +75,7 @@ class LabelWriter:
     def _write(self, rows: slice, lines: slice, block: Block) -> None:
         row_bytes = 4 * (lines.stop - lines.start) * self._labels.shape[2]
         kernels = native_resampling.resampling_kernels()
-        if kernels is not None and block.values.device.type == "cpu" and not self._beyond_painting:
+        if kernels is not None and block.values.device.type == "cpu" and not self._decision.beyond_painting:
             slabs = [rows] if self._uncertainty is None else _slabs(rows, SLAB_BYTES // row_bytes)
             if all(self._write_natively(kernels, slab, lines, block) for slab in slabs):
                 return
@@ -99,11 +95,10 @@ class LabelWriter:
 
     def _write_natively(self, kernels: Kernels, rows: slice, lines: slice, block: Block) -> bool:
         values, weights = self._needed(rows, lines, block)
-        classes = self._model.network.num_classes
         labels = self._labels[rows, lines]
         uncertain = None if self._uncertainty is None else np.empty(labels.shape, dtype=np.float32)
         written = native_resampling.write_labels(
-            kernels, values, weights, classes, labels, uncertain, self._painting
+            kernels, values, weights, self._decision.classes, labels, uncertain, self._decision.painting
         )
         if written and uncertain is not None:
             self._keep(torch.from_numpy(uncertain), rows, lines)
@@ -113,47 +108,17 @@ class LabelWriter:
         slab, weights = self._needed(rows, lines, block)
         for axis in self._resampled:
             slab = along_axis(slab, weights[axis], axis + 1)
-        labels = self._decide(slab[: self._model.network.num_classes])
+        labels = self._decision.labels(slab)
         if self._labels.dtype == np.uint8:
             labels = labels.to(torch.uint8)  # a quarter of the bytes to copy
         self._download.begin(labels, self._labels[rows, lines])
         if self._uncertainty is not None:
-            probabilities = slab[-self._model.network.num_classes :]
-            self._keep(entropy(probabilities, self._model.output), rows, lines)
+            self._keep(self._decision.entropy(slab), rows, lines)
 
     def _keep(self, uncertain: Tensor, rows: slice, lines: slice) -> None:
         assert self._uncertainty is not None
         fixed = uncertain.mul_(uncertainty_storage.ONE).round_().to(torch.int32)
         self._download.begin(fixed, self._uncertainty[rows, lines])
-
-    @property
-    def _painting(self) -> tuple[Sequence[int], float] | None:
-        """For regions the labels in painting order, and the threshold of a logit or a probability."""
-        if self._model.output == "softmax":
-            return None
-        return self._model.regions_class_order, 0.0 if self._model.pipeline == "nnunet_v2" else 0.5
-
-    def _decide(self, values: Tensor) -> Tensor:
-        if self._painting is None:
-            return values.max(dim=0).indices.to(torch.int32)
-        order, threshold = self._painting
-        labels = torch.zeros(values.shape[1:], dtype=torch.int32, device=values.device)
-        for channel, label in zip(values, order, strict=True):
-            labels[channel > threshold] = label
-        found = values > threshold
-        for channels, label in self._beyond_painting.items():
-            only = [number in channels for number in range(len(values))]
-            wanted = torch.tensor(only, device=values.device).view(-1, 1, 1, 1)
-            labels[(found == wanted).all(dim=0)] = label
-        return labels
-
-
-def _sizes(components: np.ndarray) -> np.ndarray:
-    """How many voxels have each number, from 0 on; some planes at a time: bincount makes int64 of all."""
-    sizes = np.zeros(int(components.max()) + 1, dtype=np.int64)
-    for planes in _slabs(slice(0, len(components)), SLAB_BYTES // components[0].nbytes):
-        sizes += np.bincount(components[planes].ravel(), minlength=len(sizes))
-    return sizes
 
 
 def _slabs(rows: slice, height: int) -> Iterator[slice]:
@@ -181,48 +146,3 @@ class _Neighbours:
     def needed(self, labels: slice) -> slice:
         """The voxels that these labels depend on."""
         return slice(self._first[labels.start], self._stop[labels.stop - 1])
-
-
-def entropy(probabilities: Tensor, output: str) -> Tensor:
-    """Predictive entropy in [0, 1] of probabilities `(K, Z, Y, X)`: 1 where the model is wholly unsure.
-
-    For a softmax in units of log K; for regions the mean of each region's own, in units of log 2.
-    """
-    p = probabilities.clamp(0, 1)
-    if output == "softmax":
-        return torch.special.entr(p).sum(dim=0).div_(math.log(len(p))).clamp_(0, 1)
-    return (torch.special.entr(p) + torch.special.entr(1 - p)).mean(dim=0).div_(math.log(2)).clamp_(0, 1)
-
-
-def keep_largest_components(
-    labels: np.ndarray, structures: Sequence[int | tuple[int, ...]], fully_connected: bool
-) -> None:
-    """Erase, in place, everything but the largest component of each structure.
-
-    Components of equal size all stay.
-
-    Args:
-        labels: `(Z, Y, X)`.
-        structures: labels to clean up, and regions as the label values that belong to them.
-        fully_connected: voxels that share an edge or a corner are connected too. nnU-Net v2 does it so;
-            for v1 they must share a face.
-    """
-    sets = [each if isinstance(each, tuple) else (each,) for each in structures]
-    boxes = label_boxes(labels, list(dict.fromkeys(itertools.chain(*sets))))
-    for values in sets:
-        found = [boxes[value] for value in values if value in boxes]
-        if not found:
-            continue
-        z, y, x = (
-            slice(min(side.start for side in sides), max(side.stop for side in sides))
-            for sides in zip(*found, strict=True)
-        )
-        part = labels[z, y, x]
-        mask = part == values[0] if len(values) == 1 else np.isin(part, values)
-        components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.view(np.uint8)), fully_connected)
-        numbers = sitk.GetArrayViewFromImage(components)
-        sizes = _sizes(numbers)
-        smaller = sizes < sizes[1:].max(initial=0)
-        smaller[0] = False  # component 0 is everything outside of the structure
-        if smaller.any():
-            part[smaller[numbers]] = 0

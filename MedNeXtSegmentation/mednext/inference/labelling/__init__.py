@@ -1,0 +1,1 @@
+"""From predictions on the model's grid to labels on the image's grid."""
