@@ -53,7 +53,7 @@ def run(group: str, share: float, options: list[str]) -> bool:
         "PYTHONPATH": os.pathsep.join(paths),
     }
     command = [sys.executable, "-m", *GROUPS[group], *options]
-    log, begin = KEPT / f"{group}.log", time.monotonic()
+    log, begin = KEPT / f"{group}-{time.strftime('%Y%m%d-%H%M%S')}.log", time.monotonic()
     with log.open("w") as file:
         ended = subprocess.run(
             command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False

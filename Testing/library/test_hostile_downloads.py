@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from downloads import CONTENT, DROP, SHA256, SHORT, assert_only_the_file, fetch
-from http_server import Server, raw, redirect, serve, status, unsized
+from http_server import Server, drip, raw, redirect, serve, status, unsized
 from mednext.errors import DiskSpaceError, DownloadError, DownloadIntegrityError, OutputError
 from mednext.library.download import download, resumable
 from mednext.library.download.http_stream import CHUNK_BYTES
@@ -49,6 +49,15 @@ def test_a_malformed_address_is_refused_in_one_line(url: str, target: Path) -> N
 def test_a_server_that_no_name_server_can_know_is_an_error(url: str, target: Path) -> None:
     with pytest.raises(DownloadError):
         fetch(url, target, patience=replace(SHORT, attempts=1))
+
+
+@pytest.mark.parametrize("piece", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_a_server_that_never_comes_to_the_end_of_its_head_is_given_up(
+    piece: bytes, server: Server, target: Path
+) -> None:
+    patience = replace(SHORT, connect_s=0.2, read_s=0.3, attempts=1)
+    with pytest.raises(DownloadError, match="end of its answer's head"):
+        fetch(server.answer("/m.zip", drip(piece)), target, patience=patience)
 
 
 @pytest.mark.parametrize("location", ["http://[x", "http://a:b/", "http://\xff\xfe:99999/", "https://[::1"])

@@ -254,12 +254,14 @@ def test_a_reload_while_a_file_is_written_leaves_the_whole_file(ready, dialogs, 
     segment(ready)
     path = tmp_path / "T1.nii.gz"
     export_to(ready, dialogs, path, wait=False)
+    writing = ready.panel.resultView.files._writing
     slicer_standin.close_module(MODULE.stem)
     begin = time.monotonic()
-    while not path.exists():  # it gets its name when it is whole
+    while not writing.finished:
         assert time.monotonic() - begin < PATIENCE_S
         slicer.app.processEvents()
         slicer_standin.rest(0.01)
+    writing.result()  # the panel tells of no error any more
     assert read_image(path).geometry.shape == SHAPE
 
 

@@ -7,8 +7,10 @@ ten times a second whether the user has cancelled, and leaves a stalled thread t
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -33,6 +35,7 @@ _REASONS: dict[type[Exception], str] = {  # the first that fits
 _LONGEST_REASON = 200
 
 CHUNK_BYTES = 64 * 1024
+_HEAD_TIMES = 3  # the limits of one connection and one silence: the head may come after redirects
 _END = None
 
 
@@ -78,7 +81,7 @@ class HttpStream:
         threading.Thread(target=self._read, name=f"GET {shown_address(url)}", daemon=True).start()
         with ExitStack() as undo:
             undo.callback(self.close)
-            head = self._next()
+            head = self._next(time.monotonic() + _HEAD_TIMES * (connect_s + read_s))
             if not isinstance(head, requests.Response):
                 raise requests.ConnectionError("the request ended without an answer")
             undo.pop_all()
@@ -102,8 +105,8 @@ class HttpStream:
     ) -> None:
         self.close()
 
-    def _next(self) -> requests.Response | bytes | None:
-        while True:
+    def _next(self, until: float = math.inf) -> requests.Response | bytes | None:
+        while time.monotonic() < until:
             check_cancelled(self._cancelled)
             try:
                 item = self._queue.get(timeout=POLL_S)
@@ -112,6 +115,7 @@ class HttpStream:
             if isinstance(item, Exception):
                 raise item
             return item
+        raise requests.ReadTimeout("it does not come to the end of its answer's head")
 
     def _read(self) -> None:
         try:
