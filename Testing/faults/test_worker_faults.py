@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -38,7 +39,15 @@ USER_WAITS_S = 0.5  # before a cancel, for a worker that does not answer
 SILENCE_S = 4.0  # after which the client gives up, where nobody cancels
 SHAPE = (32, 40, 32)
 MOMENTS = ("import of torch", "hand-over of the image", "run", "hand-over of the result", "idle")
-GARBAGE = b'\n\xff\x00{"event": "done"}\n[[[[\n{"event": "progress", "run": -1, "done": "x"}\n'
+GARBAGE = """\n\0{"event": "done"}
+[[[[
+{"event": "done"}
+{"event": "error"}
+{"event": "devices", "devices": [{}]}
+{"event": "progress", "run": RUN}
+{"event": "progress", "run": RUN, "stage": 7, "done": "x", "total": null, "remaining_s": "soon"}
+"""
+TOO_EARLY = '\n{"event": "done", "run": RUN}\n'
 SHARED_MEMORY = Path("/dev/shm")
 SHARING = ("torch_", "psm_", "sem.", "wnsm_", "mednext", "__KMP")
 
@@ -115,6 +124,10 @@ class Faults:
     def stopped(self) -> None:
         self._send(signal.SIGSTOP)
 
+    def stopped_then_killed(self) -> None:
+        self.stopped()
+        self.killed()
+
     def out_of_memory(self) -> None:
         self._limit(resource.RLIMIT_AS, 2**20)  # no allocation succeeds from now on
 
@@ -137,10 +150,12 @@ class Faults:
         for path in self.folder.glob("mednext_*/request.json"):
             os.truncate(path, 10)
 
-    def garbage(self) -> None:
-        for pid in pids():
-            with open(f"/proc/{pid}/fd/1", "wb", buffering=0) as pipe:  # noqa: PTH123 - of another process
-                pipe.write(GARBAGE)
+    def say(self, told: str) -> None:
+        """Write lines into the pipe of the worker's events, as if it had said them of the present run."""
+        if self.client.process:
+            run = int(re.findall(r"\d+", repr(self.client._numbers))[0]) - 1
+            pipe = self.client.process._child._process.stdout.fileno()
+            Path(f"/proc/self/fd/{pipe}").write_text(told.replace("RUN", str(run)), encoding="utf-8")
 
     def input_closed(self) -> None:
         if self.client.process:
@@ -179,6 +194,7 @@ def _unlimit(pid: int, what: int, hard: int) -> None:
 
 FAULTS: dict[str, Callable[[Faults], None]] = {
     "killed": Faults.killed,
+    "stopped, then killed": Faults.stopped_then_killed,
     "stopped, and the user cancels": Faults.stopped,
     "stopped, and nobody cancels": Faults.stopped,
     "out of memory": Faults.out_of_memory,
@@ -188,7 +204,8 @@ FAULTS: dict[str, Callable[[Faults], None]] = {
     "no more open files, for Slicer": Faults.no_more_files_in_slicer,
     "its folder deleted": Faults.folder_deleted,
     "its request truncated": Faults.files_truncated,
-    "garbage on its pipe": Faults.garbage,
+    "garbage on its pipe": lambda faults: faults.say(GARBAGE),
+    "its end told too early": lambda faults: faults.say(TOO_EARLY),
     "its input closed": Faults.input_closed,
     "nothing, but the user cancels": lambda _faults: None,
 }
@@ -250,7 +267,8 @@ def disturbed(
     run = client.start([channel(SHAPE)], order)
     while not run.finished:
         for event in run.poll():
-            if due is None and stage_of(event) == moment:
+            stage = stage_of(event)  # of each, as the panel reads it
+            if due is None and stage == moment:
                 due = time.monotonic() + delay
         now = time.monotonic()
         if injected is None and due is not None and now >= due:

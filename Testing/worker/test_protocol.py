@@ -133,7 +133,22 @@ def test_a_worker_whose_classes_have_another_field_speaks_another_version(kind, 
     assert protocol.language() != before == protocol.LANGUAGE
 
 
-@pytest.mark.parametrize("line", ["", "Loading...", "[]", '{"event": 3}', "null", "[" * 100_000])
+NO_EVENTS = [
+    "",
+    "Loading...",
+    "[]",
+    '{"event": 3}',
+    "null",
+    "[" * 100_000,
+    '{"event": "error", "run": 1}',
+    '{"event": "progress", "run": 1}',
+    '{"event": "progress", "run": 1, "stage": 5, "done": 0, "total": 1, "remaining_s": null}',
+    '{"event": "progress", "run": 1, "stage": "network", "done": "x", "total": 1, "remaining_s": null}',
+    '{"event": "progress", "run": 1, "stage": "network", "done": 0, "total": 1, "remaining_s": "soon"}',
+]
+
+
+@pytest.mark.parametrize("line", NO_EVENTS)
 def test_a_line_that_is_not_an_event_is_refused(line):
     with pytest.raises(ValueError):
         protocol.parse_event(line)

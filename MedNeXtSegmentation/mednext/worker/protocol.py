@@ -51,6 +51,7 @@ from ..images.description.image_description import ImageDescription
 from ..images.geometry import Geometry
 from ..images.source_image import SourceImage
 from ..inference.options import Options
+from ..inference.progress import Progress
 from ..model.description import Model
 from ..model.model_file import parse_model
 from ..remote.address import Server
@@ -246,6 +247,10 @@ def parse_event(line: str) -> Message:
         raise ValueError(f"not an event: {line[:200]!r}") from cause
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         raise ValueError(f"not an event: {line[:200]!r}")
+    if event["event"] == "error" and not isinstance(event.get("message"), str):
+        raise ValueError(f"an error without a message: {line[:200]!r}")
+    if event["event"] == "progress":
+        from_json(Progress, {name: told for name, told in event.items() if name not in ("event", "run")})
     return event
 
 
