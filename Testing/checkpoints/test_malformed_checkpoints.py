@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import pickle
 import shutil
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import torch
 from bundles import tiny_bundle, tiny_weights
 from mednext.checkpoints import ImportOptions, convert_state_dict, import_checkpoint, infer_network
+from mednext.checkpoints.pickles.reading import load_torch
 from mednext.errors import BundleFormatError, BundleIntegrityError, CheckpointError, MedNeXtError
 from mednext.library.model_by_name import load_bundle
 from mednext.library.store import export_zip, install_from_folder
@@ -24,6 +27,16 @@ from results_folders import V2_DATASET, v1_plans, v2_plans, write_v1_folder, wri
 OPTIONS = ImportOptions(orientation="RAS", labels={1: "spleen", 2: "liver"})
 RAS = ImportOptions(orientation="RAS")
 ODD: list[Any] = [None, True, -1, 1.5, 10**30, "x", "\ud800", [], [None], [[]], {"x": {}}, [10**9] * 9]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _checkpoints_read_once() -> Iterator[None]:
+    """The checkpoints beside the malformed files stay as they are; reading them takes most of the time."""
+    read_once = functools.cache(load_torch)
+    place = "mednext.checkpoints.weights_in_file.load_torch"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, lambda path, _removed: read_once(path))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from mednext.model.description import Channel
 from MedNeXtSegmentationLib.scene.matrices import ijk_to_ras_of
 from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
 from MedNeXtSegmentationLib.scene.results.uncertainty_node import is_uncertainty, places_of
+from segmentation_nodes import labelmap_of
 from sequence_nodes import TIMES, add_sequence
 from slicer_nodes import (
     OBLIQUE_LEFT_HANDED,
@@ -38,20 +39,10 @@ def two(tmp_path_factory):
     ).path
 
 
-def found(segmentation, reference):
-    """The label values of all segments on the reference's grid `(Z, Y, X)`."""
-    segments = segmentation.GetSegmentation()
-    labelmap = np.zeros(slicer.util.arrayFromVolume(reference).shape, np.uint8)
-    for segment_id in segments.GetSegmentIDs():
-        voxels = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, reference)
-        labelmap[voxels > 0] = segments.GetSegment(segment_id).GetLabelValue()
-    return labelmap
-
-
 def expected(scene, logic, tiny, index):
     """The result of a frame as a single volume."""
     volume = add_volume(scene, head(seed=index), OBLIQUE_LEFT_HANDED)
-    return found(logic.segment(volume, tiny, device="cpu"), volume)
+    return labelmap_of(logic.segment(volume, tiny, device="cpu"), volume)
 
 
 def nodes(scene):
@@ -65,7 +56,7 @@ def test_every_frame_is_segmented_as_a_volume_of_its_own(scene, logic, tiny):
     seen = []
     for index in range(3):
         browser.SetSelectedItemNumber(index)
-        seen.append(found(shown, proxy))
+        seen.append(labelmap_of(shown, proxy))
         np.testing.assert_array_equal(seen[-1], expected(scene, logic, tiny, index))
     assert (seen[0] != seen[1]).any() and (seen[1] != seen[2]).any()
 
@@ -124,9 +115,9 @@ def test_channels_may_be_sequences_and_volumes(scene, logic, two):
     still = add_volume(scene, head(seed=9), OBLIQUE_LEFT_HANDED, "FLAIR")
     result = logic.segment([first, still], two, device="cpu")
     frame = add_volume(scene, head(seed=1), OBLIQUE_LEFT_HANDED)
-    alone = found(logic.segment([frame, still], two, device="cpu"), frame)
+    alone = labelmap_of(logic.segment([frame, still], two, device="cpu"), frame)
     browser.SetSelectedItemNumber(1)
-    np.testing.assert_array_equal(found(browser.GetProxyNode(result), frame), alone)
+    np.testing.assert_array_equal(labelmap_of(browser.GetProxyNode(result), frame), alone)
 
 
 def test_the_progress_is_that_of_all_frames(scene, logic, tiny):

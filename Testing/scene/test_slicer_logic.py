@@ -13,6 +13,7 @@ from mednext import read_volume, segment
 from mednext.errors import ChannelError, GeometryError, UnknownModelError, UnsupportedImageError
 from mednext.model.description import Channel
 from MedNeXtSegmentationLib.scene.result_record import volumes_of
+from segmentation_nodes import labelmap_of
 from slicer_nodes import (
     OBLIQUE_LEFT_HANDED,
     add_linear_transform,
@@ -33,16 +34,6 @@ def tiny_two_channels(tmp_path_factory):
     network = replace(TINY_NETWORK, in_channels=2)
     channels = (Channel("T1", "MR", "zscore"), Channel("T2", "MR", "zscore"))
     return tiny_bundle(tmp_path_factory.mktemp("models") / "two", network=network, channels=channels)
-
-
-def labelmap_of(node, volume):
-    """The label values of all segments on the volume's grid, by Slicer itself, `(Z, Y, X)`."""
-    segmentation = node.GetSegmentation()
-    labelmap = np.zeros(slicer.util.arrayFromVolume(volume).shape, np.uint8)
-    for segment_id in segmentation.GetSegmentIDs():
-        voxels = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume)
-        labelmap[voxels > 0] = segmentation.GetSegment(segment_id).GetLabelValue()
-    return labelmap
 
 
 def test_a_volume_becomes_a_segmentation_in_its_place(scene, logic, tiny):
