@@ -1,4 +1,4 @@
-# Where a Slicer build prepares the package: the description that goes into the catalog, and CPack's settings.
+# Prepare the package as a Slicer build does: the description that goes into the catalog, and CPack's settings.
 foreach(key HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS RECOMMENDS KEYWORDS)
   file(APPEND ${CMAKE_BINARY_DIR}/extension.txt "${key} ${EXTENSION_${key}}\n")
 endforeach()

@@ -1,4 +1,4 @@
-# What `include(${Slicer_USE_FILE})` brings: the macros that a scripted module calls.
+# The macros that a scripted module calls, as `include(${Slicer_USE_FILE})` brings them.
 
 function(write_list file)
   list(JOIN ARGN "\n" lines)
