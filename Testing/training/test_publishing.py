@@ -48,5 +48,7 @@ def test_a_model_without_licence_task_or_image_is_not_published(tmp_path: Path, 
     bundle = tiny_bundle(tmp_path / "tiny", task="hippocampus")
     refused(bundle, [image, image], "needs 1 image")
     refused(replace(bundle, model=replace(bundle.model, licence="")), [image], "no licence")
+    taken = replace(bundle, model=replace(bundle.model, name="hippocampus"))
+    refused(taken, [image], "comes with the program")
     refused(replace(bundle, model=tiny_model(name="tiny")), [image], "no task of")
     assert json.loads((tmp_path / "tiny" / "model.json").read_text())["task"] == "hippocampus"

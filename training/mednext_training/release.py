@@ -24,6 +24,7 @@ from mednext.library.archive import pack
 from mednext.library.catalog import read_catalog
 from mednext.library.catalog_source import URL_VARIABLE
 from mednext.library.folder_locations import shipped_models_folder
+from mednext.library.store import is_shipped
 from mednext.model.bundle import Bundle
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
@@ -52,13 +53,19 @@ def publish(
         The catalog that was written.
 
     Raises:
-        OptionError: the model lacks a licence, its task is none of the catalog's, or there is no image.
+        OptionError: the model has a shipped one's name, or no licence, its task is none of the catalog's,
+            or there is no image.
         CatalogError: the entry would not be accepted, such as for a text that is no address.
         EngineProcessError: the published model could not be installed, or segments differently.
         OutputError, DiskSpaceError: the files cannot be written.
     """
     model = bundle.model
     check_version(model.version)
+    if is_shipped(model.name):
+        raise OptionError(
+            f"The model {model.name!r} comes with the program, and nobody could install another one of this "
+            "name: export yours under another."
+        )
     source = catalog or shipped_models_folder() / CATALOG
     if read_catalog(source).task(model.task) is None:
         raise OptionError(
