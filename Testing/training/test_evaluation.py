@@ -27,7 +27,8 @@ from mednext_training.evaluation import (
 )
 from mednext_training.metrics import Score, score
 from mednext_training.postprocessing import KeptLargest
-from mednext_training.publishing import record_accuracy
+from mednext_training.publishing import record_accuracy, warn_of_other_split
+from mednext_training.run_record import digest
 
 
 def box(*sides: slice) -> np.ndarray:
@@ -197,3 +198,15 @@ def test_labels_on_another_grid_are_not_compared_voxel_by_voxel(tmp_path: Path) 
     assert labels_on(tmp_path / "labels.nii.gz", grid.reoriented("RPS")).shape == labels.shape
     with pytest.raises(GeometryError, match="stored as RPS, not 8 x 8 x 8 voxels"):
         labels_on(tmp_path / "labels.nii.gz", grid)
+
+
+def test_an_accuracy_on_cases_that_a_fold_may_have_learnt_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    split = {"train": ["a", "b"], "val": ["c"]}
+    history = f"4 epochs; folds 10 (split 0123456789ab), 0 (split {digest(split)[:12]})."
+    model = tiny_model(training_data=history)
+    warn_of_other_split(model, 0, split)
+    warn_of_other_split(model, 1, split)  # of which nothing is known
+    assert not caplog.text
+    warn_of_other_split(model, 0, {"train": ["c", "b"], "val": ["a"]})
+    assert "Fold 0 of" in caplog.text
+    assert "the accuracy is too good" in caplog.text

@@ -15,16 +15,21 @@ from mednext.network.mednext import MedNeXt
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.learning_rate import WarmUpAndDecay
+from mednext_training.mirroring import mirrored_axes
 from mednext_training.planning import (
+    check_painting,
     checked_regions,
     describe_regions,
     median_shape,
     plan_and_preprocess,
+    read_plans,
     task_regions,
 )
+from mednext_training.run_record import check_same_run, digest, write_record
 from mednext_training.schedule import Schedule, recipe_schedule
 from mednext_training.splits import read_splits, renew_splits, splits_file, validation_cases
 from mednext_training.start_weights import begin_with, weights_of_model, weights_of_small_kernel
+from mednext_training.training import order_of_regions
 from mednext_training.workspace import Workspace
 from nnunetv2.experiment_planning import plan_and_preprocess_api
 
@@ -83,6 +88,82 @@ def test_regions_are_trained_in_the_order_in_which_they_are_painted(tmp_path: Pa
         describe_regions(tmp_path / "dataset.json", {"inner": (3,), "outer": (3, 4)})
     with pytest.raises(OptionError, match="has no regions"):
         task_regions(HIPPOCAMPUS)
+
+
+@pytest.mark.parametrize(
+    ("regions", "order", "told"),
+    [
+        ({"one": (1, 2), "other": (2, 3)}, (), "cannot be painted"),  # 2 would be of one of them only
+        ({"one": (1, 2), "same": (2, 1)}, (), "cannot be painted"),
+        ({"whole": (1, 2), "left": (1,), "right": (2,)}, (), '"whole" has no value'),
+        ({"whole": (1, 2), "core": (2,)}, (2, 1), "regions_class_order"),  # the core would be hidden
+        ({"whole": (1, 2), "core": (2,)}, (1,), "regions_class_order"),
+    ],
+)
+def test_regions_that_no_labels_can_hold_are_refused(
+    regions: dict[str, tuple[int, ...]], order: tuple[int, ...], told: str
+) -> None:
+    with pytest.raises(OptionError, match=told):
+        check_painting(regions, order)
+
+
+def test_regions_in_another_order_are_another_run(tmp_path: Path) -> None:
+    ways = [
+        {"labels": {"background": 0, a: [1], b: [2]}, "regions_class_order": [1, 2]} for a, b in ("ab", "ba")
+    ]
+    first, other = (digest(order_of_regions(each)) for each in ways)
+    write_record(tmp_path, {"regions_sha256": first}, {})
+    check_same_run(tmp_path, {"regions_sha256": first})
+    with pytest.raises(OptionError, match="another order of the regions"):
+        check_same_run(tmp_path, {"regions_sha256": other})
+
+
+def test_spacing_and_patch_follow_the_axes_that_nnunet_swaps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sagittal slices: nnU-Net trains with the coarse axis, x, first."""
+    workspace = Workspace(tmp_path / "runs")
+    source = trees.write_hippocampus(tmp_path / "source", 2)
+    assert cli.main(["--workspace", str(workspace.root), "convert", "hippocampus", str(source)]) == 0
+    folder = workspace.preprocessed / HIPPOCAMPUS.folder_name
+
+    def plan(*_: object) -> None:
+        folder.mkdir(parents=True)
+        (folder / "dataset.json").write_text("{}")
+        facts = {"shapes_after_crop": [[60, 50, 10]], "spacings": [[1, 1, 4]]}
+        (folder / "dataset_fingerprint.json").write_text(json.dumps(facts))
+        plans = {"transpose_forward": [2, 0, 1], "configurations": {"3d_fullres": {}}}
+        (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+
+    for name, stub in (("extract_fingerprints", noop), ("plan_experiments", plan), ("preprocess", noop)):
+        monkeypatch.setattr(plan_and_preprocess_api, name, stub)
+    plan_and_preprocess(workspace, HIPPOCAMPUS, (64, 48, 16), spacing=(1.0, 1.25, 4.0))
+    configuration = read_plans(workspace, HIPPOCAMPUS)[0]["configurations"]["3d_1mm"]
+    assert configuration["spacing"] == [4.0, 1.0, 1.25]
+    assert configuration["patch_size"] == [16, 64, 48]
+    assert configuration["median_image_size_in_voxels"] == [10.0, 60.0, 40.0]
+
+
+def noop(*_arguments: object, **_options: object) -> None:
+    """A step of nnU-Net that is not needed."""
+
+
+@pytest.mark.parametrize(
+    ("labels", "said", "forward", "axes"),
+    [
+        (("left hippocampus", "right hippocampus"), {"orientation": "LPS"}, [0, 1, 2], (0, 1)),
+        (("hippocampus_R",), {"orientation": "RAS"}, [2, 0, 1], (1, 2)),
+        (("left hippocampus",), {"orientation": "PIR"}, [0, 1, 2], (1, 2)),
+        (("left hippocampus",), {"orientation": ""}, [0, 1, 2], (0, 1, 2)),  # of an older plan
+        (("left kidney",), {"orientation": "LPS", "task": "BTCV"}, [0, 1, 2], (0, 1, 2)),
+        (("anterior hippocampus",), {"orientation": "LPS"}, [0, 1, 2], (0, 1, 2)),
+    ],
+)
+def test_patches_are_not_mirrored_from_side_to_side_where_a_label_names_a_side(
+    labels: tuple[str, ...], said: dict[str, str], forward: list[int], axes: tuple[int, ...]
+) -> None:
+    description = said | {"labels": {"background": 0} | {name: n for n, name in enumerate(labels, 1)}}
+    assert mirrored_axes(description, {"transpose_forward": forward}, (0, 1, 2)) == axes
 
 
 def test_regions_of_ones_own_cover_every_label_of_the_data_set() -> None:

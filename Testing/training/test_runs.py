@@ -23,6 +23,7 @@ from mednext.network.mednext import MedNeXt
 from mednext.system.running_processes import is_running
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
+from mednext_training.dataset_use import in_use
 from mednext_training.planning import read_plans
 from mednext_training.schedule import Schedule
 from mednext_training.trainer import nnUNetTrainerMedNeXt
@@ -257,6 +258,33 @@ def test_a_fold_that_another_process_trains_is_refused(run: Run) -> None:
         pytest.raises(OptionError, match="trained by another process"),
     ):
         train_run(run)
+
+
+def test_data_in_use_are_neither_planned_nor_converted_and_nothing_is_trained_meanwhile(
+    run: Run, capsys: pytest.CaptureFixture
+) -> None:
+    root = ["--workspace", str(run.workspace.root)]
+    plan = [*root, "plan", "--patch", "16", "32", "16"]
+    convert = [*root, "convert", "hippocampus", str(run.workspace.root.parent / "source")]
+    for command in ("train", "experiment", "baseline"):
+        with in_use(run.workspace, HIPPOCAMPUS, command), in_use(run.workspace, HIPPOCAMPUS, "train"):
+            assert cli.main(plan) == cli.main(convert) == 2
+        told = f"(process {os.getpid()}) is working on Dataset004_Hippocampus: wait until it has ended"
+        assert capsys.readouterr().err.count(told) == 2
+    for command in ("plan", "convert"):
+        with (
+            in_use(run.workspace, HIPPOCAMPUS, command),
+            pytest.raises(OptionError, match=f"'mednext-train {command}' .*is working on"),
+        ):
+            train_run(run)
+    assert not run.folder.exists()
+
+
+def test_a_command_that_was_killed_holds_no_data(run: Run) -> None:
+    left = run.workspace.root / f".{HIPPOCAMPUS.folder_name}.plan-01234567-1.lock"
+    left.touch()
+    with in_use(run.workspace, HIPPOCAMPUS, "train"):
+        assert not left.exists()
 
 
 def test_planning_that_was_interrupted_is_noticed(training_workspace: Workspace) -> None:

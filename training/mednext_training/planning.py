@@ -28,7 +28,9 @@ logger = logging.getLogger(__name__)
 CONFIGURATION = "3d_1mm"
 PLANS_NAME = "MedNeXtPlans"
 PATCH = (128, 128, 128)  # of the paper
+_AGAIN = "Plan again, with 'mednext-train plan'."
 _PLANNED = f"{PLANS_NAME}_planned.json"  # written last: without it planning was interrupted
+_FACTS = ("cases_sha256", "orientation")
 _PROCESS_ENDED = "background worker"  # in nnU-Net's words
 _LOADERS = "nnUNet_n_proc_DA"
 _MORE_THAN_ONE_STAGE = 4  # nnU-Net v1 adds a coarse stage where the median image has as many patches
@@ -44,6 +46,7 @@ def plan_and_preprocess(
     batch_dice: bool | None = None,
     regions: Mapping[str, Sequence[int]] | None = None,
     same_patient: Sequence[Sequence[str]] = (),
+    facts: Mapping[str, str] | None = None,
 ) -> Path:
     """Plan an experiment with nnU-Net, set spacing, patch and batch size, and preprocess all cases.
 
@@ -59,6 +62,7 @@ def plan_and_preprocess(
         regions: the label values of each region, where these are trained instead of labels; a region comes
             before those within it.
         same_patient: the cases of each patient with several: the split keeps them together.
+        facts: see `Report.facts`; None where they are not known.
 
     Returns:
         The plans file.
@@ -83,7 +87,7 @@ def plan_and_preprocess(
         numbers = {"spacing": list(spacing), "patch_size": list(patch), "batch_size": batch_size}
         with explaining(workspace.preprocessed / dataset.folder_name):
             target = _plan(workspace, dataset, numbers, processes, batch_dice, regions)
-            _finish(workspace, dataset, target, same_patient)
+            _finish(workspace, dataset, target, same_patient, facts or {})
         return target
     except MedNeXtError:
         raise
@@ -122,30 +126,34 @@ def checked_regions(dataset: Dataset, regions: Mapping[str, tuple[int, ...]]) ->
 
 
 def read_plans(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The plans and the description of a data set that was planned.
+    """The plans and the description of a data set that was planned; `Report.facts` are added to the latter.
 
     Raises:
         OptionError: it was not planned yet, planning was interrupted, the data were converted again since, or
-            one of the files is damaged.
+            one of the files is damaged or was changed.
     """
     folder = workspace.preprocessed / dataset.folder_name
     files = folder / f"{PLANS_NAME}.json", folder / "dataset.json"
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise OptionError(f"{missing[0]} does not exist: plan first, with 'mednext-train plan'.")
-    plans, description = (read_json(file, OptionError) for file in files)
+    plans, description = (read_json(file, OptionError, _AGAIN) for file in files)
     configurations = plans.get("configurations") if isinstance(plans, dict) else None
     if not isinstance(configurations, dict) or CONFIGURATION not in configurations:
         raise OptionError(f"{files[0]} has no configuration {CONFIGURATION}: plan again.")
     if not isinstance(description, dict):
         raise OptionError(f"{files[1]} describes no data set: plan again.")
-    planned = read_json(folder / _PLANNED, OptionError) if (folder / _PLANNED).is_file() else None
+    marker = folder / _PLANNED
+    planned = read_json(marker, OptionError, _AGAIN) if marker.is_file() else None
     if not isinstance(planned, dict) or planned.get("plans_sha256") != digest(plans):
         raise OptionError(f"{folder} was not planned to the end: plan again, with 'mednext-train plan'.")
+    described = digest(description)
+    if planned.get("description_sha256", described) != described:
+        raise OptionError(f"{files[1]} was changed since it was planned. {_AGAIN}")
     raw = workspace.raw / dataset.folder_name / "dataset.json"
     if raw.is_file() and planned.get("dataset_sha256") != digest(read_json(raw, OptionError)):
         raise OptionError(f"{dataset.folder_name} was changed since it was planned: plan again.")
-    return plans, description
+    return plans, description | {key: str(planned.get(key, "")) for key in _FACTS}
 
 
 def _plan(
@@ -173,12 +181,15 @@ def _plan(
     shape = median_shape(folder / "dataset_fingerprint.json", numbers["spacing"])
     if batch_dice is None:
         batch_dice = math.prod(shape) / math.prod(PATCH) >= _MORE_THAN_ONE_STAGE
+    forward = plans["transpose_forward"]  # plans have the axes in the order in which they are trained
+    turned = {key: [numbers[key][axis] for axis in forward] for key in ("spacing", "patch_size")}
     plans["plans_name"] = PLANS_NAME
     plans["configurations"][CONFIGURATION] = plans["configurations"]["3d_fullres"] | {
         "data_identifier": f"{PLANS_NAME}_{CONFIGURATION}",
-        "median_image_size_in_voxels": shape,
+        "median_image_size_in_voxels": [shape[axis] for axis in forward],
         "batch_dice": batch_dice,
         **numbers,
+        **turned,
     }
     target = folder / f"{PLANS_NAME}.json"
     target.write_text(json.dumps(plans, indent=2), encoding="utf-8")
@@ -187,14 +198,24 @@ def _plan(
 
 
 def _finish(
-    workspace: Workspace, dataset: Dataset, target: Path, same_patient: Sequence[Sequence[str]]
+    workspace: Workspace,
+    dataset: Dataset,
+    target: Path,
+    same_patient: Sequence[Sequence[str]],
+    facts: Mapping[str, str],
 ) -> None:
     """Split the cases, and keep that planning came to its end."""
     raw = workspace.raw / dataset.folder_name
     description = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
     renew_splits(workspace, dataset, cases_of(raw, "Tr", description["file_ending"]), same_patient)
     plans = json.loads(target.read_text(encoding="utf-8"))
-    planned = {"plans_sha256": digest(plans), "dataset_sha256": digest(description)}
+    described = json.loads((target.parent / "dataset.json").read_text(encoding="utf-8"))
+    planned = {
+        "plans_sha256": digest(plans),
+        "dataset_sha256": digest(description),
+        "description_sha256": digest(described),
+        **{key: facts.get(key, "") for key in _FACTS},
+    }
     with replacing(target.parent / _PLANNED) as temporary:
         temporary.write_text(json.dumps(planned), encoding="utf-8")
 
@@ -217,18 +238,47 @@ def median_shape(fingerprint: Path, spacing: Sequence[float]) -> list[float]:
     return [float(each) for each in np.median(sizes, axis=0)]
 
 
+def check_painting(regions: Mapping[str, Sequence[int]], order: Sequence[int] = ()) -> None:
+    """Refuse regions that no labels can hold.
+
+    Args:
+        regions: the label values of each.
+        order: the value that each is painted with, later ones over earlier ones; empty where that is free.
+
+    Raises:
+        OptionError: two overlap, but neither is within the other; one lies within a later one; or it would
+            be painted with the value of another.
+    """
+    own = _own_values(regions)
+    fits = len(order) == len(own) and all(value in each for value, each in zip(order, own, strict=True))
+    if order and not fits:
+        raise OptionError(
+            f'"regions_class_order" is {list(order)}, but the regions {", ".join(regions)} need each a value '
+            f"of their own, one of {own}: correct the dataset.json."
+        )
+
+
+def _own_values(regions: Mapping[str, Sequence[int]]) -> list[list[int]]:
+    """The values of each region that no later one has."""
+    found, names = [], list(regions)
+    for number, name in enumerate(names):
+        values = set(regions[name])
+        for later in names[number + 1 :]:
+            if values & set(regions[later]) and not values > set(regions[later]):
+                raise OptionError(
+                    f'The regions "{name}" and "{later}" cannot be painted one over the other: name a region '
+                    "before those within it, and no two that overlap otherwise."
+                )
+        within = {value for later in names[number + 1 :] for value in regions[later]}
+        found.append([value for value in regions[name] if value not in within])
+        if not found[-1]:
+            raise OptionError(f'The region "{name}" has no value that no region after it has: leave it out.')
+    return found
+
+
 def describe_regions(file: Path, regions: Mapping[str, Sequence[int]]) -> None:
     """Make the outputs regions: each is painted with the label that it has beyond those that follow it."""
-    order = []
-    for number, values in enumerate(regions.values()):
-        within = {value for later in list(regions.values())[number + 1 :] for value in later}
-        own = [value for value in values if value not in within]
-        if not own:
-            raise OptionError(
-                f"The regions {', '.join(regions)} cannot be painted one over the other: name a region "
-                "before those within it."
-            )
-        order.append(own[0])
+    order = [own[0] for own in _own_values(regions)]
     description = json.loads(file.read_text(encoding="utf-8"))
     description["labels"] = {"background": 0} | {name: list(values) for name, values in regions.items()}
     description["regions_class_order"] = order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import tempfile
@@ -26,8 +27,10 @@ from mednext.training_set.dataset import DATASET_FILE, IMAGES
 from .datasets import Dataset, read_description
 from .evaluation import CaseResult, summary
 from .planning import CONFIGURATION, PLANS_NAME
-from .run_record import read_record
+from .run_record import digest, read_record
 from .workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 _ON_ALL_CASES = "; folds all (split "  # as `training_history` tells it
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,31}")
@@ -189,7 +192,7 @@ def training_history(source: Path, folds: Sequence[int | str]) -> str:
         record = read_record(source / f"fold_{fold}")
         if record is None:
             continue
-        run, versions = record["run"], record.get("how", {}).get("versions", {})
+        run, versions = record["run"], record["how"].get("versions", {})
         patch = " × ".join(map(str, run.get("patch", ())))
         packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "nnunetv2") if name in versions)
         sentence = (
@@ -205,6 +208,18 @@ def check_not_trained_on_all(model: Model) -> None:
     if _ON_ALL_CASES in model.training_data:
         raise OptionError(
             f"{model.name} was trained on every case: measure it on others (imagesTs, labelsTs), with --test."
+        )
+
+
+def warn_of_other_split(model: Model, fold: int, split: object) -> None:
+    """Tell that a fold was trained on another split than the one by whose cases it is measured."""
+    told = re.search(rf"(?<!\d){fold} \(split ([0-9a-f]+)\)", model.training_data)
+    if told and not digest(split).startswith(told[1]):
+        logger.warning(
+            "Fold %d of %s was trained on another split, or on other data: where it learnt cases that are "
+            "measured here, the accuracy is too good. Measure it on others, with --test.",
+            fold,
+            model.name,
         )
 
 

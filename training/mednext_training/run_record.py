@@ -20,8 +20,10 @@ _IN_WORDS = {
     "network": "network",
     "plan_sha256": "plan",
     "labels": "labels",
+    "regions_sha256": "order of the regions",
     "split_sha256": "split",
     "content_sha256": "data",
+    "cases_sha256": "data",
     "epochs": "number of epochs",
     "iterations": "number of steps in an epoch",
     "validation_iterations": "number of validation batches",
@@ -31,6 +33,8 @@ _IN_WORDS = {
     "start_sha256": "start weights",
     "seed": "seed",
 }
+
+_LATER = ("cases_sha256", "regions_sha256")  # which older records do not have
 
 
 def digest(value: Any) -> str:
@@ -59,10 +63,24 @@ def read_record(fold_folder: Path) -> dict[str, Any] | None:
     file = fold_folder / FILE
     if not file.is_file():
         return None
-    record = read_json(file, OptionError)
-    if not isinstance(record, dict) or not isinstance(record.get("run"), dict):
-        raise OptionError(f"{file} is no record of a training: begin anew with --again.")
+    remedy = (
+        "Begin the training anew with --again, or remove the file to export the finished folds without their "
+        "history."
+    )
+    record = read_json(file, OptionError, remedy)
+    if not _is_record(record):
+        raise OptionError(f"{file} is no record of a training. {remedy}")
     return record
+
+
+def _is_record(said: Any) -> bool:
+    run, how = (said.get("run"), said.get("how")) if isinstance(said, dict) else (None, None)
+    return (
+        isinstance(run, dict)
+        and isinstance(run.get("patch", []), list)
+        and isinstance(how, dict)
+        and isinstance(how.get("versions", {}), dict)
+    )
 
 
 def write_record(fold_folder: Path, run: Mapping[str, Any], how: Mapping[str, Any]) -> None:
@@ -89,7 +107,8 @@ def check_same_run(fold_folder: Path, wanted: Mapping[str, Any]) -> None:
             "in another --workspace."
         )
     known = json.loads(json.dumps(wanted, default=str))
-    different = [key for key in known if record["run"].get(key) != known[key]]
+    former = {key: known[key] for key in _LATER if key in known} | record["run"]
+    different = [key for key in known if former.get(key) != known[key]]
     if different:
         told = ", ".join(
             dict.fromkeys(

@@ -29,14 +29,21 @@ def read_splits(workspace: Workspace, dataset: Dataset) -> list[dict[str, list[s
     """The cases of each fold, "train" and "val"; None before planning.
 
     Raises:
-        OptionError: the file is damaged.
+        OptionError: the file is damaged, or a fold validates on a case that it trains on.
     """
     file = splits_file(workspace, dataset)
     if not file.is_file():
         return None
-    splits = read_json(file, OptionError)
+    splits = read_json(file, OptionError, "Remove it, and plan again.")
     if not isinstance(splits, list) or not splits or not all(map(_is_split, splits)):
-        raise OptionError(f"{file} is not a list of nnU-Net's folds: remove it, and plan again.")
+        raise OptionError(f"{file} is not a list of nnU-Net's folds. Remove it, and plan again.")
+    for number, split in enumerate(splits):
+        both = {*split["train"]} & {*split["val"]}
+        if both:
+            raise OptionError(
+                f"Fold {number} of {file} trains on {min(both)} and validates on it: correct the file, or "
+                "remove it and plan again."
+            )
     return splits
 
 
@@ -149,15 +156,12 @@ def _warn_of_parted(
 
 
 def _covers(splits: Sequence[dict[str, list[str]]], cases: set[str]) -> bool:
-    """Whether the folds have all of the cases, no others, and none on both sides."""
-    sides = [(set(split["train"]), set(split["val"])) for split in splits]
-    return set().union(*(train | val for train, val in sides)) == cases and not any(
-        train & val for train, val in sides
-    )
+    """Whether the folds have all of the cases, and no others."""
+    return {case for split in splits for case in (*split["train"], *split["val"])} == cases
 
 
 def _is_split(split: Any) -> bool:
     return isinstance(split, dict) and all(
-        isinstance(split.get(key), list) and all(isinstance(name, str) for name in split[key])
-        for key in ("train", "val")
+        isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+        for names in (split.get("train"), split.get("val"))
     )

@@ -11,11 +11,13 @@ from typing import Any
 
 from mednext import load_bundle
 from mednext.checkpoints.pickles.reading import load_torch
-from mednext.errors import CheckpointError, OptionError, UpKernError
+from mednext.errors import CheckpointError, OptionError, UnsafeCheckpointError, UpKernError
 from mednext.network.upkern import upkern
 from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
+
+_NEEDED = "stem.weight", "bottleneck.0.conv1.weight"
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,16 @@ def weights_of_small_kernel(fold_folder: Path, train_first: str) -> StartWeights
         raise OptionError(f"UpKern needs the finished training with kernel 3: run '{train_first}' first.")
 
     def read() -> Mapping[str, Tensor]:
-        state = load_torch(file)
+        remedy = f"Run '{train_first}' again, which repairs it"
+        try:
+            state = load_torch(file)
+        except UnsafeCheckpointError:
+            raise
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} {remedy}.") from error
         weights: Any = state.get("network_weights") if isinstance(state, dict) else None
-        if not isinstance(weights, dict):
-            raise CheckpointError(f"{file} has no weights of a network. Train with kernel 3 again.")
+        if not isinstance(weights, dict) or not all(isinstance(weights.get(key), Tensor) for key in _NEEDED):
+            raise CheckpointError(f"{file} has no weights of a MedNeXt. {remedy}, or begin it --again.")
         return weights
 
     return StartWeights("UpKern from kernel 3", hashlib.sha256(file.read_bytes()).hexdigest(), read)
@@ -90,13 +98,14 @@ def begin_with(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
             another size of MedNeXt.
     """
     fresh = network.state_dict()
-    channels = [state["stem.weight"].shape[1] for state in (weights, fresh)]
+    stem, kernel = _NEEDED
+    channels = [state[stem].shape[1] for state in (weights, fresh)]
     if channels[0] != channels[1]:
         raise OptionError(
             f"The weights were trained on {channels[0]} channels, the data set has {channels[1]}: begin with "
             "a model of these channels."
         )
-    kernels = [state["bottleneck.0.conv1.weight"].shape[-1] for state in (weights, fresh)]
+    kernels = [state[kernel].shape[-1] for state in (weights, fresh)]
     if kernels[0] > kernels[1]:
         raise OptionError(
             f"Weights of kernel {kernels[0]} cannot begin one of kernel {kernels[1]}: kernels only grow."

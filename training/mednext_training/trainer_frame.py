@@ -29,6 +29,7 @@ from tqdm import tqdm
 from .curves import write_curves
 from .learning_rate import WarmUpAndDecay
 from .loaders import TiedLoader, loader_processes, start_loader, stop_loader
+from .mirroring import mirrored_axes
 from .schedule import Schedule
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,17 @@ class FramedTrainer(nnUNetTrainer):
 
     def decay(self, optimizer: torch.optim.Optimizer) -> WarmUpAndDecay:
         return WarmUpAndDecay(optimizer, self.initial_lr, self.num_epochs, self.warm_up_epochs)
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(  # noqa: N802 - nnU-Net's name
+        self,
+    ) -> tuple[Any, bool, Any, tuple[int, ...] | None]:
+        """As nnU-Net has it, but for `mirrored_axes`."""
+        rotation, dummy_2d, patch, usual = (
+            super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        )
+        axes = mirrored_axes(self.dataset_json, self.plans_manager.plans, usual)
+        self.inference_allowed_mirroring_axes: tuple[int, ...] | None = axes
+        return rotation, dummy_2d, patch, axes
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's loaders, tied to this process."""

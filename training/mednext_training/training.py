@@ -33,6 +33,7 @@ from mednext.network.mednext import Checkpointing
 from mednext.system.locks import locked_if_free
 from tqdm import tqdm
 
+from .dataset_use import in_use
 from .datasets import Dataset
 from .planning import CONFIGURATION, read_plans
 from .publishing import fold_folder
@@ -103,18 +104,21 @@ def train_run(
         stop_after_s: stop after the first epoch that ends later than this many seconds from now.
 
     Raises:
-        OptionError: nothing is planned, there is no such fold, or the folder holds another run.
+        OptionError: nothing is planned, there is no such fold, the folder holds another run, or the data set
+            is being converted or planned.
         NumericalError: the numbers are not finite any more.
         Cancelled: by Ctrl+C or a signal; the last finished epoch is kept.
     """
-    plans, description = read_plans(run.workspace, run.dataset)
-    identity = _identity(run, plans, description)
     with ExitStack() as stack:
         device = stack.enter_context(_device())
         if _is_first():
+            stack.enter_context(in_use(run.workspace, run.dataset, "train"))
             stack.enter_context(_alone(run.folder))
-            if again and run.folder.exists():
-                shutil.rmtree(run.folder)
+        _together()  # nobody plans from here on
+        plans, description = read_plans(run.workspace, run.dataset)
+        identity = _identity(run, plans, description)
+        if _is_first() and again and run.folder.exists():
+            shutil.rmtree(run.folder)
         _together()
         done = _check_former(run, identity)
         if done:
@@ -134,6 +138,11 @@ def train_run(
             return "finished" if train(trainer, stop_after_s) else "stopped"
 
 
+def check_run(run: Run) -> None:
+    """Refuse a run whose folder holds another one. Raises `OptionError`."""
+    _check_former(run, _identity(run, *read_plans(run.workspace, run.dataset)))
+
+
 def validate_run(run: Run) -> None:
     """Segment the validation cases of a finished run by nnU-Net's inference, unless that was done since.
 
@@ -145,8 +154,8 @@ def validate_run(run: Run) -> None:
         raise OptionError(f"{run.folder} is not finished: train it first.")
     if summary.is_file() and summary.stat().st_mtime_ns > final.stat().st_mtime_ns:
         return
-    plans, description = read_plans(run.workspace, run.dataset)
-    with _device() as device:
+    with _device() as device, in_use(run.workspace, run.dataset, "train"):
+        plans, description = read_plans(run.workspace, run.dataset)
         trainer = _trainer(run, plans, description, device, Execution())
         with _explaining(trainer):
             trainer.load_checkpoint(str(final))
@@ -277,8 +286,10 @@ def _identity(run: Run, plans: Mapping[str, Any], description: Mapping[str, Any]
         "network": run.trainer.title,
         "plan_sha256": digest([configuration, plans.get("transpose_forward"), intensities]),
         "labels": digest(description.get("labels")),
+        "regions_sha256": digest(order_of_regions(description)),
         "split_sha256": digest(split_of(run.workspace, run.dataset, run.fold)),
         "content_sha256": description.get("content_sha256", ""),
+        "cases_sha256": description["cases_sha256"],
         "epochs": schedule.epochs,
         "iterations": schedule.iterations,
         "validation_iterations": schedule.validation_iterations,
@@ -290,6 +301,12 @@ def _identity(run: Run, plans: Mapping[str, Any], description: Mapping[str, Any]
         "patch": configuration["patch_size"],
         "spacing_mm": configuration["spacing"],
     }
+
+
+def order_of_regions(description: Mapping[str, Any]) -> list[Any]:
+    """The meaning of each output of a network of regions; `digest` itself ignores the order of names."""
+    order = description.get("regions_class_order")
+    return [[*description["labels"]], order] if order else []
 
 
 def _check_former(run: Run, identity: Mapping[str, Any]) -> bool:

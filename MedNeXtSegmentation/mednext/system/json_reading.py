@@ -159,8 +159,15 @@ class Fields:
             )
 
 
-def read_json(path: Path, error: type[MedNeXtError]) -> Any:
+def read_json(
+    path: Path, error: type[MedNeXtError], remedy: str = "Repair it, or get the file again."
+) -> Any:
     """The value in a JSON file. Refuses NaN, infinities and repeated keys.
+
+    Args:
+        path: of the file.
+        error: class of error to raise.
+        remedy: for a file that is damaged, in a sentence.
 
     Raises:
         error: the file cannot be read, is larger than 16 MiB, or is not JSON.
@@ -168,16 +175,17 @@ def read_json(path: Path, error: type[MedNeXtError]) -> Any:
     try:
         check_regular(path)
         if path.stat().st_size > _MAX_JSON_BYTES:
-            raise error(f"{path} has {path.stat().st_size} bytes, which is too large for a description.")
+            size = path.stat().st_size
+            raise error(f"{path} has {size} bytes, which is too large for a description. {remedy}")
         text = path.read_text(encoding="utf-8")
     except OSError as cause:
         raise error(f"{path} cannot be read: {cause.strerror or cause}.") from cause
     except UnicodeDecodeError as cause:
-        raise error(f"{path} is not a text file in UTF-8.") from cause
+        raise error(f"{path} is not a text file in UTF-8. {remedy}") from cause
     try:
         return parse_json(text)
     except (ValueError, RecursionError) as cause:
-        raise error(f"{path} is not valid JSON: {cause}. Repair it, or get the file again.") from cause
+        raise error(f"{path} is not valid JSON: {cause}. {remedy}") from cause
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -303,3 +303,34 @@ def test_a_file_that_nnunet_would_read_otherwise_is_refused_until_it_is_converte
     assert run("check", "--dataset", "Millimetres") == 0
     image = sitk.ReadImage(str(tmp_path / "runs/raw/Dataset501_Millimetres/imagesTr/b0_0000.nii.gz"))
     assert image.GetSpacing() == pytest.approx((1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["--channel", "T1={case}/a", "--channel", "T1={case}/b", "--label", "1=tumor"],
+            "--channel names one",
+        ),
+        (["--channel", "CT", "--label", "1=liver", "--label", "1=tumor"], "--label names one"),
+        (["--channel", "CT", "--label", "1=background"], "'background' is no name of a structure"),
+        (["--channel", "CT", "--label", "1=Ignore"], "'Ignore' is no name of a structure"),
+    ],
+)
+def test_a_channel_or_label_that_would_take_anothers_place_is_refused(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture, words: list[str], told: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        raise SystemExit(run("convert", "own", tmp_path, *words))
+    assert told in capsys.readouterr().err
+
+
+def test_label_values_with_gaps_are_refused_before_a_training_stops_at_them(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    folder = nnunet(tmp_path / "Dataset502_Liver")
+    said = json.loads((folder / "dataset.json").read_text())
+    said["labels"] = {"background": 0, "liver": 1, "tumor": 3}
+    (folder / "dataset.json").write_text(json.dumps(said))
+    assert run("check", "--dataset", folder) == 2
+    assert "have the values [1, 3], but nnU-Net trains 1, 2, 3" in capsys.readouterr().err

@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Sequence
+from typing import TypeVar
 
+from mednext.errors import OptionError
 from mednext.library.web_address import check_address
 
 from ..datasets import Dataset, find_dataset
 from ..network_names import NETWORK_NAMES
 from ..workspace import Workspace
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +57,23 @@ def _word(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9]{1,32}", text):
         raise argparse.ArgumentTypeError("must be letters and digits")
     return text
+
+
+def structure(text: str) -> str:
+    """The name of a label or region."""
+    name = text.strip()
+    if not name or name.casefold() in ("background", "ignore"):  # which nnU-Net takes for something else
+        raise argparse.ArgumentTypeError(f"{name!r} is no name of a structure")
+    return name
+
+
+def named_once(pairs: Sequence[tuple[T, U]], option: str) -> dict[T, U]:
+    """The values of an option for each name. Raises `OptionError` for a name that is given twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = ", ".join(str(name) for name, _ in pairs)
+        raise OptionError(f"{option} names one of these twice: {names}. Give each once.")
+    return found
 
 
 def count(text: str) -> int:

@@ -10,7 +10,7 @@ from ..conversion.challenges import LAYOUTS, challenge
 from ..conversion.checking import check_dataset
 from ..conversion.converting import Choices, convert
 from ..conversion.own import OwnData, own_form
-from .arguments import add_dataset, chosen_dataset
+from .arguments import add_dataset, chosen_dataset, named_once, structure
 
 
 def add_commands(commands: Any) -> None:
@@ -75,9 +75,9 @@ def _convert_own(arguments: argparse.Namespace) -> None:
     said = OwnData(
         arguments.name,
         arguments.number,
-        dict(arguments.channels),
+        named_once(arguments.channels, "--channel"),
         arguments.labels,
-        dict(arguments.values),
+        named_once(arguments.values, "--label"),
         arguments.task,
     )
     form = own_form(arguments.source, said, arguments.workspace)
@@ -103,4 +103,4 @@ def _named_value(text: str) -> tuple[int, str]:
     value, _, name = text.partition("=")
     if not value.isdecimal() or not name:
         raise argparse.ArgumentTypeError("must be VALUE=NAME, such as 1=liver")
-    return int(value), name
+    return int(value), structure(name)

@@ -104,8 +104,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     from ..evaluation import evaluate, markdown_table, write_csv
     from ..postprocessing import KeptLargest
-    from ..publishing import check_not_trained_on_all, record_accuracy, record_kept_largest
-    from ..splits import cases_of, validation_cases
+    from ..publishing import (
+        check_not_trained_on_all,
+        record_accuracy,
+        record_kept_largest,
+        warn_of_other_split,
+    )
+    from ..splits import cases_of, split_of, validation_cases
 
     workspace, dataset = chosen_dataset(arguments)
     bundle = load_bundle(arguments.model)
@@ -118,6 +123,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         every = [each.index for each in bundle.model.folds]
         folds = every if arguments.fold is None else [arguments.fold]
         cases = {fold: validation_cases(workspace, dataset, fold) for fold in folds}
+        for fold in folds:
+            warn_of_other_split(bundle.model, fold, split_of(workspace, dataset, fold))
     decision = KeptLargest(bundle.model) if arguments.keep_largest else None
     mirroring = False if arguments.no_mirror else None
     options = Options(quality=arguments.quality, precision=arguments.precision, mirroring=mirroring)

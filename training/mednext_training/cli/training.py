@@ -11,9 +11,11 @@ from mednext.network.patch_sides import check_patch
 from mednext.system.memory_settings import restart_tuned
 
 from ..conversion.checking import check_dataset
+from ..dataset_use import in_use
 from ..datasets import Dataset
 from ..planning import (
     PATCH,
+    check_painting,
     checked_regions,
     plan_and_preprocess,
     read_plans,
@@ -22,7 +24,7 @@ from ..planning import (
 from ..schedule import Schedule, recipe_schedule
 from ..splits import split_of
 from ..workspace import Workspace
-from .arguments import add_dataset, add_network, chosen_dataset, count, fold, seconds
+from .arguments import add_dataset, add_network, chosen_dataset, count, fold, named_once, seconds, structure
 
 _CHOICES = {"auto": None, "on": True, "off": False}
 
@@ -99,7 +101,7 @@ def _region(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, values = text.partition("=")
     if not name.strip() or not all(value.strip().isdecimal() for value in values.split(",")):
         raise argparse.ArgumentTypeError("must be NAME=VALUES, such as 'whole tumor=1,2,3'")
-    return name.strip(), tuple(int(value) for value in values.split(","))
+    return structure(name), tuple(int(value) for value in values.split(","))
 
 
 def _seed(text: str) -> int:
@@ -136,19 +138,22 @@ def _plan(arguments: argparse.Namespace) -> None:
     workspace, dataset = chosen_dataset(arguments)
     regions = task_regions(dataset) if arguments.regions else None
     if arguments.own_regions:
-        regions = checked_regions(dataset, dict(arguments.own_regions))
-    report = check_dataset(workspace, dataset)
-    plan_and_preprocess(
-        workspace,
-        dataset,
-        arguments.patch,
-        arguments.batch_size,
-        arguments.spacing,
-        arguments.processes,
-        batch_dice=_CHOICES[arguments.batch_dice],
-        regions=regions,
-        same_patient=report.same_patient,
-    )
+        regions = checked_regions(dataset, named_once(arguments.own_regions, "--region"))
+    check_painting(regions or dataset.regions, () if regions else dataset.regions_class_order)
+    with in_use(workspace, dataset, "plan"):
+        report = check_dataset(workspace, dataset)
+        plan_and_preprocess(
+            workspace,
+            dataset,
+            arguments.patch,
+            arguments.batch_size,
+            arguments.spacing,
+            arguments.processes,
+            batch_dice=_CHOICES[arguments.batch_dice],
+            regions=regions,
+            same_patient=report.same_patient,
+            facts=report.facts,
+        )
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from mednext.errors import InputError
-from mednext.training_set.dataset import IMAGES, LABELS
+from mednext.training_set.dataset import DATASET_FILE, IMAGES, LABELS
 
 from ..datasets import Dataset
 from ..workspace import Workspace
@@ -25,10 +25,12 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
     Cases without any structure are taken, and noted: somebody collected them.
 
     Raises:
-        InputError: there are no cases, some have problems, or they are stored in several orientations.
+        InputError: there are no cases, some have problems, or they are stored in several orientations; or the
+            label values have gaps.
     """
     form = raw_form(dataset)
     folder = workspace.raw / dataset.folder_name
+    _check_values(folder, dataset)
     found = find_cases([folder], form.layout, dataset.same_patient)
     if not found.cases:
         raise InputError(f"{folder} has no cases: their files are {form.layout.hint}.")
@@ -51,6 +53,16 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
             f"train on each as it is: bring them to one: 'mednext-train convert own {folder} --name NAME'."
         )
     return report
+
+
+def _check_values(folder: Path, dataset: Dataset) -> None:
+    """Refuse labels that are not 1, 2, 3 ..., each once, and no regions: nnU-Net would stop at them."""
+    values = list(dataset.labels.values())
+    if not dataset.regions and set(values) != set(range(1, len(values) + 1)):
+        raise InputError(
+            f"The labels of {folder / DATASET_FILE} have the values {values}, but nnU-Net trains 1, 2, 3 ... "
+            "without gaps: 'mednext-train convert own' with --channel, --labels and --label renumbers them."
+        )
 
 
 def _check_hidden(folder: Path, dataset: Dataset) -> None:

@@ -24,6 +24,7 @@ from mednext.system.running_processes import signature
 from mednext.training_set.dataset import DATASET_FILE, IMAGES, LABELS
 from tqdm import tqdm
 
+from ..dataset_use import in_use
 from ..datasets import FILE_ENDING, Dataset, check_number, describe, told_patients, write_dataset_json
 from ..workspace import Workspace
 from .archives import is_clutter, unpacked
@@ -74,7 +75,7 @@ def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: 
     Raises:
         InputError: no cases were found, or cases have problems, which the report names.
         OptionError: there are trained results of other data under the same name, or a data set in its place
-            that no conversion made, or to which cases were added.
+            that no conversion made, or to which cases were added; or another command works on it.
         OutputError, DiskSpaceError: the workspace cannot be written. A former data set is as it was then.
     """
 
@@ -89,6 +90,7 @@ def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: 
         for left in folder.glob(f"{UNFINISHED}*"):
             remove_if_left(left)
     with ExitStack() as stack:
+        stack.enter_context(in_use(workspace, form.dataset, "convert"))
         folders = [stack.enter_context(unpacked(each, workspace.raw, has_cases)) for each in sources]
         report = check_cases(form, _found(form, sources, folders), choices)
         _tell(report, workspace.reports / f"{form.dataset.folder_name}.csv", choices)

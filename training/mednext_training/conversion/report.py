@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,13 @@ class Report:
     @property
     def faulty(self) -> list[CheckedCase]:
         return [case for case in self.cases if case.problems]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """To be kept with a plan: a digest of the sound cases' names and voxels, and their orientation."""
+        lines = sorted((case.name, case.digests, case.label_digest) for case in self.sound)
+        digest = hashlib.sha256(repr(lines).encode()).hexdigest()
+        return {"cases_sha256": digest, "orientation": self.orientation}
 
     def count_of_faulty(self) -> str:
         """How many cases have problems, with the first of them."""

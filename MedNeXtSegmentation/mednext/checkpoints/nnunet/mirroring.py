@@ -170,5 +170,9 @@ def _are_axes(axes: Any) -> bool:
 def _tells_sides(label: Label | Region) -> bool:
     codes = label.terminology
     modifiers = [codes.type_modifier, codes.region_modifier] if codes else []
-    names = [label.name, *(code.meaning for code in modifiers if code)]
-    return any(_SIDES.search(name) or _SIDE_AT_THE_END.search(name) for name in names)
+    return any(names_side(name) for name in (label.name, *(code.meaning for code in modifiers if code)))
+
+
+def names_side(name: str) -> bool:
+    """Whether the name of a structure says that it is the left one, or the right one."""
+    return bool(_SIDES.search(name) or _SIDE_AT_THE_END.search(name))
