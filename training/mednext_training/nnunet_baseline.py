@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mednext.errors import InputError, OptionError
-from mednext.system.json_reading import read_json
+from mednext.system.atomic import replacing
+from mednext.system.json_reading import json_text, read_json
+from mednext.system.locks import locked
 
+from .dataset_use import in_use
 from .datasets import Dataset
+from .planning import read_plans
+from .run_record import digest, read_record, write_record
+from .splits import split_of
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -43,45 +50,89 @@ def run_baseline(
         The folder of the results.
 
     Raises:
-        OptionError: nnU-Net's planner found no use for the configuration, as for the cascade on small images.
+        OptionError: nnU-Net's planner found no use for the configuration, as for the cascade on small images;
+            or a fold was trained on another plan, split or data.
         InputError: nnU-Net fails, as for a trainer that it does not have.
     """
-    file = workspace.preprocessed / dataset.folder_name / f"{PLANS}.json"
-    if not file.is_file():
-        raise OptionError(f"{file} does not exist: plan first, with 'mednext-train plan'.")
-    plans = read_json(file, OptionError)
-    planned = plans.get("configurations") if isinstance(plans, dict) else None
-    if not isinstance(planned, dict):
-        raise OptionError(f"{file} has no configurations: plan again.")
-    missing = [name for name in CONFIGURATIONS[baseline] if name not in planned]
+    plans, described = _planned(workspace, dataset)
+    missing = [name for name in CONFIGURATIONS[baseline] if name not in plans]
     if missing:
         raise OptionError(
             f"nnU-Net plans no {missing[0]} for {dataset.folder_name}: its images are too small for it."
         )
     workspace.activate()
-    import torch
+    with in_use(workspace, dataset, "baseline"):
+        for name in CONFIGURATIONS[baseline]:
+            base = {"network": f"{trainer} {name}", "plan_sha256": digest(plans[name]), **described}
+            _preprocess(workspace, dataset, name, base, str(plans[name].get("data_identifier", "")))
+            folder = workspace.results / dataset.folder_name / f"{trainer}__{PLANS}__{name}"
+            for fold in folds:
+                run = {**base, "split_sha256": digest(split_of(workspace, dataset, fold))}
+                _train(dataset, name, trainer, fold, folder / f"fold_{fold}", run)
+    return folder
+
+
+def _planned(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], dict[str, str]]:
+    """nnU-Net's configurations, and the digests of the data that they were planned for."""
+    file = workspace.preprocessed / dataset.folder_name / f"{PLANS}.json"
+    if not file.is_file():
+        raise OptionError(f"{file} does not exist: plan first, with 'mednext-train plan'.")
+    said = read_json(file, OptionError, "Plan again, with 'mednext-train plan'.")
+    planned = said.get("configurations") if isinstance(said, dict) else None
+    if not isinstance(planned, dict) or not all(isinstance(each, dict) for each in planned.values()):
+        raise OptionError(f"{file} has no configurations: plan again, with 'mednext-train plan'.")
+    _, description = read_plans(workspace, dataset)
+    return planned, {key: str(description.get(key, "")) for key in ("content_sha256", "cases_sha256")}
+
+
+def _preprocess(
+    workspace: Workspace, dataset: Dataset, name: str, wanted: Mapping[str, str], identifier: str
+) -> None:
+    """Preprocess for a configuration, unless that was done to its end with this plan and these data."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
+
+    if name == "3d_cascade_fullres":  # has the data of 3d_fullres
+        return
+    folder = workspace.preprocessed / dataset.folder_name
+    marker = folder / f"{PLANS}_{name}_preprocessed.json"
+    wanted = {key: value for key, value in wanted.items() if key != "network"}
+    with locked(folder / f".{PLANS}_{name}.lock"):  # folds may be trained at the same time
+        if (folder / identifier).is_dir() and _said(marker) == wanted:
+            return
+        preprocess([dataset.identifier], PLANS, [name], num_processes=[2])
+        with replacing(marker) as temporary:
+            temporary.write_text(json_text(wanted) + "\n", encoding="utf-8")
+
+
+def _said(marker: Path) -> Any:
+    try:
+        return read_json(marker, OptionError)
+    except OptionError:  # missing or damaged
+        return None
+
+
+def _train(
+    dataset: Dataset, name: str, trainer: str, fold: int, folder: Path, run: Mapping[str, str]
+) -> None:
+    import torch
     from nnunetv2.run.run_training import run_training
 
+    record = read_record(folder)
+    if record is not None and record["run"] != run:
+        raise OptionError(f"{folder} was trained on another plan, split or data: move it away.")
+    if (folder / "validation" / "summary.json").is_file():
+        logger.info("%s, fold %d: was finished", name, fold)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(folder, run, {})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    results = workspace.results / dataset.folder_name
-    for name in CONFIGURATIONS[baseline]:
-        data = workspace.preprocessed / dataset.folder_name / planned[name].get("data_identifier", "")
-        if name != "3d_cascade_fullres" and not data.is_dir():
-            preprocess([dataset.identifier], PLANS, [name], num_processes=[2])
-        folder = results / f"{trainer}__{PLANS}__{name}"
-        for fold in folds:
-            if (folder / f"fold_{fold}" / "validation" / "summary.json").is_file():
-                logger.info("%s, fold %d: was finished", name, fold)
-                continue
-            again = (folder / f"fold_{fold}" / "checkpoint_latest.pth").is_file()
-            words = (str(dataset.identifier), name, fold, trainer, PLANS)
-            try:
-                run_training(*words, continue_training=again, device=device)
-            except Exception as error:  # boundary: nnU-Net raises anything
-                logger.debug("nnU-Net failed", exc_info=True)
-                raise InputError(
-                    f"nnU-Net cannot train {name}, fold {fold}, by {trainer} ({type(error).__name__}: "
-                    f"{str(error)[:300]}). Check --trainer; if preprocessed data may be damaged, plan again."
-                ) from error
-    return folder
+    again = (folder / "checkpoint_latest.pth").is_file()
+    words = (str(dataset.identifier), name, fold, trainer, PLANS)
+    try:
+        run_training(*words, continue_training=again, device=device)
+    except Exception as error:  # boundary: nnU-Net raises anything
+        logger.debug("nnU-Net failed", exc_info=True)
+        raise InputError(
+            f"nnU-Net cannot train {name}, fold {fold}, by {trainer} ({type(error).__name__}: "
+            f"{str(error)[:300]}). Check --trainer; if preprocessed data may be damaged, plan again."
+        ) from error
