@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +14,17 @@ import pytest
 import torch
 from mednext.errors import InputError, OptionError
 from mednext_training import cli
-from mednext_training.baselines import nnUNetTrainerSwinUNETR, nnUNetTrainerUNETR
+from mednext_training.baselines import nnUNetTrainerPlain, nnUNetTrainerSwinUNETR, nnUNetTrainerUNETR
 from mednext_training.comparison import Entry, paired, report, write_report
 from mednext_training.conversion.challenges import challenge
 from mednext_training.evaluation import CaseResult
-from mednext_training.experiments import contestant, imported_entry
+from mednext_training.experiments import contestant, imported_entry, run_experiment
+from mednext_training.feasibility import check_network
 from mednext_training.metrics import Score
 from mednext_training.nnunet_baseline import run_baseline
+from mednext_training.planning import read_plans
+from mednext_training.publishing import fold_folder
+from mednext_training.schedule import Schedule
 from mednext_training.splits import validation_cases
 from mednext_training.workspace import Workspace
 
@@ -110,6 +115,52 @@ def test_transformers_refuse_patches_that_they_cannot_divide() -> None:
         nnUNetTrainerUNETR.build_network_architecture(None, SimpleNamespace(patch_size=[40] * 3), 1, 3)
 
 
+@pytest.mark.parametrize(
+    ("network", "missing", "told"),
+    [
+        ("swinunetr", "", "divisible by 32, not (16, 32, 16)"),
+        ("unetr", "monai.networks.nets.unetr", "needs the package monai: pip install"),
+    ],
+)
+def test_every_network_is_checked_before_the_first_is_trained(
+    training_workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    network: str,
+    missing: str,
+    told: str,
+) -> None:
+    if missing:
+        monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr("mednext_training.cli.experiments.restart_tuned", lambda *_: None)
+    command = ["--workspace", str(training_workspace.root), "experiment", "unfit", "--folds", "1"]
+    assert cli.main([*command, "--networks", "S_k3", network]) != 0
+    assert told in capsys.readouterr().err
+    assert not list(training_workspace.results.glob("*/nnUNetTrainerMedNeXt_S_k3__*/fold_1"))
+
+
+def test_a_network_that_cannot_add_its_sizes_is_told_with_its_patch(training_workspace: Workspace) -> None:
+    plans, description = read_plans(training_workspace, HIPPOCAMPUS)
+    check_network(nnUNetTrainerPlain, plans, description)
+    changed = json.loads(json.dumps(plans))
+    changed["configurations"]["3d_1mm"]["patch_size"] = [18, 32, 18]
+    with pytest.raises(OptionError, match="own network cannot have patches of 18 x 32 x 18"):
+        check_network(nnUNetTrainerPlain, changed, description)
+
+
+def test_a_folder_of_another_run_is_refused_before_the_first_network_is_trained(
+    training_workspace: Workspace,
+) -> None:
+    folder = fold_folder(training_workspace, HIPPOCAMPUS, "nnUNetTrainerPlain", 2)
+    folder.mkdir(parents=True)
+    (folder / "checkpoint_latest.pth").touch()
+    (folder / "run.json").write_text('{"run": {}, "how": {}}')
+    contestants = [contestant(name) for name in ("S_k3", "nnunet")]
+    with pytest.raises(OptionError, match=r"nnUNetTrainerPlain.*another network"):
+        run_experiment(training_workspace, HIPPOCAMPUS, contestants, [2], Schedule(1, 1, 1))
+    assert not list(training_workspace.results.glob("*/nnUNetTrainerMedNeXt_S_k3__*/fold_2"))
+
+
 def test_a_cascade_is_refused_for_images_that_are_too_small_for_it(training_workspace: Workspace) -> None:
     with pytest.raises(OptionError, match="plans no 3d_lowres"):
         run_baseline(training_workspace, HIPPOCAMPUS, "3d_cascade", [0])
@@ -138,11 +189,8 @@ def test_two_networks_are_trained_validated_and_reported_and_nothing_is_repeated
     told = capsys.readouterr().out
     assert "nnU-Net's own network (nnunet)" in told
     base = training_workspace.results / HIPPOCAMPUS.folder_name
-    files = sorted(base.glob("*/fold_3/checkpoint_final.pth"))
-    assert [file.parent.parent.name.split("__")[0] for file in files] == [
-        "nnUNetTrainerMedNeXt_S_k3",
-        "nnUNetTrainerPlain",
-    ]
+    names = ("nnUNetTrainerMedNeXt_S_k3", "nnUNetTrainerPlain")
+    files = [next(base.glob(f"{name}__*/fold_3/checkpoint_final.pth")) for name in names]
     before = [file.stat().st_mtime_ns for file in files]
     imported = ["--results", str(files[1].parent.parent)]
     assert cli.main([*command, *schedule, "--networks", "S_k3", "S_k3", *imported]) == 0

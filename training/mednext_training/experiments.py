@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,23 @@ from mednext.images.formats.image_files import read_image
 from mednext.model.description import VARIANT_NAMES
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import read_json
+from mednext.training_set.dataset import DATASET_FILE
 
 from .baselines import nnUNetTrainerPlain, nnUNetTrainerSwinUNETR, nnUNetTrainerUNETR
 from .comparison import Entry
-from .datasets import Dataset
+from .dataset_use import in_use
+from .datasets import Dataset, read_description
 from .evaluation import CaseResult, compare, labels_on
+from .feasibility import check_network
 from .metrics import Score
+from .planning import read_plans
+from .run_record import digest
 from .schedule import Schedule, recipe_schedule
 from .splits import validation_cases
 from .start_weights import weights_of_small_kernel
 from .trainer import mednext_trainer, nnUNetTrainerMedNeXt
 from .trainer_frame import FINAL, FramedTrainer
-from .training import Run, train_run, validate_run
+from .training import Run, check_run, train_run, validate_run
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -83,6 +88,8 @@ def run_experiment(
 ) -> list[Entry]:
     """Train and validate every contestant on every fold, alternating; finished runs are not repeated.
 
+    All of them are checked before the first one starts.
+
     Args:
         schedule: of all; without a learning rate each network has its own.
 
@@ -90,30 +97,66 @@ def run_experiment(
         The results of each contestant on the validation cases, as nnU-Net's inference segments them.
 
     Raises:
+        OptionError: a network cannot be trained on this plan.
         OptionError, NumericalError, Cancelled: as `train_run`.
     """
     found: dict[str, list[CaseResult]] = {each.name: [] for each in contestants}
-    for fold in folds:
-        for each in contestants:
-            run = _run(workspace, dataset, each, fold, schedule)
-            logger.info("%s, fold %d: %s", each.name, fold, train_run(run))
-            validate_run(run)
-            found[each.name] += fold_results(workspace, dataset, run.folder, fold)
+    with in_use(workspace, dataset, "experiment"):
+        _check(workspace, dataset, contestants, folds, schedule)
+        for fold in folds:
+            for each in contestants:
+                run = _run(workspace, dataset, each, fold, schedule)
+                logger.info("%s, fold %d: %s", each.name, fold, train_run(run))
+                validate_run(run)
+                found[each.name] += fold_results(workspace, dataset, run.folder, fold)
     return [Entry(each.name, each.trainer.title, found[each.name]) for each in contestants]
 
 
+def _check(
+    workspace: Workspace,
+    dataset: Dataset,
+    contestants: Sequence[Contestant],
+    folds: Sequence[int],
+    schedule: Schedule,
+) -> None:
+    """Refuse, before hours of work, a network that the plan does not fit, and folders of other runs."""
+    plans, description = read_plans(workspace, dataset)
+    for each in contestants:
+        check_network(each.trainer, plans, description)
+        for fold in folds:
+            small = _small_run(workspace, dataset, each, fold, schedule)
+            if small is None:
+                check_run(_own_run(workspace, dataset, each, fold, schedule))
+            elif not (small.folder / FINAL).exists():
+                check_run(small)
+
+
 def _run(workspace: Workspace, dataset: Dataset, each: Contestant, fold: int, schedule: Schedule) -> Run:
-    own = replace(schedule, epochs=schedule.epochs * each.times)
-    if not issubclass(each.trainer, nnUNetTrainerMedNeXt):
-        return Run(workspace, dataset, each.trainer, fold, own)
-    rate = recipe_schedule(dataset.task, each.trainer.kernel_size).learning_rate
-    run = Run(workspace, dataset, each.trainer, fold, replace(own, learning_rate=rate))
-    if not each.upkern:
+    """The run of a contestant; one that begins by UpKern has the small network trained first."""
+    run = _own_run(workspace, dataset, each, fold, schedule)
+    small = _small_run(workspace, dataset, each, fold, schedule)
+    if small is None:
         return run
-    small = Run(workspace, dataset, mednext_trainer(each.trainer.variant, 3), fold, schedule)
     if not (small.folder / FINAL).exists():
         train_run(small)
     return replace(run, start=weights_of_small_kernel(small.folder, "mednext-train train"))
+
+
+def _own_run(workspace: Workspace, dataset: Dataset, each: Contestant, fold: int, schedule: Schedule) -> Run:
+    own = replace(schedule, epochs=schedule.epochs * each.times)
+    if issubclass(each.trainer, nnUNetTrainerMedNeXt):
+        rate = recipe_schedule(dataset.task, each.trainer.kernel_size).learning_rate
+        own = replace(own, learning_rate=rate)
+    return Run(workspace, dataset, each.trainer, fold, own)
+
+
+def _small_run(
+    workspace: Workspace, dataset: Dataset, each: Contestant, fold: int, schedule: Schedule
+) -> Run | None:
+    """The run with whose weights a contestant begins by UpKern."""
+    if not each.upkern or not issubclass(each.trainer, nnUNetTrainerMedNeXt):
+        return None
+    return Run(workspace, dataset, mednext_trainer(each.trainer.variant, 3), fold, schedule)
 
 
 def imported_entry(workspace: Workspace, dataset: Dataset, folder: Path, folds: Iterable[int]) -> Entry:
@@ -135,24 +178,45 @@ def fold_results(workspace: Workspace, dataset: Dataset, folder: Path, fold: int
     """The scores of a fold's validation cases, from the segmentations in its folder `validation`.
 
     Raises:
-        OptionError: a case was not segmented.
+        OptionError: a case was not segmented, or the data set is not planned.
         GeometryError: a segmentation lies on another grid than its labels.
     """
     cases = validation_cases(workspace, dataset, fold)
+    labels = workspace.raw / dataset.folder_name / "labelsTr"
+    structures = _structures(workspace, dataset)
     kept = _kept_scores(folder / SCORES)
     results = []
     for case in cases:
         file = folder / "validation" / f"{case}{dataset.file_ending}"
         if not file.is_file():
             raise OptionError(f"{file} does not exist: validate this fold on the split of this data set.")
-        stamp = str(file.stat().st_mtime_ns)
-        if kept.get(case, {}).get("stamp") != stamp:
-            kept[case] = {"stamp": stamp, "scores": _scores(workspace, dataset, case, file)}
-        scores = {name: Score(**values) for name, values in kept[case]["scores"].items()}
+        truth = labels / file.name
+        stamp = digest([structures, *(each.stat().st_mtime_ns for each in (file, truth))])
+        scores = _as_scores(kept.get(case), stamp)
+        if scores is None:
+            scores = _scores(truth, file, structures)
+        kept[case] = {"stamp": stamp, "scores": {name: asdict(each) for name, each in scores.items()}}
         results.append(CaseResult(case, scores, 0.0, fold))
     with replacing(folder / SCORES) as temporary:
         temporary.write_text(json.dumps(kept), encoding="utf-8")
     return results
+
+
+def _structures(workspace: Workspace, dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    """The label values of everything that was trained: labels, or the regions of the plan."""
+    file = workspace.preprocessed / dataset.folder_name / DATASET_FILE
+    trained = read_description(file, dataset.identifier, dataset.name, read_plans(workspace, dataset)[1])
+    return {name: each if isinstance(each, tuple) else (each,) for name, each in trained.labels.items()}
+
+
+def _as_scores(said: Any, stamp: str) -> dict[str, Score] | None:
+    """The scores of a case that were kept; None where they are not of this file, or damaged."""
+    try:
+        if said["stamp"] != stamp:
+            return None
+        return {str(name): Score(**values) for name, values in said["scores"].items()}
+    except (AttributeError, KeyError, TypeError):
+        return None
 
 
 def _kept_scores(file: Path) -> dict[str, Any]:
@@ -166,10 +230,7 @@ def _kept_scores(file: Path) -> dict[str, Any]:
     return kept if isinstance(kept, dict) else {}
 
 
-def _scores(workspace: Workspace, dataset: Dataset, case: str, file: Path) -> dict[str, Any]:
-    labels = workspace.raw / dataset.folder_name / "labelsTr" / f"{case}{dataset.file_ending}"
+def _scores(labels: Path, file: Path, structures: Mapping[str, tuple[int, ...]]) -> dict[str, Score]:
     result = read_image(file)
     truth = labels_on(labels, result.geometry)
-    structures = {name: each if isinstance(each, tuple) else (each,) for name, each in dataset.labels.items()}
-    scores = compare(truth, result.array, structures, result.geometry.spacing[::-1])
-    return {name: asdict(each) for name, each in scores.items()}
+    return compare(truth, result.array, structures, result.geometry.spacing[::-1])
