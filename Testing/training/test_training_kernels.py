@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from mednext.network.blocks import DownBlock, MedNeXtBlock, UpBlock
 from mednext.network.mednext import MedNeXt
 from mednext_training import native_build
 from mednext_training.channels_last import NATIVE, use_native_kernels
+from python_programs import output_of_python
 from torch import Tensor
 
 SIDES = (32, 16, 16)
@@ -130,6 +133,31 @@ def test_native_kernels_do_not_change_names_or_values_of_the_weights() -> None:
 def test_loading_the_kernels_does_not_flush_denormal_numbers_to_zero() -> None:
     smallest = np.array([np.finfo(np.float64).smallest_subnormal])
     assert (smallest * 1.0)[0] > 0
+
+
+WITHOUT_THREADS = """
+import ctypes, os, resource
+import numpy as np
+from mednext_training.native_build import native_library
+
+library = native_library()
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may start any number
+x = np.arange(640, dtype=np.float32).reshape(40, 16)
+mean, scale = np.zeros((2, 16), np.float32)
+places = [ctypes.c_void_p(each.ctypes.data) for each in (x, mean, scale)]
+sizes = [ctypes.c_int64(number) for number in (1, *x.shape)]
+library.channel_statistics(*places, *sizes, ctypes.c_float(0), 4)
+print(np.abs(mean - x.mean(0)).max() < 1e-3)
+"""
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts the threads of a user")
+def test_where_the_system_has_no_more_threads_one_does_all_the_work() -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert output_of_python("-c", WITHOUT_THREADS, env=environment) == "True\n"
 
 
 def test_two_dimensional_networks_stay_on_torch() -> None:
