@@ -174,6 +174,11 @@ def test_nnunet_itself_trains_its_own_configuration_on_the_same_split(
     assert [each.case for each in cases] == validation_cases(training_workspace, HIPPOCAMPUS, 4)
     with pytest.raises(InputError, match="cannot train 3d_fullres, fold 4, by nnUNetTrainerOfNobody"):
         run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4], "nnUNetTrainerOfNobody")
+    record = folder / "fold_4" / "run.json"
+    said = json.loads(record.read_text())
+    record.write_text(json.dumps(said | {"run": said["run"] | {"cases_sha256": "of other labels"}}))
+    with pytest.raises(OptionError, match="trained on another plan, split or data"):
+        run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
 
 
 def test_two_networks_are_trained_validated_and_reported_and_nothing_is_repeated(
