@@ -12,7 +12,7 @@ from typing import cast, get_args
 
 import torch
 from mednext.network.mednext import Checkpointing, MedNeXt
-from mednext_training.channels_last import use_native_kernels
+from mednext_training.network.channels_last import use_native_kernels
 from torch import Tensor, nn
 
 from . import Settings

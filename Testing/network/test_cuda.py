@@ -20,7 +20,7 @@ from mednext.model.description import Channel
 from mednext.network.formulation import FastNetwork
 from mednext.network.mednext import MedNeXt
 from mednext.network.triton import TritonMedNeXt, is_supported
-from mednext_training.triton_blocks import use_triton_kernels
+from mednext_training.network.triton_blocks import use_triton_kernels
 from torch import Tensor
 
 DEVICE = torch.device("cuda")

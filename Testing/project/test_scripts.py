@@ -74,7 +74,7 @@ def test_a_script_imports_names_that_exist(script: Path) -> None:
 
 
 def test_a_name_that_has_moved_is_noticed() -> None:
-    program = 'PROGRAM = """\nfrom mednext_training.evaluation import dice\n"""\n'
+    program = 'PROGRAM = """\nfrom mednext_training.evaluation.case_results import dice\n"""\n'
     ((module, name),) = imports(program)
     assert not exists(module, name)
-    assert exists("mednext_training.metrics", name) and exists("mednext", "segment")
+    assert exists("mednext_training.evaluation.metrics", name) and exists("mednext", "segment")

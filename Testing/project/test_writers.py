@@ -29,12 +29,12 @@ OTHERS = {
     "mednext/training_set/case.py": "a folder beside, which is renamed and then put in place",
     "mednext/viewing/page_server.py": TEMPORARY,
     "mednext/worker/exchange.py": TEMPORARY,
-    "mednext_training/comparison.py": ELSEWHERE,
+    "mednext_training/experiments/comparison.py": ELSEWHERE,
     "mednext_training/conversion/archives.py": TEMPORARY,
     "mednext_training/conversion/converting.py": ELSEWHERE,
-    "mednext_training/curves.py": ELSEWHERE,
-    "mednext_training/planning.py": "plans count only once their mark is written, in one step",
-    "mednext_training/publishing.py": ELSEWHERE,
+    "mednext_training/training/curves.py": ELSEWHERE,
+    "mednext_training/planning/plans.py": "plans count only once their mark is written, in one step",
+    "mednext_training/publishing/bundle_export.py": ELSEWHERE,
 }
 
 

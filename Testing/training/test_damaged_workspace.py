@@ -11,13 +11,13 @@ import torch
 from mednext.errors import CheckpointError, OptionError
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
-from mednext_training.experiments import _as_scores, _kept_scores
-from mednext_training.nnunet_baseline import run_baseline
-from mednext_training.planning import read_plans
-from mednext_training.publishing import training_history
+from mednext_training.experiments.experiment import _as_scores, _kept_scores
+from mednext_training.experiments.nnunet_baseline import run_baseline
+from mednext_training.network.start_weights import weights_of_small_kernel
+from mednext_training.planning.plans import read_plans
+from mednext_training.planning.splits import split_of
+from mednext_training.publishing.bundle_export import training_history
 from mednext_training.run_record import check_same_run, write_record
-from mednext_training.splits import split_of
-from mednext_training.start_weights import weights_of_small_kernel
 from mednext_training.workspace import Workspace
 
 DATASET = challenge("hippocampus").dataset

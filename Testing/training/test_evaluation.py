@@ -14,7 +14,7 @@ from mednext.errors import GeometryError, OptionError
 from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry
 from mednext.model.labels import Label, Region
-from mednext_training.evaluation import (
+from mednext_training.evaluation.case_results import (
     CaseResult,
     compare,
     images_of,
@@ -25,9 +25,9 @@ from mednext_training.evaluation import (
     summary,
     write_csv,
 )
-from mednext_training.metrics import Score, score
-from mednext_training.postprocessing import KeptLargest
-from mednext_training.publishing import record_accuracy, warn_of_other_split
+from mednext_training.evaluation.kept_largest import KeptLargest
+from mednext_training.evaluation.metrics import Score, score
+from mednext_training.publishing.bundle_export import record_accuracy, warn_of_other_split
 from mednext_training.run_record import digest
 
 

@@ -14,18 +14,22 @@ import pytest
 import torch
 from mednext.errors import InputError, OptionError
 from mednext_training import cli
-from mednext_training.baselines import nnUNetTrainerPlain, nnUNetTrainerSwinUNETR, nnUNetTrainerUNETR
-from mednext_training.comparison import Entry, paired, report, write_report
 from mednext_training.conversion.challenges import challenge
-from mednext_training.evaluation import CaseResult
-from mednext_training.experiments import contestant, imported_entry, run_experiment
-from mednext_training.feasibility import check_network
-from mednext_training.metrics import Score
-from mednext_training.nnunet_baseline import run_baseline
-from mednext_training.planning import read_plans
-from mednext_training.publishing import fold_folder
-from mednext_training.schedule import Schedule
-from mednext_training.splits import validation_cases
+from mednext_training.evaluation.case_results import CaseResult
+from mednext_training.evaluation.metrics import Score
+from mednext_training.experiments.baselines import (
+    nnUNetTrainerPlain,
+    nnUNetTrainerSwinUNETR,
+    nnUNetTrainerUNETR,
+)
+from mednext_training.experiments.comparison import Entry, paired, report, write_report
+from mednext_training.experiments.experiment import contestant, imported_entry, run_experiment
+from mednext_training.experiments.nnunet_baseline import run_baseline
+from mednext_training.planning.plans import read_plans
+from mednext_training.planning.splits import validation_cases
+from mednext_training.training.feasibility import check_network
+from mednext_training.training.result_folders import fold_folder
+from mednext_training.training.schedule import Schedule
 from mednext_training.workspace import Workspace
 
 HIPPOCAMPUS = challenge("hippocampus").dataset

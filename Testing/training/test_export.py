@@ -14,11 +14,12 @@ import pytest
 from mednext import load_bundle
 from mednext.model.bundle import Bundle
 from mednext_training import cli
-from mednext_training.evaluation import CaseResult, structures_of
-from mednext_training.metrics import Score
-from mednext_training.planning import describe_regions
-from mednext_training.publishing import record_accuracy, results_folder
+from mednext_training.evaluation.case_results import CaseResult, structures_of
+from mednext_training.evaluation.metrics import Score
+from mednext_training.planning.plans import describe_regions
+from mednext_training.publishing.bundle_export import record_accuracy
 from mednext_training.run_record import write_record
+from mednext_training.training.result_folders import results_folder
 from mednext_training.workspace import Workspace
 from results_folders import V2_DATASET, write_v2_folder
 
@@ -192,7 +193,7 @@ def test_untrained_folds_and_impossible_values_are_refused_and_nothing_is_writte
 def test_a_place_that_cannot_be_written_is_refused_before_the_evaluation(
     trained: Trained, told: Callable[[], str], monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    monkeypatch.setattr("mednext_training.evaluation.evaluate", pytest.fail)
+    monkeypatch.setattr("mednext_training.evaluation.case_results.evaluate", pytest.fail)
     write_v2_folder(trained.results)
     assert trained.export() == 0
     for part in ("images", "labels"):

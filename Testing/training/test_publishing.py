@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from bundles import tiny_bundle, tiny_model
 from mednext.errors import EngineProcessError, OptionError
 from mednext.model.bundle import Bundle
-from mednext_training import release
+from mednext_training.publishing import release
 
 pytestmark = pytest.mark.timeout(300)
 

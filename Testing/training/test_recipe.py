@@ -14,9 +14,8 @@ from mednext.errors import DiskSpaceError, InputError, MedNeXtError, OptionError
 from mednext.network.mednext import MedNeXt
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
-from mednext_training.learning_rate import WarmUpAndDecay
-from mednext_training.mirroring import mirrored_axes
-from mednext_training.planning import (
+from mednext_training.network.start_weights import begin_with, weights_of_model, weights_of_small_kernel
+from mednext_training.planning.plans import (
     check_painting,
     checked_regions,
     describe_regions,
@@ -25,11 +24,12 @@ from mednext_training.planning import (
     read_plans,
     task_regions,
 )
+from mednext_training.planning.splits import read_splits, renew_splits, splits_file, validation_cases
 from mednext_training.run_record import check_same_run, digest, write_record
-from mednext_training.schedule import Schedule, recipe_schedule
-from mednext_training.splits import read_splits, renew_splits, splits_file, validation_cases
-from mednext_training.start_weights import begin_with, weights_of_model, weights_of_small_kernel
-from mednext_training.training import order_of_regions
+from mednext_training.training.learning_rate import WarmUpAndDecay
+from mednext_training.training.mirroring import mirrored_axes
+from mednext_training.training.schedule import Schedule, recipe_schedule
+from mednext_training.training.training_run import order_of_regions
 from mednext_training.workspace import Workspace
 from nnunetv2.experiment_planning import plan_and_preprocess_api
 

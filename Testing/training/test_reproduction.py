@@ -24,7 +24,7 @@ from mednext.library.catalog_source import find_task
 from mednext.model.labels import Terminology
 from mednext_training import cli
 from mednext_training.conversion.challenges import LAYOUTS
-from mednext_training.metrics import dice
+from mednext_training.evaluation.metrics import dice
 from mednext_training.reproducing import BUDGETS, Command, Recipe, commands_of, reproduce
 from mednext_training.workspace import Workspace
 

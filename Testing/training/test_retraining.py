@@ -12,7 +12,7 @@ import pytest
 from mednext import load_bundle, segment
 from mednext.images.volume import Volume
 from mednext_training import cli
-from mednext_training.metrics import dice
+from mednext_training.evaluation.metrics import dice
 
 CASES = 3  # one for each fold
 PATIENCE_S = 200

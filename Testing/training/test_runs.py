@@ -24,10 +24,10 @@ from mednext.system.running_processes import is_running
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.dataset_use import in_use
-from mednext_training.planning import read_plans
-from mednext_training.schedule import Schedule
-from mednext_training.trainer import nnUNetTrainerMedNeXt
-from mednext_training.training import Run, train_run
+from mednext_training.planning.plans import read_plans
+from mednext_training.training.schedule import Schedule
+from mednext_training.training.trainer import nnUNetTrainerMedNeXt
+from mednext_training.training.training_run import Run, train_run
 from mednext_training.workspace import Workspace
 
 HIPPOCAMPUS = challenge("hippocampus").dataset

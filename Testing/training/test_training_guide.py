@@ -24,7 +24,7 @@ from mednext.model.description import NetworkSpec
 from mednext.network.mednext import VARIANTS
 from mednext_training import cli
 from mednext_training.cli.arguments import chosen_dataset
-from mednext_training.publishing import results_folder
+from mednext_training.training.result_folders import results_folder
 from results_folders import write_v2_folder
 
 GUIDE = DOCS / "training.md"

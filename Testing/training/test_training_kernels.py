@@ -13,8 +13,8 @@ import pytest
 import torch
 from mednext.network.blocks import DownBlock, MedNeXtBlock, UpBlock
 from mednext.network.mednext import MedNeXt
-from mednext_training import native_build
-from mednext_training.channels_last import NATIVE, use_native_kernels
+from mednext_training.network import native_build
+from mednext_training.network.channels_last import NATIVE, use_native_kernels
 from python_programs import output_of_python
 from torch import Tensor
 
@@ -138,7 +138,7 @@ def test_loading_the_kernels_does_not_flush_denormal_numbers_to_zero() -> None:
 WITHOUT_THREADS = """
 import ctypes, os, resource
 import numpy as np
-from mednext_training.native_build import native_library
+from mednext_training.network.native_build import native_library
 
 library = native_library()
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))

@@ -16,14 +16,14 @@ from mednext.inference.options import Options
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.datasets import find_dataset
-from mednext_training.evaluation import CaseResult, evaluate
-from mednext_training.metrics import Score
-from mednext_training.network_names import TINY
-from mednext_training.planning import read_plans
-from mednext_training.publishing import record_accuracy
-from mednext_training.splits import validation_cases
-from mednext_training.trainer import mednext_trainer, nnUNetTrainerMedNeXt
-from mednext_training.training import Execution, Run, train
+from mednext_training.evaluation.case_results import CaseResult, evaluate
+from mednext_training.evaluation.metrics import Score
+from mednext_training.network.network_names import TINY
+from mednext_training.planning.plans import read_plans
+from mednext_training.planning.splits import validation_cases
+from mednext_training.publishing.bundle_export import record_accuracy
+from mednext_training.training.trainer import mednext_trainer, nnUNetTrainerMedNeXt
+from mednext_training.training.training_run import Execution, Run, train
 from mednext_training.workspace import Workspace
 from planned_data import CASES, write_case
 
@@ -251,7 +251,7 @@ def test_the_command_line_chooses_the_stages_to_recompute(
         return "finished"
 
     monkeypatch.setattr("mednext_training.cli.training.restart_tuned", lambda *_: None)
-    monkeypatch.setattr("mednext_training.training.train_run", record)
+    monkeypatch.setattr("mednext_training.training.training_run.train_run", record)
     options = ["--checkpointing", "expansion", "--checkpointing-stages", "0", "8"]
     for choice in ([], options):
         assert cli.main(["--workspace", str(workspace.root), "train", *choice]) == 0

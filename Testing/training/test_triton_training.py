@@ -14,9 +14,14 @@ from torch import Tensor, nn
 from triton_device import DEVICE  # skips all of this where there is no Triton
 
 # isort: split
-from mednext_training import triton_blocks, triton_layers
-from mednext_training.triton_blocks import use_triton_kernels
-from mednext_training.triton_layers import channel_norm, depthwise, depthwise_input_gradient, kernel_gradient
+from mednext_training.network import triton_blocks, triton_layers
+from mednext_training.network.triton_blocks import use_triton_kernels
+from mednext_training.network.triton_layers import (
+    channel_norm,
+    depthwise,
+    depthwise_input_gradient,
+    kernel_gradient,
+)
 
 EXACT = 2e-6  # relative, in float32
 HALF = {torch.float16: 2e-3, torch.bfloat16: 2e-2}

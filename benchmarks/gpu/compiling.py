@@ -174,7 +174,7 @@ def _add(task: Task) -> None:
 
 def _train(task: Task) -> None:
     import torch
-    from mednext_training import triton_layers as layers
+    from mednext_training.network import triton_layers as layers
 
     kernel, level = int(task.network[1:]), int(task.block[-1])
     side, channels = task.side >> level, 32 << level

@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 from mednext.network.mednext import Checkpointing
-from mednext_training.triton_blocks import use_triton_kernels
+from mednext_training.network.triton_blocks import use_triton_kernels
 from torch import nn
 
 from ..timing import median_seconds

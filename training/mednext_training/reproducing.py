@@ -13,7 +13,7 @@ from mednext.errors import OptionError
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
 
-from .network_names import TINY
+from .network.network_names import TINY
 from .workspace import Workspace
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from mednext.errors import OptionError
 from mednext.images.formats.image_files import read_image
 from mednext_training import cli
 from mednext_training.datasets import find_dataset
-from mednext_training.splits import cases_of
+from mednext_training.planning.splits import cases_of
 from mednext_training.workspace import Workspace
 
 

@@ -13,7 +13,7 @@ from mednext.errors import OptionError
 from mednext_training.conversion.challenges import challenge
 from mednext_training.conversion.checking import check_dataset
 from mednext_training.datasets import find_dataset
-from mednext_training.splits import read_splits, renew_splits, splits_file
+from mednext_training.planning.splits import read_splits, renew_splits, splits_file
 from mednext_training.workspace import Workspace
 
 HIPPOCAMPUS = challenge("hippocampus").dataset

@@ -12,7 +12,7 @@ from mednext.errors import OptionError
 from mednext.library.web_address import check_address
 
 from ..datasets import Dataset, find_dataset
-from ..network_names import NETWORK_NAMES
+from ..network.network_names import NETWORK_NAMES
 from ..workspace import Workspace
 
 T = TypeVar("T")

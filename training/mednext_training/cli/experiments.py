@@ -11,10 +11,10 @@ from typing import Any
 
 from mednext.system.memory_settings import restart_tuned
 
-from ..nnunet_baseline import CONFIGURATIONS, run_baseline
-from ..planning import read_plans
-from ..schedule import Schedule
-from ..splits import split_of
+from ..experiments.nnunet_baseline import CONFIGURATIONS, run_baseline
+from ..planning.plans import read_plans
+from ..planning.splits import split_of
+from ..training.schedule import Schedule
 from .arguments import add_dataset, chosen_dataset, count
 
 
@@ -68,8 +68,8 @@ def _experiment(arguments: argparse.Namespace) -> None:
     restart_tuned("mednext_training.cli", sys.argv[1:])
     _few_processes()
     workspace.activate()
-    from ..comparison import write_report
-    from ..experiments import contestant, imported_entry, run_experiment
+    from ..experiments.comparison import write_report
+    from ..experiments.experiment import contestant, imported_entry, run_experiment
 
     contestants = [contestant(name) for name in dict.fromkeys(arguments.networks)]
     schedule = Schedule(arguments.epochs, arguments.iterations, arguments.validation_iterations)

@@ -72,14 +72,13 @@ def add_commands(commands: Any) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from ..publishing import (
+    from ..publishing.bundle_export import (
         check_trained_labels,
         export_bundle,
         export_options,
-        finished_folds,
-        results_folder,
         training_history,
     )
+    from ..training.result_folders import finished_folds, results_folder
 
     workspace, dataset = chosen_dataset(arguments)
     source = results_folder(workspace, dataset, arguments.variant, arguments.kernel, arguments.name)
@@ -102,15 +101,15 @@ def _export(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from mednext import load_bundle
 
-    from ..evaluation import evaluate, markdown_table, write_csv
-    from ..postprocessing import KeptLargest
-    from ..publishing import (
+    from ..evaluation.case_results import evaluate, markdown_table, write_csv
+    from ..evaluation.kept_largest import KeptLargest
+    from ..planning.splits import cases_of, split_of, validation_cases
+    from ..publishing.bundle_export import (
         check_not_trained_on_all,
         record_accuracy,
         record_kept_largest,
         warn_of_other_split,
     )
-    from ..splits import cases_of, split_of, validation_cases
 
     workspace, dataset = chosen_dataset(arguments)
     bundle = load_bundle(arguments.model)
@@ -163,9 +162,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _publish(arguments: argparse.Namespace) -> None:
     from mednext import load_bundle
 
-    from ..evaluation import images_of
-    from ..release import publish
-    from ..splits import cases_of
+    from ..evaluation.case_results import images_of
+    from ..planning.splits import cases_of
+    from ..publishing.release import publish
 
     images = arguments.images
     if images is None:

@@ -16,8 +16,8 @@ from mednext.errors import OptionError
 from mednext.system.memory_settings import restart_tuned
 
 from ..conversion.challenges import LAYOUTS, challenge
-from ..network_names import NETWORK_NAMES
-from ..planning import task_regions
+from ..network.network_names import NETWORK_NAMES
+from ..planning.plans import task_regions
 from ..reproducing import BUDGETS, Budget, Command, Recipe, commands_of, reproduce
 from .arguments import address
 

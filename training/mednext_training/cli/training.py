@@ -13,7 +13,7 @@ from mednext.system.memory_settings import restart_tuned
 from ..conversion.checking import check_dataset
 from ..dataset_use import in_use
 from ..datasets import Dataset
-from ..planning import (
+from ..planning.plans import (
     PATCH,
     check_painting,
     checked_regions,
@@ -21,8 +21,8 @@ from ..planning import (
     read_plans,
     task_regions,
 )
-from ..schedule import Schedule, recipe_schedule
-from ..splits import split_of
+from ..planning.splits import split_of
+from ..training.schedule import Schedule, recipe_schedule
 from ..workspace import Workspace
 from .arguments import add_dataset, add_network, chosen_dataset, count, fold, named_once, seconds, structure
 
@@ -162,7 +162,7 @@ def _train(arguments: argparse.Namespace) -> None:
     split_of(workspace, dataset, arguments.fold)  # raises before the program restarts
     restart_tuned("mednext_training.cli", sys.argv[1:])
     workspace.activate()
-    from ..training import Execution, train_run
+    from ..training.training_run import Execution, train_run
 
     outcome = train_run(
         _run(arguments, workspace, dataset),
@@ -186,9 +186,9 @@ _TOLD = {
 
 
 def _run(arguments: argparse.Namespace, workspace: Workspace, dataset: Dataset) -> Any:
-    from ..start_weights import weights_of_model, weights_of_small_kernel
-    from ..trainer import mednext_trainer
-    from ..training import Run
+    from ..network.start_weights import weights_of_model, weights_of_small_kernel
+    from ..training.trainer import mednext_trainer
+    from ..training.training_run import Run
 
     if arguments.upkern and arguments.kernel == 3:
         raise OptionError("UpKern makes large kernels of small ones: give --kernel 5 or 7.")

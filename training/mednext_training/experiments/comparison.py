@@ -11,7 +11,7 @@ import numpy as np
 from mednext.errors import OptionError
 from mednext.system.atomic import replacing, together
 
-from .evaluation import SCORE_COLUMNS, CaseResult, score_rows, summary
+from ..evaluation.case_results import SCORE_COLUMNS, CaseResult, score_rows, summary
 
 REPORT, TABLE, PICTURE = "report.md", "scores.csv", "report.png"
 

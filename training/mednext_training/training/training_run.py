@@ -33,17 +33,17 @@ from mednext.network.mednext import Checkpointing
 from mednext.system.locks import locked_if_free
 from tqdm import tqdm
 
-from .dataset_use import in_use
-from .datasets import Dataset
-from .planning import CONFIGURATION, read_plans
-from .publishing import fold_folder
-from .run_record import check_same_run, digest, write_record
+from ..dataset_use import in_use
+from ..datasets import Dataset
+from ..network.start_weights import StartWeights, begin_with
+from ..planning.plans import CONFIGURATION, read_plans
+from ..planning.splits import split_of
+from ..run_record import check_same_run, digest, write_record
+from ..workspace import Workspace
+from .result_folders import fold_folder
 from .schedule import Schedule
-from .splits import split_of
-from .start_weights import StartWeights, begin_with
 from .trainer import nnUNetTrainerMedNeXt
 from .trainer_frame import BEST, FINAL, LATEST, FramedTrainer, Precision, is_whole
-from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

@@ -17,22 +17,22 @@ from mednext.system.atomic import replacing
 from mednext.system.json_reading import read_json
 from mednext.training_set.dataset import DATASET_FILE
 
+from ..dataset_use import in_use
+from ..datasets import Dataset, read_description
+from ..evaluation.case_results import CaseResult, compare, labels_on
+from ..evaluation.metrics import Score
+from ..network.start_weights import weights_of_small_kernel
+from ..planning.plans import read_plans
+from ..planning.splits import validation_cases
+from ..run_record import digest
+from ..training.feasibility import check_network
+from ..training.schedule import Schedule, recipe_schedule
+from ..training.trainer import mednext_trainer, nnUNetTrainerMedNeXt
+from ..training.trainer_frame import FINAL, FramedTrainer
+from ..training.training_run import Run, check_run, train_run, validate_run
+from ..workspace import Workspace
 from .baselines import nnUNetTrainerPlain, nnUNetTrainerSwinUNETR, nnUNetTrainerUNETR
 from .comparison import Entry
-from .dataset_use import in_use
-from .datasets import Dataset, read_description
-from .evaluation import CaseResult, compare, labels_on
-from .feasibility import check_network
-from .metrics import Score
-from .planning import read_plans
-from .run_record import digest
-from .schedule import Schedule, recipe_schedule
-from .splits import validation_cases
-from .start_weights import weights_of_small_kernel
-from .trainer import mednext_trainer, nnUNetTrainerMedNeXt
-from .trainer_frame import FINAL, FramedTrainer
-from .training import Run, check_run, train_run, validate_run
-from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

@@ -24,11 +24,10 @@ from mednext.system.atomic import explaining, replacing, replacing_folder
 from mednext.system.json_reading import json_text
 from mednext.training_set.dataset import DATASET_FILE, IMAGES
 
-from .datasets import Dataset, read_description
-from .evaluation import CaseResult, summary
-from .planning import CONFIGURATION, PLANS_NAME
-from .run_record import digest, read_record
-from .workspace import Workspace
+from ..datasets import Dataset, read_description
+from ..evaluation.case_results import CaseResult, summary
+from ..run_record import digest, read_record
+from ..workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -40,36 +39,6 @@ def check_version(version: str) -> None:
     """Refuse a version that cannot be part of a file's name. Raises `OptionError`."""
     if not _VERSION.fullmatch(version):
         raise OptionError(f"{version!r} is no version: use letters, digits and dots, such as 1.0.0.")
-
-
-def trainer_name(variant: str, kernel: int, resampling: str = "residual", name: str = "") -> str:
-    """Name of the trainer of a MedNeXt, which its results and its checkpoints bear."""
-    parts = [f"nnUNetTrainerMedNeXt_{variant.replace('-', '')}_k{kernel}"]
-    parts += [] if resampling == "residual" else [resampling]
-    return "_".join([*parts, name] if name else parts)
-
-
-def results_folder(
-    workspace: Workspace, dataset: Dataset, variant: str, kernel_size: int, name: str = ""
-) -> Path:
-    """The folder in which nnU-Net keeps all folds of one training."""
-    return fold_folder(workspace, dataset, trainer_name(variant, kernel_size, name=name), 0).parent
-
-
-def finished_folds(source: Path) -> list[int]:
-    """The numbered folds that were trained to the end. Raises `CheckpointError` where there is none."""
-    files = source.glob("fold_*/checkpoint_final.pth")
-    numbers = [file.parent.name.removeprefix("fold_") for file in files]
-    folds = sorted(int(number) for number in numbers if number.isdecimal())
-    if not folds:
-        raise CheckpointError(f"{source} has no finished fold: train first, with 'mednext-train train'.")
-    return folds
-
-
-def fold_folder(workspace: Workspace, dataset: Dataset, trainer: str, fold: int | str) -> Path:
-    """Where the checkpoints of one fold lie."""
-    base = workspace.results / dataset.folder_name / f"{trainer}__{PLANS_NAME}__{CONFIGURATION}"
-    return base / f"fold_{fold}"
 
 
 def export_options(
@@ -131,7 +100,7 @@ def check_trained_labels(source: Path, dataset: Dataset) -> None:
     """Refuse to name labels by a description that was changed since they were trained.
 
     Args:
-        source: see `results_folder`.
+        source: see `result_folders.results_folder`.
         dataset: as it is described now.
 
     Raises:
@@ -154,7 +123,7 @@ def export_bundle(source: Path, target: Path, options: ImportOptions, descriptio
     """Make a bundle of trained folds.
 
     Args:
-        source: see `results_folder`.
+        source: see `result_folders.results_folder`.
         target: folder of the bundle; its name is the model's name.
         options: of the import; its `images` give orientation and field of view.
         description: the model's purpose, in words for a radiologist.

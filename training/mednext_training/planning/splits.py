@@ -12,8 +12,8 @@ from mednext.errors import OptionError
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import read_json
 
-from .datasets import Dataset
-from .workspace import Workspace
+from ..datasets import Dataset
+from ..workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from mednext.network.patch_sides import check_patch
 from mednext.system.atomic import explaining, replacing
 from mednext.system.json_reading import read_json
 
-from .datasets import Dataset
-from .run_record import digest
+from ..datasets import Dataset
+from ..run_record import digest
+from ..workspace import Workspace
 from .splits import cases_of, check_enough, renew_splits
-from .workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

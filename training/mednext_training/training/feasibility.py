@@ -11,7 +11,7 @@ from mednext.errors import MedNeXtError, OptionError
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from .planning import CONFIGURATION
+from ..planning.plans import CONFIGURATION
 from .trainer_frame import FramedTrainer
 
 logger = logging.getLogger(__name__)

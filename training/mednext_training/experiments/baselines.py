@@ -12,8 +12,8 @@ from mednext.errors import OptionError
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
-from .learning_rate import WarmUpAndDecay
-from .trainer_frame import FramedTrainer
+from ..training.learning_rate import WarmUpAndDecay
+from ..training.trainer_frame import FramedTrainer
 
 
 class nnUNetTrainerPlain(FramedTrainer):  # noqa: N801 - nnU-Net's naming

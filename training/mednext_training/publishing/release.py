@@ -29,7 +29,7 @@ from mednext.model.bundle import Bundle
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
 
-from .publishing import check_version
+from .bundle_export import check_version
 
 logger = logging.getLogger(__name__)
 

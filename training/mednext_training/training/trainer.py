@@ -16,12 +16,12 @@ import torch
 from mednext.network.mednext import VARIANTS, Checkpointing, MedNeXt, Resampling
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 
-from .channels_last import use_native_kernels
+from ..network.channels_last import use_native_kernels
+from ..network.network_names import TINY
+from ..network.triton_blocks import use_triton_kernels
 from .learning_rate import WarmUpAndDecay
-from .network_names import TINY
-from .publishing import trainer_name
+from .result_folders import trainer_name
 from .trainer_frame import FramedTrainer
-from .triton_blocks import use_triton_kernels
 
 HEADS = 5
 

@@ -20,8 +20,8 @@ from mednext.model.bundle import Bundle
 from mednext.model.labels import Label, Region
 from mednext.system.atomic import replacing
 
-from .conversion.case_check import SAME_PLACE, described
-from .datasets import FILE_ENDING
+from ..conversion.case_check import SAME_PLACE, described
+from ..datasets import FILE_ENDING
 from .metrics import Score, score
 
 logger = logging.getLogger(__name__)

@@ -12,12 +12,12 @@ from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
 from mednext.system.locks import locked
 
-from .dataset_use import in_use
-from .datasets import Dataset
-from .planning import read_plans
-from .run_record import digest, read_record, write_record
-from .splits import split_of
-from .workspace import Workspace
+from ..dataset_use import in_use
+from ..datasets import Dataset
+from ..planning.plans import read_plans
+from ..planning.splits import split_of
+from ..run_record import digest, read_record, write_record
+from ..workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

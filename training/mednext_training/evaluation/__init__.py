@@ -1,0 +1,1 @@
+"""Measure results against the labels of experts."""

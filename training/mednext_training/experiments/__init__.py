@@ -1,0 +1,1 @@
+"""Compare networks in one frame."""

@@ -1,0 +1,1 @@
+"""Formulations of MedNeXt for training, and the weights to begin with."""

@@ -1,0 +1,1 @@
+"""nnU-Net's plans and splits of a data set."""
