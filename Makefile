@@ -27,7 +27,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## make the virtual environment .venv with everything pinned
 
-$(STAMP): pyproject.toml constraints.txt .ci/debian-packages hatch_build.py $(wildcard MedNeXtSegmentation/native/*)
+$(STAMP): pyproject.toml constraints.txt .ci/debian-packages hatch_build.py $(wildcard MedNeXtSegmentation/native/* MedNeXtSegmentation/native/*/*)
 	sh .ci/debian-packages
 	$(BASE) -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables cmake ninja

@@ -1,7 +1,7 @@
 // Pass A of a block: the depthwise convolution, row by row, and the statistics of its output.
 #pragma once
 
-#include "prefetch.h"
+#include "processors/prefetch.h"
 #include "network_jobs.h"
 
 namespace {

@@ -1,7 +1,7 @@
 // Four floats: NEON on 64-bit ARM.
 #include <arm_neon.h>
 
-#include "unrolled.h"
+#include "processors/unrolled.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // Storage of activations and packed weights as float32.
 #pragma once
 
-#include "unrolled.h"
+#include "processors/unrolled.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 // about a fifth of the time, and a burst of requests fills its queue.
 #pragma once
 
-#include "unrolled.h"
+#include "processors/unrolled.h"
 
 namespace {
 

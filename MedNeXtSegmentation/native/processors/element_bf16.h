@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "unrolled.h"
+#include "processors/unrolled.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 // interpolated predictions of one line exist at a time.
 #pragma once
 
-#include "resample.h"
+#include "kernels/resample.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // Eight floats: AVX2 with FMA.
 #include <immintrin.h>
 
-#include "unrolled.h"
+#include "processors/unrolled.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // Small matrix products: rows of activations times packed weights, with a function applied to each sum.
 #pragma once
 
-#include "prefetch.h"
+#include "processors/prefetch.h"
 
 namespace {
 

@@ -1,8 +1,8 @@
 // Pass B of a block: expansion, GELU, compression and residual, in pieces that stay in the caches.
 #pragma once
 
-#include "depthwise.h"
-#include "gemm.h"
+#include "kernels/depthwise.h"
+#include "kernels/gemm.h"
 
 namespace {
 

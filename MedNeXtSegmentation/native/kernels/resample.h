@@ -1,7 +1,7 @@
 // Resample along one axis, by small matrix products with the nonzero part of the weights.
 #pragma once
 
-#include "gemm.h"
+#include "kernels/gemm.h"
 #include "resampling_jobs.h"
 
 namespace {

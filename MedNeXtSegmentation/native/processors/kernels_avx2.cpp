@@ -1,13 +1,13 @@
 #if defined(__x86_64__) || defined(_M_X64)  // a universal build compiles each file for each processor
 
 #include "network_jobs.h"
-#include "simd_avx2.h"
-#include "element_float.h"
-#include "gelu_polynomial.h"
+#include "processors/simd_avx2.h"
+#include "processors/element_float.h"
+#include "processors/gelu_polynomial.h"
 
-#include "stem_and_head.h"
-#include "label.h"
-#include "pointwise.h"
+#include "kernels/stem_and_head.h"
+#include "kernels/label.h"
+#include "kernels/pointwise.h"
 
 extern const Kernels kernels_avx2;
 const Kernels kernels_avx2{"avx2", sizeof(Element), channel_at, pack, depthwise, pointwise, pointwise_scratch,

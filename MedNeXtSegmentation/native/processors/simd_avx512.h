@@ -1,7 +1,7 @@
 // Sixteen floats: AVX-512.
 #include <immintrin.h>
 
-#include "unrolled.h"
+#include "processors/unrolled.h"
 
 namespace {
 

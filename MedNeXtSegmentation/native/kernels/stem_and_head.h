@@ -1,7 +1,7 @@
 // The 1x1x1 convolutions of stem and head: from planes (channels, voxels) to (voxels, channels), and back.
 #pragma once
 
-#include "gemm.h"
+#include "kernels/gemm.h"
 #include "network_jobs.h"
 
 namespace {
