@@ -341,6 +341,22 @@ def test_an_unknown_precision_is_refused(network: MedNeXt) -> None:
         FastNetwork(network, "float8")
 
 
+def test_a_triton_that_does_not_compile_the_kernels_is_named_in_the_log_and_not_used(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    monkeypatch.setattr("triton.__version__", "3.2.0")
+    of_triton = Formulation(
+        "Triton", lambda: triton.TritonMedNeXt(network, torch.float32, IMAGE.device), 1e-3
+    )
+    monkeypatch.setattr(formulation, "OFFERS", (lambda *_: [of_triton],))
+    fast = FastNetwork(network)
+    with torch.inference_mode():
+        assert torch.equal(fast(IMAGE), network(IMAGE))
+    assert fast.take_failures() == ["Triton"]
+    assert "Triton 3.2.0 does not compile the kernels" in caplog.text
+
+
 @pytest.mark.parametrize("dimensions", [2, 3])
 @torch.inference_mode()
 def test_cards_without_kernels_may_use_channels_last(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _WIDEST = 512  # channels that fit into a program
 _MOST_IMAGES = 8  # all mirrored copies of a tile
 _MOST_FILLED = 4  # consecutive padded groups: the last of an image, or an image of few tiles
+_OLDEST_TRITON = (3, 4)  # 3.2 and 3.3, of torch 2.6 and 2.7, do not compile `depthwise_up`
 _MOST_NUMBERS = 2**31 - 1  # of an image's activations: offsets within it have 32 bits
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,16 @@ def knows(network: nn.Module) -> bool:
     return is_usual(network) and all(block.norm.num_channels <= _WIDEST for block, _, _ in steps(network))
 
 
+def _check_version() -> None:
+    """Raise `RuntimeError` for a Triton that would compile for a while, and then refuse a kernel."""
+    import triton
+
+    if tuple(map(int, triton.__version__.split(".")[:2])) < _OLDEST_TRITON:
+        raise RuntimeError(
+            f"Triton {triton.__version__} does not compile the kernels; that of PyTorch 2.8 is newer."
+        )
+
+
 class TritonMedNeXt(nn.Module):
     """A trained network on the Triton kernels, for inference.
 
@@ -79,6 +90,7 @@ class TritonMedNeXt(nn.Module):
 
     def __init__(self, network: MedNeXt, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__()
+        _check_version()
         from .triton_kernels.block_launches import TritonBlock
         from .triton_kernels.stem_and_head_launches import Head, Stem
 
