@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-
 import numpy as np
 import pytest
 import slicer
 import vtk
 from bundles import tiny_bundle
 from mednext.errors import UnsupportedImageError
-from panel_driving import MODULE, choose, segment, segmentations, selector, set_option
+from panel_driving import segment, segmentations, selector
 from slicer_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -160,27 +157,3 @@ def test_any_name_goes_through_panel_run_and_result(ready, scene):
         node = segment(ready)
         assert node.GetName() == f"{name} segmentation"
         assert ready.ui.resultGroup.visible
-
-
-@pytest.fixture
-def odd_folders(tmp_path, models, monkeypatch):
-    """Models and temporary files in folders with spaces, umlauts and Chinese; the worker works there, too."""
-    home = tmp_path / "Jörg Müller's Ordner 名前 %20"
-    (home / "tmp dir").mkdir(parents=True)
-    shutil.copytree(models / "tiny", home / "Modelle für mich" / "tiny")
-    monkeypatch.setattr(tempfile, "tempdir", str(home / "tmp dir"))
-    monkeypatch.setenv("MEDNEXT_MODELS", str(home / "Modelle für mich"))
-    monkeypatch.chdir(home)
-    return home
-
-
-def test_folders_with_spaces_umlauts_and_chinese_do_no_harm(odd_folders, scene, show_panel):
-    from MedNeXtSegmentationLib.engine.worker_client import shared_client
-
-    shared_client().shutdown()  # the next worker is started in these folders
-    panel = show_panel(MODULE)[1]
-    add_volume(scene, head())
-    choose(panel, "tiny")
-    set_option(panel.ui.deviceBox, "cpu")
-    assert segment(panel).GetSegmentation().GetNumberOfSegments() == 2
-    assert list((odd_folders / "tmp dir").iterdir()) == []

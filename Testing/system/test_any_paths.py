@@ -1,7 +1,8 @@
-"""Folders of any name: the models', the temporary one, the extension's own (forum topics D36684, D36688)."""
+"""Folders of any name: of models, of temporary files, of the extension, the current one (D36684, D36688)."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -37,9 +38,13 @@ def test_a_volume_is_segmented_with_folders_of_any_name(tmp_path):
     tiny_bundle(model)
     temporary = tmp_path / NAME / "temporary"
     temporary.mkdir()
-    arguments = [str(path) for path in (module, ROOT / "Testing", model, temporary)]
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM, module, ROOT / "Testing", "tiny", temporary],
+        env={**os.environ, "MEDNEXT_MODELS": str(model.parent)},
+        cwd=model.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["tiny", "2"]

@@ -190,15 +190,8 @@ def test_an_impossible_value_begins_no_training(
     told: str,
 ) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", "")
-    command = [
-        "--workspace",
-        str(training_workspace.root),
-        "train",
-        "--variant",
-        "tiny",
-        "--name",
-        "unstarted",
-    ]
+    command = ["--workspace", str(training_workspace.root), "train", "--variant", "tiny"]
+    command += ["--name", "unstarted"]
     with pytest.raises(SystemExit, match="2"):
         raise SystemExit(cli.main([*command, *words]))
     assert told in capsys.readouterr().err
