@@ -206,6 +206,22 @@ def test_garbage_on_standard_output_does_no_harm(tmp_path, quick_python):
     client.shutdown()
 
 
+ENDLESS_LINE = """
+import sys
+for stream in (sys.stdout, sys.stderr):
+    for _ in range(300):
+        stream.write("x" * 2**16)
+"""
+
+
+def test_a_line_without_an_end_fills_no_memory():
+    child, longest = ChildProcess(sys.executable, "-c", ENDLESS_LINE), 0
+    while not (child.silent and child.complete):
+        longest = max([longest, *map(len, child.lines())])
+    assert 2**24 < longest < 2**24 + 2**17
+    assert max(map(len, child.log)) == 2000
+
+
 @posix
 @pytest.mark.usefixtures("temporary_folder")
 def test_a_worker_that_cannot_be_killed_at_once_holds_nobody_up_and_is_not_asked_again(tmp_path, monkeypatch):

@@ -23,13 +23,15 @@ KEPT_LINES = 500
 _DYING_S = 0.5
 _PIECE_BYTES = 2**16
 _MOST_PIECES = 16  # read at once, so that endless output blocks nothing
+_LONGEST_LINE = 2**24  # bytes, more than any event of ours; the rest counts as another line
+_LONGEST_KEPT = 2000  # characters of a line in the log
 
 
 class ChildProcess:
     """A running `python ARGUMENTS`, of Slicer's own Python, that ends together with its launcher.
 
     Attributes:
-        log: the last lines of its standard error, and others that the caller adds.
+        log: the last lines of its standard error, and others that the caller notes.
     """
 
     def __init__(self, python: str, *arguments: str, kept_lines: int = KEPT_LINES) -> None:
@@ -54,8 +56,12 @@ class ChildProcess:
     def lines(self) -> list[str]:
         """The lines of standard output since the last call; reads standard error into the log, too."""
         lines = self._said.new()
-        self.log += self._logged.new()
+        self.note(*self._logged.new())
         return lines
+
+    def note(self, *lines: str) -> None:
+        """Add lines to the log."""
+        self.log += (line[:_LONGEST_KEPT] for line in lines)
 
     @property
     def silent(self) -> bool:
@@ -70,7 +76,7 @@ class ChildProcess:
     @property
     def complete(self) -> bool:
         """Whether it has ended, and its standard error was read."""
-        self.log += self._logged.new()
+        self.note(*self._logged.new())
         return self.exit_code is not None and self._logged.ended
 
     def send(self, line: str) -> None:
@@ -123,12 +129,13 @@ class _Lines:
 
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
-        self._rest = b""
+        self._rest = bytearray()  # which grows without being copied
         self.ended = False
         os.set_blocking(pipe.fileno(), False)
 
     def new(self) -> list[str]:
         """The new lines. At the end of the pipe the last line may lack its line break."""
+        lines: list[bytearray] = []
         for _ in range(_MOST_PIECES):
             if self.ended:
                 break
@@ -137,8 +144,14 @@ class _Lines:
             except BlockingIOError:
                 break
             self.ended = not piece
-            self._rest += piece or (b"\n" if self._rest else b"")
-        *lines, self._rest = self._rest.split(b"\n")
+            first, *others = piece.split(b"\n")
+            self._rest += first
+            for other in others:
+                lines.append(self._rest)
+                self._rest = bytearray(other)
+            if self._rest and (self.ended or len(self._rest) > _LONGEST_LINE):
+                lines.append(self._rest)
+                self._rest = bytearray()
         return [line.decode("utf-8", "replace").rstrip() for line in lines]
 
 

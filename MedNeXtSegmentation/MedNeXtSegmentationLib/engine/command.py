@@ -67,7 +67,7 @@ def _take(line: str, document: dict[str, Any], run: Run[Any], child: ChildProces
     if isinstance(heard, dict) and "stage" in heard:
         run.report(heard)
     else:
-        child.log.append(line)
+        child.note(line)
     return document
 
 

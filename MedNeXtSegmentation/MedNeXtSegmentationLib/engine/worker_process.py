@@ -69,7 +69,7 @@ class WorkerProcess:
             try:
                 event = protocol.parse_event(line)
             except ValueError:
-                self.log.append(line)
+                self._child.note(line)
                 continue
             if event["event"] == "devices":
                 self.accelerators = _accelerators(event)
@@ -88,7 +88,7 @@ class WorkerProcess:
         try:
             self._child.send(protocol.format_request(request))
         except OSError:
-            self.log.append("The request could not be sent: the worker had closed its input.")
+            self._child.note("The request could not be sent: the worker had closed its input.")
 
     def kill(self) -> None:
         """Kill the process; returns at once."""
