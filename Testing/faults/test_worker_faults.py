@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +48,6 @@ GARBAGE = """\n\0{"event": "done"}
 {"event": "progress", "run": RUN, "stage": 7, "done": "x", "total": null, "remaining_s": "soon"}
 """
 TOO_EARLY = '\n{"event": "done", "run": RUN}\n'
-SHARED_MEMORY = Path("/dev/shm")
-SHARING = ("torch_", "psm_", "sem.", "wnsm_", "mednext", "__KMP")
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits and shows other processes"),
@@ -107,11 +105,20 @@ def pids(of: int | None = None) -> list[int]:
 
 
 class Faults:
-    """The faults; each is injected at the present moment."""
+    """The faults; each is injected at the present moment.
+
+    Attributes:
+        blocks: the blocks of shared memory that the worker had when it was disturbed.
+    """
 
     def __init__(self, client: WorkerClient, folder: Path) -> None:
         self.client, self.folder = client, folder
+        self.blocks: set[str] = set()
         self._undo: list[Callable[[], None]] = []
+
+    def inject(self, fault: str) -> None:
+        self.blocks |= blocks_of(pids())
+        FAULTS[fault](self)
 
     def undo(self) -> None:
         """Free disk, memory and files again."""
@@ -213,17 +220,13 @@ SHORT = ("killed", "garbage on its pipe")
 CANCELLING = {"stopped, and the user cancels": USER_WAITS_S, "nothing, but the user cancels": 0.0}
 
 
-def left_blocks() -> set[str]:
-    """The blocks of shared memory that Python, torch or this project has made, and that no process uses.
-
-    A block in use belongs to another program of this machine, such as a second group of faults.
-    """
-    used = ""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
+def blocks_of(processes: Iterable[int]) -> set[str]:
+    """The files of the blocks of shared memory that these processes have mapped."""
+    maps = ""
+    for pid in processes:
         with suppress(OSError):  # it has just ended
-            used += maps.read_text(errors="replace")
-    blocks = [path for path in SHARED_MEMORY.iterdir() if path.name.startswith(SHARING)]
-    return {path.name for path in blocks if str(path) not in used}
+            maps += Path(f"/proc/{pid}/maps").read_text(errors="replace")
+    return {path for path in re.findall(r"/dev/shm/\S+", maps) if Path(path).exists()}
 
 
 def assert_soon(condition: Callable[[], bool], message: str) -> None:
@@ -297,14 +300,13 @@ def test_a_fault_is_an_explained_error_or_the_right_result_and_the_next_run_work
 ):
     dice = random.Random(None if injections(1, 0) else fault)
     tally, faults = Tally("the worker", fault), Faults(client, folder)
-    blocks = left_blocks()
     for number in range(injections(25, 1)):
         moment = MOMENTS[number % len(MOMENTS)] if injections(1, 0) else "run"
         if moment == "import of torch":
             client.shutdown()
         with patience(client, fault):
             outcome = disturbed(
-                client, order, expected, moment, dice, lambda: FAULTS[fault](faults), CANCELLING.get(fault)
+                client, order, expected, moment, dice, lambda: faults.inject(fault), CANCELLING.get(fault)
             )
         assert outcome != "cancelled by the user" or fault in CANCELLING
         tally.add(outcome)
@@ -317,16 +319,14 @@ def test_a_fault_is_an_explained_error_or_the_right_result_and_the_next_run_work
     if injections(1, 0):
         client.shutdown()
         assert_soon(lambda: not pids(), "a process was left")
-    assert_soon(lambda: left_blocks() <= blocks, "shared memory was left")
+        assert_soon(lambda: not any(map(os.path.exists, faults.blocks)), "shared memory was left")
     tally.keep()
 
 
-def test_shared_memory_in_use_by_any_process_is_not_left():
-    block = SHARED_MEMORY / f"{SHARING[0]}{os.getpid()}"
-    block.write_bytes(b"0")
-    try:
-        with block.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
-            assert block.name not in left_blocks()
-        assert block.name in left_blocks()
-    finally:
-        block.unlink()
+def test_the_blocks_of_shared_memory_of_a_process_are_found():
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+        file.write(b"0")
+        file.flush()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+            assert blocks_of([os.getpid()]) == {file.name}
+        assert not blocks_of([os.getpid()])
