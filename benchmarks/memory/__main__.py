@@ -12,16 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .. import ROOT
 from ..children import numbers_of
-from ..report import Row, machine
+from ..report import Row, Value, machine
 from ..report import table as table_of
 from .cases import cases
 
 PAGE = ROOT / "docs" / "performance.md"
+COLUMNS = ("run", "peak, MiB", "plan, MiB", "plan / peak")
 BEGIN, END = "<!-- written by make memory -->", "<!-- end of memory -->"
 
 _CHILD = f"{__package__}.child"
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> None:
             break
         with tempfile.TemporaryDirectory() as folder:
             prepare_and_measure(case.name, folder, options.file)
-    text = table(measured(options.file))
+    text = table(measured(options.file), PAGE.read_text(encoding="utf-8"))
     sys.stdout.write(f"{text}\n\n{machine()}\n")
     if options.page:
         write_page(f"{text}\n\n{machine()}.")
@@ -64,13 +65,22 @@ def prepare_and_measure(name: str, folder: str, file: Path) -> None:
     sys.stdout.flush()
 
 
-def table(found: Mapping[str, Mapping[str, float]]) -> str:
-    """Each measured case with the plan of now; both without Slicer's copy of the result."""
+def table(found: Mapping[str, Mapping[str, float]], page: str) -> str:
+    """Each measured case with the plan of now; both without Slicer's copy of the result.
+
+    Rows of a page that were not measured anew stay as they were.
+    """
+    lines = page.partition(BEGIN)[2].partition(END)[0].splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    former = {row[0]: row for row in cells}
     rows: list[Row] = []
     for case in cases():
+        row: Sequence[Value] | None = former.get(case.name)
         if case.name in found:
             plan, peak = case.plan().worker / 2**20, found[case.name]["peak"]
-            rows.append({"run": case.name, "peak, MiB": peak, "plan, MiB": plan, "plan / peak": plan / peak})
+            row = (case.name, peak, plan, plan / peak)
+        if row:
+            rows.append(dict(zip(COLUMNS, row, strict=True)))
     return "\n".join(table_of("", rows).splitlines()[2:])
 
 

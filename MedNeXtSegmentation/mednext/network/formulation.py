@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import OptionError
 from ..system.devices import PRECISIONS, is_out_of_memory
+from ..system.memory_settings import give_memory_back
 from . import channels_last, lean, native, triton
 from .candidate import FULL, Formulation
 from .mednext import MedNeXt
@@ -142,6 +143,7 @@ class FastNetwork(nn.Module):
                 self._try(formulation, x)
         if self._current:
             self._checked.add(x.shape)
+            give_memory_back()
         return self._current is not None
 
     def _try(self, formulation: Formulation, x: Tensor) -> None:
@@ -149,6 +151,7 @@ class FastNetwork(nn.Module):
         network = formulation.make()
         if not self._is_right(formulation, network, x):
             return
+        give_memory_back()  # the networks of the check left pieces of other sizes
         part = _with_contrast(x[_corner(self.plain.dimensions)][:1])
         if not is_faster(network, self.plain, part):
             logger.info("The %s network is not faster than the plain one here.", formulation.name)
@@ -202,6 +205,7 @@ def _reference(plain: MedNeXt, formulation: Formulation, tile: Tensor) -> tuple[
         judge = lean.LeanMedNeXt(plain)
         expected = plain(part)
         right = _difference(judge(part), expected) <= FULL
+        give_memory_back()  # pieces freed by the plain network have other sizes than those of the judge
         return (tile, _image_by_image(judge, tile)) if right else (part, expected)
     try:
         return tile, _image_by_image(plain, tile)

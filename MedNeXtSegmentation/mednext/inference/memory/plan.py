@@ -43,7 +43,6 @@ _HOLES = 8  # masks and numbers of components, to find the outside of the patien
 # Of the finest level's feature maps.
 _NATIVE_MAPS = 1 + sum(2.0**level / 8**level for level in range(5))
 _LEAN_MAPS = 2.4  # beside the logits
-_JUDGE_MAPS = 2.8  # the same after the plain network, whose memory is free, but in pieces
 # Of the plain network, for each unit of the finest level's expansion ratio, and of other levels' beyond it.
 _PLAIN_MAPS, _PLAIN_MAPS_BELOW = 9, 0.9  # together 18 measured with S, 34 with L
 _NATIVE_COPIES = 3  # of the weights: the plain network's, and those of the kernels before and after the norm
@@ -249,27 +248,36 @@ def _activations(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
         return int((_LEAN_MAPS * network.channels + network.num_classes) * patch * _FLOAT)
     ratio = _ratio(network)
     kept = device != "cuda" and sys.platform == "linux"
-    maps = 16 + 1.5 * ratio if kept else 3 + 4.5 * ratio
+    maps = 16 + 1.5 * ratio if kept else _live_maps(ratio)
     return int(maps * network.channels * patch * _FLOAT)
 
 
 def _check(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
     """Bytes of comparing a formulation with the plain network on a part of a tile, and on all of it.
 
-    There the lean formulation judges the native kernels.
+    On a whole tile the lean formulation judges the native kernels. Each network gives its memory back before
+    the next one, but the native kernels keep their activations, beside which the plain network is timed. By
+    then it takes its live memory only: 11, 7 and 8 to 20 maps of a part were measured for S, B and L, and 21,
+    22 and 22 to 37 at its first pass.
     """
     formulation = _formulation(network, device)
     if formulation == "plain":
         return 0
     ratio = _ratio(network)
-    maps = _PLAIN_MAPS * ratio + _PLAIN_MAPS_BELOW * (max(network.expansion) - ratio)
-    part = maps * min(patch * network.channels, PLAIN_NUMBERS)
+    below = _PLAIN_MAPS_BELOW * (max(network.expansion) - ratio)
+    voxels = min(patch * network.channels, PLAIN_NUMBERS)
+    part, timed = (_PLAIN_MAPS * ratio + below) * voxels, (_live_maps(ratio) + below) * voxels
     if formulation == "lean":
         return int(part * _FLOAT)
     ends = network.num_classes + 2 * network.in_channels
-    judge = part + (_JUDGE_MAPS * network.channels + ends) * patch
-    judged = (_NATIVE_MAPS * _wide(network) + _own_logits(network) + ends) * patch
-    return int(max(judge, judged) * _FLOAT)
+    judge = (_LEAN_MAPS * network.channels + ends) * patch
+    judged = (_NATIVE_MAPS * _wide(network) + _own_logits(network)) * patch
+    return int(max(part, judge, judged + ends * patch, judged + timed) * _FLOAT)
+
+
+def _live_maps(ratio: int) -> float:
+    """Maps of the finest level that plain torch needs at a time, without freed blocks."""
+    return 3 + 4.5 * ratio
 
 
 def _ratio(network: NetworkSpec) -> int:
