@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import slicer
 from mednext.segmentation.packed_labels import FoundLabels
+from mednext.system.json_reading import numbers_in
 
 from .session_memory import SessionMemory
 
@@ -44,11 +45,7 @@ def set_volumes(node: slicer.vtkMRMLSegmentationNode, volumes_ml: Mapping[str, f
 
 def volumes_of(node: slicer.vtkMRMLSegmentationNode) -> dict[str, float]:
     """The volume (mL) of each structure as the run found it; empty for a node that no run made."""
-    try:
-        volumes = json.loads(node.GetAttribute(_VOLUMES) or "{}")
-        return {str(name): float(volume) for name, volume in volumes.items()}
-    except (ValueError, TypeError, AttributeError):  # written by another program
-        return {}
+    return numbers_in(node.GetAttribute(_VOLUMES) or "")
 
 
 def set_images(

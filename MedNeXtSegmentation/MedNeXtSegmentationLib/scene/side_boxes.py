@@ -33,12 +33,13 @@ def show_boxes(result: slicer.vtkMRMLSegmentationNode, structure: str) -> Boxes:
     structure: the name of the structure, for the names of new nodes.
     """
     words, images = provenance_of(result), images_of(result)
-    if box_word(SIDES[0]) not in words or not images:
+    found = {side: words.get(box_word(side), "") for side in SIDES}
+    if not images or any(_corners(text) is None for text in found.values()):
         return {}
     boxes = boxes_of(images[0])
     for side in SIDES:
         box = boxes.get(side) or _new_box(images[0], side, structure)
-        _put(box, images[0], words[box_word(side)])
+        _put(box, images[0], found[side])
         boxes[side] = box
     return boxes
 
@@ -84,20 +85,30 @@ def remove_boxes(boxes: Mapping[str, slicer.vtkMRMLMarkupsROINode]) -> None:
 def _put(
     box: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode, corners_ras_mm: str
 ) -> None:
-    corners = np.array([float(mm) for mm in corners_ras_mm.split()]).reshape(2, 3)
+    corners = _corners(corners_ras_mm)
+    assert corners is not None
     box.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     box.SetCenter(*corners.mean(axis=0).tolist())
     box.SetSize(*(corners[1] - corners[0]).tolist())
     box.SetAttribute(_FOUND, corners_ras_mm)
 
 
+def _corners(text: str) -> np.ndarray | None:
+    """Both corners `(2, 3)` in mm RAS; None for any other text, since anybody may change an attribute."""
+    try:
+        corners = np.array([float(mm) for mm in text.split()]).reshape(2, 3)
+    except ValueError:
+        return None
+    return corners if np.isfinite(corners).all() and (corners[0] < corners[1]).all() else None
+
+
 def _is_moved(box: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode) -> bool:
-    found = [float(mm) for mm in (box.GetAttribute(_FOUND) or "").split()]
+    found = _corners(box.GetAttribute(_FOUND) or "")
     try:
         now = roi_from_node(box, volume)
     except GeometryError:  # the run reports it
         return True
-    return not found or bool(np.abs(np.array([*now.lower, *now.upper]) - found).max() > _MOVED_MM)
+    return found is None or bool(np.abs(np.array([now.lower, now.upper]) - found).max() > _MOVED_MM)
 
 
 def _new_box(

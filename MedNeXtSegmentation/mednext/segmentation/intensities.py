@@ -12,6 +12,7 @@ import numpy as np
 
 from ..model.description import Channel
 from ..model.labels import MAX_LABEL, Label, Region
+from ..system.json_reading import numbers_in
 
 INTENSITIES = "intensities"
 """The entry of a result's provenance that holds them."""
@@ -86,15 +87,11 @@ def to_words(found: Mapping[str, float]) -> str:
 
 def of_structures(known: Mapping[str, str], names: Sequence[str]) -> dict[str, float]:
     """The intensities in a provenance, of these structures; none where they were not measured."""
-    try:
-        found = json.loads(known.get(INTENSITIES, "{}"))
-        return {
-            column: float(value)
-            for column, value in found.items()
-            if any(column.startswith((f"{name} mean of ", f"{name} SD of ")) for name in names)
-        }
-    except (ValueError, TypeError, AttributeError):  # changed by hand
-        return {}
+    return {
+        column: value
+        for column, value in numbers_in(known.get(INTENSITIES, "")).items()
+        if any(column.startswith((f"{name} mean of ", f"{name} SD of ")) for name in names)
+    }
 
 
 def _samples(labelmap: np.ndarray, image: np.ndarray) -> list[_Sample]:

@@ -199,6 +199,16 @@ def parse_json(text: str | bytes) -> Any:
     return json.loads(text, parse_constant=_no_constant, parse_int=_short, object_pairs_hook=_no_repeats)
 
 
+def numbers_in(text: str) -> dict[str, float]:
+    """The numbers by name in a JSON text; none in any other text, since anybody may have changed it."""
+    try:
+        found = parse_json(text)
+    except (ValueError, RecursionError):
+        return {}
+    sound = isinstance(found, dict) and all(map(_is_number, found.values()))
+    return {name: float(number) for name, number in found.items()} if sound else {}
+
+
 def is_unicode(text: str) -> bool:
     """Whether a file can hold the text: JSON may contain half of a surrogate pair."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

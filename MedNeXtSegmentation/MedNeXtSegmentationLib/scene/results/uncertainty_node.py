@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import slicer
 import vtk
 from mednext.segmentation.uncertainty_storage import to_float32
+from mednext.system.json_reading import parse_json
 from mednext.worker.hand_over import PERCENT, HandedOver
 
 from ..result_record import ATTRIBUTE_PREFIX, set_uncertainty
@@ -21,6 +21,7 @@ from ..subject_hierarchy import place_beside
 _PLACES = f"{ATTRIBUTE_PREFIX}places_ras_mm"
 _COLORS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeRainbow")
 _LEAST_SHOWN = 0.05
+_FAR_MM = 1e6  # no image reaches so far
 
 Position = tuple[float, float, float]
 
@@ -131,23 +132,32 @@ def named_places_of(uncertainty: slicer.vtkMRMLScalarVolumeNode) -> list[NamedPl
 
     For a sequence, those of the shown frame.
     """
-    try:
-        places = _places_of_frame(uncertainty)
-        if places is None:
-            places = json.loads(uncertainty.GetAttribute(_PLACES) or "[]")
-        local = [([float(mm) for mm in place[:3]], tuple(map(str, place[3:]))) for place in places]
-    except (ValueError, TypeError):  # written by another program
-        return []
+    places = _places_of_frame(uncertainty)
+    if places is None:
+        places = _value_in(uncertainty.GetAttribute(_PLACES))
+    sound = filter(_is_place, places) if isinstance(places, list) else ()
+    local = [([float(mm) for mm in place[:3]], tuple(map(str, place[3:]))) for place in sound]
     to_world = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(uncertainty.GetParentTransformNode(), None, to_world)
-    return [
-        NamedPlace(tuple(to_world.TransformPoint(place)), names) for place, names in local if len(place) == 3
-    ]
+    return [NamedPlace(tuple(to_world.TransformPoint(place)), names) for place, names in local]
 
 
 def shown_value(browser: slicer.vtkMRMLSequenceBrowserNode) -> str:
     """The index value of the frame that a browser shows; that of the first before one is chosen."""
     return browser.GetMasterSequenceNode().GetNthIndexValue(max(0, browser.GetSelectedItemNumber()))
+
+
+def _value_in(text: str | None) -> Any:
+    """The value in an attribute, which anybody may have changed; None for any other text than JSON."""
+    try:
+        return parse_json(text or "null")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_place(value: Any) -> bool:
+    is_long = isinstance(value, list) and len(value) >= len("xyz")
+    return is_long and all(isinstance(mm, int | float) and abs(mm) < _FAR_MM for mm in value[:3])
 
 
 def _written(places: Sequence[NamedPlace]) -> str:
@@ -166,9 +176,9 @@ def _places_of_frame(volume: slicer.vtkMRMLScalarVolumeNode) -> list[Any] | None
     if text is None:
         return None
     item = sequence.GetItemNumberFromIndexValue(shown_value(browser), False)
-    with suppress(ValueError, AttributeError):  # written by another program
-        return json.loads(text).get(sequence.GetNthIndexValue(item), []) if item >= 0 else []
-    return []
+    told = _value_in(text)
+    found = told.get(sequence.GetNthIndexValue(item)) if isinstance(told, dict) and item >= 0 else None
+    return found if isinstance(found, list) else []
 
 
 def _set_display(node: slicer.vtkMRMLScalarVolumeNode, largest: float, one: float) -> None:

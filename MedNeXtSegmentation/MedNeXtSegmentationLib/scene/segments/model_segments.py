@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import slicer
 import vtk
+from mednext.model.labels import MAX_LABEL
 from mednext.segmentation.formats.segment_tags import (
     FINGERPRINT_TAG,
     ID_TAG,
@@ -91,7 +92,7 @@ def values_in(structure: Structure) -> set[int]:
 def structure_of(segment: slicer.vtkSegment) -> Structure | None:
     """The structure of a model's segment; None for other segments."""
     labels = _tag(segment, LABELS_TAG).split()
-    if labels and all(each.isdecimal() for each in labels):
+    if labels and all(map(_is_value, labels)):
         return tuple(map(int, labels))
     return label_value_of(segment)
 
@@ -104,7 +105,12 @@ def model_of(segment: slicer.vtkSegment) -> str:
 def label_value_of(segment: slicer.vtkSegment) -> int | None:
     """The model's label value. The segment's own changes when Slicer merges labelmaps."""
     text = _tag(segment, VALUE_TAG)
-    return int(text) if text.isdecimal() else None
+    return int(text) if _is_value(text) else None
+
+
+def _is_value(text: str) -> bool:
+    """Whether a tag, which anybody may have changed, has a label value."""
+    return text.isdecimal() and len(text) <= len(str(MAX_LABEL)) and int(text) <= MAX_LABEL
 
 
 def is_a_copy(segment: slicer.vtkSegment, segment_id: str) -> bool:

@@ -6,6 +6,8 @@ which stay the same when a transform is hardened.
 
 from __future__ import annotations
 
+import re
+
 import slicer
 from mednext.errors import OptionError
 from mednext.images.geometry import Box, Roi
@@ -15,6 +17,7 @@ from .model_segments import model_labels, region_of
 
 _ROUNDED_MM = 1e-3  # provenance keeps six digits: a voxel at the very edge is left out
 _SEPARATOR = " of "
+_TEXT = re.compile(rf"(?:\d{{1,6}} ){{6}}{_SEPARATOR.strip()}(?: \d{{1,6}}){{3}}", re.ASCII)
 
 
 def region_text(segmentation: Described) -> str:
@@ -47,11 +50,16 @@ def segmented_region(
             f'The segments of "{node.GetName()}" come from runs of different regions, and structures outside '
             "of one region would be taught as background: segment all structures in one run."
         )
-    sides, _, shape = regions.pop().partition(_SEPARATOR)
-    if tuple(map(int, shape.split())) != tuple(reversed(volume.GetImageData().GetDimensions())):
+    text = regions.pop()
+    sound = _TEXT.fullmatch(text)  # anybody may have changed the tag
+    numbers = tuple(map(int, text.replace(_SEPARATOR, " ").split())) if sound else (0,) * 9
+    box = tuple(slice(first, last + 1) for first, last in zip(numbers[:6:2], numbers[1:6:2], strict=True))
+    shape = tuple(reversed(volume.GetImageData().GetDimensions()))
+    if numbers[6:] != shape or any(
+        not 0 <= each.start < each.stop <= n for each, n in zip(box, shape, strict=True)
+    ):
         raise OptionError(
             f'"{volume.GetName()}" has another size than the image that was segmented: segment it again.'
         )
-    ends = [int(end) for end in sides.split()]
-    k, j, i = (slice(first, last + 1) for first, last in zip(ends[::2], ends[1::2], strict=True))
+    k, j, i = box
     return k, j, i
