@@ -19,6 +19,7 @@ from mednext.images.formats.nrrd_header import nrrd_header
 from mednext.images.formats.stored_voxels import read_voxels
 from mednext.inference.options import Options
 from mednext.system.devices import usable_cores
+from mednext.worker.crew import hand
 from mednext.worker.crew.batch import jobs_of_this_machine, run_with_crew
 from mednext.worker.crew.job import CrewJob
 from mednext.worker.crew.processes import ProcessCrew
@@ -151,6 +152,15 @@ def test_cancelling_ends_the_workers_and_leaves_a_state_to_resume(run: Run, job:
     again = [simulated(number) for number in range(6)]
     assert {row.status for row in run(again)} == {"done"}
     check_written(job, again)
+
+
+def test_half_a_message_of_a_scheduler_that_was_killed_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    hand.Hand(lambda _message: None).listen([b'{"cancel": true}\n', b'{"number": 1, "ca'])
+    assert ended == [0]
 
 
 def test_two_batches_with_workers_share_the_cases(run: Run, job: CrewJob) -> None:

@@ -71,6 +71,15 @@ def test_errors_are_the_same_as_if_raised_in_this_process(reading, images, tmp_p
     assert len(reading.read(images)) == 2
 
 
+def test_a_process_that_ends_within_its_answer_has_crashed(reading, images):
+    half = "import sys; sys.stdin.readline(); sys.stdout.write('{\"volumes\": [')"
+    reading._process = subprocess.Popen(
+        [sys.executable, "-c", half], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with pytest.raises(UnreadableImageError, match="crashed the process that reads images"):
+        reading.read(images)
+
+
 @posix
 @pytest.mark.parametrize(
     ("ended_by", "error"), [(signal.SIGSEGV, UnreadableImageError), (signal.SIGKILL, OutOfMemoryError)]

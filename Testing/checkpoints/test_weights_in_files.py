@@ -380,6 +380,20 @@ def test_an_option_against_the_description_is_refused(tmp_path: Path, options: d
         imported(tmp_path, lambda path: torch.save(WEIGHTS, path), described={"mirror_axes": [2]}, **options)
 
 
+@pytest.mark.parametrize("wrong", [None, 3, "CT", [[]], ["CT"], {"value": 1}, [{"value": [], "name": {}}]])
+@pytest.mark.parametrize("field", ["labels", "channels"])
+def test_a_description_with_anything_else_for_its_names_is_refused_beside_options(
+    tmp_path: Path, field: str, wrong: Any
+) -> None:
+    (tmp_path / "d.json").write_text(json.dumps({**DESCRIPTION, field: wrong}))
+    save_file(WEIGHTS, tmp_path / "w.safetensors")
+    options = ImportOptions(
+        description=tmp_path / "d.json", labels={1: "spleen", 2: "liver"}, channels=("CT",)
+    )
+    with pytest.raises(CheckpointError, match=f"'{field}'|{field}"):
+        examine_checkpoint(tmp_path / "w.safetensors", "model", options)
+
+
 def test_a_description_with_other_labels_than_the_network_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="labels"):
         imported(tmp_path, lambda path: torch.save(WEIGHTS, path), described={"labels": []})

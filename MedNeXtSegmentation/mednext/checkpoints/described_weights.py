@@ -106,7 +106,18 @@ def _described(name: str, options: ImportOptions, given: dict[str, Any], spec: N
         "network": network,
         "folds": [{"index": 0, "file": "fold_0.safetensors", "sha256": "0" * 64}],
     }
-    return replace(parse_model(Fields(data, str(options.description), CheckpointError)), folds=())
+    model = replace(parse_model(Fields(data, str(options.description), CheckpointError)), folds=())
+    _check_names(options, model)
+    return model
+
+
+def _check_names(options: ImportOptions, described: Model) -> None:
+    """Refuse other names of labels or channels than those of the description. Raises `OptionError`."""
+    named = {label.value: label.name for label in described.labels}
+    if options.labels and named != {value: label for value, label in options.labels.items() if value}:
+        raise OptionError("The labels are given twice, and differ. Leave them out of the options.")
+    if options.channels and [channel.name for channel in described.channels] != list(options.channels):
+        raise OptionError("The channels are named twice, and differ. Leave them out of the options.")
 
 
 def _options(options: ImportOptions, given: dict[str, Any], spec: NetworkSpec) -> dict[str, Any]:
@@ -124,14 +135,6 @@ def _options(options: ImportOptions, given: dict[str, Any], spec: NetworkSpec) -
     if (options.labels or options.task) and "labels" not in given:
         labels = name_labels(range(1, spec.num_classes), options)
         told["labels"] = [label.to_json() for label in labels]
-    elif options.labels:
-        named = {item.get("value"): item.get("name") for item in given["labels"] if isinstance(item, dict)}
-        if named != {value: label for value, label in options.labels.items() if value}:
-            raise OptionError("The labels are given twice, and differ. Leave them out of the options.")
-    if options.channels and [each.get("name") for each in given.get("channels", ())] != list(
-        options.channels
-    ):
-        raise OptionError("The channels are named twice, and differ. Leave them out of the options.")
     for key in ("orientation", "mirror_axes"):
         if key in told and key in given and told[key] != given[key]:
             raise OptionError(

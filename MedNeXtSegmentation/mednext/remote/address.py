@@ -56,7 +56,7 @@ class Server:
             raise OptionError(f"The key for {shown} is missing: ask the server's administrator for one.")
         if not self.key.isascii() or not self.key.isprintable() or len(self.key) > _LONGEST_KEY:
             raise OptionError(f"The key for {shown} is none: copy it again, without spaces or line breaks.")
-        if self.certificate and not Path(self.certificate).is_file():
+        if self.certificate and not os.path.isfile(self.certificate):  # noqa: PTH113 - Path raises
             raise OptionError(f"There is no file {self.certificate} with the server's certificate.")
 
     @property

@@ -49,8 +49,8 @@ def fields_from_json(kind: type[T], data: Any) -> T:
     values = {name: _read(hints[name], each) for name, each in data.items()}
     try:
         return kind(**values)
-    except TypeError as error:
-        raise ValueError(f"fields of {kind.__name__} are missing: {error}") from error
+    except (TypeError, OverflowError) as error:  # a field is missing, or no number of a computer
+        raise ValueError(f"not the fields of {kind.__name__}: {error}") from error
 
 
 def _read(kind: Any, data: Any) -> Any:

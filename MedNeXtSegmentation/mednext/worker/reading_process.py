@@ -94,7 +94,7 @@ class ReadingProcess:
             answer = json.loads(process.stdout.readline() or b"null")
             if answer and "volumes" in answer:
                 return [_received(each, process.stdout) for each in answer["volumes"]]
-        except (OSError, EOFError):
+        except (OSError, EOFError, json.JSONDecodeError):  # the process was killed, perhaps within its answer
             answer = None
         if answer is None:
             raise self._explained_end(images)

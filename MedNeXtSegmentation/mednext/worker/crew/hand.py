@@ -59,6 +59,8 @@ class Hand:
     def listen(self, lines: Iterable[bytes]) -> None:
         """Take messages until the input ends, then end the process, since the scheduler is gone."""
         for line in lines:
+            if not line.endswith(b"\n"):  # the scheduler was killed in the middle of a message
+                break
             message = json.loads(line)
             if "cancel" in message:
                 self._cancelled.set()
