@@ -17,6 +17,7 @@ RUNS    ?= 500
 KILLS   ?= 100
 JOBS    ?= 3
 RESUME  ?=
+PART    ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup docs demo test truth faults soak reproduce-tiny guide fuzz server-proof lint audit format pictures bench memory bench-smoke bench-gpu \
@@ -44,8 +45,8 @@ demo: $(STAMP) ## segment a head with the default model: make demo [IMAGE=head.n
 test: $(STAMP) ## run the tests, in three processes: make test [JOBS=3]
 	PYTHONDONTWRITEBYTECODE= $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
-truth: $(STAMP) ## compare sides and places in all 48 orientations and all formats, by the readers of others
-	MEDNEXT_ALL_ORIENTATIONS=1 $(PYTHON) -m pytest Testing/truth
+truth: $(STAMP) ## compare sides and places in all 48 orientations and all formats, by the readers of others: make truth [PART="oblique and nrrd"]
+	MEDNEXT_ALL_ORIENTATIONS=1 $(PYTHON) -m pytest Testing/truth $(if $(PART),-k "$(PART)")
 
 faults: $(STAMP) ## inject faults, and count the outcomes: make faults [GROUPS="worker saving"] [FAULTS=1]
 	PYTHONPATH=. $(PYTHON) Testing/faults --share $(FAULTS) $(GROUPS)
@@ -61,9 +62,9 @@ reproduce-tiny: $(STAMP) ## make a model of phantoms for each challenge, from it
 guide: $(STAMP) ## run the commands of docs/training.md on phantoms, with a tiny budget: make guide [COMMANDS="plan train"]
 	MEDNEXT_GUIDE="$(COMMANDS)" $(PYTHON) -m pytest Testing/training/test_training_guide.py
 
-fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=40000] [SECONDS=120] [SEED=0], for each reader
-	PYTHONPATH=Testing:Testing/fixtures:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
-		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED)
+fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=40000] [SECONDS=120] [SEED=0], for each reader; a second call continues
+	PYTHONPATH=.:Testing:Testing/fixtures:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
+		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED) --page
 
 server-proof: $(STAMP) ## try a real server with all that can go wrong: make server-proof [RESUME=1 after an interruption]
 	MEDNEXT_RAY=1 $(PYTHON) -m pytest Testing/server/test_ray_engines.py

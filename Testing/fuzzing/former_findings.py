@@ -29,9 +29,14 @@ CASES: dict[str, tuple[tuple[str, Change], ...]] = {
         ("", _appended("c3572970fd6b47ed43b75dff00112233445566778899aabb")),
         ("", _appended("be938a3ce09b4fc61f6c66af" + "ff" * 40)),
     ),
+    "line of the worker's pipe": (
+        # A name of a file that is longer than any.
+        ("2.request", _replaced(b'"certificate": ""', b'"certificate": "' + b"a" * 3000 + b'"')),
+    ),
     "request in a folder": (
         # numpy's reader of headers raised errors of Python's tokenizer, and of its integers.
         ("request_0.npy", _replaced(b"(4, 5, 6)", b"(4, 5, 6(")),
+        ("request.json", _replaced(b"1.5", b"9" * 400)),  # of the spacing
         ("request_0.npy", _replaced(b"(4, 5, 6), }  ", b"(4, 5, 2**99)}")),
         ("request_0.npy", _replaced(b"(4, 5, 6), }" + b" " * 20, b"(4, 5, 99999999999999999999), }")),
     ),

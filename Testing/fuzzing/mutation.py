@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import random
 import re
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 HEAD_BYTES = 600  # headers are at the beginning, and matter most
 MOST_CHANGES = 4
@@ -17,15 +21,52 @@ WORDS = [*_WORDS.split(), b"", b"\0", b"\xff\xfe", b"\\n", *_LONG]
 NUMBERS = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1)
 FLOATS = (0.0, -1.0, 1.0, 1e-40, 1e38, 352.5, float("inf"), float("-inf"), float("nan"))
 
+VALUES: tuple[Any, ...] = (
+    *(None, True, 0, -1, 3, 0.5, 2**31, 2**63, 10**400, 1e308, float("nan"), "", "x", "1", "\ud800", "../x"),
+    *("a" * 3000, [], {}, [[]], [None], [1, 2, 3], ["x"], {"": None}, {"a": {"a": 1}}),
+)
+
 _TOKEN = re.compile(rb"[^\s=:,(){}\[\]\"]+")
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
-    """The content after one to four changes."""
+    """The content after one to four changes, of its bytes or of the values in its JSON."""
+    if chance.random() < 0.5 and (changed := _with_other_values(content, chance)) is not None:
+        return changed
     data = bytearray(content)
     for _ in range(chance.randint(1, MOST_CHANGES)):
         chance.choice(_CHANGES)(data, chance)
     return bytes(data)
+
+
+def _with_other_values(content: bytes, chance: random.Random) -> bytes | None:
+    """The content, whose JSON has some values of other types; None if it has no JSON, also below headers."""
+    head, gap, body = content.rpartition(b"\n\n")
+    try:
+        document = [json.loads(body)]
+    except ValueError:
+        return None
+    for _ in range(chance.randint(1, 3)):
+        parent, key = chance.choice(list(_values(document)))
+        kind = chance.randrange(6)
+        if kind == 0 and parent is not document:
+            del parent[key]
+        elif kind == 1:
+            parent[key] = [parent[key]]
+        elif kind == 2:  # that of another field
+            other, name = chance.choice(list(_values(document)))
+            parent[key] = copy.deepcopy(other[name])
+        else:
+            parent[key] = copy.deepcopy(chance.choice(VALUES))
+    return head + gap + json.dumps(document[0]).encode()
+
+
+def _values(holder: list[Any] | dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Each value below a list or an object, as the place that has it and its key there."""
+    for key in holder if isinstance(holder, dict) else range(len(holder)):
+        yield holder, key
+        if isinstance(holder[key], list | dict):  # type: ignore[index]
+            yield from _values(holder[key])  # type: ignore[index]
 
 
 def _place(data: bytearray, chance: random.Random) -> int:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import random
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fuzzing import all_targets, fuzz
+from fuzzing import Finding, Outcome, all_targets, fuzz
+from fuzzing.counting import Counts
 from fuzzing.former_findings import CASES, FORMER
+from fuzzing.mutation import mutated
 from fuzzing.targets import targets_of
 
 EXECUTIONS = 60  # the same in every run; `make fuzz` tries others
@@ -50,6 +56,29 @@ def test_an_execution_can_be_repeated(tmp_path):
     number, end = next((number, end) for number, end in found.items() if end.startswith("KeyError"))
     (again,) = fuzz(target, tmp_path, 1, first=number).findings
     assert (again.number, again.end) == (number, end)
+
+
+def test_json_gets_values_of_other_types_also_below_headers():
+    document = {"a": [1, {"b": None}], "c": "x"}
+    content = b"HTTP 200\n\n" + json.dumps(document).encode()
+    kinds: Counter[type] = Counter()
+    for number in range(200):
+        _, _, body = mutated(content, random.Random(number)).partition(b"\n\n")
+        with suppress(ValueError):
+            changed = json.loads(body)
+            kinds[type(changed.get("a") if isinstance(changed, dict) else changed)] += 1
+    assert {list, dict, str, int, type(None)} <= set(kinds)
+
+
+def test_executions_are_counted_over_the_calls_and_the_next_call_goes_on(tmp_path):
+    file = tmp_path / "counts.jsonl"
+    found = Finding(3, "KeyError: 'a' (b.py:1)", tmp_path)
+    Counts(file).add("NIfTI", "0", Outcome(10, Counter(read=4, GeometryError=5), [found]))
+    Counts(file).add("NIfTI", "1", Outcome(5, Counter(read=5)))
+    counts = Counts(file)
+    assert [counts.done("NIfTI", "0"), counts.done("NIfTI", "1"), counts.done("NRRD", "0")] == [10, 5, 0]
+    _, _, *rows = counts.table(["NRRD", "NIfTI"]).splitlines()
+    assert rows == ["| NRRD | 0 | 0 | 0 | 0 |", "| NIfTI | 15 | 9 | 5 | 1 |", "| all | 15 | 9 | 5 | 1 |"]
 
 
 def test_a_target_that_cannot_read_its_own_seeds_is_reported(tmp_path):
