@@ -30,6 +30,7 @@ from mednext_training.planning.splits import validation_cases
 from mednext_training.training.feasibility import check_network
 from mednext_training.training.result_folders import fold_folder
 from mednext_training.training.schedule import Schedule
+from mednext_training.training.trainer_frame import FramedTrainer
 from mednext_training.workspace import Workspace
 
 HIPPOCAMPUS = challenge("hippocampus").dataset
@@ -141,6 +142,15 @@ def test_every_network_is_checked_before_the_first_is_trained(
     assert cli.main([*command, "--networks", "S_k3", network]) != 0
     assert told in capsys.readouterr().err
     assert not list(training_workspace.results.glob("*/nnUNetTrainerMedNeXt_S_k3__*/fold_1"))
+
+
+@pytest.mark.parametrize("trainer", [nnUNetTrainerUNETR, nnUNetTrainerSwinUNETR])
+def test_a_transformer_begins_with_a_single_head(
+    training_workspace: Workspace, trainer: type[FramedTrainer]
+) -> None:
+    plans, description = read_plans(training_workspace, HIPPOCAMPUS)
+    begun = trainer(plans, "3d_1mm", 0, description, torch.device("cpu"))
+    assert begun._get_deep_supervision_scales() is None
 
 
 def test_a_network_that_cannot_add_its_sizes_is_told_with_its_patch(training_workspace: Workspace) -> None:

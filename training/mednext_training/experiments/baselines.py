@@ -34,8 +34,15 @@ class _Transformer(FramedTrainer):
 
     default_learning_rate = 1e-4
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(  # nnU-Net looks for arguments of these names in its own constructor
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device,
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
         self.enable_deep_supervision = False
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, WarmUpAndDecay]:
