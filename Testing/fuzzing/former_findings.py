@@ -48,6 +48,8 @@ CASES: dict[str, tuple[tuple[str, Change], ...]] = {
     ),
     "small file of ours": (
         ("dataset.json", lambda _sound: b"[]"),
+        # Values in a list that cannot be sorted together.
+        ("dataset.json", lambda _sound: b'{"channel_names": {"0": [1, "T1"]}, "labels": {}}'),
         # A claim of a process whose number is beyond the system's.
         ("claim-0.lock", _replaced(b"-0123456789ab", b"9999999999-0123456789ab")),
     ),

@@ -96,7 +96,8 @@ def _comparable(value: Any) -> Any:
     """Labels with every region as a sorted list: nnU-Net also accepts a single number, and any order."""
     if not isinstance(value, dict) or not any(isinstance(each, list) for each in value.values()):
         return value
-    return {name: sorted(each) if isinstance(each, list) else [each] for name, each in value.items()}
+    lists = {name: each if isinstance(each, list) else [each] for name, each in value.items()}
+    return {name: sorted(each, key=repr) for name, each in lists.items()}
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:
