@@ -136,9 +136,11 @@ def test_data_that_was_changed_since_is_not_planned(tmp_path: Path, capsys: pyte
     root = ["--workspace", str(tmp_path / "runs")]
     assert cli.main([*root, "convert", "hippocampus", str(tmp_path / "source")]) == 0
     file = next((tmp_path / "runs" / "raw").glob("*/dataset.json"))
-    file.write_text(file.read_text().replace('"anterior hippocampus": 1', '"anterior hippocampus": 3'))
+    description = json.loads(file.read_text())
+    del description["labels"]["posterior hippocampus"]
+    file.write_text(json.dumps(description))
     assert cli.main([*root, "plan", "--patch", "16", "32", "16"]) == 2
-    assert "the label 1, but the labels of this data set are 2 posterior" in capsys.readouterr().err
+    assert "the label 2, but the labels of this data set are 1 anterior" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "[1]", '[{"val": 1}]', '[{"val": [1]}]', "{", "9" * 5000])

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..images.geometry import Box, Geometry, Roi, reorient_array
-from ..images.volume import Volume
 from ..model.description import Model
 
 logger = logging.getLogger(__name__)
@@ -44,10 +43,6 @@ class FieldOfView:
     def view(self, array: np.ndarray) -> np.ndarray:
         """The part, in the model's orientation, of an array `(..., Z, Y, X)` of the volume: a view."""
         return reorient_array(array[(..., *self.box)], self.whole.cropped(self.box), self.orientation)[0]
-
-    def part(self, volume: Volume) -> Volume:
-        """The part of the volume, in the model's orientation; its voxels are a view."""
-        return Volume(self.view(volume.array), self.oriented, volume.names)
 
 
 def field_of_view(whole: Geometry, model: Model, roi: Roi | None) -> FieldOfView:

@@ -23,6 +23,7 @@ from ..images.volume import Volume
 from ..model.description import Channel, Model
 from ..system.devices import is_out_of_memory
 from .device_transfer import to_float32
+from .field_of_view import FieldOfView
 from .progress import Progress
 from .resampling.matrices import coarse_axis, resample_image, resampled_shape
 from .run import Run
@@ -64,12 +65,13 @@ class Preprocessed:
         self.array = self.array.cpu()
 
 
-def preprocess_for(run: Run, volume: Volume, device: torch.device) -> Preprocessed:
-    """The image on the model's grid, made and kept by a card that has room for it, else by the CPU."""
+def preprocess_for(run: Run, volume: Volume, seen: FieldOfView, device: torch.device) -> Preprocessed:
+    """The part of a volume that the model gets, on its grid, made by a card with enough memory or the CPU."""
+    part = Volume(seen.view(volume.array), seen.oriented, volume.names)
     run.progress(Progress("preprocessing", 0, 1))
-    image = _preprocess_there(run, volume, device) if device.type in DEVICES else None
+    image = _preprocess_there(run, part, device) if device.type in DEVICES else None
     if image is None:
-        image = preprocess(volume, run.model)
+        image = preprocess(part, run.model)
     run.progress(Progress("preprocessing", 1, 1))
     return image
 

@@ -98,10 +98,9 @@ def segment(
             seen = field_of_view(whole, model, options.roi)
             loaded = networks.load(bundle, folds, options.precision_used, run.progress)
             device = _usable(device, loaded, run)
-            part = seen.part(volume)
-            image = preprocess_for(run, part, device)
+            image = preprocess_for(run, volume, seen, device)
             images = volume.array if options.intensities else None
-            del volume, volumes, part
+            del volume, volumes
             give_memory_back()  # pieces freed by preprocessing have other sizes than the next ones
             found = predict(image, seen, loaded, run, device)
             _tell_failures(run, loaded)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ...errors import OutOfMemoryError
 from ...images.geometry import Geometry, shown
-from ...images.volume import Volume
 from ...model.description import Model
 from ...system.free_memory import obtainable_memory
 from ..options import Options
 from .plan import device_kind, plan_memory, planned_run, resampled_shape
+
+if TYPE_CHECKING:  # Slicer may lack what reads volumes
+    from ...images.volume import Volume
 
 
 def check_run(volume: Volume, model: Model, options: Options, device: str) -> None:
