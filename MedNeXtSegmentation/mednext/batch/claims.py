@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..system.atomic import ABANDONED_S
 from ..system.running_processes import has_ended, signature
 
 BEAT_S = 10.0  # between two signs of life
@@ -29,7 +30,6 @@ STALE_S = 90.0  # without one, an owner on another machine counts as dead
 _NAME = re.compile(r"\..+\.claim-\d{1,4}\.lock")
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _MOST = 1000  # owners that died one after the other
-_ABANDONED_S = 86400.0  # clocks of machines may differ by hours
 
 
 @dataclass
@@ -134,7 +134,7 @@ def remove_left_claims(folder: Path) -> None:
     for path in list(folder.rglob(".*.claim-*.lock")):
         with suppress(OSError):
             ended = has_ended(path.read_text("ascii", "replace"))
-            if _NAME.fullmatch(path.name) and (ended or time.time() - path.lstat().st_mtime > _ABANDONED_S):
+            if _NAME.fullmatch(path.name) and (ended or time.time() - path.lstat().st_mtime > ABANDONED_S):
                 path.unlink()
 
 

@@ -20,7 +20,7 @@ UNFINISHED = ".mednext-"  # prefix of files and folders that are not in their pl
 SET_ASIDE = ".replaced-"  # prefix of a whole folder that another one is about to replace
 
 _MIB = 2**20
-_ABANDONED_S = 86400.0
+ABANDONED_S = 86400.0  # clocks of machines that share a folder may differ by hours
 _waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=None)  # in `together`
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNFIT = {  # errors of a place where nothing can be written
@@ -206,7 +206,7 @@ def remove_if_left(path: Path) -> None:
     """Remove a temporary file or folder if its process has ended, or may have ended and it is a day old."""
     with suppress(OSError):  # another process was faster, or this user may not remove it
         ended = has_ended(path.name)  # clocks jump: the age tells nothing of a process that runs
-        if ended or (ended is None and time.time() - path.lstat().st_mtime > _ABANDONED_S):
+        if ended or (ended is None and time.time() - path.lstat().st_mtime > ABANDONED_S):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
