@@ -40,6 +40,16 @@ CASES: dict[str, tuple[tuple[str, Change], ...]] = {
         ("request_0.npy", _replaced(b"(4, 5, 6), }  ", b"(4, 5, 2**99)}")),
         ("request_0.npy", _replaced(b"(4, 5, 6), }" + b" " * 20, b"(4, 5, 99999999999999999999), }")),
     ),
+    "request to mednext serve": (
+        # A refusal that quotes half a character, which has no encoding.
+        ("apply.request", _replaced(b'"insist": false', b'"insist": "\\ud800"')),
+        # A query that is not UTF-8, which a redirection would have repeated.
+        ("state.request", lambda _sound: b"GET /v1/jobs/?\xa4\n\n"),
+    ),
+    "answer of a DICOMweb archive": (
+        # A name that is no text.
+        ("studies.dicomweb", _replaced(b'{"Alphabetic": "Doe^Jane"}', b'{"Alphabetic": {}}')),
+    ),
     "result to view": (
         # Label values and layers beyond all numbers.
         ("a.seg.nrrd", _replaced(b"LabelValue:=2", b"LabelValue:=2147483647")),

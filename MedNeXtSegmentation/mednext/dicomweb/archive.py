@@ -191,6 +191,9 @@ def checked_items(answer: Any) -> list[Item]:
     attributes = [each for item in answer for each in item.values()]
     if not all(isinstance(each, dict) and isinstance(each.get("Value", []), list) for each in attributes):
         raise TypeError
+    names = (value for each in attributes for value in each.get("Value", []) if isinstance(value, dict))
+    if not all(isinstance(name.get("Alphabetic", ""), str) for name in names):
+        raise TypeError
     return list(answer)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -122,7 +123,9 @@ def create_app(service: Service) -> ASGIApp:
         route("/jobs/{job}/start", _start, "POST"),
         route("/jobs/{job}/{array}", _give_piece, "GET"),
     ]
-    return _Deadline(Starlette(routes=routes, lifespan=life))
+    app = Starlette(routes=routes, lifespan=life)
+    app.router.redirect_slashes = False  # to an address of the client's making, and its query must be UTF-8
+    return _Deadline(app)
 
 
 class _Deadline:
@@ -138,6 +141,13 @@ class _Deadline:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SLOWEST_REQUEST_S):
                 await self._app(scope, receive, send)
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII: a refusal may quote a lone surrogate of its request, which no encoding has."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 async def _answered(service: Service, handler: Handler, request: Request) -> Response:
@@ -161,7 +171,7 @@ def _refusal(error: MedNeXtError, status: int | None = None) -> Response:
     if isinstance(error, _VersionError | NoSuchJobError):
         told["error"] = type(error).__mro__[1].__name__  # the class that the other side knows
     headers = {"Retry-After": "2"} if status == 503 else {}
-    return JSONResponse(told, status, headers)
+    return _Json(told, status, headers)
 
 
 async def _health(_request: Request) -> Response:
@@ -178,18 +188,18 @@ async def _hello(service: Service, _owner: Owner, _request: Request) -> Response
         limits.longest_s,
         dispatcher.described(),
     )
-    return JSONResponse(hello.to_json())
+    return _Json(hello.to_json())
 
 
 async def _model(service: Service, _owner: Owner, request: Request) -> Response:
-    return JSONResponse(service.dispatcher.bundle(request.path_params["name"]).model.to_json())
+    return _Json(service.dispatcher.bundle(request.path_params["name"]).model.to_json())
 
 
 async def _apply(service: Service, owner: Owner, request: Request) -> Response:
     application = wire.Application.read(await _document(request))
     service.dispatcher.check(application)
     job = service.table.open(owner, application)
-    return JSONResponse({"job": job.id, "piece_bytes": wire.PIECE_BYTES}, 201)
+    return _Json({"job": job.id, "piece_bytes": wire.PIECE_BYTES}, 201)
 
 
 async def _take_piece(service: Service, owner: Owner, request: Request) -> Response:
@@ -205,12 +215,12 @@ async def _take_piece(service: Service, owner: Owner, request: Request) -> Respo
         )
     except ValueError as error:
         logger.info("Run %d: a piece was refused, %s.", job.number, error)
-        return JSONResponse({"received": job.received[number]}, 409)
+        return _Json({"received": job.received[number]}, 409)
     if job.state.state != "uploading" or job.dropped:  # meanwhile
         raise NoSuchJobError("The run was cancelled.")
     before = job.received[number]
     received = job.take_piece(number, offset, voxels)
-    return JSONResponse({"received": received}, 200 if received > before else 409)
+    return _Json({"received": received}, 200 if received > before else 409)
 
 
 async def _start(service: Service, owner: Owner, request: Request) -> Response:
@@ -222,11 +232,11 @@ async def _start(service: Service, owner: Owner, request: Request) -> Response:
         await asyncio.to_thread(job.check_complete, sums)
         if job.state.state == "uploading" and not job.dropped:
             service.dispatcher.start(job)
-    return JSONResponse(service.dispatcher.state_of(job).to_json())
+    return _Json(service.dispatcher.state_of(job).to_json())
 
 
 async def _state(service: Service, owner: Owner, request: Request) -> Response:
-    return JSONResponse(service.dispatcher.state_of(_job(service, owner, request)).to_json())
+    return _Json(service.dispatcher.state_of(_job(service, owner, request)).to_json())
 
 
 async def _give_piece(service: Service, owner: Owner, request: Request) -> Response:
@@ -256,7 +266,7 @@ async def _drop(service: Service, owner: Owner, request: Request) -> Response:
     job = _job(service, owner, request)
     reason = "fetched" if job.state.state == "done" else "ended by its client"
     service.table.drop(job, reason)
-    return JSONResponse({})
+    return _Json({})
 
 
 def _job(service: Service, owner: Owner, request: Request) -> Job:
