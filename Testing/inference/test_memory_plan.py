@@ -443,3 +443,11 @@ def test_a_small_card_is_warned_of_once_the_engine_has_told_of_it(ready, view, m
     assert "On Tiny card about" in ready.ui.memoryLabel.text
     ready.ui.deviceBox.setCurrentIndex(ready.ui.deviceBox.findText("cpu"))
     assert not ready.ui.warningLabel.visible
+
+
+def test_a_second_fold_is_checked_beside_the_activations_of_the_first(monkeypatch: pytest.MonkeyPatch):
+    """Five folds of S took 2,176 MiB, where no more than their weights had been added to the plan of one."""
+    monkeypatch.setattr("mednext.inference.memory.plan.library_file", lambda: Path("library"))
+    one, two = (plan(grid=Geometry((128, 128, 96), (1, 1, 1)), folds=folds).worker for folds in (1, 2))
+    weights = 3 * 4 * parameters(S_MODEL.network)
+    assert two - one > weights + 300 * MIB

@@ -226,7 +226,7 @@ def _network_bytes(model: Model, run: PlannedRun, resampled: Sequence[int]) -> _
     return _NetworkBytes(
         of_tile + outputs * kept.voxels(shape) * _FLOAT,
         others + _activations(model.network, patch, run.device),
-        of_tile + _check(model.network, patch, run.device),
+        of_tile + _check(model.network, patch, run.device, run.folds),
     )
 
 
@@ -252,13 +252,14 @@ def _activations(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
     return int(maps * network.channels * patch * _FLOAT)
 
 
-def _check(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
+def _check(network: NetworkSpec, patch: int, device: DeviceKind, folds: int) -> int:
     """Bytes of comparing a formulation with the plain network on a part of a tile, and on all of it.
 
     On a whole tile the lean formulation judges the native kernels. Each network gives its memory back before
     the next one, but the native kernels keep their activations, beside which the plain network is timed. By
     then it takes its live memory only: 11, 7 and 8 to 20 maps of a part were measured for S, B and L, and 21,
-    22 and 22 to 37 at its first pass.
+    22 and 22 to 37 at its first pass. The later ones of several folds are checked beside the activations of
+    the first one.
     """
     formulation = _formulation(network, device)
     if formulation == "plain":
@@ -272,7 +273,8 @@ def _check(network: NetworkSpec, patch: int, device: DeviceKind) -> int:
     ends = network.num_classes + 2 * network.in_channels
     judge = (_LEAN_MAPS * network.channels + ends) * patch
     judged = (_NATIVE_MAPS * _wide(network) + _own_logits(network)) * patch
-    return int(max(part, judge, judged + ends * patch, judged + timed) * _FLOAT)
+    kept = judged if folds > 1 else 0
+    return int(max(kept + part, kept + judge, judged + ends * patch, judged + timed) * _FLOAT)
 
 
 def _live_maps(ratio: int) -> float:
