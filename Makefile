@@ -63,12 +63,12 @@ guide: $(STAMP) ## run the commands of docs/training.md on phantoms, with a tiny
 	MEDNEXT_GUIDE="$(COMMANDS)" $(PYTHON) -m pytest Testing/training/test_training_guide.py
 
 fuzz: $(STAMP) ## read mutated files: make fuzz [EXECUTIONS=40000] [SECONDS=120] [SEED=0], for each reader; a second call continues
-	PYTHONPATH=.:Testing:Testing/fixtures:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
+	PYTHONPATH=.:Testing:MedNeXtSegmentation:training $(PYTHON) -m fuzzing \
 		--executions $(EXECUTIONS) --seconds $(SECONDS) --seed $(SEED) --page
 
 server-proof: $(STAMP) ## try a real server with all that can go wrong: make server-proof [RESUME=1 after an interruption]
 	MEDNEXT_RAY=1 $(PYTHON) -m pytest Testing/server/test_ray_engines.py
-	PYTHONPATH=.:Testing:Testing/fixtures:MedNeXtSegmentation $(PYTHON) -m server_proof $(if $(RESUME),--resume)
+	PYTHONPATH=.:Testing:MedNeXtSegmentation $(PYTHON) -m server_proof $(if $(RESUME),--resume)
 
 lint: $(STAMP) ## check style, types, imports, copied code, and every use of Slicer's widgets
 	$(PYTHON) -m ruff check .

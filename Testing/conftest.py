@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.machines.native_build import native_kernels, native_library_folder  # noqa: F401
+from fixtures.panel.driving import logic, models, ready, volume, widget  # noqa: F401
+from fixtures.panel.slots_and_dialogs import _no_open_question, dialogs, show_panel, slot_errors  # noqa: F401
+from fixtures.training.nnunet_threads import nnunet_in_threads  # noqa: F401
+from fixtures.training.planned_data import planned_data, training_workspace  # noqa: F401
 from hypothesis import HealthCheck, settings
-from native_build import native_kernels, native_library_folder  # noqa: F401
-from nnunet_threads import nnunet_in_threads  # noqa: F401
-from panel_driving import logic, models, ready, volume, widget  # noqa: F401
-from panel_fixtures import _no_open_question, dialogs, show_panel, slot_errors  # noqa: F401
-from planned_data import planned_data, training_workspace  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,7 +1,8 @@
 """A whole scan by nnU-Net v2's predictor and by our pipeline, with the same network, volume and step.
 
 Both start with the image in memory and end with labels on its grid, without mirroring; networks are loaded
-before. nnU-Net sums in fp32, as in Testing/fixtures/nnunet_v2_judge.py: its own fp16 sums change labels.
+before. nnU-Net sums in fp32, as in `Testing/fixtures/models/nnunet_v2_judge.py`: its own fp16 sums change
+labels.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def _ways(volume: Volume, bundle: Bundle) -> dict[str, Callable[[], Result]]:
 
 
 def _by_nnunet(volume: Volume, bundle: Bundle) -> Result:
-    sys.path.insert(0, str(ROOT / "Testing" / "fixtures"))
-    import nnunet_v2_judge as judge
+    sys.path.insert(0, str(ROOT / "Testing"))
+    from fixtures.models import nnunet_v2_judge as judge
     from pytest import MonkeyPatch
 
     with MonkeyPatch.context() as patcher:

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("MedNeXtSegmentation", "Testing", "Testing/fixtures", "demo")
+FOLDERS = ("MedNeXtSegmentation", "Testing", "demo")
 sys.path[:0] = [str(ROOT / folder) for folder in FOLDERS]
 
 import slicer  # noqa: E402 - found on the path that was just set
@@ -37,6 +37,7 @@ import vtk  # noqa: E402
 
 CORE = slicer_standin.start()
 
+from fixtures.panel.driving import MODULE, let_run  # noqa: E402
 from mednext import __version__  # noqa: E402
 from mednext.library.model_by_name import load_bundle  # noqa: E402
 from mednext.remote.served_models import Hello, ServedModel  # noqa: E402
@@ -47,7 +48,6 @@ from MedNeXtSegmentationLib.panel.run import server_view  # noqa: E402
 from MedNeXtSegmentationLib.sample_data import SAMPLE_NAME, cropAround  # noqa: E402 - needs Slicer
 from MedNeXtSegmentationLib.scene.result_record import uncertainty_of  # noqa: E402
 from MedNeXtSegmentationLib.scene.results.uncertainty_node import places_of  # noqa: E402
-from panel_driving import MODULE, let_run  # noqa: E402
 from pictures import draw  # noqa: E402
 from slicer_standin.views import SliceView, ThreeDView  # noqa: E402
 from template_head import template_file  # noqa: E402

@@ -26,7 +26,7 @@ panel, widget = slicer_standin.show_module("MedNeXtSegmentation")
 import mednext
 import slicer
 from mednext.network.native_library import library_file
-from slicer_nodes import add_volume, head
+from fixtures.scene.volume_nodes import add_volume, head
 
 assert Path(mednext.__file__).is_relative_to(modules), mednext.__file__
 assert library_file() is not None and library_file().is_relative_to(modules), library_file()
@@ -52,7 +52,7 @@ def try_extension(archive: Path, folder: Path) -> Path:
     with tarfile.open(archive) as packed:
         packed.extractall(folder, filter="data")
     modules = next(folder.glob("*/lib/Slicer-*/qt-scripted-modules"))
-    paths = [modules, ROOT / "Testing", ROOT / "Testing" / "fixtures"]
+    paths = [modules, ROOT / "Testing"]
     _python(["-c", IN_SLICER, str(modules)], paths, folder)
     return modules
 

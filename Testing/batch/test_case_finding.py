@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from bundles import TINY_NETWORK, tiny_model
-from cases import noise
-from dicom_files import write_series
+from fixtures.batch.cases import noise
+from fixtures.images.dicom_files import write_series
+from fixtures.models.bundles import TINY_NETWORK, tiny_model
 from mednext.batch.case import Case
 from mednext.batch.case_finding import find_cases
 from mednext.errors import ChannelError, OptionError

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.batch.simulated_hand import LOG, PROGRAM, RECIPE, expected, simulated
 from mednext.batch.case import Case
 from mednext.batch.report import Report, Row
 from mednext.errors import BundleError, Cancelled, EngineProcessError, OptionError, UnreadableImageError
@@ -24,7 +25,6 @@ from mednext.worker.crew.batch import jobs_of_this_machine, run_with_crew
 from mednext.worker.crew.job import CrewJob
 from mednext.worker.crew.processes import ProcessCrew
 from mednext.worker.protocol import Order
-from simulated_hand import LOG, PROGRAM, RECIPE, expected, simulated
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the simulated workers kill themselves")
 

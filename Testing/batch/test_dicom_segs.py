@@ -12,9 +12,9 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
-from cases import add_image, noise
-from dicom_files import write_series
+from fixtures.batch.cases import add_image, noise
+from fixtures.images.dicom_files import write_series
+from fixtures.models.bundles import tiny_bundle
 from mednext.batch import case_work
 from mednext.cli import main
 from mednext.images.geometry import Geometry

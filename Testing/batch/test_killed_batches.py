@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fault_table import Tally, injections
+from fixtures.batch.simulated_hand import expected, simulated
+from fixtures.faults.fault_table import Tally, injections
 from mednext.batch.report import Report
 from mednext.images.formats.nrrd_header import nrrd_header
 from mednext.images.formats.stored_voxels import read_voxels
-from simulated_hand import expected, simulated
 
 KILLS = int(os.environ.get("MEDNEXT_KILLS") or injections(50, 3))
 CASES = 16
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL and pr
 
 def start(folder: Path, workers: int) -> subprocess.Popen[bytes]:
     """A process with a batch in the folder."""
-    paths = [ROOT / "MedNeXtSegmentation", ROOT / "Testing" / "fixtures"]
+    paths = [ROOT / "MedNeXtSegmentation", ROOT / "Testing"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    program = [sys.executable, "-m", "simulated_batch", str(folder), str(workers), str(CASES)]
+    program = [sys.executable, "-m", "fixtures.batch.simulated_batch", str(folder), str(workers), str(CASES)]
     return subprocess.Popen(program, env=environment, stderr=subprocess.DEVNULL)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
-from cases import add_image, add_truncated
+from fixtures.batch.cases import add_image, add_truncated
+from fixtures.models.bundles import tiny_bundle
 from mednext.cli import main
 from mednext.segmentation.formats.seg_nrrd import read_provenance
 from mednext.system.locks import locked

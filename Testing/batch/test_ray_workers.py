@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.batch.ray_cluster import local_cluster
+from fixtures.batch.simulated_hand import LOG, PROGRAM, RECIPE, expected, simulated
 from mednext.batch.report import Row
 from mednext.errors import OptionError
 from mednext.images.formats.nrrd_header import nrrd_header
@@ -21,8 +23,6 @@ from mednext.worker.crew.batch import run_with_crew
 from mednext.worker.crew.job import CrewJob
 from mednext.worker.crew.on_ray import ray_crew
 from mednext.worker.protocol import Order
-from ray_cluster import local_cluster
-from simulated_hand import LOG, PROGRAM, RECIPE, expected, simulated
 
 if "MEDNEXT_RAY_NODES" not in os.environ:
     pytest.skip("Ray takes a minute to start: make department", allow_module_level=True)

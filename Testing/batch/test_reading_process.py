@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
-from cases import SHAPE, add_image, noise
-from dicom_files import write_series
+from fixtures.batch.cases import SHAPE, add_image, noise
+from fixtures.images.dicom_files import write_series
+from fixtures.models.bundles import tiny_bundle
 from mednext import read_volume
 from mednext.cli import main
 from mednext.errors import OutOfMemoryError, UnreadableImageError

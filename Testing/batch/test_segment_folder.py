@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import TINY_NETWORK, tiny_bundle
-from cases import add_image, add_truncated, add_with_nan
+from fixtures.batch.cases import add_image, add_truncated, add_with_nan
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle
 from mednext import read_volume, segment
 from mednext.batch.case import Case
 from mednext.batch.finished_case import fingerprint

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
-from cases import add_image
+from fixtures.batch.cases import add_image
+from fixtures.models.bundles import tiny_bundle
 from mednext import read_volume, segment
 from mednext.cli import main
 

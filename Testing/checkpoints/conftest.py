@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from local_server import server  # noqa: F401
+from fixtures.downloads.local_server import server  # noqa: F401
 
 
 @pytest.fixture

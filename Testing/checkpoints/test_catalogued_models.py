@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import tiny_weights
-from downloads import SHORT
-from four_channels import NETWORK, write_brats_record
-from http_server import Server, serve, status
+from fixtures.downloads.fetched_file import SHORT
+from fixtures.downloads.http_server import Server, serve, status
+from fixtures.downloads.remote_zips import Ranges, write_record
+from fixtures.models.bundles import tiny_weights
+from fixtures.models.four_channels import NETWORK, write_brats_record
+from fixtures.models.results_folders import v2_plans
 from mednext.checkpoints.installing import Installing
 from mednext.checkpoints.remote.catalogued import install_elsewhere
 from mednext.cli import main
@@ -21,8 +23,6 @@ from mednext.library import folder_locations, store
 from mednext.library.catalog_source import load_catalog
 from mednext.library.model_by_name import load_bundle
 from mednext.model.description import Model
-from remote_zips import Ranges, write_record
-from results_folders import v2_plans
 from safetensors.torch import save_file
 
 NAME = "brats24-glioma-l5"

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_weights
+from fixtures.models.bundles import TINY_NETWORK, tiny_weights
+from fixtures.models.results_folders import (
+    assert_same_output,
+)
 from mednext.checkpoints import ImportOptions, convert_state_dict, import_checkpoint, infer_network
 from mednext.errors import CheckpointError, IncompatibleCheckpointError, OptionError
 from mednext.library.model_by_name import load_bundle
 from mednext.model.description import NetworkSpec
-from results_folders import (
-    assert_same_output,
-)
 
 
 def test_a_state_dict_of_monai_is_imported_with_a_description(tmp_path: Path) -> None:

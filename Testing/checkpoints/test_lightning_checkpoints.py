@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_weights
+from fixtures.models.bundles import TINY_NETWORK, tiny_weights
+from fixtures.models.results_folders import assert_same_output, write_description
 from mednext.checkpoints import ImportOptions, import_checkpoint
 from mednext.checkpoints.pickles.reading import load_pickle, load_torch
 from mednext.errors import CheckpointError, UnsafeCheckpointError
-from results_folders import assert_same_output, write_description
 from torch import nn
 
 WEIGHTS = tiny_weights(TINY_NETWORK)

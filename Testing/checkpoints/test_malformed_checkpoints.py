@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bundles import tiny_bundle, tiny_weights
+from fixtures.models.bundles import tiny_bundle, tiny_weights
+from fixtures.models.results_folders import V2_DATASET, v1_plans, v2_plans, write_v1_folder, write_v2_folder
 from mednext.checkpoints import ImportOptions, convert_state_dict, import_checkpoint, infer_network
 from mednext.checkpoints.pickles.reading import load_torch
 from mednext.errors import BundleFormatError, BundleIntegrityError, CheckpointError, MedNeXtError
 from mednext.library.model_by_name import load_bundle
 from mednext.library.store import export_zip, install_from_folder
 from mednext.model.weights_file import check_layout
-from results_folders import V2_DATASET, v1_plans, v2_plans, write_v1_folder, write_v2_folder
 
 OPTIONS = ImportOptions(orientation="RAS", labels={1: "spleen", 2: "liver"})
 RAS = ImportOptions(orientation="RAS")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.models.results_folders import V2_DATASET, write_v1_folder, write_v2_folder
 from mednext.checkpoints import ImportOptions, import_checkpoint
 from mednext.checkpoints.nnunet.mirroring import axes_of_trainer
 from mednext.errors import CheckpointError, OptionError
-from results_folders import V2_DATASET, write_v1_folder, write_v2_folder
 
 NO_SIDES = ImportOptions(orientation="RAS", labels={1: "spleen", 2: "liver"})
 SIDES = replace(NO_SIDES, labels={1: "spleen", 2: "left lung"})

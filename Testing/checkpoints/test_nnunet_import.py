@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import TINY_NETWORK
-from mednext.checkpoints import ImportOptions, import_checkpoint
-from mednext.errors import BundleFormatError, CheckpointError, IncompatibleCheckpointError, UnknownModelError
-from mednext.model.description import Channel
-from results_folders import (
+from fixtures.models.bundles import TINY_NETWORK
+from fixtures.models.results_folders import (
     CT_INTENSITIES,
     TRAINED_NETWORK,
     V2_DATASET,
@@ -23,6 +20,9 @@ from results_folders import (
     write_v1_folder,
     write_v2_folder,
 )
+from mednext.checkpoints import ImportOptions, import_checkpoint
+from mednext.errors import BundleFormatError, CheckpointError, IncompatibleCheckpointError, UnknownModelError
+from mednext.model.description import Channel
 
 RAS = ImportOptions(orientation="RAS")
 NAMED = replace(RAS, labels={1: "spleen", 2: "left lung"}, half=False)

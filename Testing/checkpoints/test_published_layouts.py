@@ -12,11 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_bundle, tiny_weights
-from mednext.checkpoints import ImportOptions, examine_checkpoint, import_checkpoint
-from mednext.checkpoints.import_report import ImportReport
-from mednext.errors import CheckpointError, IncompatibleCheckpointError, OptionError
-from results_folders import (
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_weights
+from fixtures.models.results_folders import (
     CT_INTENSITIES,
     TRAINED_NETWORK,
     V2_DATASET,
@@ -26,6 +23,9 @@ from results_folders import (
     write_v1_folder,
     write_v2_folder,
 )
+from mednext.checkpoints import ImportOptions, examine_checkpoint, import_checkpoint
+from mednext.checkpoints.import_report import ImportReport
+from mednext.errors import CheckpointError, IncompatibleCheckpointError, OptionError
 from safetensors.torch import save_file
 
 RAS = ImportOptions(orientation="RAS", half=False)

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 import torch
-from downloads import SHORT
-from http_server import Server, serve
+from fixtures.downloads.fetched_file import SHORT
+from fixtures.downloads.http_server import Server, serve
+from fixtures.downloads.remote_zips import GLIOMA, MENINGIOMA, TRAINER, Ranges, write_record
+from fixtures.models.results_folders import TRAINED_NETWORK, assert_same_output, write_v1_folder
 from mednext.checkpoints import ImportOptions
 from mednext.checkpoints.installing import Installing
 from mednext.checkpoints.remote.address import install_from_address
@@ -32,8 +34,6 @@ from mednext.library import first_use, import_memory
 from mednext.library.model_by_name import load_bundle
 from mednext.library.store import installed_names
 from mednext.model.description import Model
-from remote_zips import GLIOMA, MENINGIOMA, TRAINER, Ranges, write_record
-from results_folders import TRAINED_NETWORK, assert_same_output, write_v1_folder
 
 OPTIONS = ImportOptions(labels={1: "gtv", 2: "edema"}, orientation="LPS", half=False)
 BEST = "fold_0/model_best.model"
@@ -281,7 +281,7 @@ def test_a_file_of_weights_has_an_address_of_its_own(server: Server, results: Pa
 
 
 def test_a_file_without_a_known_size_is_refused(server: Server) -> None:
-    from http_server import unsized
+    from fixtures.downloads.http_server import unsized
 
     url = server.answer("/weights.pt", unsized(b"abc"))
     with pytest.raises(DownloadError, match="does not tell the size"):

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fixtures.models.results_folders import write_v1_folder, write_v2_folder
 from mednext.checkpoints import ImportOptions, import_checkpoint
 from mednext.checkpoints.pickles.reading import load_pickle, load_torch
 from mednext.errors import CheckpointError, UnsafeCheckpointError
-from results_folders import write_v1_folder, write_v2_folder
 
 OPTIONS = ImportOptions(orientation="RAS", labels={1: "spleen", 2: "liver"})
 PLAIN: dict[str, Any] = {"array": np.arange(6.0).reshape(2, 3)}

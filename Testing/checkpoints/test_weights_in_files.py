@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_weights
+from fixtures.models.bundles import TINY_NETWORK, tiny_weights
+from fixtures.models.results_folders import TRAINED_NETWORK, assert_same_output
 from mednext.checkpoints import ImportOptions, examine_checkpoint, import_checkpoint
 from mednext.checkpoints.import_report import ImportNotes
 from mednext.checkpoints.weights_in_file import load_weights, read_network
@@ -24,7 +25,6 @@ from mednext.errors import (
     OptionError,
 )
 from mednext.model.description import NetworkSpec
-from results_folders import TRAINED_NETWORK, assert_same_output
 from safetensors.torch import save_file
 from torch import Tensor, nn
 

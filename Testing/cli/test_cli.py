@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
-from dicom_files import write_series
-from http_server import Server, serve, stall_after
+from fixtures.downloads.http_server import Server, serve, stall_after
+from fixtures.images.dicom_files import write_series
+from fixtures.models.bundles import tiny_bundle
 from mednext import load_bundle, read_volume, segment
 from mednext.cli import main
 from mednext.images.geometry import Geometry

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import TINY_NETWORK, tiny_bundle
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle
 from mednext.cli import main
 from mednext.library import store
 from mednext.model.description import Channel

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from segmentation_nodes import by_name, voxels
+from fixtures.scene.segmentation_nodes import by_name, voxels
 
 FILES = Path(__file__).parent / "before_the_rooms"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from fixtures.panel.driving import let_run, segmentations, selector, table
+from fixtures.scene.segmentation_nodes import by_name, voxels
 from mednext import load_bundle, read_volume, segment
-from panel_driving import let_run, segmentations, selector, table
-from segmentation_nodes import by_name, voxels
 
 FILES = Path(__file__).parent / "version_0_1_0"
 REGIONS = ["edema", "necrotic core", "enhancing tumor"]

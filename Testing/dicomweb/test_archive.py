@@ -15,11 +15,12 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
-from cases import add_image, noise
-from dicom_files import change, write_series
-from documented import DOCS, commands
-from faulty_proxy import Answer, FaultyProxy
+from fixtures.batch.cases import add_image, noise
+from fixtures.documented import DOCS, commands
+from fixtures.images.dicom_files import change, write_series
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.faulty_proxy import Answer, FaultyProxy
+from fixtures.servers.orthanc import PASSWORD, USER, Orthanc, missing, orthanc
 from mednext import read_volume, segment
 from mednext.cli import main
 from mednext.dicomweb import archive as archive_module
@@ -29,7 +30,6 @@ from mednext.dicomweb.search import Selection, cases_in_archive
 from mednext.errors import ArchiveError
 from mednext.images.geometry import Geometry
 from mednext.model.description import Channel
-from orthanc import PASSWORD, USER, Orthanc, missing, orthanc
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed")

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from bundles import tiny_model
-from http_server import Handler, Server
+from fixtures.downloads.http_server import Handler, Server
+from fixtures.models.bundles import tiny_model
 from mednext.dicomweb import archive as archive_module
 from mednext.dicomweb.archive import Archive, Credentials
 from mednext.dicomweb.search import Selection, cases_in_archive

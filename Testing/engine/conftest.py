@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 
 import pytest
-from bundles import tiny_order
+from fixtures.models.bundles import tiny_order
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
 
 

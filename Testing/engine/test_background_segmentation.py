@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
+from fixtures.panel.driving import FELT_S, LARGE, TRIES, standstill
+from fixtures.scene.volume_nodes import add_volume, head
 from mednext.errors import Cancelled, GeometryError, InputError, UnknownModelError
 from MedNeXtSegmentationLib.engine.run import WAITING, Run
-from panel_driving import FELT_S, LARGE, TRIES, standstill
-from slicer_nodes import add_volume, head
 
 MODULE = Path(__file__).parents[2] / "MedNeXtSegmentation" / "MedNeXtSegmentation.py"
 PATIENCE_S = 200

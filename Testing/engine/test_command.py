@@ -8,12 +8,12 @@ import sys
 import time
 
 import pytest
-from bundles import tiny_bundle
-from http_server import Server, serve, stall_after
+from fixtures.downloads.http_server import Server, serve, stall_after
+from fixtures.environment.python_programs import write_python_program
+from fixtures.models.bundles import tiny_bundle
 from mednext.errors import AlreadyInstalledError, Cancelled, EngineProcessError
 from mednext.library import archive
 from mednext.system.running_processes import is_running
-from python_programs import write_python_program
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows starts no scripts as programs")
 

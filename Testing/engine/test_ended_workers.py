@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
+from fixtures.worker.dialogue import channel, environment
+from fixtures.worker.runs import cancel, posix, python_that_runs, stage_reached, until_gone, worker_pid
 from mednext import errors
 from mednext.system.running_processes import is_running
 from mednext.worker import protocol, run_folder
@@ -20,8 +22,6 @@ from mednext.worker.protocol import Order
 from MedNeXtSegmentationLib.engine import conversation
 from MedNeXtSegmentationLib.engine.child_process import ChildProcess, find_python
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
-from worker_dialogue import channel, environment
-from worker_runs import cancel, posix, python_that_runs, stage_reached, until_gone, worker_pid
 
 WITHOUT_TORCH = """
 import numpy as np
@@ -292,8 +292,8 @@ import json, sys, time
 from mednext.inference.options import Options
 from mednext.worker.protocol import Order
 from MedNeXtSegmentationLib.engine.worker_client import shared_client
-from python_programs import write_python_program
-from worker_dialogue import channel
+from fixtures.environment.python_programs import write_python_program
+from fixtures.worker.dialogue import channel
 client = shared_client()
 run = client.start([channel((96, 96, 96))], Order(sys.argv[1], Options("cpu")))
 while all(event["stage"] == "sending" for event in run.poll()):
@@ -308,7 +308,7 @@ if sys.argv[2] == "crash":
 @pytest.mark.parametrize("end", ["crash", "quit"])
 def test_the_worker_ends_with_slicer_and_the_next_start_cleans_up(tmp_path, fine, end, monkeypatch):
     command = [sys.executable, "-c", CRASH, fine.model, end]
-    variables = {**environment(Path(__file__).parents[1] / "fixtures"), "TMPDIR": str(tmp_path)}
+    variables = {**environment(Path(__file__).parents[1]), "TMPDIR": str(tmp_path)}
     slicer = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE)
     said = json.loads(slicer.stdout.readline())
     assert said["torch"] is False

@@ -11,9 +11,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import slicer
 import slicer_standin
+from fixtures.environment.pytorch_utils import GENERATIONS, LATEST, ExtensionsManager
+from fixtures.environment.slicer_python import make_slicer_python, use_slicer_python
 from mednext.errors import MissingPackageError
-from pytorch_utils import GENERATIONS, LATEST, ExtensionsManager
-from slicer_python import make_slicer_python, use_slicer_python
 
 slicer_standin.start()
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient  # noqa: E402

@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 import slicer
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
+from fixtures.scene.volume_nodes import add_volume, head
 from mednext.errors import InputError
 from MedNeXtSegmentationLib.engine import run
-from slicer_nodes import add_volume, head
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import weakref
 
 import numpy as np
 import pytest
+from fixtures.worker.dialogue import channel, stages
+from fixtures.worker.runs import SLOW, cancel, stage_reached, worker_pid
 from mednext import errors
 from mednext.worker import protocol
 from mednext.worker.hand_over import Wishes
 from mednext.worker.protocol import Order
 from MedNeXtSegmentationLib.engine.run import Run
-from worker_dialogue import channel, stages
-from worker_runs import SLOW, cancel, stage_reached, worker_pid
 
 
 @pytest.mark.usefixtures("temporary_folder")

@@ -45,7 +45,7 @@ def run(group: str, share: float, options: list[str]) -> bool:
     folder = KEPT / group
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    paths = [str(ROOT / path) for path in (".", "MedNeXtSegmentation", "Testing", "Testing/fixtures")]
+    paths = [str(ROOT / path) for path in (".", "MedNeXtSegmentation", "Testing")]
     environment = {
         **os.environ,
         "MEDNEXT_FAULTS": str(share),

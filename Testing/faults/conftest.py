@@ -1,3 +1,3 @@
 """Fixtures of the faults of downloads."""
 
-from local_server import no_proxy, server  # noqa: F401
+from fixtures.downloads.local_server import no_proxy, server  # noqa: F401

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from fault_table import Tally, injections
-from mounted_places import can_mount
+from fixtures.faults.fault_table import Tally, injections
+from fixtures.faults.mounted_places import can_mount
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+ROOT = Path(__file__).parents[2]
 SHORT = ("no home",)
 PLACES = (
     *SHORT,
@@ -40,9 +40,9 @@ pytestmark = [
 
 def test_commands_at_a_broken_place_work_or_refuse_with_a_sentence(tmp_path):
     commands, places = ("all", PLACES) if injections(1, 0) else ("segment,install,list", SHORT)
-    folders = [FIXTURES.parents[1] / "MedNeXtSegmentation", FIXTURES]
+    folders = [ROOT / "MedNeXtSegmentation", ROOT / "Testing"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
-    program = [sys.executable, FIXTURES / "broken_places.py", tmp_path, commands, *places]
+    program = [sys.executable, "-m", "fixtures.faults.broken_places", tmp_path, commands, *places]
     run = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     found = [json.loads(line) for line in run.stdout.splitlines()]

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from downloads import CONTENT, SHA256, SHORT
-from fault_table import Tally, injections
-from http_server import Server, make_certificates, serve
+from fixtures.downloads.fetched_file import CONTENT, SHA256, SHORT
+from fixtures.downloads.http_server import Server, make_certificates, serve
+from fixtures.downloads.misbehaving_answers import MISBEHAVIOURS
+from fixtures.faults.fault_table import Tally, injections
+from fixtures.servers.mednext_server import Line, random_cuts
 from mednext.errors import DiskSpaceError, DownloadError, DownloadIntegrityError
 from mednext.library.download import download
-from mednext_server import Line, random_cuts
-from misbehaving import MISBEHAVIOURS
 
 QUICK = replace(SHORT, read_s=0.4, attempts=4, longest_wait_s=0.1)
 MOST = 6  # answers that misbehave before one that does not

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from fault_table import Tally, injections
+from fixtures.faults.fault_table import Tally, injections
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-ROOT = FIXTURES.parents[1]
+ROOT = Path(__file__).parents[2]
 SHORT = ("Slicer segmentation (.seg.nrrd)", "training set")
 WHOLE = (
     "NIfTI, compressed",
@@ -50,8 +49,15 @@ pytestmark = [
 
 @pytest.mark.parametrize("writer", WHOLE if injections(1, 0) else SHORT)
 def test_an_interrupted_writer_leaves_the_former_or_the_new_content(writer, tmp_path):
-    folders = [ROOT / "MedNeXtSegmentation", ROOT / "training", FIXTURES]
-    program = [sys.executable, FIXTURES / "interrupted_saving.py", tmp_path, str(injections(12, 1)), writer]
+    folders = [ROOT / "MedNeXtSegmentation", ROOT / "training", ROOT / "Testing"]
+    program = [
+        sys.executable,
+        "-m",
+        "fixtures.faults.interrupted_saving",
+        tmp_path,
+        str(injections(12, 1)),
+        writer,
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
     run = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]

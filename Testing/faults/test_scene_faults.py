@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from fault_table import Tally, injections
+from fixtures.faults.fault_table import Tally, injections
+from fixtures.panel.driving import LARGE, MODULE, choose, selector, set_option
+from fixtures.panel.driving import segment as press_segment
+from fixtures.scene.segmentation_nodes import blocks, by_name, draw, new_segmentation, paint, segment_into
+from fixtures.scene.volume_nodes import add_linear_transform, add_volume, add_warp, head, translation
 from mednext.errors import Cancelled, EngineProcessError
 from MedNeXtSegmentationLib.engine import run as runs
 from MedNeXtSegmentationLib.engine.worker_client import protocol, shared_client
 from MedNeXtSegmentationLib.scene.results.result_place import ResultPlace
-from panel_driving import LARGE, MODULE, choose, selector, set_option
-from panel_driving import segment as press_segment
-from segmentation_nodes import blocks, by_name, draw, new_segmentation, paint, segment_into
-from slicer_nodes import add_linear_transform, add_volume, add_warp, head, translation
 
 SHAPE = (24, 36, 20)
 STAGES = ("queued", "handing over", "running", "reading back", "finished, not told yet")

@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import tiny_order
-from fault_table import Tally, injections
+from fixtures.faults.fault_table import Tally, injections
+from fixtures.models.bundles import tiny_order
+from fixtures.worker.dialogue import channel
 from mednext.errors import Cancelled, MedNeXtError
 from mednext.system.running_processes import is_running
 from mednext.worker.protocol import Order
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
-from worker_dialogue import channel
 
 resource = pytest.importorskip("resource", reason="Windows limits no processes")
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
 from mednext.batch.case import Case
 from mednext.batch.claims import Claims, claim_file
 from mednext.batch.finished_case import fingerprint, finished, sealed, words_of

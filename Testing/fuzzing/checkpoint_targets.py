@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
+from fixtures.models.results_folders import v1_plans, write_v1_folder, write_v2_folder
 from mednext.checkpoints import ImportOptions, weights_in_file
 from mednext.checkpoints.import_report import ImportNotes
 from mednext.checkpoints.nnunet.v1 import read_v1
@@ -23,7 +24,6 @@ from mednext.checkpoints.pickles.reading import load_pickle, load_torch
 from mednext.model.description_consistency import check_model
 from mednext.model.model_file import read_model
 from mednext.model.weights_file import check_weights
-from results_folders import v1_plans, write_v1_folder, write_v2_folder
 
 from .mutation import mutated
 from .targets import Target

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from dicom_files import write_series
+from fixtures.images.dicom_files import write_series
 from mednext.images.dicom.header import read_header
 from mednext.images.dicom.slice import slice_of, voxels_of
 from mednext.images.geometry import Geometry

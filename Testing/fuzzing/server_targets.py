@@ -17,8 +17,10 @@ from urllib.parse import unquote
 import numpy as np
 import pydicom
 import requests
-from bundles import tiny_bundle
-from dicom_files import write_series
+from fixtures.images.dicom_files import write_series
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import HeldEngines, application
+from fixtures.worker.dialogue import write_request
 from mednext.dicomweb import archive as dicomweb
 from mednext.errors import ArchiveError, ServerAccessError, ServerError
 from mednext.images.geometry import Geometry
@@ -35,10 +37,8 @@ from mednext.server.jobs import Limits
 from mednext.server.keys import KeyFile
 from mednext.server.serving import service_of
 from mednext.worker import protocol
-from mednext_server import HeldEngines, application
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
-from worker_dialogue import write_request
 
 from .targets import Target
 

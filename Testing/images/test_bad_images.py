@@ -10,7 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_files import write_series
+from fixtures.images.dicom_files import write_series
+from fixtures.images.refusals import GRID, noise, refused, written
 from mednext.errors import (
     GeometryError,
     MedNeXtError,
@@ -20,7 +21,6 @@ from mednext.errors import (
 )
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume, check_volume, read_volume, write_image
-from refusals import GRID, noise, refused, written
 
 
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "mha", "dcm"])

@@ -7,13 +7,13 @@ import os
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
+from fixtures.images.refusals import GRID, noise, refused
+from fixtures.models.bundles import tiny_bundle
 from mednext.batch.case import Case
 from mednext.batch.finished_case import fingerprint
 from mednext.cli import main
 from mednext.errors import UnreadableImageError
 from mednext.images.volume import read_volume
-from refusals import GRID, noise, refused
 
 DATA = {"mhd": "ElementDataFile = ", "nhdr": "data file: "}
 FORMATS = list(DATA)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from bundles import tiny_model
-from cases import noise
-from dicom_files import change, write_series
+from fixtures.batch.cases import noise
+from fixtures.images.dicom_files import change, write_series
+from fixtures.models.bundles import tiny_model
 from mednext.batch.case_finding import find_cases
 from mednext.errors import OutOfMemoryError, UnreadableImageError
 from mednext.images.dicom import header as dicom_header

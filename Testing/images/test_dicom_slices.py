@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import change, write_series
+from fixtures.images.dicom_files import change, write_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError

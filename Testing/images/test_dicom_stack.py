@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dicom_files import change, write_series
+from fixtures.images.dicom_files import change, write_series
 from mednext.errors import GeometryError, UnsupportedImageError
 from mednext.images.geometry import Geometry
 from mednext.images.volume import read_volume

@@ -10,11 +10,11 @@ import zipfile
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_files import write_series
+from fixtures.images.dicom_files import write_series
+from fixtures.images.refusals import noise, refused, written
 from mednext.errors import UnreadableImageError, UnsupportedImageError
 from mednext.images.geometry import Geometry
 from mednext.images.volume import read_volume
-from refusals import noise, refused, written
 
 NAMES = ["image.nii", "image.nii.gz", "image.nrrd", "image.mha", "image"]
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 12345\n"

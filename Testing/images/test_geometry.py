@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from geometries import ORIENTATIONS, geometries, orientations, positions, rotation
+from fixtures.images.geometries import ORIENTATIONS, geometries, orientations, positions, rotation
 from hypothesis import given
 from hypothesis import strategies as st
 from mednext.errors import GeometryError, OptionError, UnsupportedImageError

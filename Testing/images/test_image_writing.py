@@ -10,10 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fixtures.images.refusals import GRID, noise
 from mednext.errors import DiskSpaceError, GeometryError, OutputError
 from mednext.images.formats.image_files import to_image, write_verified
 from mednext.images.volume import write_image
-from refusals import GRID, noise
 
 
 @pytest.mark.parametrize("name", ["labels.xyz", "labels", "labels.mhd", "labels.nhdr", "labels.hdr"])

@@ -6,10 +6,10 @@ import zlib
 
 import numpy as np
 import pytest
+from fixtures.images.refusals import GRID, noise, refused
 from mednext.errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from mednext.images.geometry import Geometry
 from mednext.images.volume import read_volume
-from refusals import GRID, noise, refused
 
 SHAPE = GRID.shape
 FIELDS = {

@@ -8,9 +8,9 @@ import struct
 import nibabel
 import numpy as np
 import pytest
+from fixtures.images.refusals import noise, refused, written
 from mednext.errors import GeometryError, UnreadableImageError, UnsupportedImageError
 from mednext.images.volume import read_volume
-from refusals import noise, refused, written
 
 DIM, DATATYPE, BITPIX, PIXDIM, SCL, UNITS, QFORM_CODE = 40, 70, 72, 76, 112, 123, 252  # offsets in a header
 

@@ -10,8 +10,10 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
-from geometries import geometries, rotation
+from fixtures.images.geometries import geometries, rotation
+from fixtures.images.refusals import noise, refused
+from fixtures.models.bundles import tiny_bundle
+from fixtures.worker.dialogue import write_request
 from hypothesis import given, settings
 from mednext.cli import main
 from mednext.errors import GeometryError
@@ -20,8 +22,6 @@ from mednext.images.nifti_forms import both_forms
 from mednext.images.source_image import SourceImage
 from mednext.images.volume import read_channels, read_volume, write_image
 from mednext.worker.protocol import Order, read_request
-from refusals import noise, refused
-from worker_dialogue import write_request
 
 MOVED = np.array([[1, 0, 0, 30], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 

@@ -7,10 +7,10 @@ import zlib
 
 import numpy as np
 import pytest
+from fixtures.images.refusals import noise, refused
 from mednext.errors import GeometryError, InputError, UnreadableImageError, UnsupportedImageError
 from mednext.images.geometry import Geometry
 from mednext.images.volume import read_volume
-from refusals import noise, refused
 
 FIELDS = {
     "type": "float",

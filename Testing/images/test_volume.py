@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_files import write_series
-from geometries import ORIENTATIONS, geometries, orientations, positions, rotation
+from fixtures.images.dicom_files import write_series
+from fixtures.images.geometries import ORIENTATIONS, geometries, orientations, positions, rotation
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mednext.errors import ChannelError, GeometryError, UnreadableImageError, UnsupportedImageError

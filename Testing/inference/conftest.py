@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from apple_gpu import MPS, AppleGpu
+from fixtures.machines.apple_gpu import MPS, AppleGpu
 from mednext.inference import preprocessing
 from mednext.inference import segment as pipeline
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_weights
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_weights
 from mednext.errors import Cancelled
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume

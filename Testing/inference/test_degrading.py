@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from apple_gpu import attempts
-from bundles import TINY_NETWORK, tiny_bundle
+from fixtures.machines.apple_gpu import attempts
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle
 from mednext.cli import main
 from mednext.errors import OutOfMemoryError
 from mednext.images.formats.image_files import write_image

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
 from mednext import Geometry, Roi, Volume, segment
 from mednext.model.bundle import Bundle
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from apple_gpu import MPS, AppleGpu
-from bundles import tiny_bundle
+from fixtures.machines.apple_gpu import MPS, AppleGpu
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import application
+from fixtures.worker.dialogue import channel, write_request
 from mednext.batch.case import Case
 from mednext.batch.case_outcome import outcome
 from mednext.cli import main
@@ -31,8 +33,6 @@ from mednext.system.devices import is_lost, is_out_of_memory
 from mednext.worker import protocol
 from mednext.worker.protocol import Order, SegmentRequest
 from mednext.worker.serving import Worker
-from mednext_server import application
-from worker_dialogue import channel, write_request
 
 LOST = "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported"
 SIZE = (40, 30, 24)

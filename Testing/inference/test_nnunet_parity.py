@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_regions
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_regions
+from fixtures.models.nnunet_v1_judge import preprocess_by_v1, segment_by_v1
+from fixtures.models.nnunet_v2_judge import preprocess_by_nnunet, segment_by_nnunet
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.volume import Volume, read_volume
 from mednext.inference.preprocessing import preprocess
 from mednext.inference.segment import segment
 from mednext.library.model_by_name import load_bundle
 from mednext.model.bundle import Bundle, Channel
-from nnunet_v1_judge import preprocess_by_v1, segment_by_v1
-from nnunet_v2_judge import preprocess_by_nnunet, segment_by_nnunet
 from scipy.ndimage import gaussian_filter
 
 CT = Channel("CT", "CT", "ct", mean=60.0, std=120.0, lower=-900.0, upper=800.0)

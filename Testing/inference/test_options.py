@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle, tiny_model
+from fixtures.models.bundles import tiny_bundle, tiny_model
 from mednext import Geometry, Roi, Volume, segment
 from mednext.errors import OptionError
 from mednext.inference.options import CUSTOM, QUALITIES, STANDARD, Options

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import peak_memory
 import pytest
 import SimpleITK as sitk
 import torch
-from bundles import TINY_NETWORK, tiny_bundle
+from fixtures.machines import peak_memory
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle
 from mednext.errors import (
     Cancelled,
     ChannelError,

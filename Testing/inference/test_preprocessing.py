@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bundles import tiny_model
+from fixtures.models.bundles import tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

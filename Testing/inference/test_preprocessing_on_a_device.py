@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from apple_gpu import MPS, AppleGpu, attempts
-from bundles import tiny_bundle, tiny_model
+from fixtures.machines.apple_gpu import MPS, AppleGpu, attempts
+from fixtures.models.bundles import tiny_bundle, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.images.geometry import Geometry, reorient_array

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_regions, tiny_weights
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_regions, tiny_weights
+from fixtures.models.nnunet_v2_judge import prediction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mednext.errors import Cancelled, NumericalError
@@ -19,7 +20,6 @@ from mednext.inference import accumulation
 from mednext.inference.ensemble import Ensemble
 from mednext.inference.sliding_window import Block, slide, tile_shares
 from mednext.inference.tiles import count_tiles, streaming_order, tile_starts, unfinished
-from nnunet_v2_judge import prediction
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from apple_gpu import MPS, AppleGpu
+from fixtures.machines.apple_gpu import MPS, AppleGpu
 from hypothesis import given
 from hypothesis import strategies as st
 from mednext.inference import device_transfer

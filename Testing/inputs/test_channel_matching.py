@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from fixtures.scene.volume_nodes import add_volume, head
 from hypothesis import given
 from hypothesis import strategies as st
 from mednext.images.description.image_description import ImageDescription
 from mednext.inputs import channel_matching
 from mednext.model.description import Channel
-from slicer_nodes import add_volume, head
 
 BRATS = tuple(Channel(name, "MR", "zscore") for name in ("T1", "T1ce", "T2", "FLAIR"))
 CT_ONLY = (Channel("CT", "CT", "ct", 0.0, 1.0, -1000.0, 1000.0),)

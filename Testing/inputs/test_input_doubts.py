@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundles import tiny_model
-from cases import noise
-from channels import BRATS, CHEST, CT_MODEL, FLAIR, GRID, T1
+from fixtures.batch.cases import noise
+from fixtures.models.bundles import tiny_model
+from fixtures.models.channels import BRATS, CHEST, CT_MODEL, FLAIR, GRID, T1
 from mednext import read_volume
 from mednext.images.description.image_description import ImageDescription
 from mednext.images.description.patient_names import patient_in, session_in

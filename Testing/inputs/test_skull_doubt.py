@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundles import tiny_model
+from fixtures.models.bundles import tiny_model
+from fixtures.models.results_folders import write_v1_folder
 from mednext import Geometry, read_volume
 from mednext.checkpoints import importing
 from mednext.checkpoints.import_options import ImportOptions
@@ -18,7 +19,6 @@ from mednext.inputs.voxel_sample import sample_of
 from mednext.library.catalog import Catalog
 from mednext.library.catalog_source import load_catalog
 from mednext.model.model_file import read_model
-from results_folders import write_v1_folder
 
 STRIPPED = tiny_model(skull="removed")
 WHOLE = tiny_model(skull="present")

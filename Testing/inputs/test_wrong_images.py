@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from bundles import TINY_NETWORK, tiny_bundle, tiny_model
-from cases import add_image, noise
-from channels import CHEST, CT, FLAIR, GRID, T1
-from dicom_files import write_series
+from fixtures.batch.cases import add_image, noise
+from fixtures.images.dicom_files import write_series
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_model
+from fixtures.models.channels import CHEST, CT, FLAIR, GRID, T1
+from fixtures.worker.dialogue import environment
 from mednext import read_channels, read_volume, segment
 from mednext.cli import main
 from mednext.errors import SuspectInputError
@@ -27,7 +28,6 @@ from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
 from mednext.inputs.input_doubts import InputImage, check_inputs
 from mednext.inputs.voxel_sample import sample_of
-from worker_dialogue import environment
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from bundles import tiny_bundle
-from local_server import no_proxy, server  # noqa: F401
+from fixtures.downloads.local_server import no_proxy, server  # noqa: F401
+from fixtures.models.bundles import tiny_bundle
 from mednext.library import archive, folder_locations
 
 

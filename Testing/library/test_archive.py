@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.downloads.zip_files import zipped
 from mednext.errors import BundleError, BundleFormatError, DiskSpaceError, UnsafePathError
 from mednext.library import archive
 from mednext.library.archive import pack, unpack
-from zip_files import zipped
 
 CONTENT = {"model.json": b"{}" * 500, "fold_0.safetensors": bytes(range(256)) * 20}
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_server import Server, redirect, serve, stall_before_head, status
+from fixtures.downloads.http_server import Server, redirect, serve, stall_before_head, status
+from fixtures.models.schemas import validator
 from mednext.errors import CatalogError
 from mednext.library import catalog_source
 from mednext.library.catalog import read_catalog
 from mednext.library.catalog_source import load_catalog
 from mednext.library.folder_locations import shipped_models_folder
 from mednext.library.web_address import check_address, is_private
-from schemas import validator
 
 SHIPPED = shipped_models_folder() / "catalog.json"
 DOWNLOAD = {"urls": ["https://a.example/m.zip"], "sha256": "0" * 64, "bytes": 5}

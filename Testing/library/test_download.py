@@ -13,9 +13,16 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from ctrl_c import pressed_when
-from downloads import CONTENT, DROP, IMPATIENT, SHA256, SHORT, assert_only_the_file, fetch
-from http_server import (
+from fixtures.downloads.fetched_file import (
+    CONTENT,
+    DROP,
+    IMPATIENT,
+    SHA256,
+    SHORT,
+    assert_only_the_file,
+    fetch,
+)
+from fixtures.downloads.http_server import (
     Server,
     redirect,
     serve,
@@ -25,6 +32,7 @@ from http_server import (
     unsized,
     wrong_range,
 )
+from fixtures.faults.ctrl_c import pressed_when
 from mednext.errors import DiskSpaceError, DownloadError, DownloadIntegrityError, OutputError
 from mednext.library.download import Patience, download
 from mednext.library.download.http_stream import CHUNK_BYTES

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from http_server import ProxyHandler, Server, make_certificates, serve
+from fixtures.downloads.http_server import ProxyHandler, Server, make_certificates, serve
+from fixtures.downloads.remote_zips import Ranges
 from mednext.errors import DownloadError
 from mednext.library.download import Patience, download
 from mednext.library.download.remote_file import RemoteFile
 from mednext.library.download.remote_zip import fetch_member, list_members
-from remote_zips import Ranges
 
 CONTENT = bytes(range(256)) * 500
 

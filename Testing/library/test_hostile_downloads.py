@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from downloads import CONTENT, DROP, SHA256, SHORT, assert_only_the_file, fetch
-from http_server import Server, drip, raw, redirect, serve, status, unsized
+from fixtures.downloads.fetched_file import CONTENT, DROP, SHA256, SHORT, assert_only_the_file, fetch
+from fixtures.downloads.http_server import Server, drip, raw, redirect, serve, status, unsized
 from mednext.errors import DiskSpaceError, DownloadError, DownloadIntegrityError, OutputError
 from mednext.library.download import download, resumable
 from mednext.library.download.http_stream import CHUNK_BYTES

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import tiny_bundle
-from fault_table import Tally
+from fixtures.faults.fault_table import Tally
+from fixtures.models.bundles import tiny_bundle
 from mednext.library import archive, shared_models_folder, store
 from mednext.library.model_by_name import load_bundle
 from mednext.system import atomic
@@ -43,10 +43,10 @@ forks = pytest.mark.skipif(os.name != "posix", reason="a process is copied by fo
 
 def killed(action: str, packed: Path, models: Path) -> list[dict[str, Any]]:
     """For each killed process the result of the process, and of the next one."""
-    program = Path(__file__).parents[1] / "fixtures" / "killed_processes.py"
-    folders = [Path(store.__file__).parents[2], program.parent]
+    testing = Path(__file__).parents[1]
+    folders = [Path(store.__file__).parents[2], testing]
     run = subprocess.run(
-        [sys.executable, program, action, packed, models],
+        [sys.executable, "-m", "fixtures.faults.killed_processes", action, packed, models],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
         capture_output=True,
         text=True,

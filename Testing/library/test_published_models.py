@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from downloads import SHORT
-from http_server import Server, serve, status
+from fixtures.downloads.fetched_file import SHORT
+from fixtures.downloads.http_server import Server, serve, status
 from mednext.errors import (
     BundleFormatError,
     DownloadError,

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ctrl_c import pressed_when
-from downloads import IMPATIENT, SHORT
-from http_server import Handler, Server, redirect, stall_before_head, status
+from fixtures.downloads.fetched_file import IMPATIENT, SHORT
+from fixtures.downloads.http_server import Handler, Server, redirect, stall_before_head, status
+from fixtures.downloads.remote_zips import GLIOMA, MENINGIOMA, Ranges, write_record
+from fixtures.faults.ctrl_c import pressed_when
 from mednext.errors import (
     DiskSpaceError,
     DownloadError,
@@ -24,7 +25,6 @@ from mednext.errors import (
 from mednext.library.download import remote_file, remote_zip
 from mednext.library.download.remote_file import RemoteFile
 from mednext.library.download.remote_zip import Member, fetch_member, find_members, list_members
-from remote_zips import GLIOMA, MENINGIOMA, Ranges, write_record
 
 CONTENT = os.urandom(300_000)
 TEXT = b"plans " * 40_000

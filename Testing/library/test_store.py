@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bundles import tiny_bundle
+from fixtures.downloads.zip_files import zipped
+from fixtures.models.bundles import tiny_bundle
 from mednext.errors import (
     BundleError,
     BundleFormatError,
@@ -29,7 +30,6 @@ from mednext.errors import (
 from mednext.library import archive, store
 from mednext.library.folder_locations import models_folder
 from mednext.library.model_by_name import load_bundle
-from zip_files import zipped
 
 pytestmark = pytest.mark.usefixtures("models")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from bundles import tiny_model
+from fixtures.models.bundles import tiny_model
 from mednext import Geometry, Roi, Segmentation
 from mednext.locating.both_sides import join
 from mednext.locating.plausibility import Part, part_doubts

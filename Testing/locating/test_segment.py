@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import TINY_NETWORK, tiny_bundle
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle
 from mednext import Geometry, Roi, Segmentation, Volume, segment
 from mednext.cli import main
 from mednext.errors import GeometryError, LocationError, OptionError

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_weights
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_weights
 from mednext.errors import (
     BundleFormatError,
     BundleIntegrityError,

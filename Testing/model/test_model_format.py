@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import tiny_bundle, tiny_model, tiny_regions
+from fixtures.models.bundles import tiny_bundle, tiny_model, tiny_regions
+from fixtures.models.schemas import validator
 from mednext.errors import BundleError, BundleFormatError, UnsafePathError
 from mednext.model.bundle import Fold
 from mednext.model.description import Model
 from mednext.model.model_file import parse_model, read_model
 from mednext.system.json_reading import Fields
-from schemas import validator
 
 SHA = "0" * 64
 FOLD = Fold(0, "fold_0.safetensors", SHA)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_regions
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_regions
+from fixtures.models.results_folders import TRAINED_NETWORK, write_v2_folder
 from mednext import load_bundle, read_volume, segment
 from mednext.checkpoints.import_options import ImportOptions
 from mednext.checkpoints.importing import import_checkpoint
@@ -30,7 +31,6 @@ from mednext.model.model_file import parse_model
 from mednext.segmentation.result import Segmentation
 from mednext.system.json_reading import Fields
 from mednext.worker.hand_over import HandedOver
-from results_folders import TRAINED_NETWORK, write_v2_folder
 
 GREY = (128, 128, 128)
 RAS = ImportOptions(orientation="RAS")

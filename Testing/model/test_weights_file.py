@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
 from mednext.errors import BundleIntegrityError
 from mednext.model.weights_file import check_weights
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from apple_gpu import MPS, AppleGpu
-from bundles import tiny_bundle
+from fixtures.machines.apple_gpu import MPS, AppleGpu
+from fixtures.models.bundles import tiny_bundle
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume
 from mednext.inference import segment as pipeline

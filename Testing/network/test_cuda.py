@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import tiny_bundle, tiny_model
+from fixtures.models.bundles import tiny_bundle, tiny_model
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.volume import Volume
 from mednext.inference import prediction

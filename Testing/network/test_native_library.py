@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from fixtures.environment.python_programs import output_of_python
+from fixtures.machines.native_build import SOURCE
 from mednext.network.native_library import Kernels
-from native_build import SOURCE
-from python_programs import output_of_python
 
 ENGINE = SOURCE.parent
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fixtures.machines.triton_device import DEVICE  # skips all of this where there is no Triton
 from mednext.network.blocks import DownBlock, MedNeXtBlock, UpBlock
 from torch import Tensor
-from triton_device import DEVICE  # skips all of this where there is no Triton
 
 # isort: split
 import triton

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from fixtures.machines.triton_device import DEVICE  # skips all of this where there is no Triton
 from mednext.errors import OptionError
 from mednext.network import triton
 from mednext.network.mednext import MedNeXt
@@ -19,7 +20,6 @@ from mednext.network.triton import TritonMedNeXt, is_supported
 from mednext.network.triton_graph import Graph, record
 from mednext.system import devices
 from torch import Tensor
-from triton_device import DEVICE  # skips all of this where there is no Triton
 
 # isort: split
 from mednext.network.triton_kernels.block_launches import TritonBlock, Workspace

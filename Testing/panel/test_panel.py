@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from panel_driving import (
+from fixtures.panel.driving import (
     FELT_S,
     LARGE,
     MODULE,
@@ -21,7 +21,7 @@ from panel_driving import (
     standstill,
     table,
 )
-from slicer_nodes import add_volume, head
+from fixtures.scene.volume_nodes import add_volume, head
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import slicer
 import slicer_standin
+from fixtures.environment.pytorch_utils import LATEST
+from fixtures.environment.slicer_python import TORCH, make_slicer_python, use_slicer_python
+from fixtures.panel.driving import MODULE, let_run, segmentations
+from fixtures.scene.volume_nodes import add_volume, head
 from mednext.errors import ChannelError, EngineProcessError
-from panel_driving import MODULE, let_run, segmentations
-from pytorch_utils import LATEST
-from slicer_nodes import add_volume, head
-from slicer_python import TORCH, make_slicer_python, use_slicer_python
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="links as on Linux and macOS"),
@@ -286,7 +286,7 @@ def in_a_new_slicer(program, *, missing=()):
     """Run a program in a Slicer that has just started, and cannot import these packages."""
     preamble = f"""
 import sys
-sys.path[:0] = [{str(HERE)!r}, {str(HERE / "fixtures")!r}, {str(MODULE.parent)!r}]
+sys.path[:0] = [{str(HERE)!r}, {str(MODULE.parent)!r}]
 import slicer_standin
 from pathlib import Path
 core = slicer_standin.start()
@@ -344,8 +344,8 @@ import os
 os.environ["MEDNEXT_MODELS"] = {str(models)!r}
 slicer_standin.load_module(MODULE)
 panel, widget = slicer_standin.show_module("MedNeXtSegmentation")
-from panel_driving import choose, segment
-from slicer_nodes import add_volume, head
+from fixtures.panel.driving import choose, segment
+from fixtures.scene.volume_nodes import add_volume, head
 add_volume(core.scene, head())
 choose(widget, "tiny")
 widget.ui.mirroringBox.checked = False

@@ -35,7 +35,7 @@ CASES = {
 
 
 def test_failures_out_of_sight_fail_the_test(pytester):
-    pytester.makeini(f"[pytest]\npythonpath = {HERE} {HERE / 'fixtures'}")
+    pytester.makeini(f"[pytest]\npythonpath = {HERE}")
     pytester.makeconftest((HERE / "conftest.py").read_text())
     pytester.makepyfile(
         "\n".join(

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 import pytest
 import slicer
-from bundles import TINY_MODEL, tiny_bundle
-from http_server import Server, serve
+from fixtures.downloads.http_server import Server, serve
+from fixtures.models.bundles import TINY_MODEL, tiny_bundle
+from fixtures.panel.driving import MODULE, choose, segment, selector, set_option
+from fixtures.scene.volume_nodes import add_volume, head
 from mednext.library.folder_locations import shipped_models_folder
 from mednext.system.shown_text import shown_lines
-from panel_driving import MODULE, choose, segment, selector, set_option
-from slicer_nodes import add_volume, head
 
 EVIL = '<img src="file:///etc/passwd"><b>\u202egnp.\x1b[31m\u200b\nmednext: done'
 SEEN = r"\u202egnp.\x1b[31m\u200b"

@@ -11,9 +11,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from bundles import tiny_bundle
-from panel_driving import choose, segment
-from slicer_nodes import add_volume, head
+from fixtures.models.bundles import tiny_bundle
+from fixtures.panel.driving import choose, segment
+from fixtures.scene.volume_nodes import add_volume, head
 
 MODULE = Path(__file__).parents[2] / "MedNeXtSegmentation"
 MENUS = set("FEVH")  # of Slicer's main window: &File, &Edit, &View, &Help
@@ -87,7 +87,7 @@ def shown(ready, models, scene):
     """The panel with all sections open, a result, four channels and folds."""
     from dataclasses import replace
 
-    from bundles import TINY_NETWORK
+    from fixtures.models.bundles import TINY_NETWORK
     from mednext.model.description import Channel
 
     segment(ready)
@@ -167,7 +167,7 @@ def test_accelerator_keys_and_labels_lead_to_the_parts_of_the_panel(shown):
 
 
 def test_the_key_of_the_button_stays_while_it_cancels(ready):
-    from panel_driving import let_run
+    from fixtures.panel.driving import let_run
 
     ready.ui.segmentButton.click()
     assert ready.ui.segmentButton.shortcut.toString() == "Alt+C"

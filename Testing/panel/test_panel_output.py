@@ -7,10 +7,10 @@ import html
 import numpy as np
 import pytest
 import slicer
-from documented import DOCS, examples
+from fixtures.documented import DOCS, examples
+from fixtures.panel.driving import choose, let_run, segment, segmentations, selector
+from fixtures.scene.volume_nodes import add_volume, add_warp, head
 from mednext.errors import OptionError
-from panel_driving import choose, let_run, segment, segmentations, selector
-from slicer_nodes import add_volume, add_warp, head
 
 
 def check(widget, row, on):

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from bundles import tiny_regions
+from fixtures.models.bundles import tiny_regions
+from fixtures.panel.driving import MODULE, choose, segment, selector, set_option
+from fixtures.scene.segmentation_nodes import blocks, by_name, draw, new_segmentation, paint, voxels
+from fixtures.scene.volume_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
 from mednext.errors import InputError, OutputError
 from mednext.images.formats.image_files import read_image
 from mednext.segmentation import export
 from MedNeXtSegmentationLib.engine.scene_job import start_job
 from MedNeXtSegmentationLib.scene.export.training_job import training_job
-from panel_driving import MODULE, choose, segment, selector, set_option
-from segmentation_nodes import blocks, by_name, draw, new_segmentation, paint, voxels
-from slicer_nodes import add_linear_transform, add_volume, head, rotation_about_s, translation
 
 SHAPE = (24, 36, 20)
 PATIENCE_S = 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from panel_driving import let_run, segment, segmentations, table
-from sequence_nodes import add_sequence
+from fixtures.panel.driving import let_run, segment, segmentations, table
+from fixtures.scene.sequence_nodes import add_sequence
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import slicer
+from fixtures.panel.driving import MODULE, choose, segment, segmentations
+from fixtures.scene.volume_nodes import add_volume, head
+from fixtures.servers.mednext_server import HeldEngines, running_server, wait_until
 from mednext.model.bundle import Bundle
 from mednext.model.model_file import read_model
-from mednext_server import HeldEngines, running_server, wait_until
-from panel_driving import MODULE, choose, segment, segmentations
-from slicer_nodes import add_volume, head
 
 
 @pytest.fixture(scope="module")
@@ -263,8 +263,8 @@ def test_scripts_name_the_server_by_its_address(ready, volume, served, monkeypat
 
 
 def test_a_folder_of_files_is_segmented_on_the_server(ready, served, tmp_path, monkeypatch):
+    from fixtures.servers.mednext_server import noise
     from mednext.images.volume import write_image
-    from mednext_server import noise
 
     from MedNeXtSegmentation import MedNeXtSegmentationLogic
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import slicer
 import slicer_standin
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
+from fixtures.panel.driving import MODULE, choose, let_run, segment, segmentations, selector, set_option
+from fixtures.scene.volume_nodes import add_volume, head
 from mednext.inference.options import QUALITIES
-from panel_driving import MODULE, choose, let_run, segment, segmentations, selector, set_option
-from slicer_nodes import add_volume, head
 
 
 def reopen(show_panel):

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import slicer
 import slicer_standin
-from panel_driving import choose
+from fixtures.panel.driving import choose
 
 FORMS = Path(__file__).parents[2] / "MedNeXtSegmentation" / "Resources" / "UI"
 # Widgets of Qt that a user works with; those of CTK and Slicer are made of them.

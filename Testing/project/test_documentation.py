@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from documented import DOCS, README, ROOT, commands
+from fixtures.documented import DOCS, README, ROOT, commands
 from mednext import cli
 
 MODULE = ROOT / "MedNeXtSegmentation"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_weights
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_model, tiny_weights
 from mednext import load_bundle, read_volume, segment, write_segmentation
 from mednext.batch.case_finding import find_cases
 from mednext.checkpoints import ImportOptions, import_checkpoint, importing

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from documented import DOCS, ROOT, examples, type_in
+from fixtures.documented import DOCS, ROOT, examples, type_in
 
 MODULE = ROOT / "MedNeXtSegmentation" / "MedNeXtSegmentation.py"
 
@@ -42,7 +42,7 @@ def test_no_page_of_the_site_fetches_anything_from_elsewhere(site):
 
 
 def test_the_steps_for_assistants_run_in_their_order(scene, show_panel, capsys):
-    from slicer_nodes import add_volume, head
+    from fixtures.scene.volume_nodes import add_volume, head
 
     show_panel(MODULE)
     add_volume(scene, head())

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
-from cases import add_image
-from documented import DOCS, README, commands, examples
+from fixtures.batch.cases import add_image
+from fixtures.documented import DOCS, README, commands, examples
+from fixtures.models.bundles import tiny_bundle
+from fixtures.models.results_folders import write_v2_folder
+from fixtures.servers.mednext_server import HeldEngines, running_server
 from mednext.cli import main
 from mednext.images.geometry import Geometry
 from mednext.images.volume import write_image
 from mednext.model.location import Location, Place
 from mednext.segmentation.formats.seg_nrrd import read_provenance
 from mednext.viewing.page_server import PageServer
-from mednext_server import HeldEngines, running_server
-from results_folders import write_v2_folder
 
 LEFT = Place("left", (-26.0, -21.0, -12.0), (36.0, 52.0, 40.0))
 RIGHT = Place("right", (27.0, -21.0, -12.0), (36.0, 52.0, 40.0))

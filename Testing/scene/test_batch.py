@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
-from bundles import tiny_bundle
-from cases import add_image, add_truncated, add_with_nan
-from dicom_files import change, write_series
+from fixtures.batch.cases import add_image, add_truncated, add_with_nan
+from fixtures.images.dicom_files import change, write_series
+from fixtures.models.bundles import tiny_bundle
+from fixtures.panel.driving import MODULE
+from fixtures.scene.volume_nodes import add_linear_transform, add_volume, head, translation
 from mednext import read_volume, segment
 from mednext.batch.report import Report
 from mednext.errors import OptionError, UnknownModelError
 from mednext.images.geometry import Geometry
 from mednext.model.description import Channel
 from MedNeXtSegmentationLib.engine.worker_client import shared_client
-from panel_driving import MODULE
-from slicer_nodes import add_linear_transform, add_volume, head, translation
 
 HERE = Path(__file__).parents[1]
 
@@ -277,7 +277,7 @@ type(slicer.app).layoutManager = lambda self: None
 module = slicer_standin.load_module(Path(sys.argv[1]))
 rows = module.MedNeXtSegmentationLogic().segmentFolder(sys.argv[2], sys.argv[3], sys.argv[4], device="cpu")
 assert [row.status for row in rows] == ["done", "done"], rows
-from slicer_nodes import add_volume, head
+from fixtures.scene.volume_nodes import add_volume, head
 add_volume(core.scene, head())
 results = module.MedNeXtSegmentationLogic().segmentScene(sys.argv[4], device="cpu")
 assert [result.row.status for result in results] == ["done"], results
@@ -289,7 +289,7 @@ print("done")
 def test_it_works_without_a_main_window_and_without_torch_in_the_process(tiny, images, tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", HEADLESS, MODULE, images, tmp_path / "out", tiny.path],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE / "fixtures")])},
+        env={**os.environ, "PYTHONPATH": str(HERE)},
         capture_output=True,
         text=True,
         check=False,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from cases import add_image
-from documented import DOCS, commands, examples, type_in
+from fixtures.batch.cases import add_image
+from fixtures.documented import DOCS, commands, examples, type_in
+from fixtures.panel.driving import MODULE
 from mednext.cli import main
-from panel_driving import MODULE
 
 PAGE = DOCS / "console.md"
 

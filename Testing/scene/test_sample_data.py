@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
-from documented import README, examples, type_in
-from panel_driving import MODULE
-from slicer_nodes import add_volume
+from fixtures.documented import README, examples, type_in
+from fixtures.panel.driving import MODULE
+from fixtures.scene.volume_nodes import add_volume
 
 ROOT = Path(__file__).parents[2]
 REAL = "Modules/Scripted/SampleData/SampleData.py"

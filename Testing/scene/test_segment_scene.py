@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
-from bundles import TINY_NETWORK, tiny_bundle
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle
+from fixtures.scene.volume_nodes import add_volume, head
 from mednext.errors import MissingPackageError, OptionError, UnknownModelError
 from mednext.model.description import Channel
-from slicer_nodes import add_volume, head
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
-from bundles import TINY_NETWORK, tiny_bundle
-from mednext.errors import Cancelled, GeometryError, InputError, OptionError, UnsupportedImageError
-from mednext.model.description import Channel
-from MedNeXtSegmentationLib.scene.matrices import ijk_to_ras_of
-from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
-from MedNeXtSegmentationLib.scene.results.uncertainty_node import is_uncertainty, places_of
-from segmentation_nodes import labelmap_of
-from sequence_nodes import TIMES, add_sequence
-from slicer_nodes import (
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle
+from fixtures.scene.segmentation_nodes import labelmap_of
+from fixtures.scene.sequence_nodes import TIMES, add_sequence
+from fixtures.scene.volume_nodes import (
     OBLIQUE_LEFT_HANDED,
     add_linear_transform,
     add_volume,
@@ -23,6 +18,11 @@ from slicer_nodes import (
     head,
     translation,
 )
+from mednext.errors import Cancelled, GeometryError, InputError, OptionError, UnsupportedImageError
+from mednext.model.description import Channel
+from MedNeXtSegmentationLib.scene.matrices import ijk_to_ras_of
+from MedNeXtSegmentationLib.scene.result_record import uncertainty_of
+from MedNeXtSegmentationLib.scene.results.uncertainty_node import is_uncertainty, places_of
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import gc
 import weakref
 
 import pytest
-from bundles import tiny_bundle
-from slicer_nodes import add_volume, head
+from fixtures.models.bundles import tiny_bundle
+from fixtures.scene.volume_nodes import add_volume, head
 
 
 @pytest.fixture(scope="module")

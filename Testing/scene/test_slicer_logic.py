@@ -8,13 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import slicer
-from bundles import TINY_NETWORK, tiny_bundle, tiny_regions
-from mednext import read_volume, segment
-from mednext.errors import ChannelError, GeometryError, UnknownModelError, UnsupportedImageError
-from mednext.model.description import Channel
-from MedNeXtSegmentationLib.scene.result_record import volumes_of
-from segmentation_nodes import labelmap_of
-from slicer_nodes import (
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_regions
+from fixtures.scene.segmentation_nodes import labelmap_of
+from fixtures.scene.volume_nodes import (
     OBLIQUE_LEFT_HANDED,
     add_linear_transform,
     add_volume,
@@ -22,6 +18,10 @@ from slicer_nodes import (
     head,
     translation,
 )
+from mednext import read_volume, segment
+from mednext.errors import ChannelError, GeometryError, UnknownModelError, UnsupportedImageError
+from mednext.model.description import Channel
+from MedNeXtSegmentationLib.scene.result_record import volumes_of
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def nifti(folder: Path) -> Path:
 def dicom(folder: Path, **changes: int) -> Path:
     import numpy as np
     import pydicom
-    from dicom_files import write_series
+    from fixtures.images.dicom_files import write_series
     from mednext.images.geometry import Geometry
 
     write_series(folder / "series", np.zeros((2, 8, 8), np.int16), Geometry((8, 8, 2), (1, 1, 1)))

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="o
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[float, str]]:
     """Seconds and end of each bomb."""
-    paths = [HERE / "fixtures", HERE.parent / "MedNeXtSegmentation", *filter(None, sys.path)]
+    paths = [HERE, HERE.parent / "MedNeXtSegmentation", *filter(None, sys.path)]
     done = subprocess.run(
         [sys.executable, str(PROGRAM), str(tmp_path_factory.mktemp("bombs"))],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from http_server import Answer, Handler, Server
+from fixtures.downloads.http_server import Answer, Handler, Server
 from mednext.dicomweb.archive import Archive, Credentials
 from mednext.errors import ArchiveError, MedNeXtError, ServerError
 from mednext.library.catalog_source import load_catalog

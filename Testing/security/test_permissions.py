@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
 from mednext.batch.claims import Claims, claim_file
 from mednext.library.archive import pack
 from mednext.server.keys import KeyFile

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from bundles import tiny_bundle
-from dicom_files import write_series
+from fixtures.images.dicom_files import write_series
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import HeldEngines, Line, RunningServer, running_server
 from mednext.images.geometry import Geometry
 from mednext.system.child_processes import child_environment
-from mednext_server import HeldEngines, Line, RunningServer, running_server
 
 MEDNEXT = (sys.executable, "-m", "mednext")
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import change, write_series
+from fixtures.images.dicom_files import change, write_series
 from mednext.cli import main
 from mednext.errors import OutputError
 from mednext.images.geometry import Geometry

@@ -11,8 +11,8 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
-from dicom_files import write_series
-from geometries import ORIENTATIONS, geometries, positions, rotation
+from fixtures.images.dicom_files import write_series
+from fixtures.images.geometries import ORIENTATIONS, geometries, positions, rotation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mednext.errors import GeometryError, MissingPackageError, OptionError, OutputError

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
 from mednext import Geometry, Volume, segment
 from mednext.batch.case import Case
 from mednext.batch.case_outcome import done

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
-from cases import add_image
-from dicom_files import write_series
+from fixtures.batch.cases import add_image
+from fixtures.images.dicom_files import write_series
+from fixtures.models.bundles import tiny_bundle
 from mednext import errors
 from mednext.cli import main
 from mednext.images.geometry import Geometry

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from mednext.errors import OutputError
-from mednext.model.labels import Label
-from mednext.worker.scene.jobs import SegNrrdJob
-from MedNeXtSegmentationLib.scene.export.seg_nrrd import segmentation_file_of
-from MedNeXtSegmentationLib.scene.segments.shared_labelmaps import LABELMAP
-from segmentation_nodes import (
+from fixtures.scene.segmentation_nodes import (
     SHAPE,
     blocks,
     by_name,
@@ -21,7 +16,18 @@ from segmentation_nodes import (
     paint,
     segment_into,
 )
-from slicer_nodes import OBLIQUE_LEFT_HANDED, add_linear_transform, add_volume, head, translation
+from fixtures.scene.volume_nodes import (
+    OBLIQUE_LEFT_HANDED,
+    add_linear_transform,
+    add_volume,
+    head,
+    translation,
+)
+from mednext.errors import OutputError
+from mednext.model.labels import Label
+from mednext.worker.scene.jobs import SegNrrdJob
+from MedNeXtSegmentationLib.scene.export.seg_nrrd import segmentation_file_of
+from MedNeXtSegmentationLib.scene.segments.shared_labelmaps import LABELMAP
 
 LIVER = "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
 COLOR = (0.25, 0.5, 0.125)

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 import requests
-from bundles import tiny_bundle
-from http_server import expired_certificate, make_certificates
+from fixtures.downloads.http_server import expired_certificate, make_certificates
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import (
+    QUICK,
+    HeldEngines,
+    application,
+    headers,
+    noise,
+    running_server,
+    wait_until,
+)
 from mednext.errors import OptionError, ServerAccessError, ServerError
 from mednext.inference.options import Options
 from mednext.remote import wire
@@ -14,7 +23,6 @@ from mednext.remote.segment import segment
 from mednext.remote.served_models import greet
 from mednext.server.certificate import days_left
 from mednext.server.listening import Place
-from mednext_server import QUICK, HeldEngines, application, headers, noise, running_server, wait_until
 
 QUICKLY = Options(mirroring=False)
 

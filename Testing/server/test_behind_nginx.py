@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
-from http_server import make_certificates
+from fixtures.downloads.http_server import make_certificates
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import QUICK, HeldEngines, bright, noise, running_server, wait_until
 from mednext.errors import Cancelled, ServerError
 from mednext.inference.options import Options
 from mednext.remote.segment import segment
 from mednext.remote.served_models import greet
 from mednext.server.listening import Place
-from mednext_server import QUICK, HeldEngines, bright, noise, running_server, wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "server.md"
 QUICKLY = Options(mirroring=False)

@@ -11,13 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import requests
-from bundles import tiny_bundle
-from mednext.errors import EngineProcessError, ServerBusyError, UnsupportedImageError
-from mednext.inference.options import Options
-from mednext.remote import wire
-from mednext.remote.segment import segment
-from mednext.server.jobs import Limits
-from mednext_server import (
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import (
     QUICK,
     HeldEngines,
     application,
@@ -27,6 +22,11 @@ from mednext_server import (
     running_server,
     wait_until,
 )
+from mednext.errors import EngineProcessError, ServerBusyError, UnsupportedImageError
+from mednext.inference.options import Options
+from mednext.remote import wire
+from mednext.remote.segment import segment
+from mednext.server.jobs import Limits
 
 QUICKLY = Options(mirroring=False)
 IMAGE_BYTES = 18 * 34 * 36 * 4

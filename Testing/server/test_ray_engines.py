@@ -9,10 +9,10 @@ from contextlib import aclosing
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import QUICK, engine_processes, local_results, noise, running_server
 from mednext.inference.options import Options
 from mednext.remote.segment import segment
-from mednext_server import QUICK, engine_processes, local_results, noise, running_server
 
 if "MEDNEXT_RAY" not in os.environ:
     pytest.skip("Ray's eight processes take a minute to start: make server-proof", allow_module_level=True)

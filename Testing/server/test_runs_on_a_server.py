@@ -8,7 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import requests
-from bundles import tiny_bundle, tiny_model
+from fixtures.models.bundles import tiny_bundle, tiny_model
+from fixtures.servers.mednext_server import (
+    QUICK,
+    HeldEngines,
+    Line,
+    bright,
+    local_results,
+    noise,
+    random_cuts,
+    running_server,
+    wait_until,
+)
 from mednext.errors import Cancelled, ChannelError, EngineProcessError, ServerError, SuspectInputError
 from mednext.images.description.image_description import ImageDescription
 from mednext.images.geometry import Geometry, Roi
@@ -21,17 +32,6 @@ from mednext.remote.served_models import greet, served_model
 from mednext.server.dispatch import EngineDiedError
 from mednext.server.engine import Engine
 from mednext.server.jobs import Limits
-from mednext_server import (
-    QUICK,
-    HeldEngines,
-    Line,
-    bright,
-    local_results,
-    noise,
-    random_cuts,
-    running_server,
-    wait_until,
-)
 
 QUICKLY = Options(mirroring=False)
 

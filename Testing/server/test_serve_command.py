@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import HeldEngines, bright, noise, running_server
 from mednext.cli import main
 from mednext.images.volume import read_volume, write_image
 from mednext.server.keys import KeyFile
-from mednext_server import HeldEngines, bright, noise, running_server
 
 FOLDER = ("segment-folder", "--model", "tiny")
 

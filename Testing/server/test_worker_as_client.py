@@ -7,16 +7,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import HeldEngines, bright, running_server
+from fixtures.worker.dialogue import channel
 from mednext.errors import ServerAccessError, UnknownModelError
 from mednext.inference.options import Options
 from mednext.model.model_file import read_model
 from mednext.remote.served_models import described_models, greet
 from mednext.worker import protocol
 from mednext.worker.protocol import GreetRequest, Order, SegmentRequest
-from mednext_server import HeldEngines, bright, running_server
 from MedNeXtSegmentationLib.engine.worker_client import WorkerClient
-from worker_dialogue import channel
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
-from fault_table import Tally
+from fixtures.faults.fault_table import Tally
 from mednext import __version__
 
 from benchmarks.report import machine

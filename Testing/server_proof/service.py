@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 import mednext
-from bundles import tiny_bundle
-from http_server import make_certificates
+from fixtures.downloads.http_server import make_certificates
+from fixtures.models.bundles import tiny_bundle
+from fixtures.servers.mednext_server import engine_processes
 from mednext.model.bundle import Bundle
 from mednext.remote.address import Server
 from mednext.server.keys import KeyFile
-from mednext_server import engine_processes
 
 _READY_S = 240.0
 

@@ -23,8 +23,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import requests
-from http_server import Server as HttpServer
-from http_server import expired_certificate
+from fixtures.downloads.http_server import Server as HttpServer
+from fixtures.downloads.http_server import expired_certificate
+from fixtures.servers.mednext_server import Line, application, headers, local_results, noise, random_cuts
 from mednext.errors import Cancelled, MedNeXtError, ServerAccessError, ServerError, UnsupportedImageError
 from mednext.images.volume import Volume
 from mednext.inference.options import Options
@@ -32,7 +33,6 @@ from mednext.remote.connection import Patience
 from mednext.remote.segment import segment
 from mednext.remote.served_models import greet
 from mednext.segmentation.result import Segmentation
-from mednext_server import Line, application, headers, local_results, noise, random_cuts
 
 from .service import Service
 

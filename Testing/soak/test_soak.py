@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import TINY_NETWORK, tiny_bundle, tiny_regions
+from fixtures.machines.process_resources import RUNS, Soak
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_regions
 from mednext.errors import Cancelled
 from mednext.images.geometry import Roi
 from mednext.model.description import Channel
-from process_resources import RUNS, Soak
 
 QUEUED = 20
 TYPES = (np.uint8, np.int16, np.uint16, np.float32, np.float64)
@@ -74,7 +74,7 @@ def observers(scene: Any) -> int:
 
 def random_volumes(scene: Any, chance: random.Random, count: int) -> list[Any]:
     """Volume nodes of one study: any size, orientation, spacing and type of voxels."""
-    from slicer_nodes import add_volume, head
+    from fixtures.scene.volume_nodes import add_volume, head
 
     shape = [chance.randint(12, 44) for _ in range(3)]
     axes = np.eye(4)[[*chance.sample(range(3), 3), 3]]

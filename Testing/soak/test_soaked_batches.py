@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
+from fixtures.machines.process_resources import RUNS, Soak
+from fixtures.models.bundles import tiny_bundle
 from mednext.batch.case_finding import find_cases
 from mednext.batch.report import Row
 from mednext.images.formats.image_files import write_image
@@ -25,7 +26,6 @@ from mednext.worker.crew.batch import run_with_crew
 from mednext.worker.crew.job import CrewJob
 from mednext.worker.crew.processes import ProcessCrew
 from mednext.worker.protocol import Order
-from process_resources import RUNS, Soak
 
 CASES = max(4, RUNS // 5)
 
@@ -80,7 +80,7 @@ def test_the_engine_of_a_server_leaves_nothing(
     tmp_path: Path, bundle: Bundle, temporary: Callable[[], int]
 ) -> None:
     pytest.importorskip("uvicorn", reason="the server's packages are not installed")
-    from mednext_server import noise, running_server, wait_until
+    from fixtures.servers.mednext_server import noise, running_server, wait_until
 
     chance = random.Random(4)
     soak = Soak("the engine of a server", {"temporary files": temporary})
@@ -127,8 +127,8 @@ def test_the_console_of_slicer_leaves_nothing(
     scene: Any, tmp_path: Path, bundle: Bundle, images: Path, temporary: Callable[[], int]
 ) -> None:
     import slicer_standin
+    from fixtures.panel.driving import MODULE
     from MedNeXtSegmentationLib.engine.worker_client import shared_client
-    from panel_driving import MODULE
 
     logic = slicer_standin.load_module(MODULE).MedNeXtSegmentationLogic()
     soak = Soak("segmentFolder in Slicer's console", {"nodes in the scene": scene.GetNumberOfNodes})

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import slicer
 import slicer_standin
+from fixtures.scene.volume_nodes import add_volume
 from slicer_contract.module_folder import check_module
-from slicer_nodes import add_volume
 
 HERE = Path(__file__).parents[1]
 MODULE = HERE / "example_module" / "ExamplePanel.py"

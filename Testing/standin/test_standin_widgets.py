@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from slicer_nodes import add_volume
+from fixtures.scene.volume_nodes import add_volume
 from slicer_standin import StandInError
 
 

@@ -8,21 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bundles import tiny_bundle
+from fixtures.models.bundles import tiny_bundle
 
 ROOT = Path(__file__).parents[2]
 NAME = f"a folder with spaces/Müller's Röntgen/脳 🧠 头/%HOME% $HOME `x` & (1)/{'n' * 200}"
 
 PROGRAM = """
 import sys
-sys.path[:0] = [*sys.argv[1:3], sys.argv[2] + "/fixtures"]
+sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
 import slicer_standin
 core = slicer_standin.start()
 import tempfile
 tempfile.tempdir = sys.argv[4]
 module = slicer_standin.load_module(Path(sys.argv[1], "MedNeXtSegmentation.py"))
-from slicer_nodes import add_volume, head
+from fixtures.scene.volume_nodes import add_volume, head
 volume = add_volume(core.scene, head((16, 20, 24)))
 node = module.MedNeXtSegmentationLogic().segment(volume, sys.argv[3], device="cpu", mirroring=False)
 print(node.GetAttribute("MedNeXtSegmentation.model"), node.GetSegmentation().GetNumberOfSegments())

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from python_programs import output_of_python
+from fixtures.environment.python_programs import output_of_python
 
 HEAVY = {"torch", "numpy", "SimpleITK", "requests", "safetensors", "triton"}
 

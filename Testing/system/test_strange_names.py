@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle
-from cases import add_image
-from dicom_files import write_series
+from fixtures.batch.cases import add_image
+from fixtures.images.dicom_files import write_series
+from fixtures.models.bundles import tiny_bundle
 from mednext import read_volume, segment
 from mednext.cli import main
 from mednext.images.formats.image_files import read_image

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from bundles import TINY_NETWORK, tiny_model
+from fixtures.models.bundles import TINY_NETWORK, tiny_model
 from mednext.errors import OptionError
 from mednext.images.geometry import Geometry
 from mednext.images.volume import Volume

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import tiny_bundle, tiny_model, tiny_regions
+from fixtures.models.bundles import tiny_bundle, tiny_model, tiny_regions
 from mednext import load_bundle
 from mednext.errors import GeometryError, OptionError
 from mednext.images.formats.image_files import write_image

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import challenge_trees as trees
 import pytest
+from fixtures.models.results_folders import V2_DATASET, write_v2_folder
+from fixtures.training import challenge_trees as trees
 from mednext import load_bundle
 from mednext.model.bundle import Bundle
 from mednext_training import cli
@@ -21,7 +22,6 @@ from mednext_training.publishing.bundle_export import record_accuracy
 from mednext_training.run_record import write_record
 from mednext_training.training.result_folders import results_folder
 from mednext_training.workspace import Workspace
-from results_folders import V2_DATASET, write_v2_folder
 
 RESULTS = [CaseResult("a", {"spleen": Score("found", 0.9, 0.9, 1.0)}, 1.0)]
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle, tiny_model
+from fixtures.models.bundles import tiny_bundle, tiny_model
 from mednext.errors import EngineProcessError, OptionError
 from mednext.model.bundle import Bundle
 from mednext_training.publishing import release

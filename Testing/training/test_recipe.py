@@ -6,10 +6,10 @@ import errno
 import json
 from pathlib import Path
 
-import challenge_trees as trees
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_bundle, tiny_weights
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_weights
+from fixtures.training import challenge_trees as trees
 from mednext.errors import DiskSpaceError, InputError, MedNeXtError, OptionError, OutOfMemoryError
 from mednext.network.mednext import MedNeXt
 from mednext_training import cli

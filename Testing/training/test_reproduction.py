@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import challenge_trees as trees
 import numpy as np
 import pytest
-from http_server import Server, serve
+from fixtures.downloads.http_server import Server, serve
+from fixtures.training import challenge_trees as trees
 from mednext import load_bundle
 from mednext.library.catalog import read_catalog
 from mednext.library.catalog_source import find_task
@@ -113,11 +113,11 @@ def dice_in_the_panel(
     scene: Any, show_panel: Any, patient: trees.Phantom, structures: Mapping[str, Structure]
 ) -> dict[str, float]:
     """Download the model "mine" in the panel, segment a patient there, and compare each structure."""
+    from fixtures.panel.driving import MODULE, choose, selector, set_option
+    from fixtures.panel.driving import segment as press_segment
+    from fixtures.scene.segmentation_nodes import by_name, voxels
+    from fixtures.scene.volume_nodes import add_volume
     from mednext.library.catalog_source import load_catalog
-    from panel_driving import MODULE, choose, selector, set_option
-    from panel_driving import segment as press_segment
-    from segmentation_nodes import by_name, voxels
-    from slicer_nodes import add_volume
 
     load_catalog(refresh=True)
     panel = show_panel(MODULE)[1]

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import challenge_trees as trees
 import numpy as np
 import pytest
+from fixtures.training import challenge_trees as trees
 from mednext import load_bundle, segment
 from mednext.images.volume import Volume
 from mednext_training import cli
@@ -24,10 +24,10 @@ def collect(widget: Any, scene: Any, dialogs: Any, folder: Path, seed: int) -> N
     """Segment a phantom in the panel, correct every voxel, and press "Add to training set..."."""
     import slicer
     import slicer_standin
-    from panel_driving import segment as press_segment
-    from panel_driving import selector
-    from segmentation_nodes import by_name, paint
-    from slicer_nodes import add_volume
+    from fixtures.panel.driving import segment as press_segment
+    from fixtures.panel.driving import selector
+    from fixtures.scene.segmentation_nodes import by_name, paint
+    from fixtures.scene.volume_nodes import add_volume
 
     phantom = trees.hippocampus_phantom(seed)
     volume = add_volume(scene, phantom.images[0], phantom.geometry.ijk_to_ras)

@@ -13,11 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import challenge_trees as trees
 import numpy as np
 import pytest
-from bundles import tiny_bundle
-from documented import DOCS, commands
+from fixtures.documented import DOCS, commands
+from fixtures.models.bundles import tiny_bundle
+from fixtures.models.results_folders import write_v2_folder
+from fixtures.training import challenge_trees as trees
 from mednext import cli as engine
 from mednext.library.store import find_model
 from mednext.model.description import NetworkSpec
@@ -25,7 +26,6 @@ from mednext.network.mednext import VARIANTS
 from mednext_training import cli
 from mednext_training.cli.arguments import chosen_dataset
 from mednext_training.training.result_folders import results_folder
-from results_folders import write_v2_folder
 
 GUIDE = DOCS / "training.md"
 KINDS = "MEDNEXT_GUIDE"  # commands to run wherever they stand

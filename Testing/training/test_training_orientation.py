@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from mednext.checkpoints import ImportOptions, import_checkpoint
-from mednext.checkpoints.orientation import transposed_orientation
-from mednext.errors import CheckpointError, OptionError
-from mednext.images.geometry import Geometry, reorient_array
-from results_folders import (
+from fixtures.models.results_folders import (
     v2_plans,
     write_v1_folder,
     write_v2_folder,
 )
+from mednext.checkpoints import ImportOptions, import_checkpoint
+from mednext.checkpoints.orientation import transposed_orientation
+from mednext.errors import CheckpointError, OptionError
+from mednext.images.geometry import Geometry, reorient_array
 
 RAS = ImportOptions(orientation="RAS")
 NAMED = replace(RAS, labels={1: "spleen", 2: "left lung"}, half=False)

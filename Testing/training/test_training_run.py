@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundles import TINY_NETWORK, tiny_bundle, tiny_model
+from fixtures.models.bundles import TINY_NETWORK, tiny_bundle, tiny_model
+from fixtures.training.planned_data import CASES, write_case
 from mednext import load_bundle
 from mednext.errors import CheckpointError, OptionError, UnsafeCheckpointError, UnsupportedImageError
 from mednext.inference.options import Options
@@ -25,7 +26,6 @@ from mednext_training.publishing.bundle_export import record_accuracy
 from mednext_training.training.trainer import mednext_trainer, nnUNetTrainerMedNeXt
 from mednext_training.training.training_run import Execution, Run, train
 from mednext_training.workspace import Workspace
-from planned_data import CASES, write_case
 
 HIPPOCAMPUS = challenge("hippocampus").dataset
 

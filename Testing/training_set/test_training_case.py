@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import TINY_MODEL, TINY_NETWORK, tiny_model, tiny_regions
-from geometries import rotation
+from fixtures.images.geometries import rotation
+from fixtures.models.bundles import TINY_MODEL, TINY_NETWORK, tiny_model, tiny_regions
 from mednext.errors import ChannelError, GeometryError, OptionError, OutputError, SuspectInputError
 from mednext.images.formats.image_files import read_image
 from mednext.images.geometry import Geometry

@@ -15,12 +15,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from dicom_files import write_series
-from mednext.images.geometry import Geometry
-from mednext.segmentation.export import write_segmentation
-from mednext.system.child_processes import child_environment
-from mednext.viewing.shown_result import read_result
-from sides_phantom import (
+from fixtures.images.dicom_files import write_series
+from fixtures.images.sides_phantom import (
     EXACT_MM,
     LABELS,
     OBLIQUE,
@@ -36,6 +32,10 @@ from sides_phantom import (
     write_by_nibabel,
     write_by_sitk,
 )
+from mednext.images.geometry import Geometry
+from mednext.segmentation.export import write_segmentation
+from mednext.system.child_processes import child_environment
+from mednext.viewing.shown_result import read_result
 
 EVERY = os.environ.get("MEDNEXT_ALL_ORIENTATIONS") == "1"
 GRIDS = list(itertools.product(("RAS", "LPI", "ASR", "ILA"), ("straight", "oblique")))
@@ -148,7 +148,7 @@ def test_two_processes_write_the_same_bytes_in_every_format(tmp_path):
     series = tmp_path / "series"
     write_series(series, *phantom("LPS"))
     program = (
-        "import sys; from pathlib import Path; from sides_phantom import segmented; "
+        "import sys; from pathlib import Path; from fixtures.images.sides_phantom import segmented; "
         "from mednext.segmentation.export import write_segmentation; series, out = map(Path, sys.argv[1:]); "
         "result = segmented(series); [write_segmentation(out / f'a{suffix}', result, source=series) "
         "for suffix in ('.nii.gz', '.nii', '.nrrd', '.mha', '.seg.nrrd')]"

@@ -16,11 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_files import write_series
-from geometries import ORIENTATIONS
-from mednext.images.geometry import Geometry
-from mednext.segmentation.export import write_segmentation
-from sides_phantom import (
+from fixtures.images.dicom_files import write_series
+from fixtures.images.geometries import ORIENTATIONS
+from fixtures.images.sides_phantom import (
     OBLIQUE,
     STRAIGHT,
     Found,
@@ -37,6 +35,8 @@ from sides_phantom import (
     write_by_nibabel,
     write_by_sitk,
 )
+from mednext.images.geometry import Geometry
+from mednext.segmentation.export import write_segmentation
 
 EVERY = os.environ.get("MEDNEXT_ALL_ORIENTATIONS") == "1"
 TURNS = {"straight": STRAIGHT, "oblique": OBLIQUE}

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from bundles import tiny_bundle
-from channels import CT
-from dicom_files import write_series
+from fixtures.images.dicom_files import write_series
+from fixtures.images.sides_phantom import LABELS, OBLIQUE, phantom
+from fixtures.models.bundles import tiny_bundle
+from fixtures.models.channels import CT
 from mednext.cli import main as mednext
 from mednext.network import formulation
-from sides_phantom import LABELS, OBLIQUE, phantom
 
 highdicom = pytest.importorskip("highdicom", reason="the package highdicom is not installed")
 pytest.importorskip("uvicorn", reason="the server's packages are not installed")
@@ -31,7 +31,7 @@ SIDES = (LABELS[0], LABELS[1])  # with codes of their sides
 @pytest.fixture
 def ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[str]]]:
     """The words of each way, without images and results."""
-    from mednext_server import running_server
+    from fixtures.servers.mednext_server import running_server
 
     monkeypatch.setattr(formulation, "OFFERS", ())  # a process chooses by the time that each takes
     bundle = tiny_bundle(tmp_path / "tiny", labels=SIDES, channels=(CT,), spacing=(4.0, 2.0, 1.5))

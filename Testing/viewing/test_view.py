@@ -17,8 +17,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from dicom_files import write_series
-from geometries import rotation
+from fixtures.images.dicom_files import write_series
+from fixtures.images.geometries import rotation
 from mednext.errors import (
     DownloadError,
     DownloadIntegrityError,

@@ -7,9 +7,15 @@ import textwrap
 
 import pytest
 import slicer_standin
+from fixtures.environment.slicer_python import (
+    TORCH,
+    WHOLE_LOOKS,
+    make_slicer_python,
+    path_with,
+    plant_nvidia_smi,
+)
 from mednext.worker.environment_check import PACKAGES
 from mednext.worker.environment_facts import Card, Facts, PackageFacts, TorchFacts, is_older
-from slicer_python import TORCH, WHOLE_LOOKS, make_slicer_python, path_with, plant_nvidia_smi
 
 slicer_standin.start()
 from MedNeXtSegmentationLib.environment.check import CheckResult, EnvironmentCheck  # noqa: E402

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.worker.dialogue import channel, write_request
 from mednext import errors
 from mednext.batch.report import Row
 from mednext.images.geometry import Geometry, Roi
@@ -19,7 +20,6 @@ from mednext.system.atomic import explaining
 from mednext.worker import protocol
 from mednext.worker.hand_over import RESULT_FILE, HandedOver, Wishes
 from mednext.worker.protocol import CancelRequest, Order, SegmentRequest
-from worker_dialogue import channel, write_request
 
 GEOMETRY = Geometry((20, 36, 24), (1.0, 1.5, 2.0), (5.0, -6.0, 7.0))
 VOXELS = np.arange(24 * 36 * 20, dtype=np.int16).reshape(24, 36, 20)

@@ -11,15 +11,15 @@ import tempfile
 import time
 
 import pytest
-from bundles import tiny_order
+from fixtures.models.bundles import tiny_order
+from fixtures.worker.dialogue import PATIENCE_S, Dialogue, channel, environment, stages, write_request
+from fixtures.worker.runs import SLOW
 from mednext.inference import segment as pipeline
 from mednext.worker import protocol
 from mednext.worker.hand_over import HandedOver
 from mednext.worker.protocol import CancelRequest, Order, SegmentRequest
 from mednext.worker.run_folder import run_folder
 from mednext.worker.serving import Worker
-from worker_dialogue import PATIENCE_S, Dialogue, channel, environment, stages, write_request
-from worker_runs import SLOW
 
 
 @pytest.fixture(scope="module")

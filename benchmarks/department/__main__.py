@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Testing" / "fixtures"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Testing"))
 
+from fixtures.batch.ray_cluster import local_cluster
+from fixtures.batch.simulated_hand import PROGRAM, RECIPE, simulated
 from mednext.inference.options import Options
 from mednext.worker.crew.batch import run_with_crew
 from mednext.worker.crew.job import CrewJob
@@ -27,8 +29,6 @@ from mednext.worker.crew.on_ray import ray_crew
 from mednext.worker.crew.processes import ProcessCrew
 from mednext.worker.crew.schedule import Crew
 from mednext.worker.protocol import Order
-from ray_cluster import local_cluster
-from simulated_hand import PROGRAM, RECIPE, simulated
 
 from ..report import Row, machine, table
 

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Testing" / "fixtures"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Testing"))
 
-import bundles
 import numpy as np
-import orthanc
-from dicom_files import write_series
+from fixtures.images.dicom_files import write_series
+from fixtures.models import bundles
+from fixtures.servers import orthanc
 from mednext import read_volume
 from mednext.batch.dicom_segs import DicomSegs
 from mednext.dicomweb.archive import Archive, Credentials

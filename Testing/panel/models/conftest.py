@@ -7,11 +7,11 @@ import json
 
 import pytest
 import slicer
-from bundles import tiny_bundle
-from http_server import Server, serve
+from fixtures.downloads.http_server import Server, serve
+from fixtures.models.bundles import tiny_bundle
+from fixtures.panel.driving import MODULE
 from mednext.library import archive
 from mednext.library.folder_locations import shipped_models_folder
-from panel_driving import MODULE
 
 LICENCE = {"free": "CC BY 4.0", "restricted": "CC BY-NC-SA 4.0"}
 

@@ -8,12 +8,12 @@ import json
 
 import pytest
 import torch
-from bundles import tiny_weights
+from fixtures.models.bundles import tiny_weights
+from fixtures.models.results_folders import write_description, write_v1_folder, write_v2_folder
+from fixtures.panel.driving import choose, set_option
+from fixtures.panel.model_lists import let_work
 from mednext import cli
 from mednext.worker.protocol import error_from_event
-from panel_driving import choose, set_option
-from panel_models import let_work
-from results_folders import write_description, write_v1_folder, write_v2_folder
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import slicer_standin
-from http_server import status
+from fixtures.downloads.http_server import status
+from fixtures.panel.driving import choose
+from fixtures.panel.model_lists import drop, let_work, names
 from mednext.library import store
-from panel_driving import choose
-from panel_models import drop, let_work, names
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import slicer_standin
-from bundles import tiny_bundle
-from http_server import serve, stall_after, status
+from fixtures.downloads.http_server import serve, stall_after, status
+from fixtures.models.bundles import tiny_bundle
+from fixtures.panel.driving import MODULE, choose, segment, set_option
+from fixtures.panel.model_lists import drop, let_work, rows
 from mednext.library import store
 from mednext.library.folder_locations import shipped_models_folder
-from panel_driving import MODULE, choose, segment, set_option
-from panel_models import drop, let_work, rows
 
 MODELS_OF_OTHERS = {
     "brats23-glioma-b",

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import slicer
-from four_channels import NETWORK, PLANS, write_brats_record
-from http_server import Server
+from fixtures.downloads.http_server import Server
+from fixtures.downloads.remote_zips import GLIOMA, Ranges, write_record
+from fixtures.models.four_channels import NETWORK, PLANS, write_brats_record
+from fixtures.models.results_folders import write_v1_folder
+from fixtures.panel.driving import MODULE, choose
+from fixtures.panel.model_lists import let_work
 from mednext.library import store
 from mednext.library.folder_locations import shipped_models_folder
 from mednext.library.model_by_name import load_bundle
-from panel_driving import MODULE, choose
-from panel_models import let_work
-from remote_zips import GLIOMA, Ranges, write_record
-from results_folders import write_v1_folder
 
 GLIOMA_MODEL = "brats24-glioma-l5"
 
@@ -36,7 +36,7 @@ def ranges(record):
 @pytest.fixture
 def panel(ranges, tmp_path, monkeypatch, show_panel):
     """The panel, with a catalog whose record lies on this computer and has two folds."""
-    from http_server import serve
+    from fixtures.downloads.http_server import serve
     from mednext.library.catalog_source import load_catalog
 
     for name in ("NO_PROXY", "no_proxy"):

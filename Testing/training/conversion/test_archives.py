@@ -8,9 +8,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import challenge_trees as trees
 import pytest
-from converted_data import CASES, FOLDERS, cases_in, raw
+from fixtures.training import challenge_trees as trees
+from fixtures.training.converted_data import CASES, FOLDERS, cases_in, raw
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "zip in a folder"])

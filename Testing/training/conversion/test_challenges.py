@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import challenge_trees as trees
 import numpy as np
 import pytest
-from converted_data import CASES, FOLDERS, cases_in, raw, report
+from fixtures.training import challenge_trees as trees
+from fixtures.training.converted_data import CASES, FOLDERS, cases_in, raw, report
 from mednext.images.formats.image_files import read_image
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import challenge_trees as trees
 import numpy as np
 import pytest
-from converted_data import report
+from fixtures.training import challenge_trees as trees
+from fixtures.training.converted_data import report
 from mednext_training.conversion.channel_looks import FEWEST_CASES, exchanged_channels, look_of
 
 EXCHANGED = "check whether the two files are exchanged"

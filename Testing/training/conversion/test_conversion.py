@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import challenge_trees as trees
 import numpy as np
 import pytest
-from converted_data import CASES, cases_in, raw, report
+from fixtures.training import challenge_trees as trees
+from fixtures.training.converted_data import CASES, cases_in, raw, report
 from mednext.images.formats.image_files import read_image
 from mednext.images.geometry import Geometry
 

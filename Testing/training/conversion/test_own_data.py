@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import challenge_trees as trees
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from fixtures.training import challenge_trees as trees
 from mednext.errors import OptionError
 from mednext.images.formats.image_files import read_image
 from mednext_training import cli

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import challenge_trees as trees
 import pytest
-from dicom_files import change, write_series
+from fixtures.images.dicom_files import change, write_series
+from fixtures.training import challenge_trees as trees
 from mednext.errors import OptionError
 from mednext_training.conversion.challenges import challenge
 from mednext_training.conversion.checking import check_dataset

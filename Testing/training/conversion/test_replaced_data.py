@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import challenge_trees as trees
 import pytest
-from converted_data import FOLDERS, cases_in, everything, raw
+from fixtures.training import challenge_trees as trees
+from fixtures.training.converted_data import FOLDERS, cases_in, everything, raw
 from mednext_training.conversion import converting
 
 
