@@ -1,20 +1,29 @@
-"""Archives that give their lists in pages, in part, or the same page again: all results, or a refusal."""
+"""Archives that give lists in pages, in part, again or without an end: all results, or a refusal."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
+import pydicom
 import pytest
 from fixtures.downloads.http_server import Handler, Server
+from fixtures.images.dicom_files import write_series
 from fixtures.models.bundles import tiny_model
+from mednext.batch.case import Case
 from mednext.dicomweb import archive as archive_module
 from mednext.dicomweb.archive import Archive, Credentials
-from mednext.dicomweb.search import Selection, cases_in_archive
+from mednext.dicomweb.retrieval import retrieved
+from mednext.dicomweb.search import PREFIX, Selection, cases_in_archive, content_of
 from mednext.errors import ArchiveError
+from mednext.images.geometry import Geometry
+from mednext.library.download import guarded_session
 
 pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed")
 
@@ -96,6 +105,54 @@ def test_studies_are_refused_where_the_pages_repeat(server: Server, way: Cut) ->
     with pytest.raises(ArchiveError, match=r"lists \d studies, .*may have more: .*--study"):
         found(server)
     assert len(found(server, Selection(("1.2.6",)))) == SERIES
+
+
+@pytest.mark.parametrize("fresh", [1, PAGE])
+def test_a_list_without_an_end_is_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch, fresh: int
+) -> None:
+    def endless(_items: list[Any], limit: int, offset: int) -> list[Any]:
+        return [{"0020000D": f"1.2.{offset + min(n, fresh - 1)}"} for n in range(limit)]
+
+    monkeypatch.setattr(archive_module, "_MOST_RESULTS", 10 * PAGE)
+    server.cuts["studies"] = endless
+    with pytest.raises(ArchiveError, match=r"does not come to an end .* listed 44 results: .*--study"):
+        found(server)
+
+
+def test_a_page_without_an_end_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarded_session, "MOST_JSON", 100)
+    with pytest.raises(ArchiveError, match=r"Searching studies failed at .* too long"):
+        found(server)
+
+
+class EndlessSeries(Handler):
+    """Lists one image, and sends it again and again."""
+
+    def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+        if self.path.partition("?")[0].endswith("/instances"):
+            listed = [] if "offset=0" not in self.path else [item(**{"00080018": self.server.instance})]
+            body = json.dumps(listed).encode()
+            self.head(200, len(body), **{"Content-Type": "application/dicom+json"})
+            self.wfile.write(body)
+            return
+        kind = 'multipart/related; type="application/dicom"; boundary=b'
+        self.head(200, None, **{"Content-Type": kind})
+        with contextlib.suppress(OSError):
+            while not self.server.stopped.is_set():
+                self.wfile.write(b"\r\n--b\r\nContent-Type: application/dicom\r\n\r\n" + self.server.image)
+
+
+def test_a_series_without_an_end_is_read_as_far_as_it_is_listed(tmp_path: Path) -> None:
+    write_series(tmp_path / "series", np.zeros((1, 8, 8), np.int16), Geometry((8, 8, 1), (1.0, 1.0, 1.0)))
+    (file,) = (tmp_path / "series").iterdir()
+    header = pydicom.dcmread(file)
+    study, series, instance = header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID
+    case = Case("case", (f"{PREFIX}{study}/{series}",), (), "case", content=content_of([[instance]]))
+    with Server(handler=EndlessSeries) as server:
+        server.instance, server.image = instance, file.read_bytes()
+        with retrieved(Archive(server.address, Credentials()), case, tmp_path) as local:
+            assert [pydicom.dcmread(each).SOPInstanceUID for each in local.files] == [instance]
 
 
 def test_studies_are_refused_where_the_archive_announces_more_than_it_gives(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from dataclasses import replace
 
@@ -31,7 +32,7 @@ from mednext.remote.segment import segment
 from mednext.remote.served_models import greet, served_model
 from mednext.server.dispatch import EngineDiedError
 from mednext.server.engine import Engine
-from mednext.server.jobs import Limits
+from mednext.server.jobs import Job, Limits
 
 QUICKLY = Options(mirroring=False)
 
@@ -156,6 +157,26 @@ def test_a_lost_server_is_explained_and_nothing_is_returned(tmp_path, bundle):
         segment(noise(), bundle.model, access, QUICKLY, patience=patience)
     with pytest.raises(ServerError, match="cannot be reached"):
         greet(access)
+
+
+@pytest.mark.parametrize("places", [(1,), (0, 2**18, 0)])
+def test_a_server_that_leads_nowhere_is_given_up(tmp_path, bundle, monkeypatch, places):
+    answers = itertools.cycle(places)
+    monkeypatch.setattr(Job, "take_piece", lambda *_: next(answers))
+    with (
+        running_server(tmp_path, [bundle], HeldEngines()) as server,
+        pytest.raises(ServerError, match="5 times in a row"),
+    ):
+        segment(noise(shape=(40, 90, 90)), bundle.model, server.access(), QUICKLY, patience=QUICK)
+
+
+def test_a_run_in_which_nothing_changes_is_given_up(tmp_path, bundle):
+    patience = replace(QUICK, unchanged_s=0.2)
+    with (
+        running_server(tmp_path, [bundle], HeldEngines()) as server,
+        pytest.raises(ServerError, match="Nothing has changed in the run"),
+    ):
+        segment(noise(), bundle.model, server.access(), QUICKLY, patience=patience)
 
 
 def test_a_run_that_the_server_has_lost_begins_again(tmp_path, bundle):

@@ -30,6 +30,7 @@ TOKEN, USER, PASSWORD = (f"MEDNEXT_DICOMWEB_{name}" for name in ("TOKEN", "USER"
 _TIMEOUT_S = (10.0, 120.0)  # to connect, and between two pieces of an answer
 _PAUSES_S = (1.0, 3.0, 9.0)  # between the attempts
 _PAGE = 200
+_MOST_RESULTS = 100_000  # of one search
 _MORE = "additional results"  # the standard's words in the header Warning of a page that others follow
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 ANY_SYNTAX = (("application/dicom", "*"),)  # as stored: compressed pixels stay compressed
@@ -109,7 +110,7 @@ class Archive:
     def pages(self, doing: str, key: str, search: Callable[..., Any]) -> Listed:
         """All results of a search, which servers give in pages; each once, by its attribute `key`.
 
-        `search` gets the client, and the arguments `limit` and `offset`.
+        `search` gets the client, and the arguments `limit` and `offset`. Raises `ArchiveError`.
         """
         found: dict[str, Item] = {}
         answered, is_whole, more = 0, True, False
@@ -121,6 +122,11 @@ class Archive:
             fresh = {text(item, key): item for item in page if text(item, key) not in found}
             found |= fresh
             answered += len(page)
+            if answered > _MOST_RESULTS:
+                raise ArchiveError(
+                    f"{doing} does not come to an end at {self.url}, which has listed {answered} results: "
+                    "narrow the query, or name the studies with --study."
+                )
             is_whole = is_whole and len(fresh) == len(page)
             if not fresh:
                 return Listed(list(found.values()), is_whole and not more)
@@ -247,6 +253,8 @@ def _explained(error: requests.RequestException) -> tuple[str, bool]:
         return "it redirects to another address, to which nothing is sent", False
     if isinstance(error, requests.exceptions.SSLError):
         return "its certificate is not trusted (set REQUESTS_CA_BUNDLE to that of your hospital)", False
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return "its answer is too long, or packed in a way that was not asked for", False
     if isinstance(error, requests.exceptions.InvalidJSONError):
         return "the answer is not DICOMweb", False
     if error.response is not None:
@@ -255,7 +263,7 @@ def _explained(error: requests.RequestException) -> tuple[str, bool]:
             return f"it refuses the credentials ({status}); set {TOKEN}, or {USER} and {PASSWORD}", False
         return f"it answers {status} {error.response.reason}", status in _TRANSIENT
     if isinstance(error, requests.Timeout):
-        return "it did not answer in time", True
+        return "it did not answer in time, or too slowly", True
     return f"the connection failed ({type(error).__name__})", True
 
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,8 @@ class _Series:
             )
 
     def _whole(self, client: Any) -> None:
-        for dataset in client.iter_series(self.study, self.uid, media_types=ANY_SYNTAX):
+        arriving = client.iter_series(self.study, self.uid, media_types=ANY_SYNTAX)
+        for dataset in islice(arriving, len(self.instances) + 1):  # the last tells of a strange one
             self._keep(dataset)
 
     def _one(self, uid: str) -> None:

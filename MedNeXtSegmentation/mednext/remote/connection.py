@@ -19,7 +19,7 @@ import urllib3
 from .. import __version__, errors
 from ..errors import MedNeXtError, ServerAccessError, ServerError
 from ..library.download.guarded_session import guarded_session
-from ..library.download.http_stream import reason_of
+from ..library.download.http_stream import SILENCES, reason_of
 from ..library.web_address import is_this_computer
 from ..system.cancellation import POLL_S, check_cancelled, wait
 from ..system.json_reading import parse_json
@@ -43,12 +43,14 @@ class Patience:
 
     lost_s: without any answer of the server, while it is asked again and again.
     busy_s: of a server without room for one more request.
+    unchanged_s: of a run whose state stays the same.
     """
 
     connect_s: float = 10.0
     read_s: float = 60.0
     lost_s: float = 180.0
     busy_s: float = 3600.0
+    unchanged_s: float = 24 * 3600.0
     pause_s: float = 0.5
 
 
@@ -167,30 +169,36 @@ class Connection:
 
     def _attempt(self, request: Request, most: int, within_s: float | None = None) -> Answer:
         """Do the request in a thread, since look-up, connecting and reading cannot be interrupted."""
-        outcome: queue.SimpleQueue[Answer | Exception] = queue.SimpleQueue()
+        outcome: queue.SimpleQueue[Answer | Exception | None] = queue.SimpleQueue()
 
         def work() -> None:
             try:
-                outcome.put(self._answer(request, most, within_s))
+                outcome.put(self._answer(request, most, within_s, lambda: outcome.put(None)))
             except Exception as error:  # noqa: BLE001  # boundary: passed on to the caller's thread
                 outcome.put(error)
 
         name = f"{request.method} {self.server.name}"
         threading.Thread(target=work, name=name, daemon=True).start()
-        end = None if within_s is None else time.monotonic() + within_s
+        limit = within_s or SILENCES * (self.patience.connect_s + self.patience.read_s)
+        end = time.monotonic() + limit
         while True:
             check_cancelled(self.cancelled)
             try:
                 got = outcome.get(timeout=POLL_S)
             except queue.Empty:
-                if end is not None and time.monotonic() > end:
+                if time.monotonic() > end:
                     raise _LostError("no answer in time") from None
                 continue
             if isinstance(got, Answer):
                 return got
-            raise self._explained(got) from got
+            if got is not None:
+                raise self._explained(got) from got
+            if within_s is None:
+                end = time.monotonic() + limit
 
-    def _answer(self, request: Request, most: int, within_s: float | None) -> Answer:
+    def _answer(
+        self, request: Request, most: int, within_s: float | None, arriving: Callable[[], None]
+    ) -> Answer:
         limits = (self.patience.connect_s, self.patience.read_s)
         with self._session.request(
             request.method,
@@ -210,7 +218,9 @@ class Connection:
             stream=True,
         ) as response:
             content = bytearray()
+            arriving()
             for piece in response.iter_content(_READ_BYTES):
+                arriving()
                 content += piece
                 if len(content) > most:
                     raise ServerError(

@@ -199,14 +199,22 @@ class _RemoteRun:
 
         answer = self.connection.ask_with(sending, expected=(200, _CONFLICT), on_lost=line.broke)
         received = _received(answer.document(), len(voxels))
-        line.note(received > offset, "The images reach the server damaged")
+        line.note(received, len(voxels), "The images reach the server damaged")
         return received
 
     def _wait(self, path: str) -> wire.JobState:
         """Wait for the result, and tell the progress."""
-        last, pause = None, _FIRST_LOOK_S
+        last, pause, changed = None, _FIRST_LOOK_S, time.monotonic()
         while True:
             state = wire.JobState.read(self.connection.ask("GET", path).document())
+            if state != last:
+                changed = time.monotonic()
+            elif time.monotonic() - changed > self.connection.patience.unchanged_s:
+                hours = self.connection.patience.unchanged_s / 3600
+                raise ServerError(
+                    f"Nothing has changed in the run on {self.connection.server.name} for {hours:g} h, so it "
+                    "is given up: ask the server's administrator, and begin again."
+                )
             for remark in state.remarks:
                 self.remark(self.named(remark))
             if state.state == "failed":
@@ -254,9 +262,9 @@ class _RemoteRun:
             most=wire.most_packed(size()),
             on_lost=line.broke,
         )
-        piece = _unpacked(answer, size())
-        line.note(piece is not None, "The result arrives damaged")
-        return piece or b""
+        piece = _unpacked(answer, size()) or b""
+        line.note(offset + len(piece), offset + left, "The result arrives damaged")
+        return piece
 
 
 @dataclass(eq=False)
@@ -265,14 +273,18 @@ class _Line:
 
     piece: int
     failures: int = 0
+    furthest: int = 0
 
     def broke(self) -> None:
         """Ask for less at once from now on."""
         self.piece = max(_SMALLEST_PIECE, self.piece // 2)
 
-    def note(self, progress: bool, fault: str) -> None:
-        """Count pieces without progress. Raises `ServerError` after several in a row."""
-        self.failures = 0 if progress else self.failures + 1
+    def note(self, place: int, size: int, fault: str) -> None:
+        """Count answers that lead no smallest piece further. Raises `ServerError` after several in a row."""
+        if place >= min(size, self.furthest + _SMALLEST_PIECE):
+            self.furthest, self.failures = place, 0
+        else:
+            self.failures += 1
         if self.failures >= _TRIES:
             raise ServerError(f"{fault}, {_TRIES} times in a row: is a proxy between here and the server?")
 

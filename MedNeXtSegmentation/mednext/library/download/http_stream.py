@@ -7,7 +7,6 @@ ten times a second whether the user has cancelled, and leaves a stalled thread t
 from __future__ import annotations
 
 import logging
-import math
 import queue
 import threading
 import time
@@ -35,7 +34,7 @@ _REASONS: dict[type[Exception], str] = {  # the first that fits
 _LONGEST_REASON = 200
 
 CHUNK_BYTES = 64 * 1024
-_HEAD_TIMES = 3  # the limits of one connection and one silence: the head may come after redirects
+SILENCES = 3  # the limits of one connection and one silence: the head may come after redirects
 _END = None
 
 
@@ -52,7 +51,7 @@ class HttpStream:
     `REQUESTS_CA_BUNDLE`).
 
     Raises:
-        requests.RequestException: no connection, or it broke or stalled; from the constructor or `chunks`.
+        requests.RequestException: no connection, or one that broke, stalled or drips; also from `chunks`.
         Cancelled: `cancelled` answered True while waiting.
     """
 
@@ -75,13 +74,14 @@ class HttpStream:
         }
         self._url = url
         self._timeout = (connect_s, read_s)
+        self._longest_silence_s = SILENCES * (connect_s + read_s)
         self._cancelled = cancelled
         self._abandoned = threading.Event()
         self._queue: queue.Queue[requests.Response | bytes | Exception | None] = queue.Queue(maxsize=16)
         threading.Thread(target=self._read, name=f"GET {shown_address(url)}", daemon=True).start()
         with ExitStack() as undo:
             undo.callback(self.close)
-            head = self._next(time.monotonic() + _HEAD_TIMES * (connect_s + read_s))
+            head = self._next()
             if not isinstance(head, requests.Response):
                 raise requests.ConnectionError("the request ended without an answer")
             undo.pop_all()
@@ -105,7 +105,8 @@ class HttpStream:
     ) -> None:
         self.close()
 
-    def _next(self, until: float = math.inf) -> requests.Response | bytes | None:
+    def _next(self) -> requests.Response | bytes | None:
+        until = time.monotonic() + self._longest_silence_s
         while time.monotonic() < until:
             check_cancelled(self._cancelled)
             try:
@@ -115,7 +116,9 @@ class HttpStream:
             if isinstance(item, Exception):
                 raise item
             return item
-        raise requests.ReadTimeout("it does not come to the end of its answer's head")
+        raise requests.ReadTimeout(
+            "it does not come to the end of its answer's head, or goes on without bytes"
+        )
 
     def _read(self) -> None:
         try:

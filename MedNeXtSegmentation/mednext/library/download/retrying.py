@@ -16,6 +16,7 @@ import requests
 
 from ...system.cancellation import wait
 from ..web_address import is_private, shown_address
+from .guarded_session import LEAST_BYTES
 from .http_stream import reason_of, status_of
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Patience:
 
     connect_s: float = 15.0
     read_s: float = 30.0  # of silence, after which the connection counts as stalled
-    attempts: int = 5  # in a row without a single new byte
+    attempts: int = 5  # in a row that together bring less than `LEAST_BYTES`
     backoff_s: float = 1.0  # pause after the first failed attempt; doubled after each further one
     longest_wait_s: float = 60.0  # if a server asks for a longer pause (Retry-After), the next one is tried
 
@@ -70,7 +71,7 @@ def persist(
     """Call `attempt` until it ends without a `TransientError`, and return its result.
 
     Args:
-        arrived: the number of bytes so far; new ones restore the patience.
+        arrived: the number of bytes so far; `LEAST_BYTES` new ones restore the patience.
 
     Raises `MirrorError` once the patience is over.
     """
@@ -79,8 +80,8 @@ def persist(
         try:
             return attempt()
         except TransientError as error:
-            # Only a longer part than ever before is progress: a server may start over for ever.
-            if arrived() > most:
+            # Only a longer part than ever before is progress: a server may start over, or drip, for ever.
+            if arrived() >= most + LEAST_BYTES:
                 most, failures = arrived(), 0
             failures += 1
             if failures >= patience.attempts:
