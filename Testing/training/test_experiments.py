@@ -17,6 +17,7 @@ from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.evaluation.case_results import CaseResult
 from mednext_training.evaluation.metrics import Score
+from mednext_training.experiments import nnunet_baseline
 from mednext_training.experiments.baselines import (
     nnUNetTrainerPlain,
     nnUNetTrainerSwinUNETR,
@@ -30,7 +31,7 @@ from mednext_training.planning.splits import validation_cases
 from mednext_training.training.feasibility import check_network
 from mednext_training.training.result_folders import fold_folder
 from mednext_training.training.schedule import Schedule
-from mednext_training.training.trainer_frame import FramedTrainer
+from mednext_training.training.trainer_frame import FramedTrainer, read_checkpoint
 from mednext_training.workspace import Workspace
 
 HIPPOCAMPUS = challenge("hippocampus").dataset
@@ -181,9 +182,15 @@ def test_a_cascade_is_refused_for_images_that_are_too_small_for_it(training_work
 
 
 def test_nnunet_itself_trains_its_own_configuration_on_the_same_split(
-    training_workspace: Workspace, nnunet_in_threads: None, nnunet_trains_one_step: None
+    training_workspace: Workspace,
+    nnunet_in_threads: None,
+    nnunet_trains_one_step: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(nnunet_baseline, "mirrored_axes", lambda *_: (0, 1))
     folder = run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
+    final = read_checkpoint(folder / "fold_4" / "checkpoint_final.pth")
+    assert final["inference_allowed_mirroring_axes"] == (0, 1)
     cases = imported_entry(training_workspace, HIPPOCAMPUS, folder, [4]).results
     assert [each.case for each in cases] == validation_cases(training_workspace, HIPPOCAMPUS, 4)
     with pytest.raises(InputError, match="cannot train 3d_fullres, fold 4, by nnUNetTrainerOfNobody"):
@@ -192,6 +199,10 @@ def test_nnunet_itself_trains_its_own_configuration_on_the_same_split(
     said = json.loads(record.read_text())
     record.write_text(json.dumps(said | {"run": said["run"] | {"cases_sha256": "of other labels"}}))
     with pytest.raises(OptionError, match="trained on another plan, split or data"):
+        run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
+    record.write_text(json.dumps(said))
+    monkeypatch.setattr(nnunet_baseline, "mirrored_axes", lambda *_: (0, 1, 2))
+    with pytest.raises(OptionError, match="trained on another plan, split or data, or mirrored otherwise"):
         run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
 
 

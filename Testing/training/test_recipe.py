@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from mednext.errors import DiskSpaceError, InputError, MedNeXtError, OptionError
 from mednext.network.mednext import MedNeXt
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
+from mednext_training.experiments.experiment import contestant
+from mednext_training.experiments.nnunet_baseline import _mirror_along
 from mednext_training.network.start_weights import begin_with, weights_of_model, weights_of_small_kernel
 from mednext_training.planning.plans import (
     check_painting,
@@ -29,9 +32,16 @@ from mednext_training.run_record import check_same_run, digest, write_record
 from mednext_training.training.learning_rate import WarmUpAndDecay
 from mednext_training.training.mirroring import mirrored_axes
 from mednext_training.training.schedule import Schedule, recipe_schedule
+from mednext_training.training.trainer_frame import FramedTrainer
 from mednext_training.training.training_run import order_of_regions
 from mednext_training.workspace import Workspace
 from nnunetv2.experiment_planning import plan_and_preprocess_api
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import (
+    nnUNetTrainer_onlyMirror01,
+    nnUNetTrainerNoMirroring,
+)
 
 HIPPOCAMPUS = challenge("hippocampus").dataset
 
@@ -154,7 +164,7 @@ def noop(*_arguments: object, **_options: object) -> None:
         (("left hippocampus", "right hippocampus"), {"orientation": "LPS"}, [0, 1, 2], (0, 1)),
         (("hippocampus_R",), {"orientation": "RAS"}, [2, 0, 1], (1, 2)),
         (("left hippocampus",), {"orientation": "PIR"}, [0, 1, 2], (1, 2)),
-        (("left hippocampus",), {"orientation": ""}, [0, 1, 2], (0, 1, 2)),  # of an older plan
+        (("left hippocampus",), {"orientation": ""}, [0, 1, 2], None),  # of an older plan
         (("left kidney",), {"orientation": "LPS", "task": "BTCV"}, [0, 1, 2], (0, 1, 2)),
         (("anterior hippocampus",), {"orientation": "LPS"}, [0, 1, 2], (0, 1, 2)),
     ],
@@ -164,6 +174,44 @@ def test_patches_are_not_mirrored_from_side_to_side_where_a_label_names_a_side(
 ) -> None:
     description = said | {"labels": {"background": 0} | {name: n for n, name in enumerate(labels, 1)}}
     assert mirrored_axes(description, {"transpose_forward": forward}, (0, 1, 2)) == axes
+
+
+@pytest.mark.parametrize(
+    ("orientation", "forward", "axes"),
+    [("LPS", [0, 1, 2], (0,)), ("LPS", [1, 2, 0], (1,)), ("PSR", [0, 1, 2], (0, 1))],
+)
+def test_slices_are_not_mirrored_from_side_to_side_either(
+    orientation: str, forward: list[int], axes: tuple[int, ...]
+) -> None:
+    description = {"orientation": orientation, "labels": {"background": 0, "left hippocampus": 1}}
+    assert mirrored_axes(description, {"transpose_forward": forward}, (0, 1), 2) == axes
+
+
+@pytest.mark.parametrize(
+    ("trainer", "allowed", "axes"),
+    [
+        (nnUNetTrainer, (0, 1), (0, 1)),
+        (nnUNetTrainer, None, None),
+        (nnUNetTrainerDA5, (1, 2), (1, 2)),
+        (nnUNetTrainer_onlyMirror01, (1, 2), (1,)),
+        (nnUNetTrainerNoMirroring, (0, 1), None),
+    ],
+)
+def test_trainers_of_nnunet_mirror_along_no_other_axes_in_training_and_in_inference(
+    trainer: type, allowed: tuple[int, ...] | None, axes: tuple[int, ...] | None
+) -> None:
+    training = trainer.__new__(trainer)
+    training.configuration_manager = SimpleNamespace(patch_size=[32, 32, 32])
+    training.print_to_log_file = noop
+    _mirror_along(training, allowed)
+    assert training.configure_rotation_dummyDA_mirroring_and_inital_patch_size()[-1] == axes
+    assert training.inference_allowed_mirroring_axes == axes
+
+
+@pytest.mark.parametrize("name", ["S_k3", "v2-B_k3", "nnunet", "unetr", "swinunetr"])
+def test_every_network_of_an_experiment_leaves_out_the_same_axes(name: str) -> None:
+    method = "configure_rotation_dummyDA_mirroring_and_inital_patch_size"
+    assert getattr(contestant(name).trainer, method) is getattr(FramedTrainer, method)
 
 
 def test_regions_of_ones_own_cover_every_label_of_the_data_set() -> None:

@@ -17,6 +17,7 @@ from ..datasets import Dataset
 from ..planning.plans import read_plans
 from ..planning.splits import split_of
 from ..run_record import digest, read_record, write_record
+from ..training.mirroring import mirrored_axes
 from ..workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ def run_baseline(
 ) -> Path:
     """Preprocess, train and validate a baseline, as `nnUNetv2_train` does; finished folds are not repeated.
 
+    Patches are mirrored along `mirrored_axes` alone, in training and in validation.
+
     Args:
         workspace: where the data set was planned.
         dataset: the data set.
@@ -51,29 +54,35 @@ def run_baseline(
 
     Raises:
         OptionError: nnU-Net's planner found no use for the configuration, as for the cascade on small images;
-            or a fold was trained on another plan, split or data.
+            or a fold was trained on another plan, split or data, or mirrored otherwise.
         InputError: nnU-Net fails, as for a trainer that it does not have.
     """
-    plans, described = _planned(workspace, dataset)
-    missing = [name for name in CONFIGURATIONS[baseline] if name not in plans]
+    plans, description = _planned(workspace, dataset)
+    planned = plans["configurations"]
+    missing = [name for name in CONFIGURATIONS[baseline] if name not in planned]
     if missing:
         raise OptionError(
             f"nnU-Net plans no {missing[0]} for {dataset.folder_name}: its images are too small for it."
         )
+    described = {key: str(description.get(key, "")) for key in ("content_sha256", "cases_sha256")}
     workspace.activate()
     with in_use(workspace, dataset, "baseline"):
         for name in CONFIGURATIONS[baseline]:
-            base = {"network": f"{trainer} {name}", "plan_sha256": digest(plans[name]), **described}
-            _preprocess(workspace, dataset, name, base, str(plans[name].get("data_identifier", "")))
+            base = {"network": f"{trainer} {name}", "plan_sha256": digest(planned[name]), **described}
+            _preprocess(workspace, dataset, name, base, str(planned[name].get("data_identifier", "")))
+            dimensions = 2 if name == "2d" else 3
+            axes = mirrored_axes(description, plans, range(dimensions), dimensions)
+            if axes != tuple(range(dimensions)):
+                base |= {"mirror_axes": str(axes)}
             folder = workspace.results / dataset.folder_name / f"{trainer}__{PLANS}__{name}"
             for fold in folds:
                 run = {**base, "split_sha256": digest(split_of(workspace, dataset, fold))}
-                _train(dataset, name, trainer, fold, folder / f"fold_{fold}", run)
+                _train(dataset, name, trainer, fold, folder / f"fold_{fold}", run, axes)
     return folder
 
 
-def _planned(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], dict[str, str]]:
-    """nnU-Net's configurations, and the digests of the data that they were planned for."""
+def _planned(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    """nnU-Net's plans, and the description of the data that they were planned for."""
     file = workspace.preprocessed / dataset.folder_name / f"{PLANS}.json"
     if not file.is_file():
         raise OptionError(f"{file} does not exist: plan first, with 'mednext-train plan'.")
@@ -81,8 +90,7 @@ def _planned(workspace: Workspace, dataset: Dataset) -> tuple[dict[str, Any], di
     planned = said.get("configurations") if isinstance(said, dict) else None
     if not isinstance(planned, dict) or not all(isinstance(each, dict) for each in planned.values()):
         raise OptionError(f"{file} has no configurations: plan again, with 'mednext-train plan'.")
-    _, description = read_plans(workspace, dataset)
-    return planned, {key: str(description.get(key, "")) for key in ("content_sha256", "cases_sha256")}
+    return said, read_plans(workspace, dataset)[1]
 
 
 def _preprocess(
@@ -112,27 +120,53 @@ def _said(marker: Path) -> Any:
 
 
 def _train(
-    dataset: Dataset, name: str, trainer: str, fold: int, folder: Path, run: Mapping[str, str]
+    dataset: Dataset,
+    name: str,
+    trainer: str,
+    fold: int,
+    folder: Path,
+    run: Mapping[str, str],
+    axes: tuple[int, ...] | None,
 ) -> None:
     import torch
-    from nnunetv2.run.run_training import run_training
+    from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 
     record = read_record(folder)
     if record is not None and record["run"] != run:
-        raise OptionError(f"{folder} was trained on another plan, split or data: move it away.")
+        raise OptionError(
+            f"{folder} was trained on another plan, split or data, or mirrored otherwise: move it away."
+        )
     if (folder / "validation" / "summary.json").is_file():
         logger.info("%s, fold %d: was finished", name, fold)
         return
     folder.mkdir(parents=True, exist_ok=True)
     write_record(folder, run, {})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cudnn.benchmark = device.type == "cuda"
     again = (folder / "checkpoint_latest.pth").is_file()
     words = (str(dataset.identifier), name, fold, trainer, PLANS)
     try:
-        run_training(*words, continue_training=again, device=device)
+        training = get_trainer_from_args(*words, continue_training=again, device=device)
+        _mirror_along(training, axes)
+        maybe_load_checkpoint(training, again, validation_only=False)
+        training.run_training()
+        training.perform_actual_validation()
     except Exception as error:  # boundary: nnU-Net raises anything
         logger.debug("nnU-Net failed", exc_info=True)
         raise InputError(
             f"nnU-Net cannot train {name}, fold {fold}, by {trainer} ({type(error).__name__}: "
             f"{str(error)[:300]}). Check --trainer; if preprocessed data may be damaged, plan again."
         ) from error
+
+
+def _mirror_along(training: Any, axes: tuple[int, ...] | None) -> None:
+    """Leave out the other axes along which a trainer of nnU-Net mirrors."""
+    configure = training.configure_rotation_dummyDA_mirroring_and_inital_patch_size
+
+    def configured() -> tuple[Any, ...]:
+        *others, usual = configure()
+        kept = tuple(each for each in usual or () if each in (axes or ())) or None
+        training.inference_allowed_mirroring_axes = kept
+        return *others, kept
+
+    training.configure_rotation_dummyDA_mirroring_and_inital_patch_size = configured
