@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fixtures.downloads.http_server import make_certificates
 from fixtures.models.bundles import tiny_bundle
 from mednext.batch.claims import Claims, claim_file
 from mednext.library.archive import pack
+from mednext.remote.address import server_of
 from mednext.server.keys import KeyFile
+from mednext.server.listening import Place
 from mednext.system.atomic import replacing
 from mednext.system.child_processes import child_environment
 from mednext.system.locks import locked
@@ -54,6 +57,29 @@ def test_the_file_of_keys_is_private_from_its_first_moment(tmp_path, monkeypatch
     KeyFile(tmp_path / "keys.json").add("radiology")
     assert modes == [0o600]
     assert mode(tmp_path / "keys.json") == 0o600
+
+
+def test_a_key_that_others_may_read_is_used_with_a_warning(tmp_path, caplog):
+    made = make_certificates(tmp_path)
+    keys, copy = KeyFile(tmp_path / "keys.json"), tmp_path / "key.txt"
+    copy.write_text(keys.add("radiology"))
+    uses = {
+        keys.path: lambda: keys.owner_of(copy.read_text()),
+        copy: lambda: server_of("http://127.0.0.1:8080", copy, None),
+    }
+    if made is not None:
+        uses[tmp_path / "server.key"] = lambda: Place(
+            certificate=tmp_path / "server.pem", key=tmp_path / "server.key"
+        )
+    for path, use in uses.items():
+        path.chmod(0o600)
+        assert use()
+        assert "may read" not in caplog.text
+        for readable in (0o640, 0o604):
+            path.chmod(readable)
+            assert use()
+            assert f"may read {path} (mode {readable:04o}): chmod go-r it" in caplog.text
+        caplog.clear()
 
 
 def test_a_private_file_stays_private(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,9 @@ from urllib.parse import urlsplit
 
 from ..errors import OptionError
 from ..library.web_address import check_address, is_private, shown_address
+from ..system.secret_files import tell_others_may_read
+
+logger = logging.getLogger(__name__)
 
 KEY_VARIABLE = "MEDNEXT_SERVER_KEY"
 
@@ -76,6 +80,7 @@ def server_of(address: str, key_file: str | Path | None, certificate: str | Path
     if key_file is not None:
         try:
             key = Path(key_file).read_text(encoding="utf-8")
+            tell_others_may_read(Path(key_file), logger)
         except (OSError, UnicodeDecodeError) as error:
             raise OptionError(f"The key cannot be read from {key_file}: {error}.") from error
     elif not key:

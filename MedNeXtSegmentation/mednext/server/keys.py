@@ -18,6 +18,7 @@ from ..library.folder_locations import models_folder
 from ..system.atomic import explaining, replacing
 from ..system.json_reading import Fields, json_text, read_json
 from ..system.locks import locked
+from ..system.secret_files import tell_others_may_read
 
 _PREFIX = "mednext_"  # so that a leaked key is recognised
 _RANDOM_BYTES = 32
@@ -130,6 +131,7 @@ class KeyFile:
             mode = self.path.stat().st_mode
             if mode & _OTHERS_MAY_WRITE:
                 raise OptionError(f"Others may write {self.path}: chmod go-w it, and check the names in it.")
+            tell_others_may_read(self.path, logger)
         fields = Fields(read_json(self.path, OptionError), str(self.path), OptionError)
         owners = fields.objects("keys", Owner.read)
         fields.finish()

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import OptionError
+from ..system.secret_files import tell_others_may_read
 from .certificate import days_left
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Place:
             left = days_left(self.certificate, self.key)
             if left < _WARN_DAYS:
                 logger.warning("The certificate %s expires in %d days: renew it.", self.certificate, left)
+            tell_others_may_read(self.key, logger)
         elif not (_is_this_computer(self.host) or self.behind_proxy):
             raise OptionError(
                 f"On {self.host} images and keys would cross the network unencrypted: give --certificate and "
