@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from mednext.errors import CheckpointError, OptionError
+from mednext.errors import CheckpointError, InputError, OptionError
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
+from mednext_training.evaluation.metrics import Score
 from mednext_training.experiments.experiment import _as_scores, _kept_scores
 from mednext_training.experiments.nnunet_baseline import run_baseline
 from mednext_training.network.start_weights import weights_of_small_kernel
@@ -129,12 +132,94 @@ def test_damaged_weights_of_the_small_kernel_name_the_command_that_repairs_them(
         weights.read()
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", '{"case_0": []}', '{"case_0": {"stamp": "now"}}', '{"case_0": 5}']
-)
-def test_damaged_scores_are_computed_again(tmp_path: Path, text: str) -> None:
-    (tmp_path / "scores.json").write_text(text)
-    assert _as_scores(_kept_scores(tmp_path / "scores.json").get("case_0"), "now") is None
+RECORD = {"epochs": 5, "iterations": 9, "seed": 1, "start": "random weights", "patch": [16, 32, 16]}
+SCORES = {"liver": {"state": "found", "dice": 0.9, "surface_dice": 0.8, "hd95_mm": 2.5}}
+NUMBER = re.compile(r"(?<![\w.\"])\d+(\.\d+)?")
+
+
+def _each_value(said: object, change: Callable[[object], object]) -> object:
+    """The same objects with other values in them."""
+    if isinstance(said, dict):
+        return {key: _each_value(value, change) for key, value in said.items()}
+    return change(said)
+
+
+KINDS: dict[str, Callable[[str], str | bytes]] = {
+    "empty": lambda text: "",
+    "truncated": lambda text: text[: len(text) // 2],
+    "another type": lambda text: json.dumps(_each_value(json.loads(text), lambda value: {"a": value})),
+    "a huge number": lambda text: NUMBER.sub("1" + "0" * 400, text),
+    "negative": lambda text: NUMBER.sub("-1e999", text),
+    "NaN": lambda text: NUMBER.sub("NaN", text),
+    "a missing key": lambda text: text.replace('"dice"', '"mice"').replace('"how"', '"who"'),
+    "nested": lambda text: json.dumps(_each_value(json.loads(text), lambda value: [[value]])),
+    "deep": lambda text: "[" * 10_000 + text + "]" * 10_000,
+    "binary": lambda text: bytes(range(256)),
+}
+
+
+def damage(file: Path, kind: str) -> None:
+    """Damage a file of JSON, or put a folder in its place, or forbid it."""
+    if kind == "a folder":
+        file.unlink()
+        file.mkdir()
+    elif kind == "forbidden":
+        if os.geteuid() == 0:
+            pytest.skip("root may read everything")
+        file.chmod(0)
+    else:
+        changed = KINDS[kind](file.read_text())
+        file.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+
+
+ALL_KINDS = pytest.mark.parametrize("kind", [*KINDS, "a folder", "forbidden"])
+
+
+@ALL_KINDS
+def test_each_kind_of_damage_to_the_record_of_a_run_ends_in_a_sentence(tmp_path: Path, kind: str) -> None:
+    fold = tmp_path / "fold_0"
+    fold.mkdir()
+    write_record(fold, RECORD, {"device": "CPU"})
+    damage(fold / "run.json", kind)
+    with pytest.raises(OptionError, match="anew with --again"):
+        check_same_run(fold, RECORD)
+    if kind != "a huge number":  # which is as good as another one
+        with pytest.raises(OptionError, match=r"run\.json .*or remove the file to export"):
+            training_history(tmp_path, [0])
+
+
+def test_the_history_of_a_training_tells_what_its_record_lacks(tmp_path: Path) -> None:
+    (tmp_path / "fold_0").mkdir()
+    write_record(tmp_path / "fold_0", {"epochs": 5}, {})
+    assert "5 epochs of unknown steps, patch unknown, unknown, seed unknown" in training_history(
+        tmp_path, [0]
+    )
+
+
+@ALL_KINDS
+def test_scores_with_each_kind_of_damage_are_computed_again(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "scores.json"
+    file.write_text(json.dumps({"case_0": {"stamp": "now", "scores": SCORES}}))
+    assert _as_scores(_kept_scores(file)["case_0"], "now", ["liver"]) == {"liver": Score(**SCORES["liver"])}
+    damage(file, kind)
+    assert _as_scores(_kept_scores(file).get("case_0"), "now", ["liver"]) is None
+
+
+def test_scores_of_another_time_or_of_fewer_structures_are_computed_again() -> None:
+    said = {"stamp": "now", "scores": SCORES}
+    assert _as_scores(said, "later", ["liver"]) is None
+    assert _as_scores(said, "now", ["liver", "spleen"]) is None
+
+
+@pytest.mark.parametrize("said", [{}, {"inherits_from": "nothing"}, {"data_identifier": [5]}])
+def test_a_damaged_configuration_of_nnunets_own_plans_is_refused_before_hours_of_work(
+    damaged: Callable[[str, str], Workspace], said: dict[str, object]
+) -> None:
+    workspace = damaged(
+        "preprocessed/{}/nnUNetPlans.json", json.dumps({"configurations": {"3d_fullres": said}})
+    )
+    with pytest.raises(InputError, match=r"cannot preprocess for 3d_fullres .* Plan again"):
+        run_baseline(workspace, DATASET, "3d_fullres", [0])
 
 
 def test_labels_that_were_corrected_since_make_another_run(tmp_path: Path) -> None:

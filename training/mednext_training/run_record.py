@@ -34,6 +34,11 @@ _IN_WORDS = {
     "seed": "seed",
 }
 
+_KINDS: dict[str, type[Any]] = {
+    **dict.fromkeys(("epochs", "iterations", "seed"), int),
+    **dict.fromkeys(("start", "plan_sha256", "split_sha256"), str),
+    "patch": list,
+}
 _LATER = ("cases_sha256", "regions_sha256")  # which older records do not have
 
 
@@ -61,7 +66,7 @@ def read_record(fold_folder: Path) -> dict[str, Any] | None:
         OptionError: it is damaged.
     """
     file = fold_folder / FILE
-    if not file.is_file():
+    if not file.exists():
         return None
     remedy = (
         "Begin the training anew with --again, or remove the file to export the finished folds without their "
@@ -75,11 +80,14 @@ def read_record(fold_folder: Path) -> dict[str, Any] | None:
 
 def _is_record(said: Any) -> bool:
     run, how = (said.get("run"), said.get("how")) if isinstance(said, dict) else (None, None)
+    if not isinstance(run, dict) or not isinstance(how, dict):
+        return False
+    patch, versions = run.get("patch", []), how.get("versions", {})
     return (
-        isinstance(run, dict)
-        and isinstance(run.get("patch", []), list)
-        and isinstance(how, dict)
-        and isinstance(how.get("versions", {}), dict)
+        all(isinstance(run.get(key, kind()), kind) for key, kind in _KINDS.items())
+        and all(isinstance(side, int) for side in patch)
+        and isinstance(versions, dict)
+        and all(isinstance(each, str) for each in versions.values())
     )
 
 

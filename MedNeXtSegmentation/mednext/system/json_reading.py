@@ -167,7 +167,7 @@ def read_json(
     Args:
         path: of the file.
         error: class of error to raise.
-        remedy: for a file that is damaged, in a sentence.
+        remedy: for a file that cannot be read, in a sentence.
 
     Raises:
         error: the file cannot be read, is larger than 16 MiB, or is not JSON.
@@ -179,7 +179,8 @@ def read_json(
             raise error(f"{path} has {size} bytes, which is too large for a description. {remedy}")
         text = path.read_text(encoding="utf-8")
     except OSError as cause:
-        raise error(f"{path} cannot be read: {cause.strerror or cause}.") from cause
+        reason = str(cause.strerror or cause).removesuffix(".")
+        raise error(f"{path} cannot be read ({reason}). {remedy}") from cause
     except UnicodeDecodeError as cause:
         raise error(f"{path} is not a text file in UTF-8. {remedy}") from cause
     try:

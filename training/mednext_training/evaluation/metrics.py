@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -29,6 +30,19 @@ class Score:
     dice: float | None
     surface_dice: float | None
     hd95_mm: float | None
+
+
+def is_sound(said: Score) -> bool:
+    """Whether a score that was read from a file can be one."""
+    most = {"dice": 1.0, "surface_dice": 1.0, "hd95_mm": sys.float_info.max}
+    numbers = [(getattr(said, name), high) for name, high in most.items()]
+    return (
+        said.state in get_args(State)
+        and (said.dice is None) == (said.state == "absent")
+        and all(
+            each is None or (isinstance(each, int | float) and 0 <= each <= high) for each, high in numbers
+        )
+    )
 
 
 def score(truth: np.ndarray, result: np.ndarray, spacing: Sequence[float]) -> Score:

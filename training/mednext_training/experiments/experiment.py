@@ -20,7 +20,7 @@ from mednext.training_set.dataset import DATASET_FILE
 from ..dataset_use import in_use
 from ..datasets import Dataset, read_description
 from ..evaluation.case_results import CaseResult, compare, labels_on
-from ..evaluation.metrics import Score
+from ..evaluation.metrics import Score, is_sound
 from ..network.start_weights import weights_of_small_kernel
 from ..planning.plans import read_plans
 from ..planning.splits import validation_cases
@@ -192,7 +192,7 @@ def fold_results(workspace: Workspace, dataset: Dataset, folder: Path, fold: int
             raise OptionError(f"{file} does not exist: validate this fold on the split of this data set.")
         truth = labels / file.name
         stamp = digest([structures, *(each.stat().st_mtime_ns for each in (file, truth))])
-        scores = _as_scores(kept.get(case), stamp)
+        scores = _as_scores(kept.get(case), stamp, structures)
         if scores is None:
             scores = _scores(truth, file, structures)
         kept[case] = {"stamp": stamp, "scores": {name: asdict(each) for name, each in scores.items()}}
@@ -209,14 +209,15 @@ def _structures(workspace: Workspace, dataset: Dataset) -> dict[str, tuple[int, 
     return {name: each if isinstance(each, tuple) else (each,) for name, each in trained.labels.items()}
 
 
-def _as_scores(said: Any, stamp: str) -> dict[str, Score] | None:
+def _as_scores(said: Any, stamp: str, structures: Iterable[str]) -> dict[str, Score] | None:
     """The scores of a case that were kept; None where they are not of this file, or damaged."""
     try:
         if said["stamp"] != stamp:
             return None
-        return {str(name): Score(**values) for name, values in said["scores"].items()}
+        scores = {name: Score(**said["scores"][name]) for name in structures}
     except (AttributeError, KeyError, TypeError):
         return None
+    return scores if all(map(is_sound, scores.values())) else None
 
 
 def _kept_scores(file: Path) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mednext.errors import InputError, OptionError
+from mednext.errors import InputError, MedNeXtError, OptionError
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
 from mednext.system.locks import locked
@@ -55,7 +56,7 @@ def run_baseline(
     Raises:
         OptionError: nnU-Net's planner found no use for the configuration, as for the cascade on small images;
             or a fold was trained on another plan, split or data, or mirrored otherwise.
-        InputError: nnU-Net fails, as for a trainer that it does not have.
+        InputError: nnU-Net fails, as for a trainer that it does not have, or for damaged plans.
     """
     plans, description = _planned(workspace, dataset)
     planned = plans["configurations"]
@@ -68,10 +69,11 @@ def run_baseline(
     workspace.activate()
     with in_use(workspace, dataset, "baseline"):
         for name in CONFIGURATIONS[baseline]:
-            base = {"network": f"{trainer} {name}", "plan_sha256": digest(planned[name]), **described}
-            _preprocess(workspace, dataset, name, base, str(planned[name].get("data_identifier", "")))
-            dimensions = 2 if name == "2d" else 3
-            axes = mirrored_axes(description, plans, range(dimensions), dimensions)
+            with _explaining(f"preprocess for {name}", "Plan again, with 'mednext-train plan'."):
+                base = {"network": f"{trainer} {name}", "plan_sha256": digest(planned[name]), **described}
+                dimensions = 2 if name == "2d" else 3
+                axes = mirrored_axes(description, plans, range(dimensions), dimensions)
+                _preprocess(workspace, dataset, name, base, str(planned[name].get("data_identifier", "")))
             if axes != tuple(range(dimensions)):
                 base |= {"mirror_axes": str(axes)}
             folder = workspace.results / dataset.folder_name / f"{trainer}__{PLANS}__{name}"
@@ -145,17 +147,25 @@ def _train(
     torch.backends.cudnn.benchmark = device.type == "cuda"
     again = (folder / "checkpoint_latest.pth").is_file()
     words = (str(dataset.identifier), name, fold, trainer, PLANS)
-    try:
+    remedy = "Check --trainer; if preprocessed data may be damaged, plan again."
+    with _explaining(f"train {name}, fold {fold}, by {trainer}", remedy):
         training = get_trainer_from_args(*words, continue_training=again, device=device)
         _mirror_along(training, axes)
         maybe_load_checkpoint(training, again, validation_only=False)
         training.run_training()
         training.perform_actual_validation()
+
+
+@contextmanager
+def _explaining(task: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except MedNeXtError:
+        raise
     except Exception as error:  # boundary: nnU-Net raises anything
         logger.debug("nnU-Net failed", exc_info=True)
         raise InputError(
-            f"nnU-Net cannot train {name}, fold {fold}, by {trainer} ({type(error).__name__}: "
-            f"{str(error)[:300]}). Check --trainer; if preprocessed data may be damaged, plan again."
+            f"nnU-Net cannot {task} ({type(error).__name__}: {str(error)[:300]}). {remedy}"
         ) from error
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -161,14 +162,14 @@ def training_history(source: Path, folds: Sequence[int | str]) -> str:
         record = read_record(source / f"fold_{fold}")
         if record is None:
             continue
-        run, versions = record["run"], record["how"].get("versions", {})
-        patch = " × ".join(map(str, run.get("patch", ())))
+        run, versions = defaultdict(lambda: "unknown", record["run"]), record["how"].get("versions", {})
+        patch = " × ".join(map(str, record["run"].get("patch", ()))) or "unknown"
         packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "nnunetv2") if name in versions)
         sentence = (
-            f"{run.get('epochs')} epochs of {run.get('iterations')} steps, patch {patch}, "
-            f"{run.get('start')}, seed {run.get('seed')}, plan {str(run.get('plan_sha256'))[:12]}, {packages}"
+            f"{run['epochs']} epochs of {run['iterations']} steps, patch {patch}, "
+            f"{run['start']}, seed {run['seed']}, plan {run['plan_sha256'][:12]}, {packages}"
         )
-        told.setdefault(sentence, []).append(f"{fold} (split {str(run.get('split_sha256'))[:12]})")
+        told.setdefault(sentence, []).append(f"{fold} (split {run['split_sha256'][:12]})")
     return " ".join(f"{sentence}; folds {', '.join(folds)}." for sentence, folds in told.items())
 
 

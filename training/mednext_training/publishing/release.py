@@ -104,7 +104,8 @@ def _entry(bundle: Bundle, archive: Path, base_url: str) -> dict[str, Any]:
 
 
 def _with_entry(source: Path, target: Path, entry: dict[str, Any]) -> Path:
-    """Write a catalog with one more entry, or another one of its name, and read it back."""
+    """Write a catalog with one more entry, or another one of its name, and read both."""
+    read_catalog(source)
     said = read_json(source, OptionError)
     said["models"] = [each for each in said["models"] if each["name"] != entry["name"]] + [entry]
     with replacing(target) as temporary:
