@@ -17,7 +17,7 @@ from mednext_training.evaluation.metrics import Score
 from mednext_training.experiments.experiment import _as_scores, _kept_scores
 from mednext_training.experiments.nnunet_baseline import run_baseline
 from mednext_training.network.start_weights import weights_of_small_kernel
-from mednext_training.planning.plans import read_plans
+from mednext_training.planning.plans import median_shape, read_plans
 from mednext_training.planning.splits import split_of
 from mednext_training.publishing.bundle_export import training_history
 from mednext_training.run_record import check_same_run, write_record
@@ -151,7 +151,9 @@ KINDS: dict[str, Callable[[str], str | bytes]] = {
     "a huge number": lambda text: NUMBER.sub("1" + "0" * 400, text),
     "negative": lambda text: NUMBER.sub("-1e999", text),
     "NaN": lambda text: NUMBER.sub("NaN", text),
-    "a missing key": lambda text: text.replace('"dice"', '"mice"').replace('"how"', '"who"'),
+    "a missing key": lambda text: (
+        text.replace('"dice"', '"mice"').replace('"how"', '"who"').replace("spacings", "places")
+    ),
     "nested": lambda text: json.dumps(_each_value(json.loads(text), lambda value: [[value]])),
     "deep": lambda text: "[" * 10_000 + text + "]" * 10_000,
     "binary": lambda text: bytes(range(256)),
@@ -186,6 +188,15 @@ def test_each_kind_of_damage_to_the_record_of_a_run_ends_in_a_sentence(tmp_path:
     if kind != "a huge number":  # which is as good as another one
         with pytest.raises(OptionError, match=r"run\.json .*or remove the file to export"):
             training_history(tmp_path, [0])
+
+
+@ALL_KINDS
+def test_each_kind_of_damage_to_nnunets_fingerprint_ends_in_a_sentence(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "dataset_fingerprint.json"
+    file.write_text(json.dumps({"shapes_after_crop": [[10, 20, 30]], "spacings": [[2.0, 1.0, 1.0]]}))
+    damage(file, kind)
+    with pytest.raises(InputError, match=r"dataset_fingerprint\.json .* Plan again"):
+        median_shape(file, (1.0, 1.0, 1.0))
 
 
 def test_the_history_of_a_training_tells_what_its_record_lacks(tmp_path: Path) -> None:

@@ -232,9 +232,19 @@ def _some_loaders() -> Iterator[None]:
 
 
 def median_shape(fingerprint: Path, spacing: Sequence[float]) -> list[float]:
-    """Median size of the cropped images in voxels of this spacing, `(Z, Y, X)`."""
-    facts = json.loads(fingerprint.read_text(encoding="utf-8"))
-    sizes = np.array(facts["shapes_after_crop"]) * np.array(facts["spacings"]) / np.array(spacing)
+    """Median size of the cropped images in voxels of this spacing, `(Z, Y, X)`.
+
+    Raises `InputError` for a damaged fingerprint.
+    """
+    facts = read_json(fingerprint, InputError, _AGAIN)
+    try:
+        shapes, spacings = (np.array(facts[key], dtype=float) for key in ("shapes_after_crop", "spacings"))
+    except (KeyError, OverflowError, TypeError, ValueError):
+        shapes = spacings = np.empty(0)
+    fits = shapes.ndim == 2 and shapes.shape == spacings.shape == (len(shapes) or -1, 3)
+    if not fits or not all(((each > 0) & (each < 1e6)).all() for each in (shapes, spacings)):
+        raise InputError(f"{fingerprint} has not the sizes and spacings of all cases. {_AGAIN}")
+    sizes = shapes * spacings / np.array(spacing)
     return [float(each) for each in np.median(sizes, axis=0)]
 
 
