@@ -32,10 +32,10 @@ if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Examples are the same in every run, and not timed, since other programs may use the processor.
-# `pytest --hypothesis-profile=explore` tries new ones.
+# `pytest --hypothesis-profile=explore` tries new ones, and twice as many.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.register_profile("explore", patient)
-settings.register_profile("same examples", patient, derandomize=True)
+settings.register_profile("same examples", patient, derandomize=True, max_examples=50)
 settings.load_profile("same examples")
 
 

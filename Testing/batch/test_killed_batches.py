@@ -21,7 +21,7 @@ from mednext.batch.report import Report
 from mednext.images.formats.nrrd_header import nrrd_header
 from mednext.images.formats.stored_voxels import read_voxels
 
-KILLS = int(os.environ.get("MEDNEXT_KILLS") or injections(50, 3))
+KILLS = int(os.environ.get("MEDNEXT_KILLS") or injections(50, 2))
 CASES = 16
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,8 +20,10 @@ from fixtures.models.results_folders import V2_DATASET, v1_plans, v2_plans, writ
 from mednext.checkpoints import ImportOptions, convert_state_dict, import_checkpoint, infer_network
 from mednext.checkpoints.pickles.reading import load_torch
 from mednext.errors import BundleFormatError, BundleIntegrityError, CheckpointError, MedNeXtError
+from mednext.library.catalog_source import load_catalog
 from mednext.library.model_by_name import load_bundle
 from mednext.library.store import export_zip, install_from_folder
+from mednext.model.description import NetworkSpec
 from mednext.model.weights_file import check_layout
 
 OPTIONS = ImportOptions(orientation="RAS", labels={1: "spleen", 2: "liver"})
@@ -30,12 +32,21 @@ ODD: list[Any] = [None, True, -1, 1.5, 10**30, "x", "\ud800", [], [None], [[]], 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _checkpoints_read_once() -> Iterator[None]:
-    """The checkpoints beside the malformed files stay as they are; reading them takes most of the time."""
-    read_once = functools.cache(load_torch)
-    place = "mednext.checkpoints.weights_in_file.load_torch"
+def _everything_else_is_read_once() -> Iterator[None]:
+    """The checkpoints beside the malformed files, and the catalog, which would take most of the time."""
+    networks: dict[tuple[Any, ...], NetworkSpec] = {}
+
+    def inferred_once(weights: dict[str, torch.Tensor]) -> NetworkSpec:
+        shapes = tuple((name, value.shape) for name, value in weights.items())
+        if shapes not in networks:
+            networks[shapes] = infer_network(weights)
+        return networks[shapes]
+
+    read_once, weights = functools.cache(load_torch), "mednext.checkpoints.weights_in_file"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, lambda path, _removed: read_once(path))
+        patch.setattr(f"{weights}.load_torch", lambda path, _removed: read_once(path))
+        patch.setattr(f"{weights}.infer_network", inferred_once)
+        patch.setattr("mednext.checkpoints.label_naming.load_catalog", functools.cache(load_catalog))
         yield
 
 

@@ -38,7 +38,7 @@ TRAINING = {
         # up_3 is so small that its hidden channels are split
         (
             90,
-            ["enc_block_1", "down_0", "up_3", "dec_block_0", "adding", "training_1"],
+            ["down_0", "up_3", "dec_block_0", "adding", "training_1"],
             INFERENCE | ADDING | TRAINING,
         ),
     ],

@@ -147,10 +147,10 @@ def test_a_name_cannot_control_the_terminal(option, here, capfd):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-@pytest.mark.parametrize("options", [["info"], ["info", "--json"]])
+@pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_full_standard_output_is_explained(options):
     with Path("/dev/full").open("w") as full:
-        program = [sys.executable, "-m", "mednext", *options]
+        program = [sys.executable, "-m", "mednext", "models", "export", "hippocampus", "out.zip", *options]
         environment = {**os.environ, "PYTHONPATH": ENGINE}
         answer = subprocess.run(program, env=environment, stdout=full, stderr=subprocess.PIPE, check=False)
     assert answer.returncode == 2
