@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from fixtures.models.bundles import tiny_bundle, tiny_model, tiny_regions
 from mednext import load_bundle
 from mednext.errors import GeometryError, OptionError
 from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry
+from mednext.model.description import Channel
 from mednext.model.labels import Label, Region
+from mednext_training.datasets import Dataset
 from mednext_training.evaluation.case_results import (
     CaseResult,
     compare,
@@ -27,8 +32,13 @@ from mednext_training.evaluation.case_results import (
 )
 from mednext_training.evaluation.kept_largest import KeptLargest
 from mednext_training.evaluation.metrics import Score, score
-from mednext_training.publishing.bundle_export import record_accuracy, warn_of_other_split
+from mednext_training.publishing.bundle_export import (
+    check_same_names,
+    record_accuracy,
+    warn_of_other_split,
+)
 from mednext_training.run_record import digest
+from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 
 
 def box(*sides: slice) -> np.ndarray:
@@ -59,6 +69,21 @@ def test_distances_are_in_mm_along_each_axis(axis: int, distance: float) -> None
     shifted = np.roll(CUBE, 2, axis)
     found = score(CUBE, shifted, (3.0, 1.0, 0.5))
     assert found.hd95_mm == pytest.approx(distance)
+
+
+def test_scores_of_irregular_shapes_equal_those_of_other_programs() -> None:
+    noise = gaussian_filter(np.random.default_rng(5).normal(size=(2, 24, 30, 36)), (0, 2, 2, 2))
+    truth, result = noise[0] > 0.05, (noise[0] + 0.6 * noise[1]) > 0.06
+    spacing = (3.0, 1.0, 0.7)
+    found = score(truth, result, spacing)
+
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(*(sitk.GetImageFromArray(each.astype(np.uint8)) for each in (truth, result)))
+    assert found.dice == pytest.approx(overlap.GetDiceCoefficient())
+    edges = [mask & ~binary_erosion(mask) for mask in (np.pad(each, 1) for each in (truth, result))]
+    there = [distance_transform_edt(~edge, spacing) for edge in edges]
+    one, other = (np.percentile(there[1 - n][edges[n]], 95) for n in (0, 1))
+    assert found.hd95_mm == pytest.approx(max(one, other))
 
 
 def test_surfaces_within_a_millimetre_count_as_found() -> None:
@@ -198,6 +223,45 @@ def test_labels_on_another_grid_are_not_compared_voxel_by_voxel(tmp_path: Path) 
     assert labels_on(tmp_path / "labels.nii.gz", grid.reoriented("RPS")).shape == labels.shape
     with pytest.raises(GeometryError, match="stored as RPS, not 8 x 8 x 8 voxels"):
         labels_on(tmp_path / "labels.nii.gz", grid)
+
+
+def _dataset(channels: tuple[str, ...], labels: dict[str, int | tuple[int, ...]], **more: Any) -> Dataset:
+    return Dataset(501, "Mine", channels, labels, **more)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "why"),
+    [
+        (_dataset(("CT",), {"Spleen": 1, "liver": 2}), None),
+        (_dataset(("CT",), {"spleen": 1}), None),
+        (_dataset(("CT",), {"liver": 1, "spleen": 2}), 'the label 1, "spleen" and "liver"'),
+        (_dataset(("CT",), {"kidney": 1, "tumor": 2}), 'the label 1, "spleen" and "kidney"'),
+        (_dataset(("T1",), {"spleen": 1, "liver": 2}), "a channel, CT and T1"),
+        (_dataset(("CT", "PET"), {"spleen": 1, "liver": 2}), "the number of channels, 1 and 2"),
+    ],
+)
+def test_a_model_is_not_measured_by_other_labels_or_on_other_channels(
+    dataset: Dataset, why: str | None
+) -> None:
+    model = tiny_model(channels=(Channel("CT", "CT", "ct"),))
+    if why is None:
+        check_same_names(model, dataset)
+        return
+    with pytest.raises(OptionError, match=re.escape(why)):
+        check_same_names(model, dataset)
+
+
+def test_a_model_is_not_measured_on_exchanged_channels_or_other_regions() -> None:
+    channels = tuple(Channel(name, "MR", "zscore") for name in ("T1ce", "FLAIR"))
+    regions = tiny_model(**tiny_regions()).regions
+    model = tiny_model(**tiny_regions(), channels=channels)
+    same: dict[str, int | tuple[int, ...]] = {each.name: tuple(each.labels) for each in regions}
+    check_same_names(model, _dataset(("T1c", "T2 FLAIR"), same))
+    with pytest.raises(OptionError, match="a channel, T1ce and FLAIR"):
+        check_same_names(model, _dataset(("FLAIR", "T1ce"), same))
+    other = same | {regions[0].name: (7,)}
+    with pytest.raises(OptionError, match=f'the region "{regions[0].name}"'):
+        check_same_names(model, _dataset(("T1ce", "FLAIR"), other, regions_class_order=(1, 2)))
 
 
 def test_an_accuracy_on_cases_that_a_fold_may_have_learnt_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -110,6 +110,24 @@ def test_a_task_that_does_not_fit_is_refused(
     assert not trained.target.exists()
 
 
+@pytest.mark.parametrize(
+    ("recorded", "why"),
+    [
+        (("LPS", "LPS"), ""),
+        (("RAS", "RAS"), "The orientation of the training is RAS, but the images in"),
+        (("RAS", "LPS"), "different orientations (LPS, RAS)"),
+    ],
+)
+def test_images_that_were_turned_since_the_training_do_not_mirror_the_model(
+    trained: Trained, told: Callable[[], str], recorded: tuple[str, str], why: str
+) -> None:
+    write_v2_folder(trained.results, (0, 1))
+    for fold, orientation in enumerate(recorded):
+        trained.record(fold, orientation=orientation)
+    assert trained.export() == (2 if why else 0)
+    assert why in told()
+
+
 def test_names_that_were_changed_after_the_training_are_refused(
     trained: Trained, told: Callable[[], str]
 ) -> None:

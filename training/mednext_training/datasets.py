@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mednext.errors import OptionError
+from mednext.images.description.image_description import ImageDescription
+from mednext.inputs.channel_matching import fits
+from mednext.model.description import Channel
 from mednext.system.atomic import replacing
 from mednext.system.json_reading import json_text, read_json
 from mednext.training_set.dataset import DATASET_FILE
@@ -62,11 +65,51 @@ class Dataset:
         return tuple(sorted({value for each in values for value in each}))
 
     @property
+    def names(self) -> dict[int, str]:
+        """A name for each value; of regions the first one that has it."""
+        names: dict[int, str] = {}
+        for name, value in self.labels.items():
+            for each in value if isinstance(value, tuple) else (value,):
+                names.setdefault(each, name)
+        return names
+
+    @property
     def regions(self) -> Mapping[str, tuple[int, ...]]:
         """The regions, where these are trained instead of labels."""
         if not self.regions_class_order:
             return {}
         return {name: each if isinstance(each, tuple) else (each,) for name, each in self.labels.items()}
+
+
+@dataclass(frozen=True)
+class Misnamed:
+    """A label value with two names; `exchanged` where the told one is wanted for another value."""
+
+    value: int
+    told: str
+    wanted: str
+    exchanged: bool
+
+
+def misnamed(told: Mapping[int, str], wanted: Mapping[int, str]) -> list[Misnamed]:
+    """The label values that both name, but differently; small and capital letters are the same."""
+    every = {name.casefold() for name in wanted.values()}
+    return [
+        Misnamed(value, told[value], wanted[value], told[value].casefold() in every)
+        for value in sorted({*told} & {*wanted})
+        if told[value].casefold() != wanted[value].casefold()
+    ]
+
+
+def misplaced_channel(names: Sequence[str], channels: Sequence[Channel]) -> tuple[str, str] | None:
+    """The first name that cannot be that of the channel in its place, and this channel's; None for none."""
+    for name, channel in zip(names, channels, strict=True):
+        exchanged = name.casefold() != channel.name.casefold() and any(
+            name.casefold() == other.name.casefold() for other in channels
+        )
+        if exchanged or not fits(channel, ImageDescription(name)):
+            return name, channel.name
+    return None
 
 
 def describe(dataset: Dataset, cases: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _IN_WORDS = {
     "split_sha256": "split",
     "content_sha256": "data",
     "cases_sha256": "data",
+    "orientation": "orientation of the images",
     "epochs": "number of epochs",
     "iterations": "number of steps in an epoch",
     "validation_iterations": "number of validation batches",
@@ -39,7 +40,7 @@ _KINDS: dict[str, type[Any]] = {
     **dict.fromkeys(("start", "plan_sha256", "split_sha256"), str),
     "patch": list,
 }
-_LATER = ("cases_sha256", "regions_sha256")  # which older records do not have
+_LATER = ("cases_sha256", "orientation", "regions_sha256")  # which older records do not have
 
 
 def digest(value: Any) -> str:

@@ -76,8 +76,8 @@ def _check_given(code: str, told: str | None, images: Path | None) -> None:
     found = _orientations(images) if images else {}
     if found and code not in found:
         raise OptionError(
-            f"The orientation {code} is given, but the training images in {images} are stored as "
-            f"{', '.join(found)}. Leave one of the two out."
+            f"The orientation of the training is {code}, but the images in {images} are stored as "
+            f"{', '.join(found)}: give those of the training, or leave one of the two out."
         )
 
 

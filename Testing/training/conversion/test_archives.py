@@ -33,14 +33,15 @@ def test_archives_are_taken_as_they_were_downloaded(
     assert [path.name for path in (tmp_path / "runs" / "raw").iterdir()] == [FOLDERS["hippocampus"]]
 
 
-def test_an_archive_beside_its_own_content_is_not_taken_twice(
-    tmp_path: Path, convert: Callable[..., int]
+def test_an_archive_beside_its_own_content_is_not_taken_twice_and_it_is_told(
+    tmp_path: Path, convert: Callable[..., int], caplog: pytest.LogCaptureFixture
 ) -> None:
     tree = trees.write_hippocampus(tmp_path / "tree", 2)
     with tarfile.open(tree / "Task04_Hippocampus.tar", "w") as target:
         target.add(tree / "Task04_Hippocampus", "Task04_Hippocampus")
     assert convert("hippocampus", tree) == 0
     assert cases_in(raw(tmp_path, "hippocampus")) == CASES["hippocampus"]
+    assert "Task04_Hippocampus.tar is not unpacked" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["../outside.nii.gz", "/outside.nii.gz", "a/../../outside.nii.gz"])

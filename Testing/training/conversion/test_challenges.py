@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +87,74 @@ def test_other_tumours_of_brats_are_refused(tmp_path: Path, convert: Callable[..
     assert "BraTS PED" in report(tmp_path, "brats21")["BraTS-PED-00000-000"]["remarks"]
 
 
+def test_the_hearts_beside_synapses_abdomen_are_not_taken_for_abdomens(
+    tmp_path: Path,
+    convert: Callable[..., int],
+    capsys: pytest.CaptureFixture,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`synapse get -r syn3193805` brings cine MR with the label 1, which would be the spleen."""
+    project = tmp_path / "syn3193805"
+    heart = trees.hippocampus_phantom(0)
+    for part, suffix, array in (("images", "", heart.images[0]), ("labels", "_seg", heart.labels)):
+        file = project / f"averaged-training-{part}" / f"DET0000101_avg{suffix}.nii.gz"
+        trees.write(file, array, heart.geometry)
+    with zipfile.ZipFile(trees.write_btcv(project, 2) / "Abdomen" / "RawData.zip", "w"):
+        pass
+    assert convert("btcv", project) == 0
+    assert cases_in(raw(tmp_path, "btcv")) == CASES["btcv"]
+    assert "RawData.zip is not unpacked" in caplog.text
+    shutil.rmtree(project / "Abdomen")
+    assert convert("btcv", project) == 2
+    assert "It is the MR of a heart" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("edition", ["2021", "2023", "2023 in copies"])
+def test_kits_with_labels_that_were_drawn_anew_is_not_kits19(
+    tmp_path: Path, convert: Callable[..., int], edition: str
+) -> None:
+    folder = trees.write_kits(tmp_path / "source", 2) / "data"
+    for number, case in enumerate(sorted(folder.glob("case_*"))[:2]):
+        labels = case / "segmentation.nii.gz"
+        if edition == "2021":
+            labels.rename(case / "aggregated_MAJ_seg.nii.gz")
+        elif edition == "2023":
+            shutil.copytree(case, case / "instances")
+        elif number == 0:
+            case.rename(folder / "case_00401")
+        else:
+            found = read_image(labels)
+            trees.write(labels, np.where(found.array == 2, 3, found.array), found.geometry)
+    assert convert("kits19", tmp_path / "source", "--skip-faulty") == 2
+    rows = report(tmp_path, "kits19").values()
+    assert all("of KiTS 2021 or 2023" in row["remarks"] for row in rows if row["result"] == "faulty")
+
+
+def test_glioblastomas_of_upenn_are_found_in_their_folders(
+    tmp_path: Path, convert: Callable[..., int]
+) -> None:
+    for number in range(2):
+        phantom, name = trees.glioma_phantom(number), f"UPENN-GBM-{number:05d}_11"
+        for sequence, image in zip(("T1", "T1GD", "T2", "FLAIR"), phantom.images, strict=True):
+            file = tmp_path / "source" / "images_structural" / name / f"{name}_{sequence}.nii.gz"
+            trees.write(file, image, phantom.geometry)
+        labels = tmp_path / "source" / "images_segm" / f"{name}_segm.nii.gz"
+        trees.write(labels, phantom.labels, phantom.geometry)
+    assert convert("brats21", tmp_path / "source") == 0
+    image = read_image(raw(tmp_path, "brats21") / "imagesTr" / "UPENN-GBM-00001_11_0001.nii.gz")
+    assert np.array_equal(image.array, trees.glioma_phantom(1).images[1])
+
+
+def test_images_of_other_names_are_told(
+    tmp_path: Path, convert: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    case = trees.write_kits(tmp_path / "source", 2) / "data" / "case_00001"
+    for file in list(case.iterdir()):
+        file.rename(case / f"the_{file.name}")
+    assert convert("kits19", tmp_path / "source") == 0
+    assert "2 images are not used, as they are named otherwise" in capsys.readouterr().out
+
+
 def test_mr_cases_of_amos_are_taken_on_request_as_a_data_set_without_hounsfield_units(
     tmp_path: Path, convert: Callable[..., int]
 ) -> None:
@@ -100,7 +170,8 @@ def test_mr_cases_of_amos_are_taken_on_request_as_a_data_set_without_hounsfield_
 
 
 def test_dicom_series_with_nifti_labels_are_taken(tmp_path: Path, convert: Callable[..., int]) -> None:
-    trees.write_kits(tmp_path / "source", 1, dicom=True)
+    case = trees.write_kits(tmp_path / "source", 1, dicom=True) / "data" / "case_00000"
+    (case / "imaging" / "0 AGREEMENT").write_text("no slice, but the first file")
     assert convert("kits19", tmp_path / "source") == 0
     image = read_image(raw(tmp_path, "kits19") / "imagesTr" / "case_00000_0000.nii.gz")
     assert np.array_equal(image.array, trees.ct_phantom(0, 2).images[0])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +72,18 @@ def test_a_folder_of_images_and_one_of_labels_become_a_data_set(
     assert np.array_equal(read_image(folder / "labelsTr" / "a0.nii.gz").array, phantom.labels)
 
 
+def test_names_with_accents_find_each_other_whatever_system_wrote_them(
+    tmp_path: Path, run: Callable[..., int]
+) -> None:
+    """A Mac writes "é" as two characters."""
+    source = pairs(tmp_path / "source")
+    for part, form in (("images", "NFD"), ("labels", "NFC")):
+        file = source / part / "a1.nii.gz"
+        file.rename(file.with_name(unicodedata.normalize(form, "André.1.nii.gz")))
+    assert run("convert", "own", source, "--name", "Mine", *SAID) == 0
+    assert (tmp_path / "runs/raw/Dataset501_Mine/labelsTr/André.1.nii.gz").is_file()
+
+
 def test_a_task_of_the_catalog_names_images_and_labels(tmp_path: Path, run: Callable[..., int]) -> None:
     assert run("convert", "own", pairs(tmp_path / "source"), "--name", "Mine", "--task", "KiTS19") == 0
     _, dataset = find_dataset(Workspace(tmp_path / "runs"))
@@ -91,6 +105,34 @@ def test_several_channels_are_found_by_their_patterns(tmp_path: Path, run: Calla
     for number, channel in enumerate((0, 3)):
         image = read_image(folder / "imagesTr" / f"patient 1_{number:04d}.nii.gz")
         assert np.array_equal(image.array, phantom.images[channel])
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "told"),
+    [
+        (("Kidney", "kidney tumor"), 0, ""),
+        (("kidney tumor", "kidney"), 2, 'calls its label 1 "kidney tumor", here it is "kidney": export'),
+        (("kidney", "lesion"), 0, 'calls its label 2 "lesion", here it is "kidney tumor": check'),
+    ],
+)
+def test_the_names_in_slicers_segmentations_are_compared_with_those_of_the_data_set(
+    tmp_path: Path,
+    run: Callable[..., int],
+    capsys: pytest.CaptureFixture,
+    names: tuple[str, str],
+    code: int,
+    told: str,
+) -> None:
+    source = pairs(tmp_path / "source")
+    for file in list((source / "labels").iterdir()):
+        labels = sitk.ReadImage(str(file))
+        for number, name in enumerate(names):
+            labels.SetMetaData(f"Segment{number}_Name", name)
+            labels.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
+        sitk.WriteImage(labels, str(source / "labels" / file.name.replace(".nii.gz", ".seg.nrrd")))
+        file.unlink()
+    assert run("convert", "own", source, "--name", "Mine", *SAID) == code
+    assert told in capsys.readouterr().out
 
 
 def test_label_values_with_gaps_become_those_that_nnunet_trains(
@@ -135,6 +177,40 @@ def test_missing_facts_are_asked_for(
     output = capsys.readouterr()
     assert told in output.err + output.out
     assert not list((tmp_path / "runs").glob("raw/*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"labels": {"background": 0, "kidney tumor": 1, "kidney": 2}}, 'label 1 "kidney tumor", the task'),
+        ({"channel_names": {"0": "T1"}}, "The channel T1 of the data set is not the CT"),
+    ],
+)
+def test_a_task_does_not_rename_what_a_data_set_calls_otherwise(
+    tmp_path: Path,
+    run: Callable[..., int],
+    capsys: pytest.CaptureFixture,
+    changes: dict[str, Any],
+    told: str,
+) -> None:
+    file = nnunet(tmp_path / "Dataset501_A") / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    assert run("convert", "own", file.parent, "--name", "B", "--task", "KiTS19") == 2
+    assert told in capsys.readouterr().err
+
+
+def test_an_image_that_is_named_as_another_channel_is_noted(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    for number in range(2):
+        phantom, folder = trees.glioma_phantom(number), tmp_path / "source" / f"a{number}"
+        trees.write(folder / "t1.nii.gz", phantom.images[0], phantom.geometry)
+        trees.write(folder / "flair.nii.gz", phantom.images[3], phantom.geometry)
+        trees.write(folder / "tumor.nii.gz", (phantom.labels > 0).astype(np.uint8), phantom.geometry)
+    words = ["--channel", "T1={case}/flair.nii.gz", "--channel", "FLAIR={case}/t1.nii.gz"]
+    words += ["--labels", "{case}/tumor.nii.gz", "--label", "1=tumor", "--name", "Glioma"]
+    assert run("convert", "own", tmp_path / "source", *words) == 0
+    assert '"flair.nii.gz" seems to be FLAIR, not T1: check the choice' in capsys.readouterr().out
 
 
 def test_several_data_sets_of_one_kind_become_one(tmp_path: Path, run: Callable[..., int]) -> None:

@@ -101,6 +101,22 @@ def test_a_converted_data_set_keeps_which_cases_are_of_one_patient(
     ]
 
 
+def test_a_patient_is_known_by_any_of_its_names(tmp_path: Path, convert: Callable[..., int]) -> None:
+    """Each examination got another PatientID, folders name the patient, and somebody wrote a list."""
+    source = tmp_path / "source"
+    for number, name in enumerate(("sub-01_ses-1", "sub-01_ses-2", "other")):
+        phantom = trees.ct_phantom(number, 2)
+        write_series(source / name / "ct", phantom.images[0], phantom.geometry)
+        change(source / name / "ct", lambda dataset, _, name=name: setattr(dataset, "PatientID", name))
+        trees.write(source / name / "labels.nii.gz", phantom.labels, phantom.geometry)
+    (source / "dataset.json").write_text('{"same_patient": [["sub-01_ses-2", "other"]]}')
+    words = ["--channel", "CT={case}/ct", "--labels", "{case}/labels.nii.gz", "--name", "A"]
+    assert convert("own", source, *words, "--label", "1=kidney", "--label", "2=tumor") == 0
+    assert same_patient_in(tmp_path / "runs" / "raw" / "Dataset501_A") == [
+        ["other", "sub-01_ses-1", "sub-01_ses-2"]
+    ]
+
+
 def test_a_patient_in_the_name_of_the_source_is_not_that_of_all_cases(
     tmp_path: Path, convert: Callable[..., int]
 ) -> None:

@@ -76,6 +76,7 @@ def _export(arguments: argparse.Namespace) -> None:
         check_trained_labels,
         export_bundle,
         export_options,
+        trained_orientation,
         training_history,
     )
     from ..training.result_folders import finished_folds, results_folder
@@ -91,7 +92,7 @@ def _export(arguments: argparse.Namespace) -> None:
         folds=folds,
         checkpoint=arguments.checkpoint,
         version=arguments.version,
-        orientation=arguments.orientation,
+        orientation=arguments.orientation or trained_orientation(source, folds),
     )
     history = training_history(source, folds)
     training_data = ". ".join(filter(None, (options.training_data, history)))
@@ -106,6 +107,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from ..planning.splits import cases_of, split_of, validation_cases
     from ..publishing.bundle_export import (
         check_not_trained_on_all,
+        check_same_names,
         record_accuracy,
         record_kept_largest,
         warn_of_other_split,
@@ -113,6 +115,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     workspace, dataset = chosen_dataset(arguments)
     bundle = load_bundle(arguments.model)
+    check_same_names(bundle.model, dataset)
     raw, ending = workspace.raw / dataset.folder_name, dataset.file_ending
     cases: dict[int | None, list[str]]  # by the fold that segments them; None for all folds together
     if arguments.test:

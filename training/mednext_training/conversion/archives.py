@@ -9,7 +9,7 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -50,6 +50,7 @@ def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> It
             f"{source} is no folder and no archive ({', '.join(SUFFIXES)}): give the data set's folder, or "
             "the file as it was downloaded."
         )
+    origins = {folder: folder for folder in folders}
     with ExitStack() as stack:
         for archive in archives:
             prefix = f"{UNFINISHED}{signature()}-"
@@ -57,8 +58,20 @@ def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> It
             logger.info("Unpacking %s", archive)
             with explaining(folder / "data"):
                 _unpack(archive, folder)
-            folders.append(folder)
-        yield folders
+            origins[folder] = archive
+        for folder, origin in origins.items():
+            _tell_of_packed(folder, origin, archives)
+        yield list(origins)
+
+
+def _tell_of_packed(folder: Path, origin: Path, unpacked: Sequence[Path]) -> None:
+    """Warn of archives that nobody looks into: of those beside cases, and of those deeper down."""
+    for path in sorted(folder.rglob("*")):
+        if _is_archive(path) and path not in unpacked:
+            logger.warning(
+                "%s is not unpacked: if it holds other cases, unpack it, or give it as a source.",
+                origin / path.relative_to(folder),
+            )
 
 
 def _is_archive(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from mednext.errors import InputError
 from mednext.images.formats.image_files import read_image
+from mednext.images.formats.nrrd_header import nrrd_fields
 from mednext.images.geometry import Geometry, reorient_array
 from mednext.images.volume import read_volume
 from mednext.inputs.image_doubts import image_doubts
@@ -38,7 +40,8 @@ class CheckedCase:
         looks: of each image, see `look_of`.
         way: the trained value for each value of its labels.
         label_digest: of its labels; "" where there are none.
-        patient: known from DICOM or from names; "" where neither tells.
+        told_names: the name of each label value, where the file of the labels gives them.
+        patients: the names of its patient, by DICOM and by names of files.
         notes, problems: sentences; a case with problems cannot be trained on.
     """
 
@@ -50,7 +53,8 @@ class CheckedCase:
     looks: list[Mapping[str, float]] = field(default_factory=list)
     way: Mapping[int, int] = field(default_factory=dict)
     label_digest: str = ""
-    patient: str = ""
+    told_names: Mapping[int, str] = field(default_factory=dict)
+    patients: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -82,7 +86,7 @@ def check_case(
     patients.discard("")
     if len(patients) > 1:
         case.problems.append("Its images are of several patients, as their headers say: correct the case.")
-    case.patient = min(patients, default=found.patient)
+    case.patients = patients | found.patients
     if len(set(case.digests)) < len(case.digests):
         case.problems.append("Two of its images have the same voxels: one of them is a copy.")
     labels = None if found.label is None else _check_label(case, found.label, allow_empty)
@@ -121,6 +125,7 @@ def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> np.ndarray
         case.problems.append(str(error))
         return None
     case.notes += labels.warnings
+    case.told_names = _names_in(path)
     if case.grid is not None:
         _check_place(case, path, labels.geometry)
     values, counts = np.unique(labels.array, return_counts=True)
@@ -140,6 +145,17 @@ def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> np.ndarray
             "there is nothing, say so with --allow-empty."
         )
     return sample_of(labels.array).values
+
+
+def _names_in(path: Path) -> dict[int, str]:
+    """The name of each label value in a segmentation as Slicer saves it; empty for any other file."""
+    words = nrrd_fields(path).words if path.name.lower().endswith(".nrrd") else {}
+    found = {}
+    for key, text in words.items():
+        segment, _, field_name = key.partition("_")
+        if field_name == "LabelValue" and re.fullmatch("[0-9]{1,9}", text) and f"{segment}_Name" in words:
+            found[int(text)] = words[f"{segment}_Name"]
+    return found
 
 
 def _check_place(case: CheckedCase, path: Path, geometry: Geometry) -> None:

@@ -16,12 +16,13 @@ from .form import Form, channels_of, unchanged
 from .tree import Layout
 
 _TEST = "It is a test case, whose labels the challenge keeps."
+_HEART = "It is the MR of a heart, of another challenge in Synapse's project: give Abdomen/RawData.zip."
 _FOLDER_OF_TESTS = r"(?:images?Ts|testing|test|.*test(?:ing)?[-_ ]?data)/.*"
 
 _BTCV = Layout(
-    images=((r"img(?P<case>\d{4})", r"(?P<case>DET\d+)_avg"),),
-    labels=(r"label(?P<case>\d{4})", r"(?P<case>DET\d+)_avg_seg"),
-    left_out=((_FOLDER_OF_TESTS, _TEST),),
+    images=((r"img(?P<case>\d{4})",),),
+    labels=(r"label(?P<case>\d{4})",),
+    left_out=((_FOLDER_OF_TESTS, _TEST), (r"DET\d+_avg(?:_seg)?", _HEART)),
     name="BTCV_{case}",
     hint="Abdomen/RawData/Training/img/img0001.nii.gz and label/label0001.nii.gz",
 )
@@ -37,12 +38,23 @@ _AMOS = Layout(
 )
 _MR = (r"(?:images|labels)Tr/amos_0[5-9]\d\d", "It is an MR image: --with-mr takes them, too.")
 
+_LATER_KITS = "of KiTS 2021 or 2023, which drew all labels anew and have cysts (3), not of KiTS19."
 _KITS = Layout(
     images=((r"(?P<case>case_\d{5})/imaging",),),
     labels=(r"(?P<case>case_\d{5})/segmentation",),
-    left_out=((r"case_00(?:2[1-9]\d)/.*", _TEST),),
+    surplus=(
+        (r"(?P<case>case_\d{5})/(?:aggregated_[A-Z]+_seg|(?:instances|segmentations)/.*)",),
+        f"is {_LATER_KITS}",
+    ),
+    left_out=((r"case_002[1-9]\d/.*", "It is a test case of KiTS19."),),
     hint="data/case_00000/imaging.nii.gz and segmentation.nii.gz",
 )
+
+
+def _later_kits(name: str, values: set[int]) -> str:
+    if int(name[-5:]) >= 300 or 3 in values:
+        return f"It is {_LATER_KITS}"
+    return ""
 
 
 def _sequence(*names: str) -> tuple[str, ...]:
@@ -58,7 +70,7 @@ _BRATS = Layout(
         _sequence("t2f", "flair"),
     ),
     # "W39_1998.09.19_Segm" lies in the folder of one case of 2020.
-    labels=(*_sequence("seg"), r"(?P<case>[^/]+)/[^/]*_Segm"),
+    labels=(*_sequence("seg"), r"(?P<case>UPENN-GBM-\d+_\d+)_segm", r"(?P<case>BraTS20_[^/]+)/[^/]*_Segm"),
     left_out=(
         (r"[^/]*validation[^/]*/.*", "It is a validation case, whose labels the challenge keeps."),
         (_FOLDER_OF_TESTS, _TEST),
@@ -87,6 +99,7 @@ def _other_tumors(name: str, values: set[int]) -> str:
 _HIPPOCAMPUS = Layout(
     images=((r"images(?:Tr)?/(?P<case>[^/]+)",),),
     labels=(r"labels(?:Tr)?/(?P<case>[^/]+)",),
+    left_out=((_FOLDER_OF_TESTS, _TEST),),
     hint="imagesTr/hippocampus_001.nii.gz and labelsTr/hippocampus_001.nii.gz",
 )
 
@@ -105,7 +118,7 @@ def challenge(name: str, with_mr: bool = False) -> Form:
             return _without_modality(_form(219, "AMOS22", _AMOS), "AMOS22withMR")
         return _form(218, "AMOS22", replace(_AMOS, left_out=(*_AMOS.left_out, _MR)))
     if name == "kits19":
-        return _form(64, "KiTS19", _KITS)
+        return replace(_form(64, "KiTS19", _KITS), refused=_later_kits)
     if name == "brats21":
         # Until 2021 the enhancing tumour is 4, since 2023 it is 3.
         ways = ({1: 2, 2: 1, 4: 3}, {1: 2, 2: 1, 3: 3})

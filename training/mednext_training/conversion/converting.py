@@ -119,17 +119,24 @@ def check_cases(form: Form, found: Found, choices: Choices = Choices()) -> Repor
     same_patient = check_patients(sound)
     orientation = common_orientation(sound)  # before the report, as it adds notes
     left_out = [*found.left_out, *((name, "It was not wanted.") for name in choices.leave_out)]
-    return Report(cases, left_out, _remarks(sound, form), same_patient, orientation)
+    return Report(cases, left_out, _remarks(sound, form, found), same_patient, orientation)
 
 
-def _remarks(sound: Sequence[CheckedCase], form: Form) -> list[str]:
-    """Labels that nobody has, and the room that nnU-Net will take: numbers of 4 bytes, and labels of 1."""
+def _remarks(sound: Sequence[CheckedCase], form: Form, found: Found) -> list[str]:
+    """Images that are not used, labels that nobody has, and the room that nnU-Net will take: numbers of 4
+    bytes, and labels of 1."""
     volume_mm3 = sum(
         1000 * math.prod(case.grid.size) * case.grid.voxel_volume_ml for case in sound if case.grid
     )
     gib = volume_mm3 * (4 * len(form.channels) + 1) / 2**30
     room = [f"Preprocessed at 1 mm, they take at most {gib:.1f} GiB."] if sound else []
-    return check_labels_occur(sound, form.names) + room
+    return [*_unused(found), *check_labels_occur(sound, form.dataset.names), *room]
+
+
+def _unused(found: Found) -> list[str]:
+    if not found.unknown:
+        return []
+    return [f"{len(found.unknown)} images are not used, as they are named otherwise: {found.unknown[0]}."]
 
 
 def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]]) -> Found:
@@ -152,16 +159,18 @@ def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]
     longer = [safe_part(f"{place.name}_{name}") for place, name in zip(places, names, strict=True)]
     told = told_apart(names, longer)
     renamed = [replace(case, name=name) for case, name in zip(cases, told, strict=True)]
-    return Found(renamed, [each for part in parts for each in part.left_out])
+    left_out = [each for part in parts for each in part.left_out]
+    return Found(renamed, left_out, [each for part in parts for each in part.unknown])
 
 
 def _nothing_in(source: Path, found: Found, hint: str) -> str:
     if found.left_out:
         reasons = " ".join(sorted({why for _, why in found.left_out}))
         return f"There are no cases in {source}: {len(found.left_out)} files were left out. {reasons}"
+    other = f", not as {found.unknown[0]}" if found.unknown else ""
     return (
-        f"There are no cases in {source}: this data set has its files as {hint}. A data set in nnU-Net's "
-        "layout already is given with --dataset to the other commands."
+        f"There are no cases in {source}: this data set has its files as {hint}{other}. A data set in "
+        "nnU-Net's layout already is given with --dataset to the other commands."
     )
 
 

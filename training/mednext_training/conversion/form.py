@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mednext.images.description.image_kind import kind_of_text
+from mednext.inputs.channel_matching import modality_of
 from mednext.library.catalog import Task
 from mednext.model.description import Channel
 
@@ -34,15 +36,6 @@ class Form:
     refused: Callable[[str, set[int]], str] = lambda _name, _values: ""
     edition: Callable[[str], str] = lambda _name: ""
 
-    @property
-    def names(self) -> dict[int, str]:
-        """A name for each trained value; of regions the first one that has it."""
-        names: dict[int, str] = {}
-        for name, value in self.dataset.labels.items():
-            for each in value if isinstance(value, tuple) else (value,):
-                names.setdefault(each, name)
-        return names
-
 
 def unchanged(dataset: Dataset) -> tuple[Mapping[int, int], ...]:
     """The one way of files that have the trained values."""
@@ -58,5 +51,9 @@ def channels_of(task: Task) -> tuple[Channel, ...]:
 
 
 def channels_named(names: Sequence[str]) -> tuple[Channel | None, ...]:
-    """The expected values of images of which only the channel's name is known."""
-    return tuple(Channel("CT", "CT", "ct") if name.casefold() == "ct" else None for name in names)
+    """The expected values of images of which only the channel's name is known; None where it says nothing."""
+    modalities = ((name, modality_of(kind_of_text(name))) for name in names)
+    return tuple(
+        Channel(name, modality, "ct" if name.casefold() == "ct" else "zscore") if modality else None
+        for name, modality in modalities
+    )

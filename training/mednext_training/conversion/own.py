@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,21 @@ from mednext.library.catalog_source import find_task
 from mednext.system.json_reading import read_json
 from mednext.training_set.dataset import DATASET_FILE
 
-from ..datasets import FILE_ENDING, FOLDER_FORM, Dataset, datasets_in, read_description
+from ..datasets import (
+    FILE_ENDING,
+    FOLDER_FORM,
+    Dataset,
+    datasets_in,
+    misnamed,
+    misplaced_channel,
+    read_description,
+)
 from ..workspace import Workspace
 from .challenges import dataset_of
 from .form import Form, channels_named, channels_of, unchanged
 from .tree import Layout
+
+logger = logging.getLogger(__name__)
 
 FIRST_NUMBER = 501  # as the panel's training sets; below are public data sets
 _IMAGES = r"(?:images?|imagesTr|imgs?)/(?P<case>[^/]+?)(?:[_-](?:image|img))?"
@@ -25,6 +36,7 @@ _LABELS = (
     r"(?:labels?|labelsTr|masks?|segmentations?|segs?)/"
     r"(?P<case>[^/]+?)(?:[_.-](?:labels?|labelmap|seg|segmentation|mask))?"
 )
+_TESTS = ((r"(?:images|labels)Ts/.*", "It is a test case."),)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 
 
@@ -86,7 +98,8 @@ def raw_form(dataset: Dataset) -> Form:
     layout = Layout(
         images,
         (r"labelsTr/(?P<case>[^/]+)",),
-        surplus=(r"imagesTr/(?P<case>[^/]+)_\d{4}",),
+        surplus=((r"imagesTr/(?P<case>[^/]+)_\d{4}",), "is of a channel that the data set does not have."),
+        left_out=_TESTS,
         hint="imagesTr/case_0000.nii.gz (a number for each channel) and labelsTr/case.nii.gz",
     )
     channels = channels_named(dataset.channels)
@@ -115,6 +128,7 @@ def _described(source: Path) -> Form | None:
         layout = Layout(
             ((r"imagesTr/(?P<case>[^/]+)",),),
             (r"labelsTr/(?P<case>[^/]+)",),
+            left_out=_TESTS,
             hint="imagesTr/case.nii.gz and labelsTr/case.nii.gz",
         )
         return Form(dataset, layout, channels_named(dataset.channels), unchanged(dataset))
@@ -159,6 +173,20 @@ def _with_task(form: Form, task_name: str) -> Form:
         raise OptionError(
             f"The data set has the label values {list(form.dataset.values)} and {len(form.dataset.channels)} "
             f"channels; the task {task.name} has {list(dataset.values)} and {len(dataset.channels)}."
+        )
+    for each in misnamed(form.dataset.names, dataset.names):
+        sentence = (
+            f'The data set calls its label {each.value} "{each.told}", the task {task.name} "{each.wanted}"'
+        )
+        if each.exchanged:
+            raise OptionError(f"{sentence}: bring its labels into the task's order, or leave out --task.")
+        logger.warning("%s: check that these are the same.", sentence)
+    misplaced = misplaced_channel(form.dataset.channels, channels_of(task))
+    if misplaced:
+        raise OptionError(
+            f"The channel {misplaced[0]} of the data set is not the {misplaced[1]} that the task {task.name} "
+            f"has there, whose order is {', '.join(dataset.channels)}: bring the images into it, or leave "
+            "out --task."
         )
     return replace(form, dataset=dataset, channels=channels_of(task))
 

@@ -97,7 +97,7 @@ def _row(case: CheckedCase) -> tuple[str, ...]:
         " ".join(str(side) for side in grid.size) if grid else "",
         " ".join(f"{side:.5g}" for side in grid.spacing) if grid else "",
         grid.orientation if grid else "",
-        case.patient,
+        ", ".join(sorted(case.patients)),
         " ".join(f"{value}:{count}" for value, count in case.voxels.items() if value),
         " ".join(str(path) for path in files if path is not None),
     )

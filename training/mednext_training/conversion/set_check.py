@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..datasets import misnamed
 from .case_check import CheckedCase
 from .channel_looks import exchanged_channels
 from .form import Form
@@ -61,15 +62,15 @@ def check_patients(cases: Iterable[CheckedCase]) -> list[list[str]]:
     Returns:
         The cases of each patient with several.
     """
-    names: dict[str, list[str]] = {}
+    groups: list[tuple[set[str], list[str]]] = []  # names of a patient, and of the cases
     for case in cases:
-        if not case.patient:
-            continue
-        others = names.setdefault(case.patient, [])
+        known = [group for group in groups if group[0] & case.patients]
+        others = [name for _, names in known for name in names]
         if others:
             case.notes.append(f"It is of the same patient as {others[0]}: both are kept in the same fold.")
-        others.append(case.name)
-    return [each for each in names.values() if len(each) > 1]
+        patients = case.patients.union(*(group[0] for group in known))
+        groups = [*(group for group in groups if group not in known), (patients, [*others, case.name])]
+    return [names for _, names in groups if len(names) > 1]
 
 
 def map_values(cases: Sequence[CheckedCase], form: Form) -> None:
@@ -87,15 +88,29 @@ def map_values(cases: Sequence[CheckedCase], form: Form) -> None:
             editions.setdefault(form.edition(case.name), []).append(case)
     for sound in editions.values():
         best = max(form.ways, key=lambda way: sum(case.values <= set(way) for case in sound))
-        known = ", ".join(f"{value} {form.names[trained]}" for value, trained in best.items())
+        known = ", ".join(f"{value} {form.dataset.names[trained]}" for value, trained in best.items())
         for case in sound:
             case.way = best
+            _check_names(case, form)
             strange = sorted(case.values - set(best))
             if strange:
                 case.problems.append(
                     f"{case.found.label} has the label {strange[0]}, but the labels of this data set are "
                     f"{known}. Correct the file, or leave the case out."
                 )
+
+
+def _check_names(case: CheckedCase, form: Form) -> None:
+    """Compare the names that a case's file gives its values with those of the data set."""
+    told = {value: name for value, name in case.told_names.items() if value in case.values}
+    for each in misnamed(told, {value: form.dataset.names[trained] for value, trained in case.way.items()}):
+        sentence = (
+            f'{case.found.label} calls its label {each.value} "{each.told}", here it is "{each.wanted}"'
+        )
+        if each.exchanged:
+            case.problems.append(f"{sentence}: export all cases with the same values.")
+        else:
+            case.notes.append(f"{sentence}: check that these are the same.")
 
 
 def common_orientation(cases: Iterable[CheckedCase]) -> str:

@@ -25,7 +25,7 @@ from mednext.system.atomic import explaining, replacing, replacing_folder
 from mednext.system.json_reading import json_text
 from mednext.training_set.dataset import DATASET_FILE, IMAGES
 
-from ..datasets import Dataset, read_description
+from ..datasets import Dataset, misnamed, misplaced_channel, read_description
 from ..evaluation.case_results import CaseResult, summary
 from ..run_record import digest, read_record
 from ..workspace import Workspace
@@ -88,7 +88,7 @@ def _check_task(dataset: Dataset, task: Task) -> None:
         fits = all(known.get(name) == set(values) for name, values in dataset.regions.items())
     else:
         fits = dict(dataset.labels) == {label.name: label.value for label in task.labels}
-    if not fits or len(dataset.channels) != len(task.channels):
+    if not fits or dataset.channels != tuple(channel.name for channel in task.channels):
         raise OptionError(
             f"{dataset.folder_name} says that it is of the task {task.name}, but has the channels "
             f"{', '.join(dataset.channels)} and the labels {', '.join(dataset.labels)}, and the task "
@@ -171,6 +171,49 @@ def training_history(source: Path, folds: Sequence[int | str]) -> str:
         )
         told.setdefault(sentence, []).append(f"{fold} (split {run['split_sha256'][:12]})")
     return " ".join(f"{sentence}; folds {', '.join(folds)}." for sentence, folds in told.items())
+
+
+def trained_orientation(source: Path, folds: Sequence[int | str]) -> str | None:
+    """The orientation of the images when these folds were trained; None where no record tells it.
+
+    Raises:
+        OptionError: the folds were trained in different ones.
+    """
+    records = filter(None, (read_record(source / f"fold_{fold}") for fold in folds))
+    told = sorted({str(record["run"].get("orientation") or "") for record in records} - {""})
+    if len(told) > 1:
+        raise OptionError(
+            f"The folds in {source} were trained on images in different orientations ({', '.join(told)}): "
+            "export those of one with --folds, or train the others again."
+        )
+    return told[0] if told else None
+
+
+def check_same_names(model: Model, dataset: Dataset) -> None:
+    """Refuse to measure a model by labels or on channels with other names. Raises `OptionError`."""
+    if model.output == "regions":
+        told = {region.name.casefold(): region for region in model.regions}
+        differing = [
+            f'the region "{name}"'
+            for name, values in dataset.regions.items()
+            if name.casefold() in told and {*values} != {*told[name.casefold()].labels}
+        ]
+    else:
+        told_labels = {label.value: label.name for label in model.labels}
+        differing = [
+            f'the label {each.value}, "{each.told}" and "{each.wanted}"'
+            for each in ([] if dataset.regions else misnamed(told_labels, dataset.names))
+        ]
+    if len(model.channels) != len(dataset.channels):
+        differing.append(f"the number of channels, {len(model.channels)} and {len(dataset.channels)}")
+    else:
+        misplaced = misplaced_channel(dataset.channels, model.channels)
+        differing += [f"a channel, {misplaced[1]} and {misplaced[0]}"] if misplaced else []
+    if differing:
+        raise OptionError(
+            f"{model.name} and {dataset.folder_name} differ in {differing[0]}: measure a model of this data "
+            "set. Where both mean the same, give it the same name in model.json or dataset.json."
+        )
 
 
 def check_not_trained_on_all(model: Model) -> None:

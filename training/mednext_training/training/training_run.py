@@ -290,6 +290,7 @@ def _identity(run: Run, plans: Mapping[str, Any], description: Mapping[str, Any]
         "split_sha256": digest(split_of(run.workspace, run.dataset, run.fold)),
         "content_sha256": description.get("content_sha256", ""),
         "cases_sha256": description["cases_sha256"],
+        "orientation": description["orientation"],
         "epochs": schedule.epochs,
         "iterations": schedule.iterations,
         "validation_iterations": schedule.validation_iterations,
