@@ -16,7 +16,7 @@ from mednext import load_bundle
 from mednext.errors import GeometryError, OptionError
 from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry
-from mednext.model.description import Channel
+from mednext.model.description import Channel, Fold
 from mednext.model.labels import Label, Region
 from mednext_training.datasets import Dataset
 from mednext_training.evaluation.case_results import (
@@ -32,11 +32,8 @@ from mednext_training.evaluation.case_results import (
 )
 from mednext_training.evaluation.kept_largest import KeptLargest
 from mednext_training.evaluation.metrics import Score, score
-from mednext_training.publishing.bundle_export import (
-    check_same_names,
-    record_accuracy,
-    warn_of_other_split,
-)
+from mednext_training.learnt_cases import warn_of_learnt_cases
+from mednext_training.publishing.bundle_export import check_same_names, record_accuracy
 from mednext_training.run_record import digest
 from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 
@@ -267,10 +264,24 @@ def test_a_model_is_not_measured_on_exchanged_channels_or_other_regions() -> Non
 def test_an_accuracy_on_cases_that_a_fold_may_have_learnt_is_told(caplog: pytest.LogCaptureFixture) -> None:
     split = {"train": ["a", "b"], "val": ["c"]}
     history = f"4 epochs; folds 10 (split 0123456789ab), 0 (split {digest(split)[:12]})."
-    model = tiny_model(training_data=history)
-    warn_of_other_split(model, 0, split)
-    warn_of_other_split(model, 1, split)  # of which nothing is known
+    silent = tiny_model(folds=(Fold(0, "", ""), Fold(10, "", "")))
+    model = replace(silent, training_data=history)
+    warn_of_learnt_cases(model, 0, split)
+    warn_of_learnt_cases(silent, 0, split)
     assert not caplog.text
-    warn_of_other_split(model, 0, {"train": ["c", "b"], "val": ["a"]})
-    assert "Fold 0 of" in caplog.text
-    assert "the accuracy is too good" in caplog.text
+    began = replace(model, training_data=f"4 epochs, fine-tuned from hippocampus 1.1.0, fold 0, {history}")
+    for other, fold, cases, why in (
+        (model, 0, {"train": ["c", "b"], "val": ["a"]}, "had another split, or other data, for fold 0"),
+        (model, 1, split, "has no fold 1"),
+        (
+            replace(model, training_data=f"4 epochs; folds all (split {'0' * 12})."),
+            0,
+            split,
+            "every case of its",
+        ),
+        (began, 0, split, "was fine-tuned from a model that may have learnt them"),
+    ):
+        caplog.clear()
+        warn_of_learnt_cases(other, fold, cases)
+        assert why in caplog.text
+        assert "the accuracy is too good" in caplog.text

@@ -264,7 +264,7 @@ def test_a_larger_kernel_begins_as_the_smaller_one() -> None:
 
 def test_a_model_is_fine_tuned_for_other_labels_with_a_new_head(tmp_path: Path) -> None:
     tiny_bundle(tmp_path / "tiny", folds=(0, 1))
-    start = weights_of_model(tmp_path / "tiny", 1)
+    start = weights_of_model(tmp_path / "tiny", 1, "all")
     assert start.source == "fine-tuned from tiny 1.0.0, fold 1"
     network = tiny(3, classes=5)
     head = network.state_dict()["out_0.conv_out.weight"].clone()
@@ -278,9 +278,9 @@ def test_a_model_is_fine_tuned_for_other_labels_with_a_new_head(tmp_path: Path) 
 def test_a_fold_that_may_have_seen_the_validation_cases_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tiny_bundle(tmp_path / "tiny")
-    weights_of_model(tmp_path / "tiny", 3)
-    assert "accuracy will be too good" in caplog.text
+    weights_of_model("hippocampus", 0, {"train": ["a"], "val": ["b"]})
+    assert "hippocampus was trained on every case of its data set" in caplog.text
+    assert "the accuracy is too good" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from mednext.system.atomic import check_place, replacing
 from mednext.system.devices import PRECISIONS
 from mednext.system.memory_settings import restart_tuned
 
+from ..learnt_cases import check_not_trained_on_all, warn_of_learnt_cases
 from .arguments import add_dataset, add_network, address, chosen_dataset, fold
 
 
@@ -105,13 +106,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from ..evaluation.case_results import evaluate, markdown_table, write_csv
     from ..evaluation.kept_largest import KeptLargest
     from ..planning.splits import cases_of, split_of, validation_cases
-    from ..publishing.bundle_export import (
-        check_not_trained_on_all,
-        check_same_names,
-        record_accuracy,
-        record_kept_largest,
-        warn_of_other_split,
-    )
+    from ..publishing.bundle_export import check_same_names, record_accuracy, record_kept_largest
 
     workspace, dataset = chosen_dataset(arguments)
     bundle = load_bundle(arguments.model)
@@ -126,7 +121,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         folds = every if arguments.fold is None else [arguments.fold]
         cases = {fold: validation_cases(workspace, dataset, fold) for fold in folds}
         for fold in folds:
-            warn_of_other_split(bundle.model, fold, split_of(workspace, dataset, fold))
+            warn_of_learnt_cases(bundle.model, fold, split_of(workspace, dataset, fold))
     decision = KeptLargest(bundle.model) if arguments.keep_largest else None
     mirroring = False if arguments.no_mirror else None
     options = Options(quality=arguments.quality, precision=arguments.precision, mirroring=mirroring)

@@ -200,7 +200,8 @@ def _run(arguments: argparse.Namespace, workspace: Workspace, dataset: Dataset) 
         command = f"mednext-train train --variant {arguments.variant} --fold {arguments.fold}"
         start = weights_of_small_kernel(small.folder, command)
     elif arguments.start_from:
-        start = weights_of_model(arguments.start_from, arguments.fold)
+        split = split_of(workspace, dataset, arguments.fold)
+        start = weights_of_model(arguments.start_from, arguments.fold, split)
     schedule = recipe_schedule(
         dataset.task,
         arguments.kernel,

@@ -18,7 +18,6 @@ from ..datasets import Dataset
 from ..planning.plans import read_plans
 from ..planning.splits import split_of
 from ..run_record import digest, read_record, write_record
-from ..training.mirroring import mirrored_axes
 from ..workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -58,6 +57,8 @@ def run_baseline(
             or a fold was trained on another plan, split or data, or mirrored otherwise.
         InputError: nnU-Net fails, as for a trainer that it does not have, or for damaged plans.
     """
+    from ..training.mirroring import mirrored_axes  # imports torch, which commands on data do without
+
     plans, description = _planned(workspace, dataset)
     planned = plans["configurations"]
     missing = [name for name in CONFIGURATIONS[baseline] if name not in planned]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from mednext.errors import CheckpointError, OptionError, UnsafeCheckpointError, 
 from mednext.network.upkern import upkern
 from torch import Tensor, nn
 
-logger = logging.getLogger(__name__)
+from ..learnt_cases import FINE_TUNED, warn_of_learnt_cases
 
 _NEEDED = "stem.weight", "bottleneck.0.conv1.weight"
 
@@ -66,8 +65,11 @@ def weights_of_small_kernel(fold_folder: Path, train_first: str) -> StartWeights
     return StartWeights("UpKern from kernel 3", hashlib.sha256(file.read_bytes()).hexdigest(), read)
 
 
-def weights_of_model(name: str | Path, fold: int | str) -> StartWeights:
+def weights_of_model(name: str | Path, fold: int | str, split: object) -> StartWeights:
     """Those of an installed model or of a bundle's folder: of the same fold where it has one, else its first.
+
+    Args:
+        split: of the cases of this fold; it is told where the weights may have learnt those that validate.
 
     Raises:
         UnknownModelError, BundleError: there is no such model, or it is damaged.
@@ -75,15 +77,9 @@ def weights_of_model(name: str | Path, fold: int | str) -> StartWeights:
     bundle = load_bundle(name)
     folds = bundle.model.folds
     chosen = next((each for each in folds if each.index == fold), folds[0])
-    if chosen.index != fold:
-        logger.warning(
-            "%s has no fold %s: fold %d is taken. Where it was trained on cases that validate here, the "
-            "measured accuracy will be too good.",
-            bundle.model.name,
-            fold,
-            chosen.index,
-        )
-    source = f"fine-tuned from {bundle.model.name} {bundle.model.version}, fold {chosen.index}"
+    if fold != "all":
+        warn_of_learnt_cases(bundle.model, fold, split)
+    source = f"{FINE_TUNED} {bundle.model.name} {bundle.model.version}, fold {chosen.index}"
     return StartWeights(source, chosen.sha256, lambda: bundle.network(chosen.index).state_dict())
 
 

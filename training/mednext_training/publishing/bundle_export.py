@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 import tempfile
@@ -27,12 +26,9 @@ from mednext.training_set.dataset import DATASET_FILE, IMAGES
 
 from ..datasets import Dataset, misnamed, misplaced_channel, read_description
 from ..evaluation.case_results import CaseResult, summary
-from ..run_record import digest, read_record
+from ..run_record import read_record
 from ..workspace import Workspace
 
-logger = logging.getLogger(__name__)
-
-_ON_ALL_CASES = "; folds all (split "  # as `training_history` tells it
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,31}")
 
 
@@ -213,26 +209,6 @@ def check_same_names(model: Model, dataset: Dataset) -> None:
         raise OptionError(
             f"{model.name} and {dataset.folder_name} differ in {differing[0]}: measure a model of this data "
             "set. Where both mean the same, give it the same name in model.json or dataset.json."
-        )
-
-
-def check_not_trained_on_all(model: Model) -> None:
-    """Refuse to validate a model on cases that taught it. Raises `OptionError`."""
-    if _ON_ALL_CASES in model.training_data:
-        raise OptionError(
-            f"{model.name} was trained on every case: measure it on others (imagesTs, labelsTs), with --test."
-        )
-
-
-def warn_of_other_split(model: Model, fold: int, split: object) -> None:
-    """Tell that a fold was trained on another split than the one by whose cases it is measured."""
-    told = re.search(rf"(?<!\d){fold} \(split ([0-9a-f]+)\)", model.training_data)
-    if told and not digest(split).startswith(told[1]):
-        logger.warning(
-            "Fold %d of %s was trained on another split, or on other data: where it learnt cases that are "
-            "measured here, the accuracy is too good. Measure it on others, with --test.",
-            fold,
-            model.name,
         )
 
 
