@@ -37,7 +37,7 @@ _IN_WORDS = {
 
 _KINDS: dict[str, type[Any]] = {
     **dict.fromkeys(("epochs", "iterations", "seed"), int),
-    **dict.fromkeys(("start", "plan_sha256", "split_sha256"), str),
+    **dict.fromkeys(("start", "plan_sha256", "split_sha256", "orientation"), str),
     "patch": list,
 }
 _LATER = ("cases_sha256", "orientation", "regions_sha256")  # which older records do not have
