@@ -80,8 +80,13 @@ def test_without_kernels_the_lean_formulation_is_used_if_it_is_faster(
     assert slow.formulation == "plain"
 
 
-@pytest.mark.parametrize("pauses", [(0.0, 0.02, True), (0.02, 0.0, False)])
-def test_a_network_is_faster_when_its_fastest_pass_is(pauses: tuple[float, float, bool]) -> None:
+@pytest.mark.parametrize(
+    ("ours", "theirs", "slack", "expected"),
+    [(0.0, 0.02, 1, True), (0.02, 0.0, 1, False), (0.03, 0.02, 100, True)],
+)
+def test_a_network_is_faster_when_its_fastest_pass_is(
+    ours: float, theirs: float, slack: float, expected: bool
+) -> None:
     """`is_faster` itself, with pauses far beyond the noise of any machine."""
 
     class Slow(nn.Module):
@@ -93,15 +98,25 @@ def test_a_network_is_faster_when_its_fastest_pass_is(pauses: tuple[float, float
             time.sleep(self.pause_s)
             return x
 
-    ours, theirs, expected = pauses
-    assert measured_is_faster(Slow(ours), Slow(theirs), IMAGE) is expected
+    assert measured_is_faster(Slow(ours), Slow(theirs), IMAGE, slack) is expected
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_on_the_cpu_a_network_that_saves_memory_may_be_a_little_slower(
+    network: MedNeXt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lean L took 1.1 times as long as plain L with a third of the memory, by which the run was planned."""
+    monkeypatch.setattr(formulation, "is_faster", lambda _network, _plain, _tile, slack: slack > 1.2)
+    fast = FastNetwork(network)
+    assert difference(fast, network) < 1e-5
+    assert fast.formulation == "lean"
 
 
 @pytest.mark.usefixtures("without_kernels")
 def test_only_a_part_of_a_large_image_is_timed(network: MedNeXt, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
 
-    def is_faster(made: nn.Module, plain: nn.Module, image: Tensor) -> bool:
+    def is_faster(made: nn.Module, plain: nn.Module, image: Tensor, slack: float) -> bool:
         seen.add(tuple(image.shape))
         return True
 

@@ -117,9 +117,9 @@ class Case:
 
     def plan(self) -> MemoryPlan:
         """The plan that the panel shows."""
-        voxel_bytes = [np.dtype(self.voxels).itemsize] * self.channels
+        voxels = [np.dtype(self.voxels)] * self.channels
         with nullcontext() if self.kernels else patch.dict(os.environ, {"MEDNEXT_NATIVE": "off"}):
-            return plan_of(self.described(), self.run_options(), self.grid, voxel_bytes, "cpu")
+            return plan_of(self.described(), self.run_options(), self.grid, voxels, "cpu")
 
     def run_options(self) -> Options:
         """The options of the run."""

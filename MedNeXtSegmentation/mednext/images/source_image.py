@@ -23,3 +23,8 @@ class SourceImage:
     geometry: Geometry
     image: ImageDescription | None = None
     warnings: tuple[str, ...] = ()
+
+
+def kept_type(dtype: np.dtype) -> np.dtype:
+    """The type in which voxels are kept: small integers as they are, to save memory, others as float32."""
+    return dtype if dtype in (np.uint8, np.int16) else np.dtype(np.float32)

@@ -15,10 +15,11 @@ from .description.described_files import describe_file
 from .description.image_description import ImageDescription
 from .dicom.series import read_series, series_of
 from .file_image import ReadImage
-from .formats.image_files import kept_type, read_image, to_image, write_image
+from .formats.image_files import read_image, to_image, write_image
 from .geometry import Geometry
 from .plausible_grids import check_grid, check_overlap
 from .plausible_voxels import check_voxels
+from .source_image import kept_type
 
 __all__ = [
     "Volume",

@@ -22,6 +22,7 @@ from ..images.geometry import Box
 from ..images.volume import Volume
 from ..model.description import Channel, Model
 from ..system.devices import is_out_of_memory
+from ..system.memory_settings import give_memory_back
 from .device_transfer import to_float32
 from .field_of_view import FieldOfView
 from .progress import Progress
@@ -166,7 +167,9 @@ def _patient(voxels: np.ndarray, model: Model, device: torch.device) -> Tensor |
     mask = voxels[0] != 0
     for channel in voxels[1:]:
         mask |= channel != 0
-    return torch.from_numpy(fill_holes(mask)).to(device)
+    filled = fill_holes(mask)
+    give_memory_back()
+    return torch.from_numpy(filled).to(device)
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
@@ -204,7 +207,7 @@ def normalize(image: Tensor, channel: Channel, mask: Tensor | None) -> None:
         assert mask is not None
         outside = ~mask
         image.masked_fill_(outside, 0)  # where nothing is added to the sums
-        _standardize(image, *_mean_and_deviation(image, int(mask.sum())))
+        _standardize(image, *_mean_and_deviation(image, int(torch.count_nonzero(mask))))
         image.masked_fill_(outside, 0)
     elif channel.normalization == "rescale":
         lowest, highest = (float(value) for value in torch.aminmax(image))

@@ -21,18 +21,18 @@ _REGISTRATION = 2**26  # of ITK's optimisers and the template, 2**25 to 2**26 me
 
 
 def plan_of(
-    model: Model, options: Options, grid: Geometry, voxel_bytes: Sequence[int], device: DeviceKind
+    model: Model, options: Options, grid: Geometry, voxels: Sequence[np.dtype], device: DeviceKind
 ) -> MemoryPlan:
     """The memory of a run of `locating.segment`. Raises `GeometryError` as `plan_memory` does."""
     if not wants_boxes(model, grid, options):
-        return plan_memory(model, planned_run(model, options, grid, voxel_bytes, device))
+        return plan_memory(model, planned_run(model, options, grid, voxels, device))
     whole = math.prod(grid.size)
     result = whole * (_LABEL + (_FLOAT if options.uncertainty else 0))
     runs = [replace(options, roi=box, boxes=None, locate="none") for box in _boxes(model, options, grid)]
-    plans = [plan_memory(model, planned_run(model, run, grid, voxel_bytes, device)) for run in runs]
+    plans = [plan_memory(model, planned_run(model, run, grid, voxels, device)) for run in runs]
     side = max(plan.worker for plan in plans)
     joining = process_bytes() + (len(SIDES) + 1) * result
-    finding = process_bytes() + _REGISTRATION + whole * (voxel_bytes[0] + _FLOAT)
+    finding = process_bytes() + _REGISTRATION + whole * (voxels[0].itemsize + _FLOAT)
     finding += _LEVELS * _FLOAT * whole // math.prod(bin_factors(grid.spacing))
     worker = max(side + result, joining, 0 if options.boxes else finding)
     largest = max(plans, key=lambda plan: plan.device)

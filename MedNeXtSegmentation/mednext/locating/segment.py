@@ -86,9 +86,9 @@ def _both_sides(
     """Find the boxes, and segment each side in its own."""
     begin, model = time.monotonic(), bundle.model
     assert model.location is not None
-    voxel_bytes = [volume.array.itemsize] * len(volume.array)
+    voxels = [volume.array.dtype] * len(volume.array)
     kind = device_kind(choose_device(options.device).type)
-    plan = plan_of(model, options, volume.geometry, voxel_bytes, kind)
+    plan = plan_of(model, options, volume.geometry, voxels, kind)
     check_memory(model, volume.geometry, plan.more, volume.name(0))
     boxes = _boxes(volume, model, options, show, cancelled)
     found = {}

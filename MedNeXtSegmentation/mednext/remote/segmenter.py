@@ -51,10 +51,10 @@ class Segmenter:
         if self.server is not None:
             return
         grid, name = volumes[0].geometry, volumes[0].name(0)
-        voxel_bytes = [volume.array.itemsize for volume in volumes for _ in volume.array]
+        voxels = [volume.array.dtype for volume in volumes for _ in volume.array]
         kinds = [device_kind(name) for name in DEVICES if options.device in ("auto", name)]
         kinds = kinds or [device_kind(options.device)]
-        plans = [plan_of(self.model, options, grid, voxel_bytes, kind) for kind in kinds]
+        plans = [plan_of(self.model, options, grid, voxels, kind) for kind in kinds]
         check_memory(self.model, grid, min(plan.host for plan in plans), name)
 
     def segment(

@@ -109,8 +109,8 @@ def _plan(
     channels = channels_from_nodes(nodes)
     kind = device_kind("cpu" if device is None else device.name)
     asked = options.optionsIn(nodes[0])
-    voxel_bytes = [channel.array.itemsize for channel in channels]
-    return plan_of(model, asked, channels[0].geometry, voxel_bytes, kind)
+    voxels = [channel.array.dtype for channel in channels]
+    return plan_of(model, asked, channels[0].geometry, voxels, kind)
 
 
 def _voxels(volume: slicer.vtkMRMLScalarVolumeNode) -> int:

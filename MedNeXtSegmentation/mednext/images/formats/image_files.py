@@ -29,6 +29,7 @@ from ..dicom.header import read_header as dicom_header
 from ..file_image import ReadImage
 from ..geometry import Geometry
 from ..itk_paths import path_for_itk, reason
+from ..source_image import kept_type
 from .foreign_files import refuse_foreign, unknown
 from .image_header import ImageHeader, refuse_flat
 from .nifti_header import SUFFIXES as NIFTI_SUFFIXES
@@ -191,11 +192,6 @@ def _unwritten(path: Path, failure: str) -> OutputError | DiskSpaceError:
     if shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES:
         return DiskSpaceError(f"The disk is full: {path} was not written. Free some space.")
     return OutputError(f"{path} {failure}: check the disk's free space.")
-
-
-def kept_type(dtype: np.dtype) -> np.dtype:
-    """The type in which voxels are kept: small integers as they are, to save memory, others as float32."""
-    return dtype if dtype in (np.uint8, np.int16) else np.dtype(np.float32)
 
 
 def _kept(array: np.ndarray, path: Path) -> np.ndarray:

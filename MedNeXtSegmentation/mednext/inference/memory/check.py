@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # Slicer may lack what reads volumes
 
 def check_run(volume: Volume, model: Model, options: Options, device: str) -> None:
     """Refuse a run on a volume whose plan exceeds the memory that can be had. Raises as `check_memory`."""
-    voxel_bytes = [volume.array.itemsize] * len(volume.array)
-    planned = planned_run(model, options, volume.geometry, voxel_bytes, device_kind(device))
+    voxels = [volume.array.dtype] * len(volume.array)
+    planned = planned_run(model, options, volume.geometry, voxels, device_kind(device))
     check_memory(model, volume.geometry, plan_memory(model, planned).more, volume.name(0))
 
 

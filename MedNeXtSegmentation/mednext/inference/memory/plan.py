@@ -15,7 +15,10 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from ...images.geometry import Geometry, Roi
+from ...images.source_image import kept_type
 from ...model.description import Model, NetworkSpec
 from ...network.native_library import CHANNELS, PLAIN_NUMBERS, library_file
 from ..options import Options
@@ -29,7 +32,8 @@ _FLOAT = 4
 _LABEL = 1
 _UNCERTAINTY = 2  # while the networks run; the result has float32
 _COMPONENTS = 11  # of a label of which only the largest component stays; 7 to 11 measured, the most in noise
-_MASK = {"nnunet_v1": 12, "nnunet_v2": 4}  # of the patient, which v1 resamples; 10 and 3 measured
+# Of the patient's mask, in bytes for each voxel: version 1 resamples it.
+_MASK_V1, _MASK_V2 = 12, 5.5  # 11, and 2 to 6 measured
 _TILES = {"cpu": 2, "mps": 2, "cuda": 3}  # predictions of tiles: of air, and of those at work
 _PROCESS = 330 * MIB  # torch, SimpleITK and Python in the worker: 245 measured on Linux
 _CUDA_BUILD = 160 * MIB  # more for a torch with CUDA's libraries, also without a card: 380 and 219 measured
@@ -78,7 +82,7 @@ class PlannedRun:
 
     Attributes:
         grid: of the (first) image.
-        voxel_bytes: of the type of each channel's voxels.
+        voxels: the type of each channel's voxels.
         folds: how many networks are averaged.
         device: "cpu", "cuda" or "mps".
         roi: limits the labels to a box; None for the whole image.
@@ -89,7 +93,7 @@ class PlannedRun:
     """
 
     grid: Geometry
-    voxel_bytes: tuple[int, ...]
+    voxels: tuple[np.dtype, ...]
     folds: int
     device: DeviceKind = "cpu"
     roi: Roi | None = None
@@ -106,7 +110,7 @@ def device_kind(name: str) -> DeviceKind:
 
 
 def planned_run(
-    model: Model, options: Options, grid: Geometry, voxel_bytes: Sequence[int], device: DeviceKind
+    model: Model, options: Options, grid: Geometry, voxels: Sequence[np.dtype], device: DeviceKind
 ) -> PlannedRun:
     """The run of a model with these options, whose quality decides folds, mirrored copies and tiles.
 
@@ -114,7 +118,7 @@ def planned_run(
     """
     return PlannedRun(
         grid,
-        tuple(voxel_bytes),
+        tuple(voxels),
         len(options.folds_of(model)),
         device,
         options.roi,
@@ -140,38 +144,57 @@ def plan_memory(model: Model, run: PlannedRun) -> MemoryPlan:
     whole = math.prod(run.grid.size)
     grid = run.grid.cropped(run.roi.box_in(run.grid)) if run.roi and model.field_of_view else run.grid
     source = math.prod(grid.size)
-    channels = len(run.voxel_bytes)
+    channels = len(run.voxels)
     resampled = resampled_shape(grid, model)
     inside = math.prod(resampled)
 
-    images = channels * whole * _FLOAT
-    images += whole * sum(run.voxel_bytes) if channels > 1 else 0  # as given, then together on one grid
+    images = whole * sum(kept_type(each).itemsize for each in run.voxels)
+    combining = 2 * images if channels > 1 else 0  # each on its own, and together
     model_images = channels * inside * _FLOAT
     on_cpu = run.device != "cuda"
     results = whole * (_LABEL + (_UNCERTAINTY if run.uncertainty else 0))
-    kept_images = channels * whole * _FLOAT if run.intensities else 0
+    kept_images = images if run.intensities else 0
     # Images on their source grid are freed before the networks run, and sums before results are finished.
     masked = any(channel.normalization == "zscore_masked" for channel in model.channels)
     preparing = images + (source * _HOLES if masked else 0)
     if on_cpu:
-        preparing = images + source * (1 + _FLOAT) + 2 * max(source, inside) * _FLOAT
-        preparing += _MASK[model.pipeline] * max(source, inside) if masked else 0
+        preparing = images + model_images + _resampling(model, grid, resampled, masked)
     turned = whole * _FLOAT if run.uncertainty else 0
     finishing = results + max(turned, source * _COMPONENTS if model.keep_largest else 0)
 
     network = _network_bytes(model, run, resampled)
+    weights = run.folds * parameters(model.network) * _FLOAT
     copies = _NATIVE_COPIES if _formulation(model.network, run.device) == "native" else 1
-    weights = run.folds * parameters(model.network) * _FLOAT * copies
     predicting = results + (max(network.sums + network.activations, network.check) if on_cpu else 0)
     finishing += _activations(model.network, math.prod(model.patch), run.device) if on_cpu else 0
-    host = process_bytes() + weights + max(preparing, predicting + kept_images, finishing + kept_images)
-    host += model_images if on_cpu else _CUDA_HOST
+    running = max(predicting, finishing) + kept_images + weights * (copies - 1)
+    running += model_images if on_cpu else 0
+    host = process_bytes() + weights + max(combining, preparing, running) + (0 if on_cpu else _CUDA_HOST)
     on_card = max(_ON_CARD * max(source, inside) * _FLOAT + _SLAB_ON_CARD, network.sums + network.activations)
     device = 0 if on_cpu else _CUDA_CONTEXT + weights + model_images + on_card
     slicers_copy = whole * (_LABEL + (_FLOAT if run.uncertainty else 0))
-    disk = whole * sum(run.voxel_bytes) + results
+    disk = whole * sum(each.itemsize for each in run.voxels) + results
     worker = int(host * _ALLOCATOR)
     return MemoryPlan(worker + slicers_copy, int(device * _ALLOCATOR), disk, worker)
+
+
+def _resampling(model: Model, grid: Geometry, resampled: Sequence[int], masked: bool) -> int:
+    """Bytes beside the images, while the CPU brings them to the model's grid one after the other.
+
+    An axis at a time, those that shrink first; the last one's image is copied to the result.
+    """
+    shape = list(grid.reoriented(model.orientation).shape)
+    source = largest = before = math.prod(shape)
+    for axis in sorted(range(3), key=lambda axis: resampled[axis] / shape[axis]):
+        shape[axis] = resampled[axis]
+        if (after := math.prod(shape)) != before:
+            largest = max(largest, before + after)
+            before = after
+    inside = before
+    taken = max(largest - inside, inside) * _FLOAT
+    if masked and model.pipeline == "nnunet_v1":
+        return max(taken, _MASK_V1 * max(source, inside))
+    return taken + int(_MASK_V2 * source if masked else 0)
 
 
 def parameters(network: NetworkSpec) -> int:

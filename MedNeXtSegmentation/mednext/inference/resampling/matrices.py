@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...system.memory_settings import give_memory_back
 from . import native as native_resampling
 
 ANISOTROPY_THRESHOLD = 3.0  # nnU-Net's: beyond it the coarse axis is resampled apart from the other two
@@ -207,6 +208,7 @@ def resample_image(image: Tensor, shape: Sequence[int], separate: int | None, or
     for axis in sorted(in_plane, key=lambda axis: shape[axis] / old[axis]):  # shrink first, grow last
         if old[axis] != shape[axis]:
             image = along_axis(image, axis_weights(old[axis], shape[axis], order).to(image.device), axis)
+            give_memory_back()  # the next piece has another size
     if order > 1 and tuple(image.shape) != old:
         image.clamp_(lowest, highest)
     if separate is not None:
