@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,14 @@ import pytest
 import torch
 from mednext.errors import Cancelled, CheckpointError, InputError, NumericalError, OptionError
 from mednext.network.mednext import MedNeXt
+from mednext.system.locks import locked
 from mednext.system.running_processes import is_running
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.dataset_use import in_use
+from mednext_training.network.network_names import TINY
 from mednext_training.planning.plans import read_plans
+from mednext_training.training.result_folders import fold_folder, trainer_name
 from mednext_training.training.schedule import Schedule
 from mednext_training.training.trainer import nnUNetTrainerMedNeXt
 from mednext_training.training.training_run import Run, train_run
@@ -369,25 +374,52 @@ def test_a_polite_kill_ends_a_training_like_ctrl_c(run: Run) -> None:
         train_run(replace(run, trainer=Killed))
 
 
-def test_two_processes_train_one_network_and_share_the_batch(
-    training_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def beside_another_process(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen]:
     """With the variables of torchrun; this process is the first, the other loads batches in a process."""
-    words = ["--workspace", str(training_workspace.root), "train", "--variant", "tiny", "--fold", "2"]
-    words += ["--name", "both", "--epochs", "1", "--iterations", "2", "--validation-iterations", "1"]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLIBC_TUNABLES": ""}
     for name, value in (shared | {"RANK": "0", "LOCAL_RANK": "0"}).items():
         monkeypatch.setenv(name, value)
     environment = os.environ | {"RANK": "1", "LOCAL_RANK": "1", "nnUNet_n_proc_DA": "1"}
-    other = subprocess.Popen([sys.executable, "-m", "mednext_training.cli", *words], env=environment)
+    command = [sys.executable, "-m", "mednext_training.cli", *words]
+    other = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        assert cli.main(words) == 0
-        assert other.wait(timeout=300) == 0
+        yield other
     finally:
         other.kill()
+        other.communicate()
+
+
+def test_two_processes_train_one_network_and_share_the_batch(
+    training_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--workspace", str(training_workspace.root), "train", "--variant", "tiny", "--fold", "2"]
+    words += ["--name", "both", "--epochs", "1", "--iterations", "2", "--validation-iterations", "1"]
+    with beside_another_process(words, monkeypatch) as other:
+        assert cli.main(words) == 0
+        other.communicate(timeout=300)
+        assert other.returncode == 0
     base = training_workspace.results / HIPPOCAMPUS.folder_name
     folder = next(base.glob("nnUNetTrainerMedNeXt_tiny_k3_both__*")) / "fold_2"
     assert (folder / "checkpoint_final.pth").is_file()
     assert json.loads((folder / "run.json").read_text())["how"]["processes"] == 2
+
+
+def test_where_the_first_of_two_processes_refuses_both_end_with_its_sentence(
+    training_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["--workspace", str(training_workspace.root), "train", "--variant", "tiny", "--fold", "1"]
+    folder = fold_folder(training_workspace, HIPPOCAMPUS, trainer_name(TINY, 3, "residual", "busy"), 1)
+    folder.parent.mkdir(parents=True)
+    with (
+        locked(folder.parent / ".fold_1.lock"),
+        beside_another_process([*words, "--name", "busy"], monkeypatch) as other,
+    ):
+        assert cli.main([*words, "--name", "busy"]) == 2
+        _, told = other.communicate(timeout=300)
+    assert other.returncode == 2
+    for each in (told, capsys.readouterr().err):
+        assert "fold_1 is being trained by another process: wait for it" in each
+        assert "Traceback" not in each

@@ -35,7 +35,10 @@ def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
 
 
 def _call(name: str, *arguments: Tensor | _Shape | float | None) -> None:
-    """Call a kernel: tensors go as pointers, integers as int64, floats as float; threads are appended."""
+    """Call a kernel: tensors go as pointers, integers as int64, floats as float; threads are appended.
+
+    Raises `MemoryError`.
+    """
     converted: list[Any] = []
     for argument in arguments:
         if argument is None or isinstance(argument, Tensor):
@@ -46,7 +49,8 @@ def _call(name: str, *arguments: Tensor | _Shape | float | None) -> None:
             converted.append(ctypes.c_int64(argument))
         else:
             converted.append(ctypes.c_float(argument))
-    getattr(native_library(), name)(*converted, ctypes.c_int(torch.get_num_threads()))
+    if getattr(native_library(), name)(*converted, ctypes.c_int(torch.get_num_threads())):
+        raise MemoryError(f"{name} got no memory")
 
 
 def _small_size(large: tuple[int, ...], kernel: int, stride: int) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import threading
@@ -18,11 +17,9 @@ from types import FrameType
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 from mednext.errors import (
     Cancelled,
     CheckpointError,
-    DeviceError,
     InputError,
     MedNeXtError,
     OptionError,
@@ -30,6 +27,7 @@ from mednext.errors import (
     UnsafeCheckpointError,
 )
 from mednext.network.mednext import Checkpointing
+from mednext.system.devices import is_out_of_memory
 from mednext.system.locks import locked_if_free
 from tqdm import tqdm
 
@@ -40,6 +38,7 @@ from ..planning.plans import CONFIGURATION, read_plans
 from ..planning.splits import split_of
 from ..run_record import check_same_run, digest, write_record
 from ..workspace import Workspace
+from .processes import device_of_process, is_first, is_over, processes, together
 from .result_folders import fold_folder
 from .schedule import Schedule
 from .trainer import nnUNetTrainerMedNeXt
@@ -110,24 +109,25 @@ def train_run(
         Cancelled: by Ctrl+C or a signal; the last finished epoch is kept.
     """
     with ExitStack() as stack:
-        device = stack.enter_context(_device())
-        if _is_first():
-            stack.enter_context(in_use(run.workspace, run.dataset, "train"))
-            stack.enter_context(_alone(run.folder))
-        _together()  # nobody plans from here on
-        plans, description = read_plans(run.workspace, run.dataset)
-        identity = _identity(run, plans, description)
-        if _is_first() and again and run.folder.exists():
-            shutil.rmtree(run.folder)
-        _together()
-        done = _check_former(run, identity)
+        device = stack.enter_context(device_of_process())
+        with together():  # nobody plans from here on
+            if is_first():
+                stack.enter_context(in_use(run.workspace, run.dataset, "train"))
+                stack.enter_context(_alone(run.folder))
+        with together():
+            plans, description = read_plans(run.workspace, run.dataset)
+            identity = _identity(run, plans, description)
+            if is_first() and again and run.folder.exists():
+                shutil.rmtree(run.folder)
+        with together():  # before anything is written
+            done = _check_former(run, identity)
         if done:
             return "was finished"
-        _together()  # before anything is written
-        trainer = _trainer(run, plans, description, device, execution or Execution())
-        if _is_first():
-            how = {"device": _name(device), "precision": trainer.precision, "processes": _processes()}
-            write_record(run.folder, identity, how)
+        with together():
+            trainer = _trainer(run, plans, description, device, execution or Execution())
+            if is_first():
+                how = {"device": _name(device), "precision": trainer.precision, "processes": processes()}
+                write_record(run.folder, identity, how)
         with _explaining(trainer):
             if run.start and not _checkpoints(run.folder):
                 trainer.initialize()
@@ -154,7 +154,7 @@ def validate_run(run: Run) -> None:
         raise OptionError(f"{run.folder} is not finished: train it first.")
     if summary.is_file() and summary.stat().st_mtime_ns > final.stat().st_mtime_ns:
         return
-    with _device() as device, in_use(run.workspace, run.dataset, "train"):
+    with device_of_process() as device, in_use(run.workspace, run.dataset, "train"):
         plans, description = read_plans(run.workspace, run.dataset)
         trainer = _trainer(run, plans, description, device, Execution())
         with _explaining(trainer):
@@ -169,12 +169,12 @@ def _explaining(trainer: FramedTrainer) -> Iterator[None]:
         yield
     except (MedNeXtError, OSError):
         raise
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(
-            f"The card has too little memory for {trainer.title}: give --checkpointing blocks, or plan a "
-            "smaller --patch."
-        ) from error
     except Exception as error:  # boundary: nnU-Net's loaders raise anything for damaged preprocessed data
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"There is too little memory for {trainer.title}: give --checkpointing blocks, plan a "
+                "smaller --patch, or on a CPU set $nnUNet_n_proc_DA to a smaller number of loaders."
+            ) from error
         trainer.print_to_log_file(traceback.format_exc(), also_print_to_console=False)
         raise InputError(
             f"The training stopped in epoch {trainer.current_epoch} ({type(error).__name__}: "
@@ -253,7 +253,7 @@ def _train_epochs(trainer: FramedTrainer, deadline: float | None) -> bool:
             made = (trainer.current_epoch * steps) - done
             left = (time.monotonic() - started) / made * (total - done - made)
             trainer.print_to_log_file(f"Time to go: {timedelta(seconds=round(left))}")
-            if trainer.current_epoch < trainer.num_epochs and _is_over(deadline):
+            if trainer.current_epoch < trainer.num_epochs and is_over(deadline):
                 return False
     trainer.on_train_end()
     return True
@@ -331,69 +331,6 @@ def _trainer(
         trainer.checkpointing = execution.checkpointing or trainer.checkpointing
         trainer.recomputed_stages = execution.stages
     return trainer
-
-
-@contextmanager
-def _device() -> Iterator[torch.device]:
-    """The device of this process, which `torchrun` may have started as one of several."""
-    count, number = _of_torchrun("WORLD_SIZE", 1), _of_torchrun("LOCAL_RANK", 0)
-    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if cards and number >= cards:
-        raise DeviceError(f"There are {cards} CUDA cards, too few for process {number}: start fewer.")
-    device = torch.device("cuda", number) if cards else torch.device("cpu")
-    if count == 1:
-        yield device
-        return
-    needed = {each: os.environ.get(each) for each in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
-    if None in needed.values() or _of_torchrun("RANK", 0) >= count:  # torch would wait half an hour
-        told = ", ".join(f"${each} is {value or 'not set'}" for each, value in needed.items())
-        raise OptionError(
-            f"$WORLD_SIZE is {count}, but {told}: start the processes with torchrun, or unset $WORLD_SIZE."
-        )
-    if cards:
-        torch.cuda.set_device(device)
-    try:
-        dist.init_process_group("nccl" if cards else "gloo")
-    except (ValueError, RuntimeError) as error:
-        raise OptionError(
-            f"The {count} processes of $WORLD_SIZE did not find each other ({error}): start them with "
-            "torchrun, or unset it."
-        ) from error
-    try:
-        yield device
-    finally:
-        dist.destroy_process_group()
-
-
-def _of_torchrun(variable: str, usual: int) -> int:
-    text = os.environ.get(variable, str(usual))
-    if not text.isdecimal():
-        raise OptionError(f"${variable} is {text!r}, no whole number: unset it, or start with torchrun.")
-    return int(text)
-
-
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def _is_first() -> bool:
-    return not dist.is_initialized() or dist.get_rank() == 0
-
-
-def _together() -> None:
-    """Wait for the other processes."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
-def _is_over(deadline: float | None) -> bool:
-    """Whether the first process is past its deadline."""
-    if deadline is None:
-        return False
-    over = [time.monotonic() > deadline]
-    if dist.is_initialized():
-        dist.broadcast_object_list(over)
-    return over[0]
 
 
 def _name(device: torch.device) -> str:

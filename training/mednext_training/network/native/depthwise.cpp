@@ -146,9 +146,9 @@ void sum_products(const float* a, const float* b, const Rows& rows, float* gradi
 extern "C" {
 
 // small[o] = bias[channel] or begun[o] + sum over taps of kernel[t] * large[stride * o + t - k/2]; both may be null.
-void depthwise_gather(const float* large, const float* kernel, const float* bias, const float* begun, float* small,
+int depthwise_gather(const float* large, const float* kernel, const float* bias, const float* begun, float* small,
                       int64_t n, Shape large_size, Shape small_size, int64_t channels, int64_t k, int64_t stride,
-                      int threads) {
+                      int threads) try {
     const Rows rows{large_size.x, stride, small_size.x, 1, channels};
     in_parallel(n * small_size.z * small_size.y, threads, [=](int64_t begin, int64_t end, int) {
         std::vector<Tap> taps, some;
@@ -165,13 +165,14 @@ void depthwise_gather(const float* large, const float* kernel, const float* bias
             convolve_row(taps, rows, Begin{bias, begun}.of_row(place), small + place, some);
         }
     });
-}
+    return DONE;
+} OR_OUT_OF_MEMORY
 
 // large[stride * o + t - k/2] += kernel[t] * small[o]: the transpose of depthwise_gather, begun likewise. Every stride-th
 // output of a row meets the same taps.
-void depthwise_scatter(const float* small, const float* kernel, const float* bias, const float* begun, float* large,
+int depthwise_scatter(const float* small, const float* kernel, const float* bias, const float* begun, float* large,
                        int64_t n, Shape large_size, Shape small_size, int64_t channels, int64_t k, int64_t stride,
-                       int threads) {
+                       int threads) try {
     in_parallel(n * large_size.z * large_size.y, threads, [=](int64_t begin, int64_t end, int) {
         std::vector<Tap> taps, some;
         for (int64_t number = begin; number < end; ++number) {
@@ -191,11 +192,12 @@ void depthwise_scatter(const float* small, const float* kernel, const float* bia
             }
         }
     });
-}
+    return DONE;
+} OR_OUT_OF_MEMORY
 
 // kernel_gradient[t] = sum over o of small[o] * large[stride * o + t - k/2]
-void depthwise_kernel_gradient(const float* large, const float* small, float* gradient, int64_t n, Shape large_size,
-                               Shape small_size, int64_t channels, int64_t k, int64_t stride, int threads) {
+int depthwise_kernel_gradient(const float* large, const float* small, float* gradient, int64_t n, Shape large_size,
+                               Shape small_size, int64_t channels, int64_t k, int64_t stride, int threads) try {
     const Rows rows{large_size.x, stride, small_size.x, 1, channels};
     const auto row_gradient = k == 3 ? sum_products<3> : k == 5 ? sum_products<5> : sum_products<7>;
     const int64_t weights = k * k * k * channels;
@@ -217,6 +219,7 @@ void depthwise_kernel_gradient(const float* large, const float* small, float* gr
         for (const auto& part : partial) total += part[i];
         gradient[i] = total;
     }
-}
+    return DONE;
+} OR_OUT_OF_MEMORY
 
 }  // extern "C"

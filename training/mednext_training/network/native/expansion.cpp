@@ -68,10 +68,10 @@ inline void add_parts(const std::vector<std::vector<float>>& parts, int64_t firs
 extern "C" {
 
 // y = compression(gelu(expansion(norm(x)))) + residual, which may be null.
-void expand_and_compress(const float* x, const float* mean, const float* scale, const float* weight, const float* bias,
+int expand_and_compress(const float* x, const float* mean, const float* scale, const float* weight, const float* bias,
                          const float* expansion, const float* expansion_bias, const float* compression,
                          const float* compression_bias, const float* residual, float* y, int64_t n, int64_t voxels,
-                         int64_t in, int64_t hidden, int64_t out, int threads) {
+                         int64_t in, int64_t hidden, int64_t out, int threads) try {
     const Sizes size{n, voxels, in, hidden, out};
     const Norm norm{mean, scale, weight, bias};
     const Packed expand(expansion, in, hidden, true), compress(compression, hidden, out, true);
@@ -94,14 +94,15 @@ void expand_and_compress(const float* x, const float* mean, const float* scale, 
                 },
                 [=](int64_t r, int64_t c, Vec sum) { store(sum, y + place + r * out + c); });
     });
-}
+    return DONE;
+} OR_OUT_OF_MEMORY
 
 // Gradients of all of it but the norm, whose output's is `dnormed`.
-void expand_and_compress_backward(const float* x, const float* mean, const float* scale, const float* weight,
+int expand_and_compress_backward(const float* x, const float* mean, const float* scale, const float* weight,
                                   const float* bias, const float* expansion, const float* expansion_bias,
                                   const float* compression, const float* dy, float* dnormed, float* dexpansion,
                                   float* dexpansion_bias, float* dcompression, float* dcompression_bias, int64_t n,
-                                  int64_t voxels, int64_t in, int64_t hidden, int64_t out, int threads) {
+                                  int64_t voxels, int64_t in, int64_t hidden, int64_t out, int threads) try {
     const Sizes size{n, voxels, in, hidden, out};
     const Norm norm{mean, scale, weight, bias};
     const Packed expand(expansion, in, hidden, true), back(expansion, hidden, in, false), up(compression, out, hidden, false);
@@ -150,6 +151,7 @@ void expand_and_compress_backward(const float* x, const float* mean, const float
     add_parts(sums, weights, hidden, dexpansion_bias);
     add_parts(sums, weights + hidden, out * hidden, dcompression);
     add_parts(sums, weights + hidden + out * hidden, out, dcompression_bias);
-}
+    return DONE;
+} OR_OUT_OF_MEMORY
 
 }  // extern "C"

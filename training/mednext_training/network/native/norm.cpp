@@ -41,8 +41,8 @@ std::vector<double> channel_moments(const float* x, const float* centre, int64_t
 extern "C" {
 
 // Mean and 1 / sqrt(variance + eps) over `voxels` for every (batch, channel).
-void channel_statistics(const float* x, float* mean, float* scale, int64_t n, int64_t voxels, int64_t channels,
-                        float eps, int threads) {
+int channel_statistics(const float* x, float* mean, float* scale, int64_t n, int64_t voxels, int64_t channels,
+                        float eps, int threads) try {
     const std::vector<float> zero(channels, 0.0f);
     for (int64_t batch = 0; batch < n; ++batch) {
         const float* in = x + batch * voxels * channels;
@@ -55,11 +55,12 @@ void channel_statistics(const float* x, float* mean, float* scale, int64_t n, in
             scale[batch * channels + c] = static_cast<float>(1.0 / std::sqrt(squares[c] / voxels + eps));
         }
     }
-}
+    return DONE;
+} OR_OUT_OF_MEMORY
 
 // y = (x - mean) * scale * weight + bias, per (batch, channel).
-void normalise(const float* x, const float* mean, const float* scale, const float* weight, const float* bias, float* y,
-               int64_t n, int64_t voxels, int64_t channels, int threads) {
+int normalise(const float* x, const float* mean, const float* scale, const float* weight, const float* bias, float* y,
+               int64_t n, int64_t voxels, int64_t channels, int threads) try {
     for (int64_t batch = 0; batch < n; ++batch) {
         std::vector<float> factor(channels), shift(channels);
         for (int64_t c = 0; c < channels; ++c) {
@@ -76,12 +77,13 @@ void normalise(const float* x, const float* mean, const float* scale, const floa
             }
         });
     }
-}
+    return DONE;
+} OR_OUT_OF_MEMORY
 
 // Backward of normalise: gradients of x, weight and bias. dx may be dy.
-void normalise_backward(const float* x, const float* mean, const float* scale, const float* weight, const float* dy,
+int normalise_backward(const float* x, const float* mean, const float* scale, const float* weight, const float* dy,
                         float* dx, float* dweight, float* dbias, int64_t n, int64_t voxels, int64_t channels,
-                        int threads) {
+                        int threads) try {
     std::fill(dweight, dweight + channels, 0.0f);
     std::fill(dbias, dbias + channels, 0.0f);
     for (int64_t batch = 0; batch < n; ++batch) {
@@ -134,6 +136,7 @@ void normalise_backward(const float* x, const float* mean, const float* scale, c
             }
         });
     }
-}
+    return DONE;
+} OR_OUT_OF_MEMORY
 
 }  // extern "C"
