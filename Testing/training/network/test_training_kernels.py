@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import math
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import torch
 from fixtures.environment.python_programs import output_of_python
 from mednext.network.blocks import DownBlock, MedNeXtBlock, UpBlock
 from mednext.network.mednext import MedNeXt
-from mednext_training.network import native_build
+from mednext_training.network import channels_last, native_build
 from mednext_training.network.channels_last import NATIVE, use_native_kernels
 from torch import Tensor
 
@@ -40,6 +43,35 @@ def logits_and_gradients(network: MedNeXt, image: Tensor) -> dict[str, Tensor]:
 def needs_compiler() -> None:
     if native_build.native_library() is None:
         pytest.skip("no C++ compiler on this machine, or no place for what it compiles")
+
+
+@pytest.mark.usefixtures("needs_compiler")
+@pytest.mark.parametrize("channels", [2**45, 2**62])
+def test_a_lack_of_memory_is_an_error_and_not_the_end_of_the_process(channels: int) -> None:
+    x = torch.zeros(1)
+    with pytest.raises(MemoryError, match="channel_statistics got no memory"):
+        channels_last._call("channel_statistics", x, x.clone(), x.clone(), 1, 1, channels, 1e-5)
+
+
+@pytest.mark.usefixtures("needs_compiler")
+def test_a_lack_of_memory_in_a_thread_is_one_too(tmp_path: Path) -> None:
+    (tmp_path / "lacking.cpp").write_text(LACKING)
+    library = tmp_path / "lacking.so"
+    flags = [*native_build.FLAGS, f"-I{native_build.SOURCES[0].parent}", "-o", str(library)]
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    subprocess.run([compiler, *flags, str(tmp_path / "lacking.cpp")], check=True)
+    assert [ctypes.CDLL(str(library)).lacking(part) for part in (0, 2, 4)] == [1, 1, 0]
+
+
+LACKING = """
+#include "parallel.h"
+extern "C" int lacking(int part) try {
+    in_parallel(4, 4, [=](int64_t, int64_t, int thread) {
+        if (thread == part) throw std::bad_alloc();
+    });
+    return DONE;
+} OR_OUT_OF_MEMORY
+"""
 
 
 @pytest.mark.usefixtures("needs_compiler")
