@@ -224,6 +224,29 @@ def test_several_data_sets_of_one_kind_become_one(tmp_path: Path, run: Callable[
     assert len({name.casefold() for name in cases}) == 4
 
 
+def test_raw_data_of_nnunet_v1_are_taken_channel_by_channel(tmp_path: Path, run: Callable[..., int]) -> None:
+    """The reference's own layout: the Decathlon's description, with a file for each channel."""
+    folder = tmp_path / "nnUNet_raw_data" / "Task501_Glioma"
+    for number in range(2):
+        phantom = trees.glioma_phantom(number)
+        for channel in (0, 3):
+            name = f"b{number}_{channel // 3:04d}.nii.gz"
+            trees.write(folder / "imagesTr" / name, phantom.images[channel], phantom.geometry)
+        labels = (phantom.labels > 0).astype(np.uint8)
+        trees.write(folder / "labelsTr" / f"b{number}.nii.gz", labels, phantom.geometry)
+    said = {
+        "name": "Glioma",
+        "modality": {"0": "T1", "1": "FLAIR"},
+        "labels": {"0": "background", "1": "tumor"},
+    }
+    (folder / "dataset.json").write_text(json.dumps(said))
+    assert run("convert", "own", folder) == 0
+    written = tmp_path / "runs" / "raw" / "Dataset501_Glioma"
+    assert json.loads((written / "dataset.json").read_text())["channel_names"] == {"0": "T1", "1": "FLAIR"}
+    image = read_image(written / "imagesTr" / "b1_0001.nii.gz")
+    assert np.array_equal(image.array, trees.glioma_phantom(1).images[3])
+
+
 def test_data_sets_that_say_different_things_are_not_joined(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
 ) -> None:

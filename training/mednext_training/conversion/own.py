@@ -1,4 +1,4 @@
-"""Anybody's pairs of images and labels: found by patterns, or as nnU-Net and the Decathlon describe them."""
+"""Anybody's pairs of images and labels: found by patterns, or as nnU-Net or the Decathlon describe them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from mednext.errors import OptionError
 from mednext.library.catalog_source import find_task
 from mednext.system.json_reading import read_json
-from mednext.training_set.dataset import DATASET_FILE
+from mednext.training_set.dataset import DATASET_FILE, IMAGES
 
 from ..datasets import (
     FILE_ENDING,
@@ -120,6 +120,8 @@ def _described(source: Path) -> Form | None:
         return raw_form(read_description(file, number, name))
     if isinstance(said, dict) and isinstance(said.get("modality"), dict):
         dataset = read_description(file, number, str(said.get("name", "")), _of_decathlon(file, said))
+        if any((source / IMAGES).glob("*_0000.*")):  # nnU-Net v1's raw data; no case of the Decathlon ends so
+            return raw_form(dataset)
         if len(dataset.channels) > 1:
             raise OptionError(
                 f"{source} keeps the {len(dataset.channels)} channels of a case in one file: write each into "
