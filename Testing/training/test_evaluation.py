@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from mednext.images.formats.image_files import write_image
 from mednext.images.geometry import Geometry
 from mednext.model.description import Channel, Fold
 from mednext.model.labels import Label, Region
+from mednext_training import cli
 from mednext_training.datasets import Dataset
 from mednext_training.evaluation.case_results import (
     CaseResult,
@@ -173,6 +175,32 @@ def test_the_tables_have_a_line_per_case_and_per_structure(tmp_path: Path) -> No
         "missed",
         "",
     )
+
+
+def test_a_model_is_measured_on_every_case_that_was_collected_without_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """As `docs/intended_use.md` says it of a model of others, and of corrected cases."""
+    folder, grid = tmp_path / "Dataset501_Mine", Geometry((16, 16, 16), (1.0, 1.0, 1.0))
+    noise = np.random.default_rng(1).normal(100, 20, (16, 16, 16)).astype(np.float32)
+    for number in range(2):
+        for name in (f"imagesTr/a{number}_0000", f"labelsTr/a{number}"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(folder / f"imagesTr/a{number}_0000.nii.gz", noise + number, grid)
+        write_image(folder / f"labelsTr/a{number}.nii.gz", (noise > 110).astype(np.uint8), grid)
+    model = tiny_bundle(tmp_path / "tiny").model
+    described = {
+        "channel_names": {str(n): channel.name for n, channel in enumerate(model.channels)},
+        "labels": {"background": 0} | {label.name: label.value for label in model.labels},
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(described))
+    monkeypatch.setattr("mednext_training.cli.models.restart_tuned", lambda *_: None)
+    words = ["evaluate", str(tmp_path / "tiny"), "--dataset", str(folder), "--no-mirror"]
+    assert cli.main(["--workspace", str(tmp_path / "runs"), *words]) == 2
+    assert "plan first" in capsys.readouterr().err
+    assert cli.main(["--workspace", str(tmp_path / "runs"), *words, "--unseen"]) == 0
+    assert "**mean of 2 cases**" in capsys.readouterr().out
 
 
 def test_an_accuracy_that_was_recorded_is_kept_beside_a_new_one(tmp_path: Path) -> None:

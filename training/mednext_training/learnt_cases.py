@@ -20,7 +20,8 @@ def check_not_trained_on_all(model: Model) -> None:
     """Refuse to validate a model on cases that taught it. Raises `OptionError`."""
     if _ON_ALL_CASES in model.training_data:
         raise OptionError(
-            f"{model.name} was trained on every case: measure it on others (imagesTs, labelsTs), with --test."
+            f"{model.name} was trained on every case of its data set: measure it on others, with --test or "
+            "--unseen."
         )
 
 

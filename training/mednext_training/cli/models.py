@@ -40,6 +40,11 @@ def add_commands(commands: Any) -> None:
     which.add_argument(
         "--test", action="store_true", help="the ensemble of all folds on the test cases (imagesTs, labelsTs)"
     )
+    which.add_argument(
+        "--unseen",
+        action="store_true",
+        help="the ensemble on every case of imagesTr, for a model that was trained elsewhere",
+    )
     evaluation.add_argument("--quality", choices=QUALITIES, default=STANDARD, help="as of mednext segment")
     evaluation.add_argument("--precision", choices=PRECISIONS, help="on the CPU; instead of the quality's")
     evaluation.add_argument("--no-mirror", action="store_true", help="eight times faster, a little worse")
@@ -113,8 +118,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     check_same_names(bundle.model, dataset)
     raw, ending = workspace.raw / dataset.folder_name, dataset.file_ending
     cases: dict[int | None, list[str]]  # by the fold that segments them; None for all folds together
-    if arguments.test:
-        cases = {None: cases_of(raw, "Ts", ending)}
+    part = "Ts" if arguments.test else "Tr"
+    if arguments.test or arguments.unseen:
+        cases = {None: cases_of(raw, part, ending)}
     else:
         check_not_trained_on_all(bundle.model)
         every = [each.index for each in bundle.model.folds]
@@ -137,7 +143,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             raw,
             names,
             folds=None if fold is None else [fold],
-            part="Ts" if arguments.test else "Tr",
+            part=part,
             judge=decision.judge if decision else None,
             options=options,
             ending=ending,
