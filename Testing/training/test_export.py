@@ -229,7 +229,7 @@ def test_a_model_that_was_trained_on_every_case_is_not_validated_on_them(
     assert trained.export("--folds", "all") == 0
     words = ["evaluate", str(trained.target), "--record", "fold 0"]
     assert cli.main(["--workspace", str(trained.workspace.root), *words]) == 2
-    assert "was trained on every case: measure it on others" in told()
+    assert "was trained on every case of its data set: measure it on others" in told()
 
 
 @pytest.mark.parametrize("is_model", [False, True])
