@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 
 import pytest
@@ -10,8 +12,10 @@ import slicer
 from fixtures.downloads.http_server import Server, serve
 from fixtures.models.bundles import tiny_bundle
 from fixtures.panel.driving import MODULE
+from mednext import cli
 from mednext.library import archive
 from mednext.library.folder_locations import shipped_models_folder
+from mednext.worker.protocol import error_from_event
 
 LICENCE = {"free": "CC BY 4.0", "restricted": "CC BY-NC-SA 4.0"}
 
@@ -59,3 +63,26 @@ def panel(server, models, monkeypatch, show_panel):
     load_catalog(refresh=True)
     slicer.app.userSettings().clear()
     return show_panel(MODULE)[1]
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Run commands in this process, after some turns of the event loop; each of their own imports torch."""
+    from MedNeXtSegmentationLib.engine.run import WAITING, Run
+    from MedNeXtSegmentationLib.panel.models import command_view
+
+    def start(*arguments):
+        def steps(run):
+            for _ in range(3):
+                yield WAITING
+                run.check_cancelled()
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                cli.main([*arguments, "--json"])
+            document = json.loads(said.getvalue())
+            if document["ok"]:
+                return document
+            raise error_from_event(document)
+
+        return Run(steps)
+
+    monkeypatch.setattr(command_view, "start_command", start)

@@ -2,41 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-
-import pytest
 import torch
 from fixtures.models.bundles import tiny_weights
 from fixtures.models.results_folders import write_description, write_v1_folder, write_v2_folder
 from fixtures.panel.driving import choose, set_option
 from fixtures.panel.model_lists import let_work
-from mednext import cli
-from mednext.worker.protocol import error_from_event
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Run commands in this process, after some turns of the event loop; each of their own imports torch."""
-    from MedNeXtSegmentationLib.engine.run import WAITING, Run
-    from MedNeXtSegmentationLib.panel.models import command_view
-
-    def start(*arguments):
-        def steps(run):
-            for _ in range(3):
-                yield WAITING
-                run.check_cancelled()
-            with contextlib.redirect_stdout(io.StringIO()) as said:
-                cli.main([*arguments, "--json"])
-            document = json.loads(said.getvalue())
-            if document["ok"]:
-                return document
-            raise error_from_event(document)
-
-        return Run(steps)
-
-    monkeypatch.setattr(command_view, "start_command", start)
 
 
 def understood(ui):
@@ -45,7 +15,7 @@ def understood(ui):
     return {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
 
 
-def test_a_results_folder_of_nnunet_becomes_a_model(panel, dialogs, tmp_path):
+def test_a_results_folder_of_nnunet_becomes_a_model(panel, dialogs, tmp_path, here):
     ui = panel.ui
     folder = tmp_path / "Dataset007 my liver"
     write_v2_folder(folder)

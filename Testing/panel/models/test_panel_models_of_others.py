@@ -140,7 +140,7 @@ def test_a_cancelled_download_is_resumed(panel, ranges):
     assert folds() == [0]
 
 
-def test_a_changed_file_is_refused_with_both_digests(panel, ranges, record, tmp_path, dialogs):
+def test_a_changed_file_is_refused_with_both_digests(panel, ranges, record, tmp_path, here):
     choose(panel, GLIOMA_MODEL)
     panel.ui.termsBox.click()
     panel.ui.downloadButton.click()
