@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fixtures.models.bundles import TINY_NETWORK
 from fixtures.models.results_folders import (
     CT_INTENSITIES,
@@ -21,6 +23,8 @@ from fixtures.models.results_folders import (
     write_v2_folder,
 )
 from mednext.checkpoints import ImportOptions, import_checkpoint
+from mednext.checkpoints.nnunet import v1, v2
+from mednext.checkpoints.weights_in_file import load_weights
 from mednext.errors import BundleFormatError, CheckpointError, IncompatibleCheckpointError, UnknownModelError
 from mednext.model.description import Channel
 
@@ -43,6 +47,53 @@ def test_a_v1_folder_becomes_a_bundle_that_answers_as_the_trained_network(tmp_pa
     assert [fold.index for fold in bundle.model.folds] == [0, 3]
     for fold, state in weights.items():
         assert_same_output(bundle, fold, TRAINED_NETWORK, state)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the folders whose weights were read."""
+    names: list[str] = []
+
+    def reading(path: Path, notes: Any) -> Any:
+        names.append(path.parent.name)
+        return load_weights(path, notes)
+
+    for module in (v1, v2):
+        monkeypatch.setattr(module, "load_weights", reading)
+    return names
+
+
+def test_wrong_plans_of_v1_are_refused_before_weights_are_read(tmp_path: Path, loaded: list[str]) -> None:
+    for number, changes in enumerate(({"plans_per_stage": {}}, {"normalization_schemes": {0: "rank"}})):
+        write_v1_folder(tmp_path / str(number), **changes)
+        with pytest.raises(CheckpointError):
+            import_checkpoint(tmp_path / str(number), tmp_path / "model", NAMED)
+    assert loaded == []
+
+
+@pytest.mark.parametrize("file", ["plans.json", "dataset.json"])
+def test_a_damaged_file_of_v2_is_refused_before_weights_are_read(
+    tmp_path: Path, loaded: list[str], file: str
+) -> None:
+    write_v2_folder(tmp_path / "v2", folds=(0, 1))
+    (tmp_path / "v2" / file).write_text("{")
+    with pytest.raises(CheckpointError, match=f"{file} is not valid JSON"):
+        import_checkpoint(tmp_path / "v2", tmp_path / "model", RAS)
+    assert loaded == []
+
+
+@pytest.mark.parametrize("write", [write_v1_folder, write_v2_folder])
+def test_another_network_is_refused_by_its_first_fold(
+    tmp_path: Path, loaded: list[str], write: Callable[..., Any]
+) -> None:
+    write(tmp_path / "folds", folds=(0, 1))
+    (file,) = (
+        path for path in (tmp_path / "folds" / "fold_0").iterdir() if path.suffix in (".model", ".pth")
+    )
+    torch.save({"state_dict": {"a": torch.zeros(3)}, "network_weights": {"a": torch.zeros(3)}}, file)
+    with pytest.raises(IncompatibleCheckpointError, match="holds no weights of a MedNeXt"):
+        import_checkpoint(tmp_path / "folds", tmp_path / "model", NAMED)
+    assert loaded == ["fold_0"]
 
 
 def test_a_v2_folder_becomes_a_bundle_that_answers_as_the_trained_network(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,12 +146,13 @@ def _name(folders: Sequence[Path], names: Sequence[str], options: ImportOptions)
 
 
 def network_of_folds(
-    checkpoints: Mapping[int, tuple[Path, Any]], container: str, options: ImportOptions, notes: ImportNotes
+    checkpoints: Iterable[tuple[int, Path, Any]], container: str, options: ImportOptions, notes: ImportNotes
 ) -> tuple[NetworkSpec, dict[int, dict[str, Tensor]]]:
     """The network that all folds share, without the heads of deep supervision, and the weights of each fold.
 
     Args:
-        checkpoints: the file of each fold, and its contents.
+        checkpoints: the number of each fold, its file, and its contents, which are read one after the other
+            and not kept: they may be several times as large as the weights.
         container: the key under which nnU-Net itself keeps the weights.
         options: its `part` chooses among several networks in a file.
         notes: see `read_network`.
@@ -159,8 +160,10 @@ def network_of_folds(
     Raises:
         IncompatibleCheckpointError: not a MedNeXt, or the folds have different networks.
     """
-    read = {
-        fold: read_network(
+    first: NetworkSpec | None = None
+    weights = {}
+    for fold, path, content in checkpoints:
+        spec, weights[fold] = read_network(
             content,
             path,
             options.part,
@@ -168,16 +171,14 @@ def network_of_folds(
             container=container,
             grn_denominator=options.grn_denominator,
         )
-        for fold, (path, content) in checkpoints.items()
-    }
-    first = next(iter(read.values()))[0]
-    for fold, (spec, _) in read.items():
+        first = first or spec
         if spec != first:
             raise IncompatibleCheckpointError(
                 f"The folds have different networks: fold {fold} is {network_in_words(spec)}; another is "
                 f"{network_in_words(first)}. Import folds of one training only."
             )
-    return first, {fold: weights for fold, (_, weights) in read.items()}
+    assert first is not None
+    return first, weights
 
 
 def imported_model(name: str, pipeline: Pipeline, options: ImportOptions, **facts: Any) -> Model:

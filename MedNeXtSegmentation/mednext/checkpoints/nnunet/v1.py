@@ -78,28 +78,27 @@ def read_v1(
             f"The trainer {trainer_name} trains overlapping regions, whose order nnU-Net v1 does not record. "
             "Such models cannot be imported from nnU-Net v1."
         )
+    values = plans.integers("all_classes", 1, 255)
+    channels = _channels(plans, options, notes)
+    stage = _stage(plans, number)
+    transpose = plans.integers("transpose_forward", 0, 2, length=3, default=(0, 1, 2))
+    spacing = stage.numbers("current_spacing", 1e-3, 1e3, 3)
+    patch = stage.integers("patch_size", 1, 4096, length=3)
     spec, weights = network_of_folds(
-        {fold: (file, load_weights(file, notes)) for fold, file in found.files.items()},
+        ((fold, file, load_weights(file, notes)) for fold, file in found.files.items()),
         _WEIGHTS_KEY,
         options,
         notes,
     )
-
-    values = plans.integers("all_classes", 1, 255)
     if spec.num_classes != len(values) + 1:
         raise IncompatibleCheckpointError(
             f"The network has {spec.num_classes} output channels, but the plans have the labels "
             f"{list(values)} and the background. Models of overlapping regions cannot be imported from "
             "nnU-Net v1."
         )
-    channels = _channels(plans, options, notes)
     check_channels(spec, channels)
     labels = _labels(values, found, options, notes)
     axes = mirroring(trainer_name, None, labels, options, notes)
-    stage = _stage(plans, number)
-    transpose = plans.integers("transpose_forward", 0, 2, length=3, default=(0, 1, 2))
-    spacing = stage.numbers("current_spacing", 1e-3, 1e3, 3)
-    patch = stage.integers("patch_size", 1, 4096, length=3)
     file = next(iter(found.files.values()))
     notes.sources |= dict.fromkeys(("channels", "normalization", "spacing", "patch"), "plans")
     model = imported_model(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,24 +80,26 @@ def read_v2(
         IncompatibleCheckpointError: the network is not a MedNeXt, or does not fit the plans.
     """
     found = find_folds(source, WEIGHTS, options, notes)
-    read = {fold: _read_checkpoint(file, found, notes) for fold, file in found.files.items()}
-    told = {found.files[fold]: arguments for fold, (_, arguments, _) in read.items()}
-    plans_place, pickled = _document(found, PLANS_FILES, "plans", told)
-    dataset_place, labelled = _document(found, (DATASET_FILE,), "dataset_json", told)
-    training = _only_training([training for _, _, training in read.values()])
+    plans_file, dataset_file = _in_folder(found, PLANS_FILES), _in_folder(found, (DATASET_FILE,))
+    told: dict[Path, dict[str, Any]] = {}
+    trainings = []
+
+    def contents() -> Iterator[tuple[int, Path, Any]]:
+        for fold, file in found.files.items():
+            content, told[file], training = _read_checkpoint(file, found, notes)
+            trainings.append(training)
+            yield fold, file, content
+
+    spec, weights = network_of_folds(contents(), _WEIGHTS_KEY, options, notes)
+    plans_place, pickled = plans_file or _told(found, PLANS_FILES, "plans", told)
+    dataset_place, labelled = dataset_file or _told(found, (DATASET_FILE,), "dataset_json", told)
+    training = _only_training(trainings)
     plans = Fields(pickled, plans_place, CheckpointError)
     dataset = Fields(labelled, dataset_place, CheckpointError)
     used = _used_configuration(training, pickled, places_of(source)[0], options, notes)
     for path, arguments in told.items():
         _check_told_plans(arguments.get("plans"), pickled, used, path, plans_place)
         _check_told_dataset(arguments.get("dataset_json"), labelled, path, dataset_place)
-    spec, weights = network_of_folds(
-        {fold: (found.files[fold], content) for fold, (content, _, _) in read.items()},
-        _WEIGHTS_KEY,
-        options,
-        notes,
-    )
-
     configuration = read_configuration(plans, used)
     channels = read_channels(plans, dataset, configuration, options, notes)
     check_channels(spec, channels)
@@ -170,21 +172,30 @@ def _metadata(path: Path, found: FoundFolds) -> dict[str, Any]:
     return document
 
 
-def _document(
-    found: FoundFolds, names: tuple[str, ...], argument: str, told: Mapping[Path, Mapping[str, Any]]
-) -> tuple[str, Any]:
-    """The plans or the data set: of a file in the folder, or of a checkpoint; and their place, for messages.
+def _in_folder(found: FoundFolds, names: tuple[str, ...]) -> tuple[str, Any] | None:
+    """The place and the content of the plans or the data set in the folder; None where it has none.
 
     Raises:
-        CheckpointError: there is none, or several that differ.
+        CheckpointError: there are several that differ.
     """
     files = found.facts(names)
-    if files:
-        first = read_json(files[0], CheckpointError)
-        for other in files[1:]:
-            if read_json(other, CheckpointError) != first:
-                raise CheckpointError(f"{files[0]} and {other} differ. Remove that of another training.")
-        return str(files[0]), first
+    if not files:
+        return None
+    first = read_json(files[0], CheckpointError)
+    for other in files[1:]:
+        if read_json(other, CheckpointError) != first:
+            raise CheckpointError(f"{files[0]} and {other} differ. Remove that of another training.")
+    return str(files[0]), first
+
+
+def _told(
+    found: FoundFolds, names: tuple[str, ...], argument: str, told: Mapping[Path, Mapping[str, Any]]
+) -> tuple[str, Any]:
+    """The place and the content of the plans or the data set in a checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     for path, arguments in told.items():
         if argument in arguments:
             return f"{path}: {argument}", arguments[argument]
