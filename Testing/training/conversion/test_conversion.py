@@ -90,7 +90,6 @@ def _nan(source: Path) -> None:
         (_remove("labelsTr"), "It has no labels"),
         (_remove("imagesTr"), "It has no image"),
         (_copy, "same voxels as hippocampus_001"),
-        (_mirror, "the voxels of hippocampus_001, mirrored or turned"),
         (_nan, "NaN"),
     ],
 )
@@ -113,6 +112,28 @@ def test_a_case_with_a_fault_is_named_and_nothing_is_converted(
     assert not list((tmp_path / "runs" / "raw").iterdir())
 
     assert convert("hippocampus", source, "--skip-faulty") == 0
+    assert cases_in(raw(tmp_path, "hippocampus")) == ["hippocampus_001", "hippocampus_003"]
+
+
+def _exchange(source: Path) -> None:
+    """The second case has the first one's image, and labels of its own."""
+    folder = source / "Task04_Hippocampus" / "imagesTr"
+    (folder / "hippocampus_002.nii.gz").write_bytes((folder / "hippocampus_001.nii.gz").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"), [(_mirror, "mirrored or turned"), (_exchange, "but other images or labels")]
+)
+def test_of_two_cases_that_share_an_image_none_is_taken_for_the_right_one(
+    tmp_path: Path, convert: Callable[..., int], spoil: Callable[[Path], None], told: str
+) -> None:
+    source = trees.write_hippocampus(tmp_path / "source", 3)
+    spoil(source)
+    assert convert("hippocampus", source, "--skip-faulty") == 0
+    assert cases_in(raw(tmp_path, "hippocampus")) == ["hippocampus_003"]
+    rows = report(tmp_path, "hippocampus")
+    assert all(told in rows[f"hippocampus_{number}"]["remarks"] for number in ("001", "002"))
+    assert convert("hippocampus", source, "--leave-out", "hippocampus_002") == 0
     assert cases_in(raw(tmp_path, "hippocampus")) == ["hippocampus_001", "hippocampus_003"]
 
 

@@ -135,6 +135,17 @@ def test_the_names_in_slicers_segmentations_are_compared_with_those_of_the_data_
     assert told in capsys.readouterr().out
 
 
+def test_images_and_labels_may_lie_in_one_folder(tmp_path: Path, run: Callable[..., int]) -> None:
+    for number in range(2):
+        phantom = trees.ct_phantom(number, 2)
+        for name, array in (("", phantom.images[0]), ("_seg", phantom.labels)):
+            trees.write(tmp_path / "source" / f"a{number}{name}.nii.gz", array, phantom.geometry)
+    words = ["--channel", "CT={case}.nii.gz", "--labels", "{case}_seg.nii.gz", "--name", "Mine"]
+    assert run("convert", "own", tmp_path / "source", *words, "--label", "1=a", "--label", "2=b") == 0
+    written = tmp_path / "runs" / "raw" / "Dataset501_Mine" / "labelsTr"
+    assert sorted(file.name for file in written.iterdir()) == ["a0.nii.gz", "a1.nii.gz"]
+
+
 def test_label_values_with_gaps_become_those_that_nnunet_trains(
     tmp_path: Path, run: Callable[..., int]
 ) -> None:

@@ -12,35 +12,43 @@ from .form import Form
 
 
 def check_copies(cases: Iterable[CheckedCase]) -> None:
-    """Note for each case whose voxels another case has as well, at the same places or mirrored or turned."""
-    images: dict[str, str] = {}
-    turned: dict[str, str] = {}
+    """Find cases whose voxels an earlier case has as well, at the same places or mirrored or turned.
+
+    A copy in everything is a problem of the later case. Where two differ otherwise, nobody knows which one is
+    right, and it is a problem of both.
+    """
+    images: dict[str, CheckedCase] = {}
+    turned: dict[str, CheckedCase] = {}
     labels: dict[str, str] = {}
     for case in cases:
-        for digest in dict.fromkeys(case.digests):
-            other = images.setdefault(digest, case.name)
-            if other != case.name:
-                case.problems.append(
-                    f"It has an image with the same voxels as {other}: a network that learnt one would be "
-                    "validated on the other. Keep one of them (--leave-out)."
-                )
-                break
-        else:
-            _check_turned(case, turned)
+        same, mirrored = _first(images, case.digests, case), _first(turned, case.turned_digests, case)
+        if same and (same.digests, same.label_digest) == (case.digests, case.label_digest):
+            case.problems.append(
+                f"It has the same voxels as {same.name}: a network that learnt one would be validated on the "
+                "other. Keep one of them (--leave-out)."
+            )
+        elif same:
+            _tell_both(case, same, "an image with the same voxels as {}, but other images or labels than it")
+        elif mirrored:
+            _tell_both(
+                case,
+                mirrored,
+                "an image with the voxels of {}, mirrored or turned: sides are wrong in one of the two",
+            )
         other = labels.setdefault(case.label_digest, case.name) if case.label_digest else case.name
         if other != case.name:
             case.notes.append(f"Its labels are the same as those of {other}: check that they are its own.")
 
 
-def _check_turned(case: CheckedCase, turned: dict[str, str]) -> None:
-    for digest in dict.fromkeys(case.turned_digests):
-        other = turned.setdefault(digest, case.name)
-        if other != case.name:
-            case.problems.append(
-                f"It has an image with the voxels of {other}, mirrored or turned: in one of the two, left "
-                "and right or other sides are wrong. Keep the right one (--leave-out)."
-            )
-            return
+def _first(known: dict[str, CheckedCase], digests: Sequence[str], case: CheckedCase) -> CheckedCase | None:
+    """The first case with one of these digests, if that is an earlier one."""
+    firsts = [known.setdefault(digest, case) for digest in digests]
+    return next((each for each in firsts if each is not case), None)
+
+
+def _tell_both(case: CheckedCase, other: CheckedCase, shared: str) -> None:
+    for one, two in ((case, other), (other, case)):
+        one.problems.append(f"It has {shared.format(two.name)}. Keep the right one (--leave-out).")
 
 
 def check_channels(cases: Sequence[CheckedCase], channels: Sequence[str]) -> None:

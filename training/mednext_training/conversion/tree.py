@@ -128,13 +128,17 @@ def _holds_dicom(folder: Path, names: Sequence[str]) -> bool:
 
 
 def _role(names: Sequence[str], roles: Sequence[Sequence[str]]) -> tuple[int, str | None]:
-    """The role of a file and its case, by the first of its names that a pattern knows."""
-    for number, patterns in enumerate(roles):
-        for name, pattern in itertools.product(names, patterns):
-            match = _matches(pattern, name)
-            if match:
-                return number, match["case"]
-    return -1, None
+    """The role of a file and its case, by the pattern that explains most of one of its names.
+
+    With images "{case}" and labels "{case}_seg", "a_seg" has the labels of "a", and is not the image "a_seg".
+    """
+    found = (
+        (number, match["case"])
+        for number, patterns in enumerate(roles)
+        for name, pattern in itertools.product(names, patterns)
+        if (match := _matches(pattern, name))
+    )
+    return min(found, key=lambda role: len(role[1]), default=(-1, None))
 
 
 def _matches(pattern: str, stem: str) -> re.Match[str] | None:
