@@ -27,9 +27,8 @@ from mednext.system.running_processes import is_running
 from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.dataset_use import in_use
-from mednext_training.network.network_names import TINY
 from mednext_training.planning.plans import read_plans
-from mednext_training.training.result_folders import fold_folder, trainer_name
+from mednext_training.training.processes import device_of_process, together
 from mednext_training.training.schedule import Schedule
 from mednext_training.training.trainer import nnUNetTrainerMedNeXt
 from mednext_training.training.training_run import Run, train_run
@@ -248,7 +247,6 @@ def test_a_step_without_a_finite_gradient_is_left_out(run: Run) -> None:
 
 
 def test_a_fold_that_another_process_trains_is_refused(run: Run) -> None:
-    from mednext.system.locks import locked
 
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -375,16 +373,15 @@ def test_a_polite_kill_ends_a_training_like_ctrl_c(run: Run) -> None:
 
 
 @contextmanager
-def beside_another_process(words: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen]:
-    """With the variables of torchrun; this process is the first, the other loads batches in a process."""
+def beside(monkeypatch: pytest.MonkeyPatch, *words: str) -> Iterator[subprocess.Popen]:
+    """With the variables of torchrun; this process is the first, Python with these words the other."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLIBC_TUNABLES": ""}
     for name, value in (shared | {"RANK": "0", "LOCAL_RANK": "0"}).items():
         monkeypatch.setenv(name, value)
     environment = os.environ | {"RANK": "1", "LOCAL_RANK": "1", "nnUNet_n_proc_DA": "1"}
-    command = [sys.executable, "-m", "mednext_training.cli", *words]
-    other = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    other = subprocess.Popen([sys.executable, *words], env=environment, stdout=subprocess.PIPE, text=True)
     try:
         yield other
     finally:
@@ -397,29 +394,34 @@ def test_two_processes_train_one_network_and_share_the_batch(
 ) -> None:
     words = ["--workspace", str(training_workspace.root), "train", "--variant", "tiny", "--fold", "2"]
     words += ["--name", "both", "--epochs", "1", "--iterations", "2", "--validation-iterations", "1"]
-    with beside_another_process(words, monkeypatch) as other:
+    with beside(monkeypatch, "-m", "mednext_training.cli", *words) as other:
         assert cli.main(words) == 0
         other.communicate(timeout=300)
-        assert other.returncode == 0
+    assert other.returncode == 0
     base = training_workspace.results / HIPPOCAMPUS.folder_name
     folder = next(base.glob("nnUNetTrainerMedNeXt_tiny_k3_both__*")) / "fold_2"
     assert (folder / "checkpoint_final.pth").is_file()
     assert json.loads((folder / "run.json").read_text())["how"]["processes"] == 2
 
 
-def test_where_the_first_of_two_processes_refuses_both_end_with_its_sentence(
-    training_workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+SECOND_PROCESS = """
+from mednext.errors import OptionError
+from mednext_training.training.processes import device_of_process, together
+with device_of_process():
+    try:
+        with together():
+            pass
+    except OptionError as error:
+        print(error)
+"""
+
+
+def test_where_the_first_process_refuses_the_others_end_with_its_sentence(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = ["--workspace", str(training_workspace.root), "train", "--variant", "tiny", "--fold", "1"]
-    folder = fold_folder(training_workspace, HIPPOCAMPUS, trainer_name(TINY, 3, "residual", "busy"), 1)
-    folder.parent.mkdir(parents=True)
-    with (
-        locked(folder.parent / ".fold_1.lock"),
-        beside_another_process([*words, "--name", "busy"], monkeypatch) as other,
-    ):
-        assert cli.main([*words, "--name", "busy"]) == 2
-        _, told = other.communicate(timeout=300)
-    assert other.returncode == 2
-    for each in (told, capsys.readouterr().err):
-        assert "fold_1 is being trained by another process: wait for it" in each
-        assert "Traceback" not in each
+    with beside(monkeypatch, "-c", SECOND_PROCESS) as other, device_of_process():
+        with pytest.raises(OptionError, match="The fold is busy"), together():
+            raise OptionError("The fold is busy: wait for it.")
+        assert other.communicate(timeout=300)[0] == "The fold is busy: wait for it.\n"
+        with pytest.raises(OptionError, match="Another process of this training has ended"), together():
+            pass
