@@ -203,7 +203,8 @@ def find_dataset(workspace: Workspace, wanted: str | None = None) -> tuple[Works
         OptionError: there is no such data set, more than one, or it cannot be read.
     """
     folder = Path(wanted).expanduser() if wanted else None
-    if folder and (folder / DATASET_FILE).is_file() and FOLDER_FORM.fullmatch(folder.resolve().name):
+    is_named = folder and (folder / DATASET_FILE).is_file() and FOLDER_FORM.fullmatch(folder.resolve().name)
+    if folder and (is_named or len(folder.parts) > 1):  # a name has no folders in it
         folder = folder.resolve()
         dataset = read_dataset(folder)
         workspace = replace(workspace, raw_data=folder.parent)

@@ -293,6 +293,19 @@ def test_a_data_set_elsewhere_is_found_by_its_path_and_stays_there(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("name", "told"),
+    [("Liver", 'rename it, such as "Dataset501_Liver"'), ("Dataset501_Liver", "dataset.json does not exist")],
+)
+def test_a_path_that_is_no_data_set_is_not_looked_for_in_the_workspace(
+    tmp_path: Path, name: str, told: str
+) -> None:
+    nnunet(tmp_path / "raw" / "Dataset501_Liver", 1)
+    (tmp_path / "elsewhere" / name).mkdir(parents=True)
+    with pytest.raises(OptionError, match=told):
+        find_dataset(Workspace(tmp_path), str(tmp_path / "elsewhere" / name))
+
+
+@pytest.mark.parametrize(
     ("folders", "wanted", "told"),
     [
         ([], None, "convert the data set first"),
