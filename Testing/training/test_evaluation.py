@@ -284,6 +284,10 @@ def test_a_model_is_not_measured_on_exchanged_channels_or_other_regions() -> Non
     check_same_names(model, _dataset(("T1c", "T2 FLAIR"), same))
     with pytest.raises(OptionError, match="a channel, T1ce and FLAIR"):
         check_same_names(model, _dataset(("FLAIR", "T1ce"), same))
+    first, second = sorted(model.labels, key=lambda label: label.value)[:2]
+    exchanged: dict[str, int | tuple[int, ...]] = {first.name: second.value, second.name: first.value}
+    with pytest.raises(OptionError, match=f'the label {first.value}, "{first.name}"'):
+        check_same_names(model, _dataset(("T1ce", "FLAIR"), exchanged))
     other = same | {regions[0].name: (7,)}
     with pytest.raises(OptionError, match=f'the region "{regions[0].name}"'):
         check_same_names(model, _dataset(("T1ce", "FLAIR"), other, regions_class_order=(1, 2)))

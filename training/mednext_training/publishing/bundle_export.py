@@ -187,19 +187,18 @@ def trained_orientation(source: Path, folds: Sequence[int | str]) -> str | None:
 
 def check_same_names(model: Model, dataset: Dataset) -> None:
     """Refuse to measure a model by labels or on channels with other names. Raises `OptionError`."""
-    if model.output == "regions":
-        told = {region.name.casefold(): region for region in model.regions}
-        differing = [
-            f'the region "{name}"'
-            for name, values in dataset.regions.items()
-            if name.casefold() in told and {*values} != {*told[name.casefold()].labels}
-        ]
-    else:
-        told_labels = {label.value: label.name for label in model.labels}
-        differing = [
-            f'the label {each.value}, "{each.told}" and "{each.wanted}"'
-            for each in ([] if dataset.regions else misnamed(told_labels, dataset.names))
-        ]
+    regions = {region.name.casefold(): {*region.labels} for region in model.regions}
+    differing = [
+        f'the region "{name}"'
+        for name, values in dataset.regions.items()
+        if regions.get(name.casefold(), {*values}) != {*values}
+    ]
+    labels = {label.value: label.name for label in model.labels}  # of regions, by which they are painted
+    differing += [
+        f'the label {each.value}, "{each.told}" and "{each.wanted}"'
+        for each in misnamed(labels, {} if dataset.regions else dataset.names)
+        if each.exchanged or model.output != "regions"
+    ]
     if len(model.channels) != len(dataset.channels):
         differing.append(f"the number of channels, {len(model.channels)} and {len(dataset.channels)}")
     else:
