@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fixtures.models.results_folders import V2_DATASET, write_v2_folder
 from fixtures.training import challenge_trees as trees
@@ -219,6 +220,32 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_evaluation(
     words = ["evaluate", str(trained.target), "--test", option, str(trained.folder / "nowhere" / "table")]
     assert cli.main(["--workspace", str(trained.workspace.root), *words]) == 2
     assert "nowhere" in told()
+
+
+def test_a_recorded_dice_without_the_largest_components_that_it_decides_on_says_so(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = np.zeros((4, 20, 20), np.uint8)
+    truth[1:3, 2:8, 2:8] = 1
+    false_piece = truth.copy()
+    false_piece[1:3, 2:4, 17:19] = 1
+
+    def evaluate(*_: Any, judge: Callable[[np.ndarray, np.ndarray], None], **__: Any) -> list[CaseResult]:
+        judge(truth, false_piece)
+        return RESULTS
+
+    monkeypatch.setattr("mednext_training.evaluation.case_results.evaluate", evaluate)
+    monkeypatch.setattr("mednext_training.cli.models.restart_tuned", lambda *_: None)
+    write_v2_folder(trained.results)
+    assert trained.export() == 0
+    for part in ("images", "labels"):
+        shutil.copytree(trained.folder / "imagesTr", trained.folder / f"{part}Ts")
+    words = ["evaluate", str(trained.target), "--test", "--keep-largest", "--record", "ten patients"]
+    assert cli.main(["--workspace", str(trained.workspace.root), *words]) == 0
+    model = load_bundle(trained.target).model
+    assert model.keep_largest == (1,)
+    assert model.accuracy is not None
+    assert model.accuracy["source"] == "ten patients; measured before largest components alone were kept"
 
 
 def test_a_model_that_was_trained_on_every_case_is_not_validated_on_them(

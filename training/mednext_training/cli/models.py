@@ -155,11 +155,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             temporary.write_text(table, encoding="utf-8")
     if arguments.csv:
         write_csv(arguments.csv, results)
+    source = arguments.record
     if decision:
         bundle = record_kept_largest(bundle, decision.decided())
         table += "\n" + decision.text()
-    if arguments.record:
-        record_accuracy(bundle, results, arguments.record)
+        if source and decision.decided():
+            source += "; measured before largest components alone were kept"
+    if source:
+        record_accuracy(bundle, results, source)
     sys.stdout.write(table)
 
 
