@@ -17,7 +17,6 @@ from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.evaluation.case_results import CaseResult
 from mednext_training.evaluation.metrics import Score
-from mednext_training.experiments import nnunet_baseline
 from mednext_training.experiments.baselines import (
     nnUNetTrainerPlain,
     nnUNetTrainerSwinUNETR,
@@ -28,6 +27,7 @@ from mednext_training.experiments.experiment import contestant, imported_entry, 
 from mednext_training.experiments.nnunet_baseline import run_baseline
 from mednext_training.planning.plans import read_plans
 from mednext_training.planning.splits import validation_cases
+from mednext_training.training import mirroring
 from mednext_training.training.feasibility import check_network
 from mednext_training.training.result_folders import fold_folder
 from mednext_training.training.schedule import Schedule
@@ -187,7 +187,7 @@ def test_nnunet_itself_trains_its_own_configuration_on_the_same_split(
     nnunet_trains_one_step: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(nnunet_baseline, "mirrored_axes", lambda *_: (0, 1))
+    monkeypatch.setattr(mirroring, "mirrored_axes", lambda *_: (0, 1))
     folder = run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
     final = read_checkpoint(folder / "fold_4" / "checkpoint_final.pth")
     assert final["inference_allowed_mirroring_axes"] == (0, 1)
@@ -201,7 +201,7 @@ def test_nnunet_itself_trains_its_own_configuration_on_the_same_split(
     with pytest.raises(OptionError, match="trained on another plan, split or data"):
         run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
     record.write_text(json.dumps(said))
-    monkeypatch.setattr(nnunet_baseline, "mirrored_axes", lambda *_: (0, 1, 2))
+    monkeypatch.setattr(mirroring, "mirrored_axes", lambda *_: (0, 1, 2))
     with pytest.raises(OptionError, match="trained on another plan, split or data, or mirrored otherwise"):
         run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
 
