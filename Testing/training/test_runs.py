@@ -28,8 +28,8 @@ from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.dataset_use import in_use
 from mednext_training.planning.plans import read_plans
-from mednext_training.training.processes import device_of_process, together
 from mednext_training.training.schedule import Schedule
+from mednext_training.training.torchrun import device_of_process, together
 from mednext_training.training.trainer import nnUNetTrainerMedNeXt
 from mednext_training.training.training_run import Run, train_run
 from mednext_training.workspace import Workspace
@@ -406,7 +406,7 @@ def test_two_processes_train_one_network_and_share_the_batch(
 
 SECOND_PROCESS = """
 from mednext.errors import OptionError
-from mednext_training.training.processes import device_of_process, together
+from mednext_training.training.torchrun import device_of_process, together
 with device_of_process():
     try:
         with together():

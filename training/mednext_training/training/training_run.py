@@ -38,9 +38,9 @@ from ..planning.plans import CONFIGURATION, read_plans
 from ..planning.splits import split_of
 from ..run_record import check_same_run, digest, write_record
 from ..workspace import Workspace
-from .processes import device_of_process, is_first, is_over, processes, together
 from .result_folders import fold_folder
 from .schedule import Schedule
+from .torchrun import device_of_process, is_first, is_over, processes, together
 from .trainer import nnUNetTrainerMedNeXt
 from .trainer_frame import BEST, FINAL, LATEST, FramedTrainer, Precision, is_whole
 
