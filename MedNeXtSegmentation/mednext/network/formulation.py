@@ -36,9 +36,7 @@ OFFERS: tuple[Callable[[MedNeXt, torch.device, str], list[Formulation]], ...] = 
 
 _PART_SIDE = 48  # of the part of a tile that is timed, and that is checked where the tile is too large
 _MOST_PASSES = 3  # of each network that is timed
-_PRICE_OF_MEMORY = (
-    1.5  # so much longer than the plain network may one take that needs a quarter of the memory
-)
+_PRICE_OF_MEMORY = 1.5  # times the plain network's time, for one that needs a quarter of its memory
 
 
 class FastNetwork(nn.Module):

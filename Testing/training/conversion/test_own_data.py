@@ -91,12 +91,17 @@ def test_a_task_of_the_catalog_names_images_and_labels(tmp_path: Path, run: Call
     assert dataset.labels == {"kidney": 1, "kidney tumor": 2}
 
 
-def test_several_channels_are_found_by_their_patterns(tmp_path: Path, run: Callable[..., int]) -> None:
+def gliomas(source: Path, t1: str) -> None:
+    """Two patients, each in a folder, with a T1 image of this name, a FLAIR image and the tumour."""
     for number in range(2):
-        phantom, folder = trees.glioma_phantom(number), tmp_path / "source" / f"patient {number}"
-        trees.write(folder / "t1 mprage.nii.gz", phantom.images[0], phantom.geometry)
+        phantom, folder = trees.glioma_phantom(number), source / f"patient {number}"
+        trees.write(folder / f"{t1}.nii.gz", phantom.images[0], phantom.geometry)
         trees.write(folder / "flair.nii.gz", phantom.images[3], phantom.geometry)
         trees.write(folder / "tumor.nii.gz", (phantom.labels > 0).astype(np.uint8), phantom.geometry)
+
+
+def test_several_channels_are_found_by_their_patterns(tmp_path: Path, run: Callable[..., int]) -> None:
+    gliomas(tmp_path / "source", "t1 mprage")
     words = ["--channel", "T1={case}/t1*.nii.gz", "--channel", "FLAIR={case}/flair.nii.gz"]
     words += ["--labels", "{case}/tumor.nii.gz", "--label", "1=tumor", "--name", "Glioma"]
     assert run("convert", "own", tmp_path / "source", *words) == 0
@@ -213,11 +218,7 @@ def test_a_task_does_not_rename_what_a_data_set_calls_otherwise(
 def test_an_image_that_is_named_as_another_channel_is_noted(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
 ) -> None:
-    for number in range(2):
-        phantom, folder = trees.glioma_phantom(number), tmp_path / "source" / f"a{number}"
-        trees.write(folder / "t1.nii.gz", phantom.images[0], phantom.geometry)
-        trees.write(folder / "flair.nii.gz", phantom.images[3], phantom.geometry)
-        trees.write(folder / "tumor.nii.gz", (phantom.labels > 0).astype(np.uint8), phantom.geometry)
+    gliomas(tmp_path / "source", "t1")
     words = ["--channel", "T1={case}/flair.nii.gz", "--channel", "FLAIR={case}/t1.nii.gz"]
     words += ["--labels", "{case}/tumor.nii.gz", "--label", "1=tumor", "--name", "Glioma"]
     assert run("convert", "own", tmp_path / "source", *words) == 0

@@ -14,7 +14,12 @@ from mednext.errors import DeviceError, MedNeXtError, OptionError, OutputError, 
 
 @contextmanager
 def device_of_process() -> Iterator[torch.device]:
-    """The device of this process, which `torchrun` may have started as one of several."""
+    """The device of this process, which `torchrun` may have started as one of several.
+
+    Raises:
+        DeviceError: there are fewer cards than processes.
+        OptionError: the variables of `torchrun` do not fit together, or the processes do not find each other.
+    """
     count, number = _of_torchrun("WORLD_SIZE", 1), _of_torchrun("LOCAL_RANK", 0)
     cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if cards and number >= cards:
@@ -52,10 +57,12 @@ def _of_torchrun(variable: str, usual: int) -> int:
 
 
 def processes() -> int:
+    """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_first() -> bool:
+    """Whether this is the process that writes; true for a process alone."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
