@@ -186,10 +186,13 @@ def read_description(file: Path, identifier: int, name: str, said: Any = None) -
 
 
 def told_patients(folder: Path) -> tuple[tuple[str, ...], ...]:
-    """The cases of one patient, for each patient with several, as a folder's `dataset.json` tells them."""
-    file = folder / DATASET_FILE
-    said = read_json(file, OptionError) if file.is_file() else None
-    return _groups(file, said.get(_SAME_PATIENT, [])) if isinstance(said, dict) else ()
+    """The cases of one patient, for each patient with several, as each `dataset.json` tells them: a folder's
+    own, and those of the folders in it."""
+    groups: list[tuple[str, ...]] = []
+    for file in (folder / DATASET_FILE, *sorted(folder.glob(f"*/{DATASET_FILE}"))):
+        said = read_json(file, OptionError) if file.is_file() else None
+        groups.extend(_groups(file, said.get(_SAME_PATIENT, [])) if isinstance(said, dict) else ())
+    return tuple(groups)
 
 
 def find_dataset(workspace: Workspace, wanted: str | None = None) -> tuple[Workspace, Dataset]:

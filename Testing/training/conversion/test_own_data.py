@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tarfile
 import unicodedata
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,6 +260,64 @@ def test_raw_data_of_nnunet_v1_are_taken_channel_by_channel(tmp_path: Path, run:
     assert json.loads((written / "dataset.json").read_text())["channel_names"] == {"0": "T1", "1": "FLAIR"}
     image = read_image(written / "imagesTr" / "b1_0001.nii.gz")
     assert np.array_equal(image.array, trees.glioma_phantom(1).images[3])
+
+
+@pytest.mark.parametrize("kind", ["in a folder", "tar", "tar.gz", "zip", "zip in a folder", "flat zip"])
+def test_a_description_is_found_in_what_was_downloaded(
+    tmp_path: Path, run: Callable[..., int], kind: str
+) -> None:
+    """`convert own Task09_Spleen.tar` needs no more words than the folder in it."""
+    folder = nnunet(tmp_path / "tree" / "Dataset501_Kidneys")
+    file = folder / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"same_patient": [["b0", "b1"]]}))
+    (folder / "imagesTs").mkdir()
+    shutil.copy(folder / "imagesTr" / "b0_0000.nii.gz", folder / "imagesTs" / "c0_0000.nii.gz")
+    source = folder.parent if kind == "in a folder" else _packed(folder, kind)
+    assert run("convert", "own", source) == 0
+    [written] = (tmp_path / "runs" / "raw").iterdir()
+    assert written.name == "Dataset501_Kidneys"
+    said = json.loads((written / "dataset.json").read_text())
+    assert said["labels"] == {"background": 0, "kidney": 1, "kidney tumor": 2}
+    assert said["same_patient"] == [["b0", "b1"]]
+    assert [path.name for path in sorted((written / "labelsTr").iterdir())] == ["b0.nii.gz", "b1.nii.gz"]
+
+
+def _packed(folder: Path, kind: str) -> Path:
+    """The archive of a folder, or the folder in which it lies alone."""
+    place = folder.parent.parent / "downloads"
+    place.mkdir()
+    ending = kind.removeprefix("flat ").removesuffix(" in a folder")
+    archive = place / f"{folder.name}.{ending}"
+    if ending == "zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            for path in sorted(folder.rglob("*.*")):
+                packed.write(path, path.relative_to(folder if kind == "flat zip" else folder.parent))
+    else:
+        with tarfile.open(archive, "w:gz" if ending.endswith("gz") else "w") as tar:
+            tar.add(folder, folder.name)
+    return place if kind.endswith("folder") else archive
+
+
+def test_of_several_data_sets_in_a_folder_none_is_guessed(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    nnunet(tmp_path / "tree" / "Dataset501_A")
+    nnunet(tmp_path / "tree" / "Dataset502_B", seed=10)
+    assert run("convert", "own", tmp_path / "tree") == 2
+    assert "holds 2 data sets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("{", "is not valid JSON"), (" " * (16 * 2**20 + 1), "unpack the archive")]
+)
+def test_a_damaged_description_in_an_archive_is_an_explained_error(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture, text: str, told: str
+) -> None:
+    archive = tmp_path / "data.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("Dataset501_A/dataset.json", text)
+    assert run("convert", "own", archive) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_data_sets_that_say_different_things_are_not_joined(

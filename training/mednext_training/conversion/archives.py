@@ -11,8 +11,9 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mednext.errors import MedNeXtError, UnreadableImageError, UnsafePathError
 from mednext.system.atomic import UNFINISHED, check_space, explaining
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _NAMES_REFUSED = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL)
+_MAX_BYTES = 16 * 2**20  # of a description
 _MEMBERS = 1_000_000  # BraTS 2021 has 7,500 files, a data set of DICOM slices a hundred thousand
 
 
@@ -40,10 +42,10 @@ def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> It
         DiskSpaceError: there is not enough space.
     """
     if source.is_dir():
-        archives = [each for each in sorted(source.iterdir()) if _is_archive(each)]
+        archives = archives_in(source)
         archives = [] if archives and is_whole(source) else archives
         folders = [source]
-    elif _is_archive(source):
+    elif is_archive(source):
         archives, folders = [source], []
     else:
         raise UnreadableImageError(
@@ -67,30 +69,89 @@ def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> It
 def _tell_of_packed(folder: Path, origin: Path, unpacked: Sequence[Path]) -> None:
     """Warn of archives that nobody looks into: of those beside cases, and of those deeper down."""
     for path in sorted(folder.rglob("*")):
-        if _is_archive(path) and path not in unpacked:
+        if is_archive(path) and path not in unpacked:
             logger.warning(
                 "%s is not unpacked: if it holds other cases, unpack it, or give it as a source.",
                 origin / path.relative_to(folder),
             )
 
 
-def _is_archive(path: Path) -> bool:
+def is_archive(path: Path) -> bool:
+    """Whether a file is named as an archive that can be unpacked."""
     name = path.name.lower()
     return path.is_file() and name.endswith(SUFFIXES) and not name.startswith(".")
 
 
+def archives_in(folder: Path) -> list[Path]:
+    """The archives that lie in a folder, not deeper."""
+    return [each for each in sorted(folder.iterdir()) if is_archive(each)]
+
+
+def without_archive_suffix(name: str) -> str:
+    """The name of an archive without its suffix."""
+    suffix = max((each for each in SUFFIXES if name.lower().endswith(each)), key=len, default="")
+    return name[: len(name) - len(suffix)]
+
+
+def read_members(archive: Path, is_read: Callable[[str], bool]) -> tuple[list[str], dict[str, bytes]]:
+    """The names of all files in an archive, with "/", and the contents of small ones by name.
+
+    Args:
+        is_read: tells by its name whether a file's content is wanted.
+
+    Raises:
+        UnreadableImageError: the archive is damaged or needs a password, or a wanted file is above 16 MiB.
+    """
+    with _explaining_damage(archive):
+        if archive.name.lower().endswith(".zip"):
+            with zipfile.ZipFile(archive) as packed:
+                every = [each for each in packed.infolist() if _is_wanted(each.filename)]
+                return _read_wanted(
+                    archive,
+                    [(each.filename, each.file_size, partial(packed.open, each)) for each in every],
+                    is_read,
+                )
+        with tarfile.open(archive) as tar:
+            members = [each for each in tar if each.isreg() and _is_wanted(each.name)]
+            return _read_wanted(
+                archive, [(each.name, each.size, partial(tar.extractfile, each)) for each in members], is_read
+            )
+
+
+def _read_wanted(
+    archive: Path, members: Sequence[tuple[str, int, Callable[[], Any]]], is_read: Callable[[str], bool]
+) -> tuple[list[str], dict[str, bytes]]:
+    names = [name.replace("\\", "/").removeprefix("./") for name, _, _ in members]
+    contents = {}
+    for name, (_, size, opened) in zip(names, members, strict=True):
+        if is_read(name):
+            if size > _MAX_BYTES:
+                raise UnreadableImageError(
+                    f"{archive / name} has {size} bytes, too many: unpack the archive."
+                )
+            with opened() as file:
+                contents[name] = file.read(_MAX_BYTES)
+    return names, contents
+
+
 def _unpack(archive: Path, folder: Path) -> None:
-    try:
+    with _explaining_damage(archive):
         if archive.name.lower().endswith(".zip"):
             _unpack_zip(archive, folder)
         else:
             _unpack_tar(archive, folder)
+
+
+@contextmanager
+def _explaining_damage(archive: Path) -> Iterator[None]:
+    try:
+        yield
     except MedNeXtError:
         raise
     except Exception as error:  # boundary: a damaged archive makes its readers raise anything
         if isinstance(error, OSError) and error.errno is not None:  # gzip, bz2 and lzma give no number
             raise
-        logger.debug("Unpacking %s failed.", archive, exc_info=True)
+        logger.debug("Reading %s failed.", archive, exc_info=True)
         raise UnreadableImageError(
             f"{archive} cannot be unpacked ({str(error)[:200] or type(error).__name__}): download it again, "
             "and use no password."

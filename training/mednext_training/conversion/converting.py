@@ -142,8 +142,8 @@ def _unused(found: Found) -> list[str]:
 def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]]) -> Found:
     """The cases of all sources; equal names of several are told apart by their source's."""
     parts = [
-        find_cases(each, form.layout, told_patients(source))
-        for source, each in zip(sources, folders, strict=True)
+        find_cases(each, form.layout, [names for folder in each for names in told_patients(folder)])
+        for each in folders
     ]
     if len(sources) > 1 and not any(case.is_whole for part in parts for case in part.cases):
         parts = [

@@ -11,8 +11,6 @@ from typing import Any
 
 from mednext.errors import OptionError
 from mednext.library.catalog_source import find_task
-from mednext.system.json_reading import read_json
-from mednext.training_set.dataset import DATASET_FILE, IMAGES
 
 from ..datasets import (
     FILE_ENDING,
@@ -24,8 +22,10 @@ from ..datasets import (
     read_description,
 )
 from ..workspace import Workspace
+from .archives import without_archive_suffix
 from .challenges import dataset_of
 from .form import Form, channels_named, channels_of, unchanged
+from .source_description import SourceDescription, description_of
 from .tree import Layout
 
 logger = logging.getLogger(__name__)
@@ -68,20 +68,20 @@ def own_form(sources: Sequence[Path], said: OwnData, workspace: Workspace) -> Fo
         OptionError: neither says which channels and labels there are, or the sources differ.
         UnknownModelError: there is no such task.
     """
-    described = [_described(source) for source in sources]
-    first = described[0]
-    if any(each is None for each in described) != all(each is None for each in described):
-        raise OptionError("Some sources have a dataset.json, others have none: convert them one by one.")
-    if first is not None and not (said.channels or said.labels):
+    if said.channels or said.labels:
+        form = _by_patterns(said)
+    elif found := _descriptions(sources):
         if said.values:
             raise OptionError(
-                f"{sources[0] / DATASET_FILE} names the labels already: correct them there, without --label."
+                f"{found[0].file} names the labels already: correct them there, without --label."
             )
-        form = _same(sources, [each for each in described if each is not None])
+        form = _same(sources, [_described(each) for each in found])
         form = form if not said.task else _with_task(form, said.task)
     else:
         form = _by_patterns(said)
-    name = said.name or (form.dataset.name or re.sub(r"[^A-Za-z0-9]", "", sources[0].name) or "Own")
+    name = said.name or (
+        form.dataset.name or re.sub(r"[^A-Za-z0-9]", "", without_archive_suffix(sources[0].name)) or "Own"
+    )
     if not _NAME.fullmatch(name):
         raise OptionError(f'"{name}" is no name for a data set: use letters, digits, "-" and "_".')
     number = said.number if said.number is not None else _number(workspace, name)
@@ -108,33 +108,42 @@ def raw_form(dataset: Dataset) -> Form:
     return Form(dataset, layout, channels, unchanged(dataset))
 
 
-def _described(source: Path) -> Form | None:
+def _descriptions(sources: Sequence[Path]) -> list[SourceDescription]:
+    """The descriptions of all sources by nnU-Net or the Decathlon, or none."""
+    found = [description_of(source) for source in sources]
+    known = [each for each in found if each is not None and _is_known(each)]
+    if known and len(known) < len(sources):
+        raise OptionError("Some sources have a dataset.json, others have none: convert them one by one.")
+    return known
+
+
+def _is_known(found: SourceDescription) -> bool:
+    said = found.said
+    return isinstance(said, dict) and ("channel_names" in said or isinstance(said.get("modality"), dict))
+
+
+def _described(found: SourceDescription) -> Form:
     """The form by a source's own `dataset.json`, of nnU-Net or of the Medical Segmentation Decathlon."""
-    file = source / DATASET_FILE
-    if not file.is_file():
-        return None
-    said = read_json(file, OptionError)
-    match = FOLDER_FORM.fullmatch(source.resolve().name)
+    file, said = found.file, found.said
+    match = FOLDER_FORM.fullmatch(found.folder_name)
     number, name = (int(match[1]), match[2]) if match else (0, "")
-    if isinstance(said, dict) and "channel_names" in said:
-        return raw_form(read_description(file, number, name))
-    if isinstance(said, dict) and isinstance(said.get("modality"), dict):
-        dataset = read_description(file, number, str(said.get("name", "")), _of_decathlon(file, said))
-        if any((source / IMAGES).glob("*_0000.*")):  # nnU-Net v1's raw data; no case of the Decathlon ends so
-            return raw_form(dataset)
-        if len(dataset.channels) > 1:
-            raise OptionError(
-                f"{source} keeps the {len(dataset.channels)} channels of a case in one file: write each into "
-                "a file of its own, and give their names with --channel NAME=PATTERN."
-            )
-        layout = Layout(
-            ((r"imagesTr/(?P<case>[^/]+)",),),
-            (r"labelsTr/(?P<case>[^/]+)",),
-            left_out=_TESTS,
-            hint="imagesTr/case.nii.gz and labelsTr/case.nii.gz",
+    if "channel_names" in said:
+        return raw_form(read_description(file, number, name, said))
+    dataset = read_description(file, number, str(said.get("name", "")), _of_decathlon(file, said))
+    if found.is_numbered:  # nnU-Net v1's raw data
+        return raw_form(dataset)
+    if len(dataset.channels) > 1:
+        raise OptionError(
+            f"{file.parent} keeps the {len(dataset.channels)} channels of a case in one file: write each "
+            "into a file of its own, and give their names with --channel NAME=PATTERN."
         )
-        return Form(dataset, layout, channels_named(dataset.channels), unchanged(dataset))
-    return None
+    layout = Layout(
+        ((r"imagesTr/(?P<case>[^/]+)",),),
+        (r"labelsTr/(?P<case>[^/]+)",),
+        left_out=_TESTS,
+        hint="imagesTr/case.nii.gz and labelsTr/case.nii.gz",
+    )
+    return Form(dataset, layout, channels_named(dataset.channels), unchanged(dataset))
 
 
 def _of_decathlon(file: Path, said: Mapping[str, Any]) -> dict[str, Any]:
