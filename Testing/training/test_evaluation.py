@@ -250,6 +250,16 @@ def test_labels_on_another_grid_are_not_compared_voxel_by_voxel(tmp_path: Path) 
         labels_on(tmp_path / "labels.nii.gz", grid)
 
 
+def test_voxels_that_nobody_annotated_count_for_and_against_nothing() -> None:
+    """As nnU-Net counts with its label "ignore": here the result is right wherever the truth is known."""
+    truth, result = np.zeros((2, 20, 20, 20), np.uint8)
+    truth[CUBE] = result[CUBE] = 1
+    truth[:8], result[:5] = 3, 1
+    scores = compare(truth, result, {"liver": (1,)}, (1, 1, 1), ignored=3)
+    assert scores == {"liver": Score("found", 1.0, 1.0, 0.0)}
+    assert compare(truth, result, {"liver": (1,)}, (1, 1, 1))["liver"].dice == pytest.approx(1400 / 3700)
+
+
 def _dataset(channels: tuple[str, ...], labels: dict[str, int | tuple[int, ...]], **more: Any) -> Dataset:
     return Dataset(501, "Mine", channels, labels, **more)
 

@@ -89,11 +89,12 @@ def test_the_median_image_is_counted_in_voxels_of_the_target(tmp_path: Path) -> 
 
 def test_regions_are_trained_in_the_order_in_which_they_are_painted(tmp_path: Path) -> None:
     regions = task_regions(challenge("brats21").dataset)
-    (tmp_path / "dataset.json").write_text("{}")
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "edema": 1, "ignore": 4}}')
     describe_regions(tmp_path / "dataset.json", regions)
     said = json.loads((tmp_path / "dataset.json").read_text())
     assert said["regions_class_order"] == [1, 2, 3]
     assert said["labels"]["tumor core"] == [2, 3]
+    assert said["labels"]["ignore"] == 4
     with pytest.raises(OptionError, match="cannot be painted"):
         describe_regions(tmp_path / "dataset.json", {"inner": (3,), "outer": (3, 4)})
     with pytest.raises(OptionError, match="has no regions"):

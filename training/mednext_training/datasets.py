@@ -22,6 +22,7 @@ FILE_ENDING = ".nii.gz"
 # Fields of dataset.json beyond nnU-Net's own, and the attributes that keep them.
 _OURS = {"task": "task", "licence": "licence", "reference": "reference", "content_sha256": "content"}
 _SAME_PATIENT = "same_patient"
+IGNORE = "ignore"  # nnU-Net's name of voxels that nobody annotated
 FOLDER_FORM = re.compile(r"Dataset(\d{3})_(.+)")
 
 
@@ -35,6 +36,7 @@ class Dataset:
         channels: channel names in order; nnU-Net takes the normalisation from them ("CT" or anything else).
         labels: the value of each label but the background, or the values that make up a region.
         regions_class_order: the values that painted regions get, in order; empty without regions.
+        ignored: value of the voxels that nobody annotated, which neither train nor count; None for none.
         file_ending: of images and labels.
         task: task of the catalog whose labels these are; "" for none.
         licence, reference: of the data; "" where they are not known.
@@ -47,6 +49,7 @@ class Dataset:
     channels: tuple[str, ...]
     labels: Mapping[str, int | tuple[int, ...]] = field(hash=False)
     regions_class_order: tuple[int, ...] = ()
+    ignored: int | None = None
     file_ending: str = FILE_ENDING
     task: str = ""
     licence: str = ""
@@ -60,14 +63,14 @@ class Dataset:
 
     @property
     def values(self) -> tuple[int, ...]:
-        """All label values but the background's, ascending."""
+        """All label values but the background's and the ignored one, ascending."""
         values = (each if isinstance(each, tuple) else (each,) for each in self.labels.values())
         return tuple(sorted({value for each in values for value in each}))
 
     @property
     def names(self) -> dict[int, str]:
-        """A name for each value; of regions the first one that has it."""
-        names: dict[int, str] = {}
+        """A name for each value, the ignored one as well; of regions the first one that has it."""
+        names = {} if self.ignored is None else {self.ignored: IGNORE}
         for name, value in self.labels.items():
             for each in value if isinstance(value, tuple) else (value,):
                 names.setdefault(each, name)
@@ -115,6 +118,8 @@ def misplaced_channel(names: Sequence[str], channels: Sequence[Channel]) -> tupl
 def describe(dataset: Dataset, cases: int) -> dict[str, Any]:
     """The content of nnU-Net's `dataset.json` for so many cases."""
     labels = {name: list(each) if isinstance(each, tuple) else each for name, each in dataset.labels.items()}
+    if dataset.ignored is not None:
+        labels[IGNORE] = dataset.ignored
     description: dict[str, Any] = {
         "channel_names": {str(index): name for index, name in enumerate(dataset.channels)},
         "labels": {"background": 0, **labels},
@@ -173,12 +178,17 @@ def read_description(file: Path, identifier: int, name: str, said: Any = None) -
             f'{file}: "regions_class_order" must be a list of label values, "file_ending" a text such as '
             f'"{FILE_ENDING}".'
         )
+    values = {str(label): _value(file, label, each) for label, each in labels.items() if each not in (0, [0])}
+    ignored = values.pop(IGNORE, None)
+    if isinstance(ignored, tuple):
+        raise OptionError(f'{file}: the label "{IGNORE}" has {list(ignored)}, not one value.')
     return Dataset(
         identifier,
         name,
         tuple(str(channels[str(n)]) for n in range(len(channels))),
-        {str(label): _value(file, label, each) for label, each in labels.items() if each not in (0, [0])},
+        values,
         tuple(order),
+        ignored,
         ending,
         same_patient=_groups(file, said.get(_SAME_PATIENT, [])),
         **{name: str(said.get(key, "")) for key, name in _OURS.items()},

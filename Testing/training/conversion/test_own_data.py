@@ -396,6 +396,7 @@ def test_a_data_set_that_is_not_clear_is_not_guessed(
         '{"channel_names": {"0": "CT"}, "labels": {"a": true}, "file_ending": ".nii.gz"}',
         '{"channel_names": {"0": "CT"}, "labels": {"a": [1, -1]}, "file_ending": ".nii.gz"}',
         '{"channel_names": {"0": "CT"}, "labels": {"a": 1}}',
+        '{"channel_names": {"0": "CT"}, "labels": {"a": 1, "ignore": [2, 3]}, "file_ending": ".nii.gz"}',
         '{"channel_names": {"0": "CT"}, "labels": {"a": 1}, "file_ending": "", "regions_class_order": 1}',
     ],
 )
@@ -519,3 +520,28 @@ def test_label_values_with_gaps_are_refused_before_a_training_stops_at_them(
     (folder / "dataset.json").write_text(json.dumps(said))
     assert run("check", "--dataset", folder) == 2
     assert "have the values [1, 3], but nnU-Net trains 1, 2, 3" in capsys.readouterr().err
+
+
+def test_voxels_that_nobody_annotated_keep_their_value(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    """nnU-Net's "ignore" is no structure: nothing is trained or counted there."""
+    folder = nnunet(tmp_path / "Dataset502_Kidney", 2)
+    said = json.loads((folder / "dataset.json").read_text())
+    said["labels"]["ignore"] = 3
+    (folder / "dataset.json").write_text(json.dumps(said))
+    for number in range(2):
+        labels = sitk.ReadImage(str(folder / "labelsTr" / f"b{number}.nii.gz"))
+        labels[:, :, :2] = 3
+        sitk.WriteImage(labels, str(folder / "labelsTr" / f"b{number}.nii.gz"))
+    assert run("convert", "own", folder, "--name", "Kidney") == 0
+    _, dataset = find_dataset(Workspace(tmp_path / "runs"))
+    assert (dataset.labels, dataset.ignored) == ({"kidney": 1, "kidney tumor": 2}, 3)
+    written = read_image(tmp_path / "runs" / "raw" / dataset.folder_name / "labelsTr" / "b0.nii.gz").array
+    assert (written[:2] == 3).all()
+    assert not (written[2:] == 3).any()
+    assert run("check") == 0
+    said["labels"] = {"background": 0, "kidney": 1, "ignore": 2, "kidney tumor": 3}
+    (folder / "dataset.json").write_text(json.dumps(said))
+    assert run("check", "--dataset", folder) == 2
+    assert "without gaps" in capsys.readouterr().err

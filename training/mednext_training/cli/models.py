@@ -147,6 +147,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             judge=decision.judge if decision else None,
             options=options,
             ending=ending,
+            ignored=dataset.ignored,
         )
     ]
     table = markdown_table(results)

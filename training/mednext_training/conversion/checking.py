@@ -57,8 +57,11 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
 
 def _check_values(folder: Path, dataset: Dataset) -> None:
     """Refuse labels that are not 1, 2, 3 ..., each once, and no regions: nnU-Net would stop at them."""
-    values = list(dataset.labels.values())
-    if not dataset.regions and set(values) != set(range(1, len(values) + 1)):
+    values = list(dataset.labels.values()) + ([] if dataset.ignored is None else [dataset.ignored])
+    in_order = dataset.ignored in (None, max(values, default=0)) and set(values) == set(
+        range(1, len(values) + 1)
+    )
+    if not dataset.regions and not in_order:
         raise InputError(
             f"The labels of {folder / DATASET_FILE} have the values {values}, but nnU-Net trains 1, 2, 3 ... "
             "without gaps: 'mednext-train convert own' with --channel, --labels and --label renumbers them."

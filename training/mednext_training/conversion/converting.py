@@ -130,7 +130,7 @@ def _remarks(sound: Sequence[CheckedCase], form: Form, found: Found) -> list[str
     )
     gib = volume_mm3 * (4 * len(form.channels) + 1) / 2**30
     room = [f"Preprocessed at 1 mm, they take at most {gib:.1f} GiB."] if sound else []
-    return [*_unused(found), *check_labels_occur(sound, form.dataset.names), *room]
+    return [*_unused(found), *check_labels_occur(sound, form.dataset), *room]
 
 
 def _unused(found: Found) -> list[str]:

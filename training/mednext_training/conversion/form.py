@@ -39,7 +39,8 @@ class Form:
 
 def unchanged(dataset: Dataset) -> tuple[Mapping[int, int], ...]:
     """The one way of files that have the trained values."""
-    return ({value: value for value in dataset.values},)
+    ignored = () if dataset.ignored is None else (dataset.ignored,)
+    return ({value: value for value in (*dataset.values, *ignored)},)
 
 
 def channels_of(task: Task) -> tuple[Channel, ...]:

@@ -164,7 +164,7 @@ def _same(sources: Sequence[Path], forms: Sequence[Form]) -> Form:
     """The first of several forms, if all have its channels and labels."""
     first = forms[0]
     for source, form in zip(sources, forms, strict=True):
-        for what in ("channels", "labels", "regions_class_order"):
+        for what in ("channels", "labels", "ignored", "regions_class_order"):
             mine, other = (getattr(each.dataset, what) for each in (first, form))
             if mine != other:
                 raise OptionError(
@@ -180,6 +180,7 @@ def _with_task(form: Form, task_name: str) -> Form:
     """The form with the names of a task, whose channels and label values it must have."""
     task = find_task(task_name)
     dataset = dataset_of(form.dataset.identifier, form.dataset.name, task)
+    dataset = replace(dataset, ignored=form.dataset.ignored)
     if form.dataset.values != dataset.values or len(form.dataset.channels) != len(dataset.channels):
         raise OptionError(
             f"The data set has the label values {list(form.dataset.values)} and {len(form.dataset.channels)} "

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from ..datasets import misnamed
+from ..datasets import Dataset, misnamed
 from .case_check import CheckedCase
 from .channel_looks import exchanged_channels
 from .form import Form
@@ -140,12 +140,12 @@ def common_orientation(cases: Iterable[CheckedCase]) -> str:
     return common
 
 
-def check_labels_occur(cases: Iterable[CheckedCase], names: Mapping[int, str]) -> list[str]:
+def check_labels_occur(cases: Iterable[CheckedCase], dataset: Dataset) -> list[str]:
     """A sentence for each trained value that none of the sound cases has: it cannot be learnt."""
     cases = list(cases)
     present = {case.way[value] for case in cases for value in case.values}
     return [
         f'No case has the label "{name}": the model will never find it.'
-        for value, name in names.items()
-        if cases and value not in present
+        for value, name in dataset.names.items()
+        if cases and value not in (dataset.ignored, *present)
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -63,7 +62,7 @@ def _in_folder(folder: Path) -> SourceDescription:
     return SourceDescription(file, folder.resolve().name, read_json(file, OptionError), is_numbered)
 
 
-def _in_archive(archive: Path) -> Sequence[SourceDescription]:
+def _in_archive(archive: Path) -> list[SourceDescription]:
     names, texts = read_members(archive, _is_description)
     is_numbered = any(map(_NUMBERED.fullmatch, names))
     found = []

@@ -58,6 +58,7 @@ def evaluate(
     judge: Callable[[np.ndarray, np.ndarray], None] | None = None,
     options: Options = _USUAL,
     ending: str = FILE_ENDING,
+    ignored: int | None = None,
 ) -> list[CaseResult]:
     """Segment cases of a raw nnU-Net data set and compare with their labels.
 
@@ -70,6 +71,7 @@ def evaluate(
         judge: also gets the labels `(Z, Y, X)` of truth and result of each case.
         options: of the run; `folds` takes the place of theirs.
         ending: of the files.
+        ignored: value of the voxels that nobody annotated, see `compare`.
 
     Raises:
         GeometryError: the labels of a case lie on another grid than its image.
@@ -86,7 +88,7 @@ def evaluate(
         found = segment(volume, bundle, how)
         truth = labels_on(raw / f"labels{part}" / f"{case}{ending}", volume.geometry)
         known = {label.value for label in found.labels}.union(*(each.labels for each in found.regions))
-        strange = sorted({*np.unique(truth).tolist()} - {0, *known})
+        strange = sorted({*np.unique(truth).tolist()} - {0, ignored, *known})
         if strange:
             raise UnsupportedImageError(
                 f"{case} has the label {strange[0]:g}, which the model {bundle.model.name} does not have. "
@@ -94,10 +96,10 @@ def evaluate(
             )
         seconds = time.monotonic() - started
         structures = structures_of(found.labels, found.regions)
-        scores = compare(truth, found.labelmap, structures, volume.geometry.spacing[::-1])
+        scores = compare(truth, found.labelmap, structures, volume.geometry.spacing[::-1], ignored)
         results.append(CaseResult(case, scores, seconds))
         if judge:
-            judge(truth, found.labelmap)
+            judge(truth, _counted(truth, found.labelmap, ignored))
         logger.info("%s: Dice %s in %.1f s", case, _text(results[-1].mean), seconds)
     if not results:
         raise OptionError("There are no cases to evaluate. Choose a fold with validation cases.")
@@ -154,12 +156,21 @@ def compare(
     result: np.ndarray,
     structures: Mapping[str, Sequence[int]],
     spacing: Sequence[float],
+    ignored: int | None = None,
 ) -> dict[str, Score]:
-    """A score for each structure of two labelmaps `(Z, Y, X)` with voxels of this size in mm, `(Z, Y, X)`."""
+    """A score for each structure of two labelmaps `(Z, Y, X)` with voxels of this size in mm, `(Z, Y, X)`.
+
+    Where the truth has the value `ignored`, neither has a structure, as nnU-Net counts.
+    """
+    result = _counted(truth, result, ignored)
     return {
         name: score(np.isin(truth, values), np.isin(result, values), spacing)
         for name, values in structures.items()
     }
+
+
+def _counted(truth: np.ndarray, result: np.ndarray, ignored: int | None) -> np.ndarray:
+    return result if ignored is None else np.where(truth == ignored, 0, result)
 
 
 def mean_dice(results: Sequence[CaseResult]) -> dict[str, float]:

@@ -191,10 +191,10 @@ def fold_results(workspace: Workspace, dataset: Dataset, folder: Path, fold: int
         if not file.is_file():
             raise OptionError(f"{file} does not exist: validate this fold on the split of this data set.")
         truth = labels / file.name
-        stamp = digest([structures, *(each.stat().st_mtime_ns for each in (file, truth))])
+        stamp = digest([structures, dataset.ignored, *(each.stat().st_mtime_ns for each in (file, truth))])
         scores = _as_scores(kept.get(case), stamp, structures)
         if scores is None:
-            scores = _scores(truth, file, structures)
+            scores = _scores(truth, file, structures, dataset.ignored)
         kept[case] = {"stamp": stamp, "scores": {name: asdict(each) for name, each in scores.items()}}
         results.append(CaseResult(case, scores, 0.0, fold))
     with replacing(folder / SCORES) as temporary:
@@ -231,7 +231,9 @@ def _kept_scores(file: Path) -> dict[str, Any]:
     return kept if isinstance(kept, dict) else {}
 
 
-def _scores(labels: Path, file: Path, structures: Mapping[str, tuple[int, ...]]) -> dict[str, Score]:
+def _scores(
+    labels: Path, file: Path, structures: Mapping[str, tuple[int, ...]], ignored: int | None
+) -> dict[str, Score]:
     result = read_image(file)
     truth = labels_on(labels, result.geometry)
-    return compare(truth, result.array, structures, result.geometry.spacing[::-1])
+    return compare(truth, result.array, structures, result.geometry.spacing[::-1], ignored)

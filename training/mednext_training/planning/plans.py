@@ -18,7 +18,7 @@ from mednext.network.patch_sides import check_patch
 from mednext.system.atomic import explaining, replacing
 from mednext.system.json_reading import read_json
 
-from ..datasets import Dataset
+from ..datasets import IGNORE, Dataset
 from ..run_record import digest
 from ..workspace import Workspace
 from .splits import cases_of, check_enough, renew_splits
@@ -290,6 +290,8 @@ def describe_regions(file: Path, regions: Mapping[str, Sequence[int]]) -> None:
     """Make the outputs regions: each is painted with the label that it has beyond those that follow it."""
     order = [own[0] for own in _own_values(regions)]
     description = json.loads(file.read_text(encoding="utf-8"))
-    description["labels"] = {"background": 0} | {name: list(values) for name, values in regions.items()}
+    ignored = {name: value for name, value in description["labels"].items() if name == IGNORE}
+    labels = {name: list(values) for name, values in regions.items()}
+    description["labels"] = {"background": 0} | labels | ignored
     description["regions_class_order"] = order
     file.write_text(json.dumps(description, indent=2), encoding="utf-8")

@@ -78,6 +78,12 @@ def publish(
         raise OptionError(
             f"{model.name} needs {len(model.channels)} image(s) for a trial, not {len(images)}."
         )
+    if not model.accuracy:
+        logger.warning(
+            "%s has no measured accuracy, and users are told so: measure it first, with 'mednext-train "
+            "evaluate --record SOURCE'.",
+            model.name,
+        )
     bundle.check()
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{model.name}-{model.version}.zip"
