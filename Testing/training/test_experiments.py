@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from mednext_training import cli
 from mednext_training.conversion.challenges import challenge
 from mednext_training.evaluation.case_results import CaseResult
 from mednext_training.evaluation.metrics import Score
+from mednext_training.experiments import experiment
 from mednext_training.experiments.baselines import (
     nnUNetTrainerPlain,
     nnUNetTrainerSwinUNETR,
@@ -186,12 +188,19 @@ def test_nnunet_itself_trains_its_own_configuration_on_the_same_split(
     nnunet_in_threads: None,
     nnunet_trains_one_step: None,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(mirroring, "mirrored_axes", lambda *_: (0, 1))
     folder = run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4])
     final = read_checkpoint(folder / "fold_4" / "checkpoint_final.pth")
     assert final["inference_allowed_mirroring_axes"] == (0, 1)
+    monkeypatch.setattr(experiment, "mirrored_axes", lambda *_: (0, 1))
     cases = imported_entry(training_workspace, HIPPOCAMPUS, folder, [4]).results
+    assert "from side to side" not in caplog.text
+    elsewhere = shutil.copytree(folder, training_workspace.root / "elsewhere" / folder.name)
+    (elsewhere / "fold_4" / "run.json").unlink()  # as nnUNetv2_train leaves it
+    imported_entry(training_workspace, HIPPOCAMPUS, elsewhere, [4])
+    assert "may have mirrored the images from side to side" in caplog.text
     assert [each.case for each in cases] == validation_cases(training_workspace, HIPPOCAMPUS, 4)
     with pytest.raises(InputError, match="cannot train 3d_fullres, fold 4, by nnUNetTrainerOfNobody"):
         run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4], "nnUNetTrainerOfNobody")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mednext.checkpoints.nnunet.mirroring import axes_of_trainer
 from mednext.errors import OptionError
 from mednext.images.formats.image_files import read_image
 from mednext.model.description import VARIANT_NAMES
@@ -24,8 +25,9 @@ from ..evaluation.metrics import Score, is_sound
 from ..network.start_weights import weights_of_small_kernel
 from ..planning.plans import read_plans
 from ..planning.splits import validation_cases
-from ..run_record import digest
+from ..run_record import digest, read_record
 from ..training.feasibility import check_network
+from ..training.mirroring import mirrored_axes
 from ..training.schedule import Schedule, recipe_schedule
 from ..training.trainer import mednext_trainer, nnUNetTrainerMedNeXt
 from ..training.trainer_frame import FINAL, FramedTrainer
@@ -168,10 +170,29 @@ def imported_entry(workspace: Workspace, dataset: Dataset, folder: Path, folds: 
     Raises:
         OptionError: a fold was not validated, or on other cases.
     """
-    results = [
-        each for fold in folds for each in fold_results(workspace, dataset, folder / f"fold_{fold}", fold)
-    ]
+    results: list[CaseResult] = []
+    for fold in folds:
+        results += fold_results(workspace, dataset, folder / f"fold_{fold}", fold)
+        if read_record(folder / f"fold_{fold}") is None:  # 'baseline' leaves one
+            _warn_of_mirroring(workspace, dataset, folder / f"fold_{fold}")
     return Entry(folder.name, folder.name.replace("__", ", "), results)
+
+
+def _warn_of_mirroring(workspace: Workspace, dataset: Dataset, folder: Path) -> None:
+    """Tell of a training by nnU-Net that mirrored, or may have mirrored, labels that name a side."""
+    plans, description = read_plans(workspace, dataset)
+    trainer, *_, configuration = folder.parent.name.split("__")
+    dimensions = 2 if configuration == "2d" else 3
+    harmless = mirrored_axes(description, plans, range(dimensions), dimensions) or ()
+    axes = axes_of_trainer(trainer)
+    if len(harmless) < dimensions and (
+        axes is None or {each for each in axes if each < dimensions} - {*harmless}
+    ):
+        logger.warning(
+            "%s: its training may have mirrored the images from side to side, and with them labels that name "
+            "a side: compare with one of 'mednext-train baseline', which does not.",
+            folder,
+        )
 
 
 def fold_results(workspace: Workspace, dataset: Dataset, folder: Path, fold: int) -> list[CaseResult]:
