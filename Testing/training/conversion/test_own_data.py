@@ -320,6 +320,22 @@ def test_a_damaged_description_in_an_archive_is_an_explained_error(
     assert told in capsys.readouterr().err
 
 
+def test_the_decathlons_channels_in_one_file_are_not_taken_for_one_channel(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    folder = nnunet(tmp_path / "Task05_Prostate")
+    for image in (folder / "imagesTr").iterdir():
+        image.rename(image.with_name(image.name.replace("_0000", "")))
+    said = {
+        "name": "Prostate",
+        "modality": {"0": "T2", "1": "ADC"},
+        "labels": {"0": "background", "1": "zone"},
+    }
+    (folder / "dataset.json").write_text(json.dumps(said))
+    assert run("convert", "own", folder) == 2
+    assert "nnUNetv2_convert_MSD_dataset writes each into a file of its own" in capsys.readouterr().err
+
+
 def test_data_sets_that_say_different_things_are_not_joined(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
 ) -> None:

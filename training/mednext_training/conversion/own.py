@@ -134,8 +134,9 @@ def _described(found: SourceDescription) -> Form:
         return raw_form(dataset)
     if len(dataset.channels) > 1:
         raise OptionError(
-            f"{file.parent} keeps the {len(dataset.channels)} channels of a case in one file: write each "
-            "into a file of its own, and give their names with --channel NAME=PATTERN."
+            f"{file.parent} keeps the {len(dataset.channels)} channels of a case in one file: nnU-Net's "
+            "command nnUNetv2_convert_MSD_dataset writes each into a file of its own; give its result with "
+            "--dataset to the other commands."
         )
     layout = Layout(
         ((r"imagesTr/(?P<case>[^/]+)",),),
