@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from mednext.inference.options import QUALITIES, STANDARD, Options
+from mednext.model.description import Model
 from mednext.model.model_file import MODEL_FILE
 from mednext.system.atomic import check_place, replacing
 from mednext.system.devices import PRECISIONS
 from mednext.system.memory_settings import restart_tuned
 
+from ..datasets import Dataset
 from ..learnt_cases import check_not_trained_on_all, warn_of_learnt_cases
+from ..workspace import Workspace
 from .arguments import add_dataset, add_network, address, chosen_dataset, fold
 
 
@@ -110,24 +113,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     from ..evaluation.case_results import evaluate, markdown_table, write_csv
     from ..evaluation.kept_largest import KeptLargest
-    from ..planning.splits import cases_of, split_of, validation_cases
     from ..publishing.bundle_export import check_same_names, record_accuracy, record_kept_largest
 
     workspace, dataset = chosen_dataset(arguments)
     bundle = load_bundle(arguments.model)
     check_same_names(bundle.model, dataset)
-    raw, ending = workspace.raw / dataset.folder_name, dataset.file_ending
-    cases: dict[int | None, list[str]]  # by the fold that segments them; None for all folds together
     part = "Ts" if arguments.test else "Tr"
-    if arguments.test or arguments.unseen:
-        cases = {None: cases_of(raw, part, ending)}
-    else:
-        check_not_trained_on_all(bundle.model)
-        every = [each.index for each in bundle.model.folds]
-        folds = every if arguments.fold is None else [arguments.fold]
-        cases = {fold: validation_cases(workspace, dataset, fold) for fold in folds}
-        for fold in folds:
-            warn_of_learnt_cases(bundle.model, fold, split_of(workspace, dataset, fold))
+    cases = _cases_by_fold(arguments, workspace, dataset, bundle.model)
     decision = KeptLargest(bundle.model) if arguments.keep_largest else None
     mirroring = False if arguments.no_mirror else None
     options = Options(quality=arguments.quality, precision=arguments.precision, mirroring=mirroring)
@@ -140,13 +132,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         for fold, names in cases.items()
         for result in evaluate(
             bundle,
-            raw,
+            workspace.raw / dataset.folder_name,
             names,
             folds=None if fold is None else [fold],
             part=part,
             judge=decision.judge if decision else None,
             options=options,
-            ending=ending,
+            ending=dataset.file_ending,
             ignored=dataset.ignored,
         )
     ]
@@ -165,6 +157,23 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if source:
         record_accuracy(bundle, results, source)
     sys.stdout.write(table)
+
+
+def _cases_by_fold(
+    arguments: argparse.Namespace, workspace: Workspace, dataset: Dataset, model: Model
+) -> dict[int | None, list[str]]:
+    """The cases by the fold that segments them; None for all folds together."""
+    from ..planning.splits import cases_of, split_of, validation_cases
+
+    if arguments.test or arguments.unseen:
+        part = "Ts" if arguments.test else "Tr"
+        return {None: cases_of(workspace.raw / dataset.folder_name, part, dataset.file_ending)}
+    check_not_trained_on_all(model)
+    every = [each.index for each in model.folds]
+    folds = every if arguments.fold is None else [arguments.fold]
+    for number in folds:
+        warn_of_learnt_cases(model, number, split_of(workspace, dataset, number))
+    return {number: validation_cases(workspace, dataset, number) for number in folds}
 
 
 def _publish(arguments: argparse.Namespace) -> None:
