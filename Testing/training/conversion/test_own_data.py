@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from fixtures.images.dicom_files import write_series
 from fixtures.training import challenge_trees as trees
 from mednext.errors import OptionError
 from mednext.images.formats.image_files import read_image
@@ -141,6 +142,19 @@ def test_the_names_in_slicers_segmentations_are_compared_with_those_of_the_data_
         file.unlink()
     assert run("convert", "own", source, "--name", "Mine", *SAID) == code
     assert told in capsys.readouterr().out
+
+
+def test_labels_in_dicom_are_refused_with_the_way_out(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    folder = pairs(tmp_path / "mine")
+    phantom = trees.ct_phantom(0, 2)
+    (folder / "labels" / "a0.nii.gz").unlink()
+    write_series(folder / "labels" / "a0", phantom.labels.astype(np.int16), phantom.geometry)
+    assert run("convert", "own", folder, *SAID) == 2
+    assert (
+        "load it in Slicer, and save the segmentation as .seg.nrrd or its labelmap" in capsys.readouterr().out
+    )
 
 
 def test_images_and_labels_may_lie_in_one_folder(tmp_path: Path, run: Callable[..., int]) -> None:

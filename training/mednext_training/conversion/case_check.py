@@ -119,6 +119,12 @@ def _check_image(case: CheckedCase, path: Path, channel: Channel | None, samples
 
 def _check_label(case: CheckedCase, path: Path, allow_empty: bool) -> np.ndarray | None:
     """Check the labels; returns a sample at the same places as those of images of their size."""
+    if path.is_dir():
+        case.problems.append(
+            f"{path} holds DICOM, from which labels are not read: load it in Slicer, and save the "
+            "segmentation as .seg.nrrd or its labelmap as .nii.gz."
+        )
+        return None
     try:
         labels = read_image(path)
     except InputError as error:
