@@ -15,7 +15,7 @@ ELSEWHERE = "its caller gives a temporary file or folder, and renames it"
 OTHERS = {
     "MedNeXtSegmentationLib/engine/worker_client.py": TEMPORARY,
     "mednext/checkpoints/remote/address.py": TEMPORARY,
-    "mednext/cli/console.py": "the null device",
+    "mednext/system/terminal.py": "the null device",
     "mednext/dicomweb/retrieval.py": TEMPORARY,
     "mednext/images/dicom/slice.py": TEMPORARY,
     "mednext/images/formats/image_files.py": ELSEWHERE,

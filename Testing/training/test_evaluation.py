@@ -233,6 +233,16 @@ def test_the_largest_component_is_kept_where_that_raises_the_dice_of_the_label()
         KeptLargest(tiny_model(**tiny_regions()))
 
 
+def test_names_in_tables_of_scores_are_neither_formulas_nor_control_sequences(tmp_path: Path) -> None:
+    scores = {"=liver\x1b[31m": Score("found", 1.0, 1.0, 0.0)}
+    results = [CaseResult("@case", scores, 0.0)]
+    write_csv(tmp_path / "scores.csv", results)
+    with (tmp_path / "scores.csv").open(newline="") as table:
+        [row] = csv.DictReader(table)
+    assert (row["case"], row["structure"]) == ("'@case", "'=liver\\x1b[31m")
+    assert "\x1b" not in markdown_table(results)
+
+
 def test_images_of_a_case_are_found_by_all_of_its_name(tmp_path: Path) -> None:
     (tmp_path / "imagesTr").mkdir()
     for name in ("scan[1]_0000", "scan[1]_0001", "scan1_0000", "scan[1]_2_0000"):

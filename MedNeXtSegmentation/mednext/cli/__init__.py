@@ -20,8 +20,9 @@ from typing import NoReturn
 
 from .. import __version__
 from ..errors import Cancelled, MedNeXtError, OptionError
+from ..system.terminal import forget_output
 from . import info, models, scene_job, segment, segment_folder, serve, view
-from .console import Console, forget_output
+from .console import Console
 
 logger = logging.getLogger(__name__)
 

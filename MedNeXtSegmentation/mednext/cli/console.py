@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json as json_module
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IncompleteBatchError, MedNeXtError, OutputError
-from ..system.shown_text import encodable, shown, shown_lines
+from ..system.shown_text import encodable, shown
+from ..system.terminal import ShownFormatter, forget_output, take_any_text
 
 if TYPE_CHECKING:
     from ..inference.progress import Progress
@@ -37,9 +35,9 @@ class Console:
         self._events = events
         self._quiet = quiet
         self._shown_at, self._shown_done = -math.inf, 0
-        _take_any_text()
+        take_any_text()
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Shown("mednext: %(levelname)s: %(message)s"))
+        handler.setFormatter(ShownFormatter("mednext: %(levelname)s: %(message)s"))
         logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[handler])
 
     def done(self, document: Mapping[str, Any], *lines: str) -> None:
@@ -124,31 +122,6 @@ class Console:
 
 class _NoOutputError(OutputError):
     """The standard output cannot be written."""
-
-
-class _Shown(logging.Formatter):
-    """Formats log lines without terminal control sequences; only tracebacks have several lines."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return shown_lines(super().format(record))
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        return shown(super().formatMessage(record))
-
-
-def _take_any_text() -> None:
-    """Let a console show letters that it lacks as `\\xf6`: no name may end a command."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # the shell has closed it
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def forget_output() -> None:
-    """Redirect a stdout that cannot be written, so that Python does not complain on exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print(text: str) -> None:

@@ -112,3 +112,21 @@ def test_an_archive_that_windows_packed_is_taken(tmp_path: Path, convert: Callab
             packed.writestr(member, b"" if path.is_dir() else path.read_bytes())
     assert convert("hippocampus", tmp_path / "data.zip") == 0
     assert cases_in(raw(tmp_path, "hippocampus")) == CASES["hippocampus"]
+
+
+def test_a_fault_in_an_archive_is_told_by_its_place_there_without_control_characters(
+    tmp_path: Path, convert: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    """The folder that it was unpacked into is gone when somebody reads the report."""
+    archive = tmp_path / "data.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for folder in ("imagesTr", "labelsTr"):
+            packed.writestr(f"=red\x1b[31m/{folder}/hippocampus_001.nii.gz", "no image")
+    assert convert("hippocampus", archive) == 2
+    place = f"{archive}/=red\\x1b[31m/imagesTr/hippocampus_001.nii.gz"
+    shown = capsys.readouterr()
+    assert f"hippocampus_001: {place} is a text file" in shown.out
+    assert "\x1b" not in shown.out + shown.err
+    report = (tmp_path / "runs" / "reports" / f"{FOLDERS['hippocampus']}.csv").read_text()
+    assert place in report
+    assert "\x1b" not in report

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import unicodedata
 import zipfile
@@ -74,6 +77,22 @@ def test_a_folder_of_images_and_one_of_labels_become_a_data_set(
     phantom = trees.ct_phantom(0, 2)
     assert np.array_equal(read_image(folder / "imagesTr" / "a0_0000.nii.gz").array, phantom.images[0])
     assert np.array_equal(read_image(folder / "labelsTr" / "a0.nii.gz").array, phantom.labels)
+
+
+def test_a_reader_that_closes_the_output_does_not_make_a_command_look_done(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = ["--workspace", tmp_path / "runs", "convert", "own", pairs(tmp_path / "mine"), *SAID]
+    ended = subprocess.run(
+        [sys.executable, "-m", "mednext_training.cli", *words],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert ended.returncode == 2
+    assert "Nobody reads the output any more" in ended.stderr.splitlines()[-1]
 
 
 def test_names_with_accents_find_each_other_whatever_system_wrote_them(

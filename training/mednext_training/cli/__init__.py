@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mednext.errors import Cancelled, MedNeXtError
+from mednext.errors import Cancelled, MedNeXtError, OutputError
 from mednext.system.failed_import import missing_extra
+from mednext.system.shown_text import shown
+from mednext.system.terminal import ShownFormatter, forget_output, take_any_text
 
 from ..workspace import Workspace
 from . import data, experiments, models, reproduce, training
@@ -34,27 +36,36 @@ def command_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, or the error's own."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    take_any_text()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ShownFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     arguments = command_parser().parse_args(argv)
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("mednext-train: interrupted. The same command goes on, or begins again.\n")
         return Cancelled.exit_code
     except MedNeXtError as error:
-        sys.stderr.write(f"mednext-train: {error}\n")
-        return error.exit_code
+        return _failed(error)
     except ModuleNotFoundError as error:
         missing = missing_extra(error)
         if missing is None:
             raise
-        sys.stderr.write(f"mednext-train: {missing}\n")
-        return missing.exit_code
+        return _failed(missing)
+    except BrokenPipeError:
+        forget_output()
+        return _failed(
+            OutputError("Nobody reads the output any more. Run the command again, and write it to a file.")
+        )
     except OSError as error:
         logger.debug("a file cannot be read or written", exc_info=True)
-        sys.stderr.write(
-            f"mednext-train: {error.filename or 'A file'} cannot be read or written: "
-            f"{error.strerror or error}.\n"
-        )
-        return MedNeXtError.exit_code
+        place = error.filename or "A file"
+        return _failed(MedNeXtError(f"{place} cannot be read or written: {error.strerror or error}."))
     return 0
+
+
+def _failed(error: MedNeXtError) -> int:
+    sys.stderr.write(f"mednext-train: {shown(error)}\n")
+    return error.exit_code

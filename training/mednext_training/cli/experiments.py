@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mednext.system.memory_settings import restart_tuned
+from mednext.system.shown_text import shown_lines
 
 from ..experiments.nnunet_baseline import CONFIGURATIONS, run_baseline
 from ..planning.plans import read_plans
@@ -77,7 +78,7 @@ def _experiment(arguments: argparse.Namespace) -> None:
     entries = run_experiment(workspace, dataset, contestants, folds, schedule) + imported
     folder = workspace.root / "experiments" / arguments.name
     report = write_report(folder, f"{arguments.name}: {dataset.folder_name}", entries)
-    sys.stdout.write(report.read_text(encoding="utf-8"))
+    sys.stdout.write(shown_lines(report.read_text(encoding="utf-8")))
 
 
 def _baseline(arguments: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from mednext.model.model_file import MODEL_FILE
 from mednext.system.atomic import check_place, replacing
 from mednext.system.devices import PRECISIONS
 from mednext.system.memory_settings import restart_tuned
+from mednext.system.shown_text import shown_lines
 
 from ..datasets import Dataset
 from ..learnt_cases import check_not_trained_on_all, warn_of_learnt_cases
@@ -156,7 +157,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             source += "; measured before largest components alone were kept"
     if source:
         record_accuracy(bundle, results, source)
-    sys.stdout.write(table)
+    sys.stdout.write(shown_lines(table))
 
 
 def _cases_by_fold(

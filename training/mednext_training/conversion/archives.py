@@ -28,8 +28,8 @@ _MEMBERS = 1_000_000  # BraTS 2021 has 7,500 files, a data set of DICOM slices a
 
 
 @contextmanager
-def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> Iterator[list[Path]]:
-    """Yield the folders to search for cases: `source` itself, and one for each archive.
+def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> Iterator[dict[Path, Path]]:
+    """Yield the folders to search for cases, `source` itself and one for each archive, and what each is of.
 
     Args:
         source: a folder, in which archives may lie, or one archive.
@@ -63,7 +63,7 @@ def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> It
             origins[folder] = archive
         for folder, origin in origins.items():
             _tell_of_packed(folder, origin, archives)
-        yield list(origins)
+        yield origins
 
 
 def _tell_of_packed(folder: Path, origin: Path, unpacked: Sequence[Path]) -> None:

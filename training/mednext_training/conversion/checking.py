@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from mednext.errors import InputError
+from mednext.system.shown_text import shown_lines
 from mednext.training_set.dataset import DATASET_FILE, IMAGES, LABELS
 
 from ..datasets import Dataset
@@ -41,7 +42,7 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
         check_itk(case)
     table = workspace.reports / f"{dataset.folder_name}.csv"
     report.write(table)
-    sys.stdout.write(report.text())
+    sys.stdout.write(shown_lines(report.text()))
     if report.faulty:
         raise InputError(f"{report.count_of_faulty()}: correct or remove them. {table} names all.")
     check_taught(report)

@@ -7,7 +7,7 @@ import logging
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from mednext.system.atomic import UNFINISHED, check_space, remove_if_left, repla
 from mednext.system.file_names import safe_part, told_apart
 from mednext.system.json_reading import json_text, read_json
 from mednext.system.running_processes import signature
+from mednext.system.shown_text import shown_lines
 from mednext.training_set.dataset import DATASET_FILE, IMAGES, LABELS
 from tqdm import tqdm
 
@@ -31,7 +32,7 @@ from .archives import is_clutter, unpacked
 from .case_check import CheckedCase, check_case
 from .form import Form
 from .itk_view import itk_sees
-from .report import Report, check_taught
+from .report import Report, check_taught, named_by_archive
 from .set_check import (
     check_channels,
     check_copies,
@@ -93,6 +94,7 @@ def convert(form: Form, sources: Sequence[Path], workspace: Workspace, choices: 
         stack.enter_context(in_use(workspace, form.dataset, "convert"))
         folders = [stack.enter_context(unpacked(each, workspace.raw, has_cases)) for each in sources]
         report = check_cases(form, _found(form, sources, folders), choices)
+        report.origins = _archives(folders)
         _tell(report, workspace.reports / f"{form.dataset.folder_name}.csv", choices)
         content = _content(form, report)
         _check_results(workspace, form.dataset, content)
@@ -139,7 +141,11 @@ def _unused(found: Found) -> list[str]:
     return [f"{len(found.unknown)} images are not used, as they are named otherwise: {found.unknown[0]}."]
 
 
-def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]]) -> Found:
+def _archives(folders: Sequence[Mapping[Path, Path]]) -> dict[Path, Path]:
+    return {folder: of for each in folders for folder, of in each.items() if folder != of}
+
+
+def _found(form: Form, sources: Sequence[Path], folders: Sequence[Mapping[Path, Path]]) -> Found:
     """The cases of all sources; equal names of several are told apart by their source's."""
     parts = [
         find_cases(each, form.layout, [names for folder in each for names in told_patients(folder)])
@@ -152,7 +158,8 @@ def _found(form: Form, sources: Sequence[Path], folders: Sequence[Sequence[Path]
         sources = sources[:1]
     for source, part in zip(sources, parts, strict=True):
         if not part.cases:
-            raise UnreadableImageError(_nothing_in(source, part, form.layout.hint))
+            sentence = _nothing_in(source, part, form.layout.hint)
+            raise UnreadableImageError(named_by_archive(sentence, _archives(folders)))
     cases = [case for part in parts for case in part.cases]
     places = [source for source, part in zip(sources, parts, strict=True) for _ in part.cases]
     names = [safe_part(case.name) for case in cases]
@@ -176,8 +183,7 @@ def _nothing_in(source: Path, found: Found, hint: str) -> str:
 
 def _tell(report: Report, table: Path, choices: Choices) -> None:
     report.write(table)
-    sys.stdout.write(report.text())
-    sys.stdout.write(f"The table with all cases: {table}\n")
+    sys.stdout.write(shown_lines(f"{report.text()}The table with all cases: {table}\n"))
     if not report.sound:
         raise InputError(f"None of the cases can be used: {table} says why.")
     check_taught(report)

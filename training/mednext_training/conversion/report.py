@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mednext.errors import InputError
 from mednext.system.atomic import replacing
+from mednext.system.shown_text import csv_cell
 
 from .case_check import CheckedCase
 
@@ -28,6 +29,7 @@ class Report:
         remarks: sentences on the data set as a whole.
         same_patient: the sound cases of each patient with several.
         orientation: in which most sound cases are stored, such as "LPS", and all are written.
+        origins: the archive that each temporary folder was unpacked from, which stands for it in words.
     """
 
     cases: Sequence[CheckedCase]
@@ -35,6 +37,7 @@ class Report:
     remarks: list[str] = field(default_factory=list)
     same_patient: Sequence[Sequence[str]] = ()
     orientation: str = ""
+    origins: Mapping[Path, Path] = field(default_factory=dict)
 
     @property
     def sound(self) -> list[CheckedCase]:
@@ -54,7 +57,7 @@ class Report:
     def count_of_faulty(self) -> str:
         """How many cases have problems, with the first of them."""
         first = self.faulty[0]
-        return (
+        return self._told(
             f"{len(self.faulty)} of {len(self.cases)} cases have problems ({first.name}: {first.problems[0]})"
         )
 
@@ -64,8 +67,8 @@ class Report:
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(_COLUMNS)
-            table.writerows(_row(case) for case in self.cases)
-            table.writerows((name, LEFT_OUT, why) for name, why in self.left_out)
+            table.writerows([csv_cell(self._told(cell)) for cell in _row(case)] for case in self.cases)
+            table.writerows((csv_cell(name), LEFT_OUT, csv_cell(why)) for name, why in self.left_out)
 
     def text(self) -> str:
         """The report for people: problems first, then doubts, and a count at the end."""
@@ -78,7 +81,17 @@ class Report:
         if self.left_out:
             reasons = ", ".join(sorted({why for _, why in self.left_out}))
             counts.append(f"{len(self.left_out)} files left out ({reasons})")
-        return "\n".join([*lines, "; ".join(counts) + "."]) + "\n"
+        return self._told("\n".join([*lines, "; ".join(counts) + "."]) + "\n")
+
+    def _told(self, text: str) -> str:
+        return named_by_archive(text, self.origins)
+
+
+def named_by_archive(text: str, origins: Mapping[Path, Path]) -> str:
+    """The text with the archive in the place of each temporary folder."""
+    for folder, archive in origins.items():
+        text = text.replace(str(folder), str(archive))
+    return text
 
 
 def check_taught(report: Report) -> None:

@@ -19,6 +19,7 @@ from mednext.inference.options import Options
 from mednext.model.bundle import Bundle
 from mednext.model.labels import Label, Region
 from mednext.system.atomic import replacing
+from mednext.system.shown_text import csv_cell, shown
 
 from ..conversion.case_check import SAME_PLACE, described
 from ..datasets import FILE_ENDING
@@ -219,7 +220,7 @@ def markdown_table(results: Sequence[CaseResult]) -> str:
     """Dice with a line per case and the mean at the end; then all scores with a line per structure."""
     names, means = _names(results), mean_dice(results)
     lines = [
-        "| case | " + " | ".join(names) + " | mean |",
+        "| case | " + " | ".join(map(shown, names)) + " | mean |",
         "|---|" + "---|" * (len(names) + 1),
         *(_row(each.case, [*(each.dice.get(name) for name in names), each.mean]) for each in results),
         _row(f"**mean of {len(results)} cases**", [*(means.get(name) for name in names), means.get("mean")]),
@@ -232,7 +233,7 @@ def markdown_table(results: Sequence[CaseResult]) -> str:
             _text(row[key], digits) for key, digits in (("dice", 4), ("surface_dice", 4), ("hd95_mm", 2))
         ]
         counts = [str(row[key]) for key in ("cases", "missed", "invented")]
-        lines.append(f"| {name} | " + " | ".join([*scores, *counts]) + " |")
+        lines.append(f"| {shown(name)} | " + " | ".join([*scores, *counts]) + " |")
     lines += [
         "",
         "HD95 is of the cases in which the structure was found; Dice is 0 where it was missed or invented.",
@@ -261,11 +262,11 @@ def score_rows(results: Iterable[CaseResult]) -> Iterator[list[str]]:
         for name, one in each.scores.items():
             numbers = [_text(value, 6, "") for value in (one.dice, one.surface_dice, one.hd95_mm)]
             fold = "" if each.fold is None else str(each.fold)
-            yield [each.case, fold, name, one.state, *numbers, f"{each.seconds:.1f}"]
+            yield [csv_cell(each.case), fold, csv_cell(name), one.state, *numbers, f"{each.seconds:.1f}"]
 
 
 def _row(name: str, values: Sequence[float | None]) -> str:
-    return f"| {name} | " + " | ".join(map(_text, values)) + " |"
+    return f"| {shown(name)} | " + " | ".join(map(_text, values)) + " |"
 
 
 def _text(value: float | None, digits: int = 4, missing: str = "–") -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from mednext.errors import OptionError
 from mednext.system.atomic import replacing, together
+from mednext.system.shown_text import shown
 
 from ..evaluation.case_results import SCORE_COLUMNS, CaseResult, score_rows, summary
 
@@ -134,7 +135,9 @@ def _structures(entries: Sequence[Entry]) -> list[str]:
     ]
     for name in names:
         values = [table.get(name, {}).get("dice") for table in tables]
-        lines.append(f"| {name} | " + " | ".join("–" if v is None else f"{v:.4f}" for v in values) + " |")
+        lines.append(
+            f"| {shown(name)} | " + " | ".join("–" if v is None else f"{v:.4f}" for v in values) + " |"
+        )
     return lines
 
 
