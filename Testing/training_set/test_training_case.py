@@ -290,3 +290,14 @@ def test_label_values_with_gaps_are_refused(tmp_path):
     with pytest.raises(OptionError, match=r"\[1, 5\]"):
         add_training_case(tmp_path / "Dataset501_A", model, [image()], truth(labels(top=1), model))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_data_set_with_voxels_that_nobody_annotated_takes_cases_of_its_model(tmp_path):
+    folder = tmp_path / "Dataset501_A"
+    add_training_case(folder, TINY_MODEL, [image()], truth())
+    said = json.loads((folder / "dataset.json").read_text())
+    said["labels"]["ignore"] = len(said["labels"])
+    (folder / "dataset.json").write_text(json.dumps(said))
+    add_training_case(folder, TINY_MODEL, [image()], truth())
+    kept = json.loads((folder / "dataset.json").read_text())
+    assert kept == said | {"numTraining": 2}

@@ -93,8 +93,12 @@ def read_description(folder: Path, model: Model) -> dict[str, Any]:
 
 
 def _comparable(value: Any) -> Any:
-    """Labels with every region as a sorted list: nnU-Net also accepts a single number, and any order."""
-    if not isinstance(value, dict) or not any(isinstance(each, list) for each in value.values()):
+    """Labels with every region as a sorted list, as nnU-Net also accepts a single number, and any order; and
+    without its "ignore", which is no label of a model but voxels that nobody annotated."""
+    if not isinstance(value, dict):
+        return value
+    value = {name: each for name, each in value.items() if name != "ignore"}
+    if not any(isinstance(each, list) for each in value.values()):
         return value
     lists = {name: each if isinstance(each, list) else [each] for name, each in value.items()}
     return {name: sorted(each, key=repr) for name, each in lists.items()}
