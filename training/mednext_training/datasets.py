@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from mednext.images.description.image_description import ImageDescription
 from mednext.inputs.channel_matching import fits
 from mednext.model.description import Channel
 from mednext.system.atomic import replacing
-from mednext.system.json_reading import json_text, read_json
+from mednext.system.json_reading import is_unicode, json_text, read_json
 from mednext.training_set.dataset import DATASET_FILE
 
 from .workspace import Workspace
@@ -171,6 +172,10 @@ def read_description(file: Path, identifier: int, name: str, said: Any = None) -
             f'{file} is no description by nnU-Net v2: it needs "channel_names", numbered from 0, and '
             "\"labels\". Bring the data into this layout with 'mednext-train convert own'."
         )
+    same_patient = _groups(file, said.get(_SAME_PATIENT, []))
+    texts = [name, *channels.values(), *labels, *map(said.get, _OURS), *itertools.chain(*same_patient)]
+    if not all(is_unicode(str(text)) for text in texts):
+        raise OptionError(f"{file} has half a character in a name, which no file can hold: correct it.")
     order = said.get("regions_class_order", [])
     ending = said.get("file_ending")
     if not _are_integers(order) or not isinstance(ending, str):
@@ -190,7 +195,7 @@ def read_description(file: Path, identifier: int, name: str, said: Any = None) -
         tuple(order),
         ignored,
         ending,
-        same_patient=_groups(file, said.get(_SAME_PATIENT, [])),
+        same_patient=same_patient,
         **{name: str(said.get(key, "")) for key, name in _OURS.items()},
     )
 

@@ -445,6 +445,7 @@ def test_a_data_set_that_is_not_clear_is_not_guessed(
         '{"channel_names": {"0": "CT"}, "labels": {"a": true}, "file_ending": ".nii.gz"}',
         '{"channel_names": {"0": "CT"}, "labels": {"a": [1, -1]}, "file_ending": ".nii.gz"}',
         '{"channel_names": {"0": "CT"}, "labels": {"a": 1}}',
+        '{"channel_names": {"0": "CT"}, "labels": {"\\ud800": 1}, "file_ending": ".nii.gz"}',
         '{"channel_names": {"0": "CT"}, "labels": {"a": 1, "ignore": [2, 3]}, "file_ending": ".nii.gz"}',
         '{"channel_names": {"0": "CT"}, "labels": {"a": 1}, "file_ending": "", "regions_class_order": 1}',
     ],
@@ -500,6 +501,21 @@ def test_files_that_nnunet_would_pass_over_or_take_for_images_are_named(
     assert run("check", "--dataset", folder) == 2
     output = capsys.readouterr()
     assert told in output.out + output.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems store names as Unicode only")
+def test_a_name_that_nnunet_cannot_open_is_refused_until_it_is_converted(
+    tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
+) -> None:
+    """Names of old archives, which are not in UTF-8, end nnU-Net's processes."""
+    folder = nnunet(tmp_path / "Dataset501_A")
+    for name in ("imagesTr/b0_0000.nii.gz", "labelsTr/b0.nii.gz"):
+        file = folder / name
+        file.rename(file.with_name(file.name.replace("b0", "caf\udce9")))
+    assert run("check", "--dataset", folder) == 2
+    assert "nnU-Net cannot open" in capsys.readouterr().out
+    assert run("convert", "own", folder, "--name", "B") == 0
+    assert run("check") == 0
 
 
 def test_a_macs_hidden_labels_are_no_cases(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from mednext.errors import InputError
+from mednext.system.json_reading import is_unicode
 from mednext.system.shown_text import shown_lines
 from mednext.training_set.dataset import DATASET_FILE, IMAGES, LABELS
 
@@ -59,9 +60,7 @@ def check_dataset(workspace: Workspace, dataset: Dataset) -> Report:
 def _check_values(folder: Path, dataset: Dataset) -> None:
     """Refuse labels that are not 1, 2, 3 ..., each once, and no regions: nnU-Net would stop at them."""
     values = list(dataset.labels.values()) + ([] if dataset.ignored is None else [dataset.ignored])
-    in_order = dataset.ignored in (None, max(values, default=0)) and set(values) == set(
-        range(1, len(values) + 1)
-    )
+    in_order = set(values) == set(range(1, len(values) + 1)) and dataset.ignored in (None, len(values))
     if not dataset.regions and not in_order:
         raise InputError(
             f"The labels of {folder / DATASET_FILE} have the values {values}, but nnU-Net trains 1, 2, 3 ... "
@@ -77,7 +76,7 @@ def _check_hidden(folder: Path, dataset: Dataset) -> None:
 
 
 def _check_names(case: CheckedCase, folder: Path, dataset: Dataset) -> None:
-    """Add a problem to a case with a file in another folder, or of another ending, than nnU-Net reads."""
+    """Add a problem to a case with a file in another folder, or of another name, than nnU-Net reads."""
     names = [f"{IMAGES}/{case.name}_{number:04d}" for number in range(len(case.found.images))]
     for path, name in zip(
         (*case.found.images, case.found.label), (*names, f"{LABELS}/{case.name}"), strict=True
@@ -87,4 +86,9 @@ def _check_names(case: CheckedCase, folder: Path, dataset: Dataset) -> None:
             case.problems.append(
                 f"nnU-Net would pass over {path}: name it {wanted}, or bring all into one form "
                 "('mednext-train convert own')."
+            )
+        if path is not None and not is_unicode(str(path)):
+            case.problems.append(
+                f"nnU-Net cannot open {path}, whose name is not in UTF-8: rename it, or bring all into one "
+                "form ('mednext-train convert own')."
             )

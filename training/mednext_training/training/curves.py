@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mednext.system.atomic import replacing
+from mednext.system.shown_text import shown
 
 CSV_FILE, PICTURE_FILE = "curves.csv", "curves.png"
 _COLUMNS = {
@@ -36,7 +37,7 @@ def write_curves(folder: Path, logged: Mapping[str, Sequence], labels: Sequence[
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         table = csv.writer(file)
-        table.writerow(["epoch", *_COLUMNS, *(f"pseudo Dice {label}" for label in labels), "seconds"])
+        table.writerow(["epoch", *_COLUMNS, *(f"pseudo Dice {shown(label)}" for label in labels), "seconds"])
         table.writerows(_lines(logged))
     _draw(folder / PICTURE_FILE, logged, title)
 
