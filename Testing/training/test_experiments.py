@@ -201,6 +201,10 @@ def test_nnunet_itself_trains_its_own_configuration_on_the_same_split(
     (elsewhere / "fold_4" / "run.json").unlink()  # as nnUNetv2_train leaves it
     imported_entry(training_workspace, HIPPOCAMPUS, elsewhere, [4])
     assert "may have mirrored the images from side to side" in caplog.text
+    caplog.clear()
+    renamed = elsewhere.rename(elsewhere.with_name("of_a_colleague"))
+    assert imported_entry(training_workspace, HIPPOCAMPUS, renamed, [4]).name == "of_a_colleague"
+    assert "may have mirrored the images from side to side" in caplog.text
     assert [each.case for each in cases] == validation_cases(training_workspace, HIPPOCAMPUS, 4)
     with pytest.raises(InputError, match="cannot train 3d_fullres, fold 4, by nnUNetTrainerOfNobody"):
         run_baseline(training_workspace, HIPPOCAMPUS, "3d_fullres", [4], "nnUNetTrainerOfNobody")

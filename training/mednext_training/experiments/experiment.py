@@ -181,10 +181,10 @@ def imported_entry(workspace: Workspace, dataset: Dataset, folder: Path, folds: 
 def _warn_of_mirroring(workspace: Workspace, dataset: Dataset, folder: Path) -> None:
     """Tell of a training by nnU-Net that mirrored, or may have mirrored, labels that name a side."""
     plans, description = read_plans(workspace, dataset)
-    trainer, *_, configuration = folder.parent.name.split("__")
-    dimensions = 2 if configuration == "2d" else 3
+    parts = folder.parent.name.split("__")  # trainer, plans and configuration, where it is nnU-Net's name
+    dimensions = 2 if parts[-1] == "2d" else 3
     harmless = mirrored_axes(description, plans, range(dimensions), dimensions) or ()
-    axes = axes_of_trainer(trainer)
+    axes = axes_of_trainer(parts[0])
     if len(harmless) < dimensions and (
         axes is None or {each for each in axes if each < dimensions} - {*harmless}
     ):
