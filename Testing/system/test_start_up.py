@@ -35,7 +35,8 @@ for arguments in (["--help"], ["--version"], ["segment", "--help"], ["models", "
     assert found & (HEAVY | {"importlib.metadata", "platform", "email", "socket", "subprocess"}) == set()
     engine = {name.partition(".")[2] for name in found if name.startswith("mednext.")}
     others = {name for name in engine if name.split(".")[0] != "cli"}
-    assert others == {"errors", "former_names", "system", "system.devices", "system.shown_text"}
+    system = {"system", "system.devices", "system.shown_text", "system.terminal"}
+    assert others == {"errors", "former_names", *system}
 
 
 def test_a_run_imports_only_the_packages_that_it_needs() -> None:
