@@ -30,7 +30,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_a_model_that_cannot_be_installed_leaves_no_catalog(
-    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundle = tiny_bundle(tmp_path / "tiny", task="hippocampus")
     wrong = SimpleNamespace(sha256=lambda _: hashlib.sha256(b"another file"))
@@ -38,6 +38,7 @@ def test_a_model_that_cannot_be_installed_leaves_no_catalog(
     with pytest.raises(EngineProcessError, match="'mednext models' failed"):
         release.publish(bundle, tmp_path / "assets", "https://example.org", [image])
     assert not (tmp_path / "assets" / "catalog.json").exists()
+    assert "tiny has no measured accuracy, and users are told so" in caplog.text
 
 
 def test_a_model_without_licence_task_or_image_is_not_published(tmp_path: Path, image: Path) -> None:

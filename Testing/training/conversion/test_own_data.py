@@ -331,6 +331,17 @@ def _packed(folder: Path, kind: str) -> Path:
     return place if kind.endswith("folder") else archive
 
 
+def test_pairs_are_not_taken_for_the_data_set_that_lies_beside_them(
+    tmp_path: Path, run: Callable[..., int]
+) -> None:
+    source = pairs(tmp_path / "mine")
+    nnunet(source / "Dataset501_Old", seed=10)
+    assert run("convert", "own", source, "--task", "KiTS19") == 2  # the other one's files fit no pair
+    assert run("convert", "own", source, "--task", "KiTS19", "--skip-faulty") == 0
+    [written] = (tmp_path / "runs" / "raw").iterdir()
+    assert {path.name for path in (written / "labelsTr").iterdir()} == {"a0.nii.gz", "a1.nii.gz"}
+
+
 def test_of_several_data_sets_in_a_folder_none_is_guessed(
     tmp_path: Path, run: Callable[..., int], capsys: pytest.CaptureFixture
 ) -> None:

@@ -29,7 +29,7 @@ _MEMBERS = 1_000_000  # BraTS 2021 has 7,500 files, a data set of DICOM slices a
 
 @contextmanager
 def unpacked(source: Path, beside: Path, is_whole: Callable[[Path], bool]) -> Iterator[dict[Path, Path]]:
-    """Yield the folders to search for cases, `source` itself and one for each archive, and what each is of.
+    """Yield the folders to search for cases, each with the folder or the archive whose content it has.
 
     Args:
         source: a folder, in which archives may lie, or one archive.

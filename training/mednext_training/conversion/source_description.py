@@ -15,6 +15,8 @@ from .archives import archives_in, is_archive, read_members, without_archive_suf
 
 _NUMBERED = re.compile(rf"(?:.*/)?{IMAGES}/[^/]*_0000\.[^/]*")  # as no case of the Decathlon ends
 
+_PAIRS = re.compile(r"images?(?:Tr)?|imgs?", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class SourceDescription:
@@ -36,6 +38,8 @@ class SourceDescription:
 def description_of(source: Path) -> SourceDescription | None:
     """The description of a folder or an archive, which may hold one folder more; None for none.
 
+    A folder that has images of its own is not described by what lies below it.
+
     Raises:
         OptionError: it is damaged, or there are several.
         UnreadableImageError: an archive is damaged.
@@ -43,6 +47,8 @@ def description_of(source: Path) -> SourceDescription | None:
     if (source / DATASET_FILE).is_file():
         return _in_folder(source)
     if source.is_dir():
+        if any(_PAIRS.fullmatch(each.name) for each in source.iterdir()):
+            return None  # its own pairs are meant
         below = sorted(path.parent for path in source.glob(f"*/{DATASET_FILE}") if path.is_file())
         found = [_in_folder(folder) for folder in below]
         found = found or [each for archive in archives_in(source) for each in _in_archive(archive)]
